@@ -1,0 +1,54 @@
+"""lrsearch: find the learning-rate policy of a neural network, cheaply, with the cost accounted and the reasons shown.
+
+    >>> import lrsearch as lrs
+    >>> policy = lrs.parse("TRI(k0=0.001, k1=0.006, l=2000)")
+    >>> policy(2000)
+    0.006
+
+Schedules and spaces load at once; torch, Optuna, Ray and the store load when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.errors import (
+    BudgetError,
+    DataError,
+    EngineError,
+    LRSearchError,
+    OutputError,
+    PolicyError,
+    SpaceError,
+    StoreError,
+    TaskError,
+    UsageError,
+    WorkError,
+)
+from lrsearch.schedules import FUNCTIONS, LRFunction, Policy, parse
+from lrsearch.spaces import Space
+
+if TYPE_CHECKING:
+    from lrsearch.api import compare, search, sweep, warm_start
+    from lrsearch.knowledge import open_store
+    from lrsearch.tasks import TASKS, Task
+
+__version__ = "0.1.0"
+__all__ = [
+    "FUNCTIONS", "TASKS", "BudgetError", "DataError", "EngineError", "LRFunction", "LRSearchError", "OutputError",
+    "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError", "WorkError",
+    "compare", "open_store", "parse", "search", "sweep", "warm_start",
+]
+
+_LATER = {
+    "search": "lrsearch.api", "sweep": "lrsearch.api", "compare": "lrsearch.api", "warm_start": "lrsearch.api",
+    "open_store": "lrsearch.knowledge", "Task": "lrsearch.tasks", "TASKS": "lrsearch.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Give an LR function by name (`lrs.TRI`), or load the room that a name is in."""
+    if name in FUNCTIONS:
+        return FUNCTIONS[name]
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'lrsearch' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""What a search cost: strategies side by side."""

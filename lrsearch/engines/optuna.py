@@ -1,0 +1,155 @@
+"""Optuna as the engine: a normal Optuna study suggests the policies, and one process trains them."""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from lrsearch.errors import EngineError
+from lrsearch.knowledge import Assignment
+from lrsearch.schedules import Policy
+from lrsearch.spaces import Space
+from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
+from lrsearch.study.study import Study
+from lrsearch.training import Run, RunState, Trainer
+
+NUMBER, ROLE, HORIZON, STATE, STEPS = (f"lrsearch:{name}" for name in ("number", "role", "horizon", "state", "steps"))
+
+Progress = Callable[[Assignment, int], None]
+
+
+class OptunaSampler:
+    """Suggests policies by an Optuna study, in which every trial is one run of the search.
+
+    A run over the whole horizon is a COMPLETE trial with its score. A shorter one is a PRUNED trial whose
+    intermediate value stands at its number of steps, so that TPE compares runs of one length only; a run that
+    diverged reports NaN there. The study is a copy of what the ledger knows, and is filled up from it.
+
+    Args:
+        name: the Optuna study's name.
+        storage: an Optuna storage URL; None for memory.
+        seed: the study's seed; suggestion n depends on it, on n, and on the trials before.
+        horizon: steps of a full run.
+        kind: "tpe" or "random".
+
+    Raises:
+        EngineError: if Optuna cannot open its storage.
+    """
+
+    def __init__(self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe") -> None:
+        self._seed, self._horizon, self._kind = seed, horizon, kind
+        try:
+            self.study = optuna.create_study(
+                study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=self._sampler(0)
+            )
+        except Exception as error:
+            raise EngineError(f"Optuna cannot open its storage: {type(error).__name__}") from error
+        self._trials: dict[int, int] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            self._find_again(trial)
+
+    def suggest(self, number: int, space: Space) -> Policy:
+        """Let Optuna suggest a policy."""
+        self.study.sampler = self._sampler(number)
+        trial = self.study.ask()
+        policy = space.suggest(trial).rounded()
+        trial.set_user_attr(NUMBER, number)
+        self._trials[number] = trial.number
+        return policy
+
+    def given(self, assignment: Assignment, space: Space) -> None:
+        """Enqueue a policy that was chosen elsewhere; one that Optuna's space cannot hold stays outside it."""
+        if assignment.policy.form not in space.forms:
+            return
+        if assignment.number not in self._trials:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Fixed parameter")
+                enqueue(self.study, space, assignment.policy, assignment.origin)
+                self.study.sampler = self._sampler(assignment.number)
+                trial = self.study.ask()
+                space.suggest(trial)
+            trial.set_user_attr(NUMBER, assignment.number)
+            self._trials[assignment.number] = trial.number
+        self._describe(assignment)
+
+    def tell(self, assignment: Assignment, run: Run) -> None:
+        """Finish the assignment's trial."""
+        number = self._trials.get(assignment.number)
+        if number is None or self._frozen(number).state.is_finished():
+            return
+        trial = self._live(number)
+        trial.set_user_attr(STATE, str(run.state))
+        trial.set_user_attr(STEPS, run.steps)
+        if run.state is RunState.FAILED:
+            self.study.tell(number, state=TrialState.FAIL)
+        elif run.score is not None and assignment.horizon == self._horizon:
+            trial.report(run.score, run.steps)
+            self.study.tell(number, run.score)
+        else:
+            trial.report(math.nan if run.score is None else run.score, run.steps)
+            self.study.tell(number, state=TrialState.PRUNED)
+
+    def _describe(self, assignment: Assignment) -> None:
+        """Say in the trial what is being trained."""
+        attributes = {POLICY: str(assignment.policy), ORIGIN: assignment.origin, ROLE: assignment.role,
+                      HORIZON: assignment.horizon}
+        number = self._trials[assignment.number]
+        known = self._frozen(number)
+        if not known.state.is_finished():
+            for name, value in attributes.items():
+                if known.user_attrs.get(name) != value:
+                    self._live(number).set_user_attr(name, value)
+
+    def _find_again(self, trial: FrozenTrial) -> None:
+        """Take up a trial of an earlier start; fail one that never reached the ledger, so that none runs for ever."""
+        if NUMBER in trial.user_attrs and trial.state is not TrialState.FAIL:
+            self._trials[trial.user_attrs[NUMBER]] = trial.number
+        elif not trial.state.is_finished():
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _live(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self.study, self._frozen(number)._trial_id)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _sampler(self, number: int) -> BaseSampler:
+        digest = hashlib.sha256(f"{self._seed}:{number}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "big")
+        if self._kind == "random":
+            return RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return TPESampler(seed=seed, group=True)
+
+
+def run(
+    study: Study, trainer: Trainer, progress: Progress | None = None, weights: Callable[[str], Path] | None = None
+) -> None:
+    """Train what a study asks for, one run after the other, until it is done.
+
+    Args:
+        study: the study.
+        trainer: trains runs of its task.
+        progress: is told the steps done of an assignment.
+        weights: gives the file in which a full run's weights are kept, by the run's key; None to keep none.
+
+    Raises:
+        KeyboardInterrupt: after the interrupted run is recorded.
+    """
+    horizon = study.setup.task.horizon
+    while (assignment := study.ask()) is not None:
+        spec = assignment.spec(study.setup.task)
+        keep = weights(spec.key) if weights and assignment.horizon == horizon else None
+        done = trainer.train(spec, partial(progress, assignment) if progress else None, keep)
+        study.tell(assignment, done)
+        if done.state is RunState.INTERRUPTED:
+            raise KeyboardInterrupt
+

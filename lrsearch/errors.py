@@ -1,0 +1,76 @@
+"""The errors a user can meet, as one tree.
+
+    LRSearchError
+    |- UsageError            what was asked for cannot be (exit code 2)
+    |  |- PolicyError        a policy, its text or its parameters
+    |  |- SpaceError         a search space, or a policy that does not fit it
+    |  |- TaskError          a task, or its name
+    |  `- BudgetError        a budget that buys nothing
+    `- WorkError             it was right to ask, but the work failed (exit code 1)
+       |- DataError          a data set that is missing or broken
+       |- StoreError         a store that cannot be opened, or is not a store
+       |- OutputError        a folder that cannot be written
+       `- EngineError        Optuna or Ray could not do its part
+
+`UsageError` is a `ValueError` as well. A message says what was given, where, and what would do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LRSearchError(Exception):
+    """Base of every error that lrsearch raises on purpose."""
+
+
+class UsageError(LRSearchError, ValueError):
+    """What was asked for cannot be."""
+
+
+class PolicyError(UsageError):
+    """A policy that cannot exist, or a text that is not one."""
+
+
+class SpaceError(UsageError):
+    """A space that cannot exist, or a policy that does not fit into it."""
+
+
+class TaskError(UsageError):
+    """A task that is not known or not whole."""
+
+
+class BudgetError(UsageError):
+    """A budget that buys nothing."""
+
+
+class WorkError(LRSearchError):
+    """It was right to ask, but the work failed."""
+
+
+class DataError(WorkError):
+    """A data set that is missing or broken."""
+
+
+class StoreError(WorkError):
+    """A store that cannot be opened, or is not a store."""
+
+
+class OutputError(WorkError):
+    """A folder that cannot be written."""
+
+
+class EngineError(WorkError):
+    """An engine that could not do its part."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is not known, with the nearest right one.
+
+    >>> unknown("task", "mnist-lent", ["mnist-lenet", "digits-mlp"])
+    "no task 'mnist-lent'; did you mean 'mnist-lenet'? Known: digits-mlp, mnist-lenet"
+    """
+    names = sorted(known)
+    folded = {candidate.lower(): candidate for candidate in names}
+    near = get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    hint = f"; did you mean {folded[near[0]]!r}?" if near else "."
+    return f"no {kind} {name[:80]!r}{hint} Known: {', '.join(names)}"

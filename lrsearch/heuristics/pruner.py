@@ -1,0 +1,205 @@
+"""The pruner of spaces: pure rules over evidence.
+
+Optuna's pruners stop trials; this one shrinks the space that they are drawn from.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.heuristics.decades import levels, optimum
+from lrsearch.heuristics.evidence import Evidence
+from lrsearch.heuristics.range_test import ceiling, centre, read_ramp
+from lrsearch.spaces import Choice, Interval, Space
+from lrsearch.spaces.axes import Axis
+
+SHIFT_PER_DECADE = (0.25, 0.10)
+"""By how many decades the best LR falls for each tenfold horizon, and the spread of that (DeepOBS: 0.23)."""
+RESIDUAL = 0.30
+"""What that law leaves unexplained, in decades (DeepOBS)."""
+FIX_BELOW_CEILING, PEAK_BELOW_CEILING = 0.3, 0.1
+PEAK_ABOVE_FIX = 1.0
+"""The best decayed peak lies 0.4 to 0.8 decades above the best constant LR."""
+SPAN = (10**-4.0, 10**-0.5)
+"""Floor / peak, and what decay leaves: half a decade to four decades below the top."""
+POWERS = (0.5, 2.0)
+WARMUPS = (0.01, 0.2)
+FRACTIONS = (0.2, 0.95)
+MOST_EPOCHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80)
+WHOLE_CYCLES = (1, 2, 3, 4, 5)
+MOST_DROPS = 20
+LEAST_DECADES = 3
+SERIES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One range of the pruned space, and why it is so.
+
+    Args:
+        coordinate: `peak`, `ratio`, or `<FUNCTION>.<coordinate>`.
+        low, high: its ends.
+        reason: the sentence for people.
+        runs: keys of the runs behind it.
+        rule: the name of the structural rule behind it; None where runs are.
+    """
+
+    coordinate: str
+    low: float
+    high: float
+    reason: str
+    runs: tuple[str, ...] = ()
+    rule: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values, with `runs` or `rule`."""
+        because: dict[str, Any] = {"rule": self.rule} if self.rule else {"runs": list(self.runs)}
+        return {"coordinate": self.coordinate, "low": self.low, "high": self.high, "reason": self.reason, **because}
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A smaller space and the reasons for it.
+
+    Args:
+        raw: the space before.
+        space: the space after; equal to `raw` on the learning rate where the pruner refused.
+        bounds: every range that changed.
+        centre: the range test's learning rate at the lowest loss, in the middle of its repeats; None if flat.
+        refusal: why the learning rate was not narrowed; None if it was.
+    """
+
+    raw: Space
+    space: Space
+    bounds: tuple[Bound, ...]
+    centre: float | None
+    refusal: str | None
+
+    @property
+    def log_volume(self) -> float:
+        """log10 of the share of the raw space's prior mass that remains."""
+        return self.space.log_volume(self.raw)
+
+
+def prune(raw: Space, evidence: Evidence) -> Pruned:
+    """Shrink a space by what short runs showed and by the structure of LR functions.
+
+    The peak comes from decade scaling of FIX, corrected for the longer horizon, below what blew up in the
+    range test; step sizes become epoch multiples and whole cycles; decay is set by what is left at the end.
+    The same evidence always gives the same space. Where it teaches nothing about the learning rate, the raw
+    range stays, and `refusal` says why.
+    """
+    readings = [read_ramp(ramp) for ramp in evidence.ramps]
+    refusal = _refusal(evidence)
+    peak = None if refusal else _peak_bound(raw, evidence)
+    structural = _structural(raw)
+    bounds = ((peak,) if peak else ()) + tuple(structural.values())
+
+    def own(form: str, name: str, axis: Axis) -> Axis:
+        if isinstance(axis, Choice) or name == "end":
+            return axis
+        if name == "cycles" and isinstance(axis, Interval):
+            return axis.at(_cycle_marks(form, raw))
+        return _NARROWED[name](axis)
+
+    space = raw.narrowed(
+        raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own
+    )
+    return Pruned(raw, space, bounds, centre(readings), refusal)
+
+
+def _refusal(evidence: Evidence) -> str | None:
+    seen = levels(evidence)
+    finite = [level for level in seen if math.isfinite(level.loss)]
+    if seen and not finite:
+        return "all-diverged: every constant learning rate that was tried diverged"
+    if len({math.floor(level.decade) for level in seen}) < LEAST_DECADES:
+        return f"too-few: fewer than {LEAST_DECADES} decades could be tried within the probes' share of the budget"
+    if optimum(evidence) is None:
+        return "chance: no constant learning rate did better than guessing"
+    return None
+
+
+def _peak_bound(raw: Space, evidence: Evidence) -> Bound:
+    """The FIX range [u - 2s, u + 2s], widened to the peaks of decaying and cyclic functions above it."""
+    readings = [read_ramp(ramp) for ramp in evidence.ramps]
+    best = optimum(evidence)
+    assert best is not None
+    longer = math.log10(raw.horizon / evidence.probe_steps)
+    law, law_spread = SHIFT_PER_DECADE
+    u = best.decade - law * longer
+    s = math.hypot(best.spread, law_spread * longer, RESIDUAL)
+    top, limit = ceiling(readings), math.inf
+    fix_high, peak_high = u + 2 * s, u + PEAK_ABOVE_FIX
+    if top:
+        limit = math.log10(top)
+        fix_high = min(fix_high, limit - FIX_BELOW_CEILING)
+        peak_high = min(peak_high, limit - PEAK_BELOW_CEILING)
+    lowest = centre(readings)
+    high = max(fix_high, peak_high, math.log10(lowest) if lowest else -math.inf, u - s)
+    low_rate, high_rate = outward(10 ** (u - 2 * s), 10**high)
+    below = f", held below {top:.2g} where the range test blew up" if top and high >= limit - FIX_BELOW_CEILING else ""
+    reason = (
+        f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over"
+        f" {raw.horizon / evidence.probe_steps:.0f} times the steps about {10**u:.2g}"
+        f" (within a factor {10 ** (2 * s):.1f}), and peaks that decay lie up to {10**PEAK_ABOVE_FIX:g} times higher"
+        f"{below}"
+    )
+    runs = (*best.runs, *(reading.run for reading in readings if reading.lowest or reading.blown_up))
+    within = raw.peak.within(low_rate, high_rate)
+    return Bound("peak", within.low, within.high, reason, runs)
+
+
+def _structural(raw: Space) -> dict[str, Bound]:
+    """The rules that need no run, for the coordinates that this space has."""
+    names = {name for branch in raw.branches for name, _ in branch.axes}
+    cyclic = [branch.form for branch in raw.branches if "cycles" in dict(branch.axes)]
+    cycles = [mark for form in cyclic for mark in _cycle_marks(form, raw)]
+    rules = {
+        "to_zero": Bound("ratio", *SPAN, "a floor half a decade to four decades below the peak, or zero", rule="floor"),
+        "decay": Bound("decay", *SPAN, "half a decade to four decades are lost by the end: gamma follows from it",
+                       rule="end-of-run decay"),
+        "cycles": Bound("cycles", min(cycles, default=1), max(cycles, default=1),
+                        f"step sizes are multiples of an epoch ({raw.epoch:g} steps), or make whole cycles that end at"
+                        " the floor", rule="epoch multiples"),
+        "power": Bound("power", *POWERS, "exponents that published policies use", rule="power"),
+        "warmup": Bound("warmup", *WARMUPS, "a warm-up takes 1 % to 20 % of the run", rule="warm-up"),
+        "milestones": Bound("milestones", *FRACTIONS, "drops come between 20 % and 95 % of the run", rule="milestones"),
+    }
+    return {name: bound for name, bound in rules.items() if name in names}
+
+
+_NARROWED: dict[str, Callable[[Any], Axis]] = {
+    "decay": lambda axis: axis.within(*SPAN),
+    "power": lambda axis: axis.within(*POWERS),
+    "warmup": lambda axis: axis.within(*WARMUPS),
+    "milestones": lambda axis: type(axis)(Choice((1, 2, 3, 4)), axis.each.within(*FRACTIONS)),
+}
+
+
+def _cycle_marks(form: str, raw: Space) -> list[float]:
+    """Numbers of cycles whose step size is an epoch multiple, or which end the run at the floor."""
+    parts = 1 if form == "STEP" else 2
+    longest = raw.horizon / parts
+    sizes = [m * raw.epoch for m in MOST_EPOCHS if m * raw.epoch <= longest]
+    marks = [raw.horizon / (parts * size) for size in sizes if raw.horizon / (parts * size) <= MOST_DROPS]
+    ends = [float(c) for c in WHOLE_CYCLES] if parts == 2 else [2.0, 3.0, 4.0, 5.0]
+    return sorted({round(mark, 12) for mark in [*marks, *(_at_floor(form, c) for c in ends)]})
+
+
+def _at_floor(form: str, cycles: float) -> float:
+    """COS starts at the peak, so its run ends at the floor after a half cycle more."""
+    return cycles - 0.5 if form == "COS" else cycles
+
+
+def outward(low: float, high: float) -> tuple[float, float]:
+    """Round a range outward to the series 1, 1.5, 2, 3, 5, 7 in each decade.
+
+    >>> outward(0.0012, 0.44)
+    (0.001, 0.5)
+    """
+    marks = [round(m * 10.0**e, 15) for e in range(-9, 4) for m in SERIES]
+    below = [mark for mark in marks if mark <= low * (1 + 1e-9)]
+    above = [mark for mark in marks if mark >= high * (1 - 1e-9)]
+    return (below[-1] if below else low), (above[0] if above else high)

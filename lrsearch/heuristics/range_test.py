@@ -1,0 +1,71 @@
+"""Reading an LR range test: where its loss was lowest, and where it blew up (Smith 2015)."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrsearch.heuristics.evidence import Ramp
+
+WINDOW_SHARE = 0.05
+BLOW_UP = 4.0
+FLAT_DROP = 0.05
+AGREE_DECADES = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one range test shows.
+
+    Args:
+        run: the run's key.
+        lowest: the learning rate at the lowest smoothed loss; None if the curve is flat.
+        blown_up: the first learning rate past it at which the smoothed loss is over 4 times the lowest;
+            None if there is none.
+        smoothed: the smoothed losses, one for each point.
+    """
+
+    run: str
+    lowest: float | None
+    blown_up: float | None
+    smoothed: tuple[float, ...]
+
+
+def read_ramp(ramp: Ramp) -> Reading:
+    """Read a range test: smooth by a centred window of 5 % of the points, take the minimum, look past it.
+
+    The minimum of the smoothed loss is the one reading that is stable over seeds (sd 0.1 decades); the
+    steepest slope is noise. A curve that falls by less than 5 % of its start is flat, and gives nothing.
+    """
+    smoothed = _smooth(ramp.losses)
+    best = int(np.argmin(smoothed))
+    first = smoothed[: max(1, len(smoothed) // 10)].mean()
+    if not math.isfinite(smoothed[best]) or smoothed[best] > (1 - FLAT_DROP) * first:
+        return Reading(ramp.run, None, None, tuple(smoothed))
+    over = [i for i in range(best, len(smoothed)) if smoothed[i] > BLOW_UP * smoothed[best]]
+    return Reading(ramp.run, ramp.rates[best], ramp.rates[over[0]] if over else None, tuple(smoothed))
+
+
+def centre(readings: Sequence[Reading]) -> float | None:
+    """Give the median, on a log axis, of the learning rates at the lowest loss; None if all curves are flat."""
+    found = [math.log10(reading.lowest) for reading in readings if reading.lowest]
+    return 10 ** statistics.median(found) if found else None
+
+
+def ceiling(readings: Sequence[Reading]) -> float | None:
+    """Give the lowest learning rate that blew up in any range test; None if none did."""
+    return min((reading.blown_up for reading in readings if reading.blown_up), default=None)
+
+
+def disagree(readings: Sequence[Reading]) -> bool:
+    """Tell whether repeats of the range test are more than half a decade apart."""
+    found = [math.log10(reading.lowest) for reading in readings if reading.lowest]
+    return len(found) > 1 and max(found) - min(found) > AGREE_DECADES
+
+
+def _smooth(losses: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    half = max(1, round(len(losses) * WINDOW_SHARE / 2))
+    values = np.asarray(losses, dtype=np.float64)
+    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])

@@ -1,0 +1,127 @@
+"""The text of a policy: `NAME(field=value, ...)`, read without eval and within limits.
+
+    term   = NAME "(" [ field *( "," field ) ] ")"
+    field  = name "=" value
+    value  = number | "[" number *( "," number ) "]" | term
+
+At most 4,096 characters, 4 policies deep, 64 items in a list. Spaces are free.
+"""
+
+import re
+from typing import Any, NoReturn
+
+from lrsearch.errors import PolicyError, unknown
+from lrsearch.schedules.fields import canonical_value
+from lrsearch.schedules.functions import FUNCTIONS
+from lrsearch.schedules.policy import DEEPEST, Policy
+
+LONGEST_TEXT = 4096
+TOKEN = re.compile(
+    r"[ \t]*(?:(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)(?![0-9A-Za-z_.])"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>[(),=\[\]]))"
+)
+
+
+def parse(text: str) -> Policy:
+    """Read a policy from its text.
+
+    Raises:
+        PolicyError: if the text is not a policy; it says where, and what would do.
+
+    >>> parse("TRIEXP(k0=0.0001, k1=0.9, gamma=0.99994, l=2000)")(2000)
+    0.7983001...
+    """
+    if not isinstance(text, str):
+        raise PolicyError(f"a policy is read from text such as 'FIX(k0=0.1)', got {type(text).__name__}")
+    if len(text) > LONGEST_TEXT:
+        raise PolicyError(f"a policy's text has at most {LONGEST_TEXT} characters, got {len(text)}")
+    reader = _Reader(text)
+    policy = reader.term(depth=1)
+    reader.expect("end")
+    return policy
+
+
+class _Reader:
+    """One pass over the text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = _tokens(text)
+        self.next = 0
+
+    def term(self, depth: int) -> Policy:
+        start = self.next
+        name = self.expect("name")
+        if name not in FUNCTIONS:
+            self.refuse(unknown("LR function", name, FUNCTIONS), start)
+        if depth > DEEPEST:
+            self.refuse(f"policies nest at most {DEEPEST} deep", start)
+        self.expect("(")
+        params: dict[str, Any] = {}
+        while self.peek() != ")":
+            field = self.expect("name")
+            if field in params:
+                self.refuse(f"{field} is given twice", self.next - 1)
+            self.expect("=")
+            params[field] = self.value(depth)
+            if self.peek() != ")":
+                self.expect(",")
+        self.expect(")")
+        try:
+            return FUNCTIONS[name](**params)
+        except PolicyError as error:
+            self.refuse(str(error), start)
+
+    def value(self, depth: int) -> Any:
+        kind = self.peek()
+        if kind == "name":
+            return self.term(depth + 1)
+        if kind != "[":
+            return self.number()
+        self.expect("[")
+        items = [self.number()]
+        while self.peek() == ",":
+            self.expect(",")
+            items.append(self.number())
+        self.expect("]")
+        return items
+
+    def number(self) -> float:
+        at = self.next
+        number = canonical_value(float(self.expect("number")))
+        if number is None:
+            self.refuse("a number must be finite", at)
+        return float(number)
+
+    def peek(self) -> str:
+        return self.tokens[self.next][0]
+
+    def expect(self, kind: str) -> str:
+        found, text, _ = self.tokens[self.next]
+        if found != kind:
+            self.refuse(f"expected {_SAYS.get(kind, repr(kind))}, found {text[:20]!r}" if text else
+                        f"expected {_SAYS.get(kind, repr(kind))}, found the end", self.next)
+        self.next += 1
+        return text
+
+    def refuse(self, problem: str, token: int) -> NoReturn:
+        raise PolicyError(f"{problem} (at character {self.tokens[token][2] + 1} of {self.text[:120]!r})")
+
+
+_SAYS = {"name": "a name", "number": "a number", "end": "the end"}
+
+
+def _tokens(text: str) -> list[tuple[str, str, int]]:
+    """Split into (kind, text, position); marks are their own kind."""
+    tokens: list[tuple[str, str, int]] = []
+    position, end = 0, len(text.rstrip(" \t"))
+    while position < end:
+        match = TOKEN.match(text, position)
+        if match is None:
+            start = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
+            raise PolicyError(f"cannot read {text[start:start + 20]!r} (at character {start + 1} of {text[:120]!r})")
+        kind = match.lastgroup or ""
+        found = match[kind]
+        tokens.append((found if kind == "mark" else kind, found, match.start(kind)))
+        position = match.end()
+    return [*tokens, ("end", "", end)]

@@ -1,0 +1,6 @@
+"""Spaces: which policies are searched."""
+
+from lrsearch.spaces.axes import Choice, Fractions, Interval
+from lrsearch.spaces.space import Space
+
+__all__ = ["Choice", "Fractions", "Interval", "Space"]

@@ -1,0 +1,110 @@
+"""The axes of a space: what one coordinate may be."""
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lrsearch.errors import SpaceError
+
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Real numbers from low to high, searched on a logarithmic or linear scale, perhaps only at marked points.
+
+    Args:
+        low, high: the bounds, both included; above 0 on a logarithmic scale.
+        log: whether factors matter rather than differences.
+        lattice: the only values that policies take, rising; empty if all do. Whoever draws from the
+            interval draws a real number, and `snap` takes the nearest mark.
+    """
+
+    low: float
+    high: float
+    log: bool = True
+    lattice: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        ordered = math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high
+        if not ordered or (self.log and self.low <= 0):
+            scale = "0 < low <= high" if self.log else "low <= high"
+            raise SpaceError(f"an interval needs finite {scale}, got low={self.low!r}, high={self.high!r}")
+
+    def __contains__(self, value: Any) -> bool:
+        if self.lattice:
+            return any(math.isclose(value, mark, rel_tol=CLOSE) for mark in self.lattice)
+        return bool(self.low * (1 - CLOSE) <= value <= self.high * (1 + CLOSE))
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a number, evenly on the interval's scale."""
+        drawn = rng.uniform(self._at(self.low), self._at(self.high))
+        return min(max(math.exp(drawn) if self.log else drawn, self.low), self.high)
+
+    def snap(self, value: float) -> float:
+        """Take the nearest mark of the lattice on the interval's scale; the value itself where there is none."""
+        if not self.lattice:
+            return value
+        near = bisect.bisect(self.lattice, value)
+        return min(self.lattice[max(near - 1, 0) : near + 1], key=lambda mark: abs(self._at(mark) - self._at(value)))
+
+    def share(self, raw: "Interval") -> float:
+        """How much of a raw interval's length this one covers on its scale; a lattice counts as its hull."""
+        whole = raw._at(raw.high) - raw._at(raw.low)
+        kept = self._at(min(self.high, raw.high)) - self._at(max(self.low, raw.low))
+        return max(0.0, kept) / whole if whole else 1.0
+
+    def within(self, low: float, high: float) -> "Interval":
+        """Give the part from low to high; the nearest end of this interval where they do not meet."""
+        bottom, top = min(max(low, self.low), self.high), max(min(high, self.high), self.low)
+        return replace(self, low=bottom, high=max(bottom, top))
+
+    def at(self, marks: Sequence[float]) -> "Interval":
+        """Give the hull of those marks that lie inside, with them as the lattice."""
+        kept = tuple(sorted(mark for mark in set(marks) if mark in self))
+        return replace(self, low=kept[0], high=kept[-1], lattice=kept) if kept else self
+
+    def _at(self, value: float) -> float:
+        return math.log(value) if self.log else value
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few values, all equally likely."""
+
+    values: tuple[Any, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.values
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """Draw one of the values."""
+        return self.values[int(rng.integers(len(self.values)))]
+
+    def share(self, raw: "Choice") -> float:
+        """How many of the raw values remain."""
+        return len(set(self.values) & set(raw.values)) / len(raw.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Fractions:
+    """A rising list of fractions of the horizon: how many, and between which bounds."""
+
+    counts: Choice
+    each: Interval
+
+    def __contains__(self, value: Any) -> bool:
+        return len(value) in self.counts and all(fraction in self.each for fraction in value)
+
+    def share(self, raw: "Fractions") -> float:
+        """How much of the raw prior mass remains."""
+        one = self.each.share(raw.each)
+        kept = [one**count for count in self.counts.values if count in raw.counts]
+        return float(sum(kept)) / len(raw.counts.values)
+
+
+Axis = Interval | Choice | Fractions

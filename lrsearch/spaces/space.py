@@ -1,0 +1,226 @@
+"""A space is a set of policies to search: LR functions with ranges for their natural coordinates."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrsearch.errors import PolicyError, SpaceError, unknown
+from lrsearch.schedules import FUNCTIONS, Policy
+from lrsearch.schedules.coordinates import Coordinates
+from lrsearch.schedules.policy import from_coordinates
+from lrsearch.spaces.axes import Axis, Choice, Fractions, Interval
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+Draw = Callable[[str, Any], Any]
+
+STANDARD_FORMS = (*(name for name, f in FUNCTIONS.items() if f.roles and f.family != "combinator"), "WARMUP(HALFCOS)")
+STANDARD_AXES: Mapping[str, Axis] = {
+    "to_zero": Choice((False, True)),
+    "cycles": Interval(0.5, 100),
+    "decay": Interval(1e-6, 1),
+    "power": Interval(0.25, 4),
+    "end": Interval(1.0, 1.0),
+    "warmup": Interval(0.005, 0.5, log=False),
+    "milestones": Fractions(Choice((1, 2, 3, 4, 5, 6)), Interval(0.01, 0.99, log=False)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One LR function of a space, with the axes that are its own."""
+
+    form: str
+    axes: tuple[tuple[str, Axis], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Policies to search at a horizon: choose a function, then its coordinates.
+
+    `peak` and `ratio` mean the same in every function and are shared; the rest belongs to a branch.
+
+    Args:
+        horizon: steps of a full run.
+        epoch: steps of one pass over the training split.
+        peak: the range of the highest learning rate.
+        ratio: the range of floor / peak, where the floor is above 0.
+        branches: the LR functions.
+
+    >>> space = Space.standard("TRI", "SINEXP", horizon=10_000, epoch=600)
+    >>> FUNCTIONS["TRI"](k0=0.006, k1=0.06, l=2000) in space
+    True
+    """
+
+    horizon: int
+    epoch: float
+    peak: Interval
+    ratio: Interval
+    branches: tuple[Branch, ...]
+
+    @classmethod
+    def standard(
+        cls, *functions: str, horizon: int, epoch: float, peak: tuple[float, float] = (1e-6, 10.0)
+    ) -> "Space":
+        """Give the raw space of some LR functions, or of all of them.
+
+        Args:
+            functions: names such as "TRI" or "WARMUP(HALFCOS)"; none for all.
+            horizon: steps of a full run, 1 or more.
+            epoch: steps of one pass over the training split, above 0.
+            peak: the range of peak learning rates, (1e-6, 10) for SGD.
+
+        Raises:
+            SpaceError: for an unknown function or an impossible number.
+        """
+        if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+            raise SpaceError(f"horizon must be a whole number of steps, 1 or more, got {horizon!r}")
+        if not 0 < epoch < math.inf:
+            raise SpaceError(f"epoch must be a number of steps above 0, got {epoch!r}")
+        forms = tuple(dict.fromkeys(_standard_form(name) for name in functions)) or STANDARD_FORMS
+        branches = tuple(Branch(form, _standard_axes(form)) for form in forms)
+        return cls(horizon, epoch, Interval(*peak), Interval(1e-5, 1.0), branches)
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The LR functions' names."""
+        return tuple(branch.form for branch in self.branches)
+
+    @property
+    def key(self) -> str:
+        """A digest of all ranges: 16 hex digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def build(self, draw: Draw) -> Policy:
+        """Make a policy of a source of values; `draw(name, axis)` is asked for each in turn.
+
+        The names are those of the parameters in Optuna: `function`, `peak`, `ratio`, `<FUNCTION>.<coordinate>`.
+        """
+        form = draw("function", Choice(self.forms))
+        at: Coordinates = {"peak": draw("peak", self.peak)}
+        for name, axis in self.branch(form).axes:
+            label = f"{form}.{name}"
+            if name == "to_zero":
+                at["ratio"] = 0.0 if draw(label, axis) else draw("ratio", self.ratio)
+            elif isinstance(axis, Fractions):
+                count = draw(label, axis.counts)
+                at[name] = tuple(sorted(draw(f"{label}{n}", axis.each) for n in range(1, count + 1)))
+            elif isinstance(axis, Interval):
+                at[name] = axis.snap(draw(label, axis))
+            else:
+                at[name] = draw(label, axis)
+        return from_coordinates(form, at, self.horizon, FUNCTIONS)
+
+    def sample(self, rng: np.random.Generator) -> Policy:
+        """Draw a policy: functions equally likely, coordinates evenly on their scales."""
+        return self.build(lambda name, axis: axis.draw(rng))
+
+    def suggest(self, trial: "Trial") -> Policy:
+        """Let an Optuna trial suggest a policy. One study needs one space."""
+        from lrsearch.spaces.optuna import suggest
+
+        return suggest(self, trial)
+
+    def coordinates(self, policy: Policy) -> Coordinates:
+        """Give a policy's natural coordinates at this horizon."""
+        return policy.coordinates(self.horizon)
+
+    def values(self, policy: Policy) -> dict[str, Any]:
+        """Give the values by name from which `build` makes this policy, inside the ranges or not.
+
+        Raises:
+            SpaceError: if the policy's LR function is not in the space.
+        """
+        form = policy.form
+        if form not in self.forms:
+            raise SpaceError(unknown("LR function in this space", form, self.forms))
+        at = self.coordinates(policy)
+        found: dict[str, Any] = {"function": form, "peak": at["peak"]}
+        for name, _ in self.branch(form).axes:
+            label = f"{form}.{name}"
+            if name == "to_zero":
+                found[label] = at["ratio"] == 0
+                if at["ratio"] > 0:
+                    found["ratio"] = at["ratio"]
+            elif name == "milestones":
+                found[label] = len(at[name])
+                found |= {f"{label}{n}": fraction for n, fraction in enumerate(at[name], 1)}
+            else:
+                found[label] = at[name]
+        return found
+
+    def __contains__(self, policy: Policy) -> bool:
+        try:
+            found = self.values(policy)
+        except (PolicyError, SpaceError):
+            return False
+        inside = True
+
+        def look(name: str, axis: Any) -> Any:
+            nonlocal inside
+            inside = inside and found[name] in axis
+            return found[name]
+
+        self.build(look)
+        return inside
+
+    def branch(self, form: str) -> Branch:
+        """Give the branch of an LR function."""
+        return next(branch for branch in self.branches if branch.form == form)
+
+    def narrowed(self, peak: Interval, ratio: Interval, own: Callable[[str, str, Axis], Axis]) -> "Space":
+        """Give the space with other ranges; `own(form, name, axis)` gives those of the branches."""
+        branches = tuple(
+            Branch(branch.form, tuple((name, own(branch.form, name, axis)) for name, axis in branch.axes))
+            for branch in self.branches
+        )
+        return replace(self, peak=peak, ratio=ratio, branches=branches)
+
+    def log_volume(self, raw: "Space") -> float:
+        """Give log10 of the share of a raw space's prior mass that is in this one; 0 for all of it.
+
+        LR functions count equally; a lattice counts as its hull, so epoch multiples claim nothing here.
+        """
+        kept = sum(self._share(branch, raw) for branch in self.branches if branch.form in raw.forms)
+        return math.log10(kept / len(raw.branches)) if kept else -math.inf
+
+    def _share(self, branch: Branch, raw: "Space") -> float:
+        share = self.peak.share(raw.peak)
+        others: dict[str, Any] = dict(raw.branch(branch.form).axes)
+        for name, axis in branch.axes:
+            if name == "to_zero" and isinstance(axis, Choice):
+                ratio = self.ratio.share(raw.ratio)
+                share *= sum(1.0 if zero else ratio for zero in axis.values) / len(others[name].values)
+            else:
+                share *= axis.share(others[name])
+        return share
+
+
+def _standard_form(name: str) -> str:
+    folded = {form.lower(): form for form in STANDARD_FORMS} | {"warmup": "WARMUP(HALFCOS)"}
+    if name.strip().lower() not in folded:
+        raise SpaceError(unknown("LR function to search", name, STANDARD_FORMS))
+    return folded[name.strip().lower()]
+
+
+def _standard_axes(form: str) -> tuple[tuple[str, Axis], ...]:
+    names = coordinate_names(form)
+    own = ["to_zero" if name == "ratio" else name for name in names if name != "peak"]
+    return tuple((name, STANDARD_AXES[name]) for name in own)
+
+
+def coordinate_names(form: str) -> tuple[str, ...]:
+    """Name the coordinates of an LR function, those of a policy inside it last.
+
+    >>> coordinate_names("WARMUP(HALFCOS)")
+    ('warmup', 'peak', 'ratio', 'end')
+    """
+    name, _, inside = form.partition("(")
+    own = tuple(coordinate for role in FUNCTIONS[name].roles for coordinate in role.names)
+    return own + (coordinate_names(inside[:-1]) if inside else ())

@@ -1,0 +1,1 @@
+"""Studies: what is trained next, for how long, and what came of it."""

@@ -1,0 +1,34 @@
+"""What the funnel is compared with: full-length runs from the raw space, suggested by Optuna or drawn at random."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrsearch.errors import BudgetError
+from lrsearch.spaces import Space
+from lrsearch.study.strategy import Proposal, Setup, Trial, committed
+
+
+@dataclass(frozen=True, slots=True)
+class FullRuns:
+    """Full-length runs, one after the other, until the budget is used up.
+
+    Args:
+        name: "tpe" or "random", the sampler that suggests them.
+    """
+
+    name: str
+
+    def check(self, setup: Setup) -> None:
+        """Refuse a budget below one full run."""
+        if setup.cap < setup.task.horizon:
+            raise BudgetError(f"a budget of {setup.budget:g} FRE is too small: one full run costs 1")
+
+    def next(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+        """Ask for a suggestion while the budget lasts."""
+        if committed(history) + setup.task.horizon > setup.cap:
+            return None
+        return Proposal("candidate", "suggested", setup.task.horizon, setup.search_seed, setup.raw)
+
+    def space(self, setup: Setup, history: Sequence[Trial]) -> Space:
+        """Give the raw space."""
+        return setup.raw

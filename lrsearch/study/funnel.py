@@ -1,0 +1,207 @@
+"""The funnel: probe, prune, then shorter complete runs of stretched policies, the best of which go on to longer ones.
+
+A short run is never the beginning of a long one: a schedule that decays late looks bad early. It is the whole
+policy, stretched to a sixteenth or a quarter of the horizon.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrsearch.errors import BudgetError
+from lrsearch.heuristics import Pruned, prune
+from lrsearch.schedules import HALFCOS, WARMUP, Policy
+from lrsearch.spaces import Space
+from lrsearch.study.probing import RAMPS, gather, next_probing, ramp_steps
+from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
+
+SHORTER = (16, 4, 1)
+CONFIRM_SHARE = 0.5
+MOST_PAIRS = 10
+ESCAPE_EVERY = 8
+MOST_KNOWN, MOST_STORED = 2, 2
+DEFAULT_WARMUP = 0.05
+DRAWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many candidates each rung gets, shortest first, once the probes' cost is known.
+
+    Args:
+        horizons: steps of each rung's runs.
+        counts: candidates of each rung.
+    """
+
+    horizons: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+def plan(setup: Setup, probed: int) -> Plan:
+    """Share what is left of the budget after the probes and the default.
+
+    About half goes to confirming pairs of full runs. Of the rest b (in FRE), b/3 full runs, at least one; what
+    then remains is shared by the two shorter rungs: 16 candidates a FRE at N/16, 4 at N/4.
+    """
+    n = setup.task.horizon
+    horizons = tuple(max(1, round(n / shorter)) for shorter in SHORTER)
+    rest = (setup.cap - probed) / n - 1
+    b = rest - 2 * (rest * CONFIRM_SHARE // 2)
+    full = max(1, int(b / 3)) if b >= 1 else 0
+    each = (b - full) / 2 if full else 0.0
+    quarter = min(int(each * n / horizons[1]), int(each * n / horizons[0]))
+    return Plan(horizons, (max(int(each * n / horizons[0]), full), max(quarter, full), full))
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """The strategy of `lrsearch search`."""
+
+    name: str = "funnel"
+
+    def check(self, setup: Setup) -> None:
+        """Refuse a budget that does not pay for the default and its range tests."""
+        n = setup.task.horizon
+        least = n + RAMPS * ramp_steps(setup.task)
+        if setup.cap < least:
+            raise BudgetError(
+                f"a budget of {setup.budget:g} FRE is too small: the default's run and its range tests cost"
+                f" {math.ceil(100 * least / n) / 100:g}, and a search starts to pay from about 4"
+            )
+
+    def next(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+        """Say what comes next: a probe, the default, a candidate, a promotion, or a confirming run."""
+        if (probe := next_probing(setup, history)) is not None:
+            return probe
+        if is_open(with_role(history, "range-test")):
+            return None
+        if not with_role(history, "default"):
+            return self._default(setup, history)
+        if is_open(with_role(history, "decade")):
+            return None
+        return self._candidate(setup, history) or self._promotion(setup, history) or self._confirmation(setup, history)
+
+    def pruned(self, setup: Setup, history: Sequence[Trial]) -> Pruned:
+        """Give the space that the probes leave."""
+        return prune(setup.raw, gather(setup, history))
+
+    def space(self, setup: Setup, history: Sequence[Trial]) -> Space:
+        """Give the pruned space."""
+        return self.pruned(setup, history).space
+
+    def _default(self, setup: Setup, history: Sequence[Trial]) -> Proposal:
+        pruned = self.pruned(setup, history)
+        return Proposal("default", "default", setup.task.horizon, setup.search_seed, pruned.space,
+                        strong_default(setup, pruned))
+
+    def _candidate(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+        """A new candidate for the shortest rung: known ones, stored ones, then suggestions, every 8th an escape."""
+        planned = self.plan(setup, history)
+        candidates = _rung(history, planned.horizons[0])
+        if len(candidates) >= planned.counts[0]:
+            return None
+        pruned = self.pruned(setup, history)
+        asked = {trial.assignment.policy for trial in candidates}
+        place = len(candidates)
+
+        def propose(origin: str, policy: Policy | None) -> Proposal:
+            return Proposal("candidate", origin, planned.horizons[0], setup.search_seed, pruned.space, policy)
+
+        for origin, policy in _given(setup, pruned):
+            if policy not in asked:
+                return propose(origin, policy)
+        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(candidates, setup.task.validation_size):
+            return propose("escape", _outside(setup, pruned.space, place))
+        return propose("suggested", None)
+
+    def _promotion(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+        """The best candidate that is sure to be among the promoted, whatever the open ones bring.
+
+        So the same candidates are promoted in whatever order runs end, on one worker or on many.
+        """
+        planned = self.plan(setup, history)
+        for rung in (1, 0):
+            here, above = (_rung(history, planned.horizons[r]) for r in (rung, rung + 1))
+            ended = sorted((trial for trial in here if trial.run), key=lambda trial: trial.rank)
+            unknown = planned.counts[rung] - len(ended)
+            sure = ended[: max(0, planned.counts[rung + 1] - unknown)]
+            gone_on = {trial.assignment.policy for trial in above}
+            for trial in sure:
+                if trial.assignment.policy not in gone_on and trial.run and trial.run.score is not None:
+                    space = self.space(setup, history)
+                    return Proposal("candidate", trial.assignment.origin, planned.horizons[rung + 1],
+                                    setup.search_seed, space, trial.assignment.policy)
+        return None
+
+    def _confirmation(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+        """The default and the best candidate, in turn, on fresh seeds, pair by pair as far as the budget goes."""
+        others = [trial for trial in history if trial.assignment.role != "confirm"]
+        best, default = best_candidate(setup, history), with_role(history, "default")[0]
+        if best is None or is_open(others):
+            return None
+        done = len(with_role(history, "confirm"))
+        n, pair = setup.task.horizon, done // 2
+        if done % 2 == 0 and (pair >= MOST_PAIRS or committed(history) + 2 * n > setup.cap):
+            return None
+        trial = default if done % 2 == 0 else best
+        space = self.space(setup, history)
+        return Proposal("confirm", trial.assignment.origin, n, setup.fresh_seed(pair), space, trial.assignment.policy)
+
+    def plan(self, setup: Setup, history: Sequence[Trial]) -> Plan:
+        """Give the rungs, once probing has ended."""
+        probes = [*with_role(history, "range-test"), *with_role(history, "decade")]
+        return plan(setup, sum(trial.run.steps for trial in probes if trial.run))
+
+
+def strong_default(setup: Setup, pruned: Pruned) -> Policy:
+    """Give what a person would do without a search: range test, then one warm-up-and-cosine run at its minimum.
+
+    Where the range test was flat, the peak is the middle of the pruned range.
+    """
+    n = setup.task.horizon
+    peak = pruned.centre or math.sqrt(pruned.space.peak.low * pruned.space.peak.high)
+    warmup = max(1, round(DEFAULT_WARMUP * n))
+    return WARMUP(policy=HALFCOS(k0=float(f"{peak:.3g}"), l=n - warmup), l=warmup)
+
+
+def best_candidate(setup: Setup, history: Sequence[Trial]) -> Trial | None:
+    """Give the best full-length candidate by the search's seed; None if none finished."""
+    ended = [trial for trial in _rung(history, setup.task.horizon) if trial.run and trial.run.score is not None]
+    return min(ended, key=lambda trial: trial.rank, default=None)
+
+
+def escape_won(candidates: Sequence[Trial], validation_size: int) -> bool:
+    """Tell whether a policy from outside the pruned space beats all from inside by over 2 standard errors."""
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for trial in candidates:
+        if trial.run and trial.run.score is not None:
+            scores[trial.assignment.origin == "escape"].append(trial.run.score)
+    if not scores[True] or len(scores[False]) < ESCAPE_EVERY - 1:
+        return False
+    outside, inside = max(scores[True]), max(scores[False])
+    error = math.sqrt((outside * (1 - outside) + inside * (1 - inside)) / validation_size)
+    return outside - inside > 2 * error
+
+
+def _rung(history: Sequence[Trial], horizon: int) -> list[Trial]:
+    return [trial for trial in with_role(history, "candidate") if trial.assignment.horizon == horizon]
+
+
+def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
+    """Give the policies that are tried first: the task's known ones, then the store's inside the pruned range."""
+    known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
+    stored: list[tuple[str, Policy]] = []
+    for recommendation in setup.recommended:
+        policy = recommendation.carried(setup.task.horizon, pruned.centre).rounded()
+        if policy.form in setup.raw.forms and setup.raw.coordinates(policy)["peak"] in pruned.space.peak:
+            stored.append(("stored", policy))
+    return known + stored[:MOST_STORED]
+
+
+def _outside(setup: Setup, space: Space, place: int) -> Policy:
+    """Draw a policy from the raw space that is not in the pruned one."""
+    rng = np.random.default_rng((setup.seed, place))
+    drawn = [setup.raw.sample(rng).rounded() for _ in range(DRAWS)]
+    return next((policy for policy in drawn if policy not in space), drawn[0])

@@ -1,0 +1,65 @@
+"""Probing: range tests, then decade scaling of FIX, within a fifth of the budget."""
+
+import math
+from collections.abc import Sequence
+
+from lrsearch.heuristics import Evidence, Probe
+from lrsearch.heuristics.decades import next_probe
+from lrsearch.heuristics.range_test import centre, disagree, read_ramp
+from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.schedules import FIX, RAMP
+from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
+from lrsearch.tasks import Task
+
+RAMPS, MOST_RAMPS = 2, 4
+PROBE_SHARE = 0.2
+
+
+def ramp_steps(task: Task) -> int:
+    """Give the steps of a range test: a tenth of the horizon, between 100 and 300."""
+    return min(300, max(100, task.horizon // 10), task.horizon)
+
+
+def probe_steps(task: Task) -> int:
+    """Give the steps of a probe: 2 % of the horizon, at most an epoch, at least 50."""
+    least = min(50, task.horizon)
+    return min(max(round(0.02 * task.horizon), least), max(round(task.epoch), least))
+
+
+def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
+    """Give the evidence in a history's probes."""
+    ramps = [trial.stored for trial in with_role(history, "range-test") if trial.run and trial.stored]
+    probes = [trial.stored for trial in with_role(history, "decade") if trial.run and trial.stored]
+    return Evidence(
+        setup.task.chance_loss, probe_steps(setup.task), tuple(map(ramp_of, ramps)),
+        tuple(
+            Probe(p.key, p.policy.params["k0"], p.seed, math.inf if p.run.loss is None else p.run.loss) for p in probes
+        ),
+    )
+
+
+def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+    """Say what to probe next; None while a probe is open, and when there is nothing left to probe."""
+    ramps, decades = with_role(history, "range-test"), with_role(history, "decade")
+    if len(ramps) < RAMPS:
+        return _ramp(setup, len(ramps))
+    if is_open([*ramps, *decades]):
+        return None
+    spent = sum(trial.committed for trial in [*ramps, *decades])
+    left = min(PROBE_SHARE * setup.cap, setup.cap - setup.task.horizon) - spent
+    evidence = gather(setup, history)
+    readings = [read_ramp(ramp) for ramp in evidence.ramps]
+    if not decades and disagree(readings) and len(ramps) < MOST_RAMPS and left >= ramp_steps(setup.task):
+        return _ramp(setup, len(ramps))
+    wanted = next_probe(evidence, centre(readings), setup.task.optimizer.rates)
+    if wanted is None or left < evidence.probe_steps:
+        return None
+    rate, repeat = wanted
+    return Proposal("decade", "rule", evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=rate).rounded())
+
+
+def _ramp(setup: Setup, repeat: int) -> Proposal:
+    low, high = setup.task.optimizer.rates
+    steps = ramp_steps(setup.task)
+    policy = RAMP(k0=low, k1=high, l=max(1, steps - 1))
+    return Proposal("range-test", "rule", steps, setup.probe_seed(repeat), setup.raw, policy)

@@ -1,0 +1,142 @@
+"""What a strategy is: a pure function from what a study knows to what it trains next."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lrsearch.errors import BudgetError
+from lrsearch.knowledge import Assignment, Recommendation, StoredRun
+from lrsearch.schedules import Policy
+from lrsearch.spaces import Space
+from lrsearch.tasks import Task
+from lrsearch.training.run import Run, RunState
+
+SEEDS_PER_STUDY = 1000
+FIRST_FRESH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a study starts from.
+
+    Args:
+        task: what is trained.
+        raw: the space before anything is known.
+        budget: full-run equivalents (FRE) that all of it may cost: a hard cap.
+        seed: the study's seed.
+        recommended: what the store knew when the study began.
+    """
+
+    task: Task
+    raw: Space
+    budget: float
+    seed: int
+    recommended: tuple[Recommendation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.budget, bool) or not isinstance(self.budget, int | float) or not math.isfinite(self.budget):
+            raise BudgetError(f"the budget must be a number of full runs, got {self.budget!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
+            raise BudgetError(f"the seed must be a whole number from 0 to 2**31 - 1, got {self.seed!r}")
+
+    @property
+    def cap(self) -> int:
+        """The budget in steps."""
+        return math.floor(self.budget * self.task.horizon + 1e-9)
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of every run that policies are chosen by, so that all see the same start and batches."""
+        return self.seed * SEEDS_PER_STUDY
+
+    def probe_seed(self, repeat: int) -> int:
+        """The seed of a probe's repeat."""
+        return self.search_seed + repeat
+
+    def fresh_seed(self, pair: int) -> int:
+        """The seed of a pair of confirming runs: never used to choose."""
+        return self.search_seed + FIRST_FRESH + pair
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a study asked for, and the run that came of it, if it has ended."""
+
+    assignment: Assignment
+    stored: StoredRun | None = None
+    reused: bool = False
+
+    @property
+    def run(self) -> Run | None:
+        """The run, once it has ended for good or failed."""
+        run = self.stored.run if self.stored else None
+        return run if run and (run.state.is_final or run.state is RunState.FAILED) else None
+
+    @property
+    def committed(self) -> int:
+        """Steps that were trained for it, attempts that did not end included; all of its horizon while it is open."""
+        lost = self.stored.lost_steps if self.stored else 0
+        return lost + (self.run.steps if self.run else self.assignment.horizon)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Orders trials of one horizon, best first: by score, then by loss; what did not finish comes last."""
+        run = self.run
+        if run is None or run.score is None or run.loss is None:
+            return 1.0, math.inf
+        return -run.score, run.loss
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to train next. Without a policy, the sampler suggests one from the space.
+
+    Args:
+        role, origin, horizon, seed: as in `Assignment`.
+        space: the space that the study's trials are described in.
+        policy: the policy, over the task's horizon; None to have one suggested.
+    """
+
+    role: str
+    origin: str
+    horizon: int
+    seed: int
+    space: Space
+    policy: Policy | None = None
+
+
+class Strategy(Protocol):
+    """A way to search. It keeps no state: what it knows is the history."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in commands and tables."""
+
+    def next(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+        """Say what to train next; None while open trials must end first, and when all is done."""
+
+    def space(self, setup: Setup, history: Sequence[Trial]) -> Space:
+        """Give the space that the trials after this history are drawn from."""
+
+    def check(self, setup: Setup) -> None:
+        """Refuse a budget that buys nothing.
+
+        Raises:
+            BudgetError: it says what would do.
+        """
+
+
+def committed(history: Sequence[Trial]) -> int:
+    """Give the steps that a history has cost, open trials counted in full."""
+    return sum(trial.committed for trial in history)
+
+
+def with_role(history: Sequence[Trial], role: str) -> list[Trial]:
+    """Give the trials of one role, in order."""
+    return [trial for trial in history if trial.assignment.role == role]
+
+
+def is_open(trials: Sequence[Trial]) -> bool:
+    """Tell whether any of them has not ended."""
+    return any(trial.run is None for trial in trials)

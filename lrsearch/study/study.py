@@ -1,0 +1,163 @@
+"""A study in progress: the ledger says what is done, the strategy what comes next, the engine trains it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from lrsearch.errors import WorkError
+from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
+from lrsearch.knowledge.store import PROBES
+from lrsearch.schedules import Policy
+from lrsearch.spaces import Space
+from lrsearch.study.strategy import Setup, Strategy, Trial, committed
+from lrsearch.training.run import Run, RunState
+
+Watch = Callable[["Study", Trial], None]
+
+
+class Sampler(Protocol):
+    """Suggests policies, and is told what came of all of them."""
+
+    def suggest(self, number: int, space: Space) -> Policy:
+        """Suggest a policy from a space, as the study's assignment of this number."""
+
+    def given(self, assignment: Assignment, space: Space) -> None:
+        """Hear of a policy that was not its own suggestion. Hearing of it twice changes nothing."""
+
+    def tell(self, assignment: Assignment, run: Run) -> None:
+        """Hear what came of a policy. Hearing it twice changes nothing."""
+
+
+class Study:
+    """One search in progress.
+
+    `ask` gives what to train next, `tell` takes what came of it. All that is asked for and told is in the
+    store before the call returns, so a study that was killed goes on where it was.
+
+    Args:
+        setup: what it starts from.
+        strategy: the way to search.
+        store: the ledger.
+        sampler: suggests policies; called with the study's name, so that it can find its own state.
+        watch: is told of every trial that ends.
+
+    Raises:
+        BudgetError: if the budget buys nothing.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        strategy: Strategy,
+        store: Store,
+        sampler: Callable[[str], Sampler],
+        watch: Watch | None = None,
+    ) -> None:
+        strategy.check(setup)
+        self.strategy, self.store = strategy, store
+        self.key = study_key(setup, strategy)
+        self.name = f"{setup.task.name}-{self.key[:8]}"
+        frozen = store.open_study(
+            self.key, self.name, setup.task, _description(setup, strategy),
+            {"recommended": [r.to_json() for r in store.recommend(setup.task)]},
+        )
+        self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])))
+        self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
+        self._watch = watch or (lambda study, trial: None)
+        self._claimed: set[int] = set()
+        self._sampler = sampler(self.name)
+        for trial in self.history:
+            self._restore(trial)
+
+    def ask(self) -> Assignment | None:
+        """Give what to train next; None when all is done, or while what is being trained must end first.
+
+        What the store already knows is not asked for.
+        """
+        while (assignment := self._unclaimed() or self._propose()) is not None:
+            self._claimed.add(assignment.number)
+            stored = self.store.find(assignment.spec(self.setup.task).key)
+            if stored is None or not stored.run.state.is_final:
+                return assignment
+            self._settle(assignment, stored, reused=True)
+        return None
+
+    def tell(self, assignment: Assignment, run: Run) -> Trial:
+        """Take what came of an assignment.
+
+        Raises:
+            WorkError: if a probe or the default failed: nothing can be found without them.
+        """
+        spec = assignment.spec(self.setup.task)
+        self.store.record(spec, run)
+        stored = self.store.find(spec.key)
+        assert stored is not None
+        trial = self._settle(assignment, stored, reused=False)
+        if run.state is RunState.FAILED and assignment.role in (*PROBES, "default"):
+            raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
+        return trial
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether nothing is left to train; costs nothing to ask."""
+        return all(trial.run for trial in self.history) and self.strategy.next(self.setup, self.history) is None
+
+    @property
+    def open_trials(self) -> Sequence[Trial]:
+        """Give the trials that have not ended."""
+        return [trial for trial in self.history if trial.run is None]
+
+    def _unclaimed(self) -> Assignment | None:
+        """What an earlier start of this study asked for and did not see the end of."""
+        for trial in self.history:
+            done = trial.stored is not None and trial.stored.run.state.is_final
+            if not done and trial.assignment.number not in self._claimed:
+                return trial.assignment
+        return None
+
+    def _propose(self) -> Assignment | None:
+        proposal = self.strategy.next(self.setup, self.history)
+        if proposal is None or committed(self.history) + proposal.horizon > self.setup.cap:
+            return None
+        number = len(self.history)
+        policy = proposal.policy or self._sampler.suggest(number, proposal.space)
+        assignment = Assignment(number, proposal.role, proposal.origin, policy, proposal.horizon, proposal.seed)
+        self.store.assign(self.key, assignment, assignment.spec(self.setup.task))
+        self.history.append(Trial(assignment))
+        if _is_searched(assignment):
+            self._sampler.given(assignment, proposal.space)
+        return assignment
+
+    def _settle(self, assignment: Assignment, stored: StoredRun, reused: bool) -> Trial:
+        trial = Trial(assignment, stored, reused)
+        self.history[assignment.number] = trial
+        if trial.run and _is_searched(assignment):
+            self._sampler.tell(assignment, trial.run)
+        self._watch(self, trial)
+        return trial
+
+    def _restore(self, trial: Trial) -> None:
+        """Let the sampler hear again of what the ledger knows."""
+        if _is_searched(trial.assignment):
+            before = self.history[: trial.assignment.number]
+            self._sampler.given(trial.assignment, self.strategy.space(self.setup, before))
+            if trial.run:
+                self._sampler.tell(trial.assignment, trial.run)
+
+
+def study_key(setup: Setup, strategy: Strategy) -> str:
+    """Give the digest of task, space, strategy, budget and seed: 16 hex digits."""
+    return hashlib.sha256(json.dumps(_description(setup, strategy), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _description(setup: Setup, strategy: Strategy) -> dict[str, Any]:
+    return {"task": setup.task.key, "space": setup.raw.key, "strategy": strategy.name, "budget": float(setup.budget),
+            "seed": setup.seed}
+
+
+def _is_searched(assignment: Assignment) -> bool:
+    """Tell whether an assignment is a trial of the search; probes and confirming runs are not."""
+    return assignment.role in ("default", "candidate")
+

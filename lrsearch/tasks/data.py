@@ -1,0 +1,122 @@
+"""Where the samples come from: scikit-learn's digits, and the idx files of MNIST and Fashion-MNIST."""
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lrsearch.errors import DataError
+from lrsearch.tasks.task import Split, Splits
+
+SPLIT_SEED = 20_260_101
+CACHE = Path.home() / ".cache" / "lrsearch"
+IDX_HEADER = {3: 16, 1: 8}
+FOLDERS = {"MNIST": ("mnist", "MNIST/raw"), "FashionMNIST": ("fashion_mnist", "FashionMNIST/raw")}
+
+
+def load_digits(folder: Path | None) -> Splits:
+    """Load scikit-learn's own 1,797 digits: 1,024 to train, 384 to choose, 389 to test. No download, no folder."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    bunch = sklearn_digits()
+    images = (np.asarray(bunch.images)[:, None] / 16).astype(np.float32)
+    labels = np.asarray(bunch.target, dtype=np.int64)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
+    learn, test = order[:1408], order[1408:]
+    return _splits(images[learn], labels[learn], images[test], labels[test], validation=384)
+
+
+def load_idx(name: str, folder: Path | None, validation: int = 6000) -> Splits:
+    """Load MNIST or Fashion-MNIST from their four idx files, pixels in [0, 1).
+
+    Args:
+        name: "MNIST" or "FashionMNIST".
+        folder: where the `.gz` files lie, or a folder above them; None to download once to a cache folder.
+        validation: how many of the 60,000 training samples are held out to choose by.
+
+    Raises:
+        DataError: if a file is missing, or its checksum is not the published one.
+    """
+    where = _find(name, folder) if folder else _download(name)
+    files = dict(_resources(name))
+    for file, md5 in files.items():
+        found = hashlib.md5(_read(where / file), usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise DataError(f"{where / file} is broken or another data set's: checksum {found}, not {md5}")
+    images, labels, test_images, test_labels = (_read_idx(where / file) for file in files)
+    scale = np.float32(1 / 256)
+    return _splits((images[:, None] * scale).astype(np.float32), labels.astype(np.int64),
+                   (test_images[:, None] * scale).astype(np.float32), test_labels.astype(np.int64), validation)
+
+
+def _splits(
+    images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64],
+    test_images: npt.NDArray[np.float32], test_labels: npt.NDArray[np.int64], validation: int,
+) -> Splits:
+    """Hold out a fixed, seeded validation split; the digest names which samples went where."""
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
+    held, kept = np.sort(order[:validation]), np.sort(order[validation:])
+    digest = hashlib.sha256(held.astype("<i8").tobytes() + labels.astype("<i8").tobytes()).hexdigest()[:16]
+
+    def split(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> Split:
+        return Split(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y)))
+
+    return Splits(split(images[kept], labels[kept]), split(images[held], labels[held]),
+                  split(test_images, test_labels), digest)
+
+
+def _resources(name: str) -> list[tuple[str, str]]:
+    """The four files with their published checksums: training images and labels, test images and labels."""
+    from torchvision import datasets
+
+    files: list[tuple[str, str]] = getattr(datasets, name).resources
+    return files
+
+
+def _find(name: str, folder: Path) -> Path:
+    files = [file for file, _ in _resources(name)]
+    places = [folder / below for below in (*FOLDERS[name], ".")]
+    for place in places:
+        if all((place / file).is_file() for file in files):
+            return place
+    partly = next((place for place in places if any((place / file).is_file() for file in files)), folder)
+    missing = ", ".join(file for file in files if not (partly / file).is_file())
+    raise DataError(f"{name}: {partly} lacks {missing}; put them there, or leave --data-dir out to download")
+
+
+def _download(name: str) -> Path:
+    from torchvision import datasets
+
+    place = CACHE / FOLDERS[name][1]
+    if not all((place / file).is_file() for file, _ in _resources(name)):
+        try:
+            getattr(datasets, name)(CACHE, download=True)
+        except (RuntimeError, OSError, URLError) as error:
+            raise DataError(
+                f"{name} could not be downloaded to {CACHE} ({str(error)[:120]}); "
+                "fetch its four .gz files by hand and give their folder with --data-dir"
+            ) from None
+    return place
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an idx file of bytes: two zeros, 8, the number of dimensions, each size, the values."""
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file: {error}") from None
+    dimensions = raw[3]
+    shape = np.frombuffer(raw, ">i4", count=dimensions, offset=4)
+    return np.frombuffer(raw, np.uint8, offset=IDX_HEADER[dimensions]).reshape(tuple(shape))

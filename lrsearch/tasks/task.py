@@ -1,0 +1,141 @@
+"""A task is what is trained: data set, model, optimizer, batch size, horizon, split and metric."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lrsearch.errors import TaskError
+from lrsearch.schedules import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The samples of one split, in memory: `x` of shape (n, ...), `y` class numbers of shape (n,)."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device) -> "Split":
+        """Give the split on a device."""
+        return Split(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Train to learn, validation to choose, test to be read once. `digest` names the samples of each."""
+
+    train: Split
+    validation: Split
+    test: Split
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent; its learning rate is the policy's."""
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    nesterov: bool = False
+    family: str = "sgd"
+    rates: tuple[float, float] = (1e-6, 10.0)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters, with LR 1 until the policy sets it."""
+        return torch.optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
+                               nesterov=self.nesterov, fused=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is trained, described so that it can be stored, compared and trained again.
+
+    Args:
+        name: how people call it.
+        data: the data set's name.
+        model: the model's name.
+        classes: number of classes, 2 or more.
+        shape: the shape of one sample.
+        train_size: samples of the training split.
+        validation_size: samples held out of the training set to choose by.
+        batch_size: samples of one update.
+        horizon: updates of a full run.
+        optimizer: the optimizer and its fixed settings.
+        known: policies that the field trains this task with.
+        load: gives the splits from a data folder, or from where they are cached if there is none.
+        build: gives a new model, initialised from torch's random state.
+
+    Raises:
+        TaskError: for numbers that cannot be.
+    """
+
+    name: str
+    data: str
+    model: str
+    classes: int
+    shape: tuple[int, ...]
+    train_size: int
+    validation_size: int
+    batch_size: int
+    horizon: int
+    optimizer: SGD
+    known: tuple[Policy, ...] = ()
+    load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
+    build: Callable[[], nn.Module] = field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
+
+    @property
+    def epoch(self) -> float:
+        """Updates of one pass over the training split."""
+        return self.train_size / self.batch_size
+
+    @property
+    def chance_loss(self) -> float:
+        """The cross-entropy of guessing."""
+        return math.log(self.classes)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Everything that tells this task from another, as plain JSON values."""
+        return {
+            "name": self.name,
+            "data": {"name": self.data, "classes": self.classes, "shape": list(self.shape),
+                     "train": self.train_size, "validation": self.validation_size},
+            "model": {"name": self.model, "parameters": sum(p.numel() for p in _on_meta(self.build).parameters())},
+            "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
+            "batch_size": self.batch_size,
+            "horizon": self.horizon,
+            "metric": "validation top-1 at the last step",
+        }
+
+    @property
+    def key(self) -> str:
+        """A digest of the description: 16 hex digits."""
+        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:16]
+
+    def with_horizon(self, horizon: int) -> "Task":
+        """Give the same task with another number of updates; its known policies are stretched along."""
+        known = tuple(policy.stretch(horizon / self.horizon) for policy in self.known)
+        return replace(self, horizon=horizon, known=known)
+
+
+def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model without memory or random numbers, to look at its shapes."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return build()

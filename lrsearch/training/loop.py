@@ -1,0 +1,171 @@
+"""The training loop: one run, deterministic from its seed."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lrsearch.tasks import Split, Task
+from lrsearch.training.run import Point, Run, RunSpec, RunState
+
+CHECK_EVERY = 25
+LOOKS = 10
+KEPT_LOSSES = 200
+BLOWN_UP = 1e6
+EVALUATION_BATCH = 2000
+
+Watch = Callable[[int], None]
+
+
+class Trainer:
+    """Trains runs of one task: holds its data in memory, on the GPU where there is one.
+
+    Args:
+        task: the task.
+        data_dir: where its data set lies; None for the default place.
+        device: a torch device; None for the GPU if there is one, else the CPU.
+
+    Raises:
+        DataError: if the data set is missing or broken.
+    """
+
+    def __init__(self, task: Task, data_dir: Path | None = None, device: str | None = None) -> None:
+        self.task = task
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        splits = task.load(data_dir)
+        self.digest = splits.digest
+        self.train_split = splits.train.to(self.device)
+        self.validation = splits.validation.to(self.device)
+        self._test = splits.test
+
+    def train(self, spec: RunSpec, watch: Watch | None = None, keep: Path | None = None) -> Run:
+        """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
+
+        Args:
+            spec: what to train.
+            watch: is told the number of steps done, every few steps.
+            keep: a file for the final weights of a finished run.
+        """
+        return _Training(self, spec, watch or (lambda step: None)).run(keep)
+
+    def test(self, weights: Path) -> float:
+        """Read the test set: top-1 in [0, 1] of stored weights."""
+        model = self.new_model(seed=0)
+        model.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
+        return evaluate(model, self._test.to(self.device))[1]
+
+    def new_model(self, seed: int) -> nn.Module:
+        """Give a new model, initialised from a seed; torch's own random state is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.task.build().to(self.device)
+        if any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
+            model = model.to(memory_format=torch.channels_last)
+        return model
+
+
+class _Training:
+    """One run in progress."""
+
+    def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch) -> None:
+        self.trainer, self.spec, self.watch = trainer, spec, watch
+        self.rates = spec.policy.curve(spec.horizon).tolist()
+        self.losses = torch.zeros(spec.horizon, device=trainer.device)
+        self.look_every = max(math.ceil(trainer.task.epoch), math.ceil(spec.horizon / LOOKS))
+        self.points: list[Point] = []
+        self.steps = 0
+        self.began = time.perf_counter()
+
+    def run(self, keep: Path | None) -> Run:
+        try:
+            model = self.trainer.new_model(self.spec.seed)
+            state = self._train(model)
+            if state is RunState.FINISHED and keep:
+                _save(model, keep)
+            return self._result(state)
+        except KeyboardInterrupt:
+            return self._result(RunState.INTERRUPTED)
+        except Exception as error:  # a run that fails must not take the finished ones of its study with it
+            return self._result(RunState.FAILED, f"{type(error).__name__}: {error}")
+
+    def _train(self, model: nn.Module) -> RunState:
+        split = self.trainer.train_split
+        optimizer = self.trainer.task.optimizer.build(model)
+        order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
+        for rate in self.rates:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = next(order)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(split.x[batch]), split.y[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            self.losses[self.steps] = loss.detach()
+            self.steps += 1
+            last = self.steps == self.spec.horizon
+            if (self.steps % CHECK_EVERY == 0 or last) and self._blew_up():
+                return RunState.DIVERGED
+            if (self.steps % self.look_every == 0 or last) and not self._look(model):
+                return RunState.DIVERGED
+        return RunState.FINISHED
+
+    def _blew_up(self) -> bool:
+        self.watch(self.steps)
+        recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
+        return not bool((recent <= BLOWN_UP * self.losses[0]).all())
+
+    def _look(self, model: nn.Module) -> bool:
+        loss, score = evaluate(model, self.trainer.validation)
+        if math.isfinite(loss):
+            self.points.append(Point(self.steps, loss, score))
+        return math.isfinite(loss)
+
+    def _result(self, state: RunState, error: str | None = None) -> Run:
+        stride = max(1, math.ceil(self.spec.horizon / KEPT_LOSSES))
+        losses = self.losses[: self.steps].cpu().numpy()
+        means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
+        finished = state is RunState.FINISHED
+        return Run(
+            state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
+            score=self.points[-1].score if finished else None,
+            loss=self.points[-1].loss if finished else None,
+            points=tuple(self.points),
+            train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
+            stride=stride, error=error,
+        )
+
+
+def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:
+    """Give the sample numbers of each update: one shuffled pass after the other, without a gap."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.empty(0, dtype=torch.int64, device=device)
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, torch.randperm(samples, generator=generator).to(device)])
+        yield order[:size]
+        order = order[size:]
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
+    """Give the mean cross-entropy and top-1 in [0, 1] of a split."""
+    model.eval()
+    loss, right = 0.0, 0
+    for start in range(0, len(split), EVALUATION_BATCH):
+        x, y = split.x[start : start + EVALUATION_BATCH], split.y[start : start + EVALUATION_BATCH]
+        scores = model(x)
+        loss += F.cross_entropy(scores, y, reduction="sum").item()
+        right += int((scores.argmax(1) == y).sum())
+    model.train()
+    return loss / len(split), right / len(split)
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    """Write the weights so that a kill leaves the old file or the new one, never half of one."""
+    part = path.with_suffix(".part")
+    torch.save(model.state_dict(), part)
+    part.replace(path)

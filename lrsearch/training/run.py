@@ -1,0 +1,100 @@
+"""A run is one training of one task under one policy with one seed, and what came of it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from lrsearch.schedules import Policy
+from lrsearch.tasks import Task
+
+TRAINER_VERSION = 1
+
+
+class RunState(StrEnum):
+    """How a run ended; the value is the name, `meaning` the sentence for people."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    RUNNING = "running"
+
+    @property
+    def meaning(self) -> str:
+        """Say what the state means, and what would do."""
+        return _MEANING[self]
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether training it again would give nothing new."""
+        return self in (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED)
+
+
+_MEANING = {
+    RunState.FINISHED: "All steps were trained.",
+    RunState.DIVERGED: "The loss blew up. Try a smaller learning rate.",
+    RunState.STOPPED: "It was ended early on purpose.",
+    RunState.FAILED: "An error ended it. See its message.",
+    RunState.INTERRUPTED: "It was interrupted. Start the same command again.",
+    RunState.RUNNING: "It is being trained, or its process died.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What identifies a run: task, policy, horizon and seed, under the present version of the trainer."""
+
+    task: Task
+    policy: Policy
+    horizon: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """A digest of the four and the trainer's version: 24 hex digits."""
+        parts = [self.task.key, str(self.policy), self.horizon, self.seed, TRAINER_VERSION]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A look at the validation split during a run."""
+
+    step: int
+    loss: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What came of a run.
+
+    Args:
+        state: how it ended.
+        steps: updates trained, also where it did not finish.
+        seconds: wall time, with the looks at the validation split.
+        score: validation top-1 in [0, 1] at the last step; None unless finished.
+        loss: validation cross-entropy at the last step; None unless finished.
+        points: the looks at the validation split, in order.
+        train_losses: mean training loss of each `stride` steps; None where it was not finite.
+        stride: steps behind each training loss.
+        error: what an exception said, if one ended it.
+    """
+
+    state: RunState
+    steps: int
+    seconds: float
+    score: float | None = None
+    loss: float | None = None
+    points: tuple[Point, ...] = ()
+    train_losses: tuple[float | None, ...] = ()
+    stride: int = 1
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the curves as plain JSON values; the plain numbers are columns of the store."""
+        return {"points": [[p.step, p.loss, p.score] for p in self.points],
+                "train_losses": list(self.train_losses), "stride": self.stride, "error": self.error}
