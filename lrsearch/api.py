@@ -1,14 +1,18 @@
-"""What `lrs.` offers beyond values: search, and the warm start of an Optuna study."""
+"""What `lrs.` offers beyond values: search, sweep, compare, and the warm start of an Optuna study."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lrsearch.compare.comparison import Comparison
+from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError
 from lrsearch.knowledge import Store, open_store
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.study.final_test import final_test as read_test
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import SearchResult, conclude
 from lrsearch.study.strategy import Setup
@@ -58,22 +62,75 @@ def search(
         WorkError: if the data, the store or the training fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
+    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+        if not study.is_done:
+            weights = writable(Path(out) / "weights")
+            trainer = Trainer(study.setup.task, Path(data_dir) if data_dir else None)
+            optuna_engine.run(study, trainer, progress, lambda key: weights / f"{key}.pt")
+        return conclude(study)
+
+
+def sweep(
+    task: str | Task,
+    budget: float = 12,
+    *,
+    functions: Sequence[str] = (),
+    store: str | Store | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    storage: str | None = None,
+    watch: Watch | None = None,
+    address: str = "local",
+    workers: int | None = None,
+) -> SearchResult:
+    """Search as `search` does, many runs at a time, as a Ray Tune run. The same call again goes on.
+
+    It is the same study as `search` with the same arguments: either goes on where the other ended.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        budget: as in `search`, like all that is not said here.
+        functions: LR functions to search.
+        store: the knowledge store or its URL; only this process opens it.
+        seed: the study's seed.
+        data_dir: where the data set lies on every machine; None for the default place.
+        out: the folder, for Ray's files as well; on a cluster, one that all its machines share.
+        storage: the Optuna storage's URL; only this process opens it.
+        watch: is called with the study and every trial that ends.
+        address: "local" to start a Ray cluster on this machine, "auto" or host:port to join one.
+        workers: runs at a time; as many as the cluster has CPUs where it is not given.
+
+    Returns:
+        The result, as `search` gives it.
+
+    Raises:
+        UsageError: for an unknown task or function, or a budget that buys nothing.
+        WorkError: if the data, the store, the training or Ray fails.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+        if not study.is_done:
+            from lrsearch.engines import ray as ray_engine
+
+            data = Path(data_dir) if data_dir else None
+            ray_engine.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
+        return conclude(study)
+
+
+@contextmanager
+def _study(
+    task: str | Task, budget: float, functions: Sequence[str], store: str | Store | None, seed: int, out: Path,
+    storage: str | None, watch: Watch | None,
+) -> Iterator[Study]:
+    """Open the funnel study that the arguments of `search` and `sweep` describe."""
     found = find_task(task)
     raw = Space.standard(*functions, horizon=found.horizon, epoch=found.epoch, peak=found.optimizer.rates)
     setup, strategy = Setup(found, raw, budget, seed), Funnel()
     strategy.check(setup)
-    folder = writable(Path(out))
-    own = store if isinstance(store, Store) else open_store(store or f"sqlite:///{folder / 'store.db'}")
-    try:
-        study = Study(setup, strategy, own, tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup), watch)
-        if not study.is_done:
-            weights = writable(folder / "weights")
-            trainer = Trainer(found, Path(data_dir) if data_dir else None)
-            optuna_engine.run(study, trainer, progress, lambda key: weights / f"{key}.pt")
-        return conclude(study)
-    finally:
-        if own is not store:
-            own.close()
+    folder = writable(out)
+    with _opened(store, folder) as ledger:
+        yield Study(setup, strategy, ledger, tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup), watch)
 
 
 def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str], optuna_engine.OptunaSampler]:
@@ -118,3 +175,73 @@ def writable(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from None
     return folder
+
+
+def compare(
+    task: str | Task,
+    strategies: Sequence[str] = ("funnel", "tpe", "random"),
+    seeds: int = 2,
+    budget: float = 4,
+    *,
+    functions: Sequence[str] = (),
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compare ways to search: best validation score against training steps spent, probes included.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        strategies: "funnel", "tpe" (Optuna's TPE on the raw space), "random".
+        seeds: studies of each strategy.
+        budget: full-run equivalents (FRE) for each study.
+        functions, store, data_dir, out: as in `search`.
+        watch: is told, in a line, of each study that ends.
+
+    Returns:
+        The comparison: `.table()`, `.courses`.
+
+    Raises:
+        UsageError: for an unknown strategy or task, or a budget that buys nothing.
+        WorkError: if the data, the store or the training fails.
+    """
+    found = find_task(task)
+    raw = Space.standard(*functions, horizon=found.horizon, epoch=found.epoch, peak=found.optimizer.rates)
+    with _opened(store, writable(Path(out))) as ledger:
+        trainer = Trainer(found, Path(data_dir) if data_dir else None)
+        return compare_strategies(Setup(found, raw, budget, seed=0), strategies, seeds, ledger, trainer, watch)
+
+
+def final_test(
+    result: SearchResult,
+    *,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+) -> dict[str, Any]:
+    """Read the test set for a search's best policy and the default: once, and never to choose.
+
+    Args:
+        result: what `search` gave.
+        store, data_dir, out: as they were given to `search`.
+
+    Returns:
+        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds` and a `note` for people.
+
+    Raises:
+        OutputError: if the weights of the search's runs are not in `out`.
+    """
+    with _opened(store, Path(out)) as ledger:
+        trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
+        return read_test(result, ledger, trainer, Path(out) / "weights")
+
+
+@contextmanager
+def _opened(store: str | Store | None, folder: Path) -> Iterator[Store]:
+    """Give the store that was asked for, and close it again unless it is the caller's."""
+    if isinstance(store, Store):
+        yield store
+        return
+    with open_store(store or f"sqlite:///{folder / 'store.db'}") as opened:
+        yield opened

@@ -111,7 +111,9 @@ class OptunaSampler:
         """Take up a trial of an earlier start; fail one that never reached the ledger, so that none runs for ever."""
         if NUMBER in trial.user_attrs and trial.state is not TrialState.FAIL:
             self._trials[trial.user_attrs[NUMBER]] = trial.number
-        elif not trial.state.is_finished():
+        elif trial.state is TrialState.WAITING:
+            self.study.tell(self.study.ask(), state=TrialState.FAIL)
+        elif trial.state is TrialState.RUNNING:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _live(self, number: int) -> optuna.Trial:

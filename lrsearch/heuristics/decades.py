@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrsearch.heuristics.evidence import Evidence, decade
+from lrsearch.heuristics.evidence import Evidence, Probe, decade
 
 CONSTANT_BELOW_LOWEST = 5.0
 WORSE_SHARE = 0.01
@@ -28,14 +28,17 @@ class Level:
 
 
 def levels(evidence: Evidence) -> list[Level]:
-    """Give the probed learning rates in rising order, repeats with other seeds averaged."""
-    at: dict[float, list[tuple[float, int, str]]] = defaultdict(list)
-    for probe in evidence.probes:
-        at[decade(probe.rate)].append((probe.loss, probe.seed, probe.run))
-    noise = _seed_noise([[loss for loss, _, _ in found] for found in at.values()])
+    """Give the probed learning rates in rising order, repeats with other seeds averaged.
+
+    The order in which the probes were made does not matter, not even for the last bit of a mean.
+    """
+    at: dict[float, list[Probe]] = defaultdict(list)
+    for probe in sorted(evidence.probes, key=lambda probe: (probe.rate, probe.seed, probe.run)):
+        at[decade(probe.rate)].append(probe)
+    noise = _seed_noise([[probe.loss for probe in found] for found in at.values()])
     return [
-        Level(where, _mean([loss for loss, _, _ in found]), noise / math.sqrt(len(found)),
-              tuple(seed for _, seed, _ in found), tuple(run for _, _, run in found))
+        Level(where, _mean([probe.loss for probe in found]), noise / math.sqrt(len(found)),
+              tuple(probe.seed for probe in found), tuple(probe.run for probe in found))
         for where, found in sorted(at.items())
     ]
 
@@ -53,11 +56,11 @@ def next_probe(evidence: Evidence, start: float | None, domain: tuple[float, flo
         domain: the lowest and highest learning rate that may be probed.
     """
     seen = levels(evidence)
-    if not seen:
+    whole = [level for level in seen if level.decade == round(level.decade)]
+    if not whole:
         first = math.log10((start or CONSTANT_BELOW_LOWEST / 100) / CONSTANT_BELOW_LOWEST)
         low, high = (math.ceil(math.log10(domain[0])), math.floor(math.log10(domain[1])))
         return 10.0 ** min(max(round(first), low), high), 0
-    whole = [level for level in seen if level.decade == round(level.decade)]
     best = _best(seen)
     for step in (1, -1):
         edge = max(whole, key=lambda level: step * level.decade)
@@ -69,7 +72,7 @@ def next_probe(evidence: Evidence, start: float | None, domain: tuple[float, flo
         return None
     tried = {level.decade for level in seen}
     for near in (best.decade - 0.5, best.decade + 0.5):
-        if near not in tried and domain[0] <= 10**near <= domain[1]:
+        if near % 1 == 0.5 and near not in tried and domain[0] <= 10**near <= domain[1]:
             return float(10.0**near), 0
     beside = [level for level in seen if abs(level.decade - best.decade) <= 0.5 and math.isfinite(level.loss)]
     for level in sorted(beside, key=lambda level: (len(level.seeds), level.loss)):
@@ -90,6 +93,7 @@ class Optimum:
 def optimum(evidence: Evidence) -> Optimum | None:
     """Fit a parabola through the best point and those within a decade of it; the best point if that fails.
 
+    Only what did better than guessing is fitted, so that a run on the edge of diverging does not bend it.
     None where nothing was learned: no probe, all diverged, or none better than guessing by 3 standard errors.
     """
     tried = levels(evidence)
@@ -103,21 +107,22 @@ def optimum(evidence: Evidence) -> Optimum | None:
     runs = tuple(run for level in near for run in level.runs)
     if not tried[0].decade < best.decade < tried[-1].decade:
         return Optimum(best.decade, EDGE_SPREAD, runs)
-    if len(near) < 3:
+    better = [level for level in near if level.loss < evidence.chance_loss]
+    if len(better) < 3:
         return Optimum(best.decade, LEAST_SPREAD, runs)
-    curvature, slope, _ = np.polyfit([level.decade for level in near], [level.loss for level in near], 2)
+    curvature, slope, _ = np.polyfit([level.decade for level in better], [level.loss for level in better], 2)
     vertex = -slope / (2 * curvature) if curvature > 0 else math.nan
-    if not near[0].decade <= vertex <= near[-1].decade:
+    if not better[0].decade <= vertex <= better[-1].decade:
         vertex = best.decade
     return Optimum(float(vertex), max(LEAST_SPREAD, abs(vertex - best.decade) / 2), runs)
 
 
 def _walked_past(whole: list[Level], best: Level, step: int, chance_loss: float) -> bool:
     """Tell whether the walk in one direction has gone far enough beyond the best."""
+    if step > 0 and not math.isfinite(whole[-1].loss):
+        return True
     outside = (level for level in whole if step * (level.decade - best.decade) > 0)
     beyond = sorted(outside, key=lambda level: step * level.decade)
-    if step > 0 and beyond and not math.isfinite(beyond[-1].loss):
-        return True
     margin = max(2 * best.error, WORSE_SHARE * max(0.0, chance_loss - best.loss))
     clearly = [level.loss > best.loss + margin for level in beyond]
     return len(clearly) >= 2 and clearly[-1] and clearly[-2]

@@ -5,12 +5,12 @@ Optuna's pruners stop trials; this one shrinks the space that they are drawn fro
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch.heuristics.decades import levels, optimum
 from lrsearch.heuristics.evidence import Evidence
-from lrsearch.heuristics.range_test import ceiling, centre, read_ramp
+from lrsearch.heuristics.range_test import Reading, ceiling, centre, read_ramp
 from lrsearch.spaces import Choice, Interval, Space
 from lrsearch.spaces.axes import Axis
 
@@ -29,6 +29,7 @@ FRACTIONS = (0.2, 0.95)
 MOST_EPOCHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80)
 WHOLE_CYCLES = (1, 2, 3, 4, 5)
 MOST_DROPS = 20
+MOST_MILESTONES = 4
 LEAST_DECADES = 3
 SERIES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
@@ -90,9 +91,9 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
     The same evidence always gives the same space. Where it teaches nothing about the learning rate, the raw
     range stays, and `refusal` says why.
     """
-    readings = [read_ramp(ramp) for ramp in evidence.ramps]
+    readings = [read_ramp(ramp) for ramp in sorted(evidence.ramps, key=lambda ramp: ramp.run)]
     refusal = _refusal(evidence)
-    peak = None if refusal else _peak_bound(raw, evidence)
+    peak = None if refusal else _peak_bound(raw, evidence, readings)
     structural = _structural(raw)
     bounds = ((peak,) if peak else ()) + tuple(structural.values())
 
@@ -121,25 +122,26 @@ def _refusal(evidence: Evidence) -> str | None:
     return None
 
 
-def _peak_bound(raw: Space, evidence: Evidence) -> Bound:
-    """The FIX range [u - 2s, u + 2s], widened to the peaks of decaying and cyclic functions above it."""
-    readings = [read_ramp(ramp) for ramp in evidence.ramps]
+def _peak_bound(raw: Space, evidence: Evidence, readings: list[Reading]) -> Bound:
+    """The FIX range [u - 2s, u + 2s], widened to the peaks of decaying and cyclic functions above it.
+
+    It stays below what blew up in the range test, unless the constant rates say that the best is up there.
+    """
     best = optimum(evidence)
     assert best is not None
     longer = math.log10(raw.horizon / evidence.probe_steps)
     law, law_spread = SHIFT_PER_DECADE
     u = best.decade - law * longer
     s = math.hypot(best.spread, law_spread * longer, RESIDUAL)
-    top, limit = ceiling(readings), math.inf
-    fix_high, peak_high = u + 2 * s, u + PEAK_ABOVE_FIX
-    if top:
-        limit = math.log10(top)
-        fix_high = min(fix_high, limit - FIX_BELOW_CEILING)
-        peak_high = min(peak_high, limit - PEAK_BELOW_CEILING)
-    lowest = centre(readings)
+    top, lowest = ceiling(readings), centre(readings)
+    limit = math.log10(top) if top else math.inf
+    fix_high, peak_high = min(u + 2 * s, limit - FIX_BELOW_CEILING), min(u + PEAK_ABOVE_FIX, limit - PEAK_BELOW_CEILING)
     high = max(fix_high, peak_high, math.log10(lowest) if lowest else -math.inf, u - s)
     low_rate, high_rate = outward(10 ** (u - 2 * s), 10**high)
-    below = f", held below {top:.2g} where the range test blew up" if top and high >= limit - FIX_BELOW_CEILING else ""
+    below = ""
+    if top and high < limit and (high_rate >= top or high < max(u + 2 * s, u + PEAK_ABOVE_FIX)):
+        high_rate = min(high_rate, float(f"{10**high:.3g}"))
+        below = f", held below {top:.2g} where the range test blew up"
     reason = (
         f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over"
         f" {raw.horizon / evidence.probe_steps:.0f} times the steps about {10**u:.2g}"
@@ -174,8 +176,12 @@ _NARROWED: dict[str, Callable[[Any], Axis]] = {
     "decay": lambda axis: axis.within(*SPAN),
     "power": lambda axis: axis.within(*POWERS),
     "warmup": lambda axis: axis.within(*WARMUPS),
-    "milestones": lambda axis: type(axis)(Choice((1, 2, 3, 4)), axis.each.within(*FRACTIONS)),
+    "milestones": lambda axis: replace(axis, counts=_fewer(axis.counts), each=axis.each.within(*FRACTIONS)),
 }
+
+
+def _fewer(counts: Choice) -> Choice:
+    return Choice(tuple(count for count in counts.values if count <= MOST_MILESTONES) or counts.values)
 
 
 def _cycle_marks(form: str, raw: Space) -> list[float]:

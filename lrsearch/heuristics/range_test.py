@@ -39,6 +39,8 @@ def read_ramp(ramp: Ramp) -> Reading:
     The minimum of the smoothed loss is the one reading that is stable over seeds (sd 0.1 decades); the
     steepest slope is noise. A curve that falls by less than 5 % of its start is flat, and gives nothing.
     """
+    if not ramp.losses:
+        return Reading(ramp.run, None, None, ())
     smoothed = _smooth(ramp.losses)
     best = int(np.argmin(smoothed))
     first = smoothed[: max(1, len(smoothed) // 10)].mean()
@@ -67,5 +69,6 @@ def disagree(readings: Sequence[Reading]) -> bool:
 
 def _smooth(losses: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     half = max(1, round(len(losses) * WINDOW_SHARE / 2))
-    values = np.asarray(losses, dtype=np.float64)
+    read = np.asarray(losses, dtype=np.float64)
+    values = np.where(np.isfinite(read), read, math.inf)
     return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])

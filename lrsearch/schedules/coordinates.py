@@ -16,6 +16,7 @@ An LR function declares its coordinates by role, and each role converts both way
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -210,6 +211,6 @@ def _drops(cycles: float) -> int:
 
 
 def _positive(value: float, what: str) -> float:
-    if not value > 0:
-        raise PolicyError(f"no natural coordinates without {what} above 0")
+    if not value >= sys.float_info.min:
+        raise PolicyError(f"no natural coordinates without {what} above 0 (got {value:g})")
     return value

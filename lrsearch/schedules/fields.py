@@ -26,8 +26,8 @@ def _short(value: Any) -> Any:
 
 
 def _short_factor(value: float) -> float:
-    """Four significant digits of what is lost, so that 0.99994 keeps its meaning."""
-    return 1 - float(f"{1 - value:.4g}")
+    """Four significant digits of what is lost, or of what is left if that is less: 0.99994 keeps its meaning."""
+    return 1 - float(f"{1 - value:.4g}") if value > 0.5 else float(f"{value:.4g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Field:
         """Return the value in its one canonical form, or refuse it by name."""
         canonical = canonical_value(value)
         if canonical is None or not self.accepts(canonical):
-            raise PolicyError(f"{function}: {self.name} must be {self.rule}, got {str(value)[:80]}")
+            raise PolicyError(f"{function}: {self.name} must be {self.rule}, got {_shown(value)}")
         return canonical
 
 
@@ -66,22 +66,35 @@ def canonical_value(value: Any) -> Any:
     >>> canonical_value([2000.0, 2500.5])
     (2000, 2500.5)
     """
-    if isinstance(value, bool | str | bytes) or value is None:
-        return None
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if isinstance(value, int | float):
-        return _canonical_number(value)
     if isinstance(value, list | tuple):
-        items = tuple(canonical_value(item) for item in value)
-        return items if all(is_number(item) for item in items) else None
+        items = tuple(map(_canonical_number, value))
+        return None if None in items else items
+    if isinstance(value, str | bytes | int | float):
+        return _canonical_number(value)
     return value
 
 
-def _canonical_number(value: int | float) -> int | float | None:
-    if not math.isfinite(value):
+def _canonical_number(value: Any) -> int | float | None:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if value == int(value) and abs(value) <= 2**53 else float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) <= 2**53 else number
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:80]
+    except ValueError:
+        return f"{type(value).__name__} of too many digits to show"
 
 
 def is_number(value: Any) -> bool:
@@ -133,8 +146,3 @@ def milestones(name: str) -> Field:
     return Field(name, f"a list of 1 to 64 rising step numbers in (0, {LONGEST:g}]", accepts,
                  stretched=lambda v, r: tuple(x * r for x in v))
 
-
-def part(name: str) -> Field:
-    """Another policy."""
-    return Field(name, "a policy", lambda v: hasattr(v, "stretch") and hasattr(v, "scale"),
-                 stretched=lambda v, r: v.stretch(r), scaled=lambda v, c: v.scale(c), rounded=lambda v: v.rounded())

@@ -24,12 +24,11 @@ from lrsearch.schedules.fields import (
     factor,
     factor_per_step,
     milestones,
-    part,
     rate,
     slope_per_step,
     steps,
 )
-from lrsearch.schedules.policy import Floats, LRFunction, Policy, lr_function
+from lrsearch.schedules.policy import Floats, LRFunction, Policy, lr_function, part
 
 LRBENCH = "Wu et al. 2019, Table I"
 CYCLIC = (Bounds("k0", "k1"), Repeat("l", parts=2))
@@ -70,8 +69,8 @@ def STEP(t: Floats, k0: float, gamma: float, l: float, k1: float) -> Floats:
 def NSTEP(t: Floats, k0: float, gamma: float, l: tuple[float, ...]) -> Floats:
     """Drops by gamma at every milestone: eta = k0 gamma^i, i = #{l_j <= t}.
 
-    >>> NSTEP(k0=1, gamma=0.1, l=[5, 8])(8)
-    0.010000000000000002
+    >>> NSTEP(k0=0.1, gamma=0.5, l=[5, 8])(8)
+    0.025
     """
     passed = np.searchsorted(np.asarray(l, dtype=np.float64), t * (1 + 1e-12), side="right")
     return k0 * np.power(np.float64(gamma), passed.astype(np.float64))
@@ -106,7 +105,7 @@ def POLY(t: Floats, k0: float, p: float, l: float, k1: float) -> Floats:
     >>> POLY(k0=0.01, p=2, l=10_000)(5000)
     0.0025
     """
-    return (k0 - k1) * np.power(1 - np.minimum(t / l, 1), float(p)) + k1
+    return _between(k0, k1, np.power(1 - np.minimum(t / l, 1), float(p)))
 
 
 @lr_function("decaying", "Loshchilov and Hutter 2017, without restarts", rate("k0"), steps("l"), rate("k1", 0),
@@ -204,7 +203,9 @@ def RAMP(t: Floats, k0: float, k1: float, l: float) -> Floats:
     >>> RAMP(k0=0.01, k1=1, l=100)(50)
     0.1
     """
-    return k0 * np.power(k1 / k0, np.minimum(t / l, 1))
+    risen = np.minimum(t / l, 1)
+    rates: Floats = np.power(float(k0), 1 - risen) * np.power(float(k1), risen)
+    return rates
 
 
 @lr_function("combinator", "Goyal et al. 2017", part("policy"), steps("l"), roles=(Fraction("l", "warmup"),))
@@ -215,7 +216,7 @@ def WARMUP(t: Floats, policy: Policy, l: float) -> Floats:
     0.25
     """
     start = policy.at(np.zeros(1))[0]
-    return np.where(t < l, start * (t / l), policy.at(np.maximum(t - l, 0)))
+    return np.where(t < l, start * np.minimum(t / l, 1), policy.at(np.maximum(t - l, 0)))
 
 
 def _between(k0: float, k1: float, height: Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lrsearch.errors import PolicyError
 from lrsearch.schedules.coordinates import Coordinates, Role
-from lrsearch.schedules.fields import REQUIRED, Field, is_number
+from lrsearch.schedules.fields import REQUIRED, Field, canonical_value, is_number
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -46,14 +46,15 @@ class LRFunction:
     rule: Callable[..., str | None]
     doc: str
 
-    def __call__(self, **params: Any) -> "Policy":
+    def __call__(self, /, **params: Any) -> "Policy":
         """Make a policy; a PolicyError names what is missing, unknown or out of range."""
         unknown = sorted(set(params) - {field.name for field in self.fields})
         missing = [f.name for f in self.fields if f.default is REQUIRED and f.name not in params]
         if unknown or missing:
             takes = ", ".join(field.name for field in self.fields)
-            problem = f"missing {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-            raise PolicyError(f"{self.name} takes {takes}; {problem}")
+            problems = (("missing", missing), ("unknown", unknown))
+            said = "; ".join(f"{what} {', '.join(names)}" for what, names in problems if names)
+            raise PolicyError(f"{self.name} takes {takes}; {said}"[:500])
         values = tuple(field.check(params.get(field.name, field.default), self.name) for field in self.fields)
         contradiction = self.rule(**dict(zip((f.name for f in self.fields), values, strict=True)))
         if contradiction:
@@ -106,8 +107,8 @@ class Policy:
     def __call__(self, step: Any) -> Any:
         """Give the learning rate at a step >= 0: float for a number, float64 of the same shape for an array."""
         t = np.asarray(step, dtype=np.float64)
-        if not np.all(t >= 0):
-            raise PolicyError(f"{self.name}: a step is 0 or more, got {np.min(t):g}")
+        if not np.all((t >= 0) & (t < np.inf)):
+            raise PolicyError(f"{self.name}: a step is a finite number, 0 or more, got {str(step)[:80]}")
         values = self.at(np.ascontiguousarray(t).reshape(-1))
         return float(values[0]) if t.ndim == 0 else values.reshape(t.shape)
 
@@ -153,15 +154,21 @@ class Policy:
         >>> STEP(k0=0.1, gamma=0.5, l=1000).stretch(1 / 4)
         STEP(k0=0.1, gamma=0.5, l=250)
         """
-        return self._map("stretched", _positive(r))
+        return self._map("stretched", _positive(r, "the factor"))
 
     def scale(self, c: float) -> "Policy":
         """Give c times the learning rate at every step."""
-        return self._map("scaled", _positive(c))
+        return self._map("scaled", _positive(c, "the factor"))
 
     def rounded(self) -> "Policy":
-        """Give nearly the same policy, in as many digits as a person wants to read."""
-        return self._map("rounded")
+        """Give nearly the same policy, in as many digits as a person wants to read.
+
+        It is the policy itself where rounding would make two of its numbers one, such as close milestones.
+        """
+        try:
+            return self._map("rounded")
+        except PolicyError:
+            return self
 
     def _map(self, change: str, *by: float) -> "Policy":
         pairs = zip(self.function.fields, self.values, strict=True)
@@ -176,8 +183,8 @@ class Policy:
         """
         if not self.function.roles:
             raise PolicyError(f"{self.name} has no natural coordinates: it is searched as a whole value")
+        _positive(horizon, "the horizon")
         found: Coordinates = {}
-        rest = horizon
         for role in self.function.roles:
             found |= role.read(self.params, horizon)
         for value in self.values:
@@ -185,7 +192,10 @@ class Policy:
                 rest = horizon * (1 - found.get("warmup", 0))
                 if not rest > 0:
                     raise PolicyError(f"{self.form}: nothing of {horizon:g} steps is left after the warm-up")
-                found |= value.coordinates(rest)
+                inner = value.coordinates(rest)
+                if found.keys() & inner.keys():
+                    raise PolicyError(f"{self.form}: no natural coordinates for a warm-up inside a warm-up")
+                found |= inner
         return found
 
     def scheduler(self, optimizer: "Optimizer") -> "PolicyScheduler":
@@ -210,10 +220,17 @@ class Policy:
         return parse, (str(self),)
 
 
-def _positive(factor: float) -> float:
-    if not (is_number(factor) and 0 < factor < float("inf")):
-        raise PolicyError(f"the factor must be a finite number above 0, got {factor!r}")
-    return factor
+def part(name: str) -> Field:
+    """Another policy."""
+    return Field(name, "a policy", lambda v: isinstance(v, Policy), stretched=Policy.stretch, scaled=Policy.scale,
+                 rounded=Policy.rounded)
+
+
+def _positive(value: Any, what: str) -> float:
+    number = canonical_value(value)
+    if not (is_number(number) and number > 0):
+        raise PolicyError(f"{what} must be a finite number above 0, got {str(value)[:80]}")
+    return float(number)
 
 
 def _text(value: Any) -> str:

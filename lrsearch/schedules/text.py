@@ -28,8 +28,8 @@ def parse(text: str) -> Policy:
     Raises:
         PolicyError: if the text is not a policy; it says where, and what would do.
 
-    >>> parse("TRIEXP(k0=0.0001, k1=0.9, gamma=0.99994, l=2000)")(2000)
-    0.7983001...
+    >>> parse("TRI(k0=0.001, k1=0.006, l=2000)")(1000)
+    0.0035
     """
     if not isinstance(text, str):
         raise PolicyError(f"a policy is read from text such as 'FIX(k0=0.1)', got {type(text).__name__}")
@@ -59,13 +59,13 @@ class _Reader:
         self.expect("(")
         params: dict[str, Any] = {}
         while self.peek() != ")":
+            if params:
+                self.expect(",")
             field = self.expect("name")
             if field in params:
                 self.refuse(f"{field} is given twice", self.next - 1)
             self.expect("=")
             params[field] = self.value(depth)
-            if self.peek() != ")":
-                self.expect(",")
         self.expect(")")
         try:
             return FUNCTIONS[name](**params)

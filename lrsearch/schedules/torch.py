@@ -37,7 +37,7 @@ class PolicyScheduler(LRScheduler):
     def get_lr(self) -> list[Any]:
         """Give the LR of each param group at the present step."""
         rate = self.policy(max(self.last_epoch, 0))
-        return [rate * float(group["initial_lr"]) / self.largest for group in self._groups()]
+        return [rate * (float(group["initial_lr"]) / self.largest) for group in self._groups()]
 
     def step(self, epoch: int | None = None) -> None:
         """Go one update on, or to the given one."""
@@ -51,8 +51,9 @@ class PolicyScheduler(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a state and set the LR that belongs to it."""
-        if state_dict["policy"] != str(self.policy):
-            raise PolicyError(f"this state belongs to {state_dict['policy']}, not to {self.policy}")
+        owner = state_dict.get("policy", "another scheduler")
+        if owner != str(self.policy):
+            raise PolicyError(f"this state belongs to {owner}, not to {self.policy}")
         self.last_epoch = int(state_dict["last_epoch"])
         self.largest = float(state_dict["largest"])
         self._step_count = self.last_epoch + 1

@@ -1,5 +1,6 @@
 """A space in Optuna: the only file of spaces that knows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -36,6 +37,22 @@ def enqueue(study: optuna.Study, space: Space, policy: Policy, origin: str, **at
 
     Raises:
         SpaceError: if the policy's LR function is not in the space.
+        PolicyError: if the policy has no natural coordinates at the space's horizon.
     """
-    values = space.values(policy)
+    values = _enqueueable(space, space.values(policy))
     study.enqueue_trial(values, user_attrs={POLICY: str(policy), ORIGIN: origin, **attributes})
+
+
+def _enqueueable(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the nearest choice for what is none: Optuna refuses those values, but not numbers out of range."""
+    fitting = dict(values)
+
+    def look(name: str, axis: Interval | Choice) -> Any:
+        if isinstance(axis, Interval):
+            return fitting.get(name, axis.low)
+        if fitting[name] not in axis:
+            fitting[name] = min(axis.values, key=lambda choice: abs(choice - values[name]))
+        return fitting[name]
+
+    space.build(look)
+    return fitting

@@ -81,7 +81,7 @@ class Space:
         """
         if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
             raise SpaceError(f"horizon must be a whole number of steps, 1 or more, got {horizon!r}")
-        if not 0 < epoch < math.inf:
+        if isinstance(epoch, bool) or not isinstance(epoch, int | float) or not 0 < epoch < math.inf:
             raise SpaceError(f"epoch must be a number of steps above 0, got {epoch!r}")
         forms = tuple(dict.fromkeys(_standard_form(name) for name in functions)) or STANDARD_FORMS
         branches = tuple(Branch(form, _standard_axes(form)) for form in forms)
@@ -110,7 +110,7 @@ class Space:
                 at["ratio"] = 0.0 if draw(label, axis) else draw("ratio", self.ratio)
             elif isinstance(axis, Fractions):
                 count = draw(label, axis.counts)
-                at[name] = tuple(sorted(draw(f"{label}{n}", axis.each) for n in range(1, count + 1)))
+                at[name] = tuple(sorted({draw(f"{label}{n}", axis.each) for n in range(1, count + 1)}))
             elif isinstance(axis, Interval):
                 at[name] = axis.snap(draw(label, axis))
             else:
@@ -136,6 +136,7 @@ class Space:
 
         Raises:
             SpaceError: if the policy's LR function is not in the space.
+            PolicyError: if the policy has no natural coordinates at this horizon.
         """
         form = policy.form
         if form not in self.forms:

@@ -23,6 +23,8 @@ MOST_PAIRS = 10
 ESCAPE_EVERY = 8
 MOST_KNOWN, MOST_STORED = 2, 2
 DEFAULT_WARMUP = 0.05
+DEFAULT_PEAK = 0.5
+"""Of the LR at the lowest loss. That LR itself is as good on most tasks, and past the edge on some (digits-cnn)."""
 DRAWS = 100
 
 
@@ -43,16 +45,17 @@ def plan(setup: Setup, probed: int) -> Plan:
     """Share what is left of the budget after the probes and the default.
 
     About half goes to confirming pairs of full runs. Of the rest b (in FRE), b/3 full runs, at least one; what
-    then remains is shared by the two shorter rungs: 16 candidates a FRE at N/16, 4 at N/4.
+    then remains is shared by the two shorter rungs: 16 candidates a FRE at N/16, 4 at N/4. Where b does not pay
+    for one candidate through all rungs, there are none.
     """
     n = setup.task.horizon
     horizons = tuple(max(1, round(n / shorter)) for shorter in SHORTER)
     rest = (setup.cap - probed) / n - 1
     b = rest - 2 * (rest * CONFIRM_SHARE // 2)
-    full = max(1, int(b / 3)) if b >= 1 else 0
-    each = (b - full) / 2 if full else 0.0
-    quarter = min(int(each * n / horizons[1]), int(each * n / horizons[0]))
-    return Plan(horizons, (max(int(each * n / horizons[0]), full), max(quarter, full), full))
+    full = max(1, int(b / 3))
+    quarter = max(full, int((b - full) / 2 * n / horizons[1]))
+    sixteenth = int(((b - full) * n - quarter * horizons[1]) / horizons[0])
+    return Plan(horizons, (sixteenth, quarter, full) if sixteenth >= quarter else (0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +159,13 @@ class Funnel:
 
 
 def strong_default(setup: Setup, pruned: Pruned) -> Policy:
-    """Give what a person would do without a search: range test, then one warm-up-and-cosine run at its minimum.
+    """Give what a person would do without a search: range test, then one warm-up-and-cosine run at half its minimum.
 
     Where the range test was flat, the peak is the middle of the pruned range.
     """
     n = setup.task.horizon
-    peak = pruned.centre or math.sqrt(pruned.space.peak.low * pruned.space.peak.high)
+    middle = math.sqrt(pruned.space.peak.low * pruned.space.peak.high)
+    peak = DEFAULT_PEAK * pruned.centre if pruned.centre else middle
     warmup = max(1, round(DEFAULT_WARMUP * n))
     return WARMUP(policy=HALFCOS(k0=float(f"{peak:.3g}"), l=n - warmup), l=warmup)
 

@@ -12,12 +12,17 @@ from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
 from lrsearch.tasks import Task
 
 RAMPS, MOST_RAMPS = 2, 4
+RAMP_STEPS = 300
 PROBE_SHARE = 0.2
 
 
 def ramp_steps(task: Task) -> int:
-    """Give the steps of a range test: a tenth of the horizon, between 100 and 300."""
-    return min(300, max(100, task.horizon // 10), task.horizon)
+    """Give the steps of a range test: 300, at most a quarter of the horizon.
+
+    A faster ramp reads too high: on digits-cnn 128 steps find 0.39 to 0.65 over four seeds, 300 steps 0.21 to
+    0.26, where one full run is stable up to about 0.15.
+    """
+    return min(RAMP_STEPS, max(1, task.horizon // 4))
 
 
 def probe_steps(task: Task) -> int:

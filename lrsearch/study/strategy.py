@@ -140,3 +140,25 @@ def with_role(history: Sequence[Trial], role: str) -> list[Trial]:
 def is_open(trials: Sequence[Trial]) -> bool:
     """Tell whether any of them has not ended."""
     return any(trial.run is None for trial in trials)
+
+
+def searched_in_full(history: Sequence[Trial], horizon: int) -> list[Trial]:
+    """Give the trials over the whole horizon that policies were chosen by, and that finished, in order."""
+    return [
+        trial for trial in history
+        if trial.assignment.role in ("default", "candidate") and trial.assignment.horizon == horizon
+        and trial.run and trial.run.score is not None
+    ]
+
+
+def best_so_far(history: Sequence[Trial], horizon: int) -> list[tuple[float, float]]:
+    """Give (cost in FRE, best score so far) after each full-length run that was searched, in order."""
+    full = set(map(id, searched_in_full(history, horizon)))
+    points: list[tuple[float, float]] = []
+    steps, best = 0, 0.0
+    for trial in history:
+        steps += trial.committed
+        if id(trial) in full and trial.run and trial.run.score is not None:
+            best = max(best, trial.run.score)
+            points.append((steps / horizon, best))
+    return points

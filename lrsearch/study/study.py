@@ -42,6 +42,7 @@ class Study:
         store: the ledger.
         sampler: suggests policies; called with the study's name, so that it can find its own state.
         watch: is told of every trial that ends.
+        cold: whether it starts without what the store knows of other tasks and studies.
 
     Raises:
         BudgetError: if the budget buys nothing.
@@ -54,14 +55,16 @@ class Study:
         store: Store,
         sampler: Callable[[str], Sampler],
         watch: Watch | None = None,
+        cold: bool = False,
     ) -> None:
         strategy.check(setup)
         self.strategy, self.store = strategy, store
-        self.key = study_key(setup, strategy)
+        self.key = study_key(setup, strategy, cold)
+        recommended = [] if cold else store.recommend(setup.task)
         self.name = f"{setup.task.name}-{self.key[:8]}"
         frozen = store.open_study(
-            self.key, self.name, setup.task, _description(setup, strategy),
-            {"recommended": [r.to_json() for r in store.recommend(setup.task)]},
+            self.key, self.name, setup.task, _description(setup, strategy, cold),
+            {"recommended": [recommendation.to_json() for recommendation in recommended]},
         )
         self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])))
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
@@ -147,14 +150,14 @@ class Study:
                 self._sampler.tell(trial.assignment, trial.run)
 
 
-def study_key(setup: Setup, strategy: Strategy) -> str:
+def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:
     """Give the digest of task, space, strategy, budget and seed: 16 hex digits."""
-    return hashlib.sha256(json.dumps(_description(setup, strategy), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_description(setup, strategy, cold), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _description(setup: Setup, strategy: Strategy) -> dict[str, Any]:
+def _description(setup: Setup, strategy: Strategy, cold: bool) -> dict[str, Any]:
     return {"task": setup.task.key, "space": setup.raw.key, "strategy": strategy.name, "budget": float(setup.budget),
-            "seed": setup.seed}
+            "seed": setup.seed, "cold": cold}
 
 
 def _is_searched(assignment: Assignment) -> bool:

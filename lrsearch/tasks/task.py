@@ -74,9 +74,10 @@ class Task:
         known: policies that the field trains this task with.
         load: gives the splits from a data folder, or from where they are cached if there is none.
         build: gives a new model, initialised from torch's random state.
+        parameters: how many numbers the model learns; counted, not given.
 
     Raises:
-        TaskError: for numbers that cannot be.
+        TaskError: for numbers that cannot be, or a model that cannot be built.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Task:
     known: tuple[Policy, ...] = ()
     load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
     build: Callable[[], nn.Module] = field(compare=False, repr=False)
+    parameters: int = field(init=False)
 
     def __post_init__(self) -> None:
         least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
@@ -99,6 +101,7 @@ class Task:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
+        object.__setattr__(self, "parameters", _count_parameters(self.name, self.build))
 
     @property
     def epoch(self) -> float:
@@ -117,7 +120,7 @@ class Task:
             "name": self.name,
             "data": {"name": self.data, "classes": self.classes, "shape": list(self.shape),
                      "train": self.train_size, "validation": self.validation_size},
-            "model": {"name": self.model, "parameters": sum(p.numel() for p in _on_meta(self.build).parameters())},
+            "model": {"name": self.model, "parameters": self.parameters},
             "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
             "batch_size": self.batch_size,
             "horizon": self.horizon,
@@ -135,7 +138,15 @@ class Task:
         return replace(self, horizon=horizon, known=known)
 
 
-def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a model without memory or random numbers, to look at its shapes."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return build()
+def _count_parameters(name: str, build: Callable[[], nn.Module]) -> int:
+    """Count what a model learns, without memory where its constructor allows that; random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return sum(parameter.numel() for parameter in build().parameters())
+        except (RuntimeError, NotImplementedError):
+            pass
+        try:
+            return sum(parameter.numel() for parameter in build().parameters())
+        except Exception as error:
+            raise TaskError(f"task {name!r}: its model cannot be built: {type(error).__name__}: {error}") from error

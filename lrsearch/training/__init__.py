@@ -1,7 +1,7 @@
 """Training: runs, and the loop that trains them."""
 
-from lrsearch.training.allocator import keep_heap
 from lrsearch.training.loop import Trainer
+from lrsearch.training.process import own_process
 from lrsearch.training.run import TRAINER_VERSION, Point, Run, RunSpec, RunState
 
-__all__ = ["TRAINER_VERSION", "Point", "Run", "RunSpec", "RunState", "Trainer", "keep_heap"]
+__all__ = ["TRAINER_VERSION", "Point", "Run", "RunSpec", "RunState", "Trainer", "own_process"]

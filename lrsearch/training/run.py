@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
@@ -98,3 +98,23 @@ class Run:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses), "stride": self.stride, "error": self.error}
+
+    def to_text(self) -> str:
+        """Give the whole run as JSON text, for another process to read."""
+        numbers = {"state": str(self.state), "steps": self.steps, "seconds": self.seconds, "score": self.score,
+                   "loss": self.loss}
+        return json.dumps(numbers | self.to_json(), allow_nan=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what `to_text` gave.
+
+        >>> run = Run(state=RunState.FINISHED, steps=2, seconds=0.5, score=1.0, points=(Point(2, 0.1, 1.0),))
+        >>> Run.from_text(run.to_text()) == run
+        True
+        """
+        values = json.loads(text)
+        return cls(**values | {
+            "state": RunState(values["state"]), "points": tuple(Point(*point) for point in values["points"]),
+            "train_losses": tuple(values["train_losses"]),
+        })

@@ -1,0 +1,5 @@
+"""`python -m lrsearch`."""
+
+from lrsearch.cli.main import main
+
+main()

@@ -1,0 +1,52 @@
+"""The `lrsearch` command. Exit codes: 0, 1 the work failed, 2 wrong usage, 130 interrupted."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from lrsearch.cli import policy, search, store
+from lrsearch.cli.dashboard import dashboard
+from lrsearch.errors import LRSearchError, UsageError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lrsearch", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Find the learning-rate policy of a neural network, cheaply, with the cost accounted and the reasons shown.",
+)
+app.command()(search.search)
+app.command()(search.sweep)
+app.command()(search.compare)
+app.command()(search.tasks)
+app.command()(dashboard)
+app.add_typer(policy.app, name="policy")
+app.add_typer(store.app, name="store")
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _interrupt)
+    try:
+        app()
+    except LRSearchError as error:
+        print(f"lrsearch: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("lrsearch: interrupted; what finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise
+    sys.exit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End cleanly at the first signal, at once at the second."""
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""search, sweep, compare, tasks: the commands that train."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrsearch.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from lrsearch.study.result import SearchResult
+    from lrsearch.tasks import Task
+
+FOLDER = Path("lrsearch-runs")
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A shipped task: see `lrsearch tasks`.")]
+Budget = Annotated[float, typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap.")]
+StoreUrl = Annotated[str | None, typer.Option(
+    "--store", envvar="LRSEARCH_STORE", help="Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://... "
+    "[default: store.db in --out]", show_default=False)]
+Seed = Annotated[int, typer.Option(help="The study's seed.")]
+Functions = Annotated[str, typer.Option(help="LR functions to search, as TRI,SINEXP [default: all]", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
+DataDir = Annotated[Path | None, typer.Option(
+    envvar="LRSEARCH_DATA", help="Where the data set lies [default: a cache, filled by download]", show_default=False)]
+Horizon = Annotated[int | None, typer.Option(help="Steps of a full run [default: the task's]", show_default=False)]
+Storage = Annotated[str | None, typer.Option(
+    help="Optuna storage URL [default: optuna.db in --out]", show_default=False)]
+
+
+def search(
+    task: TaskName,
+    budget: Budget = 12,
+    engine: Annotated[str, typer.Option(help="Who runs the trials: optuna, or ray on this machine.")] = "optuna",
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    functions: Functions = "",
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    horizon: Horizon = None,
+    storage: Storage = None,
+    final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
+) -> None:
+    """Search the best LR policy for a task. The same command again goes on where it ended."""
+    from lrsearch import api
+    from lrsearch.cli.show import Talk
+    from lrsearch.training import own_process
+
+    if engine == "ray":
+        return sweep(task, budget, "local", None, store, seed, functions, as_json, out, data_dir, horizon, storage)
+    if engine != "optuna":
+        raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
+    quiet_optuna()
+    found = _find(task, horizon)
+    own_process(found)
+    with Talk(budget, found.horizon) as talk:
+        result = api.search(
+            found, budget, functions=_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
+            storage=storage, watch=talk.ended, progress=talk.stepped,
+        )
+    test = api.final_test(result, store=store, data_dir=data_dir, out=out) if final_test else None
+    _report(result, out, as_json, test)
+    return None
+
+
+def sweep(
+    task: TaskName,
+    budget: Budget = 12,
+    address: Annotated[str, typer.Option(help="A Ray cluster's address, auto, or local to start one here.")] = "local",
+    workers: Annotated[int | None, typer.Option(
+        help="Runs at a time [default: the cluster's CPUs]", show_default=False)] = None,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    functions: Functions = "",
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    horizon: Horizon = None,
+    storage: Storage = None,
+) -> None:
+    """Run the same search as a Ray Tune run, on this machine or on a cluster."""
+    from lrsearch import api
+    from lrsearch.cli.show import Talk
+
+    quiet_optuna()
+    found = _find(task, horizon)
+    with Talk(budget, found.horizon) as talk:
+        result = api.sweep(
+            found, budget, functions=_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
+            storage=storage, address=address, workers=workers, watch=talk.ended,
+        )
+    _report(result, out, as_json, None)
+
+
+def compare(
+    task: TaskName,
+    strategies: Annotated[str, typer.Option(help="funnel, tpe, random: which to compare.")] = "funnel,tpe,random",
+    seeds: Annotated[int, typer.Option(help="Studies of each strategy.")] = 2,
+    budget: Budget = 4,
+    store: StoreUrl = None,
+    functions: Functions = "",
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    horizon: Horizon = None,
+) -> None:
+    """Compare ways to search: best validation score against training steps spent, probes included."""
+    from lrsearch import api
+    from lrsearch.cli.show import print_comparison, print_json, tell_line
+    from lrsearch.report.comparison import draw_comparison
+    from lrsearch.training import own_process
+
+    quiet_optuna()
+    found = _find(task, horizon)
+    own_process(found)
+    comparison = api.compare(
+        found, _names(strategies), seeds, budget, functions=_names(functions), store=store, data_dir=data_dir, out=out,
+        watch=tell_line,
+    )
+    picture = draw_comparison(comparison, api.writable(out / f"compare-{found.name}"))
+    if as_json:
+        print_json(comparison.to_json() | {"pictures": [str(picture)]})
+    else:
+        print_comparison(comparison, str(picture))
+
+
+def tasks(as_json: AsJson = False) -> None:
+    """List the shipped tasks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lrsearch.cli.show import print_json
+    from lrsearch.tasks import TASKS
+
+    if as_json:
+        print_json([task.description for task in TASKS.values()])
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("task", "data set", "batch", "steps", "epochs", "optimizer"):
+        table.add_column(column, justify="right" if column in ("batch", "steps", "epochs") else "left")
+    for task in TASKS.values():
+        sgd = task.optimizer
+        how = f"SGD, momentum {sgd.momentum:g}, weight decay {sgd.weight_decay:g}"
+        epochs = f"{task.horizon / task.epoch:.3g}"
+        table.add_row(task.name, task.data, str(task.batch_size), str(task.horizon), epochs, how)
+    Console(highlight=False).print(table)
+
+
+def quiet_optuna() -> None:
+    """Keep Optuna's own talk to warnings, in this process of ours."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, Any] | None) -> None:
+    from lrsearch.cli.show import print_json, print_result
+    from lrsearch.report.figures import draw_search
+
+    folder = out / result.study
+    drawn = [] if result.spent.trained_runs else sorted(folder.glob("*.png"))
+    pictures = [str(path) for path in drawn or draw_search(result, folder)]
+    if as_json:
+        print_json(result.to_json() | {"test": test, "pictures": pictures})
+    else:
+        print_result(result, pictures, test)
+
+
+def _find(name: str, horizon: int | None) -> "Task":
+    from lrsearch.tasks import find_task
+
+    task = find_task(name)
+    return task if horizon is None else task.with_horizon(horizon)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

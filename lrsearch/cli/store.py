@@ -1,0 +1,46 @@
+"""store runs: look into the knowledge store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.search import AsJson, StoreUrl
+from lrsearch.errors import UsageError, unknown
+
+app = typer.Typer(help="Look into the knowledge store.", no_args_is_help=True)
+
+DEFAULT_STORE = Path("lrsearch-runs") / "store.db"
+
+
+@app.callback()
+def store() -> None:
+    """Look into the knowledge store."""
+
+
+@app.command()
+def runs(
+    store: StoreUrl = None,
+    task: Annotated[str | None, typer.Option(help="Only runs of this task.", show_default=False)] = None,
+    policy: Annotated[str | None, typer.Option(help="Only runs of this policy.", show_default=False)] = None,
+    state: Annotated[str | None, typer.Option(help="Only runs in this state.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs that match."""
+    from lrsearch.cli.show import print_json, print_runs
+    from lrsearch.errors import StoreError
+    from lrsearch.knowledge import open_store
+    from lrsearch.schedules import parse
+    from lrsearch.training import RunState
+
+    wanted = parse(policy) if policy else None
+    if state and state not in list(RunState):
+        raise UsageError(unknown("state", state, list(RunState)))
+    if store is None and not DEFAULT_STORE.exists():
+        raise StoreError(f"no store at {DEFAULT_STORE}; search first, or give one with --store")
+    with open_store(store or str(DEFAULT_STORE)) as opened:
+        found = opened.runs(task=task, policy=wanted, state=RunState(state) if state else None)
+    if as_json:
+        print_json([stored.to_json() for stored in found])
+    else:
+        print_runs(found)

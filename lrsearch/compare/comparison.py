@@ -1,0 +1,153 @@
+"""What ways to search cost: the same task, space, budget and seeds; best validation score against steps spent."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.engines.optuna import OptunaSampler, run
+from lrsearch.errors import UsageError, unknown
+from lrsearch.knowledge import Store
+from lrsearch.study.baselines import FullRuns
+from lrsearch.study.funnel import Funnel
+from lrsearch.study.strategy import Setup, Strategy, best_so_far, committed
+from lrsearch.study.study import Study
+from lrsearch.training import Trainer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STRATEGIES: dict[str, Strategy] = {s.name: s for s in (Funnel(), FullRuns("tpe"), FullRuns("random"))}
+
+Watch = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How one study went.
+
+    Args:
+        strategy, seed: which one.
+        points: (cost in FRE, best validation score so far) after each full-length run.
+        cost: FRE spent in the end.
+    """
+
+    strategy: str
+    seed: int
+    points: tuple[tuple[float, float], ...]
+    cost: float
+
+    @property
+    def best(self) -> float:
+        """The best validation score of a full-length run; 0 if none finished."""
+        return self.points[-1][1] if self.points else 0.0
+
+    def reached(self, target: float) -> float | None:
+        """Give the cost at which a score was reached; None if it never was."""
+        return next((cost for cost, score in self.points if score >= target), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several strategies on one task, and the score that all of them reached on average.
+
+    The target is the lowest of the strategies' mean best scores: what each gets for its money in the end.
+    """
+
+    task: str
+    budget: float
+    courses: tuple[Course, ...]
+
+    @property
+    def strategies(self) -> list[str]:
+        """The strategies in the order in which they were compared."""
+        return list(dict.fromkeys(course.strategy for course in self.courses))
+
+    @property
+    def target(self) -> float:
+        """The lowest of the strategies' mean best scores."""
+        return min(statistics.fmean(c.best for c in self._of(name)) for name in self.strategies)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give one row a strategy: mean and spread of the best score, cost, and the cost to the target.
+
+        `reached` counts the studies that got there, `cost_to_target` is the median over those.
+        """
+        target = self.target
+        rows = []
+        for name in self.strategies:
+            courses = self._of(name)
+            costs = [cost for course in courses if (cost := course.reached(target)) is not None]
+            best = [course.best for course in courses]
+            rows.append({
+                "strategy": name, "seeds": len(courses), "best": statistics.fmean(best),
+                "spread": statistics.stdev(best) if len(best) > 1 else None,
+                "cost": statistics.fmean(course.cost for course in courses),
+                "reached": len(costs), "cost_to_target": statistics.median(costs) if costs else None,
+            })
+        return rows
+
+    def table(self) -> "pd.DataFrame":
+        """Give the rows as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values, every course included."""
+        courses = [
+            {"strategy": c.strategy, "seed": c.seed, "cost": c.cost, "best": c.best, "points": [list(p) for p in c.points]}
+            for c in self.courses
+        ]
+        return {"task": self.task, "budget": self.budget, "target": self.target, "strategies": self.rows(),
+                "courses": courses}
+
+    def _of(self, strategy: str) -> list[Course]:
+        return [course for course in self.courses if course.strategy == strategy]
+
+
+def compare(
+    setup: Setup, strategies: Sequence[str], seeds: int, store: Store, trainer: Trainer, watch: Watch | None = None
+) -> Comparison:
+    """Run a study of each strategy for each seed; what the store already holds is not trained again.
+
+    Args:
+        setup: task, space and budget; its seed is replaced by 0, 1, ... seeds-1, and it starts cold.
+        strategies: names of `STRATEGIES`.
+        seeds: studies of each, 1 or more.
+        store: the ledger.
+        trainer: trains runs of the task.
+        watch: is told, in a line, of each study that ends.
+
+    Raises:
+        UsageError: for an unknown strategy, none, or no seeds.
+    """
+    chosen = [_strategy(name) for name in dict.fromkeys(strategies)]
+    if not chosen or seeds < 1:
+        raise UsageError(f"a comparison needs strategies and 1 seed or more, got {len(chosen)} and {seeds}")
+    for strategy in chosen:
+        strategy.check(setup)
+    courses = []
+    for seed in range(seeds):
+        for strategy in chosen:
+            course = _course(replace(setup, seed=seed), strategy, store, trainer)
+            courses.append(course)
+            if watch:
+                watch(f"{course.strategy:8} seed {seed}: best {100 * course.best:.2f} % for {course.cost:.2f} FRE")
+    return Comparison(setup.task.name, float(setup.budget), tuple(courses))
+
+
+def _course(setup: Setup, strategy: Strategy, store: Store, trainer: Trainer) -> Course:
+    kind = "random" if strategy.name == "random" else "tpe"
+    study = Study(setup, strategy, store, lambda name: OptunaSampler(name, None, setup.seed, setup.task.horizon, kind),
+                  cold=True)
+    run(study, trainer)
+    horizon = setup.task.horizon
+    points = tuple(best_so_far(study.history, horizon))
+    return Course(strategy.name, setup.seed, points, committed(study.history) / horizon)
+
+
+def _strategy(name: str) -> Strategy:
+    if name not in STRATEGIES:
+        raise UsageError(unknown("strategy", name, STRATEGIES))
+    return STRATEGIES[name]

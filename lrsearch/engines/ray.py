@@ -1,0 +1,334 @@
+"""Ray Tune as the engine: the same plan, trained by the processes of a Ray cluster.
+
+The study stays in this process: it alone asks, and writes the ledger. What goes to the workers is a policy's text,
+a horizon and a seed; what comes back is a run. So nothing that Ray writes to disk knows the store, and a sweep is
+taken up again from the ledger, not from Ray's files.
+"""
+
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.util.client
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+from ray.tune.search import Searcher
+
+from lrsearch.errors import EngineError, UsageError
+from lrsearch.knowledge import Assignment
+from lrsearch.schedules import parse
+from lrsearch.study.study import Study
+from lrsearch.tasks import Task
+from lrsearch.training import Run, RunSpec, RunState, Trainer, own_process
+
+HEARTBEAT_SECONDS = 2.0
+KNOCK_SECONDS = 5.0
+RETRIES = 3
+RUNS_PER_GPU = 4
+GPU_UNITS = 10_000
+NEW_OUTPUT = "RAY_AIR_NEW_OUTPUT"
+STEPS, RUN, ATTEMPT_REPORTS = "steps", "run", "training_iteration"
+
+
+def run(
+    study: Study, *, address: str = "local", data_dir: Path | None = None, folder: Path, workers: int | None = None
+) -> None:
+    """Train what a study asks for as a Ray Tune run, until it is done.
+
+    A Ray that this process has already started or joined is used, and left running.
+
+    Args:
+        study: the study.
+        address: "local" for a cluster of its own that ends with it, "auto" or host:port for one that is there.
+        data_dir: where the data set lies on every machine; None for the default place.
+        folder: for Ray's files and the weights of full runs; on a cluster, one that all machines share.
+        workers: runs at a time; None for as many as the cluster has CPUs, at most 4 on a GPU.
+
+    Raises:
+        EngineError: if there is no cluster at the address, or it is lost for good.
+        WorkError: if a probe or the default failed.
+        KeyboardInterrupt: when interrupted, after what is open is recorded.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be 1 or more, got {workers}")
+    searcher = StudySearcher(study)
+    with _cluster(address, workers), _quiet(), _own_signals():
+        tuner = _tuner(searcher, study, data_dir, folder.resolve(), workers)
+        try:
+            tuner.fit()
+        except (RayError, TuneError) as error:
+            raise EngineError(
+                f"the Ray run broke off: {_first_line(error)}; start the same command again, what ended is kept"
+            ) from error
+        finally:
+            searcher.close()
+    if searcher.error:
+        raise searcher.error
+    if not searcher.is_finished:
+        raise KeyboardInterrupt
+
+
+class StudySearcher(Searcher):
+    """Asks the study for Ray Tune, and tells it what came of it.
+
+    Ray pickles its searchers. This one gives away nothing: the study knows the store's URL.
+
+    Args:
+        study: the study.
+    """
+
+    def __init__(self, study: Study) -> None:
+        super().__init__()
+        self.study = study
+        self.error: Exception | None = None
+        self.is_finished = False
+        self._open: dict[str, Assignment] = {}
+        self._steps: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the ledger knows."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Refuse: a sweep goes on from the ledger."""
+        raise EngineError("a sweep is not restored from Ray's files; start the same command again")
+
+    def suggest(self, trial_id: str) -> Any:
+        """Give what to train next; None while what is being trained must end first, FINISHED when all is done."""
+        assignment = None if self.error else self._ask()
+        if assignment is None:
+            self.is_finished = not self._open
+            return Searcher.FINISHED if self.is_finished else None
+        self._open[trial_id] = assignment
+        spec = assignment.spec(self.study.setup.task)
+        full = assignment.horizon == self.study.setup.task.horizon
+        return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed,
+                "weights": f"{spec.key}.pt" if full else None}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Hear how many steps are done, and from that whether an attempt before this one was lost."""
+        if result[ATTEMPT_REPORTS] == 1:
+            self._lose(trial_id)
+        self._steps[trial_id] = result[STEPS]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the study what came of it."""
+        if error or not result or RUN not in result:
+            failed = f"its worker died or could not start, {1 + RETRIES} times in a row; see error.txt in Ray's folder"
+            done = Run(state=RunState.FAILED, steps=self._steps.get(trial_id, 0), seconds=0.0, error=failed)
+        else:
+            if result[ATTEMPT_REPORTS] == 1:
+                self._lose(trial_id)
+            done = Run.from_text(result[RUN])
+        self._tell(self._open.pop(trial_id), done)
+
+    def close(self) -> None:
+        """Record what is still open as interrupted, with the steps that are known of."""
+        for trial_id in list(self._open):
+            steps = self._steps.get(trial_id, 0)
+            self._tell(self._open.pop(trial_id), Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+
+    def _lose(self, trial_id: str) -> None:
+        """Record the steps of an attempt whose worker died: they were trained, so they count."""
+        steps = self._steps.pop(trial_id, 0)
+        if steps:
+            self._tell(self._open[trial_id], Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+
+    def _ask(self) -> Assignment | None:
+        try:
+            return self.study.ask()
+        except Exception as error:  # Ray would print it and wrap it; it is raised again once the open runs have ended
+            self.error = error
+            return None
+
+    def _tell(self, assignment: Assignment, done: Run) -> None:
+        try:
+            self.study.tell(assignment, done)
+        except Exception as error:  # as above; the first error is the one that matters
+            self.error = self.error or error
+
+
+class Worker(tune.Trainable):
+    """A process that trains one run after the other. It loads the data set once.
+
+    The training has a thread of its own, so that the process can report its steps and be stopped meanwhile.
+    """
+
+    def setup(self, config: dict[str, Any], **given: Any) -> None:
+        """Begin the first run."""
+        self._task: Task = given["task"]
+        own_process(self._task, threads=1)
+        self._data_dir: Path | None = given["data_dir"]
+        self._weights: Path = given["weights"]
+        self._trainer: Trainer | None = None
+        self._is_stopped = False
+        self._pool = ThreadPoolExecutor(1)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next run."""
+        self._steps_done = 0
+        self._training = self._pool.submit(self._train, new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Report the run when it has ended, else the steps done."""
+        ended = bool(wait([self._training], timeout=HEARTBEAT_SECONDS).done)
+        report: dict[str, Any] = {STEPS: self._steps_done, "done": ended}
+        return report | {RUN: self._training.result().to_text()} if ended else report
+
+    def cleanup(self) -> None:
+        """Stop the run in progress."""
+        self._is_stopped = True
+        self._pool.shutdown()
+
+    def _train(self, config: dict[str, Any]) -> Run:
+        try:
+            self._trainer = self._trainer or Trainer(self._task, self._data_dir)
+            spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
+            return self._trainer.train(spec, self._watch, self._keep(config["weights"]))
+        except Exception as error:  # what training it again would only repeat is a failed run, not a lost worker
+            return Run(state=RunState.FAILED, steps=self._steps_done, seconds=0.0,
+                       error=f"{type(error).__name__}: {error}")
+
+    def _watch(self, step: int) -> None:
+        self._steps_done = step
+        if self._is_stopped:
+            raise KeyboardInterrupt
+
+    def _keep(self, name: str | None) -> Path | None:
+        if name is None:
+            return None
+        self._weights.mkdir(parents=True, exist_ok=True)
+        return self._weights / name
+
+
+def share(resources: dict[str, float], workers: int | None) -> tuple[int, float]:
+    """Say how many runs go at a time, and what part of a GPU each gets.
+
+    >>> share({"CPU": 16.0, "GPU": 2.0}, None)
+    (8, 0.25)
+    >>> share({"CPU": 2.0}, 4)
+    (4, 0.0)
+    """
+    gpus = int(resources.get("GPU", 0))
+    most = max(1, int(resources.get("CPU", 1)))
+    if not gpus:
+        return workers or most, 0.0
+    wanted = workers or min(most, RUNS_PER_GPU * gpus)
+    return wanted, GPU_UNITS // math.ceil(wanted / gpus) / GPU_UNITS
+
+
+def _tuner(
+    searcher: StudySearcher, study: Study, data_dir: Path | None, folder: Path, workers: int | None
+) -> tune.Tuner:
+    at_a_time, gpu = share(ray.cluster_resources(), workers)  # type: ignore[no-untyped-call]
+    # Workers change into a folder of their own, so paths must not be relative.
+    worker = tune.with_parameters(
+        Worker, task=study.setup.task, data_dir=data_dir.resolve() if data_dir else None, weights=folder / "weights"
+    )
+    return tune.Tuner(
+        tune.with_resources(worker, {"cpu": 1, **({"gpu": gpu} if gpu else {})}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, num_samples=-1, max_concurrent_trials=at_a_time, reuse_actors=True,
+            trial_dirname_creator=_place,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{study.name}-{uuid.uuid4().hex[:6]}", storage_path=str(folder / "ray"), verbose=0,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+
+
+def _place(trial: Any) -> str:
+    """Name the folder of a trial of Ray's; its own name would hold the whole policy."""
+    return f"{trial.config['number']:05}-{trial.trial_id}"
+
+
+@contextmanager
+def _cluster(address: str, workers: int | None) -> Iterator[None]:
+    """Use the Ray of this process, or start or join one and leave it again."""
+    if address.startswith("ray://") or ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+        raise EngineError(
+            "a sweep does not run over a Ray client (ray://), for it would have to take the store's URL to the"
+            " cluster; start the command on one of the cluster's machines with --address auto"
+        )
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": workers} if address == "local" else {}
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise EngineError(_unreachable(address, error)) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens at host:port: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    """Say what would do; Ray itself does not say when it is the token that is wrong."""
+    if address == "local":
+        return f"Ray could not start a cluster here: {_first_line(error)}"
+    return (
+        f"no Ray cluster can be joined at {address}: {_first_line(error)}. Start one with `ray start --head` and run"
+        " this on one of its machines, or use --address local. If it runs already, it may want its token: set"
+        " RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what all its machines use"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    line = lines[-1 if isinstance(error, TuneError) else 0]  # a TuneError is a traceback, the cause its last line
+    return f"{type(error).__name__}: {line[:200]}".rstrip(". ")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray Tune from printing tables: stdout is for results, and verbose=0 silences only its old output."""
+    before = os.environ.get(NEW_OUTPUT)
+    os.environ[NEW_OUTPUT] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(NEW_OUTPUT)
+        if before is not None:
+            os.environ[NEW_OUTPUT] = before
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Put the signal handlers back that Ray Tune leaves changed: the next Ctrl-C would be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,29 @@
+"""The picture of a comparison: best so far against cost, one colour a strategy, one line a study."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from lrsearch.compare.comparison import Comparison
+from lrsearch.report.figures import GREY, colors, save
+
+
+def draw_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Draw a comparison into a PNG file in a folder."""
+
+    def draw(axes: Axes) -> None:
+        hues = dict(zip(comparison.strategies, colors(len(comparison.strategies)), strict=True))
+        for course in comparison.courses:
+            costs = [cost for cost, _ in course.points] + [course.cost]
+            scores = [100 * score for _, score in course.points] + [100 * course.best]
+            axes.step(costs, scores, where="post", color=hues[course.strategy], linewidth=1.5, alpha=0.8)
+            axes.plot(costs[:1], scores[:1], "o", color=hues[course.strategy], markersize=4)
+        for name, hue in hues.items():
+            axes.plot([], [], color=hue, label=name)
+        axes.axhline(100 * comparison.target, color=GREY, linestyle=":", linewidth=1,
+                     label=f"reached by all on average: {100 * comparison.target:.2f} %")
+        axes.set(xlim=(0, comparison.budget), xlabel="cost in full-run equivalents (FRE), probes included",
+                 ylabel="best validation top-1 so far, %", title=f"What a search costs, {comparison.task}")
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+
+    return save(folder / "comparison.png", draw)

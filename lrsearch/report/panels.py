@@ -1,0 +1,307 @@
+"""What a search found, as the Optuna Dashboard shows it: a note and two figures on the Optuna study."""
+
+import html
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.errors import PolicyError
+from lrsearch.heuristics import Bound
+from lrsearch.knowledge import Recommendation
+from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried
+from lrsearch.schedules import Policy
+from lrsearch.study.result import SearchResult
+from lrsearch.study.strategy import Trial, best_so_far, with_role
+
+if TYPE_CHECKING:
+    import optuna
+    import plotly.graph_objects as go
+
+RESPONSE_ID, PROGRESS_ID = "lrsearch_response", "lrsearch_progress"
+BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b5403a"
+SHADE = "rgba(36, 99, 168, 0.11)"
+SHAPES = (("triangle-up", BLUE), ("square", GREEN), ("diamond", ORANGE))
+ORIGINS = {"suggested": "suggested by the sampler", "known": "of the field", "stored": "from the store",
+           "escape": "from outside the pruned space"}
+FULL_RUNS = (("candidate, full length", "candidate", "diamond", ORANGE),
+             ("confirming run, fresh seed", "confirm", "circle-open", GREY), ("the default", "default", "star", RED))
+LOSS_TICKS = [mark * 10.0**exponent for exponent in range(-6, 6) for mark in (1, 2, 5)]
+GAP = "\u00a0"
+"""The dashboard draws tables without padding; Markdown trims plain spaces, but not this one."""
+MOST_POINTS = 100
+"""Points of one group in a figure: the page fetches every figure whole, each time that it polls."""
+LONGEST_HOVER, LONGEST_TEXT = 60, 300
+DIVERGED_ABOVE = 1.5
+
+
+def publish(result: SearchResult, optuna_study: "optuna.Study") -> None:
+    """Save the note and both figures on the Optuna study; doing so again replaces them.
+
+    Args:
+        result: what the search found.
+        optuna_study: its Optuna study, in any storage.
+    """
+    from optuna_dashboard import save_note, save_plotly_graph_object
+
+    save_note(optuna_study, study_note(result))
+    save_plotly_graph_object(optuna_study, response_figure(result), graph_object_id=RESPONSE_ID)
+    save_plotly_graph_object(optuna_study, progress_figure(result), graph_object_id=PROGRESS_ID)
+
+
+def response_figure(result: SearchResult) -> "go.Figure":
+    """Draw validation loss over peak LR: probes and candidates by horizon, the pruned range, the range test's centre.
+
+    Loss, not score: it also tells apart the runs that are all near chance, and falls in one valley.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    groups = _response_groups(result)
+    finite = [loss for _, trials, _, _ in groups for trial in trials if (loss := _loss(trial)) is not None]
+    top = DIVERGED_ABOVE * max(finite, default=result.setup.task.chance_loss)
+    for name, trials, shape, color in groups:
+        figure.add_trace(_cloud(name, trials, shape, color, top))
+    _mark_range(figure, result)
+    _lay_out(figure, f"Response over learning rate: {result.setup.task.name}", "peak learning rate",
+             "validation loss at the end")
+    figure.update_xaxes(type="log", exponentformat="power", dtick=1)
+    figure.update_yaxes(type="log", tickvals=LOSS_TICKS, tickformat="~g")
+    return figure
+
+
+def progress_figure(result: SearchResult) -> "go.Figure":
+    """Draw the best validation score of a full-length run so far against all that was spent, probes included."""
+    import plotly.graph_objects as go
+
+    horizon, costs = result.setup.task.horizon, _costs(result)
+    steps = best_so_far(result.history, horizon)
+    line = [*steps, (costs[-1], steps[-1][1])] if steps else []
+    figure = go.Figure(go.Scatter(
+        x=_short([cost for cost, _ in line]), y=_short([100 * score for _, score in line]), mode="lines",
+        line={"shape": "hv", "color": BLUE, "width": 2}, name="best so far", hoverinfo="skip",
+    ))
+    for name, role, shape, color in FULL_RUNS:
+        ended = [(cost, trial) for cost, trial in zip(costs, result.history, strict=True)
+                 if trial.assignment.role == role and trial.assignment.horizon == horizon and _score(trial) is not None]
+        figure.add_trace(_scores(name, ended[:MOST_POINTS], shape, color))
+    _mark_costs(figure, result, costs)
+    _lay_out(figure, f"Best so far against cost: {result.setup.task.name}", "cost in full-run equivalents (FRE)",
+             "validation top-1, %")
+    figure.update_xaxes(range=[0, 1.02 * max(float(result.setup.budget), costs[-1] if costs else 0)])
+    return figure
+
+
+def study_note(result: SearchResult) -> str:
+    """Tell the story of a search in Markdown: what won, what it cost, what was cut and why, how to use it."""
+    parts = [
+        f"# {_escape(result.setup.task.name)}",
+        f"**{_escape(result.verdict)}**",
+        _answers(result),
+        f"## Cost\n\n{_cost(result)}",
+        f"## What the heuristics cut\n\n{_cuts(result)}",
+        f"## Where it started\n\n{_started(result)}",
+        f"## Use it\n\n```python\n{how_to_use(result.best.policy)}\n```",
+        f"Study {code(result.study)}, seed {result.setup.seed}. Trials that are *pruned* here are shorter complete runs"
+        " of the stretched policy, or diverged; only runs over the whole horizon are *complete*.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def code(text: str) -> str:
+    """Give any text as a Markdown code span, in which nothing is markup, that also fits in a table's cell.
+
+    >>> code("TRI(k0=0.1)")
+    '`TRI(k0=0.1)`'
+    """
+    plain = _one_line(text).replace("|", "¦")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    space = " " if plain.startswith("`") or plain.endswith("`") or not plain else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
+def _escape(text: str) -> str:
+    """Escape what Markdown or HTML could read as markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Give a text without line breaks and control characters, and not too long."""
+    plain = "".join(char if char.isprintable() else " " for char in text).strip()
+    return plain if len(plain) <= LONGEST_TEXT else plain[: LONGEST_TEXT - 3] + "..."
+
+
+def _answers(result: SearchResult) -> str:
+    rows = [("best", result.best), ("default", result.default)]
+    lines = [_row(name, code(str(answer.policy)), _escape(score_text(answer))) for name, answer in rows]
+    return "\n".join([_row("", "policy", "validation top-1"), "|---|---|---|", *lines])
+
+
+def _cost(result: SearchResult) -> str:
+    spent = result.spent
+    reused = f"; {spent.reused_runs} of them came from the store" if spent.reused_runs else ""
+    total = (f"{spent.fre:.2f} of {result.setup.budget:g} full-run equivalents (FRE): {spent.steps} steps in"
+             f" {spent.runs} runs, {spent.seconds:.0f} s{reused}.")
+    rows = [_row(_escape(what), str(runs), f"{fre:.2f}") for what, runs, fre in what_was_tried(result)]
+    return "\n".join([total, "", _row("what", "runs", "FRE"), "|---|---:|---:|", *rows])
+
+
+def _cuts(result: SearchResult) -> str:
+    rows = [_bound_row(bound) for bound in result.pruned.bounds]
+    head = [_row("coordinate", "from", "to", "why", "evidence"), "|---|---:|---:|---|---|"]
+    return "\n".join([_sentence(_escape(what_was_cut(result))), "", *(head if rows else []), *rows])
+
+
+def _bound_row(bound: Bound) -> str:
+    evidence = f"rule: {_escape(bound.rule)}" if bound.rule else f"{len(bound.runs)} runs"
+    return _row(code(bound.coordinate), f"{bound.low:.3g}", f"{bound.high:.3g}", _escape(bound.reason), evidence)
+
+
+def _row(*cells: str) -> str:
+    return "|" + "|".join(f"{GAP}{cell}{GAP}" for cell in cells) + "|"
+
+
+def _started(result: SearchResult) -> str:
+    """Name the policies that the search did not find itself: the default, the field's, the store's."""
+    items = [f"- {code(str(result.default.policy))}: the strong default"]
+    known = dict.fromkeys(str(trial.assignment.policy) for trial in with_role(result.history, "candidate")
+                          if trial.assignment.origin == "known")
+    items += [f"- {code(policy)}: the field's own for this task" for policy in known]
+    items += [_recommended(recommendation) for recommendation in result.setup.recommended]
+    if not result.setup.recommended:
+        items.append("- The store knew no similar task.")
+    return "\n".join([*items, "", _origins(result)])
+
+
+def _recommended(known: Recommendation) -> str:
+    return (
+        f"- {code(str(known.policy))}: the store's, {100 * known.score:.2f} % on {code(known.task)} over {known.seeds}"
+        f" seed{'s' if known.seeds > 1 else ''} of {known.horizon} steps, at distance {known.distance:.2f}"
+    )
+
+
+def _origins(result: SearchResult) -> str:
+    """Say how many policies of each origin were tried."""
+    tried = {trial.assignment.policy: trial.assignment.origin for trial in with_role(result.history, "candidate")}
+    counts = Counter(tried.values())
+    said = [f"{counts[origin]} {words}" for origin, words in ORIGINS.items() if counts[origin]]
+    return f"Policies tried: {', '.join(said) or 'none but the default'}."
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], str, str]]:
+    """Give (name, trials, shape, colour): probes, candidates from short to long, and the default."""
+    candidates = with_role(result.history, "candidate")
+    horizons = sorted({trial.assignment.horizon for trial in candidates})
+    groups: list[tuple[str, Sequence[Trial], str, str]] = [
+        ("FIX, short probes", with_role(result.history, "decade"), "circle", GREY)
+    ]
+    for horizon, (shape, color) in zip(horizons, SHAPES, strict=False):
+        there = [trial for trial in candidates if trial.assignment.horizon == horizon]
+        groups.append((f"candidates, {horizon} steps", there, shape, color))
+    return [*groups, ("the default", with_role(result.history, "default"), "star", RED)]
+
+
+def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, top: float) -> "go.Scatter":
+    """Give the points of one group at (peak, loss); the best ones where there are many, diverged ones at the top."""
+    import plotly.graph_objects as go
+
+    ended = sorted((trial for trial in trials if trial.run), key=lambda trial: trial.rank)
+    shown = ended[:MOST_POINTS]
+    losses = [_loss(trial) for trial in shown]
+    few = f" (best {MOST_POINTS} of {len(ended)})" if len(ended) > MOST_POINTS else ""
+    return go.Scatter(
+        x=_short([_peak(trial.assignment.policy) for trial in shown]),
+        y=_short([top if loss is None else loss for loss in losses]),
+        mode="markers", name=name + few, text=[_hover(trial) for trial in shown], hovertemplate="%{text}<br>loss %{y}",
+        marker={"color": color, "size": 14 if shape == "star" else 9,
+                "symbol": ["x-open" if loss is None else shape for loss in losses]},
+    )
+
+
+def _scores(name: str, trials: Sequence[tuple[float, Trial]], shape: str, color: str) -> "go.Scatter":
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=_short([cost for cost, _ in trials]), y=_short([100 * (_score(trial) or 0) for _, trial in trials]),
+        mode="markers", name=name, text=[_hover(trial) for _, trial in trials], hovertemplate="%{text}<br>%{y} %",
+        marker={"color": color, "symbol": shape, "size": 14 if shape == "star" else 9},
+    )
+
+
+def _mark_range(figure: "go.Figure", result: SearchResult) -> None:
+    """Shade the pruned peaks, and draw a line at the range test's centre."""
+    peak, centre = result.pruned.space.peak, result.pruned.centre
+    figure.add_vrect(x0=peak.low, x1=peak.high, fillcolor=SHADE, line_width=0, layer="below")
+    _write(figure, math.log10(peak.low), 0, f"searched: {peak.low:g} to {peak.high:g}", "left")
+    if centre:
+        figure.add_vline(x=centre, line={"color": ORANGE, "dash": "dash", "width": 1.5})
+        _write(figure, math.log10(centre), 1, f"range test: {centre:.2g}", "right")
+
+
+def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float]) -> None:
+    """Shade what the probes cost, and draw lines at the default's score and at all that was spent."""
+    probed = max((cost for cost, trial in zip(costs, result.history, strict=True)
+                  if trial.assignment.role in ("range-test", "decade")), default=0.0)
+    figure.add_vrect(x0=0, x1=float(f"{probed:.4g}"), fillcolor="rgba(138, 143, 152, 0.18)", line_width=0,
+                     layer="below")
+    _write(figure, 0, 0, f"probes: {probed:.2f}", "left")
+    default = [score for trial in with_role(result.history, "default") if (score := _score(trial)) is not None]
+    if default:
+        figure.add_hline(y=float(f"{100 * default[0]:.4g}"), line={"color": RED, "dash": "dot", "width": 1})
+    figure.add_vline(x=float(f"{result.cost:.4g}"), line={"color": GREY, "width": 1})
+    _write(figure, result.cost, 0, f"spent: {result.cost:.2f}", "right")
+
+
+def _write(figure: "go.Figure", x: float, y: float, text: str, anchor: str) -> None:
+    """Write beside x, at the bottom (0) or top (1); on a log axis, plotly takes a text's x as log10, not a line's."""
+    figure.add_annotation(x=x, y=y, yref="paper", text=text, showarrow=False, xanchor=anchor,
+                          yanchor="top" if y else "bottom", font={"size": 11, "color": "#55595f"})
+
+
+def _lay_out(figure: "go.Figure", title: str, x: str, y: str) -> None:
+    figure.update_layout(
+        template="plotly_white", title={"text": html.escape(_one_line(title)), "font": {"size": 16}}, xaxis_title=x,
+        yaxis_title=y, legend={"orientation": "h", "y": -0.22}, margin={"l": 60, "r": 20, "t": 50, "b": 40},
+    )
+
+
+def _hover(trial: Trial) -> str:
+    """Give a policy for a figure's label, where plotly reads a few HTML tags."""
+    text = _one_line(str(trial.assignment.policy))
+    return html.escape(text if len(text) <= LONGEST_HOVER else text[: LONGEST_HOVER - 3] + "...")
+
+
+def _costs(result: SearchResult) -> list[float]:
+    """Give what had been spent when each trial ended, in FRE."""
+    steps, costs = 0, []
+    for trial in result.history:
+        steps += trial.committed
+        costs.append(steps / result.setup.task.horizon)
+    return costs
+
+
+def _peak(policy: Policy) -> float:
+    """Give the highest learning rate; the top of the curve for a policy without natural coordinates."""
+    try:
+        return float(policy.coordinates(1_000_000)["peak"])
+    except PolicyError:
+        return float(policy.curve(1000).max())
+
+
+def _loss(trial: Trial) -> float | None:
+    loss = trial.run.loss if trial.run else None
+    return loss if loss is not None and math.isfinite(loss) and loss > 0 else None
+
+
+def _score(trial: Trial) -> float | None:
+    return trial.run.score if trial.run else None
+
+
+def _short(values: Iterable[float]) -> list[Any]:
+    """Round to four digits: a figure's size is mostly its numbers."""
+    return [float(f"{value:.4g}") for value in values]

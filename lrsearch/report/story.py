@@ -1,0 +1,76 @@
+"""What a search did, in words and numbers: the facts that every report shows."""
+
+from collections import Counter
+
+from lrsearch.schedules import FUNCTIONS, Policy
+from lrsearch.study.result import Answer, SearchResult, widened
+from lrsearch.study.strategy import Trial, with_role
+
+COMBINATORS = frozenset(name for name, function in FUNCTIONS.items() if function.family == "combinator")
+ROLES = {
+    "range-test": "range tests",
+    "decade": "constant LRs, short",
+    "default": "the strong default, full length",
+    "candidate": "candidates",
+    "confirm": "confirming runs, fresh seeds",
+}
+
+
+def peak_of(trial: Trial) -> float:
+    """Give the highest learning rate of a trial's policy: of its bounds, reached or not."""
+    policy = trial.assignment.policy
+    while policy.name in COMBINATORS:
+        policy = policy.params["policy"]
+    return float(max(policy.params[name] for name in ("k0", "k1") if name in policy.params))
+
+
+def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
+    """Give (what, number of runs, cost in FRE) for each kind of run, candidates by horizon."""
+    horizon = result.setup.task.horizon
+    runs: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
+    for trial in result.history:
+        name = ROLES[trial.assignment.role]
+        if trial.assignment.role == "candidate":
+            name = f"{name} at {_share(trial.assignment.horizon, horizon)} of the horizon"
+        runs[name] += 1
+        steps[name] += trial.committed
+    return [(name, runs[name], steps[name] / horizon) for name in runs]
+
+
+def where_it_started(result: SearchResult) -> list[str]:
+    """Say which policies came from what was known before."""
+    given = [t for t in with_role(result.history, "candidate") if t.assignment.origin in ("known", "stored")]
+    tried = dict.fromkeys((t.assignment.origin, str(t.assignment.policy)) for t in given)
+    sources = ", ".join(dict.fromkeys(r.task for r in result.setup.recommended))
+    because = {"known": "the field's own for this task", "stored": f"learned from {sources}"}
+    return [f"{policy} ({because[origin]})" for origin, policy in tried]
+
+
+def what_was_cut(result: SearchResult) -> str:
+    """Say how much of the space the heuristics cut."""
+    pruned = result.pruned
+    share = f"{100 * 10**pruned.log_volume:.2g} % of the raw space's prior mass is left (log-volume {pruned.log_volume:.2f})"
+    refused = f"; the learning rate was not narrowed: {pruned.refusal}" if pruned.refusal else ""
+    repaired = "; an escape from outside won, so later candidates came from the raw space" if widened(result) else ""
+    return share + refused + repaired
+
+
+def score_text(answer: Answer) -> str:
+    """Give a score in percent with its spread and seeds."""
+    spread = f" +- {100 * answer.spread:.2f}" if answer.spread is not None else ""
+    seeds = f"{answer.seeds} fresh seed{'s' if answer.seeds > 1 else ''}" if answer.confirmed else "the search's seed only"
+    return f"{100 * answer.score:.2f} %{spread} ({seeds})"
+
+
+def how_to_use(policy: Policy) -> str:
+    """Give the few lines of Python that use a policy in a training loop of one's own."""
+    return (
+        "import lrsearch as lrs\n"
+        f'policy = lrs.parse("{policy}")\n'
+        "scheduler = policy.scheduler(optimizer)   # scheduler.step() after every optimizer.step()"
+    )
+
+
+def _share(horizon: int, full: int) -> str:
+    return "all" if horizon == full else f"1/{round(full / horizon)}"

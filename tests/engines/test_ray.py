@@ -1,0 +1,242 @@
+"""A sweep on a real Ray cluster of two CPUs: the same study as a search, and what it survives."""
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+
+import pytest
+import ray
+import torch
+
+import lrsearch as lrs
+from lrsearch.engines.optuna import OptunaSampler
+from lrsearch.engines.ray import StudySearcher, share
+from lrsearch.spaces import Space
+from lrsearch.study.funnel import Funnel
+from lrsearch.study.strategy import Setup
+from lrsearch.study.study import Study
+from lrsearch.tasks import SGD, find_task
+from lrsearch.training import Run, RunState
+
+pytestmark = [
+    pytest.mark.ray, pytest.mark.slow,
+    # Ray leaves pipes and log files to the garbage collector, and warns of its own deprecations.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"),
+]
+BUDGET = 3
+TASK = find_task("digits-mlp").with_horizon(400)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def swept(cluster, tmp_path_factory):
+    """A finished sweep: its folder, its result, and what was printed."""
+    out = tmp_path_factory.mktemp("swept")
+    with redirect_stdout(io.StringIO()) as printed:
+        result = lrs.sweep(TASK, BUDGET, store=f"sqlite:///{out}/ledger.db", out=out)
+    return out, result, printed.getvalue()
+
+
+@pytest.fixture
+def study(tmp_path):
+    raw = Space.standard("TRI", horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.rates)
+    with lrs.open_store(f"sqlite:///{tmp_path}/ledger.db") as store:
+        sampler = lambda name: OptunaSampler(name, None, 0, TASK.horizon)  # noqa: E731
+        yield Study(Setup(TASK, raw, BUDGET, 0), Funnel(), store, sampler)
+
+
+def ended(steps):
+    return Run(state=RunState.FINISHED, steps=steps, seconds=1.0, score=0.5, loss=1.0)
+
+
+def test_a_sweep_finds_a_policy_within_its_budget(swept):
+    out, result, printed = swept
+    assert result.best.score > 0.9
+    assert result.cost <= BUDGET
+    roles = {trial.assignment.role for trial in result.history}
+    assert {"range-test", "default", "candidate"} <= roles
+    assert printed == ""
+    with lrs.open_store(f"sqlite:///{out}/ledger.db") as store:
+        runs = store.runs()
+    assert {run.key for run in runs} == {trial.stored.key for trial in result.history}
+    assert len(runs) == result.spent.trained_runs
+    assert all(run.run.state.is_final for run in runs)
+
+
+def test_the_weights_of_full_runs_are_kept(swept):
+    out, result, _ = swept
+    full = {t.stored.key for t in result.history
+            if t.assignment.horizon == TASK.horizon and t.run.state is RunState.FINISHED}
+    assert {file.stem for file in (out / "weights").iterdir()} == full
+
+
+def test_the_same_sweep_again_trains_nothing(swept):
+    out, result, _ = swept
+    again = lrs.sweep(TASK, BUDGET, store=f"sqlite:///{out}/ledger.db", out=out)
+    assert again.spent.trained_runs == 0
+    assert again.best == result.best
+
+
+def test_a_search_answers_from_the_ledger_of_the_sweep(swept, tmp_path):
+    out, result, _ = swept
+    searched = lrs.search(TASK, BUDGET, store=f"sqlite:///{out}/ledger.db", out=tmp_path)
+    assert searched.spent.trained_runs == 0
+    assert searched.key == result.key
+    assert searched.best == result.best
+
+
+def test_no_file_of_ray_knows_the_store(swept):
+    out, _, _ = swept
+    files = [file for file in (out / "ray").rglob("*") if file.is_file()]
+    assert {"tuner.pkl", "result.json"} <= {file.name for file in files}
+    for file in files:
+        content = file.read_bytes()
+        assert b"ledger.db" not in content, file
+        assert b"optuna.db" not in content, file
+
+
+def test_a_killed_worker_does_not_lose_the_sweep(cluster, tmp_path):
+    marker, driver, build = tmp_path / "killed", os.getpid(), TASK.build
+
+    def build_or_die():
+        if os.getpid() != driver and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return build()
+
+    result = lrs.sweep(replace(TASK, build=build_or_die), 2, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
+    assert marker.exists()
+    assert result.cost <= 2
+    assert [trial.run.state for trial in result.history if trial.run.state is RunState.FAILED] == []
+
+
+def test_an_exception_in_a_candidate_is_a_failed_run_and_not_the_end(cluster, tmp_path):
+    rate = 0.012345
+
+    class Brittle(SGD):
+        def build(self, model):
+            class Breaks(torch.optim.SGD):
+                def step(self, closure=None):
+                    if self.param_groups[0]["lr"] == rate:
+                        raise RuntimeError("the candidate broke")
+                    return super().step(closure)
+
+            return Breaks(model.parameters(), lr=1.0, momentum=0.9)
+
+    known = lrs.parse(f"NSTEP(k0={rate}, gamma=0.5, l=[200, 300])")
+    task = replace(TASK, optimizer=Brittle(), known=(known,))
+    result = lrs.sweep(task, BUDGET, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
+    failed = [trial for trial in result.history if trial.run.state is RunState.FAILED]
+    assert [(trial.assignment.role, trial.assignment.policy) for trial in failed] == [("candidate", known)]
+    assert failed[0].run.error == "RuntimeError: the candidate broke"
+    later = [t for t in result.history if t.assignment.role == "candidate" and t.assignment.horizon == TASK.horizon]
+    assert [trial.run.state for trial in later] == [RunState.FINISHED]
+
+
+def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
+    arguments = {"store": f"sqlite:///{tmp_path}/ledger.db", "out": tmp_path}
+    seen = []
+
+    def interrupt(study, trial):
+        seen.append(trial.stored.key)
+        if trial.assignment.role == "default":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        lrs.sweep(TASK, 2, watch=interrupt, **arguments)
+    assert signal.getsignal(signal.SIGINT) is handler
+    with lrs.open_store(arguments["store"]) as store:
+        kept = {run.key for run in store.runs() if run.run.state.is_final}
+    assert len(kept) >= 3
+    assert kept <= set(seen)
+    result = lrs.sweep(TASK, 2, **arguments)
+    assert {trial.stored.key for trial in result.history if trial.reused} == kept
+    assert result.cost <= 2
+
+
+@pytest.mark.parametrize(("address", "token"), [("127.0.0.1:1", None), ("auto", "0" * 32)])
+def test_a_cluster_that_does_not_let_us_in_is_told_with_what_would_do(cluster, tmp_path, address, token):
+    script = f"import lrsearch as lrs; lrs.sweep('digits-mlp', 2, address={address!r}, store='sqlite:///:memory:')"
+    environment = os.environ | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"EngineError: no Ray cluster can be joined at {address}" in last
+    assert "RAY_AUTH_TOKEN" in last
+    assert "--address local" in last
+
+
+def test_a_ray_client_is_refused(tmp_path):
+    with pytest.raises(lrs.EngineError, match="--address auto"):
+        lrs.sweep(TASK, 2, address="ray://127.0.0.1:10001", store="sqlite:///:memory:", out=tmp_path)
+
+
+def test_no_workers_are_refused(tmp_path):
+    with pytest.raises(lrs.UsageError, match="workers must be 1 or more, got 0"):
+        lrs.sweep(TASK, 2, workers=0, store="sqlite:///:memory:", out=tmp_path)
+
+
+def test_the_searcher_waits_for_what_is_open_and_then_finishes(study):
+    searcher = StudySearcher(study)
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert set(first) == {"number", "policy", "horizon", "seed", "weights"}
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("b", error=True)
+    assert isinstance(searcher.error, lrs.WorkError)
+    assert searcher.suggest("c") == StudySearcher.FINISHED
+    assert [trial.run.state for trial in study.history] == ["finished", "failed"]
+    assert second["number"] == 1
+
+
+def test_the_steps_of_a_lost_attempt_count(study):
+    searcher = StudySearcher(study)
+    config = searcher.suggest("a")
+    searcher.on_trial_result("a", {"training_iteration": 1, "steps": 25})
+    searcher.on_trial_result("a", {"training_iteration": 2, "steps": 75})
+    searcher.on_trial_result("a", {"training_iteration": 1, "steps": 50})
+    searcher.on_trial_complete("a", {"run": ended(config["horizon"]).to_text(), "training_iteration": 2})
+    assert study.history[0].stored.lost_steps == 75
+    assert study.history[0].committed == 75 + config["horizon"]
+
+
+def test_what_is_open_at_the_end_is_interrupted_with_its_steps(study):
+    searcher = StudySearcher(study)
+    searcher.suggest("a")
+    searcher.on_trial_result("a", {"training_iteration": 1, "steps": 25})
+    searcher.close()
+    assert study.history[0].stored.run.state is RunState.INTERRUPTED
+    assert study.history[0].stored.lost_steps == 25
+
+
+def test_a_pickled_searcher_gives_nothing_away(study):
+    searcher = StudySearcher(study)
+    searcher.suggest("a")
+    assert vars(pickle.loads(pickle.dumps(searcher))) == {}  # noqa: S301
+
+
+@pytest.mark.parametrize(("resources", "workers", "expected"), [
+    ({"CPU": 2.0}, None, (2, 0.0)),
+    ({"CPU": 2.0}, 5, (5, 0.0)),
+    ({"CPU": 32.0, "GPU": 2.0}, None, (8, 0.25)),
+    ({"CPU": 2.0, "GPU": 1.0}, None, (2, 0.5)),
+    ({"CPU": 8.0, "GPU": 1.0}, 3, (3, 0.3333)),
+    ({}, None, (1, 0.0)),
+])
+def test_a_gpu_is_shared_by_the_runs_on_it(resources, workers, expected):
+    assert share(resources, workers) == expected

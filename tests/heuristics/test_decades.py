@@ -1,0 +1,143 @@
+"""The decade walk against response curves whose best learning rate is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lrsearch.heuristics import Evidence, Probe
+from lrsearch.heuristics.decades import levels, next_probe, optimum
+from lrsearch.heuristics.evidence import decade
+
+DOMAIN = (1e-6, 10.0)
+
+
+def whole_decades(evidence):
+    return [level.decade for level in levels(evidence) if level.decade == round(level.decade)]
+
+
+def rates(evidence):
+    return [probe.rate for probe in evidence.probes]
+
+
+@pytest.mark.parametrize("best", np.arange(-5.5, 0.6, 0.25))
+@pytest.mark.parametrize("start", [None, 1e-5, 0.05, 5.0])
+def test_the_walk_ends_within_ten_decades_around_the_best(best, start, walk, bowl):
+    evidence = walk(bowl(best).loss, start)
+    assert len(whole_decades(evidence)) <= 10
+    assert len(evidence.probes) <= 25
+    nearest = [level for level in levels(evidence) if abs(level.decade - best) <= 0.25 + 1e-9]
+    lowest = min(levels(evidence), key=lambda level: level.loss)
+    assert lowest in nearest
+    assert all(DOMAIN[0] * (1 - 1e-9) <= rate <= DOMAIN[1] * (1 + 1e-9) for rate in rates(evidence))
+
+
+@pytest.mark.parametrize("best", [-3.0, -2.0, -1.0])
+def test_the_best_learning_rate_is_estimated_within_a_third_of_a_decade(best, walk, bowl):
+    for shift in np.arange(-0.5, 0.5, 0.1):
+        for noise in (0.0, 0.02):
+            found = optimum(walk(bowl(best + shift, noise=noise).loss))
+            assert abs(found.decade - best - shift) < 0.35
+            assert found.spread >= 0.2
+
+
+@pytest.mark.parametrize("beyond", [2.3, 5, 50, 1e6])
+def test_a_run_on_the_edge_of_diverging_does_not_bend_the_estimate(beyond, walk, bowl):
+    for best in np.arange(-3, -1, 0.1):
+        found = optimum(walk(bowl(best, cliff=0.45, beyond=beyond).loss))
+        assert abs(found.decade - best) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [(None, 0.01), (0.05, 0.01), (0.5, 0.1), (1e-9, 1e-6), (1e4, 10.0), (0.017, 0.01), (0.015, 0.001)],
+)
+def test_the_walk_starts_at_the_decade_nearest_to_a_fifth_of_the_centre(start, first):
+    assert next_probe(Evidence(2.3, 100), start, DOMAIN) == (pytest.approx(first), 0)
+
+
+def test_the_walk_goes_up_until_a_run_diverges_and_then_down_until_two_decades_are_worse(walk, bowl):
+    evidence = walk(bowl(-2.0, cliff=1.5).loss)
+    assert rates(evidence)[:5] == pytest.approx([1e-2, 1e-1, 1, 1e-3, 1e-4])
+    assert evidence.probes[2].loss == math.inf
+    assert 10 not in rates(evidence)
+
+
+def test_nothing_higher_is_tried_when_the_first_run_diverges(walk, bowl):
+    assert max(rates(walk(bowl(-4.0, cliff=0.5).loss))) == pytest.approx(0.01)
+
+
+def test_two_decades_that_are_no_worse_do_not_stop_the_walk(walk):
+    evidence = walk(lambda rate, seed: 1.0)
+    assert whole_decades(evidence) == list(range(-6, 2))
+
+
+@pytest.mark.parametrize(("slope", "edge"), [(-0.1, 10.0), (0.1, 1e-6)])
+def test_a_best_at_the_edge_is_extended_to_the_end_of_the_domain(slope, edge, walk):
+    evidence = walk(lambda rate, seed: 1.0 + slope * math.log10(rate))
+    assert min(evidence.probes, key=lambda probe: probe.loss).rate == pytest.approx(edge)
+    assert optimum(evidence).spread == 0.5
+
+
+def test_a_wider_domain_is_still_left_after_ten_decades(walk):
+    evidence = walk(lambda rate, seed: 1.0 + 0.01 * math.log10(rate), domain=(1e-30, 10.0))
+    assert len(whole_decades(evidence)) == 10
+    assert min(rates(evidence)) == pytest.approx(10**-8.5)
+
+
+def test_three_seeds_are_spent_at_the_best_and_beside_it(walk, bowl):
+    evidence = walk(bowl(-2.0).loss)
+    repeats = {level.decade: level.seeds for level in levels(evidence)}
+    assert [repeats[at] for at in (-2.5, -2, -1.5)] == [(0, 1, 2)] * 3
+    assert all(seeds == (0,) for at, seeds in repeats.items() if abs(at + 2) > 0.5)
+
+
+@pytest.mark.parametrize("loss", [lambda rate, seed: math.inf, lambda rate, seed: 2.3, lambda rate, seed: 9.0])
+def test_no_seeds_are_spent_where_nothing_is_learned(loss, walk):
+    evidence = walk(loss)
+    assert {probe.seed for probe in evidence.probes} == {0}
+    assert optimum(evidence) is None
+
+
+def test_a_seed_that_diverges_makes_its_rate_a_diverged_one(walk, bowl):
+    task = bowl(-2.0)
+    evidence = walk(lambda rate, seed: math.inf if seed == 1 and rate > 0.009 else task.loss(rate))
+    assert [level.loss for level in levels(evidence) if len(level.seeds) > 1 and level.decade >= -2] == [math.inf]
+    assert optimum(evidence).decade < -2
+
+
+def test_the_order_of_the_probes_does_not_matter_to_the_last_bit():
+    rng = np.random.default_rng(1)
+    probes = [Probe(f"p{n}", 10.0 ** (n % 5 - 4), n // 5, float(rng.normal(1, 0.3))) for n in range(25)]
+    expected = levels(Evidence(2.3, 100, (), tuple(probes)))
+    for _ in range(20):
+        rng.shuffle(probes)
+        evidence = Evidence(2.3, 100, (), tuple(probes))
+        assert levels(evidence) == expected
+        assert optimum(evidence) == optimum(Evidence(2.3, 100, (), tuple(probes[::-1])))
+
+
+def test_the_error_pools_the_seeds_of_all_rates():
+    probes = [Probe("a", 0.1, 0, 1.0), Probe("b", 0.1, 1, 1.2), Probe("c", 0.01, 0, 2.0), Probe("d", 0.01, 1, 2.4),
+              Probe("e", 0.001, 0, 3.0)]
+    found = levels(Evidence(2.3, 100, (), tuple(probes)))
+    pooled = math.sqrt((0.02 + 0.08) / 2)
+    assert [level.error for level in found] == pytest.approx([pooled, pooled / math.sqrt(2), pooled / math.sqrt(2)])
+
+
+@pytest.mark.parametrize(("losses", "learned"), [((2.0, 2.4), False), ((2.0, 2.02), True)])
+def test_better_than_guessing_means_by_three_standard_errors(losses, learned):
+    probes = tuple(Probe(f"p{n}", 0.01, n, loss) for n, loss in enumerate(losses))
+    assert (optimum(Evidence(2.3, 100, (), probes)) is not None) is learned
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(0.03162, -1.5), (0.01, -2), (1, 0), (0.02, math.log10(0.02)), (3.162e-6, -5.5)]
+)
+def test_rounded_half_decades_are_recognised(rate, expected):
+    assert decade(rate) == expected
+
+
+def test_probes_between_the_decades_alone_do_not_stop_the_walk():
+    evidence = Evidence(2.3, 100, (), (Probe("mine", 0.02, 0, 1.0),))
+    assert next_probe(evidence, None, DOMAIN) == (0.01, 0)

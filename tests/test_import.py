@@ -1,0 +1,48 @@
+"""What `import lrsearch` costs, and that every example in the first rooms is run."""
+
+import doctest
+import subprocess
+import sys
+
+import pytest
+
+import lrsearch
+from lrsearch.schedules import FUNCTIONS, functions
+
+HEAVY = ("torch", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly", "sklearn", "typer", "rich")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Give the heavy libraries that a fresh Python has loaded after a line of code."""
+    say = f"{code}; import sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("code", [
+    "import lrsearch",
+    "import lrsearch as lrs; lrs.parse('WARMUP(policy=TRI(k0=0, k1=1, l=5), l=5)')(7)",
+    "import lrsearch as lrs; lrs.Space.standard('TRI', horizon=10, epoch=1).key",
+    "import lrsearch.heuristics, pickle; from lrsearch import FIX; pickle.loads(pickle.dumps(FIX(k0=1)))",
+])
+def test_importing_and_using_policies_and_spaces_loads_no_framework(code):
+    assert loaded_after(code) == set()
+
+
+def test_the_probe_of_loaded_libraries_sees_one_that_is_loaded():
+    assert loaded_after("import optuna") >= {"optuna"}
+
+
+def test_every_lr_function_is_there_by_its_name():
+    for name, function in FUNCTIONS.items():
+        assert getattr(lrsearch, name) is function
+    with pytest.raises(AttributeError, match="module 'lrsearch' has no attribute 'TRIX'"):
+        _ = lrsearch.TRIX
+
+
+def test_the_example_of_every_lr_function_is_run():
+    found = {test.name.rpartition(".")[2]: test for test in doctest.DocTestFinder().find(functions)}
+    for name in FUNCTIONS:
+        examples = found[name].examples
+        assert any(example.source.startswith(f"{name}(") for example in examples), name
