@@ -37,7 +37,7 @@ def main() -> NoReturn:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            print("lrsearch: interrupted; what finished is kept, and the same command goes on from there", file=sys.stderr)
+            print("lrsearch: interrupted; what finished is kept, the same command goes on from there", file=sys.stderr)
         raise
     sys.exit(0)
 

@@ -55,7 +55,7 @@ def plot(
     from lrsearch.report.figures import draw_policies, save
 
     writable(output.parent)
-    print(save(output, lambda axes: draw_policies(axes, policies, steps)))
+    print(save(output, draw_policies, policies, steps))
 
 
 def _coordinates(policy: Policy, steps: int) -> list[tuple[str, object]]:

@@ -1,5 +1,6 @@
 """search, sweep, compare, tasks: the commands that train."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,14 @@ StoreUrl = Annotated[str | None, typer.Option(
     "--store", envvar="LRSEARCH_STORE", help="Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://... "
     "[default: store.db in --out]", show_default=False)]
 Seed = Annotated[int, typer.Option(help="The study's seed.")]
-Functions = Annotated[str, typer.Option(help="LR functions to search, as TRI,SINEXP [default: all]", show_default=False)]
+Functions = Annotated[str, typer.Option(
+    help="LR functions to search, as TRI,SINEXP [default: all]", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
 DataDir = Annotated[Path | None, typer.Option(
     envvar="LRSEARCH_DATA", help="Where the data set lies [default: a cache, filled by download]", show_default=False)]
 Horizon = Annotated[int | None, typer.Option(help="Steps of a full run [default: the task's]", show_default=False)]
+Precision = Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor has it.")]
 Storage = Annotated[str | None, typer.Option(
     help="Optuna storage URL [default: optuna.db in --out]", show_default=False)]
 
@@ -40,6 +43,7 @@ def search(
     out: Out = FOLDER,
     data_dir: DataDir = None,
     horizon: Horizon = None,
+    precision: Precision = "fp32",
     storage: Storage = None,
     final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
 ) -> None:
@@ -49,11 +53,12 @@ def search(
     from lrsearch.training import own_process
 
     if engine == "ray":
-        return sweep(task, budget, "local", None, store, seed, functions, as_json, out, data_dir, horizon, storage)
+        return sweep(task, budget, "local", None, store, seed, functions, as_json, out, data_dir, horizon, precision,
+                     storage)
     if engine != "optuna":
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     quiet_optuna()
-    found = _find(task, horizon)
+    found = _find(task, horizon, precision)
     own_process(found)
     with Talk(budget, found.horizon) as talk:
         result = api.search(
@@ -78,6 +83,7 @@ def sweep(
     out: Out = FOLDER,
     data_dir: DataDir = None,
     horizon: Horizon = None,
+    precision: Precision = "fp32",
     storage: Storage = None,
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
@@ -85,7 +91,7 @@ def sweep(
     from lrsearch.cli.show import Talk
 
     quiet_optuna()
-    found = _find(task, horizon)
+    found = _find(task, horizon, precision)
     with Talk(budget, found.horizon) as talk:
         result = api.sweep(
             found, budget, functions=_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
@@ -105,6 +111,7 @@ def compare(
     out: Out = FOLDER,
     data_dir: DataDir = None,
     horizon: Horizon = None,
+    precision: Precision = "fp32",
 ) -> None:
     """Compare ways to search: best validation score against training steps spent, probes included."""
     from lrsearch import api
@@ -113,7 +120,7 @@ def compare(
     from lrsearch.training import own_process
 
     quiet_optuna()
-    found = _find(task, horizon)
+    found = _find(task, horizon, precision)
     own_process(found)
     comparison = api.compare(
         found, _names(strategies), seeds, budget, functions=_names(functions), store=store, data_dir=data_dir, out=out,
@@ -168,10 +175,10 @@ def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, An
         print_result(result, pictures, test)
 
 
-def _find(name: str, horizon: int | None) -> "Task":
+def _find(name: str, horizon: int | None, precision: str) -> "Task":
     from lrsearch.tasks import find_task
 
-    task = find_task(name)
+    task = replace(find_task(name), precision=precision)
     return task if horizon is None else task.with_horizon(horizon)
 
 

@@ -51,9 +51,11 @@ class Talk:
         if trial.reused:
             return
         run, asked = trial.run, trial.assignment
-        outcome = f"{100 * run.score:6.2f} %" if run and run.score is not None else f"{run.state if run else 'interrupted'}"
-        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {asked.horizon:>6} steps  {outcome:>9}  {asked.policy}"
-        self.console.print(escape(line[: self.console.width]) if self.console.is_terminal else escape(line), soft_wrap=True)
+        state = run.state if run else "interrupted"
+        outcome = f"{100 * run.score:6.2f} %" if run and run.score is not None else f"{state}"
+        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {asked.horizon:>6} steps  {outcome:>11}  {asked.policy}"
+        width = self.console.width if self.console.is_terminal else len(line)
+        self.console.print(escape(line[:width]), soft_wrap=True)
 
     def stepped(self, asked: Assignment, steps: int) -> None:
         """Move the bar."""
@@ -79,7 +81,8 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
     spent = result.spent
     say("cost", f"{spent.fre:.2f} of {result.setup.budget:g} FRE: {spent.steps} steps, {spent.runs} runs,"
                 f" {spent.seconds:.0f} s of training")
-    say("this start", f"{spent.trained_runs} runs trained ({spent.trained_steps} steps), {spent.reused_runs} taken from the store")
+    say("this start", f"{spent.trained_runs} runs trained ({spent.trained_steps} steps),"
+                      f" {spent.reused_runs} taken from the store")
     for line in where_it_started(result):
         say("started from", line)
     console.print(_tried(result), _leaders(result), _cuts(result))
@@ -118,7 +121,8 @@ def _leaders(result: SearchResult) -> Table:
 
 
 def _cuts(result: SearchResult) -> Table:
-    table = Table(title=f"what the heuristics cut: {what_was_cut(result)}", title_justify="left", box=None, pad_edge=False)
+    title = f"what the heuristics cut: {what_was_cut(result)}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("coordinate")
     table.add_column("range", no_wrap=True)
     table.add_column("why", overflow="fold")
@@ -153,7 +157,8 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
     for row in comparison.rows():
         spread = f"{100 * row['spread']:.2f}" if row["spread"] is not None else "-"
         to_target = f"{row['cost_to_target']:.2f} ({row['reached']} of {row['seeds']})" if row["reached"] else "never"
-        table.add_row(row["strategy"], str(row["seeds"]), f"{100 * row['best']:.2f}", spread, f"{row['cost']:.2f}", to_target)
+        best, cost_of = f"{100 * row['best']:.2f}", f"{row['cost']:.2f}"
+        table.add_row(row["strategy"], str(row["seeds"]), best, spread, cost_of, to_target)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")

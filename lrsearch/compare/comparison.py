@@ -96,7 +96,8 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values, every course included."""
         courses = [
-            {"strategy": c.strategy, "seed": c.seed, "cost": c.cost, "best": c.best, "points": [list(p) for p in c.points]}
+            {"strategy": c.strategy, "seed": c.seed, "cost": c.cost, "best": c.best,
+             "points": [list(point) for point in c.points]}
             for c in self.courses
         ]
         return {"task": self.task, "budget": self.budget, "target": self.target, "strategies": self.rows(),

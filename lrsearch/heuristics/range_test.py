@@ -70,5 +70,5 @@ def disagree(readings: Sequence[Reading]) -> bool:
 def _smooth(losses: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     half = max(1, round(len(losses) * WINDOW_SHARE / 2))
     read = np.asarray(losses, dtype=np.float64)
-    values = np.where(np.isfinite(read), read, math.inf)
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+    window, values = np.ones(2 * half + 1), np.where(np.isfinite(read), read, math.inf)
+    return np.asarray(np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b
 LADDER = (BLUE, GREEN, ORANGE)
 SHADE = "#2463a81c"
 PIXELS_PER_INCH = 130
+SIZE = (7.5, 4.3)
 
 
 def draw_search(result: SearchResult, folder: Path) -> list[Path]:
@@ -31,17 +31,17 @@ def draw_search(result: SearchResult, folder: Path) -> list[Path]:
         "progress.png": draw_progress,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    return [save(folder / name, partial(draw, result=result)) for name, draw in pictures.items()]
+    return [save(folder / name, draw, result) for name, draw in pictures.items()]
 
 
-def save(path: Path, draw: Callable[[Axes], None], size: tuple[float, float] = (7.5, 4.3)) -> Path:
-    """Draw one picture into a PNG file."""
-    figure = Figure(figsize=size, layout="constrained")
+def save(path: Path, draw: Callable[..., None], *what: Any) -> Path:
+    """Let a function draw something on axes, and keep the picture as a PNG file."""
+    figure = Figure(figsize=SIZE, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
-    draw(axes)
+    draw(axes, *what)
     figure.savefig(path, dpi=PIXELS_PER_INCH)
     return path
 
@@ -99,7 +99,8 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
     horizon = result.setup.task.horizon
     points = best_so_far(result.history, horizon)
     costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
-    every = [100 * t.run.score for t in searched_in_full(result.history, horizon) if t.run and t.run.score is not None]
+    full = searched_in_full(result.history, horizon)
+    every = [100 * t.run.score for t in full if t.run and t.run.score is not None]
     axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=BLUE, linewidth=1.8, label="best so far")
     axes.plot(costs, every, "o", color=BLUE, markersize=5, markerfacecolor="white", label="full-length runs")
     axes.axhline(scores[0], color=RED, linewidth=1, linestyle=":", label="the default, first full run")

@@ -50,7 +50,8 @@ def where_it_started(result: SearchResult) -> list[str]:
 def what_was_cut(result: SearchResult) -> str:
     """Say how much of the space the heuristics cut."""
     pruned = result.pruned
-    share = f"{100 * 10**pruned.log_volume:.2g} % of the raw space's prior mass is left (log-volume {pruned.log_volume:.2f})"
+    left = f"{100 * 10**pruned.log_volume:.2g} %"
+    share = f"{left} of the raw space's prior mass is left (log-volume {pruned.log_volume:.2f})"
     refused = f"; the learning rate was not narrowed: {pruned.refusal}" if pruned.refusal else ""
     repaired = "; an escape from outside won, so later candidates came from the raw space" if widened(result) else ""
     return share + refused + repaired
@@ -59,7 +60,8 @@ def what_was_cut(result: SearchResult) -> str:
 def score_text(answer: Answer) -> str:
     """Give a score in percent with its spread and seeds."""
     spread = f" +- {100 * answer.spread:.2f}" if answer.spread is not None else ""
-    seeds = f"{answer.seeds} fresh seed{'s' if answer.seeds > 1 else ''}" if answer.confirmed else "the search's seed only"
+    fresh = f"{answer.seeds} fresh seed{'s' if answer.seeds > 1 else ''}"
+    seeds = fresh if answer.confirmed else "the search's seed only"
     return f"{100 * answer.score:.2f} %{spread} ({seeds})"
 
 

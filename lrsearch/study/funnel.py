@@ -51,7 +51,7 @@ def plan(setup: Setup, probed: int) -> Plan:
     n = setup.task.horizon
     horizons = tuple(max(1, round(n / shorter)) for shorter in SHORTER)
     rest = (setup.cap - probed) / n - 1
-    b = rest - 2 * (rest * CONFIRM_SHARE // 2)
+    b = rest - 2 * int(max(0, rest) * CONFIRM_SHARE / 2)
     full = max(1, int(b / 3))
     quarter = max(full, int((b - full) / 2 * n / horizons[1]))
     sixteenth = int(((b - full) * n - quarter * horizons[1]) / horizons[0])

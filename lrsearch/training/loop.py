@@ -56,7 +56,12 @@ class Trainer:
         """Read the test set: top-1 in [0, 1] of stored weights."""
         model = self.new_model(seed=0)
         model.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
-        return evaluate(model, self._test.to(self.device))[1]
+        with self.precision():
+            return evaluate(model, self._test.to(self.device))[1]
+
+    def precision(self) -> torch.autocast:
+        """Give the context in which the model computes."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16")
 
     def new_model(self, seed: int) -> nn.Module:
         """Give a new model, initialised from a seed; torch's own random state is left alone."""
@@ -101,7 +106,9 @@ class _Training:
                 group["lr"] = rate
             batch = next(order)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(split.x[batch]), split.y[batch])
+            with self.trainer.precision():
+                scores = model(split.x[batch])
+            loss = F.cross_entropy(scores.float(), split.y[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self.losses[self.steps] = loss.detach()
@@ -119,7 +126,8 @@ class _Training:
         return not bool((recent <= BLOWN_UP * self.losses[0]).all())
 
     def _look(self, model: nn.Module) -> bool:
-        loss, score = evaluate(model, self.trainer.validation)
+        with self.trainer.precision():
+            loss, score = evaluate(model, self.trainer.validation)
         if math.isfinite(loss):
             self.points.append(Point(self.steps, loss, score))
         return math.isfinite(loss)
@@ -157,7 +165,7 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     loss, right = 0.0, 0
     for start in range(0, len(split), EVALUATION_BATCH):
         x, y = split.x[start : start + EVALUATION_BATCH], split.y[start : start + EVALUATION_BATCH]
-        scores = model(x)
+        scores = model(x).float()
         loss += F.cross_entropy(scores, y, reduction="sum").item()
         right += int((scores.argmax(1) == y).sum())
     model.train()

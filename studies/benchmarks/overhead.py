@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import optuna
@@ -91,7 +92,7 @@ def trial_overhead() -> None:
         began = time.perf_counter()
         result = search("digits-mlp", budget=4, out=folder, watch=lambda study, trial: ends.append(time.perf_counter()))
         wall = time.perf_counter() - began
-    spans = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    spans = [after - before for before, after in pairwise(ends)]
     seconds = [trial.run.seconds for trial in result.history[1:] if trial.run]
     overheads = [1000 * (span - trained) for span, trained in zip(spans, seconds, strict=True)]
     print(f"trial overhead: median {statistics.median(overheads):.0f} ms, highest {max(overheads):.0f} ms over"

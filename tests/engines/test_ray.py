@@ -158,12 +158,12 @@ def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         lrs.sweep(TASK, 2, watch=interrupt, **arguments)
-    assert signal.getsignal(signal.SIGINT) is handler
     with lrs.open_store(arguments["store"]) as store:
         kept = {run.key for run in store.runs() if run.run.state.is_final}
     assert len(kept) >= 3
     assert kept <= set(seen)
     result = lrs.sweep(TASK, 2, **arguments)
+    assert signal.getsignal(signal.SIGINT) is handler
     assert {trial.stored.key for trial in result.history if trial.reused} == kept
     assert result.cost <= 2
 

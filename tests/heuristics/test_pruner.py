@@ -13,7 +13,7 @@ from lrsearch.schedules import COS, FIX, HALFCOS, NSTEP, SIN, STEP, TRI, WARMUP
 from lrsearch.spaces import Choice, Fractions, Interval, Space
 
 RAW = Space.standard(horizon=10_000, epoch=500)
-BESTS = np.arange(-4.0, 0.01, 0.25)
+BESTS = np.arange(-4.0, 0.01, 0.5)
 
 
 def evidence_of(task, walk, ramps=2, probe_steps=200):
@@ -107,7 +107,7 @@ def blown_up(at: float, lowest: float, run: str = "ramp") -> Ramp:
     return Ramp(run, rates, tuple(losses.tolist()))
 
 
-@pytest.mark.parametrize("best", np.arange(-3.0, -0.9, 0.1))
+@pytest.mark.parametrize("best", np.arange(-3.0, -0.9, 0.3))
 @pytest.mark.parametrize("above", [0.5, 0.7, 0.9])
 def test_a_rate_that_blew_up_is_outside_the_range_and_the_reason_says_so_where_it_cut(best, above, walk, bowl):
     cliff = 10 ** (best + above)
@@ -253,14 +253,14 @@ def test_a_raw_space_with_few_milestones_gets_no_more(walk, bowl):
     assert pruned.log_volume < 0
 
 
-@pytest.mark.parametrize("low", 10 ** np.arange(-8.9, 3, 0.37))
 @pytest.mark.parametrize("factor", [1.01, 7, 1234])
-def test_rounding_outward_never_cuts_and_adds_a_fifth_of_a_decade_at_most(low, factor):
-    high = min(low * factor, 7000)
-    bottom, top = outward(low, high)
-    assert low / 1.7 < bottom <= low * (1 + 1e-9)
-    assert high * (1 - 1e-9) <= top < high * 1.7
-    assert outward(bottom, top) == (bottom, top)
+def test_rounding_outward_never_cuts_and_adds_a_quarter_of_a_decade_at_most(factor):
+    for low in 10 ** np.arange(-8.9, 3, 0.037):
+        high = min(low * factor, 7000)
+        bottom, top = outward(low, high)
+        assert low / 1.7 < bottom <= low * (1 + 1e-9)
+        assert high * (1 - 1e-9) <= top < high * 1.7
+        assert outward(bottom, top) == (bottom, top)
 
 
 def test_ramps_in_any_order_have_one_centre():

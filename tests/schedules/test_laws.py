@@ -57,7 +57,7 @@ def near(rates: np.ndarray, expected: np.ndarray, absolute: float = 1e-300) -> b
 
 @EVERY
 def test_every_learning_rate_is_finite_real_and_not_negative(function, policies):
-    for n, policy in enumerate(policies(1, 400, function)):
+    for n, policy in enumerate(policies(1, 600, function)):
         rates = policy(steps_for(policy, n))
         assert rates.dtype == np.float64
         assert np.all(np.isfinite(rates) & (rates >= 0)), policy
@@ -204,7 +204,7 @@ def close(field: Field, value: float, rounded: float) -> bool:
 
 @EVERY
 def test_a_rounded_policy_is_valid_near_and_settled(function, policies):
-    for policy in policies(10, 400, function):
+    for policy in policies(10, 200, function):
         rounded = policy.rounded()
         assert rounded.rounded() == rounded == parse(str(rounded))
         assert rounded.form == policy.form

