@@ -10,6 +10,7 @@ from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError
 from lrsearch.knowledge import Store, open_store
+from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.final_test import final_test as read_test
@@ -67,7 +68,7 @@ def search(
             weights = writable(Path(out) / "weights")
             trainer = Trainer(study.setup.task, Path(data_dir) if data_dir else None)
             optuna_engine.run(study, trainer, progress, lambda key: weights / f"{key}.pt")
-        return conclude(study)
+        return _conclude(study)
 
 
 def sweep(
@@ -115,7 +116,15 @@ def sweep(
 
             data = Path(data_dir) if data_dir else None
             ray_engine.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
-        return conclude(study)
+        return _conclude(study)
+
+
+def _conclude(study: Study) -> SearchResult:
+    """Give the result, and tell its story in the Optuna Dashboard if there is news."""
+    result = conclude(study)
+    if result.spent.trained_runs and isinstance(study.sampler, optuna_engine.OptunaSampler):
+        publish(result, study.sampler.study)
+    return result
 
 
 @contextmanager

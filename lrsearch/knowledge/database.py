@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, literal_column, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -75,7 +76,8 @@ def _check_file(path: Path) -> None:
             if path.is_dir():
                 raise StoreError(f"{path} is a folder, not a store; give a file in it")
             with path.open("rb") as file:
-                if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
+                # an empty file holds nothing to lose, and may be a store that another process is just making
+                if file.read(len(SQLITE_MAGIC)) not in (SQLITE_MAGIC, b""):
                     raise StoreError(f"{path} is not a store (no SQLite database); it was left as it is")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +116,14 @@ def transaction(engine: Engine, url: URL) -> Iterator[Session]:
             yield session
     except SQLAlchemyError as error:
         raise StoreError(f"{shown(url)}: {reason(error)}") from None
+
+
+def insert_new(session: Session, table: type[Base], **values: Any) -> bool:
+    """Insert a row unless its key is there already; tell whether it was new. Safe when two do so at once."""
+    dialect = session.get_bind().dialect.name
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    new = insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
+    return session.execute(new).first() is not None
 
 
 def shown(url: URL) -> str:

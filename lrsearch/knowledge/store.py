@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import select
 
-from lrsearch.knowledge.database import connect, read_url, shown, transaction
+from lrsearch.knowledge.database import connect, insert_new, read_url, shown, transaction
 from lrsearch.knowledge.schema import AssignmentRow, RunRow, StudyRow, TaskRow
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
@@ -106,20 +106,22 @@ class Store:
 
     def record(self, spec: RunSpec, run: Run, origin: str = "local") -> None:
         """Record a run. A final result stays; what did not end gives way to it, its steps kept as lost."""
+        kept, lost = (run.steps, 0) if run.state.is_final else (0, run.steps)
+        values: dict[str, Any] = {
+            "state": str(run.state), "score": run.score, "loss": run.loss, "steps": kept, "seconds": run.seconds,
+            "origin": origin, "curve": run.to_json(),
+        }
         task_key = self._add_task(spec.task)
         with transaction(self._engine, self._url) as session:
-            row = session.get(RunRow, spec.key)
-            if row is not None and RunState(row.state).is_final:
+            identity = {"key": spec.key, "task_key": task_key, "policy": str(spec.policy), "horizon": spec.horizon,
+                        "seed": spec.seed}
+            if insert_new(session, RunRow, **identity, **values, lost_steps=lost):
                 return
-            lost = 0 if row is None else row.lost_steps
-            steps = run.steps
-            if not run.state.is_final:
-                lost, steps = lost + steps, 0
-            session.merge(RunRow(
-                key=spec.key, task_key=task_key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
-                state=str(run.state), score=run.score, loss=run.loss, steps=steps, seconds=run.seconds,
-                lost_steps=lost, origin=origin, curve=run.to_json(),
-            ))
+            row = session.get_one(RunRow, spec.key, with_for_update=True)
+            if not RunState(row.state).is_final:
+                row.lost_steps += lost
+                for name, value in values.items():
+                    setattr(row, name, value)
 
     def find(self, key: str) -> StoredRun | None:
         """Give the run of a key, if it is known."""
@@ -142,13 +144,9 @@ class Store:
         """Record a study unless it is known, and give what it started from: the first record's."""
         task_key = self._add_task(task)
         with transaction(self._engine, self._url) as session:
-            row = session.get(StudyRow, key)
-            if row is None:
-                row = StudyRow(
-                    key=key, name=name, task_key=task_key, description=dict(description), frozen=dict(frozen)
-                )
-                session.add(row)
-            return dict(row.frozen)
+            insert_new(session, StudyRow, key=key, name=name, task_key=task_key, description=dict(description),
+                       frozen=dict(frozen))
+            return dict(session.get_one(StudyRow, key).frozen)
 
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Give the note that was left on a study; leave one first, if given."""
@@ -163,11 +161,11 @@ class Store:
     def assign(self, study_key: str, assignment: Assignment, spec: RunSpec) -> None:
         """Record what a study asks for, before it is trained. Doing so again changes nothing."""
         with transaction(self._engine, self._url) as session:
-            if session.get(AssignmentRow, (study_key, assignment.number)) is None:
-                session.add(AssignmentRow(
-                    study_key=study_key, number=assignment.number, role=assignment.role, origin=assignment.origin,
-                    policy=str(assignment.policy), horizon=assignment.horizon, seed=assignment.seed, run_key=spec.key,
-                ))
+            insert_new(
+                session, AssignmentRow, study_key=study_key, number=assignment.number, role=assignment.role,
+                origin=assignment.origin, policy=str(assignment.policy), horizon=assignment.horizon,
+                seed=assignment.seed, run_key=spec.key,
+            )
 
     def history(self, study_key: str) -> list[tuple[Assignment, StoredRun | None]]:
         """Give what a study asked for, in order, each with its run as far as it is known."""
@@ -196,8 +194,7 @@ class Store:
     def _add_task(self, task: Task) -> str:
         key = task.key
         with transaction(self._engine, self._url) as session:
-            if session.get(TaskRow, key) is None:
-                session.merge(TaskRow(key=key, name=task.name, description=task.description))
+            insert_new(session, TaskRow, key=key, name=task.name, description=task.description)
         return key
 
     def _runs(self, *wanted: Any) -> list[StoredRun]:

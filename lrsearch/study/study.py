@@ -70,7 +70,7 @@ class Study:
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
-        self._sampler = sampler(self.name)
+        self.sampler = sampler(self.name)
         for trial in self.history:
             self._restore(trial)
 
@@ -125,19 +125,19 @@ class Study:
         if proposal is None or committed(self.history) + proposal.horizon > self.setup.cap:
             return None
         number = len(self.history)
-        policy = proposal.policy or self._sampler.suggest(number, proposal.space)
+        policy = proposal.policy or self.sampler.suggest(number, proposal.space)
         assignment = Assignment(number, proposal.role, proposal.origin, policy, proposal.horizon, proposal.seed)
         self.store.assign(self.key, assignment, assignment.spec(self.setup.task))
         self.history.append(Trial(assignment))
         if _is_searched(assignment):
-            self._sampler.given(assignment, proposal.space)
+            self.sampler.given(assignment, proposal.space)
         return assignment
 
     def _settle(self, assignment: Assignment, stored: StoredRun, reused: bool) -> Trial:
         trial = Trial(assignment, stored, reused)
         self.history[assignment.number] = trial
         if trial.run and _is_searched(assignment):
-            self._sampler.tell(assignment, trial.run)
+            self.sampler.tell(assignment, trial.run)
         self._watch(self, trial)
         return trial
 
@@ -145,9 +145,9 @@ class Study:
         """Let the sampler hear again of what the ledger knows."""
         if _is_searched(trial.assignment):
             before = self.history[: trial.assignment.number]
-            self._sampler.given(trial.assignment, self.strategy.space(self.setup, before))
+            self.sampler.given(trial.assignment, self.strategy.space(self.setup, before))
             if trial.run:
-                self._sampler.tell(trial.assignment, trial.run)
+                self.sampler.tell(trial.assignment, trial.run)
 
 
 def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:

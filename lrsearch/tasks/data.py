@@ -98,7 +98,7 @@ def _download(name: str) -> Path:
             getattr(datasets, name)(CACHE, download=True)
         except (RuntimeError, OSError, URLError) as error:
             raise DataError(
-                f"{name} could not be downloaded to {CACHE} ({str(error)[:120]}); "
+                f"{name} could not be downloaded to {CACHE} ({str(error).splitlines()[0][:120]}); "
                 "fetch its four .gz files by hand and give their folder with --data-dir"
             ) from None
     return place

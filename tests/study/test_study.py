@@ -78,8 +78,8 @@ def test_the_sampler_hears_of_searched_trials_only_and_again_after_a_restart(ope
     train_some(open_study(8), world(), 1000)
     study = open_study(8)
     searched = {t.assignment.number for t in study.history if t.assignment.role in ("default", "candidate")}
-    assert set(study._sampler.heard) == searched
-    assert "open" not in study._sampler.heard.values()
+    assert set(study.sampler.heard) == searched
+    assert "open" not in study.sampler.heard.values()
 
 
 def test_a_study_never_learns_from_itself(open_study, world):
