@@ -122,7 +122,7 @@ def insert_new(session: Session, table: type[Base], **values: Any) -> bool:
     """Insert a row unless its key is there already; tell whether it was new. Safe when two do so at once."""
     dialect = session.get_bind().dialect.name
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    new = insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
+    new: Any = insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
     return session.execute(new).first() is not None
 
 

@@ -176,7 +176,7 @@ def test_a_store_of_a_newer_lrsearch_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("url", "says"), [
-    ("mysql://x/y", "SQLite or PostgreSQL"), ("postgresql://[", "a store is a file or a URL"), ("/proc/no/such/place/x.db", "cannot be used"),
+    ("mysql://x/y", "SQLite or PostgreSQL"), ("postgresql://127.0.0.1:1/x", "cannot be opened"), ("/proc/no/such/place/x.db", "cannot be used"),
 ])
 def test_what_cannot_be_a_store_says_what_would_do(url, says):
     with pytest.raises(StoreError, match=says):

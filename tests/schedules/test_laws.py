@@ -258,6 +258,31 @@ def test_natural_coordinates_do_not_change_when_policy_and_horizon_are_stretched
     assert mapped >= 8
 
 
+@pytest.mark.parametrize("horizon", [1875, 10_000, 64_000, 70_000])
+def test_a_stepped_policy_s_decay_is_what_is_left_at_its_last_step_whatever_the_rounding(horizon):
+    for cycles in range(2, 80):
+        at = {"peak": 1.0, "ratio": 0.0, "cycles": float(cycles), "decay": 0.01}
+        policy = from_coordinates("STEP", at, horizon, FUNCTIONS)
+        assert policy(horizon - 1) == pytest.approx(0.01, rel=1e-9), policy
+        assert policy.coordinates(horizon) == pytest.approx(at), policy
+
+
+@pytest.mark.parametrize("r", FACTORS)
+@pytest.mark.parametrize("function", [STEP, TRI2], ids=str)
+def test_floating_point_noise_does_not_delay_a_drop(function, r):
+    for length in (1000, 390.625, 7, 3):
+        policy = STEP(k0=1, gamma=0.5, l=length) if function is STEP else TRI2(k0=0, k1=1, l=length)
+        period = length if function is STEP else 2 * length
+        middle = 0 if function is STEP else length
+        drops = np.arange(1, 50)
+        assert near(policy.stretch(r)(r * (drops * period + middle)), 0.5**drops), (length, r)
+
+
+def test_floating_point_noise_does_not_delay_a_milestone():
+    policy = WARMUP(policy=NSTEP(k0=1, gamma=0.5, l=[7]), l=3)
+    assert [policy.stretch(r)(r * 10) for r in (0.1, 0.37, 1 / 3, 1.1, math.pi)] == [0.5] * 5
+
+
 REFUSED = [
     (FIX(k0=0), 100, "without a peak learning rate above 0"),
     (EXP(k0=1, gamma=1e-300), 100, "without a learning rate left at the end above 0"),

@@ -1,0 +1,224 @@
+"""The main job as a user runs it: the JSON contract, resuming, kills, and wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QUICK = ("search", "digits-mlp", "--budget", "3.3", "--functions", "TRI,SIN2,WARMUP")
+
+
+def stored(lrsearch, folder):
+    runs = lrsearch("store", "runs", "--store", str(folder / "store.db"), "--json").json
+    return {run["key"]: run for run in runs}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """One search by the command line: (folder, JSON, stderr)."""
+    folder = tmp_path_factory.mktemp("searched")
+    ended = subprocess.run([sys.executable, "-m", "lrsearch", *QUICK, "--json", "--final-test", "--out", str(folder)],
+                           capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    return folder, json.loads(ended.stdout), ended.stderr
+
+
+def test_the_json_contract_holds(searched):
+    _, result, _ = searched
+    for name in ("best", "default"):
+        assert isinstance(result[name]["policy"], str)
+        assert 0 < result[name]["score"] <= 1
+        assert result[name]["seeds"] == 1
+        assert result[name]["spread"] is None
+    cost = result["cost"]
+    assert 1 < cost["fre"] <= 3.3
+    assert cost["steps"] == pytest.approx(cost["fre"] * 1280)
+    assert cost["seconds"] > 0
+    assert cost["runs"] == cost["trained_runs"] > 10
+    assert cost["trained_steps"] == cost["steps"]
+    assert cost["reused_runs"] == 0
+    assert result["pruned"]["log_volume_before"] == 0
+    assert result["pruned"]["log_volume_after"] < -0.2
+    assert result["study"].startswith("digits-mlp-")
+    assert result["store"].startswith("sqlite:///")
+
+
+def test_every_bound_names_the_runs_or_the_rule_behind_it(searched, lrsearch):
+    folder, result, _ = searched
+    known = stored(lrsearch, folder)
+    bounds = {bound["coordinate"]: bound for bound in result["pruned"]["bounds"]}
+    assert {"peak", "ratio", "cycles"} <= set(bounds)
+    for bound in bounds.values():
+        assert bound["low"] <= bound["high"]
+        assert bound["reason"]
+        assert ("rule" in bound) != ("runs" in bound)
+    assert bounds["peak"]["runs"]
+    assert set(bounds["peak"]["runs"]) <= set(known)
+
+
+def test_the_ledger_holds_every_run_and_its_cost_adds_up(searched, lrsearch):
+    folder, result, _ = searched
+    known = stored(lrsearch, folder)
+    assert len(known) == result["cost"]["runs"]
+    assert sum(run["cost"]["steps"] for run in known.values()) == result["cost"]["steps"]
+    columns = {"key", "task", "policy", "seed", "horizon", "state", "score", "cost", "origin"}
+    assert all(set(run) == columns for run in known.values())
+    best = [run for run in known.values() if run["policy"] == result["best"]["policy"] and run["horizon"] == 1280]
+    assert best[0]["score"] == result["best"]["score"]
+
+
+def test_the_pictures_are_there(searched):
+    folder, result, _ = searched
+    assert len(result["pictures"]) == 4
+    for picture in map(Path, result["pictures"]):
+        assert folder in picture.parents
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_optuna_study_is_a_normal_one_in_which_complete_means_full_length(searched):
+    import optuna
+
+    folder, result, _ = searched
+    study = optuna.load_study(study_name=result["study"], storage=f"sqlite:///{folder / 'optuna.db'}")
+    states = {state: [t for t in study.trials if t.state is state] for state in optuna.trial.TrialState}
+    complete = states[optuna.trial.TrialState.COMPLETE]
+    assert len(complete) == 2
+    assert {trial.user_attrs["lrsearch:horizon"] for trial in complete} == {1280}
+    assert study.best_value == max(result["best"]["score"], result["default"]["score"])
+    pruned = states[optuna.trial.TrialState.PRUNED]
+    assert len(pruned) > 8
+    assert all(next(iter(trial.intermediate_values)) < 1280 for trial in pruned)
+    assert len(complete) + len(pruned) == len(study.trials)
+
+
+def test_the_test_set_is_read_once_and_only_when_asked(searched, lrsearch):
+    folder, result, _ = searched
+    again = lrsearch(*QUICK, "--json", "--final-test", "--out", str(folder)).json
+    assert 0.5 < result["test"]["best"] <= 1
+    assert "read once" in result["test"]["note"]
+    assert again["test"]["best"] == result["test"]["best"]
+    assert "earlier call" in again["test"]["note"]
+    assert lrsearch(*QUICK, "--json", "--out", str(folder)).json["test"] is None
+
+
+def test_the_same_command_again_is_answered_from_the_store(searched, lrsearch):
+    folder, result, _ = searched
+    again = lrsearch(*QUICK, "--json", "--out", str(folder)).json
+    assert (again["cost"]["trained_runs"], again["cost"]["trained_steps"]) == (0, 0)
+    assert again["cost"]["reused_runs"] == result["cost"]["runs"]
+    assert again["best"] == result["best"]
+    assert again["pruned"] == result["pruned"]
+    assert again["pictures"] == sorted(result["pictures"])
+
+
+def test_people_get_a_table_that_says_what_matters(searched, lrsearch):
+    folder, result, _ = searched
+    shown = lrsearch(*QUICK, "--out", str(folder))
+    assert shown.code == 0
+    for text in ("best policy", result["best"]["policy"], "validation", "verdict", "FRE", "what the heuristics cut",
+                 "range tests", "import lrsearch as lrs", ".png", "taken from the store", result["study"]):
+        assert text in shown.out
+
+
+def test_progress_is_told_on_stderr_only(searched):
+    _, result, talk = searched
+    assert "range-test" in talk
+    assert "candidate" in talk
+    assert f"{result['cost']['fre']:.2f} FRE" in talk
+
+
+def test_a_search_on_a_similar_task_starts_from_what_the_store_knows(searched, lrsearch, tmp_path):
+    folder, _, _ = searched
+    store = tmp_path / "store.db"
+    store.write_bytes((folder / "store.db").read_bytes())
+    told = lrsearch("search", "digits-cnn", "--horizon", "640", "--budget", "4", "--functions", "TRI,SIN2,HALFCOS",
+                    "--store", str(store))
+    assert told.code == 0, told.err
+    assert "learned from digits-mlp" in told.out
+
+
+def start(folder, *more):
+    return subprocess.Popen([sys.executable, "-m", "lrsearch", *QUICK, "--json", "--out", str(folder), *more],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def read_lines(process, count):
+    """Wait until so many runs have ended."""
+    return [process.stderr.readline() for _ in range(count)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
+    searched, lrsearch, tmp_path, number, code
+):
+    _, whole, _ = searched
+    process = start(tmp_path)
+    done = read_lines(process, 10)
+    process.send_signal(number)
+    _, rest = process.communicate()
+    assert process.returncode == code, rest
+    assert all("FRE" in line for line in done)
+    before = {key for key, run in stored(lrsearch, tmp_path).items() if run["state"] in ("finished", "diverged")}
+    assert len(before) >= 10
+    result = lrsearch(*QUICK, "--json", "--out", str(tmp_path)).json
+    assert result["cost"]["reused_runs"] >= len(before)
+    assert result["cost"]["trained_runs"] + result["cost"]["reused_runs"] == result["cost"]["runs"]
+    assert result["cost"]["fre"] <= 3.3
+    assert result["best"] == whole["best"]
+    import optuna
+
+    study = optuna.load_study(study_name=result["study"], storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert not [t for t in study.trials if not t.state.is_finished()]
+
+
+@pytest.mark.parametrize(("words", "code", "says"), [
+    (["search", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
+    (["search", "digits-mlp", "--functions", "TRY"], 2, "did you mean 'TRI'"),
+    (["search", "digits-mlp", "--budget", "0"], 2, "too small"),
+    (["search", "digits-mlp", "--budget", "nan"], 2, "number of full runs"),
+    (["search", "digits-mlp", "--budget", "many"], 2, "many"),
+    (["search", "digits-mlp", "--horizon", "3"], 2, "horizon"),
+    (["search", "digits-mlp", "--precision", "fp8"], 2, "fp32"),
+    (["search", "digits-mlp", "--engine", "optima"], 2, "did you mean 'optuna'"),
+    (["search", "digits-mlp", "--seed", "-1"], 2, "seed"),
+    (["search", "digits-mlp", "--bugdet", "4"], 2, "--budget"),
+    (["search", "digits-mlp", "--out", "/proc/none"], 1, "cannot write to /proc/none"),
+    (["search", "digits-mlp", "--store", "text.txt"], 1, "is not a store"),
+    (["search", "mnist-lenet", "--data-dir", "."], 1, "lacks train-images"),
+    (["compare", "digits-mlp", "--strategies", "funel"], 2, "did you mean 'funnel'"),
+    (["compare", "digits-mlp", "--seeds", "0"], 2, "1 seed or more"),
+    (["store", "runs"], 1, "search first"),
+    (["store", "runs", "--store", "text.txt", "--state", "done"], 2, "finished"),
+    (["policy", "show", "TRI(k0=1"], 2, "found the end"),
+    (["policy", "plot", "FIX(k0=0.1)", "-o", "/proc/none/x.png"], 1, "cannot write"),
+    (["nonsense"], 2, "nonsense"),
+])
+def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(lrsearch, tmp_path, words, code, says):
+    (tmp_path / "text.txt").write_text("hello\n")
+    ended = lrsearch(*words)
+    assert ended.code == code
+    assert says in ended.err
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
+    assert (tmp_path / "text.txt").read_text() == "hello\n"
+
+
+def test_help_loads_nothing_heavy():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, lrsearch.cli.main; print(*sys.modules)"], capture_output=True, text=True,
+        check=True).stdout.split()
+    assert not {"torch", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly"} & set(loaded)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_same_command_runs_on_real_mnist(lrsearch, data_dir):
+    ended = lrsearch("search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "4", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["task"] == "mnist-lenet"
+    assert ended.json["best"]["score"] > 0.5
+    assert "INV(k0=0.01, gamma=0.0156" in ended.err
