@@ -1,4 +1,4 @@
-"""What several tests share: real data, a real PostgreSQL, the command line, and a world that answers without training."""
+"""What several tests share: real data, a real PostgreSQL, the command line, a world that answers at once."""
 
 import json
 import math

@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.errors import EngineError
+from lrsearch.errors import EngineError, PolicyError, SpaceError
 from lrsearch.knowledge import Assignment
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
@@ -66,7 +66,7 @@ class OptunaSampler:
 
     def given(self, assignment: Assignment, space: Space) -> None:
         """Enqueue a policy that was chosen elsewhere; one that Optuna's space cannot hold stays outside it."""
-        if assignment.policy.form not in space.forms:
+        if not _has_place(assignment.policy, space):
             return
         if assignment.number not in self._trials:
             with warnings.catch_warnings():
@@ -130,6 +130,15 @@ class OptunaSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(seed=seed, group=True)
+
+
+def _has_place(policy: Policy, space: Space) -> bool:
+    """Tell whether a policy can be described by the space's values, inside the ranges or not."""
+    try:
+        space.values(policy)
+    except (PolicyError, SpaceError):
+        return False
+    return True
 
 
 def run(

@@ -101,7 +101,7 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
     costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
     full = searched_in_full(result.history, horizon)
     every = [100 * t.run.score for t in full if t.run and t.run.score is not None]
-    axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=BLUE, linewidth=1.8, label="best so far")
+    axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=BLUE, label="best so far")
     axes.plot(costs, every, "o", color=BLUE, markersize=5, markerfacecolor="white", label="full-length runs")
     axes.axhline(scores[0], color=RED, linewidth=1, linestyle=":", label="the default, first full run")
     margin = max(0.5, max(every) - min(every))

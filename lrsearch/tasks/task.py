@@ -14,7 +14,6 @@ from torch import nn
 from lrsearch.errors import TaskError, unknown
 from lrsearch.schedules import Policy
 
-
 PRECISIONS = ("fp32", "bf16")
 
 

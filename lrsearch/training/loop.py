@@ -143,7 +143,7 @@ class _Training:
             loss=self.points[-1].loss if finished else None,
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            stride=stride, error=error,
+            stride=stride, error=error, split=self.trainer.digest,
         )
 
 

@@ -82,6 +82,7 @@ class Run:
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
+        split: the digest of the samples that it learned from and was judged on.
     """
 
     state: RunState
@@ -93,11 +94,13 @@ class Run:
     train_losses: tuple[float | None, ...] = ()
     stride: int = 1
     error: str | None = None
+    split: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
-                "train_losses": list(self.train_losses), "stride": self.stride, "error": self.error}
+                "train_losses": list(self.train_losses), "stride": self.stride,
+                "error": self.error, "split": self.split}
 
     def to_text(self) -> str:
         """Give the whole run as JSON text, for another process to read."""

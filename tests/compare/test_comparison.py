@@ -46,8 +46,8 @@ def test_a_comparison_runs_and_the_same_command_again_trains_nothing(lrsearch, t
 
 def test_a_comparison_is_a_table_for_people(lrsearch, tmp_path):
     told = subprocess.run(
-        [sys.executable, "-m", "lrsearch", "compare", "digits-mlp", "--strategies", "random", "--seeds", "1", "--budget",
-         "1", "--horizon", "100", "--out", str(tmp_path)],
+        [sys.executable, "-m", "lrsearch", "compare", "digits-mlp", "--strategies", "random", "--seeds", "1",
+         "--budget", "1", "--horizon", "100", "--out", str(tmp_path)],
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
     assert "random" in told.stdout
     assert "comparison.png" in told.stdout

@@ -139,9 +139,9 @@ def test_writers_that_start_together_on_a_new_store_lose_nothing(url):
 
 
 def test_the_password_is_never_shown(tmp_path):
-    secret = "postgresql+psycopg://me:hunter2@127.0.0.1:1/none"
+    url = "postgresql+psycopg://me:hunter2@127.0.0.1:1/none"
     with pytest.raises(StoreError, match="cannot be opened") as caught:
-        open_store(secret)
+        open_store(url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -176,7 +176,9 @@ def test_a_store_of_a_newer_lrsearch_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("url", "says"), [
-    ("mysql://x/y", "SQLite or PostgreSQL"), ("postgresql://127.0.0.1:1/x", "cannot be opened"), ("/proc/no/such/place/x.db", "cannot be used"),
+    ("mysql://x/y", "SQLite or PostgreSQL"),
+    ("postgresql://127.0.0.1:1/x", "cannot be opened"),
+    ("/proc/no/such/place/x.db", "cannot be used"),
 ])
 def test_what_cannot_be_a_store_says_what_would_do(url, says):
     with pytest.raises(StoreError, match=says):

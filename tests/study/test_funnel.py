@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_the_best_of_a_rung_go_on(open_study, world):
     study = finish(open_study(12), world())
     candidates = with_role(study.history, "candidate")
     horizons = sorted({t.assignment.horizon for t in candidates})
-    for low, high in zip(horizons, horizons[1:], strict=False):
+    for low, high in pairwise(horizons):
         below = sorted((t for t in candidates if t.assignment.horizon == low), key=lambda t: t.rank)
         above = {t.assignment.policy for t in candidates if t.assignment.horizon == high}
         assert {t.assignment.policy for t in below[: len(above)]} == above

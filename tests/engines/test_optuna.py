@@ -1,0 +1,164 @@
+"""Optuna as the engine: a normal study, a copy of the ledger, and the same suggestions again."""
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lrsearch.engines.optuna import OptunaSampler
+from lrsearch.errors import EngineError
+from lrsearch.knowledge import Assignment
+from lrsearch.schedules import EXP, FIX, NSTEP, TRI
+from lrsearch.spaces import Interval, Space
+from lrsearch.training import Run, RunState
+
+SPACE = Space.standard("TRI", "FIX", "NSTEP", "EXP", horizon=1600, epoch=40).narrowed(
+    Interval(0.01, 0.1), Interval(0.01, 1), lambda form, name, axis: axis)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return f"sqlite:///{tmp_path / 'optuna.db'}"
+
+
+def sampler(storage=None, kind="tpe"):
+    return OptunaSampler("study", storage, seed=5, horizon=1600, kind=kind)
+
+
+def asked(number, policy, horizon=100, origin="suggested"):
+    return Assignment(number, "candidate", origin, policy, horizon, 0)
+
+
+def ended(score=0.5, steps=100, state=RunState.FINISHED):
+    return Run(state=state, steps=steps, seconds=0.0, score=score, loss=None if score is None else 1 - score)
+
+
+def play(own, numbers):
+    """Suggest, describe and finish; the score falls with the peak."""
+    policies = []
+    for number in numbers:
+        policy = own.suggest(number, SPACE)
+        own.given(asked(number, policy), SPACE)
+        own.tell(asked(number, policy), ended(1 - policy.coordinates(1600)["peak"]))
+        policies.append(policy)
+    return policies
+
+
+def test_a_full_run_is_complete_a_shorter_one_pruned_at_its_steps_and_a_diverged_one_nan():
+    own = sampler()
+    for number, (horizon, run) in enumerate([(1600, ended(0.9, 1600)), (100, ended(0.4)),
+                                             (100, ended(None, 7, RunState.DIVERGED))]):
+        assignment = asked(number, FIX(k0=0.05), horizon)
+        own.given(assignment, SPACE)
+        own.tell(assignment, run)
+    complete, short, diverged = own.study.trials
+    assert (complete.state, complete.value) == (TrialState.COMPLETE, 0.9)
+    assert (short.state, short.intermediate_values) == (TrialState.PRUNED, {100: 0.4})
+    assert diverged.state is TrialState.PRUNED
+    assert math.isnan(diverged.intermediate_values[7])
+    assert own.study.best_value == 0.9
+    assert diverged.user_attrs["lrsearch:state"] == "diverged"
+
+
+def test_a_failed_run_is_a_failed_trial():
+    own = sampler()
+    own.given(asked(0, FIX(k0=0.05)), SPACE)
+    own.tell(asked(0, FIX(k0=0.05)), ended(None, 3, RunState.FAILED))
+    assert own.study.trials[0].state is TrialState.FAIL
+
+
+@pytest.mark.parametrize("policy", [
+    TRI(k0=0.001, k1=5, l=123), NSTEP(k0=3, gamma=0.9, l=[1, 2, 3, 4, 5]), FIX(k0=1e-6),
+])
+def test_a_policy_from_outside_is_a_trial_and_the_ranges_stay(policy):
+    own = sampler()
+    play(own, range(3))
+    own.given(asked(3, policy, origin="escape"), SPACE)
+    own.tell(asked(3, policy), ended(0.99))
+    play(own, range(4, 16))
+    outside = own.study.trials[3]
+    assert outside.user_attrs["lrsearch:policy"] == str(policy)
+    assert outside.user_attrs["lrsearch:origin"] == "escape"
+    highs = {trial.distributions["peak"].high for trial in own.study.trials}
+    assert highs == {0.1}
+
+
+def test_a_policy_that_the_space_cannot_describe_stays_outside_of_optuna():
+    own = sampler()
+    for number, policy in enumerate([EXP(k0=0.1, gamma=1e-9), EXP(k0=0, gamma=0.9)]):
+        own.given(asked(number, policy), SPACE)
+        own.tell(asked(number, policy), ended())
+    assert own.study.trials == []
+
+
+def test_suggestion_n_depends_on_the_seed_n_and_the_trials_before_it_only(storage):
+    whole = play(sampler(), range(16))
+    first = play(sampler(storage), range(9))
+    again = play(sampler(storage), range(9, 16))
+    assert first + again == whole
+    assert len(set(map(str, whole))) == 16
+
+
+def test_random_and_tpe_suggest_differently_once_there_is_something_to_learn():
+    assert play(sampler(kind="random"), range(16)) != play(sampler(), range(16))
+
+
+def test_tpe_learns_from_short_runs():
+    policies = play(sampler(), range(60))
+    peaks = [policy.coordinates(1600)["peak"] for policy in policies]
+    assert sum(peaks[40:]) / 20 < sum(peaks[:10]) / 10
+
+
+def test_hearing_twice_changes_nothing(storage):
+    own = sampler(storage)
+    play(own, range(2))
+    for _ in range(2):
+        own.given(asked(1, FIX(k0=0.05)), SPACE)
+        own.tell(asked(1, FIX(k0=0.05)), ended(0.1))
+    trials = sampler(storage).study.trials
+    assert len(trials) == 2
+    assert all(trial.state is TrialState.PRUNED for trial in trials)
+
+
+def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
+    own = sampler(storage)
+    policy = own.suggest(0, SPACE)           # known to the ledger: goes on
+    own.study.ask()                          # died before it had a number
+    own.study.enqueue_trial({"function": "FIX", "peak": 0.02})  # died before it was asked for
+    again = sampler(storage)
+    again.given(asked(0, policy), SPACE)
+    again.tell(asked(0, policy), ended())
+    states = [trial.state for trial in again.study.trials]
+    assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+
+
+def test_a_storage_that_cannot_be_opened_says_so_without_its_url():
+    with pytest.raises(EngineError, match="cannot open its storage") as caught:
+        sampler("postgresql+psycopg://me:hunter2@127.0.0.1:1/none")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
+    from lrsearch.knowledge import open_store
+    from lrsearch.study.funnel import Funnel
+    from lrsearch.study.strategy import Setup
+    from lrsearch.study.study import Study
+    from lrsearch.tasks import find_task
+
+    task = find_task("digits-mlp").with_horizon(1600)
+    raw = Space.standard("TRI", "WARMUP", horizon=1600, epoch=task.epoch)
+
+    def study(where):
+        return Study(Setup(task, raw, 4, 0), Funnel(), open_store(str(tmp_path / "store.db")),
+                     lambda name: OptunaSampler(name, where, 0, 1600))
+
+    first = study(storage)
+    while (assignment := first.ask()) is not None:
+        first.tell(assignment, ended(0.5, assignment.horizon))
+    second = study(f"sqlite:///{tmp_path / 'another.db'}")
+    assert second.is_done
+    trials = [(t.state, t.value, t.user_attrs["lrsearch:policy"]) for t in first.sampler.study.trials]
+    assert [(t.state, t.value, t.user_attrs["lrsearch:policy"]) for t in second.sampler.study.trials] == trials
+    assert len(trials) > 5
+    assert optuna.trial.TrialState.RUNNING not in [state for state, _, _ in trials]
