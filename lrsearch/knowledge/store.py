@@ -226,7 +226,7 @@ def _stored(row: RunRow, task: str) -> StoredRun:
         state=RunState(row.state), steps=row.steps, seconds=row.seconds,
         score=_finite(row.score), loss=_finite(row.loss),
         points=tuple(Point(*point) for point in curve["points"]), train_losses=tuple(losses),
-        stride=curve["stride"], error=curve["error"], split=curve["split"],
+        stride=curve["stride"], error=curve["error"], split=curve.get("split"),
     )
     policy = parse(row.policy)
     return StoredRun(row.key, task, row.task_key, policy, row.horizon, row.seed, row.origin, run, row.lost_steps)

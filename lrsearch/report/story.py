@@ -44,7 +44,10 @@ def where_it_started(result: SearchResult) -> list[str]:
     tried = dict.fromkeys((t.assignment.origin, str(t.assignment.policy)) for t in given)
     sources = ", ".join(dict.fromkeys(r.task for r in result.setup.recommended))
     because = {"known": "the field's own for this task", "stored": f"learned from {sources}"}
-    return [f"{policy} ({because[origin]})" for origin, policy in tried]
+    said = [f"{policy} ({because[origin]})" for origin, policy in tried]
+    if result.setup.recommended and not any(origin == "stored" for origin, _ in tried):
+        said.append(f"nothing of what the store knows from {sources}: outside the functions or the peaks searched here")
+    return said
 
 
 def what_was_cut(result: SearchResult) -> str:

@@ -89,7 +89,7 @@ def test_the_optuna_study_is_a_normal_one_in_which_complete_means_full_length(se
     assert {trial.user_attrs["lrsearch:horizon"] for trial in complete} == {1280}
     assert study.best_value == max(result["best"]["score"], result["default"]["score"])
     pruned = states[optuna.trial.TrialState.PRUNED]
-    assert len(pruned) > 8
+    assert len(pruned) > 5
     assert all(next(iter(trial.intermediate_values)) < 1280 for trial in pruned)
     assert len(complete) + len(pruned) == len(study.trials)
 
@@ -134,7 +134,7 @@ def test_a_search_on_a_similar_task_starts_from_what_the_store_knows(searched, l
     folder, _, _ = searched
     store = tmp_path / "store.db"
     store.write_bytes((folder / "store.db").read_bytes())
-    told = lrsearch("search", "digits-cnn", "--horizon", "640", "--budget", "4", "--functions", "TRI,SIN2,HALFCOS",
+    told = lrsearch("search", "digits-cnn", "--horizon", "640", "--budget", "4", "--functions", "TRI,SIN2,WARMUP",
                     "--store", str(store))
     assert told.code == 0, told.err
     assert "learned from digits-mlp" in told.out
@@ -180,7 +180,7 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     (["search", "digits-mlp", "--functions", "TRY"], 2, "did you mean 'TRI'"),
     (["search", "digits-mlp", "--budget", "0"], 2, "too small"),
     (["search", "digits-mlp", "--budget", "nan"], 2, "number of full runs"),
-    (["search", "digits-mlp", "--budget", "many"], 2, "many"),
+    (["search", "digits-mlp", "--budget", "many"], 2, "--budget"),
     (["search", "digits-mlp", "--horizon", "3"], 2, "horizon"),
     (["search", "digits-mlp", "--precision", "fp8"], 2, "fp32"),
     (["search", "digits-mlp", "--engine", "optima"], 2, "did you mean 'optuna'"),
