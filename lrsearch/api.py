@@ -142,9 +142,11 @@ def _study(
         yield Study(setup, strategy, ledger, tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup), watch)
 
 
-def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str], optuna_engine.OptunaSampler]:
-    """Give what makes the study's sampler once its name is known."""
-    return lambda name: optuna_engine.OptunaSampler(name, storage, setup.seed, setup.task.horizon)
+def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], optuna_engine.OptunaSampler]:
+    """Give what makes the study's sampler, once its name and the number of its known assignments are known."""
+    return lambda name, known: optuna_engine.OptunaSampler(
+        name, storage, setup.seed, setup.task.horizon, known=known
+    )
 
 
 def warm_start(study: "optuna.Study", space: Space, policies: Sequence[Policy], seed: int = 0) -> int:

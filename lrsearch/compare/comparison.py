@@ -140,10 +140,11 @@ def compare(
 
 def _course(setup: Setup, strategy: Strategy, store: Store, trainer: Trainer) -> Course:
     kind = "random" if strategy.name == "random" else "tpe"
-    study = Study(setup, strategy, store, lambda name: OptunaSampler(name, None, setup.seed, setup.task.horizon, kind),
-                  cold=True)
-    run(study, trainer)
     horizon = setup.task.horizon
+    study = Study(
+        setup, strategy, store, lambda name, known: OptunaSampler(name, None, setup.seed, horizon, kind), cold=True
+    )
+    run(study, trainer)
     points = tuple(best_so_far(study.history, horizon))
     return Course(strategy.name, setup.seed, points, committed(study.history) / horizon)
 

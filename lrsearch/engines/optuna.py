@@ -38,17 +38,22 @@ class OptunaSampler:
         seed: the study's seed; suggestion n depends on it, on n, and on the trials before.
         horizon: steps of a full run.
         kind: "tpe" or "random".
+        known: assignments that the ledger knows. An Optuna study with more of them is a copy of another ledger:
+            it is made anew. None to take what is there.
 
     Raises:
         EngineError: if Optuna cannot open its storage.
     """
 
-    def __init__(self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe") -> None:
+    def __init__(
+        self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None
+    ) -> None:
         self._seed, self._horizon, self._kind = seed, horizon, kind
         try:
-            self.study = optuna.create_study(
-                study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=self._sampler(0)
-            )
+            self.study = self._open(name, storage)
+            if storage and known is not None and any(t.user_attrs.get(NUMBER, -1) >= known for t in self.study.trials):
+                optuna.delete_study(study_name=name, storage=storage)
+                self.study = self._open(name, storage)
         except Exception as error:
             raise EngineError(f"Optuna cannot open its storage: {type(error).__name__}") from error
         self._trials: dict[int, int] = {}
@@ -95,6 +100,11 @@ class OptunaSampler:
         else:
             trial.report(math.nan if run.score is None else run.score, run.steps)
             self.study.tell(number, state=TrialState.PRUNED)
+
+    def _open(self, name: str, storage: str | None) -> optuna.Study:
+        return optuna.create_study(
+            study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=self._sampler(0)
+        )
 
     def _describe(self, assignment: Assignment) -> None:
         """Say in the trial what is being trained."""

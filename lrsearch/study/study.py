@@ -40,7 +40,8 @@ class Study:
         setup: what it starts from.
         strategy: the way to search.
         store: the ledger.
-        sampler: suggests policies; called with the study's name, so that it can find its own state.
+        sampler: makes what suggests policies, from the study's name and the number of assignments in the ledger,
+            so that it can find its own state and see whether it belongs to this ledger.
         watch: is told of every trial that ends.
         cold: whether it starts without what the store knows of other tasks and studies.
 
@@ -53,7 +54,7 @@ class Study:
         setup: Setup,
         strategy: Strategy,
         store: Store,
-        sampler: Callable[[str], Sampler],
+        sampler: Callable[[str, int], Sampler],
         watch: Watch | None = None,
         cold: bool = False,
     ) -> None:
@@ -70,7 +71,7 @@ class Study:
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
-        self.sampler = sampler(self.name)
+        self.sampler = sampler(self.name, len(self.history))
         for trial in self.history:
             self._restore(trial)
 

@@ -133,6 +133,14 @@ def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
 
 
+def test_a_copy_of_another_ledger_is_made_anew(storage):
+    first = play(sampler(storage), range(12))
+    stranger = OptunaSampler("study", storage, seed=5, horizon=1600, known=0)
+    assert stranger.study.trials == []
+    assert play(stranger, range(12)) == first
+    assert len(OptunaSampler("study", storage, seed=5, horizon=1600, known=12).study.trials) == 12
+
+
 def test_a_storage_that_cannot_be_opened_says_so_without_its_url():
     with pytest.raises(EngineError, match="cannot open its storage") as caught:
         sampler("postgresql+psycopg://me:hunter2@127.0.0.1:1/none")
@@ -151,7 +159,7 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
 
     def study(where):
         return Study(Setup(task, raw, 4, 0), Funnel(), open_store(str(tmp_path / "store.db")),
-                     lambda name: OptunaSampler(name, where, 0, 1600))
+                     lambda name, known: OptunaSampler(name, where, 0, 1600))
 
     first = study(storage)
     while (assignment := first.ask()) is not None:

@@ -49,7 +49,8 @@ def open_study(store: Store, task: Task) -> Callable[..., Study]:
 
     def open_(budget: float = 12, seed: int = 0, functions: Sequence[str] = (), **options: object) -> Study:
         raw = Space.standard(*functions, horizon=task.horizon, epoch=task.epoch)
-        return Study(Setup(task, raw, budget, seed), Funnel(), store, lambda name: RandomSampler(seed), **options)
+        setup = Setup(task, raw, budget, seed)
+        return Study(setup, Funnel(), store, lambda name, known: RandomSampler(seed), **options)
 
     return open_
 
@@ -61,6 +62,6 @@ def study_in(tmp_path: Path, task: Task) -> Callable[..., Study]:
     def open_(name: str) -> Study:
         raw = Space.standard(horizon=task.horizon, epoch=task.epoch)
         own = open_store(str(tmp_path / name))
-        return Study(Setup(task, raw, 12, 0), Funnel(), own, lambda name: RandomSampler())
+        return Study(Setup(task, raw, 12, 0), Funnel(), own, lambda name, known: RandomSampler())
 
     return open_

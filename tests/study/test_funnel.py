@@ -114,7 +114,7 @@ def test_every_eighth_candidate_comes_from_outside(open_study, world):
 
 def test_a_win_from_outside_is_found_out_and_widens_the_search(open_study, world):
     """Probes that mislead: short constant runs like small rates, everything else only large ones."""
-    liar, truth = world(best=1e-4), world(best=1.0, edge=10)
+    liar, truth = world(best=1e-4, edge=1e-3), world(best=1.0, edge=10)
 
     class Misleading:
         def train(self, spec):
@@ -123,11 +123,12 @@ def test_a_win_from_outside_is_found_out_and_widens_the_search(open_study, world
     studies = [finish(open_study(8, seed, ["SIN2", "TRI", "COS"]), Misleading()) for seed in range(6)]
     repaired = [study for study in studies if widened(conclude(study))]
     assert repaired
+    more = []
     for study in repaired:
         first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
-        escapes = Counter(t.assignment.origin for t in first)["escape"]
-        assert escapes > len(first) // 8 + 1
+        more.append(Counter(t.assignment.origin for t in first)["escape"] - len(first) // 8)
         assert conclude(study).best.policy not in study.strategy.space(study.setup, study.history)
+    assert max(more) > 2  # where the win came early, all later candidates came from outside as well
 
 
 def test_confirming_runs_are_pairs_on_fresh_seeds(open_study, world):
