@@ -3,7 +3,8 @@
 from collections import Counter
 
 from lrsearch.schedules import FUNCTIONS, Policy
-from lrsearch.study.result import Answer, SearchResult, widened
+from lrsearch.study.funnel import is_widened
+from lrsearch.study.result import Answer, SearchResult
 from lrsearch.study.strategy import Trial, with_role
 
 COMBINATORS = frozenset(name for name, function in FUNCTIONS.items() if function.family == "combinator")
@@ -56,7 +57,7 @@ def what_was_cut(result: SearchResult) -> str:
     left = f"{100 * 10**pruned.log_volume:.2g} %"
     share = f"{left} of the raw space's prior mass is left (log-volume {pruned.log_volume:.2f})"
     refused = f"; the learning rate was not narrowed: {pruned.refusal}" if pruned.refusal else ""
-    repaired = "; an escape from outside won, so later candidates came from the raw space" if widened(result) else ""
+    repaired = "; an escape from outside won, so later candidates came from the raw space" if is_widened(result.history) else ""
     return share + refused + repaired
 
 

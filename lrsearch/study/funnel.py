@@ -14,7 +14,7 @@ from lrsearch.errors import BudgetError
 from lrsearch.heuristics import Pruned, prune
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
-from lrsearch.study.probing import RAMPS, gather, next_probing, ramp_steps
+from lrsearch.study.probing import gather, next_probing, ramp_count, ramp_steps
 from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
 
 SHORTER = (16, 4, 1)
@@ -67,10 +67,10 @@ class Funnel:
     def check(self, setup: Setup) -> None:
         """Refuse a budget that does not pay for the default and its range tests."""
         n = setup.task.horizon
-        least = n + RAMPS * ramp_steps(setup.task)
+        least = n + ramp_count(setup) * ramp_steps(setup.task)
         if setup.cap < least:
             raise BudgetError(
-                f"a budget of {setup.budget:g} FRE is too small: the default's run and its range tests cost"
+                f"a budget of {setup.budget:g} FRE is too small: the default's run and its range test cost"
                 f" {math.ceil(100 * least / n) / 100:g}, and a search starts to pay from about 4"
             )
 
@@ -106,7 +106,7 @@ class Funnel:
         if len(candidates) >= planned.counts[0]:
             return None
         pruned = self.pruned(setup, history)
-        asked = {trial.assignment.policy for trial in candidates}
+        asked = {trial.assignment.policy for trial in [*candidates, *with_role(history, "default")]}
         place = len(candidates)
 
         def propose(origin: str, policy: Policy | None) -> Proposal:
@@ -126,13 +126,11 @@ class Funnel:
         """
         planned = self.plan(setup, history)
         for rung in (1, 0):
-            here, above = (_rung(history, planned.horizons[r]) for r in (rung, rung + 1))
-            ended = sorted((trial for trial in here if trial.run), key=lambda trial: trial.rank)
-            unknown = planned.counts[rung] - len(ended)
-            sure = ended[: max(0, planned.counts[rung + 1] - unknown)]
-            gone_on = {trial.assignment.policy for trial in above}
-            for trial in sure:
-                if trial.assignment.policy not in gone_on and trial.run and trial.run.score is not None:
+            ended, finished = _outcome(history, planned.horizons[rung])
+            unknown = _expected(planned, history, rung) - ended
+            above = {trial.assignment.policy for trial in _rung(history, planned.horizons[rung + 1])}
+            for trial in finished[: max(0, planned.counts[rung + 1] - unknown)]:
+                if trial.assignment.policy not in above:
                     space = self.space(setup, history)
                     return Proposal("candidate", trial.assignment.origin, planned.horizons[rung + 1],
                                     setup.search_seed, space, trial.assignment.policy)
@@ -142,7 +140,7 @@ class Funnel:
         """The default and the best candidate, in turn, on fresh seeds, pair by pair as far as the budget goes."""
         others = [trial for trial in history if trial.assignment.role != "confirm"]
         best, default = best_candidate(setup, history), with_role(history, "default")[0]
-        if best is None or is_open(others):
+        if best is None or is_open(others) or best.assignment.policy == default.assignment.policy:
             return None
         done = len(with_role(history, "confirm"))
         n, pair = setup.task.horizon, done // 2
@@ -176,6 +174,13 @@ def best_candidate(setup: Setup, history: Sequence[Trial]) -> Trial | None:
     return min(ended, key=lambda trial: trial.rank, default=None)
 
 
+def is_widened(history: Sequence[Trial]) -> bool:
+    """Tell whether candidates came from outside beside every eighth, because one from outside had won."""
+    shortest = min((t.assignment.horizon for t in with_role(history, "candidate")), default=0)
+    origins = [trial.assignment.origin for trial in _rung(history, shortest)]
+    return any(origin == "escape" and n % ESCAPE_EVERY != ESCAPE_EVERY - 1 for n, origin in enumerate(origins))
+
+
 def escape_won(candidates: Sequence[Trial], validation_size: int) -> bool:
     """Tell whether a policy from outside the pruned space beats all from inside by over 2 standard errors."""
     scores: dict[bool, list[float]] = {True: [], False: []}
@@ -191,6 +196,22 @@ def escape_won(candidates: Sequence[Trial], validation_size: int) -> bool:
 
 def _rung(history: Sequence[Trial], horizon: int) -> list[Trial]:
     return [trial for trial in with_role(history, "candidate") if trial.assignment.horizon == horizon]
+
+
+def _outcome(history: Sequence[Trial], horizon: int) -> tuple[int, list[Trial]]:
+    """Give how many trials of a rung have ended, and those that finished, best first, each policy once."""
+    ended = [trial for trial in _rung(history, horizon) if trial.run]
+    finished = sorted((t for t in ended if t.run and t.run.score is not None), key=lambda trial: trial.rank)
+    return len(ended), list({trial.assignment.policy: trial for trial in reversed(finished)}.values())[::-1]
+
+
+def _expected(planned: Plan, history: Sequence[Trial], rung: int) -> int:
+    """Give how many trials a rung will have: as planned, or as many as can still come up from the rung below."""
+    if rung == 0:
+        return planned.counts[0]
+    ended, finished = _outcome(history, planned.horizons[rung - 1])
+    is_closed = ended >= _expected(planned, history, rung - 1)
+    return min(planned.counts[rung], len(finished)) if is_closed else planned.counts[rung]
 
 
 def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:

@@ -11,7 +11,7 @@ from lrsearch.schedules import FIX, RAMP
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
 from lrsearch.tasks import Task
 
-RAMPS, MOST_RAMPS = 2, 4
+MOST_RAMPS = 4
 RAMP_STEPS = 300
 PROBE_SHARE = 0.2
 
@@ -23,6 +23,11 @@ def ramp_steps(task: Task) -> int:
     0.26, where one full run is stable up to about 0.15.
     """
     return min(RAMP_STEPS, max(1, task.horizon // 4))
+
+
+def ramp_count(setup: Setup) -> int:
+    """Give how many range tests come first: two seeds, one where two would take over half of the probes' share."""
+    return 2 if 4 * ramp_steps(setup.task) <= PROBE_SHARE * setup.cap else 1
 
 
 def probe_steps(task: Task) -> int:
@@ -46,7 +51,7 @@ def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
 def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     """Say what to probe next; None while a probe is open, and when there is nothing left to probe."""
     ramps, decades = with_role(history, "range-test"), with_role(history, "decade")
-    if len(ramps) < RAMPS:
+    if len(ramps) < ramp_count(setup):
         return _ramp(setup, len(ramps))
     if is_open([*ramps, *decades]):
         return None

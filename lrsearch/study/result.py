@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
 from lrsearch.schedules import Policy
-from lrsearch.study.funnel import Funnel, best_candidate, escape_won
+from lrsearch.study.funnel import Funnel, best_candidate
 from lrsearch.study.strategy import Setup, Trial, committed, with_role
 from lrsearch.study.study import Study
 
@@ -131,16 +132,25 @@ class SearchResult:
 
 
 def conclude(study: Study) -> SearchResult:
-    """Give the result of a funnel study that is done."""
+    """Give the result of a funnel study that is done.
+
+    Raises:
+        WorkError: if the default was not trained: there is nothing to answer then.
+    """
     setup, history = study.setup, study.history
     funnel = study.strategy
     assert isinstance(funnel, Funnel)
-    default = _answer(history, with_role(history, "default")[0])
-    candidate = best_candidate(setup, history)
+    first = next(iter(with_role(history, "default")), None)
+    if first is None or not _is_result(first):
+        why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
+        raise WorkError(f"{study.name}: the default was not trained: {why}")
+    candidate, pairs = best_candidate(setup, history), _pairs(history)
+    default = _answer(first, [score for score, _ in pairs])
     best, verdict = default, "No candidate ran at full length within the budget: the default is the answer."
     if candidate:
-        found = _answer(history, candidate)
-        best, verdict = _judge(found, default, _differences(history), setup.task.validation_size)
+        found = _answer(candidate, [score for _, score in pairs])
+        differences = [score - base for base, score in pairs]
+        best, verdict = _judge(found, default, differences, setup.task.validation_size)
     return SearchResult(
         study.name, study.key, study.store.url, setup, tuple(history), funnel.pruned(setup, history), best, default,
         verdict, cost(study),
@@ -159,27 +169,24 @@ def cost(study: Study) -> Cost:
     )
 
 
-def widened(result: SearchResult) -> bool:
-    """Tell whether a policy from outside the pruned space won, so that later candidates were drawn from the raw one."""
-    shortest = [t for t in with_role(result.history, "candidate") if t.assignment.horizon != result.setup.task.horizon]
-    return escape_won(shortest, result.setup.task.validation_size)
-
-
-def _answer(history: Sequence[Trial], trial: Trial) -> Answer:
+def _answer(trial: Trial, fresh: Sequence[float]) -> Answer:
+    """Give a policy with its mean over fresh seeds; by the search's own seed where there are none."""
     policy = trial.assignment.policy
-    scores = [t.run.score for t in with_role(history, "confirm")
-              if t.assignment.policy == policy and t.run and t.run.score is not None]
-    if scores:
-        spread = statistics.stdev(scores) if len(scores) > 1 else None
-        return Answer(policy, statistics.fmean(scores), spread, len(scores), confirmed=True)
+    if fresh:
+        spread = statistics.stdev(fresh) if len(fresh) > 1 else None
+        return Answer(policy, statistics.fmean(fresh), spread, len(fresh), confirmed=True)
     return Answer(policy, _score(trial), None, 1, confirmed=False)
 
 
-def _differences(history: Sequence[Trial]) -> list[float]:
-    """Give candidate minus default on each fresh seed; a run that did not finish scores 0."""
+def _pairs(history: Sequence[Trial]) -> list[tuple[float, float]]:
+    """Give (default, candidate) on each fresh seed. A run that diverged scores 0; a pair that failed is left out."""
     confirming = with_role(history, "confirm")
-    pairs = zip(confirming[::2], confirming[1::2], strict=False)
-    return [_score(second) - _score(first) for first, second in pairs if first.run and second.run]
+    both = zip(confirming[::2], confirming[1::2], strict=False)
+    return [(_score(a), _score(b)) for a, b in both if _is_result(a) and _is_result(b)]
+
+
+def _is_result(trial: Trial) -> bool:
+    return trial.run is not None and trial.run.state.is_final
 
 
 def _score(trial: Trial) -> float:

@@ -11,7 +11,7 @@ from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
 from lrsearch.knowledge.store import PROBES
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.study.strategy import Setup, Strategy, Trial, committed
+from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
 from lrsearch.training.run import Run, RunState
 
 Watch = Callable[["Study", Trial], None]
@@ -105,8 +105,8 @@ class Study:
 
     @property
     def is_done(self) -> bool:
-        """Tell whether nothing is left to train; costs nothing to ask."""
-        return all(trial.run for trial in self.history) and self.strategy.next(self.setup, self.history) is None
+        """Tell whether nothing is left to train, or nothing that the budget still pays for."""
+        return self._unclaimed() is None and self._affordable() is None
 
     @property
     def open_trials(self) -> Sequence[Trial]:
@@ -114,16 +114,25 @@ class Study:
         return [trial for trial in self.history if trial.run is None]
 
     def _unclaimed(self) -> Assignment | None:
-        """What an earlier start of this study asked for and did not see the end of."""
+        """What an earlier start of this study asked for and did not see the end of, if the budget still pays for it."""
+        spent = committed(self.history)
         for trial in self.history:
             done = trial.stored is not None and trial.stored.run.state.is_final
-            if not done and trial.assignment.number not in self._claimed:
+            again = trial.assignment.horizon if trial.run else 0  # of an open trial it is in what is spent
+            if not done and trial.assignment.number not in self._claimed and spent + again <= self.setup.cap:
                 return trial.assignment
         return None
 
-    def _propose(self) -> Assignment | None:
+    def _affordable(self) -> Proposal | None:
+        """What the strategy wants next, if the budget pays for it."""
         proposal = self.strategy.next(self.setup, self.history)
         if proposal is None or committed(self.history) + proposal.horizon > self.setup.cap:
+            return None
+        return proposal
+
+    def _propose(self) -> Assignment | None:
+        proposal = self._affordable()
+        if proposal is None:
             return None
         number = len(self.history)
         policy = proposal.policy or self.sampler.suggest(number, proposal.space)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-QUICK = ("search", "digits-mlp", "--budget", "3.3", "--functions", "TRI,SIN2,WARMUP")
+HORIZON = 400
+QUICK = ("search", "digits-mlp", "--horizon", str(HORIZON), "--budget", "3.3", "--functions", "TRI,SIN2,WARMUP")
 
 
 def stored(lrsearch, folder):
@@ -35,7 +36,7 @@ def test_the_json_contract_holds(searched):
         assert result[name]["spread"] is None
     cost = result["cost"]
     assert 1 < cost["fre"] <= 3.3
-    assert cost["steps"] == pytest.approx(cost["fre"] * 1280)
+    assert cost["steps"] == pytest.approx(cost["fre"] * HORIZON)
     assert cost["seconds"] > 0
     assert cost["runs"] == cost["trained_runs"] > 10
     assert cost["trained_steps"] == cost["steps"]
@@ -66,7 +67,7 @@ def test_the_ledger_holds_every_run_and_its_cost_adds_up(searched, lrsearch):
     assert sum(run["cost"]["steps"] for run in known.values()) == result["cost"]["steps"]
     columns = {"key", "task", "policy", "seed", "horizon", "state", "score", "cost", "origin"}
     assert all(set(run) == columns for run in known.values())
-    best = [run for run in known.values() if run["policy"] == result["best"]["policy"] and run["horizon"] == 1280]
+    best = [run for run in known.values() if run["policy"] == result["best"]["policy"] and run["horizon"] == HORIZON]
     assert best[0]["score"] == result["best"]["score"]
 
 
@@ -86,11 +87,11 @@ def test_the_optuna_study_is_a_normal_one_in_which_complete_means_full_length(se
     states = {state: [t for t in study.trials if t.state is state] for state in optuna.trial.TrialState}
     complete = states[optuna.trial.TrialState.COMPLETE]
     assert len(complete) == 2
-    assert {trial.user_attrs["lrsearch:horizon"] for trial in complete} == {1280}
+    assert {trial.user_attrs["lrsearch:horizon"] for trial in complete} == {HORIZON}
     assert study.best_value == max(result["best"]["score"], result["default"]["score"])
     pruned = states[optuna.trial.TrialState.PRUNED]
     assert len(pruned) > 5
-    assert all(next(iter(trial.intermediate_values)) < 1280 for trial in pruned)
+    assert all(next(iter(trial.intermediate_values)) < HORIZON for trial in pruned)
     assert len(complete) + len(pruned) == len(study.trials)
 
 
@@ -134,7 +135,7 @@ def test_a_search_on_a_similar_task_starts_from_what_the_store_knows(searched, l
     folder, _, _ = searched
     store = tmp_path / "store.db"
     store.write_bytes((folder / "store.db").read_bytes())
-    told = lrsearch("search", "digits-cnn", "--horizon", "640", "--budget", "4", "--functions", "TRI,SIN2,WARMUP",
+    told = lrsearch("search", "digits-cnn", "--horizon", "400", "--budget", "3.3", "--functions", "TRI,SIN2,WARMUP",
                     "--store", str(store))
     assert told.code == 0, told.err
     assert "learned from digits-mlp" in told.out
@@ -151,7 +152,7 @@ def read_lines(process, count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     searched, lrsearch, tmp_path, number, code
 ):
@@ -207,6 +208,17 @@ def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(lrsearch, tmp_p
     assert (tmp_path / "text.txt").read_text() == "hello\n"
 
 
+def test_a_termination_is_an_interrupt_as_well_and_the_second_signal_ends_at_once():
+    program = (
+        "import os, signal, time, lrsearch.cli.main as m\n"
+        "m.app = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)\n"
+        "try:\n    m.main()\nexcept KeyboardInterrupt:\n"
+        "    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "True\n"
+
+
 def test_help_loads_nothing_heavy():
     loaded = subprocess.run(
         [sys.executable, "-c", "import sys, lrsearch.cli.main; print(*sys.modules)"], capture_output=True, text=True,
@@ -217,8 +229,9 @@ def test_help_loads_nothing_heavy():
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_same_command_runs_on_real_mnist(lrsearch, data_dir):
-    ended = lrsearch("search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "4", "--json")
+    ended = lrsearch("search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "2.2",
+                     "--json")
     assert ended.code == 0, ended.err
     assert ended.json["task"] == "mnist-lenet"
-    assert ended.json["best"]["score"] > 0.5
+    assert ended.json["best"]["score"] > 0.3
     assert "INV(k0=0.01, gamma=0.0156" in ended.err
