@@ -238,14 +238,12 @@ def final_test(
         store, data_dir, out: as they were given to `search`.
 
     Returns:
-        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds` and a `note` for people.
-
-    Raises:
-        OutputError: if the weights of the search's runs are not in `out`.
+        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps` and a `note` for people. Runs
+        whose weights are not in `out` are trained once more for it, outside of the budget.
     """
     with _opened(store, Path(out)) as ledger:
         trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
-        return read_test(result, ledger, trainer, Path(out) / "weights")
+        return read_test(result, ledger, trainer, writable(Path(out) / "weights"))
 
 
 @contextmanager

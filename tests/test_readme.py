@@ -18,6 +18,13 @@ def test_there_are_commands_and_programs_in_the_readme():
     assert {language for language, _ in BLOCKS} == {"sh", "python"}
 
 
+def test_nothing_is_left_to_fill_in_and_every_linked_file_is_there():
+    assert not re.findall(r"@[A-Z_]+@", README)
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert linked
+    assert not [name for name in linked if not (ROOT / name).exists()]
+
+
 def test_every_make_target_of_the_readme_is_in_the_makefile():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(MAKE.findall(README))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lrsearch.errors import PolicyError, UsageError
 from lrsearch.schedules import FUNCTIONS, Policy, parse
 
 app = typer.Typer(help="Look at LR policies.", no_args_is_help=True)
@@ -51,6 +52,8 @@ def plot(
 ) -> None:
     """Draw the learning-rate curves of policies into a PNG file."""
     policies = [parse(one) for one in text]
+    if output.suffix != ".png":
+        raise UsageError(f"pictures are PNG files: give -o a name that ends in .png, not {output}")
     from lrsearch.api import writable
     from lrsearch.report.figures import draw_policies, save
 
@@ -61,4 +64,7 @@ def plot(
 def _coordinates(policy: Policy, steps: int) -> list[tuple[str, object]]:
     if not policy.function.roles:
         return [("coordinates", "none: searched as a whole value")]
-    return list(policy.coordinates(steps).items())
+    try:
+        return list(policy.coordinates(steps).items())
+    except PolicyError as reason:
+        return [("coordinates", reason)]

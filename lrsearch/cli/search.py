@@ -52,22 +52,20 @@ def search(
     from lrsearch.cli.show import Talk
     from lrsearch.training import own_process
 
-    if engine == "ray":
-        return sweep(task, budget, "local", None, store, seed, functions, as_json, out, data_dir, horizon, precision,
-                     storage)
-    if engine != "optuna":
+    if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     quiet_optuna()
     found = _find(task, horizon, precision)
     own_process(found)
+    given: dict[str, Any] = {"functions": _names(functions), "store": store, "seed": seed, "data_dir": data_dir,
+                             "out": out, "storage": storage}
     with Talk(budget, found.horizon) as talk:
-        result = api.search(
-            found, budget, functions=_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
-            storage=storage, watch=talk.ended, progress=talk.stepped,
-        )
+        if engine == "ray":
+            result = api.sweep(found, budget, watch=talk.ended, **given)
+        else:
+            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, **given)
     test = api.final_test(result, store=store, data_dir=data_dir, out=out) if final_test else None
     _report(result, out, as_json, test)
-    return None
 
 
 def sweep(
@@ -164,11 +162,12 @@ def quiet_optuna() -> None:
 
 def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, Any] | None) -> None:
     from lrsearch.cli.show import print_json, print_result
-    from lrsearch.report.figures import draw_search
+    from lrsearch.report.figures import PICTURES, draw_search
 
     folder = out / result.study
-    drawn = [] if result.spent.trained_runs else sorted(folder.glob("*.png"))
-    pictures = [str(path) for path in drawn or draw_search(result, folder)]
+    there = [folder / name for name in PICTURES if (folder / name).is_file()]
+    is_old = not result.spent.trained_runs and len(there) == len(PICTURES)
+    pictures = [str(path) for path in (there if is_old else draw_search(result, folder))]
     if as_json:
         print_json(result.to_json() | {"test": test, "pictures": pictures})
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli.search import AsJson, StoreUrl
-from lrsearch.errors import UsageError, unknown
+from lrsearch.errors import StoreError, UsageError, unknown
 
 app = typer.Typer(help="Look into the knowledge store.", no_args_is_help=True)
 
@@ -28,19 +28,28 @@ def runs(
 ) -> None:
     """List the runs that match."""
     from lrsearch.cli.show import print_json, print_runs
-    from lrsearch.errors import StoreError
     from lrsearch.knowledge import open_store
     from lrsearch.schedules import parse
+    from lrsearch.tasks import TASKS
     from lrsearch.training import RunState
 
     wanted = parse(policy) if policy else None
     if state and state not in list(RunState):
         raise UsageError(unknown("state", state, list(RunState)))
-    if store is None and not DEFAULT_STORE.exists():
-        raise StoreError(f"no store at {DEFAULT_STORE}; search first, or give one with --store")
-    with open_store(store or str(DEFAULT_STORE)) as opened:
+    with open_store(_there(store)) as opened:
+        names = {description["name"] for description in opened.tasks().values()} | set(TASKS)
+        if task and task not in names:
+            raise UsageError(unknown("task", task, names))
         found = opened.runs(task=task, policy=wanted, state=RunState(state) if state else None)
     if as_json:
         print_json([stored.to_json() for stored in found])
     else:
         print_runs(found)
+
+
+def _there(store: str | None) -> str:
+    """Give the store that was named, or the default; looking into one must not make it."""
+    path = (store or str(DEFAULT_STORE)).removeprefix("sqlite:///")
+    if "://" not in path and not Path(path).exists():
+        raise StoreError(f"no store at {path}; search first, or give one with --store")
+    return store or str(DEFAULT_STORE)

@@ -55,7 +55,10 @@ class OptunaSampler:
                 optuna.delete_study(study_name=name, storage=storage)
                 self.study = self._open(name, storage)
         except Exception as error:
-            raise EngineError(f"Optuna cannot open its storage: {type(error).__name__}") from error
+            raise EngineError(
+                f"Optuna cannot open its storage ({type(error).__name__}): give another with --storage, such as"
+                " sqlite:///optuna.db; what is known is in the store, and fills a new one"
+            ) from error
         self._trials: dict[int, int] = {}
         for trial in self.study.get_trials(deepcopy=False):
             self._find_again(trial)

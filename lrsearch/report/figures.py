@@ -21,17 +21,15 @@ BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b
 LADDER = (BLUE, GREEN, ORANGE)
 SHADE = "#2463a81c"
 PIXELS_PER_INCH = 130
+PICTURES = ("range-test.png", "response.png", "policy.png", "progress.png")
 SIZE = (7.5, 4.3)
 
 
 def draw_search(result: SearchResult, folder: Path) -> list[Path]:
     """Draw the range test, the response over LR, the winning curve and best-so-far against cost; give the files."""
-    pictures: dict[str, Callable[[Axes, SearchResult], None]] = {
-        "range-test.png": draw_range_test, "response.png": draw_response, "policy.png": _draw_winner,
-        "progress.png": draw_progress,
-    }
     folder.mkdir(parents=True, exist_ok=True)
-    return [save(folder / name, draw, result) for name, draw in pictures.items()]
+    draws = (draw_range_test, draw_response, _draw_winner, draw_progress)
+    return [save(folder / name, draw, result) for name, draw in zip(PICTURES, draws, strict=True)]
 
 
 def save(path: Path, draw: Callable[..., None], *what: Any) -> Path:
@@ -60,7 +58,8 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
     if tops:
         axes.axvline(min(tops), color=RED, linewidth=1.2, linestyle="--", label=f"blown up: {min(tops):.3g}")
     _shade(axes, result)
-    start = max((reading.smoothed[0] for reading in readings), default=result.setup.task.chance_loss)
+    firsts = [reading.smoothed[0] for reading in readings if reading.smoothed and math.isfinite(reading.smoothed[0])]
+    start = max(firsts, default=result.setup.task.chance_loss)
     axes.set(xscale="log", ylim=(0, 1.6 * start), xlabel="learning rate", ylabel="training loss",
              title=f"LR range test, {result.setup.task.name}, {len(ramps)} seeds")
     axes.legend(frameon=False, loc="upper left")
@@ -79,7 +78,8 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
         mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=f"candidates, {horizon} steps")
     mark(with_role(result.history, "default"), marker="*", color=RED, markersize=13, label="default")
     _shade(axes, result)
-    axes.set(xscale="log", yscale="log", xlabel="peak learning rate", ylabel="validation loss at the end",
+    is_drawn = any(len(np.asarray(line.get_ydata())) for line in axes.lines)
+    axes.set(xscale="log", yscale="log" if is_drawn else "linear", xlabel="peak learning rate", ylabel="validation loss at the end",
              title=f"Response over learning rate, {result.setup.task.name}")
     axes.legend(frameon=False, fontsize=8)
 
@@ -98,6 +98,9 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
     """Best validation score of a full-length run so far against everything spent, probes included."""
     horizon = result.setup.task.horizon
     points = best_so_far(result.history, horizon)
+    if not points:
+        axes.set(title="No full-length run finished")
+        return
     costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
     full = searched_in_full(result.history, horizon)
     every = [100 * t.run.score for t in full if t.run and t.run.score is not None]

@@ -280,7 +280,7 @@ def _costs(result: SearchResult) -> list[float]:
     """Give what had been spent when each trial ended, in FRE."""
     steps, costs = 0, []
     for trial in result.history:
-        steps += trial.committed
+        steps += trial.spent
         costs.append(steps / result.setup.task.horizon)
     return costs
 

@@ -35,7 +35,7 @@ def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
         if trial.assignment.role == "candidate":
             name = f"{name} at {_share(trial.assignment.horizon, horizon)} of the horizon"
         runs[name] += 1
-        steps[name] += trial.committed
+        steps[name] += trial.spent
     return [(name, runs[name], steps[name] / horizon) for name in runs]
 
 
@@ -57,7 +57,8 @@ def what_was_cut(result: SearchResult) -> str:
     left = f"{100 * 10**pruned.log_volume:.2g} %"
     share = f"{left} of the raw space's prior mass is left (log-volume {pruned.log_volume:.2f})"
     refused = f"; the learning rate was not narrowed: {pruned.refusal}" if pruned.refusal else ""
-    repaired = "; an escape from outside won, so later candidates came from the raw space" if is_widened(result.history) else ""
+    won = "; an escape from outside won, so later candidates came from the raw space"
+    repaired = won if is_widened(result.history) else ""
     return share + refused + repaired
 
 

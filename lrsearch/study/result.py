@@ -10,7 +10,7 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
 from lrsearch.schedules import Policy
 from lrsearch.study.funnel import Funnel, best_candidate
-from lrsearch.study.strategy import Setup, Trial, committed, with_role
+from lrsearch.study.strategy import Setup, Trial, with_role
 from lrsearch.study.study import Study
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class SearchResult:
 
         rows, steps = [], 0
         for trial in self.history:
-            steps += trial.committed
+            steps += trial.spent
             run = trial.run
             rows.append({
                 "role": trial.assignment.role, "origin": trial.assignment.origin,
@@ -158,14 +158,14 @@ def conclude(study: Study) -> SearchResult:
 
 
 def cost(study: Study) -> Cost:
-    """Give what a study has cost so far."""
-    steps = committed(study.history)
-    ended = [trial for trial in study.history if trial.stored]
+    """Give what a study has cost so far; a run that was asked for twice was trained once."""
+    ended = list({trial.stored.key: trial for trial in reversed(study.history) if trial.stored}.values())
+    steps = sum(trial.spent for trial in ended)
     own = [trial for trial in ended if not trial.reused]
     return Cost(
         fre=steps / study.setup.task.horizon, steps=steps,
         seconds=sum(trial.stored.run.seconds for trial in ended if trial.stored), runs=len(ended),
-        trained_steps=sum(trial.committed for trial in own), trained_runs=len(own), reused_runs=len(ended) - len(own),
+        trained_steps=sum(trial.spent for trial in own), trained_runs=len(own), reused_runs=len(ended) - len(own),
     )
 
 

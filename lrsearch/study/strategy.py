@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lrsearch.errors import BudgetError
+from lrsearch.errors import BudgetError, UsageError
 from lrsearch.knowledge import Assignment, Recommendation, StoredRun
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
@@ -14,6 +14,7 @@ from lrsearch.training.run import Run, RunState
 
 SEEDS_PER_STUDY = 1000
 FIRST_FRESH = 100
+MOST_FRE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,11 @@ class Setup:
     recommended: tuple[Recommendation, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.budget, bool) or not isinstance(self.budget, int | float) or not math.isfinite(self.budget):
-            raise BudgetError(f"the budget must be a number of full runs, got {self.budget!r}")
+        is_number = isinstance(self.budget, int | float) and not isinstance(self.budget, bool)
+        if not is_number or not abs(self.budget) <= MOST_FRE:
+            raise BudgetError(f"the budget must be a number of full runs, at most {MOST_FRE:g}, got {self.budget!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**31:
-            raise BudgetError(f"the seed must be a whole number from 0 to 2**31 - 1, got {self.seed!r}")
+            raise UsageError(f"the seed must be a whole number from 0 to 2**31 - 1, got {self.seed!r}")
 
     @property
     def cap(self) -> int:
@@ -75,9 +77,14 @@ class Trial:
 
     @property
     def committed(self) -> int:
-        """Steps that were trained for it, attempts that did not end included; all of its horizon while it is open."""
+        """Steps that were trained for it, and all of its horizon while it is open."""
+        return self.spent + (0 if self.run else self.assignment.horizon)
+
+    @property
+    def spent(self) -> int:
+        """Steps that were trained for it, attempts that did not end included as far as they are known."""
         lost = self.stored.lost_steps if self.stored else 0
-        return lost + (self.run.steps if self.run else self.assignment.horizon)
+        return lost + (self.run.steps if self.run else 0)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -157,7 +164,7 @@ def best_so_far(history: Sequence[Trial], horizon: int) -> list[tuple[float, flo
     points: list[tuple[float, float]] = []
     steps, best = 0, 0.0
     for trial in history:
-        steps += trial.committed
+        steps += trial.spent
         if id(trial) in full and trial.run and trial.run.score is not None:
             best = max(best, trial.run.score)
             points.append((steps / horizon, best))

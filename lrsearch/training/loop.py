@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -88,14 +89,15 @@ class _Training:
     def run(self, keep: Path | None) -> Run:
         try:
             model = self.trainer.new_model(self.spec.seed)
-            state = self._train(model)
-            if state is RunState.FINISHED and keep:
-                _save(model, keep)
-            return self._result(state)
+            done = self._result(self._train(model))
         except KeyboardInterrupt:
             return self._result(RunState.INTERRUPTED)
         except Exception as error:  # a run that fails must not take the finished ones of its study with it
             return self._result(RunState.FAILED, f"{type(error).__name__}: {error}")
+        if keep and done.state is RunState.FINISHED:
+            with suppress(OSError, RuntimeError):  # a full disk may take the weights, never the run itself
+                _save(model, keep)
+        return done
 
     def _train(self, model: nn.Module) -> RunState:
         split = self.trainer.train_split

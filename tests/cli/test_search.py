@@ -112,7 +112,7 @@ def test_the_same_command_again_is_answered_from_the_store(searched, lrsearch):
     assert again["cost"]["reused_runs"] == result["cost"]["runs"]
     assert again["best"] == result["best"]
     assert again["pruned"] == result["pruned"]
-    assert again["pictures"] == sorted(result["pictures"])
+    assert again["pictures"] == result["pictures"]
 
 
 def test_people_get_a_table_that_says_what_matters(searched, lrsearch):
@@ -196,6 +196,10 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     (["store", "runs", "--store", "text.txt", "--state", "done"], 2, "finished"),
     (["policy", "show", "TRI(k0=1"], 2, "found the end"),
     (["policy", "plot", "FIX(k0=0.1)", "-o", "/proc/none/x.png"], 1, "cannot write"),
+    (["policy", "plot", "FIX(k0=0.1)", "-o", "x.jpg"], 2, "ends in .png"),
+    (["search", "digits-mlp", "--budget", "1e308"], 2, "at most"),
+    (["search", "digits-mlp", "--storage", "bogus"], 1, "--storage"),
+    (["store", "runs", "--store", "typo.db"], 1, "no store at typo.db"),
     (["nonsense"], 2, "nonsense"),
 ])
 def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(lrsearch, tmp_path, words, code, says):

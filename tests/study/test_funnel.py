@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from lrsearch.errors import BudgetError, WorkError
+from lrsearch.errors import BudgetError, UsageError, WorkError
+from lrsearch.report.figures import draw_search
 from lrsearch.study.funnel import is_widened, plan
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, committed, with_role
@@ -160,7 +161,7 @@ def test_an_impossible_budget_is_refused_with_what_would_do(open_study, budget, 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.5])
 def test_an_impossible_seed_is_refused(task, open_study, seed):
-    with pytest.raises(BudgetError, match="seed"):
+    with pytest.raises(UsageError, match="seed"):
         Setup(task, open_study().setup.raw, 4, seed)
 
 
@@ -185,12 +186,42 @@ def test_a_failing_candidate_does_not_end_the_search(open_study, world):
     assert conclude(study).best.score > 0.5
 
 
-def test_a_task_on_which_everything_diverges_gives_the_raw_range_and_says_why(open_study, world):
+def test_a_task_on_which_everything_diverges_gives_the_raw_range_and_says_why(open_study, world, tmp_path):
     class Hopeless(world):
         def train(self, spec):
             return Run(state=RunState.DIVERGED, steps=1, seconds=0.0)
 
     result = conclude(finish(open_study(4), Hopeless()))
     assert "all-diverged" in result.pruned.refusal
+    assert len(draw_search(result, tmp_path)) == 4
     assert result.best.score == 0.0
     assert result.pruned.space.peak == result.pruned.raw.peak
+
+
+def test_the_funnel_goes_on_with_the_few_that_did_not_diverge(open_study, world):
+    class Perilous(world):
+        """All candidates but one diverge in short runs."""
+
+        def train(self, spec):
+            if spec.policy.form == "TRI" and spec.horizon < 1280 and "TRI(k0=0," not in str(spec.policy):
+                return Run(state=RunState.DIVERGED, steps=1, seconds=0.0)
+            return super().train(spec)
+
+    study = finish(open_study(4, functions=["TRI"], seed=3), Perilous())
+    first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
+    survived = sum(t.run.score is not None for t in first)
+    assert 0 < survived < len(first)
+    assert [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 1280]
+
+
+def test_confirming_runs_that_diverge_count_as_zero_on_both_sides(open_study, world):
+    class Fragile(world):
+        def train(self, spec):
+            if spec.seed >= 100 and spec.horizon == 1280 and spec.policy.form != "WARMUP(HALFCOS)":
+                return Run(state=RunState.DIVERGED, steps=9, seconds=0.0)
+            return super().train(spec)
+
+    result = conclude(finish(open_study(12, functions=["SIN2"]), Fragile()))
+    assert result.best == result.default
+    assert result.best.seeds >= 2
+    assert "did not beat the default" in result.verdict

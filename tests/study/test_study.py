@@ -2,6 +2,7 @@
 
 import pytest
 
+from lrsearch.errors import WorkError
 from lrsearch.knowledge import Recommendation
 from lrsearch.schedules import FIX, parse
 from lrsearch.study.result import conclude
@@ -19,8 +20,6 @@ def train_some(study, world, count):
 
 @pytest.mark.parametrize("stop_after", [0, 1, 5, 14, 15, 16, 30, 60])
 def test_a_study_stopped_anywhere_ends_like_one_that_was_not(open_study, world, stop_after):
-    whole = open_study(12, seed=1)
-    train_some(whole, world(), 1000)
     answers = world()
     train_some(open_study(12, seed=2), answers, stop_after)
     again = open_study(12, seed=2)
@@ -113,3 +112,47 @@ def test_a_run_key_depends_on_task_policy_horizon_and_seed(task):
               RunSpec(task, FIX(k0=0.1), 101, 0), RunSpec(task, FIX(k0=0.1), 100, 1)]
     assert len({base.key, *(other.key for other in others)}) == 5
     assert base.key == RunSpec(task, FIX(k0=0.1), 100, 0).key
+
+
+@pytest.mark.parametrize("budget", [3, 3.5, 4, 8])
+def test_the_cap_holds_when_a_run_is_interrupted_again_and_again(open_study, world, budget):
+    answers = world()
+    for _ in range(200):
+        study = open_study(budget)
+        assignment = study.ask()
+        if assignment is None:
+            break
+        full = assignment.horizon == study.setup.task.horizon and assignment.role != "default"
+        lost = Run(state=RunState.INTERRUPTED, steps=assignment.horizon - 1, seconds=0.0)
+        study.tell(assignment, lost if full else answers.train(assignment.spec(study.setup.task)))
+    assert study.is_done
+    assert conclude(study).cost <= budget
+
+
+def test_a_failed_default_is_tried_again_by_the_next_start_and_never_an_answer(open_study, world):
+    answers, broken = world(), Run(state=RunState.FAILED, steps=0, seconds=0.0, error="RuntimeError: out of memory")
+
+    def train(study, fails):
+        while (assignment := study.ask()) is not None:
+            bad = fails and assignment.role == "default"
+            study.tell(assignment, broken if bad else answers.train(assignment.spec(study.setup.task)))
+
+    with pytest.raises(WorkError, match="out of memory"):
+        train(open_study(4), fails=True)
+    with pytest.raises(WorkError, match="out of memory"):
+        conclude(open_study(4))
+    again = open_study(4)
+    assert not again.is_done
+    train(again, fails=False)
+    assert conclude(again).default.score > 0.5
+
+
+def test_the_default_is_never_a_candidate_against_itself(open_study, world):
+    train_some(open_study(4, functions=["WARMUP"]), world(), 1000)
+    study = open_study(12, functions=["WARMUP"])
+    train_some(study, world(), 1000)
+    default = with_role(study.history, "default")[0].assignment.policy
+    assert any(r.carried(study.setup.task.horizon, None).form == default.form for r in study.setup.recommended)
+    assert default not in {t.assignment.policy for t in with_role(study.history, "candidate")}
+    steps = {t.stored.key: t.stored.run.steps for t in study.history}
+    assert sum(steps.values()) == conclude(study).spent.steps
