@@ -79,8 +79,8 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
     mark(with_role(result.history, "default"), marker="*", color=RED, markersize=13, label="default")
     _shade(axes, result)
     is_drawn = any(len(np.asarray(line.get_ydata())) for line in axes.lines)
-    axes.set(xscale="log", yscale="log" if is_drawn else "linear", xlabel="peak learning rate", ylabel="validation loss at the end",
-             title=f"Response over learning rate, {result.setup.task.name}")
+    axes.set(xscale="log", yscale="log" if is_drawn else "linear", xlabel="peak learning rate",
+             ylabel="validation loss at the end", title=f"Response over learning rate, {result.setup.task.name}")
     axes.legend(frameon=False, fontsize=8)
 
 
