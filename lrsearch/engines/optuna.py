@@ -20,7 +20,7 @@ from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.study.study import Study
 from lrsearch.training import Run, RunState, Trainer
 
-NUMBER, ROLE, HORIZON, STATE, STEPS = (f"lrsearch:{name}" for name in ("number", "role", "horizon", "state", "steps"))
+NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 
 Progress = Callable[[Assignment, int], None]
 
@@ -79,11 +79,11 @@ class OptunaSampler:
         if assignment.number not in self._trials:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Fixed parameter")
-                enqueue(self.study, space, assignment.policy, assignment.origin)
+                marks = {NUMBER: assignment.number, HORIZON: assignment.horizon}
+                enqueue(self.study, space, assignment.policy, assignment.origin, **marks)
                 self.study.sampler = self._sampler(assignment.number)
                 trial = self.study.ask()
                 space.suggest(trial)
-            trial.set_user_attr(NUMBER, assignment.number)
             self._trials[assignment.number] = trial.number
         self._describe(assignment)
 
@@ -93,8 +93,8 @@ class OptunaSampler:
         if number is None or self._frozen(number).state.is_finished():
             return
         trial = self._live(number)
-        trial.set_user_attr(STATE, str(run.state))
-        trial.set_user_attr(STEPS, run.steps)
+        if run.state is not RunState.FINISHED:
+            trial.set_user_attr(STATE, str(run.state))
         if run.state is RunState.FAILED:
             self.study.tell(number, state=TrialState.FAIL)
         elif run.score is not None and assignment.horizon == self._horizon:
@@ -111,8 +111,7 @@ class OptunaSampler:
 
     def _describe(self, assignment: Assignment) -> None:
         """Say in the trial what is being trained."""
-        attributes = {POLICY: str(assignment.policy), ORIGIN: assignment.origin, ROLE: assignment.role,
-                      HORIZON: assignment.horizon}
+        attributes = {POLICY: str(assignment.policy), ORIGIN: assignment.origin, HORIZON: assignment.horizon}
         number = self._trials[assignment.number]
         known = self._frozen(number)
         if not known.state.is_finished():
@@ -122,10 +121,10 @@ class OptunaSampler:
 
     def _find_again(self, trial: FrozenTrial) -> None:
         """Take up a trial of an earlier start; fail one that never reached the ledger, so that none runs for ever."""
-        if NUMBER in trial.user_attrs and trial.state is not TrialState.FAIL:
-            self._trials[trial.user_attrs[NUMBER]] = trial.number
-        elif trial.state is TrialState.WAITING:
+        if trial.state is TrialState.WAITING:
             self.study.tell(self.study.ask(), state=TrialState.FAIL)
+        elif NUMBER in trial.user_attrs and trial.state is not TrialState.FAIL:
+            self._trials[trial.user_attrs[NUMBER]] = trial.number
         elif trial.state is TrialState.RUNNING:
             self.study.tell(trial.number, state=TrialState.FAIL)
 

@@ -86,6 +86,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = read_url(url)
         self._engine = connect(self._url)
+        self._known_tasks: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -193,8 +194,11 @@ class Store:
 
     def _add_task(self, task: Task) -> str:
         key = task.key
+        if key in self._known_tasks:
+            return key
         with transaction(self._engine, self._url) as session:
             insert_new(session, TaskRow, key=key, name=task.name, description=task.description)
+        self._known_tasks.add(key)
         return key
 
     def _runs(self, *wanted: Any) -> list[StoredRun]:

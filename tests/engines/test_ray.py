@@ -55,7 +55,7 @@ def study(tmp_path):
     raw = Space.standard("TRI", horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.rates)
     with lrs.open_store(f"sqlite:///{tmp_path}/ledger.db") as store:
         sampler = lambda name, known: OptunaSampler(name, None, 0, TASK.horizon)  # noqa: E731
-        yield Study(Setup(TASK, raw, BUDGET, 0), Funnel(), store, sampler)
+        yield Study(Setup(TASK, raw, 2 * BUDGET, 0), Funnel(), store, sampler)
 
 
 def ended(steps):
