@@ -59,7 +59,8 @@ class OptunaSampler:
                 f"Optuna cannot open its storage ({type(error).__name__}): give another with --storage, such as"
                 " sqlite:///optuna.db; what is known is in the store, and fills a new one"
             ) from error
-        self._trials: dict[int, int] = {}
+        self._live: dict[int, optuna.Trial] = {}
+        self._ended: set[int] = set()
         for trial in self.study.get_trials(deepcopy=False):
             self._find_again(trial)
 
@@ -67,72 +68,63 @@ class OptunaSampler:
         """Let Optuna suggest a policy."""
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
-        policy = space.suggest(trial).rounded()
         trial.set_user_attr(NUMBER, number)
-        self._trials[number] = trial.number
-        return policy
+        self._live[number] = trial
+        return space.suggest(trial).rounded()
 
     def given(self, assignment: Assignment, space: Space) -> None:
         """Enqueue a policy that was chosen elsewhere; one that Optuna's space cannot hold stays outside it."""
-        if not _has_place(assignment.policy, space):
-            return
-        if assignment.number not in self._trials:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Fixed parameter")
-                marks = {NUMBER: assignment.number, HORIZON: assignment.horizon}
-                enqueue(self.study, space, assignment.policy, assignment.origin, **marks)
-                self.study.sampler = self._sampler(assignment.number)
-                trial = self.study.ask()
-                space.suggest(trial)
-            self._trials[assignment.number] = trial.number
-        self._describe(assignment)
+        marks = {HORIZON: assignment.horizon, POLICY: str(assignment.policy), ORIGIN: assignment.origin}
+        if assignment.number in self._live:
+            for name, value in marks.items():
+                self._live[assignment.number].set_user_attr(name, value)
+        elif assignment.number not in self._ended and _has_place(assignment.policy, space):
+            self._live[assignment.number] = self._enqueued(assignment, space)
 
     def tell(self, assignment: Assignment, run: Run) -> None:
         """Finish the assignment's trial."""
-        number = self._trials.get(assignment.number)
-        if number is None or self._frozen(number).state.is_finished():
+        trial = self._live.pop(assignment.number, None)
+        if trial is None:
             return
-        trial = self._live(number)
+        self._ended.add(assignment.number)
         if run.state is not RunState.FINISHED:
             trial.set_user_attr(STATE, str(run.state))
         if run.state is RunState.FAILED:
-            self.study.tell(number, state=TrialState.FAIL)
+            self._ended.discard(assignment.number)  # the next start tries it again, as another trial
+            self.study.tell(trial, state=TrialState.FAIL)
         elif run.score is not None and assignment.horizon == self._horizon:
             trial.report(run.score, run.steps)
-            self.study.tell(number, run.score)
+            self.study.tell(trial, run.score)
         else:
             trial.report(math.nan if run.score is None else run.score, run.steps)
-            self.study.tell(number, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+    def _enqueued(self, assignment: Assignment, space: Space) -> optuna.Trial:
+        marks = {NUMBER: assignment.number, HORIZON: assignment.horizon}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Fixed parameter")
+            enqueue(self.study, space, assignment.policy, assignment.origin, **marks)
+            self.study.sampler = self._sampler(assignment.number)
+            trial = self.study.ask()
+            space.suggest(trial)
+        return trial
 
     def _open(self, name: str, storage: str | None) -> optuna.Study:
         return optuna.create_study(
             study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=self._sampler(0)
         )
 
-    def _describe(self, assignment: Assignment) -> None:
-        """Say in the trial what is being trained."""
-        attributes = {POLICY: str(assignment.policy), ORIGIN: assignment.origin, HORIZON: assignment.horizon}
-        number = self._trials[assignment.number]
-        known = self._frozen(number)
-        if not known.state.is_finished():
-            for name, value in attributes.items():
-                if known.user_attrs.get(name) != value:
-                    self._live(number).set_user_attr(name, value)
-
     def _find_again(self, trial: FrozenTrial) -> None:
         """Take up a trial of an earlier start; fail one that never reached the ledger, so that none runs for ever."""
+        number = trial.user_attrs.get(NUMBER)
         if trial.state is TrialState.WAITING:
             self.study.tell(self.study.ask(), state=TrialState.FAIL)
-        elif NUMBER in trial.user_attrs and trial.state is not TrialState.FAIL:
-            self._trials[trial.user_attrs[NUMBER]] = trial.number
+        elif trial.state is TrialState.RUNNING and number is not None:
+            self._live[number] = optuna.Trial(self.study, trial._trial_id)
         elif trial.state is TrialState.RUNNING:
             self.study.tell(trial.number, state=TrialState.FAIL)
-
-    def _live(self, number: int) -> optuna.Trial:
-        return optuna.Trial(self.study, self._frozen(number)._trial_id)
-
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
+        elif trial.state is not TrialState.FAIL and number is not None:
+            self._ended.add(number)
 
     def _sampler(self, number: int) -> BaseSampler:
         digest = hashlib.sha256(f"{self._seed}:{number}".encode()).digest()
