@@ -28,7 +28,7 @@ from lrsearch.schedules import FUNCTIONS, LRFunction, Policy, parse
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
-    from lrsearch.api import compare, search, sweep, warm_start
+    from lrsearch.api import search, sweep, warm_start
     from lrsearch.knowledge import open_store
     from lrsearch.tasks import TASKS, Task
 
@@ -36,11 +36,11 @@ __version__ = "0.1.0"
 __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "EngineError", "LRFunction", "LRSearchError", "OutputError",
     "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError", "WorkError",
-    "compare", "open_store", "parse", "search", "sweep", "warm_start",
+    "open_store", "parse", "search", "sweep", "warm_start",
 ]
 
 _LATER = {
-    "search": "lrsearch.api", "sweep": "lrsearch.api", "compare": "lrsearch.api", "warm_start": "lrsearch.api",
+    "search": "lrsearch.api", "sweep": "lrsearch.api", "warm_start": "lrsearch.api",
     "open_store": "lrsearch.knowledge", "Task": "lrsearch.tasks", "TASKS": "lrsearch.tasks",
 }
 

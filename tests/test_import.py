@@ -1,6 +1,7 @@
 """What `import lrsearch` costs, and that every example in the first rooms is run."""
 
 import doctest
+import importlib
 import subprocess
 import sys
 
@@ -46,3 +47,13 @@ def test_the_example_of_every_lr_function_is_run():
     for name in FUNCTIONS:
         examples = found[name].examples
         assert any(example.source.startswith(f"{name}(") for example in examples), name
+
+
+def test_every_public_name_is_there_and_stays_what_it_is_after_all_rooms_are_loaded():
+
+    before = {name: getattr(lrsearch, name) for name in lrsearch.__all__}
+    importlib.import_module("lrsearch.cli.search")
+    importlib.import_module("lrsearch.api")
+    assert {name: getattr(lrsearch, name) for name in lrsearch.__all__} == before
+    assert callable(lrsearch.search)
+    assert lrsearch.TRI(k0=0.1, k1=0.2, l=3).name == "TRI"
