@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrsearch.errors import TaskError
 from lrsearch.tasks import Split, Task
 from lrsearch.training.run import Point, Run, RunSpec, RunState
 
@@ -32,12 +33,16 @@ class Trainer:
 
     Raises:
         DataError: if the data set is missing or broken.
+        TaskError: if its splits have other sizes than the task says.
     """
 
     def __init__(self, task: Task, data_dir: Path | None = None, device: str | None = None) -> None:
         self.task = task
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         splits = task.load(data_dir)
+        sizes, told = (len(splits.train), len(splits.validation)), (task.train_size, task.validation_size)
+        if sizes != told:
+            raise TaskError(f"task {task.name!r} says {told} samples to train and to choose by, its data has {sizes}")
         self.digest = splits.digest
         self.train_split = splits.train.to(self.device)
         self.validation = splits.validation.to(self.device)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrsearch.errors import TaskError
 from lrsearch.schedules import FIX, HALFCOS, parse
 from lrsearch.tasks import find_task
 from lrsearch.training import Run, RunSpec, RunState, Trainer
@@ -138,3 +139,8 @@ def test_real_mnist_trains_under_the_papers_default(data_dir):
     task = find_task("mnist-lenet")
     run = Trainer(task, data_dir, device="cpu").train(RunSpec(task, task.known[0], 60, 0))
     assert run.score > 0.8
+
+
+def test_a_task_whose_data_have_other_sizes_is_refused():
+    with pytest.raises(TaskError, match=r"\(1000, 384\) samples .* has \(1024, 384\)"):
+        Trainer(replace(MLP, train_size=1000), device="cpu")
