@@ -233,7 +233,7 @@ def test_help_loads_nothing_heavy():
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_same_command_runs_on_real_mnist(lrsearch, data_dir):
-    ended = lrsearch("search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "2.2",
+    ended = lrsearch("search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "3.2",
                      "--json")
     assert ended.code == 0, ended.err
     assert ended.json["task"] == "mnist-lenet"
