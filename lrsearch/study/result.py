@@ -69,12 +69,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What `lrsearch.search` returns.
-
-    >>> import lrsearch as lrs                                                   # doctest: +SKIP
-    >>> result = lrs.search("digits-mlp", budget=4, store="sqlite:///lr.db")     # doctest: +SKIP
-    >>> print(result.best.policy, result.cost, result.table())                   # doctest: +SKIP
-    """
+    """What `lrsearch.search` returns: `.best.policy`, `.cost` in FRE, `.table()`; README runs an example."""
 
     study: str
     key: str
