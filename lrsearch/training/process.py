@@ -15,7 +15,7 @@ def own_process(task: Task, threads: int | None = None) -> None:
     """Set up a process for training a task; it changes the whole process, so call it in one of your own.
 
     A small model trains in one thread: several gain it nothing, and where cores are shared they wait for each
-    other at every operation, which was seen to cost a factor of 30.
+    other at every operation, which was once seen to turn 11 seconds into 337 (on a host whose load differed too).
 
     Args:
         task: what will be trained.
