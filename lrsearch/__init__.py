@@ -24,7 +24,7 @@ from lrsearch.errors import (
     UsageError,
     WorkError,
 )
-from lrsearch.schedules import FUNCTIONS, LRFunction, Policy, parse
+from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, from_json, parse, to_json
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "FUNCTIONS", "TASKS", "BudgetError", "DataError", "EngineError", "LRFunction", "LRSearchError", "OutputError",
-    "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError", "WorkError",
-    "open_store", "parse", "search", "sweep", "warm_start",
+    "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
+    "OutputError", "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError",
+    "WorkError", "curves", "from_json", "open_store", "parse", "search", "sweep", "to_json", "warm_start",
 ]
 
 _LATER = {

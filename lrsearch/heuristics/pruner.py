@@ -11,6 +11,8 @@ from typing import Any
 from lrsearch.heuristics.decades import levels, optimum
 from lrsearch.heuristics.evidence import Evidence
 from lrsearch.heuristics.range_test import Reading, ceiling, centre, read_ramp
+from lrsearch.schedules import FUNCTIONS
+from lrsearch.schedules.coordinates import Repeat
 from lrsearch.spaces import Choice, Interval, Space
 from lrsearch.spaces.axes import Axis
 
@@ -102,7 +104,7 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
             return axis
         if name == "cycles" and isinstance(axis, Interval):
             return axis.at(_cycle_marks(form, raw))
-        return _NARROWED[name](axis)
+        return _NARROWED[name](axis) if name in _NARROWED else axis
 
     space = raw.narrowed(
         raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own
@@ -186,17 +188,15 @@ def _fewer(counts: Choice) -> Choice:
 
 def _cycle_marks(form: str, raw: Space) -> list[float]:
     """Numbers of cycles whose step size is an epoch multiple, or which end the run at the floor."""
-    parts = 1 if form == "STEP" else 2
+    repeat = next((role for role in FUNCTIONS[form].roles if isinstance(role, Repeat)), None)
+    if repeat is None:
+        return [float(c) for c in WHOLE_CYCLES]
+    parts = repeat.parts
     longest = raw.horizon / parts
     sizes = [m * raw.epoch for m in MOST_EPOCHS if m * raw.epoch <= longest]
     marks = [raw.horizon / (parts * size) for size in sizes if raw.horizon / (parts * size) <= MOST_DROPS]
-    ends = [float(c) for c in WHOLE_CYCLES] if parts == 2 else [2.0, 3.0, 4.0, 5.0]
-    return sorted({round(mark, 12) for mark in [*marks, *(_at_floor(form, c) for c in ends)]})
-
-
-def _at_floor(form: str, cycles: float) -> float:
-    """COS starts at the peak, so its run ends at the floor after a half cycle more."""
-    return cycles - 0.5 if form == "COS" else cycles
+    ends = [float(c) - repeat.floor for c in WHOLE_CYCLES if form != "STEP" or c > 1]
+    return sorted({round(mark, 12) for mark in [*marks, *ends]})
 
 
 def outward(low: float, high: float) -> tuple[float, float]:

@@ -1,28 +1,20 @@
-"""LR policies as values: the table of LR functions, `Policy`, and their text."""
+"""LR policies as values: the table of LR functions, `Policy`, and its text and JSON.
 
-from lrsearch.schedules.functions import (
-    COS,
-    EXP,
-    FIX,
-    FUNCTIONS,
-    HALFCOS,
-    INV,
-    NSTEP,
-    POLY,
-    RAMP,
-    SIN,
-    SIN2,
-    SINEXP,
-    STEP,
-    TRI,
-    TRI2,
-    TRIEXP,
-    WARMUP,
-)
-from lrsearch.schedules.policy import LRFunction, Policy
+Every LR function of the table can be imported from here: `from lrsearch.schedules import TRI`.
+"""
+
+from lrsearch.schedules.function import LRFunction
+from lrsearch.schedules.functions import FUNCTIONS
+from lrsearch.schedules.json import from_json, to_json
+from lrsearch.schedules.policy import Policy, curves
 from lrsearch.schedules.text import parse
+from lrsearch.schedules.values import Duration
 
-__all__ = [
-    "COS", "EXP", "FIX", "FUNCTIONS", "HALFCOS", "INV", "NSTEP", "POLY", "RAMP", "SIN", "SIN2", "SINEXP", "STEP",
-    "TRI", "TRI2", "TRIEXP", "WARMUP", "LRFunction", "Policy", "parse",
-]
+__all__ = ["FUNCTIONS", "Duration", "LRFunction", "Policy", "curves", "from_json", "parse", "to_json"]
+
+
+def __getattr__(name: str) -> LRFunction:
+    """Give an LR function by name."""
+    if name in FUNCTIONS:
+        return FUNCTIONS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

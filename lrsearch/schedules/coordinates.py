@@ -8,8 +8,11 @@ An LR function declares its coordinates by role, and each role converts both way
     decay       what is left of the height at step N, in (0, 1]
     power       an exponent
     end         where the curve ends, as a fraction of N
-    milestones  fractions of N
     warmup      the length of a warm-up, as a fraction of N
+    milestones  where stages change, as fractions of what is left of N after the warm-up
+    growth      the length of a repetition over that of the one before
+    beta        how long REX stays high
+    levels      log2 of the number of values of a fractal schedule
 
 `read` goes from parameters to coordinates, `write` back. The curve is kept on steps 0 .. N-1
 (relative 1e-9); what cannot be mapped is refused with the reason.
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lrsearch.errors import PolicyError
+from lrsearch.schedules.values import snap
 
 Coordinates = dict[str, Any]
 Params = dict[str, Any]
@@ -57,10 +61,11 @@ class Peak:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Two learning rates between which the curve stays, in either order."""
+    """Two learning rates between which the curve stays, in either order; the lower may be 0 if `to_zero`."""
 
     low: str = "k0"
     high: str = "k1"
+    to_zero: bool = True
     names: tuple[str, ...] = ("peak", "ratio")
 
     def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
@@ -72,11 +77,48 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Fall:
+    """A learning rate from which the curve falls, and one to which it falls."""
+
+    low: str = "k1"
+    high: str = "k0"
+    names: tuple[str, ...] = ("peak", "ratio")
+
+    def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
+        floor, peak = params[self.low], _positive(params[self.high], "a peak learning rate")
+        if floor > peak:
+            raise PolicyError(f"no natural coordinates for a curve that rises from {peak:g} to {floor:g}")
+        return {"peak": peak, "ratio": floor / peak}
+
+    def write(self, at: Mapping[str, Any], horizon: float) -> Params:
+        return {self.low: at["ratio"] * at["peak"], self.high: at["peak"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The learning rate of the last step, as what is left of the peak."""
+
+    field: str
+    peak: str
+    names: tuple[str, ...] = ("decay",)
+
+    def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
+        return {"decay": _positive(params[self.field], "a learning rate left at the end") / params[self.peak]}
+
+    def write(self, at: Mapping[str, Any], horizon: float) -> Params:
+        return {self.field: at["decay"] * at["peak"]}
+
+
+@dataclass(frozen=True, slots=True)
 class Repeat:
-    """The length of `parts` equal parts of one repetition."""
+    """The length of `parts` equal parts of one repetition.
+
+    `floor` is the part of a repetition after which the curve is at its lowest: 0 where it starts there.
+    """
 
     field: str
     parts: int = 1
+    floor: float = 0.0
     names: tuple[str, ...] = ("cycles",)
 
     def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
@@ -151,17 +193,72 @@ class InverseDecay:
 
 
 @dataclass(frozen=True, slots=True)
-class Power:
-    """The exponent of the curve."""
+class Shape:
+    """A number that shapes the curve whatever its length and height, under the coordinate's name."""
 
     field: str
-    names: tuple[str, ...] = ("power",)
+    coordinate: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.coordinate,)
 
     def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
-        return {"power": params[self.field]}
+        return {self.coordinate: params[self.field]}
 
     def write(self, at: Mapping[str, Any], horizon: float) -> Params:
-        return {self.field: at["power"]}
+        return {self.field: at[self.coordinate]}
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """Repetitions, each `growth` times as long as the one before: l (g^cycles - 1) / (g - 1) = N."""
+
+    field: str
+    growth: str
+    names: tuple[str, ...] = ("cycles", "growth")
+
+    def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
+        g, first = params[self.growth], params[self.field]
+        if g == 1:
+            return {"cycles": horizon / first, "growth": 1}
+        grown = horizon * (g - 1) / first
+        if not grown > -1:
+            raise PolicyError(f"no natural coordinates at {horizon:g} steps: restarts that shorten by {g:g} end before")
+        return {"cycles": math.log1p(grown) / math.log(g), "growth": g}
+
+    def write(self, at: Mapping[str, Any], horizon: float) -> Params:
+        g = at["growth"]
+        first = horizon / at["cycles"] if g == 1 else horizon * (g - 1) / math.expm1(at["cycles"] * math.log(g))
+        return {self.field: snap(first), self.growth: g}
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The steps at which `count` stages end; the last is the end of the curve, the first may be a warm-up."""
+
+    field: str
+    count: int
+    warmup: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(("warmup",) if self.warmup else ()), "milestones", "end")
+
+    def read(self, params: Mapping[str, Any], horizon: float) -> Coordinates:
+        steps = params[self.field]
+        first = steps[0] if self.warmup else 0
+        if not first < horizon:
+            raise PolicyError(f"no natural coordinates: nothing of {horizon:g} steps is left after the warm-up")
+        *inside, end = ((step - first) / (horizon - first) for step in steps[1 if self.warmup else 0:])
+        found: Coordinates = {"warmup": first / horizon} if self.warmup else {}
+        return found | {"milestones": tuple(inside), "end": end}
+
+    def write(self, at: Mapping[str, Any], horizon: float) -> Params:
+        first = snap(at["warmup"] * horizon) if self.warmup else 0
+        parts = (*at["milestones"], at["end"])
+        steps = tuple(snap(first + part * (horizon - first)) for part in parts)
+        return {self.field: (first, *steps) if self.warmup else steps}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +291,6 @@ class Milestones:
 
     def write(self, at: Mapping[str, Any], horizon: float) -> Params:
         return {self.field: tuple(snap(fraction * horizon) for fraction in at["milestones"])}
-
-
-def snap(steps: float) -> float:
-    """Round what is whole but for floating-point noise, so that a drop falls on its own step.
-
-    >>> snap(10_000 * 0.7), snap(390.625)
-    (7000.0, 390.625)
-    """
-    nearest = round(steps)
-    return float(nearest) if abs(steps - nearest) <= 1e-9 * max(1.0, abs(steps)) else steps
 
 
 def _drops(cycles: float) -> int:

@@ -1,17 +1,18 @@
 """What a parameter of an LR function may be: a checker, and what stretching and scaling do to it."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from lrsearch.errors import PolicyError
+from lrsearch.schedules.values import Duration, canonical_value, is_number
 
 REQUIRED = object()
 LONGEST = 1e12
 LARGEST = 1e6
 STEEPEST = 1e100
+MOST_ITEMS = 64
 
 
 def _same(value: Any, by: float) -> Any:
@@ -22,6 +23,8 @@ def _short(value: Any) -> Any:
     """Four significant digits; whole steps from 100 on."""
     if isinstance(value, tuple):
         return tuple(map(_short, value))
+    if isinstance(value, Duration):
+        return Duration(canonical_value(float(f"{value.amount:.4g}")), value.unit)
     return round(value) if value >= 100 else float(f"{value:.4g}")
 
 
@@ -42,6 +45,7 @@ class Field:
         scaled: its value in c times the same curve.
         rounded: its value in as many digits as a person wants to read.
         default: its value where none is given; REQUIRED if there is none.
+        is_column: whether a formula takes a column of values as it takes one, so that many curves are one call.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Field:
     scaled: Callable[[Any, float], Any] = _same
     rounded: Callable[[Any], Any] = _short
     default: Any = REQUIRED
+    is_column: bool = True
 
     def check(self, value: Any, function: str) -> Any:
         """Return the value in its one canonical form, or refuse it by name."""
@@ -60,46 +65,11 @@ class Field:
         return canonical
 
 
-def canonical_value(value: Any) -> Any:
-    """Give whole numbers as int, others as float, lists as tuples; None for what is none of these.
-
-    >>> canonical_value([2000.0, 2500.5])
-    (2000, 2500.5)
-    """
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        items = tuple(map(_canonical_number, value))
-        return None if None in items else items
-    if isinstance(value, str | bytes | int | float):
-        return _canonical_number(value)
-    return value
-
-
-def _canonical_number(value: Any) -> int | float | None:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() and abs(number) <= 2**53 else number
-
-
 def _shown(value: Any) -> str:
     try:
         return repr(value)[:80]
     except ValueError:
         return f"{type(value).__name__} of too many digits to show"
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a canonical value is a single number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def rate(name: str, default: Any = REQUIRED) -> Field:
@@ -125,24 +95,74 @@ def slope_per_step(name: str) -> Field:
                  stretched=lambda v, r: v / r)
 
 
-def exponent(name: str) -> Field:
+def exponent(name: str, default: Any = REQUIRED) -> Field:
     """An exponent above 0."""
-    return Field(name, "an exponent in (0, 100]", lambda v: is_number(v) and 0 < v <= 100)
+    return Field(name, "an exponent in (0, 100]", lambda v: is_number(v) and 0 < v <= 100, default=default)
+
+
+def growth(name: str, default: Any = REQUIRED) -> Field:
+    """A factor from one length to the next, above or below 1."""
+    return Field(name, "a growth in [0.01, 100]", lambda v: is_number(v) and 0.01 <= v <= 100, default=default,
+                 is_column=False)
+
+
+def fraction(name: str, default: Any = REQUIRED) -> Field:
+    """A part of 1: 0 or more, below 1."""
+    return Field(name, "a fraction in [0, 1)", lambda v: is_number(v) and 0 <= v < 1, default=default)
+
+
+def whole(name: str, low: int, high: int, default: Any = REQUIRED) -> Field:
+    """A whole number that neither stretching nor scaling changes."""
+    return Field(name, f"a whole number from {low} to {high}", lambda v: isinstance(v, int) and low <= v <= high,
+                 rounded=lambda v: v, default=default, is_column=False)
+
+
+def threshold(name: str, default: Any) -> Field:
+    """How much better a metric must be, 0 or more."""
+    return Field(name, f"a threshold in [0, {LARGEST:g}]", lambda v: is_number(v) and 0 <= v <= LARGEST,
+                 default=default)
+
+
+def reports(name: str, low: float, default: Any) -> Field:
+    """A number of metric reports: stretched with the run, in which reports come as often as before."""
+    return Field(name, f"a number of reports in [{low:g}, {LONGEST:g}]", lambda v: is_number(v) and low <= v <= LONGEST,
+                 stretched=lambda v, r: max(v * r, low), default=default)
 
 
 def steps(name: str) -> Field:
-    """A length in steps, above 0, whole or not."""
-    return Field(name, f"a number of steps in (0, {LONGEST:g}]", lambda v: is_number(v) and 0 < v <= LONGEST,
+    """A length in steps, above 0, whole or not; or a duration."""
+    return Field(name, f"a number of steps in (0, {LONGEST:g}] or a duration such as 3ep", _is_length,
                  stretched=lambda v, r: v * r)
 
 
-def milestones(name: str) -> Field:
-    """Steps at which something happens: at least one, above 0, rising."""
+def milestones(name: str, count: int | None = None) -> Field:
+    """Steps or durations at which something happens: above 0, rising; `count` of them, or at least one."""
 
     def accepts(v: Any) -> bool:
-        rising = isinstance(v, tuple) and all(a < b for a, b in pairwise(v))
-        return rising and 0 < len(v) <= 64 and v[0] > 0 and v[-1] <= LONGEST
+        most = count or MOST_ITEMS
+        return isinstance(v, tuple) and (count or 1) <= len(v) <= most and all(map(_is_length, v)) and _rises(v)
 
-    return Field(name, f"a list of 1 to 64 rising step numbers in (0, {LONGEST:g}]", accepts,
-                 stretched=lambda v, r: tuple(x * r for x in v))
+    many = str(count) if count else f"1 to {MOST_ITEMS}"
+    return Field(name, f"a list of {many} rising step numbers in (0, {LONGEST:g}] or durations", accepts,
+                 stretched=lambda v, r: tuple(x * r for x in v), is_column=False)
 
+
+def steps_or_milestones(name: str) -> Field:
+    """A length in steps, or a list of steps."""
+    one, many = steps(name), milestones(name)
+    return Field(name, f"{one.rule}, or {many.rule}", lambda v: one.accepts(v) or many.accepts(v),
+                 stretched=lambda v, r: many.stretched(v, r) if isinstance(v, tuple) else v * r, is_column=False)
+
+
+def _is_length(v: Any) -> bool:
+    return isinstance(v, Duration) or (is_number(v) and 0 < v <= LONGEST)
+
+
+def _rises(v: tuple[Any, ...]) -> bool:
+    """Whether neighbours rise, as far as that can be told before durations are bound."""
+    def below(a: Any, b: Any) -> bool:
+        if isinstance(a, Duration) and isinstance(b, Duration):
+            return a.unit != b.unit or a.amount < b.amount
+        return isinstance(a, Duration) or isinstance(b, Duration) or a < b
+
+    return all(below(a, b) for a, b in pairwise(v))

@@ -2,7 +2,8 @@
 
     term   = NAME "(" [ field *( "," field ) ] ")"
     field  = name "=" value
-    value  = number | "[" number *( "," number ) "]" | term
+    value  = item | "[" item *( "," item ) "]"
+    item   = number | duration | term                        duration: 3ep, 0.1dur
 
 At most 4,096 characters, 4 policies deep, 64 items in a list. Spaces are free.
 """
@@ -11,13 +12,13 @@ import re
 from typing import Any, NoReturn
 
 from lrsearch.errors import PolicyError, unknown
-from lrsearch.schedules.fields import canonical_value
 from lrsearch.schedules.functions import FUNCTIONS
 from lrsearch.schedules.policy import DEEPEST, Policy
+from lrsearch.schedules.values import canonical_value
 
 LONGEST_TEXT = 4096
 TOKEN = re.compile(
-    r"[ \t]*(?:(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)(?![0-9A-Za-z_.])"
+    r"[ \t]*(?:(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?:ep|dur)?)(?![0-9A-Za-z_.])"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>[(),=\[\]]))"
 )
 
@@ -73,25 +74,25 @@ class _Reader:
             self.refuse(str(error), start)
 
     def value(self, depth: int) -> Any:
-        kind = self.peek()
-        if kind == "name":
-            return self.term(depth + 1)
-        if kind != "[":
-            return self.number()
+        if self.peek() != "[":
+            return self.item(depth)
         self.expect("[")
-        items = [self.number()]
+        items = [self.item(depth)]
         while self.peek() == ",":
             self.expect(",")
-            items.append(self.number())
+            items.append(self.item(depth))
         self.expect("]")
         return items
 
-    def number(self) -> float:
+    def item(self, depth: int) -> Any:
+        if self.peek() == "name":
+            return self.term(depth + 1)
         at = self.next
-        number = canonical_value(float(self.expect("number")))
+        text = self.expect("number")
+        number = canonical_value(text if text[-1].isalpha() else float(text))
         if number is None:
-            self.refuse("a number must be finite", at)
-        return float(number)
+            self.refuse("a number must be finite, a duration above 0 and at most 1e6", at)
+        return number
 
     def peek(self) -> str:
         return self.tokens[self.next][0]

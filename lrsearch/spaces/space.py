@@ -11,7 +11,7 @@ import numpy as np
 
 from lrsearch.errors import PolicyError, SpaceError, unknown
 from lrsearch.schedules import FUNCTIONS, Policy
-from lrsearch.schedules.coordinates import Coordinates
+from lrsearch.schedules.coordinates import Bounds, Coordinates, Restarts, Stages
 from lrsearch.schedules.policy import from_coordinates
 from lrsearch.spaces.axes import Axis, Choice, Fractions, Interval
 
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 Draw = Callable[[str, Any], Any]
 
-STANDARD_FORMS = (*(name for name, f in FUNCTIONS.items() if f.roles and f.family != "combinator"), "WARMUP(HALFCOS)")
+STANDARD_FORMS = (
+    "FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "HALFCOS", "TRI", "TRI2", "TRIEXP", "SIN", "SIN2", "SINEXP", "COS",
+    "WARMUP(HALFCOS)",
+)
+"""What is searched where nothing is named: LRBench's table, and the strong default."""
+FORMS = (*(name for name, f in FUNCTIONS.items() if f.roles and f.family != "combinator"), "WARMUP(HALFCOS)")
+"""Every LR function with natural coordinates: what can be searched by name."""
 STANDARD_AXES: Mapping[str, Axis] = {
     "to_zero": Choice((False, True)),
     "cycles": Interval(0.5, 100),
@@ -29,7 +35,13 @@ STANDARD_AXES: Mapping[str, Axis] = {
     "end": Interval(1.0, 1.0),
     "warmup": Interval(0.005, 0.5, log=False),
     "milestones": Fractions(Choice((1, 2, 3, 4, 5, 6)), Interval(0.01, 0.99, log=False)),
+    "growth": Interval(1.0, 4.0),
+    "beta": Interval(0.0, 0.95, log=False),
+    "levels": Choice((2, 3, 4, 5, 6, 7)),
 }
+
+GROWING = Interval(0.5, 8)
+"""Restarts of which each is longer than the one before are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,10 @@ class Space:
     def standard(
         cls, *functions: str, horizon: int, epoch: float, peak: tuple[float, float] = (1e-6, 10.0)
     ) -> "Space":
-        """Give the raw space of some LR functions, or of all of them.
+        """Give the raw space of some LR functions, or of LRBench's table and the strong default.
 
         Args:
-            functions: names such as "TRI" or "WARMUP(HALFCOS)"; none for all.
+            functions: names such as "TRI", "REX" or "WARMUP(HALFCOS)", each with natural coordinates.
             horizon: steps of a full run, 1 or more.
             epoch: steps of one pass over the training split, above 0.
             peak: the range of peak learning rates, (1e-6, 10) for SGD.
@@ -204,16 +216,26 @@ class Space:
 
 
 def _standard_form(name: str) -> str:
-    folded = {form.lower(): form for form in STANDARD_FORMS} | {"warmup": "WARMUP(HALFCOS)"}
+    folded = {form.lower(): form for form in FORMS} | {"warmup": "WARMUP(HALFCOS)"}
     if name.strip().lower() not in folded:
-        raise SpaceError(unknown("LR function to search", name, STANDARD_FORMS))
+        raise SpaceError(unknown("LR function to search", name, FORMS))
     return folded[name.strip().lower()]
 
 
 def _standard_axes(form: str) -> tuple[tuple[str, Axis], ...]:
     names = coordinate_names(form)
     own = ["to_zero" if name == "ratio" else name for name in names if name != "peak"]
-    return tuple((name, STANDARD_AXES[name]) for name in own)
+    special: dict[str, Axis] = {}
+    for role in FUNCTIONS[form.partition("(")[0]].roles:
+        match role:
+            case Stages():
+                inside = Choice((role.count - 1 - role.warmup,))
+                special["milestones"] = Fractions(inside, Interval(0.01, 0.99, log=False))
+            case Restarts():
+                special["cycles"] = GROWING
+            case Bounds(to_zero=False):
+                special["to_zero"] = Choice((False,))
+    return tuple((name, special.get(name, STANDARD_AXES[name])) for name in own)
 
 
 def coordinate_names(form: str) -> tuple[str, ...]:

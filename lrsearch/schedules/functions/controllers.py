@@ -1,0 +1,198 @@
+"""Controllers: LR functions that need feedback, each a frozen state that a report turns into the next.
+
+`rate(step, u)` is the learning rate of the update after `step` updates, u an even draw from [0, 1); `after`
+takes a report of a metric that is better when lower, such as the validation loss. A loss that is no number
+counts as worse than any.
+"""
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Self
+
+import numpy as np
+
+from lrsearch.schedules.fields import factor, rate, reports, steps, threshold, whole
+from lrsearch.schedules.function import controller
+from lrsearch.schedules.functions.decaying import FIX
+from lrsearch.schedules.policy import Policy, parts
+
+SMALLEST_POWER, LARGEST_POWER = -300, 5
+WORST = sys.float_info.max
+
+
+def _number(metric: float) -> float:
+    """The metric as a float that can be compared: what is not finite is as bad as can be."""
+    value = float(metric)
+    return value if math.isfinite(value) else WORST
+
+
+@controller("Khodamoradi et al. 2021", rate("k0"), sample={"k0": 0.1},
+            rule=lambda k0: None if k0 >= 10.0**SMALLEST_POWER else "k0 must be above 0")
+@dataclass(frozen=True, slots=True)
+class ASLR:
+    """Walks the centre of a range of learning rates while the loss does not improve: 0.1, 0.2, 0.1, 0.09, 0.1, 0.2 ...
+
+    The centre is d 10^e with a whole digit d; it goes one digit up, two down, three up, and so on, until a report
+    is better than all before it. Each update of each param group draws its own rate evenly from half a digit
+    below to half a digit above.
+
+    >>> state = ASLR(k0=0.1).begin()
+    >>> for loss in (1.0, 2.0, 2.0, 2.0): state = state.after(loss, step=0)
+    >>> state.rate(step=0, u=0.5)
+    0.09
+    """
+
+    digit: int
+    power: int
+    best: float | None = None
+    direction: int = 1
+    radius: int | None = None
+    walked: int = 0
+
+    @classmethod
+    def begin(cls, k0: float) -> Self:
+        """Round the start to one digit."""
+        sign, digits, power = Decimal(f"{k0:.0e}").as_tuple()
+        del sign
+        return cls(digits[0], int(power))
+
+    def after(self, metric: float, step: int) -> Self:
+        """Walk on if the loss is worse than the best, and start a new walk if it is better."""
+        loss = _number(metric)
+        if self.best is None or loss < self.best:
+            return replace(self, best=loss, radius=None)
+        return self._walk() if loss > self.best or loss == WORST else self
+
+    def rate(self, step: int, u: float) -> float:
+        """Draw from half a digit below the centre to half a digit above."""
+        if u == 0.5:
+            return float(f"{self.digit}e{self.power}")
+        return (self.digit - 0.5 + u) * 10.0**self.power
+
+    def _walk(self) -> Self:
+        direction, radius, walked = self.direction, self.radius, self.walked
+        if radius is None:
+            direction, radius, walked = 1, 1, 0
+        elif walked >= radius:
+            direction, radius, walked = -direction, radius + 1, 0
+        digit, power = self.digit + direction, self.power
+        if digit == 0:
+            digit, power = 9, power - 1
+        elif digit == 10:
+            digit, power = 1, power + 1
+        if not SMALLEST_POWER <= power <= LARGEST_POWER:
+            digit, power = self.digit, self.power
+        return replace(self, digit=digit, power=power, direction=direction, radius=radius, walked=walked + 1)
+
+
+@controller("torch, ReduceLROnPlateau", rate("k0"), factor("gamma"), reports("patience", 0, 10),
+            reports("cooldown", 0, 0), threshold("threshold", 1e-4), rate("k1", 0), rate("eps", 0),
+            rule=lambda k0, k1, **_: None if k1 <= k0 else
+            f"the floor k1 must not be above k0, got k0={k0!r}, k1={k1!r}",
+            sample={"k0": 0.1, "gamma": 0.5, "patience": 1})
+@dataclass(frozen=True, slots=True)
+class PLATEAU:
+    """Shrinks by gamma, never below k1, after more than `patience` reports in a row that are not better than the best.
+
+    Better means below best (1 - threshold). For `cooldown` reports after a drop none is counted as bad; a drop of
+    eps or less is not made.
+
+    >>> state = PLATEAU(k0=0.1, gamma=0.5, patience=0).begin()
+    >>> state.after(1.0, step=10).after(1.0, step=20).rate(step=20, u=0.5)
+    0.05
+    """
+
+    current: float
+    gamma: float
+    patience: float
+    cooldown: float
+    threshold: float
+    floor: float
+    eps: float
+    best: float | None = None
+    bad: int = 0
+    cooling: float = 0
+
+    @classmethod
+    def begin(cls, k0: float, gamma: float, patience: float, cooldown: float, threshold: float, k1: float,
+              eps: float) -> Self:
+        """Start at k0."""
+        return cls(k0, gamma, patience, cooldown, threshold, k1, eps)
+
+    def after(self, metric: float, step: int) -> Self:
+        """Count a report, and drop once too many were bad."""
+        loss = _number(metric)
+        better = loss < (WORST if self.best is None else self.best * (1 - self.threshold))
+        bad, cooling = 0 if better else self.bad + 1, self.cooling
+        if cooling > 0:
+            bad, cooling = 0, cooling - 1
+        current = self.current
+        if bad > self.patience:
+            lower = max(current * self.gamma, self.floor)
+            current = lower if current - lower > self.eps else current
+            bad, cooling = 0, self.cooldown
+        return replace(self, current=current, best=loss if better else self.best, bad=bad, cooling=cooling)
+
+    def rate(self, step: int, u: float) -> float:
+        """Give the present learning rate."""
+        return float(self.current)
+
+
+@controller("LRBench's repository; Wu et al. 2022", parts("policies"), steps("l"), whole("start", 0, 15, 0),
+            reports("patience", 2, 5), reports("cooldown", 0, 5), threshold("threshold", 0.05),
+            rule=lambda policies, start, **_: None if start < len(policies) else
+            f"start is the place of one of {len(policies)} policies, counted from 0, got {start}",
+            sample={"policies": [FIX(k0=0.1), FIX(k0=0.01)], "l": 80, "start": 1})
+@dataclass(frozen=True, slots=True)
+class CHANGEONPLATEAU:
+    """Goes to the policy before on a plateau up to step l, and to the one after it from then on.
+
+    Policies are listed from bold to cautious. A plateau is when none of the last `patience` reports was better
+    than the one before it by `threshold` or more; for `cooldown` reports after a change none is made. Each policy
+    counts from the step at which it took over.
+
+    >>> policy = CHANGEONPLATEAU(policies=[FIX(k0=0.5), FIX(k0=0.25)], l=80, start=1, patience=2, cooldown=0)
+    >>> state = policy.begin()
+    >>> for step, loss in enumerate((1.0, 1.0, 1.0)): state = state.after(loss, step)
+    >>> state.rate(step=3, u=0.5)
+    0.5
+    """
+
+    policies: tuple[Policy, ...]
+    until: float
+    patience: float
+    cooldown: float
+    threshold: float
+    at: int
+    since: int = 0
+    recent: tuple[float, ...] = ()
+    cooling: float = 0
+
+    @classmethod
+    def begin(cls, policies: tuple[Policy, ...], l: float, start: int, patience: float, cooldown: float,
+              threshold: float) -> Self:
+        """Start with the policy at place `start`."""
+        return cls(policies, l, patience, cooldown, threshold, start)
+
+    def after(self, metric: float, step: int) -> Self:
+        """Remember a report, and change the policy on a plateau."""
+        kept = math.ceil(self.patience) + 1
+        seen = replace(self, recent=(*self.recent, _number(metric))[-kept:])
+        if self.cooling > 0:
+            return replace(seen, cooling=self.cooling - 1)
+        if len(seen.recent) < kept or not seen._flat():
+            return seen
+        at = min(max(self.at + (-1 if step < self.until else 1), 0), len(self.policies) - 1)
+        since = step if at != self.at else self.since
+        return replace(seen, at=at, since=since, cooling=self.cooldown)
+
+    def rate(self, step: int, u: float) -> float:
+        """Give the learning rate of the present policy, counted from when it took over."""
+        return self.policies[self.at](max(step - self.since, 0))
+
+    def _flat(self) -> bool:
+        losses = np.array(self.recent[1:])
+        gains = -np.diff(losses)
+        return not np.any(gains >= self.threshold)

@@ -1,0 +1,114 @@
+"""What a parameter's value may be: a number, a duration, a list of them; each with one canonical form and one text."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.errors import PolicyError
+
+DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,3}))?(ep|dur)")
+UNITS = {"ep": "epochs", "dur": "horizons"}
+LONGEST_DURATION = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length that waits for a task: epochs (`3ep`) or parts of the run (`0.1dur`).
+
+    Args:
+        amount: how many, in (0, 1e6].
+        unit: "ep", passes over the training split; "dur", horizons of the run.
+
+    >>> Duration(0.1, "dur").steps(horizon=10_000, epoch=600), str(Duration(3, "ep"))
+    (1000, '3ep')
+    """
+
+    amount: int | float
+    unit: str
+
+    def steps(self, horizon: float | None, epoch: float | None) -> int | float:
+        """Give the length in steps; what is whole but for floating-point noise is whole."""
+        one = epoch if self.unit == "ep" else horizon
+        if one is None:
+            needed = "epoch" if self.unit == "ep" else "horizon"
+            raise PolicyError(f"{self} is known in steps when the {needed} is: bind({needed}=...)")
+        value = canonical_value(snap(self.amount * one))
+        assert isinstance(value, int | float)
+        return value
+
+    def __str__(self) -> str:
+        return f"{text_of(self.amount)}{self.unit}"
+
+
+def snap(steps: float) -> float:
+    """Round what is whole but for floating-point noise, so that a drop falls on its own step.
+
+    >>> snap(10_000 * 0.7), snap(390.625)
+    (7000.0, 390.625)
+    """
+    nearest = round(steps)
+    return float(nearest) if abs(steps - nearest) <= 1e-9 * max(1.0, abs(steps)) else steps
+
+
+def canonical_value(value: Any) -> Any:
+    """Give whole numbers as int, others as float, "3ep" as a duration, lists as tuples; None for what is no value.
+
+    >>> canonical_value([2000.0, 2500.5, "3ep"])
+    (2000, 2500.5, Duration(amount=3, unit='ep'))
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        items = tuple(map(_canonical_item, value))
+        return None if any(item is None for item in items) else items
+    if isinstance(value, str | bytes | int | float):
+        return _canonical_item(value)
+    return value
+
+
+def _canonical_item(value: Any) -> Any:
+    if isinstance(value, str):
+        return _duration(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return _canonical_number(value) if isinstance(value, int | float) else value
+
+
+def _canonical_number(value: Any) -> int | float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) <= 2**53 else number
+
+
+def _duration(text: str) -> Duration | None:
+    match = DURATION.fullmatch(text.strip(" \t"))
+    if match is None:
+        return None
+    digits, power, unit = match.groups()
+    amount = _canonical_number(float(f"{digits}e{power or 0}"))
+    return Duration(amount, unit) if amount is not None and 0 < amount <= LONGEST_DURATION else None
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a canonical value is a single number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def text_of(value: Any) -> str:
+    """Write a canonical value as the shortest text that reads back equal.
+
+    >>> text_of((0.00001, 2000, Duration(0.5, "dur")))
+    '[1e-5, 2000, 0.5dur]'
+    """
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(text_of, value))}]"
+    if isinstance(value, float):
+        return repr(value).replace("e-0", "e-").replace("e+", "e")
+    return str(value)
