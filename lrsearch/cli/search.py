@@ -21,7 +21,8 @@ StoreUrl = Annotated[str | None, typer.Option(
     "[default: store.db in --out]", show_default=False)]
 Seed = Annotated[int, typer.Option(help="The study's seed.")]
 Functions = Annotated[str, typer.Option(
-    help="LR functions to search, as TRI,SINEXP [default: all]", show_default=False)]
+    help="LR functions to search, as TRI,SINEXP, or whole policies"
+         " [default: LRBench's table and the strong default]", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
 DataDir = Annotated[Path | None, typer.Option(
@@ -182,4 +183,9 @@ def _find(name: str, horizon: int | None, precision: str) -> "Task":
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Split at the commas that are outside of brackets: names, or policies with parameters."""
+    depth, names = 0, [""]
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        names = [*names, ""] if character == "," and depth == 0 else [*names[:-1], names[-1] + character]
+    return [name.strip() for name in names if name.strip()]

@@ -70,7 +70,7 @@ class OptunaSampler:
         trial = self.study.ask()
         trial.set_user_attr(NUMBER, number)
         self._live[number] = trial
-        return space.suggest(trial).rounded()
+        return space.rounded(space.suggest(trial))
 
     def given(self, assignment: Assignment, space: Space) -> None:
         """Enqueue a policy that was chosen elsewhere; one that Optuna's space cannot hold stays outside it."""

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.errors import PolicyError
 from lrsearch.heuristics import Bound
 from lrsearch.knowledge import Recommendation
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried
@@ -286,11 +285,8 @@ def _costs(result: SearchResult) -> list[float]:
 
 
 def _peak(policy: Policy) -> float:
-    """Give the highest learning rate; the top of the curve for a policy without natural coordinates."""
-    try:
-        return float(policy.coordinates(1_000_000)["peak"])
-    except PolicyError:
-        return float(policy.curve(1000).max())
+    """Give the highest learning rate."""
+    return policy.bounds[1]
 
 
 def _loss(trial: Trial) -> float | None:

@@ -169,6 +169,9 @@ class Policy:
         """The learning rates between which it swings: what a momentum cycle mirrors."""
         if self.function.bounds is not None:
             return self.function.bounds(**self.params)
+        if self.parts:
+            inside = [part.bounds for part in self.parts]
+            return min(low for low, _ in inside), max(high for _, high in inside)
         rates = [self.params[name] for name in ("k0", "k1") if name in self.params]
         return (min(rates), max(rates)) if len(rates) == 2 else (0, rates[0])
 
@@ -288,16 +291,17 @@ class Policy:
 
 def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
     """Make the policy of a function; what is missing, unknown or out of range is a PolicyError that names it."""
-    unknown = sorted(set(params) - {f.name for f in function.fields})
-    missing = [f.name for f in function.fields if f.default is REQUIRED and f.name not in params]
-    if unknown or missing:
+    fields = function.fields
+    missing = [f.name for f in fields if f.default is REQUIRED and f.name not in params]
+    if missing or len(params) > sum(f.name in params for f in fields):
+        unknown = sorted(set(params) - {f.name for f in fields})
         takes = ", ".join(f.name for f in function.fields)
         problems = (("missing", missing), ("unknown", unknown))
         said = "; ".join(f"{what} {', '.join(names)}" for what, names in problems if names)
         raise PolicyError(f"{function.name} takes {takes}; {said}"[:500])
-    values = tuple(f.check(params.get(f.name, f.default), function.name) for f in function.fields)
+    values = tuple([f.check(params.get(f.name, f.default), function.name) for f in fields])
     policy = Policy(function, values, all(map(_is_bound, values)))
-    if policy.depth > DEEPEST:
+    if policy.parts and policy.depth > DEEPEST:
         raise PolicyError(f"{function.name}: policies nest at most {DEEPEST} deep")
     contradiction = function.rule(**policy.params) if function.rule else None
     if contradiction:
@@ -306,6 +310,8 @@ def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
 
 
 def _is_bound(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return True
     if isinstance(value, tuple):
         return all(map(_is_bound, value))
     return value.is_bound if isinstance(value, Policy) else not isinstance(value, Duration)

@@ -116,13 +116,13 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
     """Split into (kind, text, position); marks are their own kind."""
     tokens: list[tuple[str, str, int]] = []
     position, end = 0, len(text.rstrip(" \t"))
-    while position < end:
-        match = TOKEN.match(text, position)
-        if match is None:
-            start = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
-            raise PolicyError(f"cannot read {text[start:start + 20]!r} (at character {start + 1} of {text[:120]!r})")
-        kind = match.lastgroup or ""
-        found = match[kind]
-        tokens.append((found if kind == "mark" else kind, found, match.start(kind)))
+    for match in TOKEN.finditer(text, 0, end):
+        if match.start() != position:
+            break
         position = match.end()
+        kind, found = match.lastgroup or "", match[match.lastindex or 0]
+        tokens.append((found if kind == "mark" else kind, found, position - len(found)))
+    if position < end:
+        start = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
+        raise PolicyError(f"cannot read {text[start:start + 20]!r} (at character {start + 1} of {text[:120]!r})")
     return [*tokens, ("end", "", end)]

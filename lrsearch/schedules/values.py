@@ -57,6 +57,8 @@ def canonical_value(value: Any) -> Any:
     >>> canonical_value([2000.0, 2500.5, "3ep"])
     (2000, 2500.5, Duration(amount=3, unit='ep'))
     """
+    if value.__class__ is float or value.__class__ is int:
+        return _canonical_number(value)
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrsearch.errors import PolicyError, SpaceError, unknown
-from lrsearch.schedules import FUNCTIONS, Policy
+from lrsearch.schedules import FUNCTIONS, Policy, parse
 from lrsearch.schedules.coordinates import Bounds, Coordinates, Restarts, Stages
 from lrsearch.schedules.policy import from_coordinates
 from lrsearch.spaces.axes import Axis, Choice, Fractions, Interval
@@ -46,10 +46,15 @@ GROWING = Interval(0.5, 8)
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One LR function of a space, with the axes that are its own."""
+    """One LR function of a space, with the axes that are its own; or one whole policy, whose form is its text."""
 
     form: str
     axes: tuple[tuple[str, Axis], ...]
+
+    @property
+    def whole(self) -> Policy | None:
+        """The policy that is searched as a whole value; None for an LR function."""
+        return parse(self.form) if "=" in self.form else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,8 @@ class Space:
         """Give the raw space of some LR functions, or of LRBench's table and the strong default.
 
         Args:
-            functions: names such as "TRI", "REX" or "WARMUP(HALFCOS)", each with natural coordinates.
+            functions: names such as "TRI", "REX" or "WARMUP(HALFCOS)", each with natural coordinates; or texts of
+                policies, each searched as a whole value, such as a CHAIN or a controller.
             horizon: steps of a full run, 1 or more.
             epoch: steps of one pass over the training split, above 0.
             peak: the range of peak learning rates, (1e-6, 10) for SGD.
@@ -95,8 +101,8 @@ class Space:
             raise SpaceError(f"horizon must be a whole number of steps, 1 or more, got {horizon!r}")
         if isinstance(epoch, bool) or not isinstance(epoch, int | float) or not 0 < epoch < math.inf:
             raise SpaceError(f"epoch must be a number of steps above 0, got {epoch!r}")
-        forms = tuple(dict.fromkeys(_standard_form(name) for name in functions)) or STANDARD_FORMS
-        branches = tuple(Branch(form, _standard_axes(form)) for form in forms)
+        forms = tuple(dict.fromkeys(_standard_form(name, horizon, epoch) for name in functions)) or STANDARD_FORMS
+        branches = tuple(Branch(form, () if "=" in form else _standard_axes(form)) for form in forms)
         return cls(horizon, epoch, Interval(*peak), Interval(1e-5, 1.0), branches)
 
     @property
@@ -115,6 +121,9 @@ class Space:
         The names are those of the parameters in Optuna: `function`, `peak`, `ratio`, `<FUNCTION>.<coordinate>`.
         """
         form = draw("function", Choice(self.forms))
+        whole = self.branch(form).whole
+        if whole:
+            return whole
         at: Coordinates = {"peak": draw("peak", self.peak)}
         for name, axis in self.branch(form).axes:
             label = f"{form}.{name}"
@@ -139,6 +148,10 @@ class Space:
 
         return suggest(self, trial)
 
+    def rounded(self, policy: Policy) -> Policy:
+        """Give nearly the same policy in as many digits as a person wants to read; whole values stay what they are."""
+        return policy if str(policy) in self.forms else policy.rounded()
+
     def coordinates(self, policy: Policy) -> Coordinates:
         """Give a policy's natural coordinates at this horizon."""
         return policy.coordinates(self.horizon)
@@ -150,6 +163,8 @@ class Space:
             SpaceError: if the policy's LR function is not in the space.
             PolicyError: if the policy has no natural coordinates at this horizon.
         """
+        if str(policy) in self.forms:
+            return {"function": str(policy)}
         form = policy.form
         if form not in self.forms:
             raise SpaceError(unknown("LR function in this space", form, self.forms))
@@ -204,6 +219,8 @@ class Space:
         return math.log10(kept / len(raw.branches)) if kept else -math.inf
 
     def _share(self, branch: Branch, raw: "Space") -> float:
+        if branch.whole:
+            return 1.0
         share = self.peak.share(raw.peak)
         others: dict[str, Any] = dict(raw.branch(branch.form).axes)
         for name, axis in branch.axes:
@@ -215,7 +232,9 @@ class Space:
         return share
 
 
-def _standard_form(name: str) -> str:
+def _standard_form(name: str, horizon: int, epoch: float) -> str:
+    if "=" in name:
+        return str(parse(name).bind(horizon=horizon, epoch=epoch))
     folded = {form.lower(): form for form in FORMS} | {"warmup": "WARMUP(HALFCOS)"}
     if name.strip().lower() not in folded:
         raise SpaceError(unknown("LR function to search", name, FORMS))

@@ -228,5 +228,5 @@ def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
 def _outside(setup: Setup, space: Space, place: int) -> Policy:
     """Draw a policy from the raw space that is not in the pruned one."""
     rng = np.random.default_rng((setup.seed, place))
-    drawn = [setup.raw.sample(rng).rounded() for _ in range(DRAWS)]
+    drawn = [setup.raw.rounded(setup.raw.sample(rng)) for _ in range(DRAWS)]
     return next((policy for policy in drawn if policy not in space), drawn[0])

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.errors import TaskError
+from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
 from lrsearch.training.run import Point, Run, RunSpec, RunState
 
@@ -84,10 +85,10 @@ class _Training:
 
     def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch) -> None:
         self.trainer, self.spec, self.watch = trainer, spec, watch
-        self.rates = spec.policy.curve(spec.horizon).tolist()
         self.losses = torch.zeros(spec.horizon, device=trainer.device)
         self.look_every = max(math.ceil(trainer.task.epoch), math.ceil(spec.horizon / LOOKS))
         self.points: list[Point] = []
+        self.rates: list[float] = []
         self.steps = 0
         self.began = time.perf_counter()
 
@@ -107,10 +108,11 @@ class _Training:
     def _train(self, model: nn.Module) -> RunState:
         split = self.trainer.train_split
         optimizer = self.trainer.task.optimizer.build(model)
+        scheduler = self.spec.policy.scheduler(optimizer, seed=self.spec.seed)
         order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
-        for rate in self.rates:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        while self.steps < self.spec.horizon:
+            if self.spec.policy.is_controller:
+                self.rates.append(optimizer.param_groups[0]["lr"])
             batch = next(order)
             optimizer.zero_grad()
             with self.trainer.precision():
@@ -118,13 +120,17 @@ class _Training:
             loss = F.cross_entropy(scores.float(), split.y[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            scheduler.step()
             self.losses[self.steps] = loss.detach()
             self.steps += 1
             last = self.steps == self.spec.horizon
             if (self.steps % CHECK_EVERY == 0 or last) and self._blew_up():
                 return RunState.DIVERGED
-            if (self.steps % self.look_every == 0 or last) and not self._look(model):
-                return RunState.DIVERGED
+            if self.steps % self.look_every == 0 or last:
+                if not self._look(model):
+                    return RunState.DIVERGED
+                if isinstance(scheduler, ControllerScheduler):
+                    scheduler.step(self.points[-1].loss)
         return RunState.FINISHED
 
     def _blew_up(self) -> bool:
@@ -150,6 +156,7 @@ class _Training:
             loss=self.points[-1].loss if finished else None,
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
+            rates=tuple(self.rates[:: stride]),
             stride=stride, error=error, split=self.trainer.digest,
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from lrsearch.errors import PolicyError
 from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 
@@ -45,12 +46,21 @@ _MEANING = {
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What identifies a run: task, policy, horizon and seed, under the present version of the trainer."""
+    """What identifies a run: task, policy, horizon and seed, under the present version of the trainer.
+
+    Raises:
+        PolicyError: if the policy has durations that were not bound.
+    """
 
     task: Task
     policy: Policy
     horizon: int
     seed: int
+
+    def __post_init__(self) -> None:
+        if not self.policy.is_bound:
+            raise PolicyError(f"{self.policy} waits for its task: bind(horizon={self.horizon},"
+                              f" epoch={self.task.epoch:g}) it first")
 
     @property
     def key(self) -> str:
@@ -80,6 +90,7 @@ class Run:
         loss: validation cross-entropy at the last step; None unless finished.
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
+        rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own.
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
         split: the digest of the samples that it learned from and was judged on.
@@ -92,6 +103,7 @@ class Run:
     loss: float | None = None
     points: tuple[Point, ...] = ()
     train_losses: tuple[float | None, ...] = ()
+    rates: tuple[float, ...] = ()
     stride: int = 1
     error: str | None = None
     split: str | None = None
@@ -99,7 +111,7 @@ class Run:
     def to_json(self) -> dict[str, Any]:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
-                "train_losses": list(self.train_losses), "stride": self.stride,
+                "train_losses": list(self.train_losses), "rates": list(self.rates), "stride": self.stride,
                 "error": self.error, "split": self.split}
 
     def to_text(self) -> str:
@@ -119,5 +131,5 @@ class Run:
         values = json.loads(text)
         return cls(**values | {
             "state": RunState(values["state"]), "points": tuple(Point(*point) for point in values["points"]),
-            "train_losses": tuple(values["train_losses"]),
+            "train_losses": tuple(values["train_losses"]), "rates": tuple(values.get("rates", ())),
         })

@@ -2,15 +2,30 @@
 
 import copy
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
-from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
+from torch._dynamo.testing import CompileCounter
+from torch.optim import SGD, Adagrad, Adam
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 
 from lrsearch.errors import PolicyError
-from lrsearch.schedules import COS, FIX, HALFCOS, STEP, TRI, WARMUP
+from lrsearch.schedules import (
+    ASLR,
+    CHANGEONPLATEAU,
+    CM,
+    COS,
+    FIX,
+    HALFCOS,
+    LINEAR,
+    ONECYCLE,
+    PLATEAU,
+    STEP,
+    TRI,
+    WARMUP,
+)
 
 POLICIES = [TRI(k0=0.001, k1=0.06, l=7), STEP(k0=0.1, gamma=0.3, l=4), WARMUP(policy=HALFCOS(k0=0.3, l=20), l=5)]
 EVERY = pytest.mark.parametrize("policy", POLICIES, ids=str)
@@ -167,3 +182,189 @@ def test_an_old_step_can_be_visited_again():
         scheduler.step(step)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == POLICIES[0](np.array([9, 3, 0, 20])).tolist()
+
+
+def test_a_run_longer_than_what_is_computed_at_once_follows_the_policy():
+    optimizer = SGD(weights(), lr=0.1)
+    policy = TRI(k0=0.001, k1=0.06, l=777)
+    scheduler = policy.scheduler(optimizer)
+    optimizer.step()
+    rates = []
+    for _ in range(10_000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        scheduler.step()
+    assert rates == policy.curve(10_000).tolist()
+
+
+def test_a_scheduler_that_is_set_to_a_step_goes_on_from_there():
+    optimizer = SGD(weights(), lr=0.1)
+    scheduler = POLICIES[0].scheduler(optimizer)
+    scheduler.step(9000)
+    assert train(optimizer, scheduler, 5) == POLICIES[0](np.arange(9000, 9005)).tolist()
+
+
+CYCLE = CM(policy=ONECYCLE(k0=0.1, k1=1, l=[10, 20, 25], k2=0.001), m0=0.95, m1=0.85)
+
+
+def test_momentum_cycles_against_the_learning_rate_in_sgd():
+    optimizer = SGD([{"params": [w]} for w in weights()], lr=0.1, momentum=0.9)
+    scheduler = CYCLE.scheduler(optimizer)
+    for step in range(STEPS):
+        assert [(g["lr"], g["momentum"]) for g in optimizer.param_groups] == [(CYCLE(step), CYCLE.momentum(step))] * 2
+        train(optimizer, scheduler, 1)
+
+
+def test_momentum_is_the_first_beta_of_adam_and_the_second_stays():
+    optimizer = Adam(weights(), lr=0.1, betas=(0.9, 0.99))
+    scheduler = WARMUP(policy=CYCLE, l=4).scheduler(optimizer)
+    for step in range(STEPS):
+        assert optimizer.param_groups[0]["betas"] == (WARMUP(policy=CYCLE, l=4).momentum(step), 0.99)
+        train(optimizer, scheduler, 1)
+
+
+def test_a_momentum_survives_a_resume_and_takes_its_turn_in_a_sequence():
+    optimizer = SGD(weights(), lr=0.1, momentum=0.5)
+    scheduler = CYCLE.scheduler(optimizer)
+    train(optimizer, scheduler, 7)
+    again = SGD(weights(), lr=0.1, momentum=0.5)
+    second = CYCLE.scheduler(again)
+    second.load_state_dict(json.loads(json.dumps(scheduler.state_dict())))
+    assert (again.param_groups[0]["lr"], again.param_groups[0]["momentum"]) == (CYCLE(7), CYCLE.momentum(7))
+    third = SGD(weights(), lr=0.1, momentum=0.5)
+    both = SequentialLR(third, [FIX(k0=0.2).scheduler(third), CYCLE.scheduler(third)], milestones=[3])
+    train(third, both, 3 + 7)
+    assert third.param_groups[0]["momentum"] == CYCLE.momentum(7)
+
+
+def test_a_momentum_needs_an_optimizer_that_has_one():
+    with pytest.raises(PolicyError, match="CM carries a momentum, and Adagrad has none to set"):
+        CYCLE.scheduler(Adagrad(weights(), lr=0.1))
+
+
+def test_lengths_that_wait_for_a_task_are_refused():
+    with pytest.raises(PolicyError, match="bind"):
+        HALFCOS(k0=0.1, l="1dur").scheduler(SGD(weights(), lr=0.1))
+
+
+def test_an_optimizer_whose_state_is_loaded_in_the_middle_is_followed():
+    optimizer = SGD(weights(), lr=0.2, momentum=0.9)
+    scheduler = POLICIES[0].scheduler(optimizer)
+    train(optimizer, scheduler, 5)
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert train(optimizer, scheduler, 5) == POLICIES[0](np.arange(5, 10)).tolist()
+
+
+def test_a_whole_learning_rate_is_replaced_by_the_policy_s():
+    optimizer = SGD(weights(), lr=1)
+    assert train(optimizer, POLICIES[0].scheduler(optimizer), 8) == POLICIES[0].curve(8).tolist()
+
+
+def test_a_learning_rate_in_a_tensor_causes_no_recompilation():
+    counter = CompileCounter()
+    optimizer = SGD(weights(), lr=torch.tensor(0.1), momentum=0.9, foreach=False)
+    scheduler = TRI(k0=0.001, k1=0.06, l=7).scheduler(optimizer)
+    for w in optimizer.param_groups[0]["params"]:
+        w.grad = torch.ones_like(w)
+    optimizer.step()
+    compiled = torch.compile(lambda: type(optimizer).step(optimizer), backend=counter)
+    used = []
+    for _ in range(6):
+        used.append(float(optimizer.param_groups[0]["lr"]))
+        compiled()
+        scheduler.step()
+    assert len(set(used)) == 6
+    assert counter.frame_count == 1
+
+
+def test_a_policy_is_a_plain_function_for_torch_s_own_lambda_scheduler():
+    optimizer = SGD(weights(), lr=1.0)
+    policy = POLICIES[2]
+    assert train(optimizer, LambdaLR(optimizer, policy.__call__), STEPS) == policy.curve(STEPS).tolist()
+
+
+LOSSES = [1.0, 0.9, 0.91, 0.92, math.nan, 0.95, 0.5, 0.5, 0.5, 0.5, 0.49, 0.6, 0.6, 0.6, 0.6]
+CONTROLLERS = [
+    PLATEAU(k0=0.1, gamma=0.5, patience=1, cooldown=1, k1=0.02),
+    ASLR(k0=0.1),
+    CHANGEONPLATEAU(policies=[TRI(k0=0.1, k1=0.2, l=5), LINEAR(k0=0.1, l=9)], l=20, start=1, patience=2, cooldown=1),
+]
+
+
+def feed(scheduler, losses, every: int = 3) -> list[list[float]]:
+    """Go `every` updates on before each report, and give what the groups were set to."""
+    seen = []
+    for loss in losses:
+        for _ in range(every):
+            scheduler.optimizer.step()
+            scheduler.step()
+            seen.append([float(group["lr"]) for group in scheduler.optimizer.param_groups])
+        scheduler.step(loss)
+        seen.append([float(group["lr"]) for group in scheduler.optimizer.param_groups])
+    return seen
+
+
+def groups(policy, seed=0):
+    first, second = weights()
+    return policy.scheduler(SGD([{"params": [first], "lr": 0.4}, {"params": [second], "lr": 0.1}]), seed=seed)
+
+
+@pytest.mark.parametrize("cooldown", [0, 2])
+@pytest.mark.parametrize("patience", [0, 1, 3])
+@pytest.mark.parametrize("threshold", [0, 1e-4, 0.05])
+def test_plateau_is_torch_s_reduce_on_plateau(patience, cooldown, threshold):
+    losses = np.random.default_rng(patience).choice([1.0, 0.99, 0.98, 0.9, 0.5], 60) * np.linspace(1, 0.8, 60)
+    theirs = SGD(weights(), lr=0.1)
+    other = ReduceLROnPlateau(theirs, factor=0.3, patience=patience, cooldown=cooldown, threshold=threshold,
+                              min_lr=1e-4, eps=0)
+    policy = PLATEAU(k0=0.1, gamma=0.3, patience=patience, cooldown=cooldown, threshold=threshold, k1=1e-4)
+    optimizer = SGD(weights(), lr=0.1)
+    scheduler = policy.scheduler(optimizer)
+    assert isinstance(scheduler, ReduceLROnPlateau)
+    for loss in losses:
+        other.step(loss)
+        scheduler.step(torch.tensor(loss))
+        assert optimizer.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+        assert scheduler.get_last_lr() == other.get_last_lr()
+
+
+@pytest.mark.parametrize("policy", CONTROLLERS, ids=lambda policy: policy.name)
+def test_a_controller_goes_on_after_a_resume_as_if_nothing_had_happened(policy):
+    scheduler = groups(policy, seed=5)
+    whole = feed(scheduler, LOSSES)
+    for at in (0, 4, 7, 12):
+        first = groups(policy, seed=5)
+        before = feed(first, LOSSES[:at])
+        second = groups(policy, seed=99)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
+        assert before + feed(second, LOSSES[at:]) == whole
+    assert len({rates[0] for rates in whole}) > 2
+
+
+def test_aslr_draws_for_each_group_and_update_from_its_own_generator():
+    torch.manual_seed(1)
+    one = np.array(feed(groups(ASLR(k0=0.1), seed=3), LOSSES))
+    torch.manual_seed(2)
+    assert np.array_equal(one, feed(groups(ASLR(k0=0.1), seed=3), LOSSES))
+    other = np.array(feed(groups(ASLR(k0=0.1), seed=4), LOSSES))
+    assert not np.any(one == other)
+    assert len(np.unique(one[:3, 0])) == 3
+    assert not np.any(one[:, 0] == 4 * one[:, 1])
+    assert np.all((one[:3, 0] >= 0.05) & (one[:3, 0] <= 0.15))
+
+
+@pytest.mark.parametrize("policy", CONTROLLERS, ids=lambda policy: policy.name)
+def test_a_controller_is_no_function_of_the_step_and_says_so(policy):
+    for ask in (lambda: policy(3), lambda: policy.curve(3), lambda: policy.horizon, lambda: policy.momentum(0)):
+        with pytest.raises(PolicyError, match=f"{policy.name} needs feedback and is no function of the step"):
+            ask()
+    with pytest.raises(PolicyError, match=f"not to {policy.name}"):
+        groups(policy).load_state_dict({"policy": "PLATEAU(k0=1, gamma=1)", "state": {}})
+
+
+def test_a_controller_fills_a_tensor_in_place():
+    optimizer = SGD(weights(), lr=torch.tensor(0.1, dtype=torch.float64))
+    held = optimizer.param_groups[0]["lr"]
+    scheduler = PLATEAU(k0=0.2, gamma=0.5, patience=0).scheduler(optimizer)
+    scheduler.step(1.0)
+    scheduler.step(1.0)
+    assert (optimizer.param_groups[0]["lr"] is held, float(held)) == (True, 0.1)

@@ -55,7 +55,6 @@ def WARMUP(t: Floats, policy: Policy, l: float) -> Floats:
 
 @lr_function("combinator", "Smith 2015, Table 2; Wu et al. 2022", parts("policies"), milestones("at"), rule=_joined,
              end=lambda policies, at: _ends(at[-1], policies[-1]),
-             bounds=lambda policies, at: (min(p.bounds[0] for p in policies), max(p.bounds[1] for p in policies)),
              momentum=lambda t, policies, at: _piecewise(t, policies, at, "momentum_at"),
              sample={"policies": [FIX(k0=1), LINEAR(k0=0.5, l=40), FIX(k0=0.1)], "at": [40, 80]})
 def CHAIN(t: Floats, policies: tuple[Policy, ...], at: Steps) -> Floats:
@@ -81,7 +80,7 @@ def _last_sample(policy: Policy, every: float | Steps) -> float | None:
 
 
 @lr_function("combinator", "Chen et al. 2022, the sampling rates of REX", part("policy"), steps_or_milestones("every"),
-             end=_last_sample, bounds=lambda policy, every: policy.bounds,
+             end=_last_sample,
              momentum=lambda t, policy, every: policy.momentum_at(_sampled(t, every)),
              sample={"policy": LINEAR(k0=1, l=100), "every": 20})
 def SAMPLED(t: Floats, policy: Policy, every: float | Steps) -> Floats:
@@ -97,7 +96,7 @@ def SAMPLED(t: Floats, policy: Policy, every: float | Steps) -> Floats:
 @lr_function("combinator", "Smith 2018, the 1cycle report", part("policy"), fraction("m0"), fraction("m1"),
              rule=lambda policy, **_: "the policy carries a momentum already" if policy.has_momentum else None,
              end=lambda policy, **_: policy.horizon, period=lambda policy, **_: policy.period,
-             bounds=lambda policy, **_: policy.bounds, own_momentum=True,
+             own_momentum=True,
              momentum=lambda t, policy, m0, m1: towards(m0, m1, policy.height_at(t)),
              sample={"policy": ONECYCLE(k0=0.1, k1=1, l=[45, 90, 100], k2=0.001), "m0": 0.95, "m1": 0.85})
 def CM(t: Floats, policy: Policy, m0: float, m1: float) -> Floats:

@@ -56,13 +56,13 @@ def ONECYCLE2(t: Floats, k0: float, k1: float, l: tuple[float, float], k2: float
     1.0
     """
     risen = _risen(t, l)
-    return np.where(t < l[0], towards(k0, k1, risen), towards(k2, k1, risen))
+    return np.where(t < l[0], k0, k2) * (1 - risen) + k1 * risen
 
 
 def _risen(t: Floats, l: tuple[float, float]) -> Floats:
     """From 0 to 1 at l[0] and back to 0 at l[1], along two half cosines."""
-    up, down = progress(t, 0, l[0]), progress(t, l[0], l[1])
-    return np.where(t < l[0], (1 - np.cos(np.pi * up)) / 2, (1 + np.cos(np.pi * down)) / 2)
+    passed = np.minimum(t / l[0], 1) + progress(t, l[0], l[1])
+    return (1 - np.cos(np.pi * passed)) / 2
 
 
 @lr_function("one-shot", "Hu et al. 2024, MiniCPM; trapezoid in Xing et al. 2018", rate("k0"), milestones("l", 3),

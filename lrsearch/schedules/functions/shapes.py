@@ -18,7 +18,7 @@ def towards(k0: float, k1: float, done: Floats) -> Floats:
 
 def progress(t: Floats, start: float, end: float) -> Floats:
     """How much of the way from start to end is done, in [0, 1]."""
-    return np.clip((t - start) / (end - start), 0, 1)
+    return np.minimum(np.maximum((t - start) / (end - start), 0), 1)
 
 
 def phase(t: Floats, l: float) -> Floats:
