@@ -11,7 +11,9 @@ from lrsearch.heuristics import Evidence, Probe, Ramp, prune
 from lrsearch.heuristics.pruner import outward
 from lrsearch.heuristics.range_test import read_ramp
 from lrsearch.schedules import COS, FIX, HALFCOS, NSTEP, SIN, STEP, TRI, WARMUP
+from lrsearch.schedules.functions.waves import WAVES
 from lrsearch.spaces import Choice, Fractions, Interval, Space
+from lrsearch.spaces.space import FORMS
 
 RAW = Space.standard(horizon=10_000, epoch=500)
 BESTS = np.arange(-4.0, 0.01, 0.5)
@@ -212,13 +214,30 @@ def test_a_cosine_that_ends_at_its_floor_has_half_a_cycle_more(walk, bowl):
     assert COS(k0=0, k1=0.01, l=10_007 / 3) in space
 
 
+@pytest.mark.parametrize("wave", WAVES, ids=lambda wave: wave.name)
+def test_every_wave_s_step_size_is_an_epoch_multiple_or_ends_the_run_at_the_floor(wave, walk, bowl):
+    """Lattices follow from where in its cycle a wave has its floor, and how many lengths make a cycle."""
+    names = [wave.name, f"{wave.name}2", f"{wave.name}EXP"]
+    space = prune(Space.standard(*names, horizon=10_000, epoch=300), evidence_of(bowl(-2.0), walk)).space
+    rng, ends = np.random.default_rng(3), 0
+    for _ in range(200):
+        policy = space.sample(rng)
+        low, high = policy.bounds
+        epochs = policy.params["l"] / 300
+        just_before = policy.at(np.array([10_000 * (1 - 1e-7)]))[0]
+        at_floor = just_before - low < 1e-5 * (high - low)
+        ends += at_floor
+        assert math.isclose(epochs, round(epochs), rel_tol=1e-9) or at_floor, policy
+    assert ends > 10
+
+
 @pytest.mark.parametrize(
     ("horizon", "epoch"), [(1, 1), (2, 10), (50, 7.5), (1000, 1e6), (10_000, 0.5), (123_457, 390.625)]
 )
 def test_any_horizon_and_epoch_give_a_space_that_can_be_drawn_from(horizon, epoch, walk, bowl):
-    raw = Space.standard(horizon=horizon, epoch=epoch)
+    raw = Space.standard(*FORMS, horizon=horizon, epoch=epoch)
     pruned, rng = prune(raw, evidence_of(bowl(-2.0), walk, probe_steps=min(50, horizon))), np.random.default_rng(4)
-    for _ in range(100):
+    for _ in range(300):
         policy = pruned.space.sample(rng)
         assert policy in pruned.space
         assert policy in raw

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrsearch.errors import SpaceError
+from lrsearch.errors import PolicyError, SpaceError
 from lrsearch.schedules import COS, FIX, HALFCOS, NSTEP, RAMP, SIN, STEP, TRI, WARMUP, parse
 from lrsearch.spaces import Choice, Fractions, Interval, Space
+from lrsearch.spaces.space import FORMS as MAPPED
 from lrsearch.spaces.space import STANDARD_FORMS
 
 TABLES = json.loads((Path(__file__).parents[1] / "golden" / "lrbench_policies.json").read_text())["rows"]
 STANDARD = Space.standard(horizon=10_000, epoch=600)
-FORMS = pytest.mark.parametrize("form", STANDARD_FORMS)
+FORMS = pytest.mark.parametrize("form", MAPPED)
 
 
 @pytest.mark.parametrize("row", TABLES, ids=lambda row: f"{row['policy']} {row['horizon']}")
@@ -241,3 +242,40 @@ def test_equal_draws_of_milestones_become_one():
 def test_cos_is_at_its_floor_after_a_whole_number_of_lengths():
     assert COS(k0=0, k1=1, l=2000).coordinates(10_000)["cycles"] == 2.5
     assert COS(k0=0, k1=1, l=2000)(10_000) == 0
+
+
+CHAINED = "CHAIN(policies=[TRI(k0=0.01, k1=0.1, l=3ep), FIX(k0=0.01)], at=[0.8dur])"
+
+
+def test_whole_policies_are_searched_beside_lr_functions_bound_to_the_run():
+    space = Space.standard("TRI", CHAINED, "ASLR(k0=0.123456)", horizon=1000, epoch=50)
+    chain = parse(CHAINED).bind(horizon=1000, epoch=50)
+    aslr = parse("ASLR(k0=0.123456)")
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(60)]
+    assert {policy.name for policy in drawn} == {"TRI", "CHAIN", "ASLR"}
+    assert {policy for policy in drawn if policy.name != "TRI"} == {chain, aslr}
+    for policy in (chain, aslr):
+        assert policy in space
+        assert space.values(policy) == {"function": str(policy)}
+        assert space.rounded(policy) == policy
+    assert parse("CHAIN(policies=[FIX(k0=1), FIX(k0=0.01)], at=[800])") not in space
+    assert space.narrowed(Interval(0.01, 0.1), space.ratio, lambda form, name, axis: axis).forms == space.forms
+
+
+def test_a_whole_policy_keeps_its_place_when_the_space_shrinks():
+    space = Space.standard("FIX", CHAINED, horizon=1000, epoch=50)
+    smaller = space.narrowed(Interval(0.001, 0.01), space.ratio, lambda form, name, axis: axis)
+    assert smaller.log_volume(space) == pytest.approx(math.log10((1 / 7 + 1) / 2))
+
+
+def test_the_standard_space_is_lrbench_s_table_and_the_strong_default():
+    assert Space.standard(horizon=10, epoch=5).forms == STANDARD_FORMS
+    assert set(STANDARD_FORMS) < set(MAPPED)
+    assert {"REX", "LINEAR", "ONECYCLE", "ONECYCLE2", "SGDR", "WSD", "INVSQRT", "COOLDOWN", "FRACTAL"} < set(MAPPED)
+
+
+@pytest.mark.parametrize("text", ["TRI(k0=0.1)", "FIX(k0=2", "CHAIN(policies=[FIX(k0=1)], at=[5])"])
+def test_a_broken_policy_among_the_functions_is_refused_where_it_breaks(text):
+    with pytest.raises(PolicyError, match=r"at character \d+ of"):
+        Space.standard(text, horizon=1000, epoch=50)

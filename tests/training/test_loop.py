@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lrsearch.errors import TaskError
+from lrsearch.errors import PolicyError, TaskError
 from lrsearch.schedules import FIX, HALFCOS, parse
 from lrsearch.tasks import find_task
 from lrsearch.training import Run, RunSpec, RunState, Trainer
@@ -144,3 +144,36 @@ def test_real_mnist_trains_under_the_papers_default(data_dir):
 def test_a_task_whose_data_have_other_sizes_is_refused():
     with pytest.raises(TaskError, match=r"\(1000, 384\) samples .* has \(1024, 384\)"):
         Trainer(replace(MLP, train_size=1000), device="cpu")
+
+
+def test_a_momentum_of_the_policy_reaches_the_optimizer(trainer):
+    plain = RunSpec(MLP, parse("ONECYCLE(k0=0.02, k1=0.2, l=[25, 50, 60], k2=0.001)"), 60, 1)
+    same = RunSpec(MLP, parse(f"CM(policy={plain.policy}, m0=0.9, m1=0.9)"), 60, 1)
+    cycled = RunSpec(MLP, parse(f"CM(policy={plain.policy}, m0=0.95, m1=0.5)"), 60, 1)
+    assert trainer.train(same).loss == trainer.train(plain).loss
+    assert trainer.train(cycled).loss != trainer.train(plain).loss
+
+
+def test_a_controller_is_fed_the_validation_loss_and_its_learning_rates_are_kept(trainer):
+    """With a threshold that nothing satisfies, PLATEAU drops at every report but the first."""
+    policy = parse("PLATEAU(k0=0.1, gamma=0.5, patience=0, threshold=1)")
+    run = trainer.train(RunSpec(MLP, policy, 200, 0))
+    looks = [point.step for point in run.points]
+    assert run.state is RunState.FINISHED
+    assert len(run.rates) == 200
+    assert list(run.rates) == [0.1 * 0.5 ** max(0, sum(look <= step for look in looks) - 1) for step in range(200)]
+    assert Run.from_text(run.to_text()) == run
+    assert trainer.train(RunSpec(MLP, FIX(k0=0.1), 30, 0)).rates == ()
+
+
+def test_a_controller_s_draws_follow_from_the_run_s_seed(trainer):
+    policy = parse("ASLR(k0=0.1)")
+    one, again, other = (trainer.train(RunSpec(MLP, policy, 40, seed)) for seed in (1, 1, 2))
+    assert strip(one) == strip(again)
+    assert one.rates != other.rates
+    assert all(0.05 <= rate < 0.15 for rate in one.rates[:32])
+
+
+def test_a_policy_that_waits_for_its_task_is_refused_with_what_would_do():
+    with pytest.raises(PolicyError, match=r"bind\(horizon=60, epoch=32\) it first"):
+        RunSpec(MLP, parse("LINEAR(k0=0.1, l=1dur)"), 60, 0)
