@@ -195,8 +195,9 @@ def _cycle_marks(form: str, raw: Space) -> list[float]:
     longest = raw.horizon / parts
     sizes = [m * raw.epoch for m in MOST_EPOCHS if m * raw.epoch <= longest]
     marks = [raw.horizon / (parts * size) for size in sizes if raw.horizon / (parts * size) <= MOST_DROPS]
-    ends = [float(c) - repeat.floor for c in WHOLE_CYCLES if form != "STEP" or c > 1]
-    return sorted({round(mark, 12) for mark in [*marks, *ends]})
+    ends = [cycles - repeat.floor for cycles in WHOLE_CYCLES]
+    least = 1.0 if form == "STEP" else 0.0  # a STEP without a drop decays nothing
+    return sorted({round(mark, 12) for mark in [*marks, *ends] if mark > least})
 
 
 def outward(low: float, high: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from lrsearch.errors import PolicyError
 from lrsearch.schedules.values import Duration, canonical_value, is_number
 
 REQUIRED = object()
-LONGEST = 1e12
+SHORTEST, LONGEST = 1e-9, 1e12
 LARGEST = 1e6
 STEEPEST = 1e100
 MOST_ITEMS = 64
@@ -130,20 +130,20 @@ def reports(name: str, low: float, default: Any) -> Field:
 
 
 def steps(name: str) -> Field:
-    """A length in steps, above 0, whole or not; or a duration."""
-    return Field(name, f"a number of steps in (0, {LONGEST:g}] or a duration such as 3ep", _is_length,
+    """A length in steps, whole or not; or a duration."""
+    return Field(name, f"a number of steps in [{SHORTEST:g}, {LONGEST:g}] or a duration such as 3ep", _is_length,
                  stretched=lambda v, r: v * r)
 
 
 def milestones(name: str, count: int | None = None) -> Field:
-    """Steps or durations at which something happens: above 0, rising; `count` of them, or at least one."""
+    """Steps or durations at which something happens, rising; `count` of them, or at least one."""
 
     def accepts(v: Any) -> bool:
         most = count or MOST_ITEMS
         return isinstance(v, tuple) and (count or 1) <= len(v) <= most and all(map(_is_length, v)) and _rises(v)
 
     many = str(count) if count else f"1 to {MOST_ITEMS}"
-    return Field(name, f"a list of {many} rising step numbers in (0, {LONGEST:g}] or durations", accepts,
+    return Field(name, f"a list of {many} rising step numbers in [{SHORTEST:g}, {LONGEST:g}] or durations", accepts,
                  stretched=lambda v, r: tuple(x * r for x in v), is_column=False)
 
 
@@ -155,7 +155,7 @@ def steps_or_milestones(name: str) -> Field:
 
 
 def _is_length(v: Any) -> bool:
-    return isinstance(v, Duration) or (is_number(v) and 0 < v <= LONGEST)
+    return isinstance(v, Duration) or (is_number(v) and SHORTEST <= v <= LONGEST)
 
 
 def _rises(v: tuple[Any, ...]) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lrsearch.schedules.torch import ControllerScheduler, PolicyScheduler
 
 DEEPEST = 4
+LONGEST_TEXT = 4096
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -303,6 +304,8 @@ def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
     policy = Policy(function, values, all(map(_is_bound, values)))
     if policy.parts and policy.depth > DEEPEST:
         raise PolicyError(f"{function.name}: policies nest at most {DEEPEST} deep")
+    if policy.parts and len(str(policy)) > LONGEST_TEXT:
+        raise PolicyError(f"{function.name}: a policy's text has at most {LONGEST_TEXT} characters, got {len(str(policy))}")
     contradiction = function.rule(**policy.params) if function.rule else None
     if contradiction:
         raise PolicyError(f"{function.name}: {contradiction}")

@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 
 from lrsearch.errors import PolicyError, unknown
 from lrsearch.schedules.functions import FUNCTIONS
-from lrsearch.schedules.policy import DEEPEST, Policy
+from lrsearch.schedules.policy import DEEPEST, LONGEST_TEXT, Policy
 from lrsearch.schedules.values import canonical_value
 
-LONGEST_TEXT = 4096
 TOKEN = re.compile(
     r"[ \t]*(?:(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?:ep|dur)?)(?![0-9A-Za-z_.])"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>[(),=\[\]]))"

@@ -65,6 +65,6 @@ def FRACTAL(t: Floats, k0: float, k1: float, n: int, l: float) -> Floats:
     for level in range(1, n + 1):
         mirrored = (index >> (n - level)) & 1
         place = np.where(mirrored, 2**level + 1 - place, place)
-    high, low = 1 / min(k0, k1), 1 / max(k0, k1)
-    rates: Floats = 1 / ((high + low) / 2 - (high - low) / 2 * np.cos((place - 0.5) * np.pi / 2**n))
+    half = (place - 0.5) * np.pi / 2 ** (n + 1)  # with half the angle no digits cancel
+    rates: Floats = 1 / (np.sin(half) ** 2 / min(k0, k1) + np.cos(half) ** 2 / max(k0, k1))
     return rates

@@ -47,7 +47,7 @@ def _last_drop(k0: float, k1: float, gamma: float, l: float) -> float | None:
     """The step at which k0 gamma^n has come down to k1."""
     if gamma == 1 or k1 >= k0:
         return 0
-    return l * math.ceil(math.log(k1 / k0) / math.log(gamma)) if k1 > 0 else None
+    return l * math.ceil((math.log(k1) - math.log(k0)) / math.log(gamma) - 1e-9) if k1 > 0 else None
 
 
 @lr_function("fixed", LRBENCH, rate("k0"), roles=(Peak("k0"),), end=lambda **_: 0, sample={"k0": 1})
