@@ -302,14 +302,21 @@ def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
         raise PolicyError(f"{function.name} takes {takes}; {said}"[:500])
     values = tuple([f.check(params.get(f.name, f.default), function.name) for f in fields])
     policy = Policy(function, values, all(map(_is_bound, values)))
-    if policy.parts and policy.depth > DEEPEST:
-        raise PolicyError(f"{function.name}: policies nest at most {DEEPEST} deep")
-    if policy.parts and len(str(policy)) > LONGEST_TEXT:
-        raise PolicyError(f"{function.name}: a policy's text has at most {LONGEST_TEXT} characters, got {len(str(policy))}")
+    if policy.parts:
+        _check_size(policy)
     contradiction = function.rule(**policy.params) if function.rule else None
     if contradiction:
         raise PolicyError(f"{function.name}: {contradiction}")
     return policy
+
+
+def _check_size(policy: Policy) -> None:
+    """Refuse what could be made but not be read back."""
+    if policy.depth > DEEPEST:
+        raise PolicyError(f"{policy.name}: policies nest at most {DEEPEST} deep")
+    length = len(str(policy))
+    if length > LONGEST_TEXT:
+        raise PolicyError(f"{policy.name}: a policy's text has at most {LONGEST_TEXT} characters, got {length}")
 
 
 def _is_bound(value: Any) -> bool:

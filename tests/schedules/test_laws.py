@@ -333,13 +333,14 @@ def test_a_policy_cannot_be_changed():
 
 
 @CURVED
-@pytest.mark.parametrize("r", FACTORS)
-def test_a_stretched_policy_has_the_same_shape_over_more_steps(function, r, policies):
-    for n, policy in enumerate(policies(11, 20, function)):
+def test_a_stretched_policy_has_the_same_shape_over_more_steps(function, policies):
+    for n, policy in enumerate(policies(11, 40, function)):
         longest = max(moments(policy), default=1000)
         steps = np.array([step for step in edges(policy) if step <= 20 * longest and step < 10**6])
         steps = np.concatenate([steps, np.random.default_rng(n).integers(0, min(10**6, 20 * longest) + 1, 30)])
-        assert near(policy.stretch(r)(steps * r), policy(steps), noise(policy)), (policy, r)
+        rates = policy(steps)
+        for r in FACTORS:
+            assert near(policy.stretch(r)(steps * r), rates, noise(policy)), (policy, r)
 
 
 @CURVED
@@ -436,8 +437,7 @@ def test_natural_coordinates_give_the_same_curve_back(function, policies):
 
 
 @MAPPED
-@pytest.mark.parametrize("r", FACTORS)
-def test_natural_coordinates_do_not_change_when_policy_and_horizon_are_stretched(function, r, policies):
+def test_natural_coordinates_do_not_change_when_policy_and_horizon_are_stretched(function, policies):
     rng, mapped = np.random.default_rng(12), 0
     for policy in policies(16, 30, function):
         horizon = 10 ** rng.uniform(2, 4.3)
@@ -446,10 +446,11 @@ def test_natural_coordinates_do_not_change_when_policy_and_horizon_are_stretched
         except PolicyError:
             continue
         mapped += 1
-        stretched = policy.stretch(r).coordinates(r * horizon)
-        assert stretched.keys() == at.keys()
-        for name, value in at.items():
-            assert stretched[name] == pytest.approx(value, rel=1e-9), (policy, name)
+        for r in FACTORS:
+            stretched = policy.stretch(r).coordinates(r * horizon)
+            assert stretched.keys() == at.keys()
+            for name, value in at.items():
+                assert stretched[name] == pytest.approx(value, rel=1e-9), (policy, r, name)
     assert mapped >= 6
 
 
@@ -471,6 +472,22 @@ def test_floating_point_noise_does_not_delay_a_drop(function, r):
         middle = 0 if function is STEP else length
         drops = np.arange(1, 50)
         assert near(policy.stretch(r)(r * (drops * period + middle)), 0.5**drops), (length, r)
+
+
+@pytest.mark.parametrize("growth", [1, 2, 1.5, 3, 0.5, 0.9])
+def test_floating_point_noise_does_not_delay_a_restart(growth):
+    policy = SGDR(k0=0.25, k1=1, l=100, growth=growth)
+    restarts = np.cumsum([100.0 * growth**n for n in range(12)])
+    for r in FACTORS:
+        assert near(policy.stretch(r)(r * restarts), np.ones(12)), r
+
+
+@pytest.mark.parametrize("growth", [0.5, 0.9, 0.37, 1 / 3, 0.01])
+def test_restarts_that_shorten_are_over_at_their_end_whatever_the_rounding(growth):
+    policy = SGDR(k0=0.25, k1=1, l=100, growth=growth)
+    for r in FACTORS:
+        assert policy.stretch(r)(r * policy.horizon) == 0.25
+        assert policy.stretch(r)(2 * r * policy.horizon) == 0.25
 
 
 def test_floating_point_noise_does_not_delay_a_milestone():

@@ -40,7 +40,7 @@ def SGDR(t: Floats, k0: float, k1: float, l: float, growth: float) -> Floats:
         return between(k0, k1, (1 - np.cos(np.pi * sawtooth(t, l))) / 2)
     left = np.maximum(1 + t / l * (growth - 1), 0)
     restarts = whole(np.log(np.maximum(left, 1e-300)) / np.log(growth))
-    done = np.where(left > 0, (left / np.power(growth, restarts) - 1) / (growth - 1), 1)
+    done = np.where(left > 1e-9, (left / np.power(growth, restarts) - 1) / (growth - 1), 1)
     return between(k0, k1, (1 + np.cos(np.pi * np.clip(done, 0, 1))) / 2)
 
 
