@@ -147,10 +147,8 @@ def tasks(as_json: AsJson = False) -> None:
     for column in ("task", "data set", "batch", "steps", "epochs", "optimizer"):
         table.add_column(column, justify="right" if column in ("batch", "steps", "epochs") else "left")
     for task in TASKS.values():
-        sgd = task.optimizer
-        how = f"SGD, momentum {sgd.momentum:g}, weight decay {sgd.weight_decay:g}"
         epochs = f"{task.horizon / task.epoch:.3g}"
-        table.add_row(task.name, task.data, str(task.batch_size), str(task.horizon), epochs, how)
+        table.add_row(task.name, task.data, str(task.batch_size), str(task.horizon), epochs, task.optimizer.summary)
     Console(highlight=False).print(table)
 
 

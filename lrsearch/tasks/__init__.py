@@ -1,6 +1,10 @@
 """Tasks: what is trained."""
 
 from lrsearch.tasks.catalogue import TASKS, find_task
-from lrsearch.tasks.task import SGD, Split, Splits, Task
+from lrsearch.tasks.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from lrsearch.tasks.task import Split, Splits, Task
 
-__all__ = ["SGD", "TASKS", "Split", "Splits", "Task", "find_task"]
+__all__ = [
+    "SGD", "TASKS", "Adadelta", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Split", "Splits", "Task",
+    "find_task",
+]

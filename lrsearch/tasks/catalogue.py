@@ -9,7 +9,8 @@ from lrsearch.errors import TaskError, unknown
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks import models
 from lrsearch.tasks.data import load_digits, load_idx
-from lrsearch.tasks.task import SGD, Task
+from lrsearch.tasks.optimizers import SGD
+from lrsearch.tasks.task import Task
 
 LENET_KNOWN = (
     INV(k0=0.01, gamma=0.0001, p=0.75),

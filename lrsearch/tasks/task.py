@@ -13,6 +13,7 @@ from torch import nn
 
 from lrsearch.errors import TaskError, unknown
 from lrsearch.schedules import Policy
+from lrsearch.tasks.optimizers import Optimizer
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -40,22 +41,6 @@ class Splits:
     validation: Split
     test: Split
     digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SGD:
-    """Stochastic gradient descent; its learning rate is the policy's."""
-
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
-    nesterov: bool = False
-    family: str = "sgd"
-    rates: tuple[float, float] = (1e-6, 10.0)
-
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Give the torch optimizer of a model's parameters, with LR 1 until the policy sets it."""
-        return torch.optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
-                               nesterov=self.nesterov, fused=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +77,7 @@ class Task:
     validation_size: int
     batch_size: int
     horizon: int
-    optimizer: SGD
+    optimizer: Optimizer
     precision: str = "fp32"
     known: tuple[Policy, ...] = ()
     load: Callable[[Path | None], Splits] = field(compare=False, repr=False)

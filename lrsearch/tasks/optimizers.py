@@ -1,0 +1,144 @@
+"""Optimizers as values: which one, and its fixed settings. The learning rate is the policy's.
+
+Each knows the range of learning rates that is searched with it, and its family: policies of one family may
+serve another task of the same. `build` gives the torch optimizer with LR 1, until the policy sets it.
+"""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from lrsearch.errors import TaskError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """What all optimizers have.
+
+    Args:
+        weight_decay: 0 or more.
+        family: "sgd", "adam", "rmsprop", "adagrad" or "adadelta".
+        rates: the range of peak learning rates, as it is searched before anything is known.
+
+    Raises:
+        TaskError: for a setting that cannot be; it names the optimizer and the setting.
+    """
+
+    weight_decay: float = 0.0
+    family: str
+    rates: tuple[float, float]
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        limits = {"weight_decay": (0, 100), **self.ranges}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+                raise TaskError(f"{type(self).__name__}: {name} must be in [{low:g}, {high:g}), got {value!r}")
+        if not 0 < self.rates[0] < self.rates[1]:
+            raise TaskError(f"{type(self).__name__}: rates must be two rising numbers above 0, got {self.rates!r}")
+
+    @property
+    def summary(self) -> str:
+        """Its name and settings, for people."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("family", "rates", "eps")}
+        told = [name if value is True else f"{name} {value:g}" for name, value in named.items() if value is not False]
+        return ", ".join((type(self).__name__, *told)).replace("_", " ")
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum, perhaps Nesterov's; momentum 0 is plain SGD."""
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    nesterov: bool = False
+    family: str = "sgd"
+    rates: tuple[float, float] = (1e-6, 10.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"momentum": (0, 1)}
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        return torch.optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
+                               nesterov=self.nesterov, fused=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam(Optimizer):
+    """Adam; with `decoupled` weight decay, AdamW."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    decoupled: bool = False
+    family: str = "adam"
+    rates: tuple[float, float] = (1e-7, 1.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, 1)}
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
+        return kind(model.parameters(), lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps,
+                    weight_decay=self.weight_decay, fused=True)
+
+
+def AdamW(*, weight_decay: float = 0.01, **settings: float) -> Adam:  # noqa: N802  the field's name
+    """Adam with decoupled weight decay.
+
+    >>> AdamW().decoupled, AdamW().weight_decay
+    (True, 0.01)
+    """
+    return Adam(weight_decay=weight_decay, decoupled=True, **settings)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RMSprop(Optimizer):
+    """RMSprop."""
+
+    alpha: float = 0.99
+    momentum: float = 0.0
+    eps: float = 1e-8
+    family: str = "rmsprop"
+    rates: tuple[float, float] = (1e-7, 1.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0, 1), "momentum": (0, 1), "eps": (0, 1)}
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        return torch.optim.RMSprop(model.parameters(), lr=1.0, alpha=self.alpha, momentum=self.momentum, eps=self.eps,
+                                   weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adagrad(Optimizer):
+    """Adagrad."""
+
+    eps: float = 1e-10
+    family: str = "adagrad"
+    rates: tuple[float, float] = (1e-6, 10.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"eps": (0, 1)}
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        return torch.optim.Adagrad(model.parameters(), lr=1.0, eps=self.eps, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adadelta(Optimizer):
+    """Adadelta, whose learning rate is 1 where nobody tunes it."""
+
+    rho: float = 0.9
+    eps: float = 1e-6
+    family: str = "adadelta"
+    rates: tuple[float, float] = (1e-4, 100.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"rho": (0, 1), "eps": (0, 1)}
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        return torch.optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps,
+                                    weight_decay=self.weight_decay)
