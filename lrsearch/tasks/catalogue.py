@@ -8,14 +8,18 @@ from torch import nn
 from lrsearch.errors import TaskError, unknown
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks import models
+from lrsearch.tasks.cifar import CropFlip, load_cifar
 from lrsearch.tasks.data import load_digits, load_idx
 from lrsearch.tasks.optimizers import SGD
-from lrsearch.tasks.task import Task
+from lrsearch.tasks.task import Augment, Task
 
 LENET_KNOWN = (
     INV(k0=0.01, gamma=0.0001, p=0.75),
     NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]),
 )
+
+CNN3_KNOWN = (NSTEP(k0=0.001, gamma=0.1, l=[60_000, 65_000]),)
+RESNET_KNOWN = (NSTEP(k0=0.1, gamma=0.1, l=[32_000, 48_000]),)
 
 
 def _digits(name: str, model: Callable[[], nn.Module]) -> Task:
@@ -30,6 +34,21 @@ def _idx(data: str, model: str, build: Callable[[], nn.Module], horizon: int, kn
                 load=partial(load_idx, data), build=build)
 
 
+def _cifar(model: str, build: Callable[[], nn.Module], *, name: str = "CIFAR-10", classes: int = 10, centre: str,
+           batch: int, horizon: int, optimizer: SGD, augment: Augment | None = None,
+           known: tuple[Policy, ...] = ()) -> Task:
+    return Task(name=f"{name.replace('-', '').lower()}-{model}", data=name, model=model, classes=classes,
+                shape=(3, 32, 32), train_size=45_000, validation_size=5000, batch_size=batch, horizon=horizon,
+                optimizer=optimizer, augment=augment, known=known, load=partial(load_cifar, name, centre=centre),
+                build=build)
+
+
+def _resnet(depth: int, name: str = "CIFAR-10", classes: int = 10) -> Task:
+    return _cifar(f"resnet{depth}", partial(models.resnet, depth, classes), name=name, classes=classes,
+                  centre="channels", batch=128, horizon=64_000, augment=CropFlip(), known=RESNET_KNOWN,
+                  optimizer=SGD(momentum=0.9, weight_decay=0.0001, nesterov=True))
+
+
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -39,6 +58,9 @@ TASKS: dict[str, Task] = {
         _idx("MNIST", "lenet", models.lenet, 10_000, LENET_KNOWN),
         _idx("FashionMNIST", "mlp", models.mnist_mlp, 2000),
         _idx("FashionMNIST", "lenet", models.lenet, 10_000, LENET_KNOWN),
+        _cifar("cnn3", models.cnn3, centre="image", batch=100, horizon=70_000, known=CNN3_KNOWN,
+               optimizer=SGD(momentum=0.9, weight_decay=0.004)),
+        _resnet(20), _resnet(32), _resnet(56), _resnet(56, "CIFAR-100", 100),
     )
 }
 

@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -28,7 +30,7 @@ def load_digits(folder: Path | None) -> Splits:
     labels = np.asarray(bunch.target, dtype=np.int64)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     learn, test = order[:1408], order[1408:]
-    return _splits(images[learn], labels[learn], images[test], labels[test], validation=384)
+    return make_splits(images[learn], labels[learn], images[test], labels[test], validation=384)
 
 
 def load_idx(name: str, folder: Path | None, validation: int = 6000) -> Splits:
@@ -50,21 +52,27 @@ def load_idx(name: str, folder: Path | None, validation: int = 6000) -> Splits:
             raise DataError(f"{where / file} is broken or another data set's: checksum {found}, not {md5}")
     images, labels, test_images, test_labels = (_read_idx(where / file) for file in files)
     scale = np.float32(1 / 256)
-    return _splits((images[:, None] * scale).astype(np.float32), labels.astype(np.int64),
+    return make_splits((images[:, None] * scale).astype(np.float32), labels.astype(np.int64),
                    (test_images[:, None] * scale).astype(np.float32), test_labels.astype(np.int64), validation)
 
 
-def _splits(
-    images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64],
-    test_images: npt.NDArray[np.float32], test_labels: npt.NDArray[np.int64], validation: int,
+def make_splits(
+    images: npt.NDArray[Any], labels: npt.NDArray[np.int64],
+    test_images: npt.NDArray[Any], test_labels: npt.NDArray[np.int64], validation: int,
+    prepare: Callable[[npt.NDArray[Any]], Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]] | None = None,
 ) -> Splits:
-    """Hold out a fixed, seeded validation split; the digest names which samples went where."""
+    """Hold out a fixed, seeded validation split; the digest names which samples went where.
+
+    `prepare` learns from the training images how to make numbers of all of them; None if they are numbers.
+    """
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     held, kept = np.sort(order[:validation]), np.sort(order[validation:])
     digest = hashlib.sha256(held.astype("<i8").tobytes() + labels.astype("<i8").tobytes()).hexdigest()[:16]
 
-    def split(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> Split:
-        return Split(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y)))
+    numbers = prepare(images[kept]) if prepare else np.asarray
+
+    def split(x: npt.NDArray[Any], y: npt.NDArray[np.int64]) -> Split:
+        return Split(torch.from_numpy(np.ascontiguousarray(numbers(x))), torch.from_numpy(np.ascontiguousarray(y)))
 
     return Splits(split(images[kept], labels[kept]), split(images[held], labels[held]),
                   split(test_images, test_labels), digest)

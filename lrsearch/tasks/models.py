@@ -1,6 +1,8 @@
 """The models of the shipped tasks."""
 
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 def digits_mlp() -> nn.Module:
@@ -35,5 +37,77 @@ def lenet() -> nn.Module:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")
             assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+class LocalNorm(nn.Module):
+    """Caffe's local response normalisation within a channel: x (1 + alpha mean(x^2))^-beta over a window."""
+
+    def __init__(self, size: int = 3, alpha: float = 5e-5, beta: float = 0.75) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise a batch of shape (n, channels, height, width)."""
+        around = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2)
+        return x * (1 + self.alpha * around) ** -self.beta
+
+
+def cnn3() -> nn.Module:
+    """Caffe's cifar10_full: three convolutions of 32, 32 and 64 channels, within-channel LRN after the first two.
+
+    Gaussian initialisation as there: 0.0001 for the first layer, 0.01 for the others, biases 0.
+    """
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.ReLU(), LocalNorm(),
+        nn.Conv2d(32, 32, 5, padding=2), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True), LocalNorm(),
+        nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.Flatten(), nn.Linear(64 * 4 * 4, 10),
+    )
+    layers = [layer for layer in model if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for layer, deviation in zip(layers, (1e-4, 0.01, 0.01, 0.01), strict=True):
+        nn.init.normal_(layer.weight, std=deviation)
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+    return model
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut without parameters: every second pixel, new channels zero (option A)."""
+
+    def __init__(self, before: int, channels: int) -> None:
+        super().__init__()
+        self.stride, self.added = channels // before, channels - before
+        self.one = nn.Conv2d(before, channels, 3, self.stride, padding=1, bias=False)
+        self.two = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm_one, self.norm_two = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take a batch of shape (n, before, h, w) to (n, channels, h / stride, w / stride)."""
+        y = F.relu(self.norm_one(self.one(x)))
+        short = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
+        if self.added:
+            short = F.pad(short, (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
+        return F.relu(self.norm_two(self.two(y)) + short)
+
+
+def resnet(depth: int, classes: int = 10) -> nn.Module:
+    """He's ResNet for CIFAR with 6n + 2 layers, 16-32-64 channels, MSRA initialisation.
+
+    >>> sum(p.numel() for p in resnet(20).parameters())
+    269722
+    """
+    n = (depth - 2) // 6
+    widths = [16] * n + [32] * n + [64] * n
+    blocks = [Block(before, width) for before, width in zip([16, *widths], widths, strict=False)]
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), *blocks,
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes),
+    )
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if isinstance(layer, nn.Linear):
             nn.init.zeros_(layer.bias)
     return model

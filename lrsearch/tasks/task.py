@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -43,6 +43,17 @@ class Splits:
     digest: str
 
 
+class Augment(Protocol):
+    """Changes a batch at random, on the batch's device."""
+
+    @property
+    def name(self) -> str:
+        """What it does, for people and for the task's key."""
+
+    def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Give a changed batch of the same shape."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What is trained, described so that it can be stored, compared and trained again.
@@ -58,6 +69,7 @@ class Task:
         batch_size: samples of one update.
         horizon: updates of a full run.
         optimizer: the optimizer and its fixed settings.
+        augment: changes a batch at every look; None to train on the data as they are.
         precision: "fp32", or "bf16" for bfloat16 products with float32 weights: faster where the processor has them.
         known: policies that the field trains this task with.
         load: gives the splits from a data folder, or from where they are cached if there is none.
@@ -78,6 +90,7 @@ class Task:
     batch_size: int
     horizon: int
     optimizer: Optimizer
+    augment: Augment | None = None
     precision: str = "fp32"
     known: tuple[Policy, ...] = ()
     load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
@@ -117,7 +130,7 @@ class Task:
             "horizon": self.horizon,
             "precision": self.precision,
             "metric": "validation top-1 at the last step",
-        }
+        } | ({"augment": self.augment.name} if self.augment else {})
 
     @property
     def key(self) -> str:

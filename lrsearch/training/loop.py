@@ -109,14 +109,18 @@ class _Training:
         split = self.trainer.train_split
         optimizer = self.trainer.task.optimizer.build(model)
         scheduler = self.spec.policy.scheduler(optimizer, seed=self.spec.seed)
+        augment, generator = self.trainer.task.augment, torch.Generator().manual_seed(self.spec.seed)
         order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
         while self.steps < self.spec.horizon:
             if self.spec.policy.is_controller:
                 self.rates.append(optimizer.param_groups[0]["lr"])
             batch = next(order)
+            x = split.x[batch]
+            if augment:
+                x = augment(x, generator)
             optimizer.zero_grad()
             with self.trainer.precision():
-                scores = model(split.x[batch])
+                scores = model(x)
             loss = F.cross_entropy(scores.float(), split.y[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

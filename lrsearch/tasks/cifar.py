@@ -1,0 +1,117 @@
+"""CIFAR-10 and CIFAR-100: read by torchvision from their python batches, and changed a little at every look.
+
+The batches are pickles. They are read only after every file's checksum is the published one: the one exception
+to never unpickling.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import torch
+
+from lrsearch.errors import DataError
+from lrsearch.tasks.data import CACHE, make_splits
+from lrsearch.tasks.task import Splits
+
+NAMES = {"CIFAR-10": "CIFAR10", "CIFAR-100": "CIFAR100"}
+PADDING = 4
+
+
+def load_cifar(name: str, folder: Path | None, centre: str = "channels", validation: int = 5000) -> Splits:
+    """Load CIFAR-10 or CIFAR-100.
+
+    Args:
+        name: "CIFAR-10" or "CIFAR-100".
+        folder: where the folder of python batches lies, or that folder itself; None to download once to a cache.
+        centre: "channels" for each channel's mean 0 and deviation 1; "image" for pixels from 0 to 255 less the mean
+            image, as Caffe has it. Means are those of the training split.
+        validation: how many of the 50,000 training samples are held out to choose by.
+
+    Raises:
+        DataError: if a file is missing, or its checksum is not the published one.
+    """
+    kind = _kind(name)
+    root = _root(name, kind, folder) if folder else _download(name, kind)
+    for file, md5 in _files(kind):
+        path = root / kind.base_folder / file
+        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise DataError(f"{path} is broken or another data set's: checksum {found}, not {md5}")
+    learn, test = kind(root, train=True), kind(root, train=False)
+    images, tests = (np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)) for data in (learn, test))
+    labels, test_labels = (np.asarray(data.targets, dtype=np.int64) for data in (learn, test))
+    prepare = {"channels": _standardised, "image": _centred}[centre]
+    return make_splits(images, labels, tests, test_labels, validation, prepare)
+
+
+def _centred(training: Any) -> Any:
+    mean = training.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return lambda images: images.astype(np.float32) - mean
+
+
+def _standardised(training: Any) -> Any:
+    mean = training.mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]
+    deviation = training.std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)[:, None, None]
+    return lambda images: (images.astype(np.float32) - mean) / deviation
+
+
+def _kind(name: str) -> Any:
+    from torchvision import datasets
+
+    return getattr(datasets, NAMES[name])
+
+
+def _files(kind: Any) -> list[tuple[str, str]]:
+    """All files with their published checksums."""
+    return [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+
+
+def _root(name: str, kind: Any, folder: Path) -> Path:
+    """The folder above the batches."""
+    root = folder.parent if folder.name == kind.base_folder else folder
+    missing = [file for file, _ in _files(kind) if not (root / kind.base_folder / file).is_file()]
+    if missing:
+        raise DataError(f"{name}: {root / kind.base_folder} lacks {', '.join(missing)}; put them there, or leave"
+                        " --data-dir out to download")
+    return root
+
+
+def _download(name: str, kind: Any) -> Path:
+    if not all((CACHE / kind.base_folder / file).is_file() for file, _ in _files(kind)):
+        try:
+            kind(CACHE, download=True)
+        except (RuntimeError, OSError, URLError) as error:
+            raise DataError(
+                f"{name} could not be downloaded to {CACHE} ({str(error).splitlines()[0][:120]}); fetch its python"
+                f" version by hand, unpack it, and give the folder above {kind.base_folder} with --data-dir"
+            ) from None
+    return CACHE
+
+
+@dataclass(frozen=True, slots=True)
+class CropFlip:
+    """A random crop of the picture padded by 4 pixels of zeros, mirrored half of the time (He et al. 2016)."""
+
+    name: str = "crop and flip"
+
+    def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Change a batch of shape (n, channels, h, w); the same generator state gives the same changes.
+
+        >>> x = torch.arange(32.0).reshape(1, 2, 4, 4)
+        >>> CropFlip()(x, torch.Generator().manual_seed(0)).shape
+        torch.Size([1, 2, 4, 4])
+        """
+        n, _, height, width = x.shape
+        draws = torch.randint(0, 2 * PADDING + 1, (2, n), generator=generator)
+        mirrored = (torch.rand(n, generator=generator) < 0.5).to(x.device)
+        top, left = draws[0].to(x.device), draws[1].to(x.device)
+        rows = top[:, None] + torch.arange(height, device=x.device)
+        across = torch.arange(width, device=x.device).expand(n, width)
+        columns = left[:, None] + torch.where(mirrored[:, None], width - 1 - across, across)
+        padded = torch.nn.functional.pad(x, (PADDING,) * 4).permute(0, 2, 3, 1)
+        which = torch.arange(n, device=x.device)[:, None, None]
+        return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
