@@ -107,6 +107,34 @@ class Task:
             raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
         object.__setattr__(self, "parameters", _count_parameters(self.name, self.build))
 
+    @classmethod
+    def of(cls, build: Callable[[], nn.Module], train: Any, **given: Any) -> "Task":
+        """Make a task of a function that makes a model, and samples in memory.
+
+        Its key follows the samples: other data, other runs.
+
+        Args:
+            build: gives a new model, initialised from torch's random state.
+            train: a pair (x, y) of arrays or tensors, x of shape (n, ...), y class numbers of shape (n,); or a torch
+                Dataset of (x, class) pairs.
+            given: `name`, `batch_size`, and `horizon` in steps or `epochs` are needed. `validation` is the share or
+                number of samples held out to choose by [0.1], or samples of its own; `test` samples are read once, by
+                `--final-test`; `optimizer` is SGD with momentum where none is given; `model` names the model, where
+                the function's own name does not tell it from others; the rest as for a task.
+
+        Raises:
+            TaskError: for samples or numbers that cannot be.
+
+        >>> import numpy as np
+        >>> x, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+        >>> task = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, epochs=5)
+        >>> task.horizon, task.epoch, task.classes, task.validation_size
+        (45, 9.0, 2, 20)
+        """
+        from lrsearch.tasks.own import task_of
+
+        return task_of(build, train, **given)
+
     @property
     def epoch(self) -> float:
         """Updates of one pass over the training split."""

@@ -1,0 +1,106 @@
+"""A task of one's own: from a function that makes a model, and samples."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lrsearch.errors import TaskError
+from lrsearch.tasks.data import make_splits
+from lrsearch.tasks.optimizers import SGD, Optimizer
+from lrsearch.tasks.task import Split, Splits, Task
+
+Samples = Any
+"""A pair (x, y) of arrays or tensors, or a torch Dataset of such pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Gives splits that are in memory already."""
+
+    splits: Splits
+
+    def __call__(self, folder: Path | None) -> Splits:
+        """Give the splits; a folder is not needed."""
+        return self.splits
+
+
+def task_of(
+    build: Callable[[], nn.Module], train: Samples, *, name: str, batch_size: int, horizon: int | None = None,
+    epochs: float | None = None, validation: Samples = 0.1, test: Samples = None, optimizer: Optimizer | None = None,
+    **more: Any,
+) -> Task:
+    """Make a task of a model and samples: see `Task.of`."""
+    x, y = _tensors(name, train, "train")
+    held = _held(name, validation, len(y))
+    if held is not None:
+        splits = make_splits(x.numpy(), y.numpy(), *_test(name, test, x), validation=held)
+    else:
+        chosen = Split(*_tensors(name, validation, "validation"))
+        splits = Splits(Split(x, y), chosen, Split(*map(torch.from_numpy, _test(name, test, x))), digest="")
+    if (horizon is None) == (epochs is None):
+        raise TaskError(f"task {name!r}: give its length either as horizon=STEPS or as epochs=NUMBER")
+    steps = horizon if horizon is not None else round(float(epochs or 0) * len(splits.train) / batch_size)
+    digest = _digest(splits)
+    seen = 1 + max(int(split.y.max()) for split in (splits.train, splits.validation))
+    given = {"data": f"{name}-{digest[:8]}", "model": getattr(build, "__name__", type(build).__name__), "classes": seen,
+             **more}
+    return Task(name=name, shape=tuple(x.shape[1:]), train_size=len(splits.train),
+                validation_size=len(splits.validation), batch_size=batch_size, horizon=steps,
+                optimizer=optimizer or SGD(),
+                load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)), build=build, **given)
+
+
+def _held(name: str, validation: Samples, n: int) -> int | None:
+    """How many samples are held out to choose by; None where they are given."""
+    if isinstance(validation, bool) or not isinstance(validation, int | float):
+        return None
+    held = round(validation * n) if isinstance(validation, float) and validation < 1 else int(validation)
+    if not 0 < held < n:
+        raise TaskError(f"task {name!r}: validation is a share of the {n} samples, a number of them, or samples of its"
+                        f" own, got {validation!r}")
+    return held
+
+
+def _test(name: str, test: Samples, like: torch.Tensor) -> tuple[Any, Any]:
+    if test is None:
+        return np.empty((0, *like.shape[1:]), dtype=np.float32), np.empty(0, dtype=np.int64)
+    x, y = _tensors(name, test, "test")
+    return x.numpy(), y.numpy()
+
+
+def _tensors(name: str, samples: Samples, which: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take samples into memory: inputs as they are, classes as whole numbers."""
+    try:
+        if isinstance(samples, Sequence) and len(samples) == 2:
+            x, y = map(_tensor, samples)
+        else:
+            pairs = [samples[n] for n in range(len(samples))]
+            x = torch.stack([_tensor(sample) for sample, _ in pairs])
+            y = torch.tensor([int(label) for _, label in pairs])
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise TaskError(f"task {name!r}: {which} is a pair (x, y) of arrays, or a torch Dataset of (x, class) pairs of"
+                        f" one shape: {reason}") from error
+    if y.is_floating_point() or y.ndim != 1 or len(x) != len(y) or not len(y) or int(y.min()) < 0:
+        raise TaskError(f"task {name!r}: {which} needs one class number from 0 on for each sample, got {len(x)} samples"
+                        f" and classes of type {y.dtype} and shape {tuple(y.shape)}")
+    return x.float() if x.dtype == torch.float64 else x, y.long()
+
+
+def _tensor(numbers: Any) -> torch.Tensor:
+    return numbers if isinstance(numbers, torch.Tensor) else torch.as_tensor(np.asarray(numbers))
+
+
+def _digest(splits: Splits) -> str:
+    """A digest of every sample and where it went."""
+    found = hashlib.sha256()
+    for split in (splits.train, splits.validation, splits.test):
+        for part in (split.x, split.y):
+            found.update(str(tuple(part.shape)).encode() + np.ascontiguousarray(part.numpy()).tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""Tasks of one's own: any model, any samples in memory."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import lrsearch as lrs
+from lrsearch.errors import TaskError
+from lrsearch.schedules import FIX
+from lrsearch.tasks import Adam, Task
+from lrsearch.training import RunSpec, RunState, Trainer
+
+RNG = np.random.default_rng(0)
+Y = RNG.integers(0, 3, 300)
+X = RNG.normal(size=(300, 5)) + Y[:, None]
+
+
+def small() -> nn.Module:
+    return nn.Linear(5, 3)
+
+
+def made(**changes):
+    return Task.of(small, changes.pop("train", (X, Y)), **({"name": "mine", "batch_size": 10, "epochs": 2} | changes))
+
+
+def test_arrays_tensors_and_a_dataset_make_the_same_task():
+    tensors = (torch.tensor(X, dtype=torch.float32), torch.tensor(Y))
+    tasks = [made(train=(X.astype(np.float32), Y)), made(train=tensors), made(train=TensorDataset(*tensors))]
+    assert {task.key for task in tasks} == {tasks[0].key}
+    assert (tasks[0].train_size, tasks[0].validation_size, tasks[0].horizon, tasks[0].classes) == (270, 30, 54, 3)
+
+
+def test_other_samples_make_another_key():
+    changed = X.copy()
+    changed[7, 2] += 1e-3
+    assert len({made().key, made(train=(changed, Y)).key, made(train=(X, np.roll(Y, 1))).key}) == 3
+    assert made().key == made().key
+
+
+def test_the_validation_samples_are_held_out_or_given():
+    task = made(validation=50)
+    splits = task.load(None)
+    everything = torch.cat([splits.train.x, splits.validation.x])
+    assert len(splits.validation) == 50
+    assert len(torch.unique(everything, dim=0)) == 300
+    given = made(validation=(X[:20] + 1, Y[:20]), test=(X[:7], Y[:7])).load(None)
+    assert (len(given.train), len(given.validation), len(given.test)) == (300, 20, 7)
+
+
+def test_a_task_of_one_s_own_is_trained_and_searched(tmp_path):
+    task = made(epochs=8, optimizer=Adam(), test=(X[:50], Y[:50]))
+    run = Trainer(task, device="cpu").train(RunSpec(task, FIX(k0=0.05), task.horizon, 0))
+    assert run.state is RunState.FINISHED
+    assert run.score > 0.6
+    result = lrs.search(task, budget=3, functions=["LINEAR"], out=tmp_path)
+    assert result.cost <= 3
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"train": (X, Y[:5])}, "one class number from 0 on for each sample, got 300 samples"),
+    ({"train": (X, Y + 0.5)}, "classes of type torch.float64"),
+    ({"train": (X, -Y)}, "one class number from 0 on"),
+    ({"train": ([], np.array([], dtype=int))}, "got 0 samples"),
+    ({"train": 5}, "train is a pair"), ({"train": [("a", 1), ("b", 2), ("c", 3)]}, "train is a pair"),
+    ({"validation": 300}, "validation is a share of the 300 samples"), ({"validation": 0.0}, "validation is a share"),
+    ({"epochs": None}, "horizon=STEPS or as epochs=NUMBER"), ({"horizon": 100}, "horizon=STEPS or as epochs=NUMBER"),
+    ({"batch_size": 0, "epochs": None, "horizon": 100}, "batch_size must be a whole number"),
+    ({"epochs": 0.01}, "horizon must be a whole number, 16 or more"),
+])
+def test_samples_and_numbers_that_cannot_be_are_refused_with_the_reason(changes, says):
+    with pytest.raises(TaskError, match=says):
+        made(**changes)
