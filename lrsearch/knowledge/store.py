@@ -1,7 +1,7 @@
 """The knowledge store: the ledger of all runs. Finished results are append-only; recording twice is recording once."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +12,7 @@ from lrsearch.knowledge.database import connect, insert_new, read_url, shown, tr
 from lrsearch.knowledge.schema import AssignmentRow, RunRow, StudyRow, TaskRow
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
-from lrsearch.training.run import Point, Run, RunSpec, RunState
+from lrsearch.training.run import Run, RunSpec, RunState
 
 if TYPE_CHECKING:
     from lrsearch.knowledge.recommend import Recommendation
@@ -70,7 +70,8 @@ class StoredRun:
         run = self.run
         return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
                 "horizon": self.horizon, "state": str(run.state), "score": run.score,
-                "cost": {"steps": run.steps + self.lost_steps, "seconds": run.seconds}, "origin": self.origin}
+                "cost": {"steps": run.steps + self.lost_steps, "seconds": run.seconds}, "origin": self.origin,
+                "metrics": dict(run.metrics)}
 
 
 class Store:
@@ -224,14 +225,8 @@ def open_store(url: str) -> Store:
 
 
 def _stored(row: RunRow, task: str) -> StoredRun:
-    curve: Mapping[str, Any] = row.curve
-    losses: Sequence[float | None] = curve["train_losses"]
-    run = Run(
-        state=RunState(row.state), steps=row.steps, seconds=row.seconds,
-        score=_finite(row.score), loss=_finite(row.loss),
-        points=tuple(Point(*point) for point in curve["points"]), train_losses=tuple(losses),
-        stride=curve["stride"], error=curve["error"], split=curve.get("split"),
-    )
+    run = Run.from_json(row.curve, state=row.state, steps=row.steps, seconds=row.seconds, score=_finite(row.score),
+                        loss=_finite(row.loss))
     policy = parse(row.policy)
     return StoredRun(row.key, task, row.task_key, policy, row.horizon, row.seed, row.origin, run, row.lost_steps)
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from lrsearch.errors import TaskError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
-from lrsearch.training.run import Point, Run, RunSpec, RunState
+from lrsearch.training.metrics import score_predictions
+from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
 
 CHECK_EVERY = 25
 LOOKS = 10
@@ -88,6 +89,7 @@ class _Training:
         self.losses = torch.zeros(spec.horizon, device=trainer.device)
         self.look_every = max(math.ceil(trainer.task.epoch), math.ceil(spec.horizon / LOOKS))
         self.points: list[Point] = []
+        self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
         self.steps = 0
         self.began = time.perf_counter()
@@ -143,11 +145,25 @@ class _Training:
         return not bool((recent <= BLOWN_UP * self.losses[0]).all())
 
     def _look(self, model: nn.Module) -> bool:
+        split = self.trainer.validation
         with self.trainer.precision():
-            loss, score = evaluate(model, self.trainer.validation)
-        if math.isfinite(loss):
-            self.points.append(Point(self.steps, loss, score))
-        return math.isfinite(loss)
+            scores = predict(model, split)
+            loss, score = judge(scores, split)
+            if not math.isfinite(loss):
+                return False
+            is_best = score > max((point.score for point in self.points), default=-1)
+            if is_best or self.steps == self.spec.horizon:
+                metrics = self._metrics(model, scores, loss)
+                self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
+        self.points.append(Point(self.steps, loss, score))
+        return True
+
+    def _metrics(self, model: nn.Module, scores: torch.Tensor, loss: float) -> Metrics:
+        validation, train = self.trainer.validation, self.trainer.train_split
+        as_many = Split(train.x[: len(validation)], train.y[: len(validation)])
+        found = score_predictions(scores.double().softmax(1).cpu().numpy(), validation.y.cpu().numpy())
+        known = {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {"step": self.steps, "loss": loss, **known, "ld": loss - judge(predict(model, as_many), as_many)[0]}
 
     def _result(self, state: RunState, error: str | None = None) -> Run:
         stride = max(1, math.ceil(self.spec.horizon / KEPT_LOSSES))
@@ -160,7 +176,7 @@ class _Training:
             loss=self.points[-1].loss if finished else None,
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            rates=tuple(self.rates[:: stride]),
+            rates=tuple(self.rates[:: stride]), metrics=self.metrics if finished else {},
             stride=stride, error=error, split=self.trainer.digest,
         )
 
@@ -177,17 +193,24 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
 
 
 @torch.no_grad()
+def predict(model: nn.Module, split: Split) -> torch.Tensor:
+    """Give the scores (logits) of a split's samples, shape (n, classes)."""
+    model.eval()
+    scores = [model(x).float() for x in torch.split(split.x, EVALUATION_BATCH)]
+    model.train()
+    return torch.cat(scores)
+
+
+def judge(scores: torch.Tensor, split: Split) -> tuple[float, float]:
+    """Give the mean cross-entropy and top-1 in [0, 1] of scores."""
+    parts = zip(torch.split(scores, EVALUATION_BATCH), torch.split(split.y, EVALUATION_BATCH), strict=True)
+    loss = sum(F.cross_entropy(some, y, reduction="sum").item() for some, y in parts)
+    return loss / len(split), int((scores.argmax(1) == split.y).sum()) / len(split)
+
+
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """Give the mean cross-entropy and top-1 in [0, 1] of a split."""
-    model.eval()
-    loss, right = 0.0, 0
-    for start in range(0, len(split), EVALUATION_BATCH):
-        x, y = split.x[start : start + EVALUATION_BATCH], split.y[start : start + EVALUATION_BATCH]
-        scores = model(x).float()
-        loss += F.cross_entropy(scores, y, reduction="sum").item()
-        right += int((scores.argmax(1) == y).sum())
-    model.train()
-    return loss / len(split), right / len(split)
+    return judge(predict(model, split), split)
 
 
 def _save(model: nn.Module, path: Path) -> None:

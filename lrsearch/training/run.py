@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 
 TRAINER_VERSION = 1
+Metrics = Mapping[str, float | None]
 
 
 class RunState(StrEnum):
@@ -91,6 +93,10 @@ class Run:
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
         rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own.
+        metrics: the metrics of the LRBench paper on the validation split, "end" at the last step and "best" at the look
+            with the highest top-1, the first of equals; each with its `step`, `loss`, `top1 top5 ac cd cdac` (see
+            `score_predictions`; None where there is none) and `ld`, the loss less that on as many training samples.
+            Empty unless finished.
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
         split: the digest of the samples that it learned from and was judged on.
@@ -104,6 +110,7 @@ class Run:
     points: tuple[Point, ...] = ()
     train_losses: tuple[float | None, ...] = ()
     rates: tuple[float, ...] = ()
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)
     stride: int = 1
     error: str | None = None
     split: str | None = None
@@ -111,7 +118,8 @@ class Run:
     def to_json(self) -> dict[str, Any]:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
-                "train_losses": list(self.train_losses), "rates": list(self.rates), "stride": self.stride,
+                "train_losses": list(self.train_losses), "rates": list(self.rates),
+                "metrics": dict(self.metrics), "stride": self.stride,
                 "error": self.error, "split": self.split}
 
     def to_text(self) -> str:
@@ -129,7 +137,14 @@ class Run:
         True
         """
         values = json.loads(text)
-        return cls(**values | {
-            "state": RunState(values["state"]), "points": tuple(Point(*point) for point in values["points"]),
-            "train_losses": tuple(values["train_losses"]), "rates": tuple(values.get("rates", ())),
-        })
+        return cls.from_json(values, **{name: values[name] for name in ("state", "steps", "seconds", "score", "loss")})
+
+    @classmethod
+    def from_json(cls, curves: Mapping[str, Any], *, state: str, **numbers: Any) -> Self:
+        """Read the curves that `to_json` gave, beside the plain numbers; what older versions did not write is empty."""
+        return cls(
+            state=RunState(state), points=tuple(Point(*point) for point in curves["points"]),
+            train_losses=tuple(curves["train_losses"]), rates=tuple(curves.get("rates", ())),
+            metrics=curves.get("metrics", {}), stride=curves["stride"], error=curves["error"],
+            split=curves.get("split"), **numbers,
+        )

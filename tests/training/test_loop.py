@@ -12,6 +12,7 @@ from lrsearch.schedules import FIX, HALFCOS, parse
 from lrsearch.tasks import find_task
 from lrsearch.training import Run, RunSpec, RunState, Trainer
 from lrsearch.training.loop import batches, evaluate
+from lrsearch.training.metrics import score_predictions
 
 MLP = find_task("digits-mlp")
 
@@ -177,3 +178,28 @@ def test_a_controller_s_draws_follow_from_the_run_s_seed(trainer):
 def test_a_policy_that_waits_for_its_task_is_refused_with_what_would_do():
     with pytest.raises(PolicyError, match=r"bind\(horizon=60, epoch=32\) it first"):
         RunSpec(MLP, parse("LINEAR(k0=0.1, l=1dur)"), 60, 0)
+
+
+def test_a_finished_run_carries_the_papers_metrics_at_its_end_and_at_its_best(trainer, tmp_path):
+    """A rate that rises until it ruins what was learned puts the best before the end."""
+    spec = RunSpec(MLP, parse("RAMP(k0=0.05, k1=20, l=320)"), 320, 0)
+    run = trainer.train(spec, keep=tmp_path / "weights.pt")
+    assert run.state is RunState.FINISHED
+    best = max(run.points, key=lambda point: point.score)
+    assert (run.metrics["best"]["step"], run.metrics["best"]["top1"]) == (best.step, best.score)
+    assert run.metrics["best"]["loss"] == best.loss
+    end = run.metrics["end"]
+    assert (end["step"], end["top1"], end["loss"]) == (320, run.score, run.loss)
+    assert end["step"] > best.step
+    model = trainer.new_model(0)
+    model.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    with torch.no_grad():
+        p = model(trainer.validation.x).softmax(1).numpy()
+        x, y = trainer.train_split.x[: len(p)], trainer.train_split.y[: len(p)]
+        train_loss = F.cross_entropy(model(x), y).item()
+    again = score_predictions(p, trainer.validation.y.numpy())
+    assert {name: end[name] for name in again} == pytest.approx({k: None if v != v else v for k, v in again.items()},
+                                                               abs=1e-6)
+    assert end["ld"] == pytest.approx(run.loss - train_loss, abs=1e-5)
+    assert Run.from_text(run.to_text()) == run
+    assert trainer.train(RunSpec(MLP, FIX(k0=1e6), 60, 0)).metrics == {}
