@@ -8,7 +8,6 @@ from typing import Any
 from lrsearch.errors import PolicyError
 
 DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,3}))?(ep|dur)")
-UNITS = {"ep": "epochs", "dur": "horizons"}
 LONGEST_DURATION = 1e6
 
 
@@ -26,6 +25,14 @@ class Duration:
 
     amount: int | float
     unit: str
+
+    def __post_init__(self) -> None:
+        """Keep one form of every amount, and refuse what could not be read back."""
+        amount = _canonical_number(self.amount) if isinstance(self.amount, int | float) else None
+        if amount is None or not 0 < amount <= LONGEST_DURATION or self.unit not in ("ep", "dur"):
+            raise PolicyError(f"a duration is above 0 and at most {LONGEST_DURATION:g}, in ep or dur,"
+                              f" got {str(self.amount)[:80]} {str(self.unit)[:80]}")
+        object.__setattr__(self, "amount", amount)
 
     def steps(self, horizon: float | None, epoch: float | None) -> int | float:
         """Give the length in steps; what is whole but for floating-point noise is whole."""

@@ -16,7 +16,6 @@ from lrsearch.schedules import (
     CHAIN,
     CHANGEONPLATEAU,
     CM,
-    COS,
     COSRSW,
     EXP,
     EXPRANGE,
@@ -137,7 +136,7 @@ def test_an_example_is_a_typical_policy_over_a_hundred_steps(function):
 
 @CURVED
 def test_every_learning_rate_is_finite_real_and_not_negative(function, policies):
-    for n, policy in enumerate(policies(1, 200, function)):
+    for n, policy in enumerate(policies(1, 120, function)):
         rates = policy(steps_for(policy, n))
         assert rates.dtype == np.float64
         assert np.all(np.isfinite(rates) & (rates >= 0)), policy
@@ -243,9 +242,11 @@ def test_the_example_changes_until_just_before_its_horizon(function):
         (STEP(k0=1, gamma=0.5, l=10, k1=0.25), 20), (STEP(k0=1, gamma=0.5, l=10, k1=0.2), 30),
         (STEP(k0=1, gamma=1, l=10), 0), (NSTEP(k0=1, gamma=0.5, l=[5, 8]), 8), (SGDR(k0=0, k1=1, l=10), None),
         (SGDR(k0=0, k1=1, l=10, growth=0.5), 20), (WARMUP(policy=LINEAR(k0=1, l=30), l=10), 40),
-        (WARMUP(policy=TRI(k0=0, k1=1, l=5), l=10), None), (CHAIN(policies=[TRI(k0=0, k1=1, l=5), FIX(k0=1)], at=[9]), 9),
-        (CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=5)], at=[9]), None), (SAMPLED(policy=LINEAR(k0=1, l=30), every=20), 40),
-        (SAMPLED(policy=LINEAR(k0=1, l=30), every=10), 30), (SAMPLED(policy=TRI(k0=0, k1=1, l=5), every=[1, 9]), 9),
+        (WARMUP(policy=TRI(k0=0, k1=1, l=5), l=10), None),
+        (CHAIN(policies=[TRI(k0=0, k1=1, l=5), FIX(k0=1)], at=[9]), 9),
+        (CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=5)], at=[9]), None),
+        (SAMPLED(policy=LINEAR(k0=1, l=30), every=20), 40), (SAMPLED(policy=LINEAR(k0=1, l=30), every=10), 30),
+        (SAMPLED(policy=TRI(k0=0, k1=1, l=5), every=[1, 9]), 9), (STEP(k0=0.1, gamma=0.1, l=10, k1=0.001), 20),
         (SAMPLED(policy=TRI(k0=0, k1=1, l=5), every=9), None), (CM(policy=LINEAR(k0=1, l=30), m0=0.9, m1=0.8), 30),
     ],
     ids=str,
@@ -298,7 +299,7 @@ def test_a_wave_starts_where_it_says_swings_over_all_its_height_and_minds_no_ord
 
 @EVERY
 def test_text_and_json_give_the_same_policy_back(function, policies):
-    for policy in policies(8, 100, function, 0.2):
+    for policy in policies(8, 50, function, 0.2):
         again = parse(str(policy))
         assert again == policy == from_json(to_json(policy))
         assert (str(again), repr(again), hash(again), again.key) == (str(policy), str(policy), hash(policy), policy.key)
@@ -334,7 +335,7 @@ def test_a_policy_cannot_be_changed():
 
 @CURVED
 def test_a_stretched_policy_has_the_same_shape_over_more_steps(function, policies):
-    for n, policy in enumerate(policies(11, 40, function)):
+    for n, policy in enumerate(policies(11, 25, function)):
         longest = max(moments(policy), default=1000)
         steps = np.array([step for step in edges(policy) if step <= 20 * longest and step < 10**6])
         steps = np.concatenate([steps, np.random.default_rng(n).integers(0, min(10**6, 20 * longest) + 1, 30)])
@@ -344,11 +345,12 @@ def test_a_stretched_policy_has_the_same_shape_over_more_steps(function, policie
 
 
 @CURVED
-@pytest.mark.parametrize("c", [0.1, 3, 1e-3])
-def test_a_scaled_policy_has_that_many_times_the_learning_rate(function, c, policies):
-    for n, policy in enumerate(policies(12, 40, function)):
+def test_a_scaled_policy_has_that_many_times_the_learning_rate(function, policies):
+    for n, policy in enumerate(policies(12, 25, function)):
         steps = steps_for(policy, n)
-        assert near(policy.scale(c)(steps), c * policy(steps)), policy
+        rates = policy(steps)
+        for c in (0.1, 3, 1e-3):
+            assert near(policy.scale(c)(steps), c * rates), policy
 
 
 @pytest.mark.parametrize("function", [PLATEAU, CHANGEONPLATEAU], ids=str)
@@ -363,9 +365,9 @@ def test_a_scaled_controller_has_that_many_times_the_learning_rate_after_the_sam
 def test_a_stretched_controller_waits_for_as_many_more_reports_and_steps():
     plateau = PLATEAU(k0=0.1, gamma=0.5, patience=4, cooldown=1)
     assert plateau.stretch(2) == PLATEAU(k0=0.1, gamma=0.5, patience=8, cooldown=2)
-    change = CHANGEONPLATEAU(policies=[FIX(k0=0.1), TRI(k0=0, k1=1, l=5)], l=80, start=1, patience=4, cooldown=3)
+    change = CHANGEONPLATEAU(policies=[FIX(k0=0.1), TRI(k0=0, k1=1, l=5)], l=80, start=1, patience=4, cooldown=2.5)
     assert str(change.stretch(0.1)) == (
-        "CHANGEONPLATEAU(policies=[FIX(k0=0.1), TRI(k0=0, k1=1, l=0.5)], l=8, start=1, patience=2, cooldown=0.30000000000000004)"
+        "CHANGEONPLATEAU(policies=[FIX(k0=0.1), TRI(k0=0, k1=1, l=0.5)], l=8, start=1, patience=2, cooldown=0.25)"
     )
     assert ASLR(k0=0.1).stretch(7) == ASLR(k0=0.1)
 
@@ -402,7 +404,7 @@ def close(field: Field, value: object, rounded: object) -> bool:
 
 @EVERY
 def test_a_rounded_policy_is_valid_near_and_settled(function, policies):
-    for policy in policies(14, 100, function, 0.1):
+    for policy in policies(14, 60, function, 0.1):
         rounded = policy.rounded()
         assert rounded.rounded() == rounded == parse(str(rounded))
         assert rounded.form == policy.form
@@ -423,7 +425,7 @@ def test_rounding_never_merges_two_milestones():
 @MAPPED
 def test_natural_coordinates_give_the_same_curve_back(function, policies):
     rng, mapped = np.random.default_rng(11), 0
-    for policy in policies(15, 100, function):
+    for policy in policies(15, 80, function):
         horizon = int(10 ** rng.uniform(1, 4.3))
         try:
             at = policy.coordinates(horizon)
@@ -482,6 +484,13 @@ def test_floating_point_noise_does_not_delay_a_restart(growth):
         assert near(policy.stretch(r)(r * restarts), np.ones(12)), r
 
 
+@pytest.mark.parametrize("n", [1, 4, 10])
+def test_floating_point_noise_does_not_delay_a_fractal_step(n):
+    policy, changes = FRACTAL(k0=0.01, k1=1, n=n, l=7 * 2**n), np.arange(0, 3 * 7 * 2**n, 7)
+    for r in FACTORS:
+        assert near(policy.stretch(r)(r * changes), policy(changes)), r
+
+
 @pytest.mark.parametrize("growth", [0.5, 0.9, 0.37, 1 / 3, 0.01])
 def test_restarts_that_shorten_are_over_at_their_end_whatever_the_rounding(growth):
     policy = SGDR(k0=0.25, k1=1, l=100, growth=growth)
@@ -527,7 +536,9 @@ NEVER = [
 ]
 NO_NUMBER = [[1], (1, 2), np.array([1.0]), FIX(k0=1), "3ep"]
 NO_LENGTH = [0, 1.1e12, FIX(k0=1)]
-NO_MILESTONES = [[0, 5], [-1, 5], [5, 5], [8, 5], [1, math.inf], [*range(1, 66)], [1e13], ["3ep", "2ep"], ["1ep", "1ep"]]
+NO_MILESTONES = [
+    [0, 5], [-1, 5], [5, 5], [8, 5], [1, math.inf], [*range(1, 66)], [1e13], ["3ep", "2ep"], ["1ep", "1ep"],
+]
 BAD = {
     "a learning rate": [*NO_NUMBER, 1000001, -0.1],
     "a factor in": [*NO_NUMBER, 0, 1.0000001, 2],

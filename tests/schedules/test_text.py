@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from lrsearch.errors import PolicyError
-from lrsearch.schedules import Policy, parse
+from lrsearch.schedules import CHAIN, FIX, FUNCTIONS, NSTEP, REX, Policy, from_json, parse, to_json
 
 VALID = "TRIEXP(k0=0.0001, k1=0.9, gamma=0.99994, l=2000)"
 ODD = "\n\r\t\0\u00a0\u0661\u0430\ufeff%{}'\"\\;:+-_#$&*/<>?@^|~`!\N{GRINNING FACE}"
 PIECES = [
     "(", ")", "[", "]", "=", ",", ".", "-", "1", "0", "9", "e", "e9", "e400", "nan", "inf", "None", "True", "k0=", "l=",
     "gamma=", "k1=0", "policy=", "FIX(k0=1)", "WARMUP(policy=", "TRI", "[1, 2]", "1_0", "0x1", " ", "l=[5, 8]", ", l=3",
-    *ODD, *string.ascii_letters[::5],
+    "ep", "dur", "3ep", "0.1dur", "CHAIN(policies=[", "at=[3]", "CM(", "ASLR(k0=1)", *ODD, *string.ascii_letters[::5],
 ]
 
 
-def test_ten_thousand_random_policies_are_read_back_from_their_texts(policies):
-    for policy in policies(21, 10_000):
+def test_ten_thousand_random_policies_are_read_back_from_their_texts(ten_thousand):
+    assert {policy.name for policy in ten_thousand} == set(FUNCTIONS)
+    assert {policy.depth for policy in ten_thousand} == {1, 2, 3, 4}
+    for policy in ten_thousand:
         text = str(policy)
         again = parse(text)
         assert again == policy
@@ -38,10 +40,10 @@ def mutated(text: str, rng: np.random.Generator) -> str:
     return text
 
 
-def test_twenty_thousand_mutated_texts_are_policies_or_policy_errors_and_nothing_else(policies):
+def test_twenty_thousand_mutated_texts_are_policies_or_policy_errors_and_nothing_else(ten_thousand):
     rng = np.random.default_rng(22)
     read = refused = 0
-    for policy in policies(22, 20_000):
+    for policy in ten_thousand * 2:
         text = mutated(str(policy), rng)
         try:
             found = parse(text)
@@ -67,6 +69,7 @@ def attack(text: object, says: str, neighbour: str = VALID) -> object:
     return pytest.param(text, says, neighbour, id=f"{str(text)[:40]!a}"[:60].replace("\\", "_"))
 
 
+PAIR = "CHAIN(policies=[FIX(k0=1), FIX(k0=1)], at=[5])"
 NESTED, DROPS = "WARMUP(policy=", "NSTEP(k0=1, gamma=0.5, l="
 ATTACKS = [
     # size and depth
@@ -76,7 +79,7 @@ ATTACKS = [
     attack(NESTED * 250 + "FIX(k0=1)", "policies nest at most 4 deep"),
     attack("F" * 1_000_000, "at most 4096 characters, got 1000000"),
     attack(VALID + " " * 4096, "at most 4096 characters", VALID + " " * 4000),
-    attack("F" * 4096, "no LR function 'FFFF"),
+    attack("F" * 4096, "no LR function 'F+ ?'", "FIX(k0=1)"),
     attack("[" * 4000, "expected a name, found '\\['"),
     attack(DROPS + "[" * 1000, "expected a number, found '\\['", DROPS + "[1])"),
     attack(f"{DROPS}{list(range(1, 66))})", "l must be a list of 1 to 64 rising", f"{DROPS}{list(range(1, 65))})"),
@@ -106,7 +109,15 @@ ATTACKS = [
     attack("FIX(k0=None)", "no LR function 'None'", "FIX(k0=0)"),
     attack("FIX(k0='0.1')", "cannot read", "FIX(k0=0.1)"),
     attack("FIX(k0=0.1%)", "cannot read '%", "FIX(k0=0.1)"),
-    attack("TRI(k0=0, k1=1, l=3ep)", "cannot read '3ep", "TRI(k0=0, k1=1, l=3)"),
+    attack("TRI(k0=0, k1=1, l=3 ep)", "expected ',', found 'ep'", "TRI(k0=0, k1=1, l=3ep)"),
+    attack("TRI(k0=0, k1=1, l=3epo)", "cannot read '3epo", "TRI(k0=0, k1=1, l=3ep)"),
+    attack("TRI(k0=0, k1=1, l=3EP)", "cannot read '3EP", "TRI(k0=0, k1=1, l=3ep)"),
+    attack("TRI(k0=0, k1=1, l=3e)", "cannot read '3e", "TRI(k0=0, k1=1, l=3e0ep)"),
+    attack("TRI(k0=0, k1=1, l=0ep)", "a duration above 0 and at most 1e6", "TRI(k0=0, k1=1, l=1e-9ep)"),
+    attack("TRI(k0=0, k1=1, l=-1ep)", "a duration above 0 and at most 1e6", "TRI(k0=0, k1=1, l=1ep)"),
+    attack("TRI(k0=0, k1=1, l=1e7dur)", "a duration above 0 and at most 1e6", "TRI(k0=0, k1=1, l=1e6dur)"),
+    attack("TRI(k0=0, k1=1, l=1e999dur)", "a duration above 0 and at most 1e6", "TRI(k0=0, k1=1, l=1e-300dur)"),
+    attack("FIX(k0=3ep)", "k0 must be a learning rate", "FIX(k0=3)"),
     # other alphabets and hidden characters
     attack("FIX(k0=\u0661)", "cannot read", "FIX(k0=1)"),
     attack("FIX(k0=\uff11)", "cannot read", "FIX(k0=1)"),
@@ -159,7 +170,10 @@ ATTACKS = [
     attack("TRIEXPO(k0=0, k1=1, gamma=1, l=5)", "did you mean 'TRIEXP'", "TRIEXP(k0=0, k1=1, gamma=1, l=5)"),
     attack("FIX(k0=[1])", "k0 must be a learning rate", "FIX(k0=1)"),
     attack("FIX(k0=FIX(k0=1))", "k0 must be a learning rate", "FIX(k0=1)"),
-    attack("WARMUP(policy=1, l=5)", "policy must be a policy, got 1", "WARMUP(policy=FIX(k0=1), l=5)"),
+    attack("WARMUP(policy=1, l=5)", "must be a policy that needs no feedback, got 1", "WARMUP(policy=FIX(k0=1), l=5)"),
+    attack("WARMUP(policy=ASLR(k0=1), l=5)", "policy must be a policy that needs no feedback, got ASLR", "ASLR(k0=1)"),
+    attack("CHAIN(policies=[FIX(k0=1)], at=[5])", "a list of 2 to 16 policies", PAIR),
+    attack("CHAIN(policies=[[FIX(k0=1)], FIX(k0=1)], at=[5])", "expected a number, found '\\['", PAIR),
     attack("NSTEP(k0=1, gamma=0.5, l=[])", "expected a number, found '\\]'", "NSTEP(k0=1, gamma=0.5, l=[5])"),
     attack("NSTEP(k0=1, gamma=0.5, l=[5,])", "expected a number, found '\\]'", "NSTEP(k0=1, gamma=0.5, l=[5])"),
     attack("NSTEP(k0=1, gamma=0.5, l=[8, 5])", "rising step numbers", "NSTEP(k0=1, gamma=0.5, l=[5, 8])"),
@@ -171,7 +185,7 @@ ATTACKS = [
 def test_an_attack_is_refused_while_its_nearest_neighbour_is_read(text, says, neighbour):
     with pytest.raises(PolicyError, match=says) as refusal:
         parse(text)
-    assert len(str(refusal.value)) < 600
+    assert len(str(refusal.value)) < 700
     assert len(text) > 4096 or " (at character " in str(refusal.value)
     assert isinstance(parse(neighbour), Policy)
 
@@ -199,3 +213,21 @@ def test_the_longest_hostile_text_is_refused_with_a_short_message():
     for text in ["(" * 4096, "FIX(k0=" * 585, "1" * 4096, "[1," * 1365, "a=" * 2048]:
         with pytest.raises(PolicyError, match="at character"):
             parse(text)
+
+
+def chain(inner: Policy, times: int) -> Policy:
+    return CHAIN(policies=[inner] * times, at=list(range(1, times)))
+
+
+def test_a_policy_whose_text_could_not_be_read_back_is_not_made():
+    drops = NSTEP(k0=1, gamma=0.5, l=list(range(1_000_000_001, 1_000_000_065)))
+    assert parse(str(chain(drops, 5))) == chain(drops, 5)
+    with pytest.raises(PolicyError, match=r"CHAIN: a policy's text has at most 4096 characters, got 4812$"):
+        chain(drops, 6)
+
+
+def test_what_has_a_text_short_enough_has_a_json_short_enough():
+    inner = CHAIN(policies=[REX(k0=1, l=1)] * 14, at=list(range(1, 14)))
+    widest = CHAIN(policies=[inner] * 13 + [FIX(k0=1)], at=list(range(1, 14)))
+    assert len(str(widest)) > 3800
+    assert from_json(to_json(widest)) == widest

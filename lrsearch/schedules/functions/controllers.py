@@ -9,9 +9,8 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import pairwise
 from typing import Self
-
-import numpy as np
 
 from lrsearch.schedules.fields import factor, rate, reports, steps, threshold, whole
 from lrsearch.schedules.function import controller
@@ -149,9 +148,9 @@ class PLATEAU:
 class CHANGEONPLATEAU:
     """Goes to the policy before on a plateau up to step l, and to the one after it from then on.
 
-    Policies are listed from bold to cautious. A plateau is when none of the last `patience` reports was better
-    than the one before it by `threshold` or more; for `cooldown` reports after a change none is made. Each policy
-    counts from the step at which it took over.
+    Policies are listed from bold to cautious. A plateau is when there were more than `patience` reports and, among
+    the last `patience`, none is better than the one before it by `threshold` or more; for `cooldown` reports after
+    a change none is made. Each policy counts from the step at which it took over.
 
     >>> policy = CHANGEONPLATEAU(policies=[FIX(k0=0.5), FIX(k0=0.25)], l=80, start=1, patience=2, cooldown=0)
     >>> state = policy.begin()
@@ -193,6 +192,4 @@ class CHANGEONPLATEAU:
         return self.policies[self.at](max(step - self.since, 0))
 
     def _flat(self) -> bool:
-        losses = np.array(self.recent[1:])
-        gains = -np.diff(losses)
-        return not np.any(gains >= self.threshold)
+        return not any(before - loss >= self.threshold for before, loss in pairwise(self.recent[1:]))
