@@ -1,9 +1,8 @@
 """The training loop: one run, deterministic from its seed."""
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,14 +12,8 @@ from torch.nn import functional as F
 from lrsearch.errors import TaskError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
-from lrsearch.training.metrics import score_predictions
-from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
-
-CHECK_EVERY = 25
-LOOKS = 10
-KEPT_LOSSES = 200
-BLOWN_UP = 1e6
-EVALUATION_BATCH = 2000
+from lrsearch.training.record import EVALUATION_BATCH, Record, judge
+from lrsearch.training.run import Run, RunSpec, RunState
 
 Watch = Callable[[int], None]
 
@@ -86,36 +79,32 @@ class _Training:
 
     def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch) -> None:
         self.trainer, self.spec, self.watch = trainer, spec, watch
-        self.losses = torch.zeros(spec.horizon, device=trainer.device)
-        self.look_every = max(math.ceil(trainer.task.epoch), math.ceil(spec.horizon / LOOKS))
-        self.points: list[Point] = []
-        self.metrics: dict[str, Metrics] = {}
-        self.rates: list[float] = []
-        self.steps = 0
-        self.began = time.perf_counter()
+        losses = torch.zeros(spec.horizon, device=trainer.device)
+        self.record = Record(spec, trainer.train_split, trainer.validation, trainer.digest, losses)
 
     def run(self, keep: Path | None) -> Run:
         try:
             model = self.trainer.new_model(self.spec.seed)
-            done = self._result(self._train(model))
+            done = self.record.result(self._train(model))
         except KeyboardInterrupt:
-            return self._result(RunState.INTERRUPTED)
+            return self.record.result(RunState.INTERRUPTED)
         except Exception as error:  # a run that fails must not take the finished ones of its study with it
-            return self._result(RunState.FAILED, f"{type(error).__name__}: {error}")
+            return self.record.result(RunState.FAILED, f"{type(error).__name__}: {error}")
         if keep and done.state is RunState.FINISHED:
             with suppress(OSError, RuntimeError):  # a full disk may take the weights, never the run itself
                 _save(model, keep)
         return done
 
     def _train(self, model: nn.Module) -> RunState:
-        split = self.trainer.train_split
+        split, record = self.trainer.train_split, self.record
         optimizer = self.trainer.task.optimizer.build(model)
         scheduler = self.spec.policy.scheduler(optimizer, seed=self.spec.seed)
         augment, generator = self.trainer.task.augment, torch.Generator().manual_seed(self.spec.seed)
         order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
-        while self.steps < self.spec.horizon:
+        state = None
+        while state is None:
             if self.spec.policy.is_controller:
-                self.rates.append(optimizer.param_groups[0]["lr"])
+                record.rates.append(optimizer.param_groups[0]["lr"])
             batch = next(order)
             x = split.x[batch]
             if augment:
@@ -127,58 +116,19 @@ class _Training:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             scheduler.step()
-            self.losses[self.steps] = loss.detach()
-            self.steps += 1
-            last = self.steps == self.spec.horizon
-            if (self.steps % CHECK_EVERY == 0 or last) and self._blew_up():
-                return RunState.DIVERGED
-            if self.steps % self.look_every == 0 or last:
-                if not self._look(model):
-                    return RunState.DIVERGED
-                if isinstance(scheduler, ControllerScheduler):
-                    scheduler.step(self.points[-1].loss)
-        return RunState.FINISHED
+            record.losses[record.steps] = loss.detach()
+            record.steps += 1
+            if record.is_check_due:
+                self.watch(record.steps)
+            looks = len(record.points)
+            state = record.judge(partial(self._predict, model))
+            if isinstance(scheduler, ControllerScheduler) and len(record.points) > looks:
+                scheduler.step(record.points[-1].loss)
+        return state
 
-    def _blew_up(self) -> bool:
-        self.watch(self.steps)
-        recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
-        return not bool((recent <= BLOWN_UP * self.losses[0]).all())
-
-    def _look(self, model: nn.Module) -> bool:
-        split = self.trainer.validation
+    def _predict(self, model: nn.Module, split: Split) -> torch.Tensor:
         with self.trainer.precision():
-            scores = predict(model, split)
-            loss, score = judge(scores, split)
-            if not math.isfinite(loss):
-                return False
-            is_best = score > max((point.score for point in self.points), default=-1)
-            if is_best or self.steps == self.spec.horizon:
-                metrics = self._metrics(model, scores, loss)
-                self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
-        self.points.append(Point(self.steps, loss, score))
-        return True
-
-    def _metrics(self, model: nn.Module, scores: torch.Tensor, loss: float) -> Metrics:
-        validation, train = self.trainer.validation, self.trainer.train_split
-        as_many = Split(train.x[: len(validation)], train.y[: len(validation)])
-        found = score_predictions(scores.double().softmax(1).cpu().numpy(), validation.y.cpu().numpy())
-        known = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        return {"step": self.steps, "loss": loss, **known, "ld": loss - judge(predict(model, as_many), as_many)[0]}
-
-    def _result(self, state: RunState, error: str | None = None) -> Run:
-        stride = max(1, math.ceil(self.spec.horizon / KEPT_LOSSES))
-        losses = self.losses[: self.steps].cpu().numpy()
-        means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
-        finished = state is RunState.FINISHED
-        return Run(
-            state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
-            score=self.points[-1].score if finished else None,
-            loss=self.points[-1].loss if finished else None,
-            points=tuple(self.points),
-            train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            rates=tuple(self.rates[:: stride]), metrics=self.metrics if finished else {},
-            stride=stride, error=error, split=self.trainer.digest,
-        )
+            return predict(model, split)
 
 
 def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:
@@ -199,13 +149,6 @@ def predict(model: nn.Module, split: Split) -> torch.Tensor:
     scores = [model(x).float() for x in torch.split(split.x, EVALUATION_BATCH)]
     model.train()
     return torch.cat(scores)
-
-
-def judge(scores: torch.Tensor, split: Split) -> tuple[float, float]:
-    """Give the mean cross-entropy and top-1 in [0, 1] of scores."""
-    parts = zip(torch.split(scores, EVALUATION_BATCH), torch.split(split.y, EVALUATION_BATCH), strict=True)
-    loss = sum(F.cross_entropy(some, y, reduction="sum").item() for some, y in parts)
-    return loss / len(split), int((scores.argmax(1) == split.y).sum()) / len(split)
 
 
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:

@@ -1,0 +1,104 @@
+"""What is noted of a run while it trains: losses, looks at the validation split, and whether it blew up."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from lrsearch.tasks import Split
+from lrsearch.training.metrics import score_predictions
+from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
+
+CHECK_EVERY = 25
+LOOKS = 10
+KEPT_LOSSES = 200
+BLOWN_UP = 1e6
+EVALUATION_BATCH = 2000
+
+Predict = Callable[[Split], torch.Tensor]
+"""Gives the scores (logits) of a split's samples, shape (n, classes)."""
+
+
+class Record:
+    """The notes on one run.
+
+    Args:
+        spec: the run.
+        train, validation: the splits that it learns from and is judged on.
+        digest: names the samples of each.
+        losses: a row for the training losses, shape (horizon,), on the device where they arise.
+    """
+
+    def __init__(self, spec: RunSpec, train: Split, validation: Split, digest: str, losses: torch.Tensor) -> None:
+        self.spec, self.train, self.validation, self.digest, self.losses = spec, train, validation, digest, losses
+        self.look_every = max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
+        self.points: list[Point] = []
+        self.metrics: dict[str, Metrics] = {}
+        self.rates: list[float] = []
+        self.steps = 0
+        self.began = time.perf_counter()
+
+    @property
+    def is_check_due(self) -> bool:
+        """Whether it is time to see that the losses did not blow up."""
+        return self.steps % CHECK_EVERY == 0 or self.steps == self.spec.horizon
+
+    @property
+    def is_look_due(self) -> bool:
+        """Whether it is time to look at the validation split."""
+        return self.steps % self.look_every == 0 or self.steps == self.spec.horizon
+
+    def judge(self, predict: Predict) -> RunState | None:
+        """Give the state in which the run has ended; None while it goes on."""
+        if self.is_check_due and self._blew_up():
+            return RunState.DIVERGED
+        if self.is_look_due and not self._look(predict):
+            return RunState.DIVERGED
+        return RunState.FINISHED if self.steps == self.spec.horizon else None
+
+    def _blew_up(self) -> bool:
+        recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
+        return not bool((recent <= BLOWN_UP * self.losses[0]).all())
+
+    def _look(self, predict: Predict) -> bool:
+        scores = predict(self.validation)
+        loss, score = judge(scores, self.validation)
+        if not math.isfinite(loss):
+            return False
+        is_best = score > max((point.score for point in self.points), default=-1)
+        if is_best or self.steps == self.spec.horizon:
+            metrics = self._metrics(predict, scores, loss)
+            self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
+        self.points.append(Point(self.steps, loss, score))
+        return True
+
+    def _metrics(self, predict: Predict, scores: torch.Tensor, loss: float) -> Metrics:
+        as_many = Split(self.train.x[: len(self.validation)], self.train.y[: len(self.validation)])
+        found = score_predictions(scores.double().softmax(1).cpu().numpy(), self.validation.y.cpu().numpy())
+        known = {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {"step": self.steps, "loss": loss, **known, "ld": loss - judge(predict(as_many), as_many)[0]}
+
+    def result(self, state: RunState, error: str | None = None) -> Run:
+        """Give what came of the run."""
+        stride = max(1, math.ceil(self.spec.horizon / KEPT_LOSSES))
+        losses = self.losses[: self.steps].cpu().numpy()
+        means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
+        finished = state is RunState.FINISHED
+        return Run(
+            state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
+            score=self.points[-1].score if finished else None,
+            loss=self.points[-1].loss if finished else None,
+            points=tuple(self.points),
+            train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
+            rates=tuple(self.rates[::stride]), metrics=self.metrics if finished else {},
+            stride=stride, error=error, split=self.digest,
+        )
+
+
+def judge(scores: torch.Tensor, split: Split) -> tuple[float, float]:
+    """Give the mean cross-entropy and top-1 in [0, 1] of a split's scores."""
+    parts = zip(torch.split(scores, EVALUATION_BATCH), torch.split(split.y, EVALUATION_BATCH), strict=True)
+    loss = sum(F.cross_entropy(some, y, reduction="sum").item() for some, y in parts)
+    return loss / len(split), int((scores.argmax(1) == split.y).sum()) / len(split)
