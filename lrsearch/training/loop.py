@@ -112,7 +112,7 @@ class _Training:
             optimizer.zero_grad()
             with self.trainer.precision():
                 scores = model(x)
-            loss = F.cross_entropy(scores.float(), split.y[batch])
+            loss = F.cross_entropy(at_least_float(scores), split.y[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             scheduler.step()
@@ -146,9 +146,14 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
 def predict(model: nn.Module, split: Split) -> torch.Tensor:
     """Give the scores (logits) of a split's samples, shape (n, classes)."""
     model.eval()
-    scores = [model(x).float() for x in torch.split(split.x, EVALUATION_BATCH)]
+    scores = [at_least_float(model(x)) for x in torch.split(split.x, EVALUATION_BATCH)]
     model.train()
     return torch.cat(scores)
+
+
+def at_least_float(scores: torch.Tensor) -> torch.Tensor:
+    """Give scores in float32, or float64 where they are that already."""
+    return scores if scores.dtype is torch.float64 else scores.float()
 
 
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:

@@ -1,0 +1,229 @@
+"""Many runs of one task at once: they differ in policy and seed, and train in lockstep in one process.
+
+Parameters are stacked, one row a run; the model is mapped over the rows (torch.func.vmap); the update is SGD's, with a
+learning rate and a momentum of its own for each row. Runs of equal seed share their batches. A row that blew up is
+taken out; rows never touch each other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from lrsearch.tasks import SGD, Split
+from lrsearch.training.loop import Trainer, at_least_float, batches
+from lrsearch.training.record import EVALUATION_BATCH, Record
+from lrsearch.training.run import Run, RunSpec, RunState
+
+Rows = dict[str, torch.Tensor]
+
+
+def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
+    """Say why these runs cannot be trained together; None if they can.
+
+    It trains nothing, but takes the model once through a batch of two samples, mapped over two rows.
+    """
+    task = trainer.task
+    if type(task.optimizer) is not SGD:
+        return f"its optimizer is {type(task.optimizer).__name__}, and only SGD has a column of learning rates here"
+    if {spec.task.key for spec in specs} != {task.key} or len({spec.horizon for spec in specs}) != 1:
+        return "the runs are of several tasks or lengths"
+    if any(spec.policy.is_controller for spec in specs):
+        return "a controller's learning rate follows from its own feedback"
+    try:
+        rows = _Rows.of(trainer, [0, 0])
+        rows.forward(trainer.train_split.x[:2], shared=True)
+    except Exception as error:
+        return f"its model cannot be mapped over rows: {str(error).strip().splitlines()[0][:200]}"
+    return None
+
+
+def train_fused(
+    trainer: Trainer, specs: Sequence[RunSpec], watch: Callable[[int], None] | None = None
+) -> list[Run]:
+    """Train runs of one task and horizon together; what cannot be is trained one by one.
+
+    Each run equals the one that `Trainer.train` gives up to rounding: in float64 to 1e-12 over tens of steps, in
+    float32 the losses of a small model to about 1e-3 over hundreds.
+
+    Args:
+        trainer: holds the task and its data.
+        specs: what to train; `why_not` tells whether they can be trained together.
+        watch: is told the number of steps done by each run.
+
+    Returns:
+        The runs, in the order of `specs`.
+    """
+    if len(specs) < 2 or why_not(trainer, specs) is not None:
+        return [trainer.train(spec, watch) for spec in specs]
+    return _Fused(trainer, specs, watch or (lambda step: None)).run()
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The stacked parameters and buffers of several models, and one of them as the template."""
+
+    trainer: Trainer
+    template: nn.Module
+    parameters: Rows
+    buffers: Rows
+
+    @classmethod
+    def of(cls, trainer: Trainer, seeds: Sequence[int]) -> "_Rows":
+        models = [trainer.new_model(seed) for seed in seeds]
+        parameters, buffers = stack_module_state(models)
+        return cls(trainer, models[0], parameters, buffers)
+
+    def forward(self, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
+        """Give the scores of each row's batch, or of one batch that all rows share: shape (rows, batch, classes)."""
+
+        def one(parameters: Rows, buffers: Rows, batch: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = functional_call(self.template, (parameters, buffers), (batch,))
+            return found
+
+        with self.trainer.precision():
+            scores: torch.Tensor = vmap(one, in_dims=(0, 0, None if shared else 0), randomness="different")(
+                self.parameters, self.buffers, x)
+        return at_least_float(scores)
+
+    def keep(self, alive: torch.Tensor) -> None:
+        """Take out the other rows."""
+        self.parameters = {name: p.detach()[alive].requires_grad_() for name, p in self.parameters.items()}
+        self.buffers = {name: b[alive] for name, b in self.buffers.items()}
+
+    @torch.no_grad()
+    def predict(self, row: int, split: Split) -> torch.Tensor:
+        """Give the scores of a split by one row."""
+        state = ({name: p[row] for name, p in self.parameters.items()}, {n: b[row] for n, b in self.buffers.items()})
+        self.template.eval()
+        with self.trainer.precision():
+            parts = [functional_call(self.template, state, (x,)) for x in torch.split(split.x, EVALUATION_BATCH)]
+        self.template.train()
+        return at_least_float(torch.cat(parts))
+
+
+class _Fused:
+    """Several runs in progress."""
+
+    def __init__(self, trainer: Trainer, specs: Sequence[RunSpec], watch: Callable[[int], None]) -> None:
+        self.trainer, self.specs, self.watch = trainer, specs, watch
+        self.horizon = specs[0].horizon
+        self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
+        self.records = [
+            Record(spec, trainer.train_split, trainer.validation, trainer.digest, losses)
+            for spec, losses in zip(specs, self.losses, strict=True)
+        ]
+        self.states: dict[int, RunState] = {}
+        self.results: dict[int, Run] = {}
+
+    def run(self) -> list[Run]:
+        try:
+            self._train()
+        except KeyboardInterrupt:
+            self._end(RunState.INTERRUPTED)
+        except Exception as error:  # what finished or diverged before stays
+            self._end(RunState.FAILED, f"{type(error).__name__}: {error}")
+        return [self.results[n] for n in range(len(self.specs))]
+
+    def _end(self, state: RunState, error: str | None = None) -> None:
+        for n, record in enumerate(self.records):
+            if n not in self.results:
+                self.results[n] = record.result(state, error)
+
+    def _train(self) -> None:
+        optimizer = self.trainer.task.optimizer
+        assert isinstance(optimizer, SGD)
+        self.rows = rows = _Rows.of(self.trainer, [spec.seed for spec in self.specs])
+        rates, momenta = self._columns(optimizer.momentum)
+        feed = _Feed(self.trainer, [spec.seed for spec in self.specs])
+        alive = list(range(len(self.specs)))
+        buffers: dict[str, torch.Tensor] = {}
+        for step in range(self.horizon):
+            x, y = feed.next(alive)
+            scores = rows.forward(x, shared=feed.shared)
+            labels = y.expand(len(alive), -1) if feed.shared else y
+            each = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
+            losses = each.view(len(alive), -1).mean(1)
+            gradients = torch.autograd.grad(losses.sum(), list(rows.parameters.values()))
+            _update(rows.parameters, gradients, buffers, rates[alive, step], momenta[alive, step], optimizer)
+            self.losses[alive, step] = losses.detach().to(self.losses.dtype)
+            ended = self._judge(rows, alive)
+            if ended:
+                stay = [place for place, n in enumerate(alive) if n not in self.results]
+                alive = [alive[place] for place in stay]
+                if not alive:
+                    return
+                at = torch.tensor(stay, device=self.trainer.device)
+                rows.keep(at)
+                buffers = {name: buffer[at] for name, buffer in buffers.items()}
+
+    def _columns(self, momentum: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Learning rate and momentum of each run at each step, shape (runs, horizon)."""
+        device = self.trainer.device
+        rates = torch.stack([torch.from_numpy(spec.policy.curve(self.horizon)) for spec in self.specs])
+        steps = torch.arange(self.horizon, dtype=torch.float64).numpy()
+        momenta = torch.stack([
+            torch.from_numpy(spec.policy.momentum(steps)) if spec.policy.has_momentum
+            else torch.full((self.horizon,), momentum, dtype=torch.float64) for spec in self.specs
+        ])
+        return rates.to(device), momenta.to(device)
+
+    def _judge(self, rows: _Rows, alive: Sequence[int]) -> bool:
+        """Note the step, and the ends of runs."""
+        before = len(self.results)
+        for place, n in enumerate(alive):
+            record = self.records[n]
+            record.steps += 1
+            state = record.judge(partial(rows.predict, place))
+            if state is not None:
+                self.results[n] = record.result(state)
+        if self.records[alive[0]].is_check_due:
+            self.watch(self.records[alive[0]].steps)
+        return len(self.results) > before
+
+
+class _Feed:
+    """The batches of several runs: one for all where they have one seed."""
+
+    def __init__(self, trainer: Trainer, seeds: Sequence[int]) -> None:
+        self.split, self.augment, self.seeds = trainer.train_split, trainer.task.augment, seeds
+        self.shared = len(set(seeds)) == 1
+        size = trainer.task.batch_size
+        self.orders = {seed: batches(len(self.split), size, seed, trainer.device) for seed in set(seeds)}
+        self.generators = {seed: torch.Generator().manual_seed(seed) for seed in set(seeds)}
+
+    def next(self, alive: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give inputs and classes: of one batch if all share it, else of one batch a row."""
+        wanted = {self.seeds[n] for n in alive}
+        made: dict[int, Any] = {}
+        for seed in wanted:
+            batch = next(self.orders[seed])
+            x = self.split.x[batch]
+            made[seed] = (self.augment(x, self.generators[seed]) if self.augment else x, self.split.y[batch])
+        if self.shared:
+            inputs, classes = made[self.seeds[0]]
+            return inputs, classes
+        rows = [made[self.seeds[n]] for n in alive]
+        return torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows])
+
+
+@torch.no_grad()
+def _update(
+    parameters: Rows, gradients: Sequence[torch.Tensor], buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor,
+    optimizer: SGD,
+) -> None:
+    """SGD as torch has it, with a rate and a momentum for each row; `buffers` is empty before the first update."""
+    for (name, p), gradient in zip(parameters.items(), gradients, strict=True):
+        column = (-1, *(1,) * (p.ndim - 1))
+        rate, momentum = rates.to(p.dtype).view(column), momenta.to(p.dtype).view(column)
+        g = gradient.add(p, alpha=optimizer.weight_decay) if optimizer.weight_decay else gradient
+        if name in buffers:
+            buffers[name].mul_(momentum).add_(g)
+        else:
+            buffers[name] = g.clone()
+        p.sub_(rate * (g + momentum * buffers[name] if optimizer.nesterov else buffers[name]))

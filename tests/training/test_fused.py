@@ -1,0 +1,169 @@
+"""Runs that train together are the runs that train alone."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lrsearch.schedules import ASLR, CM, FIX, HALFCOS, ONECYCLE, STEP, TRI
+from lrsearch.tasks import SGD, Adam, Split, Splits, Task, find_task
+from lrsearch.tasks.cifar import CropFlip
+from lrsearch.tasks.models import digits_cnn
+from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training.fused import _Fused, train_fused, why_not
+from lrsearch.training.loop import batches
+
+STEPS = 40
+MLP = find_task("digits-mlp")
+POLICIES = [
+    HALFCOS(k0=0.1, l=STEPS), STEP(k0=0.05, gamma=0.3, l=15), TRI(k0=0.001, k1=0.2, l=7),
+    CM(policy=ONECYCLE(k0=0.02, k1=0.2, l=[15, 30, 40], k2=0.001), m0=0.95, m1=0.7),
+]
+
+
+def noise(dtype: torch.dtype, folder: Path | None) -> Splits:
+    rng = np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        y = torch.tensor(rng.integers(0, 10, n))
+        return Split(torch.tensor(rng.normal(size=(n, 1, 8, 8)) + y.numpy()[:, None, None, None] / 5, dtype=dtype), y)
+
+    return Splits(split(300), split(100), split(10), digest="noise")
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+
+def flat() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def task(build, dtype=torch.float64, **changes) -> Task:
+    given = {"name": "noise", "data": "noise", "model": "m", "classes": 10, "shape": (1, 8, 8), "train_size": 300,
+             "validation_size": 100, "batch_size": 20, "horizon": STEPS, "optimizer": SGD(momentum=0.9),
+             "load": partial(noise, dtype), "build": lambda: build().to(dtype)}
+    return Task(**given | changes)
+
+
+def specs(of: Task, seeds=(0,), policies=POLICIES, steps=STEPS) -> list[RunSpec]:
+    return [RunSpec(of, policy, steps, seed) for seed in seeds for policy in policies]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize(("build", "optimizer", "augment"), [
+    (flat, SGD(momentum=0.9), None), (flat, SGD(momentum=0.9, nesterov=True, weight_decay=0.01), None),
+    (flat, SGD(momentum=0, weight_decay=0), None), (digits_cnn, SGD(), None), (normed, SGD(), None),
+    (flat, SGD(), CropFlip()),
+])
+def test_in_double_precision_fused_runs_are_the_single_ones_to_1e_12(build, optimizer, augment, seeds):
+    trainer = Trainer(task(build, optimizer=optimizer, augment=augment), device="cpu")
+    wanted = specs(trainer.task, seeds, POLICIES[:3] if optimizer.momentum == 0 else POLICIES)
+    assert why_not(trainer, wanted) is None
+    for one, many in zip([trainer.train(spec) for spec in wanted], train_fused(trainer, wanted), strict=True):
+        assert many.state is one.state is RunState.FINISHED
+        # losses are noted in float32; equal to its last digit says equal far below it
+        assert many.train_losses == pytest.approx(one.train_losses, rel=3e-7)
+        assert [(p.step, p.score) for p in many.points] == [(p.step, p.score) for p in one.points]
+        assert [p.loss for p in many.points] == pytest.approx([p.loss for p in one.points], rel=1e-6)
+
+
+@pytest.mark.parametrize("build", [flat, digits_cnn])
+def test_weights_agree_to_1e_12_in_double_precision(build):
+    trainer = Trainer(task(build), device="cpu")
+    wanted = specs(trainer.task)
+    together = _Fused(trainer, wanted, lambda step: None)
+    assert {run.state for run in together.run()} == {RunState.FINISHED}
+    for row, spec in enumerate(wanted):
+        model = trainer.new_model(spec.seed)
+        optimizer = trainer.task.optimizer.build(model)
+        scheduler = spec.policy.scheduler(optimizer)
+        order = batches(300, 20, spec.seed, torch.device("cpu"))
+        for _ in range(STEPS):
+            batch = next(order)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(trainer.train_split.x[batch]), trainer.train_split.y[batch]).backward()
+            optimizer.step()
+            scheduler.step()
+        for name, p in model.named_parameters():
+            ours = together.rows.parameters[name][row]
+            assert torch.linalg.norm(ours - p) <= 1e-12 * torch.linalg.norm(p), (name, spec.policy)
+
+
+def test_in_single_precision_losses_stay_close_over_hundreds_of_steps():
+    trainer = Trainer(MLP, device="cpu")
+    wanted = [RunSpec(MLP, HALFCOS(k0=k, l=320), 320, seed) for k in (0.02, 0.1) for seed in (0, 1)]
+    for one, many in zip([trainer.train(spec) for spec in wanted], train_fused(trainer, wanted), strict=True):
+        assert many.loss == pytest.approx(one.loss, rel=1e-3)
+        assert many.score == pytest.approx(one.score, abs=2 / 384)
+        assert many.metrics.keys() == one.metrics.keys()
+        assert many.metrics["end"]["ac"] == pytest.approx(one.metrics["end"]["ac"], rel=1e-3)
+
+
+@pytest.mark.parametrize("build", [flat, digits_cnn, normed])
+def test_a_run_that_blows_up_leaves_its_neighbours_alone_to_the_bit(build):
+    trainer = Trainer(task(build, torch.float32), device="cpu")
+    sane = [HALFCOS(k0=0.05, l=STEPS), FIX(k0=0.01)]
+    wild = train_fused(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=1e6), sane[1]]))
+    calm = train_fused(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=0.02), sane[1]]))
+    assert [run.state for run in wild] == [RunState.FINISHED, RunState.DIVERGED, RunState.FINISHED]
+    assert wild[1].steps < STEPS
+    for one, other in ((wild[0], calm[0]), (wild[2], calm[2])):
+        assert replace(one, seconds=0) == replace(other, seconds=0)
+
+
+def test_two_rows_are_the_same_bits_as_four():
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+    four = train_fused(trainer, specs(trainer.task))
+    two = train_fused(trainer, specs(trainer.task)[:2])
+    for one, other in zip(two, four[:2], strict=True):
+        assert replace(one, seconds=0) == replace(other, seconds=0)
+
+
+def test_all_may_blow_up():
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+    runs = train_fused(trainer, specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)]))
+    assert [run.state for run in runs] == [RunState.DIVERGED] * 2
+
+
+class Counting(nn.Module):
+    """A model that looks at its numbers, which no map over rows can follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, :10] * (2.0 if x.sum().item() > 0 else 1.0)
+
+
+@pytest.mark.parametrize(("of", "policies", "says"), [
+    (replace(MLP, optimizer=Adam()), POLICIES[:2], "its optimizer is Adam"),
+    (MLP, [ASLR(k0=0.1), FIX(k0=0.1)], "a controller's learning rate follows"),
+    (task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 64), Counting()), torch.float32), POLICIES[:2],
+     "its model cannot be mapped over rows: "),
+])
+def test_what_cannot_be_fused_is_trained_one_by_one_and_the_reason_is_known(of, policies, says):
+    trainer = Trainer(of, device="cpu")
+    wanted = specs(of, policies=policies)
+    assert why_not(trainer, wanted).startswith(says)
+    for one, many in zip([trainer.train(spec) for spec in wanted], train_fused(trainer, wanted), strict=True):
+        assert replace(one, seconds=0) == replace(many, seconds=0)
+
+
+def test_runs_of_several_lengths_are_not_fused():
+    trainer = Trainer(MLP, device="cpu")
+    wanted = [RunSpec(MLP, FIX(k0=0.1), 20, 0), RunSpec(MLP, FIX(k0=0.1), 30, 0)]
+    assert "several tasks or lengths" in why_not(trainer, wanted)
+    assert [run.steps for run in train_fused(trainer, wanted)] == [20, 30]
+
+
+def test_an_interrupt_ends_every_run_that_was_open(monkeypatch):
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+
+    def interrupt(step: int) -> None:
+        if step >= 25:
+            raise KeyboardInterrupt
+
+    runs = train_fused(trainer, specs(trainer.task), interrupt)
+    assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, 25)] * len(POLICIES)
