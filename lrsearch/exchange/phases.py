@@ -1,0 +1,42 @@
+"""Curves in phases: one shape after the other."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from lrsearch.schedules import Policy
+from lrsearch.schedules.functions import FUNCTIONS
+
+FIX, LINEAR, CHAIN, COS, UPCOS = (FUNCTIONS[name] for name in ("FIX", "LINEAR", "CHAIN", "COS", "UPCOS"))
+Phase = tuple[float, Policy]
+
+
+def joined(phases: Sequence[Phase], last: Policy) -> Policy:
+    """Join phases of (steps, policy) and a last policy that goes on; a phase of no steps is left out.
+
+    >>> joined([(0, FIX(k0=1)), (5, FIX(k0=0.5))], FIX(k0=0.25))
+    CHAIN(policies=[FIX(k0=0.5), FIX(k0=0.25)], at=[5])
+    """
+    kept = [(length, policy) for length, policy in phases if length > 0]
+    if not kept:
+        return last
+    return CHAIN(policies=[*(policy for _, policy in kept), last], at=list(accumulate(length for length, _ in kept)))
+
+
+def swing(start: float, other: float, l: float) -> Policy:
+    """Swing along a cosine from a start to another learning rate and back, l steps each way.
+
+    >>> swing(0.1, 0, 50), swing(0, 0.1, 50)
+    (COS(k0=0, k1=0.1, l=50), UPCOS(k0=0, k1=0.1, l=50))
+    """
+    return COS(k0=other, k1=start, l=l) if start >= other else UPCOS(k0=start, k1=other, l=l)
+
+
+def is_staircase(policy: Policy) -> bool:
+    """Whether it is constant but for drops at its own steps.
+
+    >>> is_staircase(FIX(k0=0.1)), is_staircase(LINEAR(k0=0.1, l=5))
+    (True, False)
+    """
+    if policy.name == "CHAIN":
+        return all(map(is_staircase, policy.parts))
+    return policy.name in {"FIX", "STEP", "NSTEP"}

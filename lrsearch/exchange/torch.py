@@ -1,0 +1,303 @@
+"""torch's schedulers and policies: `from_torch` reads a real scheduler, `to_torch` writes the call that makes one.
+
+A policy that is read equals its scheduler at every step, past ends too, up to rounding: torch multiplies from step to
+step. One thing is not imitated: OneCycleLR allows one step past its last, step `total_steps`, at which it climbs again
+or falls below zero; a policy holds its last value.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.errors import PolicyError
+from lrsearch.exchange.numbers import number, whole
+from lrsearch.exchange.phases import is_staircase, joined, swing
+from lrsearch.exchange.torch_calls import to_torch
+from lrsearch.exchange.torch_cycles import CODE, Rates, base, cyclic, cyclic_rates, one_cycle, one_cycle_rates
+from lrsearch.schedules import Policy
+from lrsearch.schedules.functions import FUNCTIONS
+
+__all__ = ["from_torch", "plateau", "to_torch"]
+
+CLOSE = 1e-9
+"""How far ratios of param groups may differ, relatively."""
+DRIFT = 1e-6
+"""How far from its formula a running scheduler may be, in parts of the largest rate, before it counts as changed."""
+MODULE = "torch.optim.lr_scheduler"
+CANNOT: dict[str, str] = {
+    "LambdaLR": CODE,
+    "MultiplicativeLR": CODE,
+    "SWALR": "it starts from whatever learning rate it finds",
+}
+FIX, STEP, NSTEP, EXP, POLY, LINEAR, SGDR, SAMPLED, CHAIN, PLATEAU = (
+    FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "POLY", "LINEAR", "SGDR", "SAMPLED", "CHAIN",
+                                 "PLATEAU"))
+
+
+def from_torch(scheduler: Any, *, every: int = 1) -> Policy:
+    """Read the policy of a torch scheduler: that of its largest param group; the others must be proportional to it.
+
+    Args:
+        scheduler: a scheduler of torch.optim.lr_scheduler, or one that a policy made.
+        every: optimizer steps per `scheduler.step()`; the steps of an epoch where it is stepped once an epoch.
+
+    Raises:
+        PolicyError: if no policy is exactly this scheduler; it says why.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=90, eta_min=0.001)
+    >>> from_torch(scheduler), from_torch(scheduler, every=500)
+    (COS(k0=0.001, k1=0.1, l=90), SAMPLED(policy=COS(k0=0.001, k1=0.1, l=45000), every=500))
+    """
+    every = whole(every, "every, optimizer steps per scheduler.step(),", least=1)
+    own = _own_policy(scheduler)
+    if own is not None:
+        return _per(own, every)
+    reader = _reader(scheduler)
+    try:
+        rates = _largest(scheduler, reader)
+        policy = reader.policy(scheduler, rates)
+        _require_standing(scheduler, policy, max(rates))
+        return _per(policy, every)
+    except PolicyError as error:
+        raise PolicyError(f"{type(scheduler).__name__}: {error}") from None
+
+
+def plateau(k0: Any, *, mode: Any = "min", factor: Any = 0.1, patience: Any = 10, threshold: Any = 1e-4,
+            threshold_mode: Any = "rel", cooldown: Any = 0, min_lr: Any = 0, eps: Any = 1e-8) -> Policy:
+    """Translate the arguments of ReduceLROnPlateau, with torch's defaults.
+
+    >>> plateau(0.1, factor=0.5)
+    PLATEAU(k0=0.1, gamma=0.5, eps=1e-8)
+    """
+    if mode != "min":
+        raise PolicyError(f"mode={mode!r}: PLATEAU takes a metric that is better when lower: report minus the metric")
+    if threshold_mode != "rel" and not (threshold_mode == "abs" and threshold == 0):
+        raise PolicyError(f"threshold_mode={threshold_mode!r}: PLATEAU's threshold is relative")
+    return PLATEAU(k0=k0, gamma=factor, patience=patience, cooldown=cooldown, threshold=threshold, k1=min_lr, eps=eps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """How one class is read.
+
+    Args:
+        rates: the learning rates that (scheduler, number of a param group) has, of which the policy is made.
+        policy: the policy of (scheduler, rates).
+    """
+
+    rates: Callable[[Any, int], Rates]
+    policy: Callable[[Any, Rates], Policy]
+
+
+def _own_policy(scheduler: Any) -> Policy | None:
+    """The policy of a scheduler that a policy made."""
+    is_ours = type(scheduler).__module__ == "lrsearch.schedules.torch"
+    own = getattr(scheduler, "policy", None) if is_ours else None
+    return own if isinstance(own, Policy) else None
+
+
+def _reader(scheduler: Any) -> _Reader:
+    name = type(scheduler).__name__
+    if type(scheduler).__module__ == MODULE and name in READERS:
+        return READERS[name]
+    if type(scheduler).__module__ in (MODULE, "torch.optim.swa_utils") and name in CANNOT:
+        raise PolicyError(f"{name}: {CANNOT[name]}")
+    raise PolicyError(f"a scheduler of torch.optim.lr_scheduler is read, got {name[:80]}. Known: {', '.join(READERS)}")
+
+
+def _largest(scheduler: Any, reader: _Reader) -> Rates:
+    """The rates of the largest param group; refuses groups that are not proportional to it."""
+    groups = [reader.rates(scheduler, n) for n in range(len(scheduler.optimizer.param_groups))]
+    largest = max(groups, key=max)
+    top = max(largest)
+    for n, rates in enumerate(groups):
+        share = rates[largest.index(top)] / top if top > 0 else 1.0
+        if any(abs(rate - share * most) > CLOSE * top for rate, most in zip(rates, largest, strict=True)):
+            raise PolicyError(f"param group {n} is not proportional to the largest: learning rates {rates} beside"
+                              f" {largest}. A policy moves all groups by one factor")
+    return largest
+
+
+def _require_standing(scheduler: Any, policy: Policy, top: float) -> None:
+    """Refuse a scheduler that does not stand where its arguments put it."""
+    inner = scheduler
+    while type(inner).__name__ == "ChainedScheduler":
+        inner = inner._schedulers[0]
+    step = whole(inner.last_epoch, "last_epoch")
+    if policy.is_controller:
+        if step:
+            raise PolicyError(f"it has taken {step} reports, and no longer knows the learning rate it started at:"
+                              " read it before the first report")
+        return
+    if step >= getattr(inner, "total_steps", step + 1):
+        return
+    now = max(number(rate, "the last learning rate") for rate in scheduler.get_last_lr())
+    if abs(now - policy(step)) > DRIFT * top:
+        raise PolicyError(f"at step {step} it stands at {now:.9g}, and {policy} is at {policy(step):.9g}: it was"
+                          " changed by hand, by another scheduler or when it was resumed")
+
+
+def _per(policy: Policy, every: int) -> Policy:
+    """The policy of a scheduler that is stepped once in `every` updates."""
+    if every == 1:
+        return policy
+    if policy.is_controller:
+        raise PolicyError(f"{policy.name} counts reports, whenever they come: leave every=1, got {every}")
+    slow = policy.stretch(every)
+    return slow if is_staircase(policy) else SAMPLED(policy=slow, every=every)
+
+
+def _base_and_floor(scheduler: Any, n: int) -> Rates:
+    return (*base(scheduler, n), number(scheduler.eta_min, "eta_min"))
+
+
+def _gamma(scheduler: Any) -> float:
+    return number(scheduler.gamma, "gamma")
+
+
+def _step(scheduler: Any, rates: Rates) -> Policy:
+    return STEP(k0=rates[0], gamma=_gamma(scheduler), l=whole(scheduler.step_size, "step_size", least=1))
+
+
+def _multi_step(scheduler: Any, rates: Rates) -> Policy:
+    """Drop at a milestone as often as it is listed, as torch does, and at once at milestone 0."""
+    gamma = _gamma(scheduler)
+    times = {whole(at, "a milestone"): count for at, count in scheduler.milestones.items() if count > 0}
+    start = rates[0] * gamma ** times.pop(0, 0)
+    at = sorted(times)
+    if not at:
+        return FIX(k0=start)
+    if set(times.values()) == {1}:
+        return NSTEP(k0=start, gamma=gamma, l=at)
+    steps = [start]
+    for milestone in at:
+        steps.append(steps[-1] * gamma ** times[milestone])
+    return CHAIN(policies=[FIX(k0=rate) for rate in steps], at=at)
+
+
+def _constant(scheduler: Any, rates: Rates) -> Policy:
+    """total_iters=0 never gives the factor back: torch looks only after the first step."""
+    factor, until = number(scheduler.factor, "factor"), whole(scheduler.total_iters, "total_iters")
+    if factor == 0 and until > 0:
+        raise PolicyError(f"factor=0: torch divides by it at step {until}")
+    low = FIX(k0=rates[0] * factor)
+    return joined([(until, low)], FIX(k0=rates[0])) if until > 0 else low
+
+
+def _linear(scheduler: Any, rates: Rates) -> Policy:
+    start, end = number(scheduler.start_factor, "start_factor"), number(scheduler.end_factor, "end_factor")
+    length = whole(scheduler.total_iters, "total_iters")
+    if length == 0 or start == end:
+        return FIX(k0=rates[0] * start)
+    return LINEAR(k0=rates[0] * start, l=length, k1=rates[0] * end)
+
+
+def _polynomial(scheduler: Any, rates: Rates) -> Policy:
+    length = whole(scheduler.total_iters, "total_iters")
+    return POLY(k0=rates[0], p=number(scheduler.power, "power"), l=length) if length else FIX(k0=rates[0])
+
+
+def _cosine(scheduler: Any, rates: Rates) -> Policy:
+    start, other = rates
+    return swing(start, other, whole(scheduler.T_max, "T_max", least=1))
+
+
+def _restarts(scheduler: Any, rates: Rates) -> Policy:
+    base, floor = rates
+    if floor > base:
+        raise PolicyError(f"eta_min={floor:g} is above the base {base:g}: it rises and restarts, and SGDR falls")
+    return SGDR(k0=floor, k1=base, l=whole(scheduler.T_0, "T_0", least=1), growth=scheduler.T_mult)
+
+
+def _plateau_rates(scheduler: Any, n: int) -> Rates:
+    group = scheduler.optimizer.param_groups[n]
+    return (number(group["lr"], "lr"), number(scheduler.min_lrs[n], "min_lr"), number(scheduler.eps, "eps"))
+
+
+def _plateau(scheduler: Any, rates: Rates) -> Policy:
+    lr, low, eps = rates
+    return plateau(lr, mode=scheduler.mode, factor=scheduler.factor, patience=scheduler.patience, eps=eps, min_lr=low,
+                   threshold=scheduler.threshold, threshold_mode=scheduler.threshold_mode, cooldown=scheduler.cooldown)
+
+
+def _members(scheduler: Any) -> list[tuple[Any, _Reader]]:
+    return [(member, _reader(member)) for member in scheduler._schedulers]
+
+
+def _rates_of_members(scheduler: Any, n: int) -> Rates:
+    return tuple(rate for member, reader in _members(scheduler) for rate in reader.rates(member, n))
+
+
+def _policies_of_members(scheduler: Any, rates: Rates) -> list[Policy]:
+    policies, used = [], 0
+    for member, reader in _members(scheduler):
+        count = len(reader.rates(member, 0))
+        policies.append(reader.policy(member, rates[used:used + count]))
+        used += count
+    return policies
+
+
+def _sequential(scheduler: Any, rates: Rates) -> Policy:
+    """Join the members: torch starts a later one from its own base, and the first from the group's initial LR."""
+    at = [whole(step, "a milestone") for step in scheduler._milestones]
+    if at != sorted(at):
+        raise PolicyError(f"milestones={at} do not rise, and torch walks through them in another order")
+    members, policies = list(scheduler._schedulers), _policies_of_members(scheduler, rates)
+    starts = [0, *at]
+    for member, policy, start in zip(members, policies, starts, strict=True):
+        _require_member(member, policy, is_first=start == 0)
+    lengths = [end - start for start, end in zip(starts, at, strict=False)]
+    return joined(list(zip(lengths, policies, strict=False)), policies[-1])
+
+
+def _require_member(member: Any, policy: Policy, *, is_first: bool) -> None:
+    name = type(member).__name__
+    if name in ("SequentialLR", "ChainedScheduler"):
+        raise PolicyError(f"a {name} inside: torch counts its steps wrongly or fails at its milestone"
+                          " (pytorch#162591); list its members in the outer one")
+    if policy.has_momentum:
+        raise PolicyError(f"{name} cycles the momentum, which torch leaves where it stands when another member takes"
+                          " over: give it cycle_momentum=False")
+    empty = name in ("LinearLR", "PolynomialLR", "ConstantLR") and member.total_iters == 0
+    if empty and not is_first and getattr(member, "factor", 0) != 1:
+        raise PolicyError(f"{name}(total_iters=0) after a milestone: torch divides by zero there, or"
+                          " forgets the factor")
+    initial = [number(group["initial_lr"], "initial_lr") for group in member.optimizer.param_groups]
+    recursive = name not in ("CyclicLR", "OneCycleLR", "CosineAnnealingWarmRestarts")
+    if is_first and recursive and initial != [number(rate, "base_lr") for rate in member.base_lrs]:
+        raise PolicyError(f"{name} comes first and was made for learning rates {member.base_lrs}, and another scheduler"
+                          f" has set them to {initial}")
+
+
+def _chained(scheduler: Any, rates: Rates) -> Policy:
+    """Members multiply: alone, or all exponential, they are one policy."""
+    policies = _policies_of_members(scheduler, rates)
+    if len(policies) == 1:
+        return policies[0]
+    if {policy.name for policy in policies} == {"EXP"}:
+        gamma = 1.0
+        for policy in policies:
+            gamma *= policy.params["gamma"]
+        return EXP(k0=rates[0], gamma=gamma)
+    named = ", ".join(type(member).__name__ for member in scheduler._schedulers)
+    raise PolicyError(f"members ({named}) that multiply each other; no policy is a product. SequentialLR, one member"
+                      " after the other, is CHAIN")
+
+
+READERS: dict[str, _Reader] = {
+    "StepLR": _Reader(base, _step),
+    "MultiStepLR": _Reader(base, _multi_step),
+    "ConstantLR": _Reader(base, _constant),
+    "LinearLR": _Reader(base, _linear),
+    "ExponentialLR": _Reader(base, lambda scheduler, rates: EXP(k0=rates[0], gamma=_gamma(scheduler))),
+    "PolynomialLR": _Reader(base, _polynomial),
+    "CosineAnnealingLR": _Reader(_base_and_floor, _cosine),
+    "CosineAnnealingWarmRestarts": _Reader(_base_and_floor, _restarts),
+    "CyclicLR": _Reader(cyclic_rates, cyclic),
+    "OneCycleLR": _Reader(one_cycle_rates, one_cycle),
+    "ReduceLROnPlateau": _Reader(_plateau_rates, _plateau),
+    "SequentialLR": _Reader(_rates_of_members, _sequential),
+    "ChainedScheduler": _Reader(_rates_of_members, _chained),
+}
