@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from lrsearch.compare.comparison import Comparison
-from lrsearch.report.figures import GREY, colors, save
+from lrsearch.report.canvas import GREY, colors, save
 
 
 def draw_comparison(comparison: Comparison, folder: Path) -> Path:

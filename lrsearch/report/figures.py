@@ -1,28 +1,24 @@
 """Pictures of a search, drawn with matplotlib and without a screen."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from lrsearch.heuristics.range_test import centre, read_ramp
 from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, colors, save, wrapped
 from lrsearch.report.story import peak_of
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, best_so_far, searched_in_full, with_role
 
-BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b5403a"
 LADDER = (BLUE, GREEN, ORANGE)
 SHADE = "#2463a81c"
-PIXELS_PER_INCH = 130
 PICTURES = ("range-test.png", "response.png", "policy.png", "progress.png")
-SIZE = (7.5, 4.3)
 
 
 def draw_search(result: SearchResult, folder: Path) -> list[Path]:
@@ -30,18 +26,6 @@ def draw_search(result: SearchResult, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     draws = (draw_range_test, draw_response, _draw_winner, draw_progress)
     return [save(folder / name, draw, result) for name, draw in zip(PICTURES, draws, strict=True)]
-
-
-def save(path: Path, draw: Callable[..., None], *what: Any) -> Path:
-    """Let a function draw something on axes, and keep the picture as a PNG file."""
-    figure = Figure(figsize=SIZE, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, alpha=0.25, linewidth=0.6)
-    draw(axes, *what)
-    figure.savefig(path, dpi=PIXELS_PER_INCH)
-    return path
 
 
 def draw_range_test(axes: Axes, result: SearchResult) -> None:
@@ -84,16 +68,6 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def draw_policies(axes: Axes, policies: Sequence[Policy], horizon: int) -> None:
-    """Learning-rate curves over a horizon."""
-    steps = np.arange(horizon)
-    for policy, color in zip(policies, colors(len(policies)), strict=True):
-        axes.plot(steps, policy.curve(horizon), color=color, linewidth=1.6, label=_wrapped(str(policy)))
-    axes.set(xlabel="step", ylabel="learning rate", xlim=(0, horizon), title="Learning rate over the run")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
-
-
 def draw_progress(axes: Axes, result: SearchResult) -> None:
     """Best validation score of a full-length run so far against everything spent, probes included."""
     horizon = result.setup.task.horizon
@@ -116,7 +90,23 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
 
 
 def _draw_winner(axes: Axes, result: SearchResult) -> None:
-    draw_policies(axes, _distinct([result.best.policy, result.default.policy]), result.setup.task.horizon)
+    """Learning rates over the run: of a controller, those that it gave in its first full-length run."""
+    drawn = list(dict.fromkeys([result.best.policy, result.default.policy]))
+    for policy, color in zip(drawn, colors(len(drawn)), strict=True):
+        steps, rates = _curve(policy, result)
+        axes.plot(steps, rates, color=color, linewidth=1.6, label=wrapped(str(policy), 70))
+    axes.set(xlabel="step", ylabel="learning rate", xlim=(0, result.setup.task.horizon),
+             title="Learning rate over the run")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _curve(policy: Policy, result: SearchResult) -> tuple[Sequence[float], Sequence[float]]:
+    horizon = result.setup.task.horizon
+    if not policy.is_controller:
+        return range(horizon), policy.curve(horizon).tolist()
+    runs = [t.run for t in result.history if t.run and t.assignment.policy == policy and t.run.steps == horizon]
+    return [n * runs[0].stride for n in range(len(runs[0].rates))], runs[0].rates
 
 
 def _shade(axes: Axes, result: SearchResult) -> None:
@@ -127,17 +117,3 @@ def _shade(axes: Axes, result: SearchResult) -> None:
 
 def _drawable(losses: Sequence[float]) -> list[float]:
     return [loss if math.isfinite(loss) else math.nan for loss in losses]
-
-
-def _distinct(policies: Sequence[Policy]) -> list[Policy]:
-    return list(dict.fromkeys(policies))
-
-
-def colors(count: int) -> list[str]:
-    """Give as many colours as there are lines."""
-    cycle = (BLUE, ORANGE, GREEN, RED, GREY, "#6b4fa0", "#4a9aa8", "#a8894a")
-    return [cycle[i % len(cycle)] for i in range(count)]
-
-
-def _wrapped(text: str, width: int = 70) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."

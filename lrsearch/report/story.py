@@ -2,12 +2,11 @@
 
 from collections import Counter
 
-from lrsearch.schedules import FUNCTIONS, Policy
+from lrsearch.schedules import Policy
 from lrsearch.study.funnel import is_widened
 from lrsearch.study.result import Answer, SearchResult
 from lrsearch.study.strategy import Trial, with_role
 
-COMBINATORS = frozenset(name for name, function in FUNCTIONS.items() if function.family == "combinator")
 ROLES = {
     "range-test": "range tests",
     "decade": "constant LRs, short",
@@ -19,10 +18,7 @@ ROLES = {
 
 def peak_of(trial: Trial) -> float:
     """Give the highest learning rate of a trial's policy: of its bounds, reached or not."""
-    policy = trial.assignment.policy
-    while policy.name in COMBINATORS:
-        policy = policy.params["policy"]
-    return float(max(policy.params[name] for name in ("k0", "k1") if name in policy.params))
+    return float(trial.assignment.policy.bounds[1])
 
 
 def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:

@@ -160,8 +160,8 @@ def REX(t: Floats, k0: float, l: float, beta: float, k1: float) -> Floats:
 
     beta = 0 is a line, 0.5 the paper, 0.9 its companion repository; others call 1 - beta by this name.
 
-    >>> round(REX(k0=0.1, l=1000, beta=0.9)(900), 6)
-    0.052632
+    >>> REX(k0=3, l=1000)(500)
+    2.0
     """
     left = 1 - np.minimum(t / l, 1)
     return towards(k1, k0, left / ((1 - beta) + beta * left))
