@@ -18,6 +18,8 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed
 	$(BIN)/python studies/benchmarks/overhead.py
+	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/schedules.py
+	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/fused.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

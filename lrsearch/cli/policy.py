@@ -7,19 +7,24 @@ import typer
 
 from lrsearch.errors import PolicyError, UsageError
 from lrsearch.schedules import FUNCTIONS, Policy, parse
+from lrsearch.schedules.fields import REQUIRED, Field
+from lrsearch.schedules.values import text_of
+
+MARKS = 10
+MOST_STEPS = 10_000_000
 
 app = typer.Typer(help="Look at LR policies.", no_args_is_help=True)
 
 Text = Annotated[str, typer.Argument(metavar="TEXT", help="A policy, such as 'TRI(k0=0.001, k1=0.006, l=2000)'.")]
 Texts = Annotated[list[str], typer.Argument(metavar="TEXT...", help="One policy or several.")]
-Steps = Annotated[int, typer.Option(min=1, help="Steps of the run; durations such as 0.1dur are parts of it.")]
+Steps = Annotated[int, typer.Option(
+    min=1, max=MOST_STEPS, help="Steps of the run; durations such as 0.1dur are parts of it.")]
 Epoch = Annotated[float | None, typer.Option(min=1e-9, help="Steps of an epoch, for durations such as 3ep.",
                                              show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The PNG file to write.")]
 Picture = Annotated[Path | None, typer.Option("-o", "--output", help="A PNG file for both curves and their ratio.",
                                               show_default=False)]
-MARKS = 10
 
 
 @app.command("list")
@@ -28,12 +33,14 @@ def list_functions(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lrsearch.cli.show import print_json
+    from lrsearch.cli.plain import print_json
 
     if as_json:
         print_json([
-            {"name": f.name, "family": f.family, "parameters": [field.name for field in f.fields], "source": f.source,
-             "example": str(f.example), "what": f.summary} for f in FUNCTIONS.values()
+            {"name": f.name, "family": f.family, "parameters": [field.name for field in f.fields],
+             "rules": {field.name: field.rule for field in f.fields},
+             "defaults": {field.name: field.default for field in f.fields if field.default is not REQUIRED},
+             "source": f.source, "example": str(f.example), "what": f.summary} for f in FUNCTIONS.values()
         ])
         return
     shown = Table(box=None, pad_edge=False)
@@ -42,14 +49,15 @@ def list_functions(as_json: AsJson = False) -> None:
     for family in dict.fromkeys(function.family for function in FUNCTIONS.values()):
         shown.add_row(f"[bold]{family}[/]", "", "")
         for function in (f for f in FUNCTIONS.values() if f.family == family):
-            shown.add_row(function.name, " ".join(field.name for field in function.fields), function.summary)
+            says = function.summary.partition(": ")[0].rstrip(".")
+            shown.add_row(function.name, " ".join(map(_parameter, function.fields)), says)
     Console(highlight=False).print(shown)
 
 
 @app.command()
 def show(text: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson = False) -> None:
     """Show what a policy is: its curve at ten steps and its natural coordinates."""
-    from lrsearch.cli.show import print_json
+    from lrsearch.cli.plain import print_json
 
     policy = _bound(text, steps, epoch)
     marks = [] if policy.is_controller else sorted({round(i * (steps - 1) / MARKS) for i in range(MARKS + 1)})
@@ -94,12 +102,14 @@ def diff(
     a: Text, b: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson = False, output: Picture = None
 ) -> None:
     """Say how two policies differ over a run: in what, from which step on, and by how much."""
-    from lrsearch.cli.show import print_json
+    from lrsearch.cli.plain import print_json
     from lrsearch.report.curves import draw_difference
     from lrsearch.report.difference import difference
 
     found = difference(_bound(a, steps, epoch), _bound(b, steps, epoch), steps)
-    picture = draw_difference(_png(output), found.a, found.b, steps) if output and found.rates else None
+    if output and not found.rates:
+        raise UsageError("a controller has no curve to draw: leave -o out")
+    picture = draw_difference(_png(output), found.a, found.b, steps) if output else None
     if as_json:
         print_json(found.to_json() | {"picture": str(picture) if picture else None})
         return
@@ -150,6 +160,10 @@ def paths(
     print(picture)
 
 
+def _parameter(field: Field) -> str:
+    return field.name if field.default is REQUIRED else f"{field.name}={text_of(field.default)}"
+
+
 def _bound(text: str, steps: int, epoch: float | None) -> Policy:
     return parse(text).bind(horizon=steps, epoch=epoch)
 
@@ -164,9 +178,6 @@ def _curve(text: str, steps: int, epoch: float | None) -> Policy:
 def _png(output: Path) -> Path:
     if output.suffix != ".png":
         raise UsageError(f"pictures are PNG files: give -o a name that ends in .png, not {output}")
-    from lrsearch.api import writable
-
-    writable(output.parent)
     return output
 
 

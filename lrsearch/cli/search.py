@@ -114,7 +114,8 @@ def compare(
 ) -> None:
     """Compare ways to search: best validation score against training steps spent, probes included."""
     from lrsearch import api
-    from lrsearch.cli.show import print_comparison, print_json, tell_line
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_comparison, tell_line
     from lrsearch.report.comparison import draw_comparison
     from lrsearch.training import own_process
 
@@ -137,7 +138,7 @@ def tasks(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lrsearch.cli.show import print_json
+    from lrsearch.cli.plain import print_json
     from lrsearch.tasks import TASKS
 
     if as_json:
@@ -160,7 +161,8 @@ def quiet_optuna() -> None:
 
 
 def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, Any] | None) -> None:
-    from lrsearch.cli.show import print_json, print_result
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_result
     from lrsearch.report.figures import PICTURES, draw_search
 
     folder = out / result.study

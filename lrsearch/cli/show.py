@@ -1,7 +1,5 @@
 """What the commands print: results on stdout, talk on stderr."""
 
-import json
-import sys
 from typing import Any
 
 from rich.console import Console
@@ -17,11 +15,6 @@ from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
 
 LEADERS = 8
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON value on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 class Talk:

@@ -27,7 +27,8 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs that match."""
-    from lrsearch.cli.show import print_json, print_runs
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_runs
     from lrsearch.knowledge import open_store
     from lrsearch.schedules import parse
     from lrsearch.tasks import TASKS

@@ -7,7 +7,9 @@ The surface has two steep trenches beside a ridge of shallow hills:
 with g(a, b, s) = exp(-((x - a)^2 + (y - b)^2) / 2s^2) / (2 pi s^2).
 
 The authors' notebook has Nesterov momentum 0.9 over 50 steps; with the paper's parameters over 200 steps that throws
-NSTEP and TRIEXP off the surface. Plain SGD stays on it, and is what is drawn here unless asked otherwise.
+NSTEP and TRIEXP off the surface. Plain SGD stays on it, and is what is drawn here unless asked otherwise. FIX ends in
+the shallower trench, NSTEP at the bottom of the deeper one; TRIEXP bounces in that, and where it stops is chaos:
+another rounding gives another place.
 """
 
 from collections.abc import Sequence

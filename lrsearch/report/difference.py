@@ -82,6 +82,11 @@ class Difference:
         """Say it in words, a line each."""
         told = [f"parameter {name}: {text_of(one)} in A, {text_of(other)} in B"
                 for name, (one, other) in self.parameters.items()]
+        if self.a.name != self.b.name:
+            told.append(f"LR function: {self.a.name} in A, {self.b.name} in B")
+        carrying = [which for which, policy in (("A", self.a), ("B", self.b)) if policy.has_momentum]
+        if len(carrying) == 1:
+            told.append(f"momentum: only {carrying[0]} carries one")
         if self.rates is None:
             return [*told, "a controller's learning rate follows from its feedback: there is no curve to compare"]
         told += self.rates.lines("learning rate", self.steps)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lrsearch.schedules.torch import ControllerScheduler, PolicyScheduler
 
 DEEPEST = 4
+LONGEST_LEAF = 40
+"""No name or value of a policy, with what stands around it, has more characters."""
 LONGEST_TEXT = 4096
 
 
@@ -314,9 +316,16 @@ def _check_size(policy: Policy) -> None:
     """Refuse what could be made but not be read back."""
     if policy.depth > DEEPEST:
         raise PolicyError(f"{policy.name}: policies nest at most {DEEPEST} deep")
-    length = len(str(policy))
+    length = len(str(policy)) if _leaves(policy) * LONGEST_LEAF > LONGEST_TEXT else 0
     if length > LONGEST_TEXT:
         raise PolicyError(f"{policy.name}: a policy's text has at most {LONGEST_TEXT} characters, got {length}")
+
+
+def _leaves(value: Any) -> int:
+    """How many names and values there are in it."""
+    if isinstance(value, Policy):
+        return 1 + sum(map(_leaves, value.values))
+    return sum(map(_leaves, value)) if isinstance(value, tuple) else 1
 
 
 def _is_bound(value: Any) -> bool:

@@ -38,8 +38,8 @@ class Duration:
         """Give the length in steps; what is whole but for floating-point noise is whole."""
         one = epoch if self.unit == "ep" else horizon
         if one is None:
-            needed = "epoch" if self.unit == "ep" else "horizon"
-            raise PolicyError(f"{self} is known in steps when the {needed} is: bind({needed}=...)")
+            needed, option = ("epoch", "epoch") if self.unit == "ep" else ("horizon", "steps")
+            raise PolicyError(f"{self} is known in steps when the {needed} is: bind({needed}=...), or --{option}")
         value = canonical_value(snap(self.amount * one))
         assert isinstance(value, int | float)
         return value

@@ -1,7 +1,8 @@
 """Training: runs, and the loop that trains them."""
 
+from lrsearch.training.fused import train_fused
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
 from lrsearch.training.run import TRAINER_VERSION, Point, Run, RunSpec, RunState
 
-__all__ = ["TRAINER_VERSION", "Point", "Run", "RunSpec", "RunState", "Trainer", "own_process"]
+__all__ = ["TRAINER_VERSION", "Point", "Run", "RunSpec", "RunState", "Trainer", "own_process", "train_fused"]
