@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.engines import optuna as optuna_engine
-from lrsearch.errors import OutputError
+from lrsearch.errors import OutputError, UsageError
 from lrsearch.knowledge import Store, open_store
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
@@ -32,7 +32,7 @@ def search(
     task: str | Task,
     budget: float = 12,
     *,
-    functions: Sequence[str] = (),
+    functions: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -75,7 +75,7 @@ def sweep(
     task: str | Task,
     budget: float = 12,
     *,
-    functions: Sequence[str] = (),
+    functions: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -127,14 +127,21 @@ def _conclude(study: Study) -> SearchResult:
     return result
 
 
+def _space(task: Task, functions: Sequence[str | Policy]) -> Space:
+    """The raw space of some LR functions or policies on a task."""
+    if isinstance(functions, str):
+        raise UsageError(f"functions is a list of LR functions or policies, such as [{functions!r}], got a text")
+    return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
+
+
 @contextmanager
 def _study(
-    task: str | Task, budget: float, functions: Sequence[str], store: str | Store | None, seed: int, out: Path,
+    task: str | Task, budget: float, functions: Sequence[str | Policy], store: str | Store | None, seed: int, out: Path,
     storage: str | None, watch: Watch | None,
 ) -> Iterator[Study]:
     """Open the funnel study that the arguments of `search` and `sweep` describe."""
     found = find_task(task)
-    raw = Space.standard(*functions, horizon=found.horizon, epoch=found.epoch, peak=found.optimizer.rates)
+    raw = _space(found, functions)
     setup, strategy = Setup(found, raw, budget, seed), Funnel()
     strategy.check(setup)
     folder = writable(out)
@@ -194,7 +201,7 @@ def compare(
     seeds: int = 2,
     budget: float = 4,
     *,
-    functions: Sequence[str] = (),
+    functions: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
@@ -218,7 +225,7 @@ def compare(
         WorkError: if the data, the store or the training fails.
     """
     found = find_task(task)
-    raw = Space.standard(*functions, horizon=found.horizon, epoch=found.epoch, peak=found.optimizer.rates)
+    raw = _space(found, functions)
     with _opened(store, writable(Path(out))) as ledger:
         trainer = Trainer(found, Path(data_dir) if data_dir else None)
         return compare_strategies(Setup(found, raw, budget, seed=0), strategies, seeds, ledger, trainer, watch)

@@ -135,9 +135,7 @@ def convert(
     """Translate a schedule between tools, exactly; what cannot be expressed is refused with the reason."""
     from lrsearch.exchange import convert as translated
 
-    if source == "lrsearch" and (steps or epoch):
-        text = str(parse(text).bind(horizon=steps, epoch=epoch))
-    print(translated(text, source, target, lr=lr, steps=steps))
+    print(translated(text, source, target, lr=lr, steps=steps, epoch=epoch))
 
 
 @app.command()

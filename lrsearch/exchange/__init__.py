@@ -25,7 +25,10 @@ __all__ = [
 ]
 
 
-def convert(text: str, source: str, target: str, *, lr: float | None = None, steps: int | None = None) -> str:
+def convert(
+    text: str, source: str, target: str, *, lr: float | None = None, steps: int | None = None,
+    epoch: float | None = None,
+) -> str:
     """Write a policy that is given in one format in another.
 
     Args:
@@ -33,7 +36,8 @@ def convert(text: str, source: str, target: str, *, lr: float | None = None, ste
         source: "lrsearch" (the policy's text), "json", "torch", "huggingface", "caffe" or "lrbench".
         target: one of the same.
         lr: the optimizer's learning rate, which a call of torch or transformers does not hold.
-        steps: the steps of the run, which "huggingface" and "caffe" need as a target.
+        steps: the steps of the run, which "huggingface" and "caffe" need as a target, and durations such as 0.1dur.
+        epoch: the steps of an epoch, which durations such as 3ep need.
 
     Raises:
         PolicyError: if the text is not in the source's format, or the target has no such policy.
@@ -47,10 +51,12 @@ def convert(text: str, source: str, target: str, *, lr: float | None = None, ste
         if not isinstance(name, str) or name not in FORMATS:
             raise PolicyError(unknown("format", str(name), FORMATS))
     if FORMATS[source].needs_lr and lr is None:
-        raise PolicyError(f"the optimizer's learning rate is not in a call of {source}: give lr=...")
+        raise PolicyError(f"the optimizer's learning rate is not in a call of {source}: give lr=..., or --lr")
     if FORMATS[target].needs_steps and steps is None:
-        raise PolicyError(f"{target} has to know the steps of the run: give steps=...")
-    return FORMATS[target].write(FORMATS[source].read(text, lr), steps)
+        raise PolicyError(f"{target} has to know the steps of the run: give steps=..., or --steps")
+    policy = FORMATS[source].read(text, lr)
+    bound = policy.bind(horizon=steps, epoch=epoch) if steps or epoch else policy
+    return FORMATS[target].write(bound, steps)
 
 
 @dataclass(frozen=True, slots=True)

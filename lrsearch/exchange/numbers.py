@@ -42,8 +42,7 @@ def bound(policy: Any) -> Policy:
     """Take a policy whose lengths are steps."""
     if not isinstance(policy, Policy):
         raise PolicyError(f"a policy is written in another tool's words, got {type(policy).__name__}")
-    if not policy.is_bound:
-        raise PolicyError(f"{policy} has lengths that wait for a task: bind(horizon=..., epoch=...) it first")
+    policy.require_bound()
     return policy
 
 

@@ -72,7 +72,8 @@ def plateau(k0: Any, *, mode: Any = "min", factor: Any = 0.1, patience: Any = 10
     PLATEAU(k0=0.1, gamma=0.5, eps=1e-8)
     """
     if mode != "min":
-        raise PolicyError(f"mode={mode!r}: PLATEAU takes a metric that is better when lower: report minus the metric")
+        raise PolicyError(f"mode={mode!r}: PLATEAU takes a metric that is better when lower, and not negative: report"
+                          " 1 - metric")
     if threshold_mode != "rel" and not (threshold_mode == "abs" and threshold == 0):
         raise PolicyError(f"threshold_mode={threshold_mode!r}: PLATEAU's threshold is relative")
     return PLATEAU(k0=k0, gamma=factor, patience=patience, cooldown=cooldown, threshold=threshold, k1=min_lr, eps=eps)

@@ -86,6 +86,11 @@ class LRFunction:
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        from lrsearch.schedules.functions import find
+
+        return find, (self.name,)
+
 
 def lr_function(family: str, source: str, *fields: Field, **declared: Any) -> Callable[[Curve], LRFunction]:
     """Make an LR function of a formula; its name is the formula's name.
@@ -100,15 +105,15 @@ def lr_function(family: str, source: str, *fields: Field, **declared: Any) -> Ca
 
 
 def controller(
-    source: str, *fields: Field, sample: Mapping[str, Any], rule: Callable[..., str | None] | None = None
+    name: str, source: str, *fields: Field, sample: Mapping[str, Any], rule: Callable[..., str | None] | None = None
 ) -> Callable[[type[Any]], LRFunction]:
-    """Make an LR function of a class of states; it is called with the parameters for the first state."""
+    """Make an LR function of a class of states; its `begin` takes the parameters to the first state."""
 
     def none(t: Floats, **_: Any) -> Floats:
         raise AssertionError("a controller has no curve")
 
     def wrap(state: type[Any]) -> LRFunction:
-        return LRFunction(state.__name__, "controller", source, fields, none, state.__doc__ or "", sample, rule=rule,
+        return LRFunction(name, "controller", source, fields, none, state.__doc__ or "", sample, rule=rule,
                           begin=state.begin)
 
     return wrap

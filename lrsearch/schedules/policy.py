@@ -1,7 +1,7 @@
 """A learning-rate policy is a value: an LR function with its parameters. Calling it gives the learning rate."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
@@ -23,6 +23,7 @@ DEEPEST = 4
 LONGEST_LEAF = 40
 """No name or value of a policy, with what stands around it, has more characters."""
 LONGEST_TEXT = 4096
+MOST_STEPS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,7 +54,7 @@ class Policy:
     def curve(self, steps: int) -> Floats:
         """Give the learning rates of updates 0 .. steps-1, shape (steps,)."""
         self.require_curve()
-        return self.at(np.arange(steps, dtype=np.float64))
+        return self.at(np.arange(_count(steps), dtype=np.float64))
 
     def momentum(self, step: Any) -> Any:
         """Give the momentum (beta1 of Adam) at a step, as `policy(step)` gives the learning rate.
@@ -88,19 +89,26 @@ class Policy:
 
     def _shaped(self, step: Any, formula: Callable[[Floats], Floats]) -> Any:
         self.require_curve()
-        t = np.asarray(step, dtype=np.float64)
-        if not np.all((t >= 0) & (t < np.inf)):
+        try:
+            t = np.asarray(step, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            t = np.asarray(np.nan)
+        if isinstance(step, str | bytes) or not np.all((t >= 0) & (t < np.inf)):
             raise PolicyError(f"{self.name}: a step is a finite number, 0 or more, got {str(step)[:80]}")
         values = formula(np.ascontiguousarray(t).reshape(-1))
         return float(values[0]) if t.ndim == 0 else values.reshape(t.shape)
 
     def require_curve(self) -> None:
         """Refuse a policy that is no function of the step: an unbound one, or a controller."""
-        if not self.is_bound:
-            raise PolicyError(f"{self} has lengths that wait for a task: bind(horizon=..., epoch=...) it first")
+        self.require_bound()
         if self.is_controller:
             raise PolicyError(f"{self.name} needs feedback and is no function of the step: start it with"
                               " policy.scheduler(optimizer) or policy.begin()")
+
+    def require_bound(self) -> None:
+        """Refuse a policy whose lengths wait for a task."""
+        if not self.is_bound:
+            raise PolicyError(f"{self} has lengths that wait for a task: bind(horizon=..., epoch=...) it first")
 
     @property
     def name(self) -> str:
@@ -188,8 +196,7 @@ class Policy:
         """
         if self.function.begin is None:
             raise PolicyError(f"{self.name} is a function of the step: it needs no feedback")
-        if not self.is_bound:
-            raise PolicyError(f"{self} has lengths that wait for a task: bind(horizon=..., epoch=...) it first")
+        self.require_bound()
         return self.function.begin(**self.params)
 
     def bind(self, *, horizon: float | None = None, epoch: float | None = None) -> "Policy":
@@ -199,9 +206,8 @@ class Policy:
         >>> WARMUP(policy=HALFCOS(k0=0.1, l="0.9dur"), l="2ep").bind(horizon=1000, epoch=60)
         WARMUP(policy=HALFCOS(k0=0.1, l=900), l=120)
         """
-        for what, steps in (("horizon", horizon), ("epoch", epoch)):
-            if steps is not None:
-                _positive(steps, f"the {what}")
+        horizon = None if horizon is None else _positive(horizon, "the horizon")
+        epoch = None if epoch is None else _positive(epoch, "the epoch")
 
         def bound(value: Any) -> Any:
             if isinstance(value, tuple):
@@ -221,8 +227,7 @@ class Policy:
         >>> STEP(k0=0.1, gamma=0.5, l=1000).stretch(1 / 4)
         STEP(k0=0.1, gamma=0.5, l=250)
         """
-        if not self.is_bound:
-            raise PolicyError(f"{self} has lengths that wait for a task: bind(horizon=..., epoch=...) it first")
+        self.require_bound()
         return self._map("stretched", _positive(r, "the factor"))
 
     def scale(self, c: float) -> "Policy":
@@ -365,7 +370,14 @@ def _positive(value: Any, what: str) -> float:
     return float(number)
 
 
-def curves(policies: Sequence[Policy], steps: int) -> Floats:
+def _count(steps: Any) -> int:
+    number = canonical_value(steps)
+    if not isinstance(number, int) or not 0 <= number <= MOST_STEPS:
+        raise PolicyError(f"a curve has a whole number of steps, 0 to {MOST_STEPS:g}, got {str(steps)[:80]}")
+    return number
+
+
+def curves(policies: Iterable[Policy], steps: int) -> Floats:
     """Give the learning rates of many policies at updates 0 .. steps-1, shape (policies, steps).
 
     Policies of one LR function are computed together.
@@ -374,6 +386,7 @@ def curves(policies: Sequence[Policy], steps: int) -> Floats:
     >>> curves([FIX(k0=0.5), LINEAR(k0=1, l=4)], 3).tolist()
     [[0.5, 0.5, 0.5], [1.0, 0.75, 0.5]]
     """
+    policies, steps = list(policies), _count(steps)
     rows: dict[LRFunction, list[int]] = {}
     for row, policy in enumerate(policies):
         policy.require_curve()

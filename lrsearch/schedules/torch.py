@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lrsearch.errors import PolicyError
 from lrsearch.schedules.policy import Policy
+from lrsearch.schedules.values import canonical_value
 
 BLOCK = 4096
 """How many steps of a curve are computed at once."""
@@ -20,7 +21,8 @@ class PolicyScheduler(LRScheduler):
     """Sets each param group to policy(t) x its initial LR / the largest initial LR, and the momentum if there is one.
 
     A pure function of the step: it can be resumed in either load order, and holds no state but the step.
-    Call `step()` once after every `optimizer.step()`. An LR that is a tensor is filled in place.
+    Call `step()` once after every `optimizer.step()`. An LR that is a tensor is filled in place. A group that is added
+    later gets its own share of what was the largest at the start.
 
     Args:
         optimizer: any torch optimizer; its groups keep their ratios.
@@ -33,9 +35,9 @@ class PolicyScheduler(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, policy: Policy) -> None:
         policy.require_curve()
-        if policy.has_momentum and not all("momentum" in g or "betas" in g for g in optimizer.param_groups):
+        if policy.has_momentum and not all(map(_has_momentum, optimizer.param_groups)):
             raise PolicyError(f"{policy.name} carries a momentum, and {type(optimizer).__name__} has none to set:"
-                              " take SGD or an optimizer with betas")
+                              " take SGD, RMSprop with a momentum above 0, or an optimizer with betas")
         self.policy = policy
         self.largest = _largest(optimizer.param_groups)
         self._start = -BLOCK
@@ -55,7 +57,7 @@ class PolicyScheduler(LRScheduler):
             return
         self.last_epoch = t = self.last_epoch + 1
         groups = self.optimizer.param_groups
-        if groups is not self._groups or len(groups) != len(self._shared):
+        if groups is not self._groups or len(groups) != len(self._shared) or groups[-1] is not self._shared[-1][0]:
             self._look(groups)
         index = t - self._start
         if not 0 <= index < BLOCK:
@@ -71,7 +73,10 @@ class PolicyScheduler(LRScheduler):
             _set_momentum(groups, self._momenta[index])
 
     def _update_lr(self, epoch: int | None = None) -> None:
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        self.last_epoch = self.last_epoch + 1 if epoch is None else _whole(epoch, "a step", 0)
+        self._apply()
+
+    def _apply(self) -> None:
         for group, own in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             _set(group, own)
         if self.policy.has_momentum:
@@ -87,12 +92,19 @@ class PolicyScheduler(LRScheduler):
         return {"policy": str(self.policy), "last_epoch": self.last_epoch, "largest": self.largest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state and set the LR that belongs to it."""
-        _require_owner(state_dict, self.policy)
+        """Take up a state, and set the LR that belongs to it.
+
+        An LR that another hand has set since this scheduler did is left: it came with the optimizer's own state, or
+        from the scheduler whose turn it is inside a SequentialLR.
+        """
+        _require_owner(state_dict, self.policy, "last_epoch", "largest")
+        is_ours = np.allclose(self._last_lr, self.get_lr(), rtol=1e-6, atol=0)
         self.largest = float(state_dict["largest"])
-        self._forget()
-        self._update_lr(int(state_dict["last_epoch"]))
+        self.last_epoch = _whole(state_dict["last_epoch"], "last_epoch", -1)
         self._step_count = self.last_epoch + 1
+        self._forget()
+        if is_ours:
+            self._apply()
 
     def _forget(self) -> None:
         """Compute shares and rates anew at the next step."""
@@ -154,7 +166,7 @@ class ControllerScheduler(ReduceLROnPlateau):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a state and set the LR that belongs to it."""
-        _require_owner(state_dict, self.policy)
+        _require_owner(state_dict, self.policy, "seed", "last_epoch", "largest", "state")
         stands = {name: tuple(value) if isinstance(value, list) else value
                   for name, value in state_dict["state"].items()}
         self.state = dataclasses.replace(self.state, **stands)
@@ -174,6 +186,9 @@ class ControllerScheduler(ReduceLROnPlateau):
 def _largest(groups: Groups) -> float:
     """The largest initial LR; each group's own is remembered under torch's name for it."""
     for group in groups:
+        if isinstance(group["lr"], torch.Tensor) and not group["lr"].is_floating_point():
+            raise PolicyError(f"an LR tensor of type {group['lr'].dtype} cannot hold the policy's rates: make it"
+                              " float32")
         group.setdefault("initial_lr", float(group["lr"]))
     largest = max(float(group["initial_lr"]) for group in groups)
     if not largest > 0:
@@ -194,6 +209,11 @@ def _set(group: dict[str, Any], rate: float) -> None:
         group["lr"] = rate
 
 
+def _has_momentum(group: dict[str, Any]) -> bool:
+    """Whether a momentum can be set: RMSprop makes no place for one that starts at 0."""
+    return "betas" in group or ("momentum" in group and ("alpha" not in group or group["momentum"] > 0))
+
+
 def _set_momentum(groups: Groups, momentum: float) -> None:
     for group in groups:
         if "momentum" in group:
@@ -207,7 +227,17 @@ def _is_plain(value: Any) -> bool:
     return all(item is None or isinstance(item, int | float) for item in items)
 
 
-def _require_owner(state: dict[str, Any], policy: Policy) -> None:
-    owner = state.get("policy", "another scheduler")
+def _require_owner(state: Any, policy: Policy, *needed: str) -> None:
+    owner = state.get("policy", "another scheduler") if isinstance(state, dict) else type(state).__name__
     if owner != str(policy):
         raise PolicyError(f"this state belongs to {owner}, not to {policy}")
+    missing = [name for name in needed if name not in state]
+    if missing:
+        raise PolicyError(f"this state of {policy} lacks {', '.join(missing)}")
+
+
+def _whole(value: Any, what: str, least: int) -> int:
+    number = canonical_value(value)
+    if not isinstance(number, int) or number < least:
+        raise PolicyError(f"{what} of a scheduler is a whole number, {least} or more, got {str(value)[:80]}")
+    return number

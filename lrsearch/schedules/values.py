@@ -11,7 +11,7 @@ DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,3}))?(ep|
 LONGEST_DURATION = 1e6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Duration:
     """A length that waits for a task: epochs (`3ep`) or parts of the run (`0.1dur`).
 
@@ -47,6 +47,8 @@ class Duration:
     def __str__(self) -> str:
         return f"{text_of(self.amount)}{self.unit}"
 
+    __repr__ = __str__
+
 
 def snap(steps: float) -> float:
     """Round what is whole but for floating-point noise, so that a drop falls on its own step.
@@ -62,7 +64,7 @@ def canonical_value(value: Any) -> Any:
     """Give whole numbers as int, others as float, "3ep" as a duration, lists as tuples; None for what is no value.
 
     >>> canonical_value([2000.0, 2500.5, "3ep"])
-    (2000, 2500.5, Duration(amount=3, unit='ep'))
+    (2000, 2500.5, 3ep)
     """
     if value.__class__ is float or value.__class__ is int:
         return _canonical_number(value)

@@ -83,7 +83,7 @@ class Space:
 
     @classmethod
     def standard(
-        cls, *functions: str, horizon: int, epoch: float, peak: tuple[float, float] = (1e-6, 10.0)
+        cls, *functions: str | Policy, horizon: int, epoch: float, peak: tuple[float, float] = (1e-6, 10.0)
     ) -> "Space":
         """Give the raw space of some LR functions, or of LRBench's table and the strong default.
 
@@ -232,9 +232,14 @@ class Space:
         return share
 
 
-def _standard_form(name: str, horizon: int, epoch: float) -> str:
-    if "=" in name:
-        return str(parse(name).bind(horizon=horizon, epoch=epoch))
+def _standard_form(name: str | Policy, horizon: int, epoch: float) -> str:
+    if isinstance(name, Policy) or "=" in name:
+        policy = name if isinstance(name, Policy) else parse(name)
+        return str(policy.bind(horizon=horizon, epoch=epoch))
+    if name.strip().upper() in FUNCTIONS and name.strip().upper() not in ("WARMUP", *FORMS):
+        example = FUNCTIONS[name.strip().upper()].example
+        raise SpaceError(f"{name.strip().upper()} has no natural coordinates, so it has no ranges to search: give whole"
+                         f" policies, such as {example}")
     folded = {form.lower(): form for form in FORMS} | {"warmup": "WARMUP(HALFCOS)"}
     if name.strip().lower() not in folded:
         raise SpaceError(unknown("LR function to search", name, FORMS))

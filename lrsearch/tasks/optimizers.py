@@ -37,7 +37,7 @@ class Optimizer:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
                 raise TaskError(f"{type(self).__name__}: {name} must be in [{low:g}, {high:g}), got {value!r}")
-        if not 0 < self.rates[0] < self.rates[1]:
+        if not isinstance(self.rates, tuple) or len(self.rates) != 2 or not 0 < self.rates[0] < self.rates[1]:
             raise TaskError(f"{type(self).__name__}: rates must be two rising numbers above 0, got {self.rates!r}")
 
     @property
@@ -62,6 +62,11 @@ class SGD(Optimizer):
     family: str = "sgd"
     rates: tuple[float, float] = (1e-6, 10.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"momentum": (0, 1)}
+
+    def __post_init__(self) -> None:
+        Optimizer.__post_init__(self)
+        if self.nesterov and not self.momentum:
+            raise TaskError("SGD: nesterov needs a momentum above 0, got momentum=0")
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""

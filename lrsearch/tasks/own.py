@@ -36,6 +36,11 @@ def task_of(
     **more: Any,
 ) -> Task:
     """Make a task of a model and samples: see `Task.of`."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise TaskError(f"task {name!r}: batch_size must be a whole number, 1 or more, got {batch_size!r}")
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TaskError(f"task {name!r}: optimizer is one of lrsearch.tasks, such as SGD() or AdamW(),"
+                        f" got {str(optimizer)[:80]}")
     x, y = _tensors(name, train, "train")
     held = _held(name, validation, len(y))
     if held is not None:
@@ -45,22 +50,45 @@ def task_of(
         splits = Splits(Split(x, y), chosen, Split(*map(torch.from_numpy, _test(name, test, x))), digest="")
     if (horizon is None) == (epochs is None):
         raise TaskError(f"task {name!r}: give its length either as horizon=STEPS or as epochs=NUMBER")
-    steps = horizon if horizon is not None else round(float(epochs or 0) * len(splits.train) / batch_size)
+    steps = horizon if horizon is not None else _steps(name, epochs, len(splits.train) / batch_size)
     digest = _digest(splits)
     seen = 1 + max(int(split.y.max()) for split in (splits.train, splits.validation))
-    given = {"data": f"{name}-{digest[:8]}", "model": getattr(build, "__name__", type(build).__name__), "classes": seen,
-             **more}
+    given = {"data": f"{name}-{digest[:8]}", "classes": seen, **more}
+    given["model"] = _model(name, build, x[:2], given["classes"], more.get("model"))
     return Task(name=name, shape=tuple(x.shape[1:]), train_size=len(splits.train),
                 validation_size=len(splits.validation), batch_size=batch_size, horizon=steps,
                 optimizer=optimizer or SGD(),
                 load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)), build=build, **given)
 
 
+def _steps(name: str, epochs: Any, epoch: float) -> int:
+    if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 0 < epochs < 1e9:
+        raise TaskError(f"task {name!r}: epochs must be a number above 0, got {epochs!r}")
+    return round(epochs * epoch)
+
+
+def _model(name: str, build: Callable[[], nn.Module], x: torch.Tensor, classes: int, named: str | None) -> str:
+    """Name a model and its structure, once it has been seen to take the samples."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model = build()
+            shape = tuple(model(x).shape)
+        except Exception as error:
+            raise TaskError(f"task {name!r}: its model does not take samples of shape {tuple(x.shape[1:])} and type"
+                            f" {x.dtype}: {type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
+    if len(shape) != 2 or shape[1] < classes:
+        raise TaskError(f"task {name!r}: its model gives {shape} for two samples, not (2, {classes}): a score a class")
+    structure = hashlib.sha256(repr(model).encode()).hexdigest()[:8]
+    return f"{named or getattr(build, '__name__', type(build).__name__)}-{structure}"
+
+
 def _held(name: str, validation: Samples, n: int) -> int | None:
     """How many samples are held out to choose by; None where they are given."""
+    if hasattr(validation, "item") and np.ndim(validation) == 0:
+        validation = validation.item()
     if isinstance(validation, bool) or not isinstance(validation, int | float):
         return None
-    held = round(validation * n) if isinstance(validation, float) and validation < 1 else int(validation)
+    held = validation if isinstance(validation, int) else round(validation * n) if 0 < validation < 1 else 0
     if not 0 < held < n:
         raise TaskError(f"task {name!r}: validation is a share of the {n} samples, a number of them, or samples of its"
                         f" own, got {validation!r}")
@@ -90,11 +118,13 @@ def _tensors(name: str, samples: Samples, which: str) -> tuple[torch.Tensor, tor
     if y.is_floating_point() or y.ndim != 1 or len(x) != len(y) or not len(y) or int(y.min()) < 0:
         raise TaskError(f"task {name!r}: {which} needs one class number from 0 on for each sample, got {len(x)} samples"
                         f" and classes of type {y.dtype} and shape {tuple(y.shape)}")
-    return x.float() if x.dtype == torch.float64 else x, y.long()
+    if not bool(torch.isfinite(x).all()):
+        raise TaskError(f"task {name!r}: {which} has samples that are not finite")
+    return x.float(), y.long()
 
 
 def _tensor(numbers: Any) -> torch.Tensor:
-    return numbers if isinstance(numbers, torch.Tensor) else torch.as_tensor(np.asarray(numbers))
+    return numbers.detach() if isinstance(numbers, torch.Tensor) else torch.as_tensor(np.asarray(numbers))
 
 
 def _digest(splits: Splits) -> str:

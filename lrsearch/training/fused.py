@@ -31,13 +31,14 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
     task = trainer.task
     if type(task.optimizer) is not SGD:
         return f"its optimizer is {type(task.optimizer).__name__}, and only SGD has a column of learning rates here"
-    if {spec.task.key for spec in specs} != {task.key} or len({spec.horizon for spec in specs}) != 1:
-        return "the runs are of several tasks or lengths"
+    if len({spec.horizon for spec in specs}) != 1:
+        return "the runs are of several lengths"
     if any(spec.policy.is_controller for spec in specs):
         return "a controller's learning rate follows from its own feedback"
     try:
         rows = _Rows.of(trainer, [0, 0])
-        rows.forward(trainer.train_split.x[:2], shared=True)
+        scores = rows.forward(trainer.train_split.x[:2], shared=True)
+        rows.gradients(scores.sum())
     except Exception as error:
         return f"its model cannot be mapped over rows: {str(error).strip().splitlines()[0][:200]}"
     return None
@@ -59,6 +60,8 @@ def train_fused(
     Returns:
         The runs, in the order of `specs`.
     """
+    for spec in specs:
+        trainer.require(spec)
     if len(specs) < 2 or why_not(trainer, specs) is not None:
         return [trainer.train(spec, watch) for spec in specs]
     return _Fused(trainer, specs, watch or (lambda step: None)).run()
@@ -87,13 +90,21 @@ class _Rows:
             return found
 
         with self.trainer.precision():
-            scores: torch.Tensor = vmap(one, in_dims=(0, 0, None if shared else 0), randomness="different")(
+            scores: torch.Tensor = vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")(
                 self.parameters, self.buffers, x)
         return at_least_float(scores)
 
+    def gradients(self, loss: torch.Tensor) -> Rows:
+        """Give the gradient of each parameter that learns and that the loss depends on."""
+        learning = {name: p for name, p in self.parameters.items() if p.requires_grad}
+        found = torch.autograd.grad(loss, list(learning.values()), allow_unused=True)
+        return {name: gradient for name, gradient in zip(learning, found, strict=True) if gradient is not None}
+
     def keep(self, alive: torch.Tensor) -> None:
         """Take out the other rows."""
-        self.parameters = {name: p.detach()[alive].requires_grad_() for name, p in self.parameters.items()}
+        self.parameters = {
+            name: p.detach()[alive].requires_grad_(p.requires_grad) for name, p in self.parameters.items()
+        }
         self.buffers = {name: b[alive] for name, b in self.buffers.items()}
 
     @torch.no_grad()
@@ -118,7 +129,6 @@ class _Fused:
             Record(spec, trainer.train_split, trainer.validation, trainer.digest, losses)
             for spec, losses in zip(specs, self.losses, strict=True)
         ]
-        self.states: dict[int, RunState] = {}
         self.results: dict[int, Run] = {}
 
     def run(self) -> list[Run]:
@@ -149,7 +159,7 @@ class _Fused:
             labels = y.expand(len(alive), -1) if feed.shared else y
             each = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
             losses = each.view(len(alive), -1).mean(1)
-            gradients = torch.autograd.grad(losses.sum(), list(rows.parameters.values()))
+            gradients = rows.gradients(losses.sum())
             _update(rows.parameters, gradients, buffers, rates[alive, step], momenta[alive, step], optimizer)
             self.losses[alive, step] = losses.detach().to(self.losses.dtype)
             ended = self._judge(rows, alive)
@@ -179,7 +189,7 @@ class _Fused:
         for place, n in enumerate(alive):
             record = self.records[n]
             record.steps += 1
-            state = record.judge(partial(rows.predict, place))
+            state = record.ended(partial(rows.predict, place))
             if state is not None:
                 self.results[n] = record.result(state)
         if self.records[alive[0]].is_check_due:
@@ -214,16 +224,15 @@ class _Feed:
 
 @torch.no_grad()
 def _update(
-    parameters: Rows, gradients: Sequence[torch.Tensor], buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor,
+    parameters: Rows, gradients: Rows, buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor,
     optimizer: SGD,
 ) -> None:
-    """SGD as torch has it, with a rate and a momentum for each row; `buffers` is empty before the first update."""
-    for (name, p), gradient in zip(parameters.items(), gradients, strict=True):
+    """SGD as torch has it, with a rate and a momentum for each row; where that is 0, a row's buffer rests."""
+    for name, gradient in gradients.items():
+        p = parameters[name]
         column = (-1, *(1,) * (p.ndim - 1))
         rate, momentum = rates.to(p.dtype).view(column), momenta.to(p.dtype).view(column)
         g = gradient.add(p, alpha=optimizer.weight_decay) if optimizer.weight_decay else gradient
-        if name in buffers:
-            buffers[name].mul_(momentum).add_(g)
-        else:
-            buffers[name] = g.clone()
-        p.sub_(rate * (g + momentum * buffers[name] if optimizer.nesterov else buffers[name]))
+        before = buffers.get(name, torch.zeros_like(p))
+        buffers[name] = after = torch.where(momentum > 0, momentum * before + g, before)
+        p.sub_(rate * torch.where(momentum > 0, g + momentum * after if optimizer.nesterov else after, g))

@@ -50,8 +50,23 @@ class Trainer:
             spec: what to train.
             watch: is told the number of steps done, every few steps.
             keep: a file for the final weights of a finished run.
+
+        Raises:
+            TaskError: if the run is of another task.
         """
+        self.require(spec)
         return _Training(self, spec, watch or (lambda step: None)).run(keep)
+
+    def require(self, spec: RunSpec) -> None:
+        """Refuse a run of another task."""
+        if spec.task.key != self.task.key:
+            raise TaskError(f"this trainer holds the data of {self.task.name!r} ({self.task.key}), the run is of"
+                            f" {spec.task.name!r} ({spec.task.key})")
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """The accelerators whose random state a run changes."""
+        return [self.device] if self.device.type == "cuda" else []
 
     def test(self, weights: Path) -> float:
         """Read the test set: top-1 in [0, 1] of stored weights."""
@@ -85,7 +100,9 @@ class _Training:
     def run(self, keep: Path | None) -> Run:
         try:
             model = self.trainer.new_model(self.spec.seed)
-            done = self.record.result(self._train(model))
+            with torch.random.fork_rng(devices=self.trainer.devices):
+                torch.manual_seed(self.spec.seed)  # for layers that draw, such as dropout
+                done = self.record.result(self._train(model))
         except KeyboardInterrupt:
             return self.record.result(RunState.INTERRUPTED)
         except Exception as error:  # a run that fails must not take the finished ones of its study with it
@@ -121,7 +138,7 @@ class _Training:
             if record.is_check_due:
                 self.watch(record.steps)
             looks = len(record.points)
-            state = record.judge(partial(self._predict, model))
+            state = record.ended(partial(self._predict, model))
             if isinstance(scheduler, ControllerScheduler) and len(record.points) > looks:
                 scheduler.step(record.points[-1].loss)
         return state

@@ -33,7 +33,7 @@ class Record:
 
     def __init__(self, spec: RunSpec, train: Split, validation: Split, digest: str, losses: torch.Tensor) -> None:
         self.spec, self.train, self.validation, self.digest, self.losses = spec, train, validation, digest, losses
-        self.look_every = max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
+        self.look_every = _look_every(spec)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
@@ -50,7 +50,7 @@ class Record:
         """Whether it is time to look at the validation split."""
         return self.steps % self.look_every == 0 or self.steps == self.spec.horizon
 
-    def judge(self, predict: Predict) -> RunState | None:
+    def ended(self, predict: Predict) -> RunState | None:
         """Give the state in which the run has ended; None while it goes on."""
         if self.is_check_due and self._blew_up():
             return RunState.DIVERGED
@@ -95,6 +95,16 @@ class Record:
             rates=tuple(self.rates[::stride]), metrics=self.metrics if finished else {},
             stride=stride, error=error, split=self.digest,
         )
+
+
+def _look_every(spec: RunSpec) -> int:
+    """Steps between looks: ten looks, an epoch apart at least; a look an epoch of the full run for a controller.
+
+    A controller lives on its looks, so over a shorter horizon they come as much closer as it is shorter.
+    """
+    if spec.policy.is_controller:
+        return max(1, round(spec.task.epoch * spec.horizon / spec.task.horizon))
+    return max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
 
 
 def judge(scores: torch.Tensor, split: Split) -> tuple[float, float]:

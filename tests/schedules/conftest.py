@@ -21,7 +21,7 @@ HORIZON, EPOCH = 100_000, 1000
 """The task of which a policy that waits was drawn: bound to it, the lengths are those of a policy that does not."""
 PLAIN = [name for name, f in FUNCTIONS.items() if f.family not in ("combinator", "controller")]
 COMBINATORS = [name for name, f in FUNCTIONS.items() if f.family == "combinator"]
-BY_CHANCE = "k0|must be above 0|carry a momentum|carries a momentum|start is the place"
+BY_CHANCE = "k0|must be above 0|carry a momentum|carry no momentum|carries a momentum|start is the place"
 """What is left to chance: the order of learning rates, whose momentum meets whose, and where a controller starts."""
 
 

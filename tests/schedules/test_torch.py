@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -368,3 +369,93 @@ def test_a_controller_fills_a_tensor_in_place():
     scheduler.step(1.0)
     scheduler.step(1.0)
     assert (optimizer.param_groups[0]["lr"] is held, float(held)) == (True, 0.1)
+
+
+@pytest.mark.parametrize("at", [3, 9])
+@pytest.mark.parametrize("order", ["optimizer first", "scheduler first"])
+@pytest.mark.parametrize("policies", [(FIX(k0=0.2), FIX(k0=0.5)), (POLICIES[0], COS(k0=0.01, k1=0.2, l=5))])
+def test_a_sequence_of_two_policies_is_resumed_in_either_load_order(policies, order, at):
+    def made():
+        optimizer = SGD(weights(), lr=0.8)
+        return optimizer, SequentialLR(optimizer, [p.scheduler(optimizer) for p in policies], milestones=[6])
+
+    optimizer, both = made()
+    whole = train(optimizer, both, at)
+    states = copy.deepcopy((optimizer.state_dict(), both.state_dict()))
+    whole += train(optimizer, both, 16 - at)
+    second, again = made()
+    for load in (["optimizer", "scheduler"] if order == "optimizer first" else ["scheduler", "optimizer"]):
+        second.load_state_dict(states[0]) if load == "optimizer" else again.load_state_dict(states[1])
+    assert whole[:at] + train(second, again, 16 - at) == whole
+
+
+@pytest.mark.parametrize("step", [-3, 2.5, math.nan, "3", True, None], ids=str)
+def test_a_step_that_is_none_is_refused_by_the_scheduler(step):
+    scheduler = POLICIES[0].scheduler(SGD(weights(), lr=0.1))
+    if step is None:
+        scheduler.step(step)
+        return
+    with pytest.raises(PolicyError, match="a step of a scheduler is a whole number, 0 or more"):
+        scheduler.step(step)
+
+
+def test_a_numpy_step_leaves_a_state_of_plain_json():
+    optimizer = SGD(weights(), lr=0.1)
+    scheduler = POLICIES[0].scheduler(optimizer)
+    scheduler.step(np.int64(2))
+    assert json.loads(json.dumps(scheduler.state_dict()))["last_epoch"] == 2
+    scheduler.step(2.0)
+    scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == POLICIES[0](3)
+
+
+@pytest.mark.parametrize("policy", [POLICIES[0], PLATEAU(k0=0.1, gamma=0.5)], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("state", [{}, {"policy": None}, None, {"last_epoch": -5}], ids=str)
+def test_a_broken_state_is_refused_with_what_it_lacks(policy, state):
+    scheduler = policy.scheduler(SGD(weights(), lr=0.1))
+    with pytest.raises(PolicyError, match="belongs to"):
+        scheduler.load_state_dict(state)
+    with pytest.raises(PolicyError, match="lacks"):
+        scheduler.load_state_dict({"policy": str(policy)})
+    if not policy.is_controller:
+        with pytest.raises(PolicyError, match="last_epoch of a scheduler is a whole number, -1 or more"):
+            scheduler.load_state_dict({"policy": str(policy), "largest": 1, "last_epoch": -50})
+
+
+def test_a_group_that_takes_another_s_place_is_followed():
+    first, second = weights()
+    optimizer = SGD([{"params": [first]}, {"params": [second]}], lr=0.1)
+    scheduler = POLICIES[0].scheduler(optimizer)
+    train(optimizer, scheduler, 3)
+    optimizer.param_groups.pop()
+    optimizer.add_param_group({"params": [second], "lr": 0.1})
+    train(optimizer, scheduler, 1)
+    assert [group["lr"] for group in optimizer.param_groups] == [POLICIES[0](4)] * 2
+
+
+def test_a_whole_number_tensor_cannot_hold_a_learning_rate():
+    with pytest.raises(PolicyError, match=r"an LR tensor of type torch.int64 cannot hold the policy's rates"):
+        FIX(k0=0.1).scheduler(SGD(weights(), lr=torch.tensor(1)))
+
+
+def test_rmsprop_needs_a_place_for_the_momentum_from_the_start():
+    with pytest.raises(PolicyError, match="RMSprop with a momentum above 0"):
+        CYCLE.scheduler(torch.optim.RMSprop(weights(), lr=0.1))
+    optimizer = torch.optim.RMSprop(weights(), lr=0.1, momentum=0.5)
+    train(optimizer, CYCLE.scheduler(optimizer), 12)
+    assert optimizer.param_groups[0]["momentum"] == CYCLE.momentum(12)
+
+
+@pytest.mark.parametrize("policy", [*CONTROLLERS, *POLICIES], ids=str)
+def test_schedulers_functions_and_states_survive_pickling(policy):
+    optimizer = SGD(weights(), lr=0.1)
+    scheduler = policy.scheduler(optimizer)
+    again = pickle.loads(pickle.dumps(scheduler))  # noqa: S301
+    for one in (scheduler, again):
+        one.optimizer.step()
+        one.step()
+    assert again.get_last_lr() == scheduler.get_last_lr()
+    assert pickle.loads(pickle.dumps(policy.function)) is policy.function  # noqa: S301
+    assert copy.deepcopy(policy.function) is policy.function
+    if policy.is_controller:
+        assert pickle.loads(pickle.dumps(policy.begin())) == policy.begin()  # noqa: S301

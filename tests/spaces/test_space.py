@@ -91,7 +91,7 @@ def test_a_policy_is_in_the_space_exactly_if_its_coordinates_are(policy, inside)
 def test_a_function_outside_the_space_is_refused_with_the_nearest_name():
     with pytest.raises(SpaceError, match="no LR function to search 'TRIEX'; did you mean 'TRIEXP'"):
         Space.standard("TRIEX", horizon=10, epoch=1)
-    with pytest.raises(SpaceError, match="no LR function to search 'RAMP'"):
+    with pytest.raises(SpaceError, match="RAMP has no natural coordinates"):
         Space.standard("RAMP", horizon=10, epoch=1)
     small = Space.standard("SIN2", "FIX", horizon=10, epoch=1)
     with pytest.raises(SpaceError, match="no LR function in this space 'SIN'; did you mean 'SIN2'"):
@@ -279,3 +279,11 @@ def test_the_standard_space_is_lrbench_s_table_and_the_strong_default():
 def test_a_broken_policy_among_the_functions_is_refused_where_it_breaks(text):
     with pytest.raises(PolicyError, match=r"at character \d+ of"):
         Space.standard(text, horizon=1000, epoch=50)
+
+
+def test_policies_themselves_can_be_given_and_what_cannot_be_searched_by_name_says_how():
+    assert Space.standard("TRI", FIX(k0=0.1), horizon=100, epoch=10).forms == ("TRI", "FIX(k0=0.1)")
+    with pytest.raises(SpaceError, match=r"CHAIN has no natural coordinates.*give whole policies, such as CHAIN\("):
+        Space.standard("chain", horizon=100, epoch=10)
+    with pytest.raises(SpaceError, match="SIG has no natural coordinates"):
+        Space.standard("SIG", horizon=100, epoch=10)

@@ -66,9 +66,26 @@ def test_a_task_of_one_s_own_is_trained_and_searched(tmp_path):
     ({"train": 5}, "train is a pair"), ({"train": [("a", 1), ("b", 2), ("c", 3)]}, "train is a pair"),
     ({"validation": 300}, "validation is a share of the 300 samples"), ({"validation": 0.0}, "validation is a share"),
     ({"epochs": None}, "horizon=STEPS or as epochs=NUMBER"), ({"horizon": 100}, "horizon=STEPS or as epochs=NUMBER"),
-    ({"batch_size": 0, "epochs": None, "horizon": 100}, "batch_size must be a whole number"),
+    ({"batch_size": 0}, "batch_size must be a whole number"), ({"batch_size": 2.5}, "batch_size must be a whole"),
+    ({"epochs": float("nan")}, "epochs must be a number above 0"), ({"epochs": "2"}, "epochs must be a number above"),
+    ({"validation": 1.0}, "validation is a share"), ({"validation": 2.7}, "validation is a share"),
+    ({"validation": float("nan")}, "validation is a share"), ({"optimizer": "adam"}, "optimizer is one of"),
+    ({"train": (X * np.nan, Y)}, "not finite"), ({"train": (X, Y + 5)}, "its model gives"),
+    ({"train": (X[:, :3], Y)}, "its model does not take samples of shape"),
     ({"epochs": 0.01}, "horizon must be a whole number, 16 or more"),
 ])
 def test_samples_and_numbers_that_cannot_be_are_refused_with_the_reason(changes, says):
     with pytest.raises(TaskError, match=says):
         made(**changes)
+
+
+def test_models_of_other_layers_have_other_keys_whatever_their_names():
+    one = Task.of(lambda: nn.Sequential(nn.Linear(5, 3), nn.ReLU()), (X, Y), name="mine", batch_size=10, epochs=2)
+    other = Task.of(lambda: nn.Sequential(nn.Linear(5, 3), nn.Identity()), (X, Y), name="mine", batch_size=10, epochs=2)
+    assert one.parameters == other.parameters
+    assert one.key != other.key
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert made(validation=np.int64(30)).validation_size == 30
+    assert made(validation=np.float32(0.2)).validation_size == 60

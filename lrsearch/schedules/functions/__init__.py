@@ -14,5 +14,12 @@ FUNCTIONS: dict[str, LRFunction] = {
     )
     if isinstance(found, LRFunction)
 }
+
+
+def find(name: str) -> LRFunction:
+    """Give the LR function of a name."""
+    return FUNCTIONS[name]
+
+
 globals().update(FUNCTIONS)
 __test__ = {name: function.doc for name, function in FUNCTIONS.items()}

@@ -14,11 +14,19 @@ from typing import Self
 
 from lrsearch.schedules.fields import factor, rate, reports, steps, threshold, whole
 from lrsearch.schedules.function import controller
-from lrsearch.schedules.functions.decaying import FIX
+from lrsearch.schedules.functions.decaying import FIX, floor_below_start
 from lrsearch.schedules.policy import Policy, parts
 
 SMALLEST_POWER, LARGEST_POWER = -300, 5
 WORST = sys.float_info.max
+
+
+def _unfit(policies: tuple[Policy, ...], start: int) -> str | None:
+    if any(policy.has_momentum for policy in policies):
+        return "its policies carry no momentum: it sets learning rates only"
+    if start >= len(policies):
+        return f"start is the place of one of {len(policies)} policies, counted from 0, got {start}"
+    return None
 
 
 def _number(metric: float) -> float:
@@ -27,10 +35,8 @@ def _number(metric: float) -> float:
     return value if math.isfinite(value) else WORST
 
 
-@controller("Khodamoradi et al. 2021", rate("k0"), sample={"k0": 0.1},
-            rule=lambda k0: None if k0 >= 10.0**SMALLEST_POWER else "k0 must be above 0")
 @dataclass(frozen=True, slots=True)
-class ASLR:
+class AslrState:
     """Walks the centre of a range of learning rates while the loss does not improve: 0.1, 0.2, 0.1, 0.09, 0.1, 0.2 ...
 
     The centre is d 10^e with a whole digit d; it goes one digit up, two down, three up, and so on, until a report
@@ -86,13 +92,14 @@ class ASLR:
         return replace(self, digit=digit, power=power, direction=direction, radius=radius, walked=walked + 1)
 
 
-@controller("torch, ReduceLROnPlateau", rate("k0"), factor("gamma"), reports("patience", 0, 10),
-            reports("cooldown", 0, 0), threshold("threshold", 1e-4), rate("k1", 0), rate("eps", 0),
-            rule=lambda k0, k1, **_: None if k1 <= k0 else
-            f"the floor k1 must not be above k0, got k0={k0!r}, k1={k1!r}",
-            sample={"k0": 0.1, "gamma": 0.5, "patience": 1})
+ASLR = controller(
+    "ASLR", "Khodamoradi et al. 2021", rate("k0"), sample={"k0": 0.1},
+    rule=lambda k0: None if k0 >= 10.0**SMALLEST_POWER else "k0 must be above 0",
+)(AslrState)
+
+
 @dataclass(frozen=True, slots=True)
-class PLATEAU:
+class PlateauState:
     """Shrinks by gamma, never below k1, after more than `patience` reports in a row that are not better than the best.
 
     Better means below best (1 - threshold). For `cooldown` reports after a drop none is counted as bad; a drop of
@@ -139,13 +146,15 @@ class PLATEAU:
         return float(self.current)
 
 
-@controller("LRBench's repository; Wu et al. 2022", parts("policies"), steps("l"), whole("start", 0, 15, 0),
-            reports("patience", 2, 5), reports("cooldown", 0, 5), threshold("threshold", 0.05),
-            rule=lambda policies, start, **_: None if start < len(policies) else
-            f"start is the place of one of {len(policies)} policies, counted from 0, got {start}",
-            sample={"policies": [FIX(k0=0.1), FIX(k0=0.01)], "l": 80, "start": 1})
+PLATEAU = controller(
+    "PLATEAU", "torch, ReduceLROnPlateau", rate("k0"), factor("gamma"), reports("patience", 0, 10),
+    reports("cooldown", 0, 0), threshold("threshold", 1e-4), rate("k1", 0), rate("eps", 0), rule=floor_below_start,
+    sample={"k0": 0.1, "gamma": 0.5, "patience": 1},
+)(PlateauState)
+
+
 @dataclass(frozen=True, slots=True)
-class CHANGEONPLATEAU:
+class ChangeOnPlateauState:
     """Goes to the policy before on a plateau up to step l, and to the one after it from then on.
 
     Policies are listed from bold to cautious. A plateau is when there were more than `patience` reports and, among
@@ -193,3 +202,11 @@ class CHANGEONPLATEAU:
 
     def _flat(self) -> bool:
         return not any(before - loss >= self.threshold for before, loss in pairwise(self.recent[1:]))
+
+
+CHANGEONPLATEAU = controller(
+    "CHANGEONPLATEAU", "LRBench's repository; Wu et al. 2022", parts("policies"), steps("l"), whole("start", 0, 15, 0),
+    reports("patience", 2, 5), reports("cooldown", 0, 5), threshold("threshold", 0.05),
+    rule=lambda policies, start, **_: _unfit(policies, start),
+    sample={"policies": [FIX(k0=0.1), FIX(k0=0.01)], "l": 80, "start": 1},
+)(ChangeOnPlateauState)

@@ -1,5 +1,7 @@
 """LR functions that repeat without being a wave of formula (2)."""
 
+import math
+
 import numpy as np
 
 from lrsearch.schedules.coordinates import Bounds, DecayPerStep, Repeat, Restarts, Shape
@@ -38,9 +40,11 @@ def SGDR(t: Floats, k0: float, k1: float, l: float, growth: float) -> Floats:
     """
     if growth == 1:
         return between(k0, k1, (1 - np.cos(np.pi * sawtooth(t, l))) / 2)
-    left = np.maximum(1 + t / l * (growth - 1), 0)
-    restarts = whole(np.log(np.maximum(left, 1e-300)) / np.log(growth))
-    done = np.where(left > 1e-9, (left / np.power(growth, restarts) - 1) / (growth - 1), 1)
+    more, passed = growth - 1, t / l
+    left = 1 + passed * more
+    restarts = whole(np.log1p(np.maximum(passed * more, 1e-9 - 1)) / math.log1p(more))
+    begun = np.expm1(restarts * math.log1p(more)) / more
+    done = np.where(left > 1e-9, (passed - begun) / np.power(growth, restarts), 1)
     return between(k0, k1, (1 + np.cos(np.pi * np.clip(done, 0, 1))) / 2)
 
 

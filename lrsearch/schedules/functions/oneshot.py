@@ -6,6 +6,7 @@ import numpy as np
 from lrsearch.schedules.coordinates import Bounds, Fall, Fraction, Left, Peak, Stages
 from lrsearch.schedules.fields import milestones, rate, steps
 from lrsearch.schedules.function import Floats, lr_function
+from lrsearch.schedules.functions.decaying import floor_below_start
 from lrsearch.schedules.functions.shapes import progress, towards
 
 
@@ -67,9 +68,7 @@ def _risen(t: Floats, l: tuple[float, float]) -> Floats:
 
 @lr_function("one-shot", "Hu et al. 2024, MiniCPM; trapezoid in Xing et al. 2018", rate("k0"), milestones("l", 3),
              rate("k1", 0), roles=(Fall("k1", "k0"), Stages("l", 3, warmup=True)), end=lambda l, **_: l[-1],
-             rule=lambda k0, k1, **_: None if k1 <= k0 else
-             f"the floor k1 must not be above k0, got k0={k0!r}, k1={k1!r}",
-             sample={"k0": 1, "l": [10, 80, 100]})
+             rule=floor_below_start, sample={"k0": 1, "l": [10, 80, 100]})
 def WSD(t: Floats, k0: float, l: tuple[float, float, float], k1: float) -> Floats:
     """Warm-up, stable, decay: a line from 0 up to k0 at l[0], constant until l[1], a line down to k1 at l[2].
 
