@@ -69,7 +69,7 @@ class LRFunction:
 
     def __call__(self, /, **params: Any) -> "Policy":
         """Make a policy; a PolicyError names what is missing, unknown or out of range."""
-        from lrsearch.schedules.policy import make
+        from lrsearch.schedules.making import make
 
         return make(self, params)
 

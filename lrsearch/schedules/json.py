@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from lrsearch.errors import PolicyError, unknown
 from lrsearch.schedules.fields import MOST_ITEMS
 from lrsearch.schedules.functions import FUNCTIONS
-from lrsearch.schedules.policy import DEEPEST, Policy
+from lrsearch.schedules.making import DEEPEST
+from lrsearch.schedules.policy import Policy
 from lrsearch.schedules.values import Duration
 
 FORMAT = "lrsearch.policy/1"

@@ -1,7 +1,7 @@
 """A learning-rate policy is a value: an LR function with its parameters. Calling it gives the learning rate."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lrsearch.errors import PolicyError
 from lrsearch.schedules.coordinates import Coordinates
-from lrsearch.schedules.fields import REQUIRED, Field
+from lrsearch.schedules.fields import REQUIRED
 from lrsearch.schedules.function import Floats, LRFunction, State
 from lrsearch.schedules.values import Duration, canonical_value, is_number, text_of
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from lrsearch.schedules.torch import ControllerScheduler, PolicyScheduler
 
-DEEPEST = 4
-LONGEST_LEAF = 40
-"""No name or value of a policy, with what stands around it, has more characters."""
-LONGEST_TEXT = 4096
 MOST_STEPS = 1_000_000_000
 
 
@@ -297,72 +293,6 @@ class Policy:
         return parse, (str(self),)
 
 
-def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
-    """Make the policy of a function; what is missing, unknown or out of range is a PolicyError that names it."""
-    fields = function.fields
-    missing = [f.name for f in fields if f.default is REQUIRED and f.name not in params]
-    if missing or len(params) > sum(f.name in params for f in fields):
-        unknown = sorted(set(params) - {f.name for f in fields})
-        takes = ", ".join(f.name for f in function.fields)
-        problems = (("missing", missing), ("unknown", unknown))
-        said = "; ".join(f"{what} {', '.join(names)}" for what, names in problems if names)
-        raise PolicyError(f"{function.name} takes {takes}; {said}"[:500])
-    values = tuple([f.check(params.get(f.name, f.default), function.name) for f in fields])
-    policy = Policy(function, values, all(map(_is_bound, values)))
-    if policy.parts:
-        _check_size(policy)
-    contradiction = function.rule(**policy.params) if function.rule else None
-    if contradiction:
-        raise PolicyError(f"{function.name}: {contradiction}")
-    return policy
-
-
-def _check_size(policy: Policy) -> None:
-    """Refuse what could be made but not be read back."""
-    if policy.depth > DEEPEST:
-        raise PolicyError(f"{policy.name}: policies nest at most {DEEPEST} deep")
-    length = len(str(policy)) if _leaves(policy) * LONGEST_LEAF > LONGEST_TEXT else 0
-    if length > LONGEST_TEXT:
-        raise PolicyError(f"{policy.name}: a policy's text has at most {LONGEST_TEXT} characters, got {length}")
-
-
-def _leaves(value: Any) -> int:
-    """How many names and values there are in it."""
-    if isinstance(value, Policy):
-        return 1 + sum(map(_leaves, value.values))
-    return sum(map(_leaves, value)) if isinstance(value, tuple) else 1
-
-
-def _is_bound(value: Any) -> bool:
-    if isinstance(value, int | float):
-        return True
-    if isinstance(value, tuple):
-        return all(map(_is_bound, value))
-    return value.is_bound if isinstance(value, Policy) else not isinstance(value, Duration)
-
-
-def part(name: str) -> Field:
-    """Another policy, that is a function of the step."""
-    return Field(name, "a policy that needs no feedback", _is_part, stretched=Policy.stretch, scaled=Policy.scale,
-                 rounded=Policy.rounded, is_column=False)
-
-
-def parts(name: str, most: int = 16) -> Field:
-    """A list of policies that are functions of the step."""
-
-    def each(change: Callable[..., Policy]) -> Callable[..., tuple[Policy, ...]]:
-        return lambda v, *by: tuple(change(item, *by) for item in v)
-
-    return Field(name, f"a list of 2 to {most} policies that need no feedback",
-                 lambda v: isinstance(v, tuple) and 2 <= len(v) <= most and all(map(_is_part, v)),
-                 stretched=each(Policy.stretch), scaled=each(Policy.scale), rounded=each(Policy.rounded),
-                 is_column=False)
-
-
-def _is_part(v: Any) -> bool:
-    return isinstance(v, Policy) and not v.is_controller
-
-
 def _positive(value: Any, what: str) -> float:
     number = canonical_value(value)
     if not (is_number(number) and number > 0):
@@ -403,20 +333,3 @@ def curves(policies: Iterable[Policy], steps: int) -> Floats:
                 for row in same:
                     found[row] = function.curve(t, **policies[row].params)
     return found
-
-
-def from_coordinates(form: str, at: Mapping[str, Any], horizon: float, table: Mapping[str, LRFunction]) -> Policy:
-    """Make the policy of a form that has these natural coordinates at a horizon.
-
-    >>> from lrsearch.schedules import FUNCTIONS
-    >>> from_coordinates("WARMUP(HALFCOS)", {"warmup": 0.1, "peak": 0.1, "ratio": 0.0, "end": 1.0}, 1000, FUNCTIONS)
-    WARMUP(policy=HALFCOS(k0=0.1, l=900), l=100)
-    """
-    name, _, inside = form.partition("(")
-    function = table[name]
-    params: dict[str, Any] = {}
-    for role in function.roles:
-        params |= role.write(at, horizon)
-    if inside:
-        params["policy"] = from_coordinates(inside[:-1], at, horizon * (1 - at["warmup"]), table)
-    return function(**params)

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from lrsearch.errors import PolicyError, unknown
 from lrsearch.schedules.functions import FUNCTIONS
-from lrsearch.schedules.policy import DEEPEST, LONGEST_TEXT, Policy
+from lrsearch.schedules.making import DEEPEST, LONGEST_TEXT
+from lrsearch.schedules.policy import Policy
 from lrsearch.schedules.values import canonical_value
 
 TOKEN = re.compile(

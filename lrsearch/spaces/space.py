@@ -12,7 +12,7 @@ import numpy as np
 from lrsearch.errors import PolicyError, SpaceError, unknown
 from lrsearch.schedules import FUNCTIONS, Policy, parse
 from lrsearch.schedules.coordinates import Bounds, Coordinates, Restarts, Stages
-from lrsearch.schedules.policy import from_coordinates
+from lrsearch.schedules.making import from_coordinates
 from lrsearch.spaces.axes import Axis, Choice, Fractions, Interval
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from lrsearch.errors import PolicyError
 from lrsearch.schedules import FUNCTIONS, LRFunction, Policy
 from lrsearch.schedules.fields import Field
-from lrsearch.schedules.policy import DEEPEST
+from lrsearch.schedules.making import DEEPEST
 from lrsearch.schedules.values import canonical_value
 
 Random = np.random.Generator

@@ -50,7 +50,7 @@ from lrsearch.schedules import (
 )
 from lrsearch.schedules.fields import REQUIRED, Field
 from lrsearch.schedules.functions.waves import WAVES
-from lrsearch.schedules.policy import from_coordinates
+from lrsearch.schedules.making import from_coordinates
 
 FAMILIES = {"fixed", "decaying", "cyclic", "one-shot", "combinator", "controller"}
 CURVES = [f for f in FUNCTIONS.values() if f.begin is None]

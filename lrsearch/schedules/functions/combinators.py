@@ -10,7 +10,8 @@ from lrsearch.schedules.function import Floats, lr_function
 from lrsearch.schedules.functions.decaying import FIX, LINEAR
 from lrsearch.schedules.functions.oneshot import ONECYCLE
 from lrsearch.schedules.functions.shapes import towards, whole
-from lrsearch.schedules.policy import Policy, part, parts
+from lrsearch.schedules.making import part, parts
+from lrsearch.schedules.policy import Policy
 
 NOISE = 1 + 1e-12
 Steps = tuple[float, ...]

@@ -15,7 +15,8 @@ from typing import Self
 from lrsearch.schedules.fields import factor, rate, reports, steps, threshold, whole
 from lrsearch.schedules.function import controller
 from lrsearch.schedules.functions.decaying import FIX, floor_below_start
-from lrsearch.schedules.policy import Policy, parts
+from lrsearch.schedules.making import parts
+from lrsearch.schedules.policy import Policy
 
 SMALLEST_POWER, LARGEST_POWER = -300, 5
 WORST = sys.float_info.max
