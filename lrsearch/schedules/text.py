@@ -17,9 +17,10 @@ from lrsearch.schedules.making import DEEPEST, LONGEST_TEXT
 from lrsearch.schedules.policy import Policy
 from lrsearch.schedules.values import canonical_value
 
+# a piece with the spaces before it; then the number, the name or the mark
 TOKEN = re.compile(
-    r"[ \t]*(?:(?P<number>-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?:ep|dur)?)(?![0-9A-Za-z_.])"
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>[(),=\[\]]))"
+    r"([ \t]*(?:(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?:ep|dur)?)(?![0-9A-Za-z_.])"
+    r"|([A-Za-z_][A-Za-z0-9_]*)|([(),=\[\]])))"
 )
 
 
@@ -43,15 +44,22 @@ def parse(text: str) -> Policy:
 
 
 class _Reader:
-    """One pass over the text."""
+    """One pass over the text: each piece has a kind, "number", "name", or the mark itself."""
+
+    __slots__ = ("kinds", "next", "pieces", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = _tokens(text)
-        self.next = 0
+        self.text, self.next = text, 0
+        found = TOKEN.findall(text)
+        self.pieces: list[str] = [number or name or mark for _, number, name, mark in found]
+        self.kinds = ["number" if number else "name" if name else mark for _, number, name, mark in found]
+        self.pieces.append("")
+        self.kinds.append("end")
+        if sum(len(whole) for whole, *_ in found) < len(text.rstrip(" \t")):
+            self.refuse_unreadable()
 
     def term(self, depth: int) -> Policy:
-        start = self.next
+        kinds, start = self.kinds, self.next
         name = self.expect("name")
         if name not in FUNCTIONS:
             self.refuse(unknown("LR function", name, FUNCTIONS), start)
@@ -59,70 +67,61 @@ class _Reader:
             self.refuse(f"policies nest at most {DEEPEST} deep", start)
         self.expect("(")
         params: dict[str, Any] = {}
-        while self.peek() != ")":
+        while kinds[self.next] != ")":
             if params:
                 self.expect(",")
             field = self.expect("name")
             if field in params:
                 self.refuse(f"{field} is given twice", self.next - 1)
             self.expect("=")
-            params[field] = self.value(depth)
-        self.expect(")")
+            params[field] = self.item(depth) if kinds[self.next] != "[" else self.items(depth)
+        self.next += 1
         try:
             return FUNCTIONS[name](**params)
         except PolicyError as error:
             self.refuse(str(error), start)
 
-    def value(self, depth: int) -> Any:
-        if self.peek() != "[":
-            return self.item(depth)
+    def items(self, depth: int) -> list[Any]:
         self.expect("[")
         items = [self.item(depth)]
-        while self.peek() == ",":
-            self.expect(",")
+        while self.kinds[self.next] == ",":
+            self.next += 1
             items.append(self.item(depth))
         self.expect("]")
         return items
 
     def item(self, depth: int) -> Any:
-        if self.peek() == "name":
+        if self.kinds[self.next] == "name":
             return self.term(depth + 1)
-        at = self.next
         text = self.expect("number")
-        number = canonical_value(text if text[-1].isalpha() else float(text))
-        if number is None:
-            self.refuse("a number must be finite, a duration above 0 and at most 1e6", at)
-        return number
-
-    def peek(self) -> str:
-        return self.tokens[self.next][0]
+        value = canonical_value(text if text[-1].isalpha() else float(text))
+        if value is None:
+            self.refuse("a number must be finite, a duration above 0 and at most 1e6", self.next - 1)
+        return value
 
     def expect(self, kind: str) -> str:
-        found, text, _ = self.tokens[self.next]
-        if found != kind:
-            self.refuse(f"expected {_SAYS.get(kind, repr(kind))}, found {text[:20]!r}" if text else
-                        f"expected {_SAYS.get(kind, repr(kind))}, found the end", self.next)
-        self.next += 1
-        return text
+        at = self.next
+        if self.kinds[at] != kind:
+            wanted = _SAYS.get(kind, repr(kind))
+            self.refuse(f"expected {wanted}, found {self.pieces[at][:20]!r}" if self.pieces[at] else
+                        f"expected {wanted}, found the end", at)
+        self.next = at + 1
+        return self.pieces[at]
 
-    def refuse(self, problem: str, token: int) -> NoReturn:
-        raise PolicyError(f"{problem} (at character {self.tokens[token][2] + 1} of {self.text[:120]!r})")
+    def refuse(self, problem: str, piece: int) -> NoReturn:
+        starts = [max(match.start(n) for n in (2, 3, 4)) for match in TOKEN.finditer(self.text)]
+        at = starts[piece] if piece < len(starts) else len(self.text.rstrip(" \t"))
+        raise PolicyError(f"{problem} (at character {at + 1} of {self.text[:120]!r})")
+
+    def refuse_unreadable(self) -> NoReturn:
+        """Say where the first thing stands that is no piece."""
+        end = 0
+        for match in TOKEN.finditer(self.text):
+            if match.start() != end:
+                break
+            end = match.end()
+        at = end + len(self.text[end:]) - len(self.text[end:].lstrip(" \t"))
+        raise PolicyError(f"cannot read {self.text[at:at + 20]!r} (at character {at + 1} of {self.text[:120]!r})")
 
 
 _SAYS = {"name": "a name", "number": "a number", "end": "the end"}
-
-
-def _tokens(text: str) -> list[tuple[str, str, int]]:
-    """Split into (kind, text, position); marks are their own kind."""
-    tokens: list[tuple[str, str, int]] = []
-    position, end = 0, len(text.rstrip(" \t"))
-    for match in TOKEN.finditer(text, 0, end):
-        if match.start() != position:
-            break
-        position = match.end()
-        kind, found = match.lastgroup or "", match[match.lastindex or 0]
-        tokens.append((found if kind == "mark" else kind, found, position - len(found)))
-    if position < end:
-        start = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
-        raise PolicyError(f"cannot read {text[start:start + 20]!r} (at character {start + 1} of {text[:120]!r})")
-    return [*tokens, ("end", "", end)]
