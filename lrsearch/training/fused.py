@@ -5,9 +5,10 @@ learning rate and a momentum of its own for each row. Runs of equal seed share t
 taken out; rows never touch each other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from lrsearch.tasks import SGD, Split
-from lrsearch.training.loop import Trainer, at_least_float, batches
+from lrsearch.schedules import Policy
+from lrsearch.tasks import SGD, Split, Task
+from lrsearch.training.loop import Trainer, Watch, at_least_float, batches
 from lrsearch.training.record import EVALUATION_BATCH, Record
 from lrsearch.training.run import Run, RunSpec, RunState
 
@@ -45,8 +47,34 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
 
 
 def train_fused(
-    trainer: Trainer, specs: Sequence[RunSpec], watch: Callable[[int], None] | None = None
+    task: Task, policies: Sequence[Policy], seeds: Sequence[int] = (0,), *, horizon: int | None = None,
+    data_dir: Path | None = None, device: str | None = None,
 ) -> list[Run]:
+    """Train a task under several policies and seeds at once, each policy with each seed.
+
+    Args:
+        task: the task.
+        policies: the policies; their durations are bound to the task.
+        seeds: the seeds.
+        horizon: the steps of each run; the task's where none is given.
+        data_dir, device: as for a `Trainer`.
+
+    Returns:
+        The runs: of the first policy with each seed, of the second, and so on.
+
+    >>> from lrsearch.schedules import FIX
+    >>> from lrsearch.tasks import find_task
+    >>> runs = train_fused(find_task("digits-mlp"), [FIX(k0=0.01), FIX(k0=0.1)], [0, 1], horizon=16)
+    >>> [run.steps for run in runs]
+    [16, 16, 16, 16]
+    """
+    steps = horizon or task.horizon
+    bound = [policy.bind(horizon=steps, epoch=task.epoch) for policy in policies]
+    trainer = Trainer(task, data_dir, device)
+    return fuse(trainer, [RunSpec(task, policy, steps, seed) for policy in bound for seed in seeds])
+
+
+def fuse(trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None = None) -> list[Run]:
     """Train runs of one task and horizon together; what cannot be is trained one by one.
 
     Each run equals the one that `Trainer.train` gives up to rounding: in float64 to 1e-12 over tens of steps, in
@@ -63,8 +91,17 @@ def train_fused(
     for spec in specs:
         trainer.require(spec)
     if len(specs) < 2 or why_not(trainer, specs) is not None:
-        return [trainer.train(spec, watch) for spec in specs]
+        return _one_by_one(trainer, specs, watch)
     return _Fused(trainer, specs, watch or (lambda step: None)).run()
+
+
+def _one_by_one(trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None) -> list[Run]:
+    """Train one after the other; an interrupt ends them all."""
+    done: list[Run] = []
+    for spec in specs:
+        is_over = bool(done) and done[-1].state is RunState.INTERRUPTED
+        done.append(Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over else trainer.train(spec, watch))
+    return done
 
 
 @dataclass(slots=True)
@@ -121,7 +158,7 @@ class _Rows:
 class _Fused:
     """Several runs in progress."""
 
-    def __init__(self, trainer: Trainer, specs: Sequence[RunSpec], watch: Callable[[int], None]) -> None:
+    def __init__(self, trainer: Trainer, specs: Sequence[RunSpec], watch: Watch) -> None:
         self.trainer, self.specs, self.watch = trainer, specs, watch
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)

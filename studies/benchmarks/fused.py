@@ -12,7 +12,8 @@ import numpy as np
 
 from lrsearch.schedules import HALFCOS
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer, own_process, train_fused
+from lrsearch.training import RunSpec, Trainer, own_process
+from lrsearch.training.fused import fuse
 
 POLICIES = 16
 PAIRS = 3
@@ -32,7 +33,7 @@ def main() -> None:
             for spec in specs:
                 trainer.train(spec)
             between = time.perf_counter()
-            train_fused(trainer, specs)
+            fuse(trainer, specs)
             pairs.append((between - began, time.perf_counter() - between))
         ratio = statistics.median(fused / single for single, fused in pairs)
         single, fused = (statistics.median(column) for column in zip(*pairs, strict=True))

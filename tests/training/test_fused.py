@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch.schedules import ASLR, CM, FIX, HALFCOS, ONECYCLE, STEP, TRI
+from lrsearch.schedules import ASLR, CM, FIX, HALFCOS, ONECYCLE, STEP, TRI, parse
 from lrsearch.tasks import SGD, Adam, Split, Splits, Task, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
 from lrsearch.training import RunSpec, RunState, Trainer
-from lrsearch.training.fused import _Fused, train_fused, why_not
+from lrsearch.training.fused import _Fused, fuse, train_fused, why_not
 from lrsearch.training.loop import batches
 
 STEPS = 40
@@ -64,7 +64,7 @@ def test_in_double_precision_fused_runs_have_the_notes_of_the_single_ones(build,
     trainer = Trainer(task(build, optimizer=optimizer, augment=augment), device="cpu")
     wanted = specs(trainer.task, seeds, POLICIES[:3] if optimizer.momentum == 0 else POLICIES)
     assert why_not(trainer, wanted) is None
-    for one, many in zip([trainer.train(spec) for spec in wanted], train_fused(trainer, wanted), strict=True):
+    for one, many in zip([trainer.train(spec) for spec in wanted], fuse(trainer, wanted), strict=True):
         assert many.state is one.state is RunState.FINISHED
         # losses are noted in float32; equal to its last digit says equal far below it
         assert many.train_losses == pytest.approx(one.train_losses, rel=3e-7)
@@ -115,7 +115,7 @@ def test_weights_agree_to_1e_12_in_double_precision(build, optimizer):
 def test_in_single_precision_losses_stay_close_over_hundreds_of_steps():
     trainer = Trainer(MLP, device="cpu")
     wanted = [RunSpec(MLP, HALFCOS(k0=k, l=320), 320, seed) for k in (0.02, 0.1) for seed in (0, 1)]
-    for one, many in zip([trainer.train(spec) for spec in wanted], train_fused(trainer, wanted), strict=True):
+    for one, many in zip([trainer.train(spec) for spec in wanted], fuse(trainer, wanted), strict=True):
         assert many.loss == pytest.approx(one.loss, rel=1e-3)
         assert many.score == pytest.approx(one.score, abs=2 / 384)
         assert many.metrics.keys() == one.metrics.keys()
@@ -126,8 +126,8 @@ def test_in_single_precision_losses_stay_close_over_hundreds_of_steps():
 def test_a_run_that_blows_up_leaves_its_neighbours_alone_to_the_bit(build):
     trainer = Trainer(task(build, torch.float32), device="cpu")
     sane = [HALFCOS(k0=0.05, l=STEPS), FIX(k0=0.01)]
-    wild = train_fused(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=1e6), sane[1]]))
-    calm = train_fused(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=0.02), sane[1]]))
+    wild = fuse(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=1e6), sane[1]]))
+    calm = fuse(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=0.02), sane[1]]))
     assert [run.state for run in wild] == [RunState.FINISHED, RunState.DIVERGED, RunState.FINISHED]
     assert wild[1].steps < STEPS
     for one, other in ((wild[0], calm[0]), (wild[2], calm[2])):
@@ -136,15 +136,15 @@ def test_a_run_that_blows_up_leaves_its_neighbours_alone_to_the_bit(build):
 
 def test_two_rows_are_the_same_bits_as_four():
     trainer = Trainer(task(flat, torch.float32), device="cpu")
-    four = train_fused(trainer, specs(trainer.task))
-    two = train_fused(trainer, specs(trainer.task)[:2])
+    four = fuse(trainer, specs(trainer.task))
+    two = fuse(trainer, specs(trainer.task)[:2])
     for one, other in zip(two, four[:2], strict=True):
         assert replace(one, seconds=0) == replace(other, seconds=0)
 
 
 def test_all_may_blow_up():
     trainer = Trainer(task(flat, torch.float32), device="cpu")
-    runs = train_fused(trainer, specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)]))
+    runs = fuse(trainer, specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)]))
     assert [run.state for run in runs] == [RunState.DIVERGED] * 2
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_fused_is_trained_one_by_one_and_the_reason_is_known(of, 
     trainer = Trainer(of, device="cpu")
     wanted = specs(of, policies=policies)
     assert why_not(trainer, wanted).startswith(says)
-    for one, many in zip([trainer.train(spec) for spec in wanted], train_fused(trainer, wanted), strict=True):
+    for one, many in zip([trainer.train(spec) for spec in wanted], fuse(trainer, wanted), strict=True):
         assert replace(one, seconds=0) == replace(many, seconds=0)
 
 
@@ -175,7 +175,7 @@ def test_runs_of_several_lengths_are_not_fused():
     trainer = Trainer(MLP, device="cpu")
     wanted = [RunSpec(MLP, FIX(k0=0.1), 20, 0), RunSpec(MLP, FIX(k0=0.1), 30, 0)]
     assert "several lengths" in why_not(trainer, wanted)
-    assert [run.steps for run in train_fused(trainer, wanted)] == [20, 30]
+    assert [run.steps for run in fuse(trainer, wanted)] == [20, 30]
 
 
 def test_an_interrupt_ends_every_run_that_was_open(monkeypatch):
@@ -185,5 +185,25 @@ def test_an_interrupt_ends_every_run_that_was_open(monkeypatch):
         if step >= 25:
             raise KeyboardInterrupt
 
-    runs = train_fused(trainer, specs(trainer.task), interrupt)
+    runs = fuse(trainer, specs(trainer.task), interrupt)
     assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, 25)] * len(POLICIES)
+
+
+def test_an_interrupt_ends_the_runs_that_are_trained_one_by_one():
+    trainer = Trainer(replace(MLP, optimizer=Adam()), device="cpu")
+
+    def interrupt(step: int) -> None:
+        if step >= 25:
+            raise KeyboardInterrupt
+
+    runs = fuse(trainer, specs(trainer.task), interrupt)
+    assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, n) for n in (25, 0, 0, 0)]
+
+
+def test_every_policy_is_trained_with_every_seed_at_the_task_s_length():
+    waiting = parse("LINEAR(k0=0.1, l=1dur)")
+    runs = train_fused(MLP, [waiting, FIX(k0=0.01)], [3, 4], horizon=64, device="cpu")
+    trainer = Trainer(MLP, device="cpu")
+    wanted = [RunSpec(MLP, policy, 64, seed) for policy in (waiting.bind(horizon=64), FIX(k0=0.01)) for seed in (3, 4)]
+    assert [run.loss for run in runs] == pytest.approx([trainer.train(spec).loss for spec in wanted], rel=1e-4)
+    assert len({run.loss for run in runs}) == 4
