@@ -4,6 +4,7 @@ Each knows the range of learning rates that is searched with it, and its family:
 serve another task of the same. `build` gives the torch optimizer with LR 1, until the policy sets it.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from lrsearch.errors import TaskError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimizer:
+class Optimizer(ABC):
     """What all optimizers have.
 
     Args:
@@ -47,9 +48,9 @@ class Optimizer:
         told = [name if value is True else f"{name} {value:g}" for name, value in named.items() if value is not False]
         return ", ".join((type(self).__name__, *told)).replace("_", " ")
 
+    @abstractmethod
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
