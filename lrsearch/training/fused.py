@@ -163,7 +163,7 @@ class _Fused:
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
         self.records = [
-            Record(spec, trainer.train_split, trainer.validation, trainer.digest, losses)
+            Record(spec, trainer.validation, trainer.digest, losses)
             for spec, losses in zip(specs, self.losses, strict=True)
         ]
         self.results: dict[int, Run] = {}

@@ -95,7 +95,7 @@ class _Training:
     def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch) -> None:
         self.trainer, self.spec, self.watch = trainer, spec, watch
         losses = torch.zeros(spec.horizon, device=trainer.device)
-        self.record = Record(spec, trainer.train_split, trainer.validation, trainer.digest, losses)
+        self.record = Record(spec, trainer.validation, trainer.digest, losses)
 
     def run(self, keep: Path | None) -> Run:
         try:

@@ -26,13 +26,13 @@ class Record:
 
     Args:
         spec: the run.
-        train, validation: the splits that it learns from and is judged on.
-        digest: names the samples of each.
+        validation: the split that it is judged on.
+        digest: names the samples of each split.
         losses: a row for the training losses, shape (horizon,), on the device where they arise.
     """
 
-    def __init__(self, spec: RunSpec, train: Split, validation: Split, digest: str, losses: torch.Tensor) -> None:
-        self.spec, self.train, self.validation, self.digest, self.losses = spec, train, validation, digest, losses
+    def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
+        self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
         self.look_every = _look_every(spec)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
@@ -69,16 +69,17 @@ class Record:
             return False
         is_best = score > max((point.score for point in self.points), default=-1)
         if is_best or self.steps == self.spec.horizon:
-            metrics = self._metrics(predict, scores, loss)
+            metrics = self._metrics(scores, loss)
             self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
         self.points.append(Point(self.steps, loss, score))
         return True
 
-    def _metrics(self, predict: Predict, scores: torch.Tensor, loss: float) -> Metrics:
-        as_many = Split(self.train.x[: len(self.validation)], self.train.y[: len(self.validation)])
+    def _metrics(self, scores: torch.Tensor, loss: float) -> Metrics:
+        epoch = self.losses[max(0, self.steps - math.ceil(self.spec.task.epoch)) : self.steps]
         found = score_predictions(scores.double().softmax(1).cpu().numpy(), self.validation.y.cpu().numpy())
+        found |= {"ld": loss - float(epoch.mean())}
         known = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        return {"step": self.steps, "loss": loss, **known, "ld": loss - judge(predict(as_many), as_many)[0]}
+        return {"step": self.steps, "loss": loss, **known}
 
     def result(self, state: RunState, error: str | None = None) -> Run:
         """Give what came of the run."""

@@ -95,7 +95,8 @@ class Run:
         rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own.
         metrics: the metrics of the LRBench paper on the validation split, "end" at the last step and "best" at the look
             with the highest top-1, the first of equals; each with its `step`, `loss`, `top1 top5 ac cd cdac` (see
-            `score_predictions`; None where there is none) and `ld`, the loss less that on as many training samples.
+            `score_predictions`; None where there is none) and `ld`, the loss less the mean training loss of the last
+            epoch's updates, as training logs report it.
             Empty unless finished.
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
