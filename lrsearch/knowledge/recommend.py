@@ -63,7 +63,8 @@ class Recommendation:
 def recommend(store: Store, task: Task, k: int = 2) -> list[Recommendation]:
     """Give at most k policies of different forms, best first by closeness and regret; none without relevant evidence.
 
-    Only finished full-length runs on the validation split count, of tasks with the same family of optimizer.
+    Only finished full-length runs on the validation split count, of tasks with the same family of optimizer and the
+    same metric: what was chosen on a test set recommends nothing.
     """
     described, runs = store.tasks(), defaultdict(list)
     for stored in store.runs(state=RunState.FINISHED):
@@ -71,7 +72,8 @@ def recommend(store: Store, task: Task, k: int = 2) -> list[Recommendation]:
     found = [
         recommendation
         for key, at in runs.items()
-        if (far := distance(task.description, described[key])) <= TOO_FAR
+        if described[key]["metric"] == task.description["metric"]
+        and (far := distance(task.description, described[key])) <= TOO_FAR
         for recommendation in _of_task(at, described[key], far)
     ]
     chosen: dict[str, Recommendation] = {}

@@ -24,13 +24,14 @@ RESNET_KNOWN = (NSTEP(k0=0.1, gamma=0.1, l=[32_000, 48_000]),)
 
 def _digits(name: str, model: Callable[[], nn.Module]) -> Task:
     return Task(name=name, data="digits", model=name, classes=10, shape=(1, 8, 8), train_size=1024,
-                validation_size=384, batch_size=32, horizon=1280, optimizer=SGD(), load=load_digits, build=model)
+                validation_size=384, test_size=389, batch_size=32, horizon=1280, optimizer=SGD(),
+                load=load_digits, build=model)
 
 
 def _idx(data: str, model: str, build: Callable[[], nn.Module], horizon: int, known: tuple[Policy, ...] = ()) -> Task:
     name = f"{'fashion' if data == 'FashionMNIST' else 'mnist'}-{model}"
     return Task(name=name, data=data, model=model, classes=10, shape=(1, 28, 28), train_size=54_000,
-                validation_size=6000, batch_size=100, horizon=horizon, optimizer=SGD(), known=known,
+                validation_size=6000, test_size=10_000, batch_size=100, horizon=horizon, optimizer=SGD(), known=known,
                 load=partial(load_idx, data), build=build)
 
 
@@ -38,9 +39,9 @@ def _cifar(model: str, build: Callable[[], nn.Module], *, name: str = "CIFAR-10"
            batch: int, horizon: int, optimizer: SGD, augment: Augment | None = None,
            known: tuple[Policy, ...] = ()) -> Task:
     return Task(name=f"{name.replace('-', '').lower()}-{model}", data=name, model=model, classes=classes,
-                shape=(3, 32, 32), train_size=45_000, validation_size=5000, batch_size=batch, horizon=horizon,
-                optimizer=optimizer, augment=augment, known=known, load=partial(load_cifar, name, centre=centre),
-                build=build)
+                shape=(3, 32, 32), train_size=45_000, validation_size=5000, test_size=10_000, batch_size=batch,
+                horizon=horizon, optimizer=optimizer, augment=augment, known=known,
+                load=partial(load_cifar, name, centre=centre), build=build)
 
 
 def _resnet(depth: int, name: str = "CIFAR-10", classes: int = 10) -> Task:

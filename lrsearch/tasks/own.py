@@ -56,8 +56,8 @@ def task_of(
     given = {"data": f"{name}-{digest[:8]}", "classes": seen, **more}
     given["model"] = _model(name, build, x[:2], given["classes"], more.get("model"))
     return Task(name=name, shape=tuple(x.shape[1:]), train_size=len(splits.train),
-                validation_size=len(splits.validation), batch_size=batch_size, horizon=steps,
-                optimizer=optimizer or SGD(),
+                validation_size=len(splits.validation), test_size=len(splits.test), batch_size=batch_size,
+                horizon=steps, optimizer=optimizer or SGD(),
                 load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)), build=build, **given)
 
 

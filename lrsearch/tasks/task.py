@@ -16,6 +16,11 @@ from lrsearch.schedules import Policy
 from lrsearch.tasks.optimizers import Optimizer
 
 PRECISIONS = ("fp32", "bf16")
+METRICS = {
+    "validation": "validation top-1 at the last step",
+    "paper": "test top-1 at its best look, learning from all training samples, as the papers report it",
+}
+"""What a run's score is, by protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,19 @@ class Splits:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class PaperSplits:
+    """Gives what the papers learn from and choose by: all training samples, and the test set."""
+
+    load: Callable[[Path | None], Splits]
+
+    def __call__(self, folder: Path | None) -> Splits:
+        """Load the splits and put them together so; no test set is left."""
+        splits = self.load(folder)
+        x, y = (torch.cat([splits.train.x, splits.validation.x]), torch.cat([splits.train.y, splits.validation.y]))
+        return Splits(Split(x, y), splits.test, Split(splits.test.x[:0], splits.test.y[:0]), f"{splits.digest}-paper")
+
+
 class Augment(Protocol):
     """Changes a batch at random, on the batch's device."""
 
@@ -66,11 +84,14 @@ class Task:
         shape: the shape of one sample.
         train_size: samples of the training split.
         validation_size: samples held out of the training set to choose by.
+        test_size: samples of the test split; 0 where there is none.
         batch_size: samples of one update.
         horizon: updates of a full run.
         optimizer: the optimizer and its fixed settings.
         augment: changes a batch at every look; None to train on the data as they are.
         precision: "fp32", or "bf16" for bfloat16 products with float32 weights: faster where the processor has them.
+        protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
+            `in_paper_protocol`.
         known: policies that the field trains this task with.
         load: gives the splits from a data folder, or from where they are cached if there is none.
         build: gives a new model, initialised from torch's random state.
@@ -87,11 +108,13 @@ class Task:
     shape: tuple[int, ...]
     train_size: int
     validation_size: int
+    test_size: int = 0
     batch_size: int
     horizon: int
     optimizer: Optimizer
     augment: Augment | None = None
     precision: str = "fp32"
+    protocol: str = "validation"
     known: tuple[Policy, ...] = ()
     load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
     build: Callable[[], nn.Module] = field(compare=False, repr=False)
@@ -105,6 +128,8 @@ class Task:
                 raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
         if self.precision not in PRECISIONS:
             raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
+        if self.protocol not in METRICS:
+            raise TaskError(unknown("protocol", str(self.protocol), METRICS))
         object.__setattr__(self, "parameters", _count_parameters(self.name, self.build))
 
     @classmethod
@@ -157,7 +182,7 @@ class Task:
             "batch_size": self.batch_size,
             "horizon": self.horizon,
             "precision": self.precision,
-            "metric": "validation top-1 at the last step",
+            "metric": METRICS[self.protocol],
         } | ({"augment": self.augment.name} if self.augment else {})
 
     @property
@@ -169,6 +194,28 @@ class Task:
         """Give the same task with another number of updates; its known policies are stretched along."""
         known = tuple(policy.stretch(horizon / self.horizon) for policy in self.known)
         return replace(self, horizon=horizon, known=known)
+
+    def in_paper_protocol(self) -> "Task":
+        """Give the same task judged as the papers do, to compare with their tables and for nothing else.
+
+        It learns from all training samples, looks at the test set every 500 steps, and its score is the best look's:
+        an optimistic number, for the test set has chosen. Its name ends with "-paper"; its runs never recommend.
+
+        Raises:
+            TaskError: if it has no test split, or is judged so already.
+
+        >>> from lrsearch.tasks import find_task
+        >>> task = find_task("mnist-lenet").in_paper_protocol()
+        >>> task.name, task.train_size, task.validation_size
+        ('mnist-lenet-paper', 60000, 10000)
+        """
+        if self.protocol == "paper" or not self.test_size:
+            reason = "is judged so already" if self.test_size else "has no test split"
+            raise TaskError(f"task {self.name!r} {reason}: the papers choose by the test set")
+        return replace(
+            self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,
+            validation_size=self.test_size, test_size=0, load=PaperSplits(self.load),
+        )
 
 
 def _count_parameters(name: str, build: Callable[[], nn.Module]) -> int:

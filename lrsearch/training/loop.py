@@ -41,7 +41,7 @@ class Trainer:
         self.digest = splits.digest
         self.train_split = splits.train.to(self.device)
         self.validation = splits.validation.to(self.device)
-        self._test = splits.test
+        self.test_split = splits.test
 
     def train(self, spec: RunSpec, watch: Watch | None = None, keep: Path | None = None) -> Run:
         """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
@@ -69,11 +69,17 @@ class Trainer:
         return [self.device] if self.device.type == "cuda" else []
 
     def test(self, weights: Path) -> float:
-        """Read the test set: top-1 in [0, 1] of stored weights."""
+        """Read the test set: top-1 in [0, 1] of stored weights.
+
+        Raises:
+            TaskError: if the task has no test split.
+        """
+        if not len(self.test_split):
+            raise TaskError(f"task {self.task.name!r} has no test split")
         model = self.new_model(seed=0)
         model.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
         with self.precision():
-            return evaluate(model, self._test.to(self.device))[1]
+            return evaluate(model, self.test_split.to(self.device))[1]
 
     def precision(self) -> torch.autocast:
         """Give the context in which the model computes."""

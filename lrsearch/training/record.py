@@ -13,6 +13,8 @@ from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
 
 CHECK_EVERY = 25
 LOOKS = 10
+PAPER_LOOK_EVERY = 500
+"""Steps between looks in the papers' protocol: Caffe's setting for LeNet; LRBench does not print its own."""
 KEPT_LOSSES = 200
 BLOWN_UP = 1e6
 EVALUATION_BATCH = 2000
@@ -87,10 +89,10 @@ class Record:
         losses = self.losses[: self.steps].cpu().numpy()
         means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
         finished = state is RunState.FINISHED
+        judged = self.metrics["best" if self.spec.task.protocol == "paper" else "end"] if finished else {}
         return Run(
             state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
-            score=self.points[-1].score if finished else None,
-            loss=self.points[-1].loss if finished else None,
+            score=judged.get("top1"), loss=judged.get("loss"),
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
             rates=tuple(self.rates[::stride]), metrics=self.metrics if finished else {},
@@ -103,8 +105,11 @@ def _look_every(spec: RunSpec) -> int:
 
     A controller lives on its looks, so over a shorter horizon they come as much closer as it is shorter.
     """
+    shortened = spec.horizon / spec.task.horizon
     if spec.policy.is_controller:
-        return max(1, round(spec.task.epoch * spec.horizon / spec.task.horizon))
+        return max(1, round(spec.task.epoch * shortened))
+    if spec.task.protocol == "paper":
+        return max(1, round(PAPER_LOOK_EVERY * shortened))
     return max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
 
 

@@ -88,8 +88,8 @@ class Run:
         state: how it ended.
         steps: updates trained, also where it did not finish.
         seconds: wall time, with the looks at the validation split.
-        score: validation top-1 in [0, 1] at the last step; None unless finished.
-        loss: validation cross-entropy at the last step; None unless finished.
+        score: validation top-1 in [0, 1] at the last step, or what else the task's protocol says; None unless finished.
+        loss: validation cross-entropy at the same look; None unless finished.
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
         rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own.

@@ -1,0 +1,74 @@
+"""Named studies as TOML files: a search, or a table of policies."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import UsageError, unknown
+from lrsearch.schedules import parse
+from lrsearch.study.table import Row, Table
+from lrsearch.tasks import Task, find_task
+
+TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
+              "policies": list}
+ROW_KEYS = {"policy": str, "label": str, "published": dict}
+
+
+def read_table(path: Path) -> Table:
+    """Read a table of policies.
+
+    Raises:
+        UsageError: if it cannot be read, or is none; it names the place.
+    """
+    values = _checked(_read(path), TABLE_KEYS, f"{path}")
+    for needed in ("task", "seeds", "policies"):
+        if needed not in values:
+            raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, seeds and [[policies]]")
+    whole = _task(values)
+    rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
+    task = whole.with_horizon(values["horizon"]) if "horizon" in values else whole
+    return Table(path.stem, task, rows, values["seeds"], values.get("source", ""), whole.horizon)
+
+
+def _task(values: Mapping[str, Any]) -> Task:
+    task = replace(find_task(values["task"]), precision=values.get("precision", "fp32"))
+    protocol = values.get("protocol", "validation")
+    if protocol == "validation":
+        return task
+    if protocol != "paper":
+        raise UsageError(unknown("protocol", protocol, ("validation", "paper")))
+    return task.in_paper_protocol()
+
+
+def _row(values: Any, where: str) -> Row:
+    given = _checked(values, ROW_KEYS, where)
+    if "policy" not in given:
+        raise UsageError(f"{where} has no 'policy'")
+    published = given.get("published", {})
+    for name, number in published.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise UsageError(f"{where}: published {name} is a number, got {number!r}")
+    return Row(parse(given["policy"]), given.get("label", ""), published)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+
+
+def _checked(values: Any, kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+    """Refuse keys that are not known, and values of another type."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} is a table of keys and values, got {values!r}")
+    for name, value in values.items():
+        if name not in kinds:
+            raise UsageError(f"{where}: {unknown('key', name, kinds)}")
+        if not isinstance(value, kinds[name]) or isinstance(value, bool):
+            raise UsageError(f"{where}: {name} is of type {kinds[name].__name__}, got {value!r}")
+    return values

@@ -1,0 +1,76 @@
+"""A table of policies: every policy with every seed over the whole horizon, as papers print them. Nothing is chosen."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lrsearch.errors import UsageError
+from lrsearch.knowledge import Store
+from lrsearch.schedules import Policy
+from lrsearch.tasks import Task
+from lrsearch.training.pool import Pool, train_all
+from lrsearch.training.run import Run, RunSpec
+
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One policy of a table.
+
+    Args:
+        policy: the policy over the horizon that the source has.
+        label: what the source calls it.
+        published: the source's own numbers, such as `top1`, in its own units (percent), `spread` and `steps`.
+    """
+
+    policy: Policy
+    label: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Which policies are trained, how often, and on what.
+
+    Args:
+        name: how people call it.
+        task: the task; its horizon may be shorter than the source's, and policies are stretched to it.
+        rows: the policies.
+        seeds: each policy is trained with seeds 0 to `seeds` - 1.
+        source: where the policies come from.
+        horizon: the steps that the policies are written for.
+
+    Raises:
+        UsageError: for no policies, or a number of seeds that cannot be.
+    """
+
+    name: str
+    task: Task
+    rows: tuple[Row, ...]
+    seeds: int
+    source: str
+    horizon: int
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise UsageError(f"table {self.name!r} has no policies")
+        if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or not 1 <= self.seeds <= MOST_SEEDS:
+            raise UsageError(f"table {self.name!r}: seeds is a whole number from 1 to {MOST_SEEDS}, got {self.seeds!r}")
+
+    def spec(self, row: Row, seed: int) -> RunSpec:
+        """Give what identifies a run."""
+        bound = row.policy.bind(horizon=self.horizon, epoch=self.task.epoch)
+        return RunSpec(self.task, bound.stretch(self.task.horizon / self.horizon), self.task.horizon, seed)
+
+    @property
+    def specs(self) -> list[RunSpec]:
+        """All runs: every policy with the first seed, then every policy with the second, and so on."""
+        return [self.spec(row, seed) for seed in range(self.seeds) for row in self.rows]
+
+
+def train_table(table: Table, store: Store, pool: Pool) -> Iterator[tuple[RunSpec, Run]]:
+    """Train what the store does not know yet; each run is in the store before it is given."""
+    known = {stored.key for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
+    for spec, run in train_all(pool, (spec for spec in table.specs if spec.key not in known)):
+        store.record(spec, run)
+        yield spec, run

@@ -1,0 +1,177 @@
+"""Worker processes that train one run after the other: torch is imported once, the data lie in shared memory.
+
+On a CPU this is how all cores are used: one thread each, for several threads of one step wait for each other at every
+operation.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch.multiprocessing  # noqa: F401  teaches multiprocessing to hand over tensors in shared memory
+
+from lrsearch.errors import TaskError, UsageError, WorkError
+from lrsearch.schedules import parse
+from lrsearch.tasks import Split, Splits, Task
+from lrsearch.tasks.own import InMemory
+from lrsearch.training.loop import Trainer
+from lrsearch.training.process import own_process
+from lrsearch.training.run import Run, RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    process: BaseProcess
+    line: Connection
+
+
+class Pool:
+    """Trains runs of one task, several at a time, each as `Trainer.train` does in one thread.
+
+    A script that uses one keeps its own work under `if __name__ == "__main__":`, for the workers import it.
+
+    Args:
+        task: the task; the workers know its functions by name, so it has no lambda and no function within a function.
+        workers: processes, one thread each.
+        data_dir: where its data set lies; None for the default place.
+
+    Raises:
+        UsageError: if `workers` is not 1 or more.
+        TaskError: if the task cannot be handed to another process.
+        DataError: if the data set is missing or broken.
+    """
+
+    def __init__(self, task: Task, workers: int, data_dir: Path | None = None) -> None:
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise UsageError(f"workers must be a whole number, 1 or more, got {workers!r}")
+        self.task = task
+        self._stop = multiprocessing.get_context("spawn").Event()
+        self._open: dict[Connection, RunSpec] = {}
+        ready = _in_shared_memory(task, data_dir)
+        self._workers: list[_Worker] = []
+        try:
+            self._workers.extend(_start(ready, self._stop) for _ in range(workers))
+        except (AttributeError, TypeError, ValueError) as error:
+            self._end()
+            raise TaskError(f"task {task.name!r} cannot be handed to another process: {error}; define its functions"
+                            " at the top of a module") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the workers; what they train is given up."""
+        self.stop()
+        self._end()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every worker has something to train."""
+        return len(self._open) == len(self._workers)
+
+    def submit(self, spec: RunSpec, keep: Path | None = None) -> None:
+        """Have a run trained by a worker that has nothing to train; `keep` is a file for its final weights."""
+        line = next(worker.line for worker in self._workers if worker.line not in self._open)
+        self._open[line] = spec
+        line.send((str(spec.policy), spec.horizon, spec.seed, keep))
+
+    def next(self) -> tuple[RunSpec, Run] | None:
+        """Wait for a run to end, and give it; None if none is open.
+
+        Raises:
+            WorkError: if a worker died.
+        """
+        if not self._open:
+            return None
+        line = next(iter(wait(list(self._open))))
+        assert isinstance(line, Connection)
+        spec = self._open[line]
+        try:
+            run = Run.from_text(line.recv())
+        except EOFError:
+            raise WorkError(
+                f"a worker process died with {spec.policy} of {self.task.name}: killed, out of memory, or begun by a"
+                " script that is not under `if __name__ == \"__main__\":`; what finished is kept"
+            ) from None
+        del self._open[line]
+        return spec, run
+
+    def stop(self) -> None:
+        """Ask what is open to end at its next check; `next` gives it as interrupted."""
+        self._stop.set()
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.line.close()
+        for worker in self._workers:
+            worker.process.join()
+
+
+def train_all(pool: Pool, specs: Iterator[RunSpec]) -> Iterator[tuple[RunSpec, Run]]:
+    """Train runs as workers become free, and give each as it ends.
+
+    Interrupted while it waits, it stops what is open, gives that as well, and then raises KeyboardInterrupt.
+    """
+    interrupted = False
+    waiting = iter(specs)
+    while True:
+        try:
+            while not interrupted and not pool.is_full and (spec := next(waiting, None)) is not None:
+                pool.submit(spec)
+            ended = pool.next()
+        except KeyboardInterrupt:
+            interrupted = True
+            pool.stop()
+            continue
+        if ended is None:
+            break
+        yield ended
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _in_shared_memory(task: Task, data_dir: Path | None) -> Task:
+    """Give the task with its data in memory that other processes see, checked as a trainer checks them."""
+    trainer = Trainer(task, data_dir, device="cpu")
+    train, validation, test = map(_shared, (trainer.train_split, trainer.validation, trainer.test_split))
+    return replace(task, load=InMemory(Splits(train, validation, test, trainer.digest)))
+
+
+def _shared(split: Split) -> Split:
+    return Split(split.x.share_memory_(), split.y.share_memory_())  # type: ignore[no-untyped-call]
+
+
+def _start(task: Task, stop: Event) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(task, theirs, stop), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _work(task: Task, line: Connection, stop: Event) -> None:
+    """Train what comes down the line, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked says when to stop
+    own_process(task, threads=1)
+    trainer = Trainer(task)
+
+    def watch(step: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+
+    while True:
+        try:
+            policy, horizon, seed, keep = line.recv()
+        except EOFError:
+            return
+        line.send(trainer.train(RunSpec(task, parse(policy), horizon, seed), watch, keep).to_text())
