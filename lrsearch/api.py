@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.comparison import compare as compare_strategies
+from lrsearch.compare.reproduction import Results, read_results
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError, UsageError
 from lrsearch.knowledge import Store, open_store
@@ -18,8 +19,9 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import SearchResult, conclude
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
+from lrsearch.study.table import Table, train_table
 from lrsearch.tasks import Task, find_task
-from lrsearch.training import Trainer
+from lrsearch.training import Pool, Run, RunSpec, Trainer
 
 if TYPE_CHECKING:
     import optuna
@@ -229,6 +231,40 @@ def compare(
     with _opened(store, writable(Path(out))) as ledger:
         trainer = Trainer(found, Path(data_dir) if data_dir else None)
         return compare_strategies(Setup(found, raw, budget, seed=0), strategies, seeds, ledger, trainer, watch)
+
+
+def run_table(
+    table: Table,
+    *,
+    workers: int = 1,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[RunSpec, Run], None] | None = None,
+) -> Results:
+    """Train every policy of a table with every seed. The same call again goes on where the last one ended.
+
+    A script that calls it keeps its own work under `if __name__ == "__main__":`, for its workers import it.
+
+    Args:
+        table: the policies, the task and the seeds.
+        workers: processes that train, one thread each.
+        store, data_dir, out: as in `search`.
+        watch: is called with every run that ends.
+
+    Returns:
+        The results: `.outcomes`, `.agreement`.
+
+    Raises:
+        UsageError: if `workers` is not 1 or more.
+        WorkError: if the data or the store fails, or a worker dies.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    with _opened(store, writable(Path(out))) as ledger:
+        if read_results(table, ledger).missing:
+            with Pool(table.task, workers, Path(data_dir) if data_dir else None) as pool:
+                train_table(table, ledger, pool, watch or (lambda spec, run: None))
+        return read_results(table, ledger)
 
 
 def final_test(

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from lrsearch.cli import policy, search, store
+from lrsearch.cli import policy, search, store, study
 from lrsearch.cli.dashboard import dashboard
 from lrsearch.errors import LRSearchError, UsageError
 
@@ -24,6 +24,7 @@ app.command()(search.tasks)
 app.command()(dashboard)
 app.add_typer(policy.app, name="policy")
 app.add_typer(store.app, name="store")
+app.add_typer(study.app, name="study")
 
 
 def main() -> NoReturn:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lrsearch.compare.comparison import Comparison
+from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.knowledge import Assignment, StoredRun
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
 from lrsearch.study.result import SearchResult, cost
@@ -156,6 +157,40 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
     console.print(table)
     console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")
     console.print(f"[bold]picture[/bold] {escape(picture)}")
+
+
+def print_table(results: Results, picture: str) -> None:
+    """Print what came of a table of policies, the best first."""
+    table = Table(box=None, pad_edge=False, title=f"{results.table.name}: {results.table.task.name}",
+                  title_justify="left")
+    for name in ("top-1", "seeds", "at step", "at the end", "LD", "published"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("policy", overflow="fold")
+    for outcome in sorted(results.outcomes, key=lambda o: (not o.scores, -o.mean if o.scores else 0.0)):
+        table.add_row(*_outcome(outcome, results.look), escape(str(outcome.row.policy)))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"Score: {results.table.task.description['metric']}; mean over seeds ± standard deviation (ddof 1).")
+    for line in results.sentences:
+        console.print(line)
+    console.print(f"[bold]picture[/bold] {escape(picture)}")
+
+
+def _outcome(outcome: Outcome, look: str) -> list[str]:
+    if not outcome.scores:
+        return ["diverged" if outcome.runs else "-", str(len(outcome.runs)), "-", "-", "-", _published(outcome)]
+    spread = f" ± {100 * outcome.spread:.2f}" if outcome.spread is not None else ""
+    return [f"{100 * outcome.mean:.2f}{spread}", str(len(outcome.scores)), f"{outcome.metric('step', look):.0f}",
+            f"{100 * outcome.metric('top1', 'end'):.2f}", f"{outcome.metric('ld', look):.4f}", _published(outcome)]
+
+
+def _published(outcome: Outcome) -> str:
+    published = outcome.row.published
+    if "top1" not in published:
+        return "-"
+    spread = f" ± {published['spread']:.2f}" if "spread" in published else ""
+    steps = f" at {published['steps']:.0f}" if "steps" in published else ""
+    return f"{published['top1']:.2f}{spread}{steps}"
 
 
 def tell_line(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Named studies as TOML files: a search, or a table of policies."""
+"""Named studies as TOML files: tables of policies."""
 
 import tomllib
 from collections.abc import Mapping
@@ -16,8 +16,14 @@ TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "s
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
-def read_table(path: Path) -> Table:
-    """Read a table of policies.
+def read_table(path: Path, seeds: int | None = None, horizon: int | None = None) -> Table:
+    """Read a table of policies: a study file.
+
+    Args:
+        path: the TOML file: `task`, `seeds` and `[[policies]]`, each with a `policy`; beside them `protocol`
+            ("validation" or "paper"), `horizon`, `precision`, `source`, and for a policy its `label` and what is
+            `published` of it.
+        seeds, horizon: in the place of the file's.
 
     Raises:
         UsageError: if it cannot be read, or is none; it names the place.
@@ -28,8 +34,10 @@ def read_table(path: Path) -> Table:
             raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, seeds and [[policies]]")
     whole = _task(values)
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
-    task = whole.with_horizon(values["horizon"]) if "horizon" in values else whole
-    return Table(path.stem, task, rows, values["seeds"], values.get("source", ""), whole.horizon)
+    steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
+    task = whole.with_horizon(steps) if steps != whole.horizon else whole
+    number = seeds if seeds is not None else values["seeds"]
+    return Table(path.stem, task, rows, number, values.get("source", ""), whole.horizon)
 
 
 def _task(values: Mapping[str, Any]) -> Task:

@@ -1,6 +1,6 @@
-"""A table of policies: every policy with every seed over the whole horizon, as papers print them. Nothing is chosen."""
+"""A table of policies: each with every seed over the whole horizon, as papers print them. Nothing is chosen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrsearch.errors import UsageError
@@ -20,7 +20,7 @@ class Row:
     Args:
         policy: the policy over the horizon that the source has.
         label: what the source calls it.
-        published: the source's own numbers, such as `top1`, in its own units (percent), `spread` and `steps`.
+        published: the source's own numbers in its own units: `top1` in percent, `spread`, `steps` at the best ...
     """
 
     policy: Policy
@@ -41,7 +41,7 @@ class Table:
         horizon: the steps that the policies are written for.
 
     Raises:
-        UsageError: for no policies, or a number of seeds that cannot be.
+        UsageError: for no policies, one that stands twice, or a number of seeds that cannot be.
     """
 
     name: str
@@ -54,6 +54,9 @@ class Table:
     def __post_init__(self) -> None:
         if not self.rows:
             raise UsageError(f"table {self.name!r} has no policies")
+        twice = [row.policy for n, row in enumerate(self.rows) if row.policy in {r.policy for r in self.rows[:n]}]
+        if twice:
+            raise UsageError(f"table {self.name!r} has {twice[0]} twice")
         if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or not 1 <= self.seeds <= MOST_SEEDS:
             raise UsageError(f"table {self.name!r}: seeds is a whole number from 1 to {MOST_SEEDS}, got {self.seeds!r}")
 
@@ -68,9 +71,12 @@ class Table:
         return [self.spec(row, seed) for seed in range(self.seeds) for row in self.rows]
 
 
-def train_table(table: Table, store: Store, pool: Pool) -> Iterator[tuple[RunSpec, Run]]:
-    """Train what the store does not know yet; each run is in the store before it is given."""
+def train_table(table: Table, store: Store, pool: Pool, ended: Callable[[RunSpec, Run], None]) -> None:
+    """Train what the store does not know yet; each run is in the store before it is told of."""
     known = {stored.key for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
-    for spec, run in train_all(pool, (spec for spec in table.specs if spec.key not in known)):
+
+    def record(spec: RunSpec, run: Run) -> None:
         store.record(spec, run)
-        yield spec, run
+        ended(spec, run)
+
+    train_all(pool, (spec for spec in table.specs if spec.key not in known), record)

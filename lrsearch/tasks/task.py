@@ -210,7 +210,7 @@ class Task:
         ('mnist-lenet-paper', 60000, 10000)
         """
         if self.protocol == "paper" or not self.test_size:
-            reason = "is judged so already" if self.test_size else "has no test split"
+            reason = "is judged so already" if self.protocol == "paper" else "has no test split"
             raise TaskError(f"task {self.name!r} {reason}: the papers choose by the test set")
         return replace(
             self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,

@@ -6,7 +6,7 @@ operation.
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -97,7 +97,7 @@ class Pool:
         spec = self._open[line]
         try:
             run = Run.from_text(line.recv())
-        except EOFError:
+        except (EOFError, OSError):
             raise WorkError(
                 f"a worker process died with {spec.policy} of {self.task.name}: killed, out of memory, or begun by a"
                 " script that is not under `if __name__ == \"__main__\":`; what finished is kept"
@@ -116,25 +116,25 @@ class Pool:
             worker.process.join()
 
 
-def train_all(pool: Pool, specs: Iterator[RunSpec]) -> Iterator[tuple[RunSpec, Run]]:
-    """Train runs as workers become free, and give each as it ends.
+def train_all(pool: Pool, specs: Iterable[RunSpec], ended: Callable[[RunSpec, Run], None]) -> None:
+    """Train runs as workers become free, and tell of each that ends.
 
-    Interrupted while it waits, it stops what is open, gives that as well, and then raises KeyboardInterrupt.
+    Interrupted, it stops what is open, tells of that as well, and then raises KeyboardInterrupt.
     """
-    interrupted = False
-    waiting = iter(specs)
+    waiting, interrupted = iter(specs), False
+    news: tuple[RunSpec, Run] | None = None
     while True:
         try:
+            if news is not None:
+                ended(*news)
+                news = None
             while not interrupted and not pool.is_full and (spec := next(waiting, None)) is not None:
                 pool.submit(spec)
-            ended = pool.next()
+            if (news := pool.next()) is None:
+                break
         except KeyboardInterrupt:
             interrupted = True
             pool.stop()
-            continue
-        if ended is None:
-            break
-        yield ended
     if interrupted:
         raise KeyboardInterrupt
 

@@ -1,0 +1,55 @@
+"""study run: named studies in TOML files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.search import FOLDER, AsJson, DataDir, Out, StoreUrl
+
+if TYPE_CHECKING:
+    from lrsearch.training import Run, RunSpec
+
+app = typer.Typer(help="Run named studies.", no_args_is_help=True)
+
+
+@app.callback()
+def study() -> None:
+    """Run named studies."""
+
+
+@app.command("run")
+def run_study(
+    file: Annotated[Path, typer.Argument(help="A TOML file: a table of policies, such as those in studies/.")],
+    workers: Annotated[int, typer.Option(help="Processes that train, one thread each.")] = 1,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of each policy [default: the file's]",
+                                              show_default=False)] = None,
+    horizon: Annotated[int | None, typer.Option(help="Steps of a run; policies are stretched to it [default: the"
+                                                     " file's]", show_default=False)] = None,
+    store: StoreUrl = None,
+    data_dir: DataDir = None,
+    out: Out = FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Train a table of policies, each with every seed. The same command again goes on where it ended."""
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_table, tell_line
+    from lrsearch.report.reproduction import draw_results
+    from lrsearch.study.file import read_table
+
+    table = read_table(file, seeds=seeds, horizon=horizon)
+    ended = 0
+
+    def tell(spec: "RunSpec", run: "Run") -> None:
+        nonlocal ended
+        ended += 1
+        outcome = f"{100 * run.score:6.2f} %" if run.score is not None else str(run.state)
+        tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
+
+    results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell)
+    picture = str(draw_results(results, api.writable(out / table.name)))
+    if as_json:
+        print_json(results.to_json() | {"pictures": [picture]})
+    else:
+        print_table(results, picture)

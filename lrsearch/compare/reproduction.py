@@ -1,0 +1,191 @@
+"""What came of a table of policies, beside what its source printed."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from lrsearch.knowledge import Store
+from lrsearch.study.table import Row, Table
+from lrsearch.training.run import Run
+
+DRAWS = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one policy: its runs by seed, as far as they ended for good."""
+
+    row: Row
+    runs: Mapping[int, Run]
+
+    @property
+    def scores(self) -> list[float]:
+        """The scores of the runs that finished, in the order of their seeds."""
+        return [run.score for _, run in sorted(self.runs.items()) if run.score is not None]
+
+    @property
+    def mean(self) -> float:
+        """The mean score; nan if none finished."""
+        return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over seeds (ddof 1); None with one seed."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    def metric(self, name: str, look: str) -> float:
+        """The mean of a metric over the finished runs, at the "best" or the "end" look; nan where there is none."""
+        found = [run.metrics[look][name] for run in self.runs.values() if run.score is not None]
+        known = [value for value in found if value is not None]
+        return statistics.fmean(known) if known else math.nan
+
+    def to_json(self, look: str) -> dict[str, Any]:
+        """Give it as plain JSON values; fractions, not percent, and metrics at that look."""
+        names = ("step", "top5", "ac", "cd", "cdac", "ld")
+        metrics = {name: _known(self.metric(name, look)) for name in names}
+        return {"policy": str(self.row.policy), "label": self.row.label, "seeds": len(self.scores),
+                "diverged": len(self.runs) - len(self.scores), "top1": _known(self.mean), "spread": self.spread,
+                "scores": self.scores, **metrics, "end_top1": _known(self.metric("top1", "end")),
+                "published": dict(self.row.published)}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well the measured order of policies agrees with the published one.
+
+    Args:
+        policies: how many are compared.
+        rank_correlation: Spearman's, of mean scores and published top-1.
+        low, high: its 95 % interval when the seeds are drawn again (percentile bootstrap); None with one seed.
+    """
+
+    policies: int
+    rank_correlation: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" (95 % {self.low:.2f} to {self.high:.2f} over seeds)"
+        return f"{self.rank_correlation:.2f}{interval}"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A table with what came of it."""
+
+    table: Table
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many runs have not ended for good."""
+        return self.table.seeds * len(self.outcomes) - sum(len(outcome.runs) for outcome in self.outcomes)
+
+    @property
+    def look(self) -> str:
+        """The look that the score is from."""
+        return "best" if self.table.task.protocol == "paper" else "end"
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """How well the order agrees with the published one; None where under three policies can be compared."""
+        both = [outcome for outcome in self.outcomes if "top1" in outcome.row.published and outcome.scores]
+        if len(both) < 3:
+            return None
+        published = np.array([outcome.row.published["top1"] for outcome in both])
+        measured = np.array([outcome.mean for outcome in both])
+        drawn = [rank_correlation(means, published) for means in _drawn_again([o.scores for o in both])]
+        low, high = _interval(drawn) if drawn else (None, None)
+        return Agreement(len(both), rank_correlation(measured, published), low, high)
+
+    @property
+    def separable(self) -> tuple[int, int]:
+        """How many pairs of policies a paired t-test over common seeds tells apart at 5 %, and of how many."""
+        pairs = list(itertools.combinations(self.outcomes, 2))
+        return sum(_differ(a, b) for a, b in pairs), len(pairs)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person should know beside the numbers."""
+        apart, pairs = self.separable
+        said = [f"{self.missing} runs are missing."] if self.missing else []
+        if pairs:
+            said.append(f"{apart} of {pairs} pairs of policies are told apart by a paired t-test over seeds at 5 %;"
+                        f" {0.05 * pairs:.1f} would be by chance. The others are ties.")
+        if agreement := self.agreement:
+            said.append(f"Rank correlation with the published order of {agreement.policies} policies: {agreement}.")
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        agreement, (apart, pairs) = self.agreement, self.separable
+        return {
+            "table": self.table.name, "source": self.table.source, "task": self.table.task.description,
+            "seeds": self.table.seeds, "missing": self.missing, "score": self.table.task.description["metric"],
+            "rank_correlation": agreement.rank_correlation if agreement else None,
+            "rank_correlation_95": [agreement.low, agreement.high] if agreement else None,
+            "pairs": pairs, "separable_pairs": apart,
+            "policies": [outcome.to_json(self.look) for outcome in self.outcomes],
+        }
+
+
+def read_results(table: Table, store: Store) -> Results:
+    """Read from the store what came of a table."""
+    known = {stored.key: stored.run for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
+
+    def outcome(row: Row) -> Outcome:
+        keys = ((seed, table.spec(row, seed).key) for seed in range(table.seeds))
+        return Outcome(row, {seed: known[key] for seed, key in keys if key in known})
+
+    return Results(table, tuple(map(outcome, table.rows)))
+
+
+def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Give Spearman's rank correlation, equal values sharing their mean rank; nan if all of one side are equal.
+
+    >>> round(rank_correlation([1, 2, 3, 4], [10, 20, 40, 30]), 6)
+    0.8
+    """
+    if any(np.ptp(np.asarray(values)) == 0 for values in (a, b)):
+        return math.nan
+    return float(stats.spearmanr(a, b).statistic)
+
+
+def _drawn_again(scores: Sequence[Sequence[float]]) -> list[npt.NDArray[np.float64]]:
+    """Draw the seeds of all policies again, with replacement, and give each draw's means; none with one seed."""
+    count = min(map(len, scores))
+    if count < 2:
+        return []
+    rng, table = np.random.default_rng(0), np.array([row[:count] for row in scores])
+    return [table[:, rng.integers(0, count, count)].mean(1) for _ in range(DRAWS)]
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _differ(a: Outcome, b: Outcome) -> bool:
+    common = sorted({seed for seed, run in a.runs.items() if run.score is not None}
+                    & {seed for seed, run in b.runs.items() if run.score is not None})
+    gaps = [_score(a.runs[seed]) - _score(b.runs[seed]) for seed in common]
+    if len(gaps) < 2 or np.ptp(gaps) == 0:
+        return len(gaps) > 1 and gaps[0] != 0
+    return bool(stats.ttest_1samp(gaps, 0).pvalue < 1 - CONFIDENCE)
+
+
+def _score(run: Run) -> float:
+    assert run.score is not None
+    return run.score
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,91 @@
+"""Worker processes: each run is the one that a trainer gives, and nothing that finished is lost."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lrsearch.errors import TaskError, UsageError, WorkError
+from lrsearch.schedules import FIX, HALFCOS
+from lrsearch.tasks import Task, find_task
+from lrsearch.training import Pool, RunSpec, RunState, Trainer
+from lrsearch.training.pool import train_all
+
+MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
+LONG = 200_000
+
+
+def strip(run):
+    return replace(run, seconds=0.0)
+
+
+def test_a_pools_runs_are_the_trainers_to_the_bit(tmp_path):
+    task = CNN
+    specs = [RunSpec(task, policy, 60, seed) for policy in (FIX(k0=0.05), HALFCOS(k0=0.1, l=60)) for seed in (0, 1)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        trainer = Trainer(task, device="cpu")
+        alone = {spec.key: strip(trainer.train(spec)) for spec in specs}
+    finally:
+        torch.set_num_threads(threads)
+    together = {}
+    with Pool(task, 2) as pool:
+        train_all(pool, specs, lambda spec, run: together.update({spec.key: strip(run)}))
+        pool.submit(specs[0], tmp_path / "kept.pt")
+        assert not pool.is_full
+        assert pool.next()[0] == specs[0]
+        assert pool.next() is None
+    assert together == alone
+    assert trainer.test(tmp_path / "kept.pt") == pytest.approx(alone[specs[0].key].score, abs=0.1)
+
+
+@pytest.mark.parametrize("where", ["waiting", "telling"])
+def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where):
+    """It may land while a run is waited for, or while the one that ended is being recorded."""
+    told, landed = [], []
+
+    def land_once():
+        if not landed:
+            landed.append(where)
+            raise KeyboardInterrupt
+
+    with Pool(MLP, 1) as pool:
+        real = pool.next
+        if where == "waiting":
+            monkeypatch.setattr(pool, "next", lambda: land_once() or real())
+
+        def ended(spec, run):
+            if where == "telling":
+                land_once()
+            told.append((spec.seed, run.state))
+
+        steps = LONG if where == "waiting" else 20
+        with pytest.raises(KeyboardInterrupt):
+            train_all(pool, (RunSpec(MLP, FIX(k0=0.1), steps, seed) for seed in range(9)), ended)
+    assert landed == [where]
+    assert told == [(0, RunState.INTERRUPTED if where == "waiting" else RunState.FINISHED)]
+
+
+def test_a_worker_that_is_killed_is_said_to_have_died():
+    with Pool(MLP, 1) as pool:
+        pool.submit(RunSpec(MLP, FIX(k0=0.1), LONG, 0))
+        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        with pytest.raises(WorkError, match="a worker process died with FIX"):
+            pool.next()
+
+
+def test_a_lambda_is_refused_in_words():
+    x, y = torch.randn(60, 3), torch.arange(60) % 2
+    task = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
+    with pytest.raises(TaskError, match="'mine' cannot be handed to another process"):
+        Pool(task, 1)
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])
+def test_workers_are_a_whole_number(workers):
+    with pytest.raises(UsageError, match="workers must be a whole number"):
+        Pool(MLP, workers)
