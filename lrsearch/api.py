@@ -42,6 +42,7 @@ def search(
     storage: str | None = None,
     watch: Watch | None = None,
     progress: optuna_engine.Progress | None = None,
+    workers: int = 1,
 ) -> SearchResult:
     """Search the best LR policy for a task. The same call again goes on where the last one ended.
 
@@ -56,6 +57,8 @@ def search(
         storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
         watch: is called with the study and every trial that ends.
         progress: is called with an assignment and its steps done, every few steps.
+        workers: processes that train, one thread each; 1 to train in this one. The search is the same. A script that
+            asks for more keeps its own work under `if __name__ == "__main__":`, for the workers import it.
 
     Returns:
         The result: `.best.policy`, `.cost` in FRE, `.table()`.
@@ -67,9 +70,16 @@ def search(
     """
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
-            weights = writable(Path(out) / "weights")
-            trainer = Trainer(study.setup.task, Path(data_dir) if data_dir else None)
-            optuna_engine.run(study, trainer, progress, lambda key: weights / f"{key}.pt")
+            weights, data = writable(Path(out) / "weights"), Path(data_dir) if data_dir else None
+
+            def keep(key: str) -> Path:
+                return weights / f"{key}.pt"
+
+            if workers == 1:
+                optuna_engine.run(study, Trainer(study.setup.task, data), progress, keep)
+            else:
+                with Pool(study.setup.task, workers, data) as pool:
+                    optuna_engine.run_in_pool(study, pool, progress, keep)
         return _conclude(study)
 
 

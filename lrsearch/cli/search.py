@@ -46,25 +46,29 @@ def search(
     horizon: Horizon = None,
     precision: Precision = "fp32",
     storage: Storage = None,
+    workers: Annotated[int | None, typer.Option(
+        help="Processes that train, one thread each [default: the cores, at most 4; 1 on a GPU]",
+        show_default=False)] = None,
     final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
     from lrsearch.cli.show import Talk
-    from lrsearch.training import own_process
+    from lrsearch.training.process import default_workers, own_process
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     quiet_optuna()
     found = _find(task, horizon, precision)
+    processes = workers if workers is not None else default_workers()
     own_process(found)
     given: dict[str, Any] = {"functions": _names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}
     with Talk(budget, found.horizon) as talk:
         if engine == "ray":
-            result = api.sweep(found, budget, watch=talk.ended, **given)
+            result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
         else:
-            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, **given)
+            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, workers=processes, **given)
     test = api.final_test(result, store=store, data_dir=data_dir, out=out) if final_test else None
     _report(result, out, as_json, test)
 

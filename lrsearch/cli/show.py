@@ -14,6 +14,7 @@ from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was
 from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
+from lrsearch.training.run import Metrics
 
 LEADERS = 8
 
@@ -29,6 +30,7 @@ class Talk:
         self.bar = Progress(*columns, console=self.console, transient=True)
         self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
         self.budget, self.spent = budget, 0
+        self.open: dict[int, int] = {}
 
     def __enter__(self) -> "Talk":
         if self.console.is_terminal:
@@ -42,6 +44,7 @@ class Talk:
         """Say that a run ended."""
         spent = cost(study)
         self.spent = spent.steps
+        self.open.pop(trial.assignment.number, None)
         if trial.reused:
             return
         run, asked = trial.run, trial.assignment
@@ -53,7 +56,8 @@ class Talk:
 
     def stepped(self, asked: Assignment, steps: int) -> None:
         """Move the bar."""
-        done = self.spent + steps
+        self.open[asked.number] = steps
+        done = self.spent + sum(self.open.values())
         self.bar.update(self.row, completed=done, fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
                         description=f"{asked.role} {asked.policy}"[:60])
 
@@ -79,7 +83,7 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
                       f" {spent.reused_runs} taken from the store")
     for line in where_it_started(result):
         say("started from", line)
-    console.print(_tried(result), _leaders(result), _cuts(result))
+    console.print(_tried(result), _leaders(result), _metrics(result, test), _cuts(result))
     console.print(f"[bold]use it[/bold]\n{escape(how_to_use(result.best.policy))}\n")
     for picture in pictures:
         say("picture", picture)
@@ -112,6 +116,28 @@ def _leaders(result: SearchResult) -> Table:
         asked = trial.assignment
         table.add_row(str(asked.horizon), score, loss, asked.origin, escape(str(asked.policy)))
     return table
+
+
+def _metrics(result: SearchResult, test: dict[str, Any] | None) -> Table:
+    """The metrics of the LRBench paper at the last step, means over the seeds of the reported scores."""
+    table = Table(title="metrics at the last step", title_justify="left", box=None, pad_edge=False)
+    for name in ("top-1", "top-5", "loss", "LD", "AC", "CD", "CDAC", "best at", "numbers"):
+        table.add_column(name, justify="right")
+    table.add_column("of")
+    answers = {"best": result.best, "default": result.default}
+    for name, answer in answers.items():
+        at = f"{answer.best_step:.0f}" if answer.best_step is not None else "-"
+        table.add_row(*_numbers(answer.metrics), at, str(answer.policy.numbers), f"{name}, validation")
+    for name in answers if test and "metrics" in test else ():
+        table.add_row(*_numbers(test["metrics"][name] if test else {}), "", "", f"{name}, test")
+    return table
+
+
+def _numbers(metrics: Metrics) -> list[str]:
+    shown = [(name, 100, ".2f") for name in ("top1", "top5")] + [
+        (name, 1, ".4f") for name in ("loss", "ld", "ac", "cd", "cdac")]
+    found = ((metrics.get(name), times, form) for name, times, form in shown)
+    return [format(times * value, form) if value is not None else "-" for value, times, form in found]
 
 
 def _cuts(result: SearchResult) -> Table:

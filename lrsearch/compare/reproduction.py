@@ -13,6 +13,7 @@ from scipy import stats
 
 from lrsearch.knowledge import Store
 from lrsearch.study.table import Row, Table
+from lrsearch.training.metrics import mean_metrics
 from lrsearch.training.run import Run
 
 DRAWS = 2000
@@ -43,9 +44,8 @@ class Outcome:
 
     def metric(self, name: str, look: str) -> float:
         """The mean of a metric over the finished runs, at the "best" or the "end" look; nan where there is none."""
-        found = [run.metrics[look][name] for run in self.runs.values() if run.score is not None]
-        known = [value for value in found if value is not None]
-        return statistics.fmean(known) if known else math.nan
+        found = mean_metrics(self.runs.values(), look)[name]
+        return math.nan if found is None else found
 
     def to_json(self, look: str) -> dict[str, Any]:
         """Give it as plain JSON values; fractions, not percent, and metrics at that look."""

@@ -1,4 +1,4 @@
-"""Optuna as the engine: a normal Optuna study suggests the policies, and one process trains them."""
+"""Optuna as the engine: a normal Optuna study suggests the policies, and processes of this machine train them."""
 
 import hashlib
 import math
@@ -18,7 +18,8 @@ from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.study.study import Study
-from lrsearch.training import Run, RunState, Trainer
+from lrsearch.training import Pool, Run, RunSpec, RunState, Trainer
+from lrsearch.training.pool import train_all
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 
@@ -168,3 +169,37 @@ def run(
         if done.state is RunState.INTERRUPTED:
             raise KeyboardInterrupt
 
+
+def run_in_pool(
+    study: Study, pool: Pool, progress: Progress | None = None, weights: Callable[[str], Path] | None = None
+) -> None:
+    """Train what a study asks for, as many runs at a time as there are workers, until it is done.
+
+    Args:
+        study, progress, weights: as in `run`.
+        pool: trains runs of its task.
+
+    Raises:
+        KeyboardInterrupt: after the interrupted runs are recorded.
+        WorkError: if a worker died, or what the study cannot do without failed.
+    """
+    horizon, open_runs = study.setup.task.horizon, dict[str, Assignment]()
+
+    def ask() -> RunSpec | None:
+        if (assignment := study.ask()) is None:
+            return None
+        spec = assignment.spec(study.setup.task)
+        open_runs[spec.key] = assignment
+        return spec
+
+    def ended(spec: RunSpec, done: Run) -> None:
+        study.tell(open_runs[spec.key], done)
+
+    def stepped(spec: RunSpec, steps: int) -> None:
+        if progress:
+            progress(open_runs[spec.key], steps)
+
+    def keep(spec: RunSpec) -> Path | None:
+        return weights(spec.key) if weights and spec.horizon == horizon else None
+
+    train_all(pool, ask, ended, keep=keep, progress=stepped)

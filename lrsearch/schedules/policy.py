@@ -128,6 +128,19 @@ class Policy:
         return f"{self.name}({', '.join(part.form for part in self.parts)})" if self.parts else self.name
 
     @property
+    def numbers(self) -> int:
+        """How many numbers it is made of, those of the policies inside included; defaults are not counted.
+
+        >>> from lrsearch.schedules import parse
+        >>> parse("NSTEP(k0=0.1, gamma=0.1, l=[30, 60])").numbers, parse("WARMUP(policy=FIX(k0=1), l=5)").numbers
+        (4, 2)
+        """
+        given = (v for f, v in zip(self.function.fields, self.values, strict=True)
+                 if f.default is REQUIRED or v != f.default)
+        listed = (value if isinstance(value, tuple) else (value,) for value in given)
+        return sum(item.numbers if isinstance(item, Policy) else 1 for items in listed for item in items)
+
+    @property
     def depth(self) -> int:
         """How deep policies nest in it; 1 for a plain one."""
         return 1 + max((part.depth for part in self.parts), default=0)

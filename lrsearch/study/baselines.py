@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lrsearch.errors import BudgetError
 from lrsearch.spaces import Space
-from lrsearch.study.strategy import Proposal, Setup, Trial, committed
+from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class FullRuns:
             raise BudgetError(f"a budget of {setup.budget:g} FRE is too small: one full run costs 1")
 
     def next(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
-        """Ask for a suggestion while the budget lasts."""
-        if committed(history) + setup.task.horizon > setup.cap:
+        """Ask for a suggestion once the last run has ended, while the budget lasts."""
+        if is_open(history) or committed(history) + setup.task.horizon > setup.cap:
             return None
         return Proposal("candidate", "suggested", setup.task.horizon, setup.search_seed, setup.raw)
 

@@ -1,6 +1,7 @@
 """The test set, read once for what a study found."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
 from lrsearch.training import Trainer
+from lrsearch.training.run import Metrics
 
 READING = "top-1 on the test set, read once, mean over the seeds of the reported validation score"
 
@@ -24,7 +26,8 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
             once more: the same run, to the bit on the same machine, outside of the budget; the note says so.
 
     Returns:
-        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps` and a `note` for people.
+        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps`, a `note` for people, and
+        `metrics` of both: means of `loss top1 top5 ac cd cdac`, and `ld`, the loss less the training loss.
     """
     known = store.note(result.key)
     if known is not None:
@@ -33,16 +36,31 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
     missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
     for trial in missing:
         trainer.train(trial.assignment.spec(result.setup.task), keep=_file(trial, weights))
-    scores = {policy: [trainer.test(_file(trial, weights)) for trial in trials] for policy, trials in behind.items()}
+    read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
+    best, default = (_means(read[policy]) for policy in (result.best.policy, result.default.policy))
     again = sum(trial.assignment.horizon for trial in missing)
     reading = {
-        "policy": str(result.best.policy), "best": statistics.fmean(scores[result.best.policy]),
-        "default": statistics.fmean(scores[result.default.policy]), "seeds": len(scores[result.best.policy]),
-        "retrained_steps": again,
+        "policy": str(result.best.policy), "best": best["top1"], "default": default["top1"],
+        "seeds": len(read[result.best.policy]), "retrained_steps": again,
+        "metrics": {"best": best, "default": default},
         "note": READING + (f"; {len(missing)} runs trained again for their weights" if again else ""),
     }
     store.note(result.key, reading)
     return reading
+
+
+def _read(trial: Trial, trainer: Trainer, weights: Path) -> Metrics:
+    """Give the metrics of a run on the test set, with the loss above that of its last epoch of training."""
+    found = trainer.test(_file(trial, weights))
+    end = trial.run.metrics.get("end", {}) if trial.run else {}
+    loss, chosen_by, deviation = found["loss"], end.get("loss"), end.get("ld")
+    known = loss is not None and chosen_by is not None and deviation is not None
+    return {**found, "ld": loss - (chosen_by - deviation) if known else None}  # type: ignore[operator]
+
+
+def _means(metrics: Sequence[Metrics]) -> Metrics:
+    known = {name: [value for one in metrics if (value := one[name]) is not None] for name in metrics[0]}
+    return {name: statistics.fmean(values) if values else None for name, values in known.items()}
 
 
 def _behind(result: SearchResult, policy: Policy) -> list[Trial]:

@@ -21,6 +21,8 @@ SHORTER = (16, 4, 1)
 CONFIRM_SHARE = 0.5
 MOST_PAIRS = 10
 ESCAPE_EVERY = 8
+BATCH = 8
+"""Candidates that are suggested before any of them is known: so the search is the same on one worker and on eight."""
 MOST_KNOWN, MOST_STORED = 2, 2
 DEFAULT_WARMUP = 0.05
 DEFAULT_PEAK = 0.5
@@ -84,6 +86,9 @@ class Funnel:
             return self._default(setup, history)
         if is_open(with_role(history, "decade")):
             return None
+        candidates = _rung(history, self.plan(setup, history).horizons[0])
+        if len(candidates) % BATCH == 0 and is_open([*with_role(history, "default"), *candidates]):
+            return None
         return self._candidate(setup, history) or self._promotion(setup, history) or self._confirmation(setup, history)
 
     def pruned(self, setup: Setup, history: Sequence[Trial]) -> Pruned:
@@ -115,7 +120,8 @@ class Funnel:
         for origin, policy in _given(setup, pruned):
             if policy not in asked:
                 return propose(origin, policy)
-        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(candidates, setup.task.validation_size):
+        known = candidates[: place - place % BATCH]
+        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(known, setup.task.validation_size):
             return propose("escape", _outside(setup, pruned.space, place))
         return propose("suggested", None)
 

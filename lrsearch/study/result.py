@@ -12,6 +12,8 @@ from lrsearch.schedules import Policy
 from lrsearch.study.funnel import Funnel, best_candidate
 from lrsearch.study.strategy import Setup, Trial, with_role
 from lrsearch.study.study import Study
+from lrsearch.training.metrics import mean_metrics
+from lrsearch.training.run import Metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,8 @@ class Answer:
         spread: standard deviation over fresh seeds; None with one seed.
         seeds: runs behind the score.
         confirmed: whether the seeds are fresh, so that the score is not the luck of being chosen.
+        metrics: means over the same runs at their last look; see `Run.metrics`.
+        best_step: the mean step of their best looks, in steps.
     """
 
     policy: Policy
@@ -34,11 +38,14 @@ class Answer:
     spread: float | None
     seeds: int
     confirmed: bool
+    metrics: Metrics
+    best_step: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         return {"policy": str(self.policy), "score": self.score, "spread": self.spread, "seeds": self.seeds,
-                "confirmed": self.confirmed}
+                "confirmed": self.confirmed, "metrics": dict(self.metrics), "best_step": self.best_step,
+                "numbers": self.policy.numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +147,11 @@ def conclude(study: Study) -> SearchResult:
         why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
         raise WorkError(f"{study.name}: the default was not trained: {why}")
     candidate, pairs = best_candidate(setup, history), _pairs(history)
-    default = _answer(first, [score for score, _ in pairs])
+    default = _answer(first, [a for a, _ in pairs])
     best, verdict = default, "No candidate ran at full length within the budget: the default is the answer."
     if candidate:
-        found = _answer(candidate, [score for _, score in pairs])
-        differences = [score - base for base, score in pairs]
+        found = _answer(candidate, [b for _, b in pairs])
+        differences = [_score(b) - _score(a) for a, b in pairs]
         best, verdict = _judge(found, default, differences, setup.task.validation_size)
     return SearchResult(
         study.name, study.key, study.store.url, setup, tuple(history), funnel.pruned(setup, history), best, default,
@@ -164,20 +171,21 @@ def cost(study: Study) -> Cost:
     )
 
 
-def _answer(trial: Trial, fresh: Sequence[float]) -> Answer:
+def _answer(trial: Trial, fresh: Sequence[Trial]) -> Answer:
     """Give a policy with its mean over fresh seeds; by the search's own seed where there are none."""
-    policy = trial.assignment.policy
-    if fresh:
-        spread = statistics.stdev(fresh) if len(fresh) > 1 else None
-        return Answer(policy, statistics.fmean(fresh), spread, len(fresh), confirmed=True)
-    return Answer(policy, _score(trial), None, 1, confirmed=False)
+    behind = fresh or [trial]
+    scores, runs = [_score(one) for one in behind], [one.run for one in behind if one.run]
+    return Answer(
+        trial.assignment.policy, statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None,
+        len(scores), confirmed=bool(fresh), metrics=mean_metrics(runs), best_step=mean_metrics(runs, "best")["step"],
+    )
 
 
-def _pairs(history: Sequence[Trial]) -> list[tuple[float, float]]:
+def _pairs(history: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
     """Give (default, candidate) on each fresh seed. A run that diverged scores 0; a pair that failed is left out."""
     confirming = with_role(history, "confirm")
     both = zip(confirming[::2], confirming[1::2], strict=False)
-    return [(_score(a), _score(b)) for a, b in both if _is_result(a) and _is_result(b)]
+    return [(a, b) for a, b in both if _is_result(a) and _is_result(b)]
 
 
 def _is_result(trial: Trial) -> bool:

@@ -71,6 +71,7 @@ class Study:
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
+        self._training: set[str] = set()
         self.sampler = sampler(self.name, len(self.history))
         for trial in self.history:
             self._restore(trial)
@@ -78,12 +79,15 @@ class Study:
     def ask(self) -> Assignment | None:
         """Give what to train next; None when all is done, or while what is being trained must end first.
 
-        What the store already knows is not asked for.
+        All that the strategy can say by now is written down before the first of it is trained, so that it does not
+        matter how many workers there are. What the store already knows is not asked for, nor what is being trained.
         """
-        while (assignment := self._unclaimed() or self._propose()) is not None:
+        while (assignment := self._unclaimed() or self._propose_all()) is not None:
+            key = assignment.spec(self.setup.task).key
             self._claimed.add(assignment.number)
-            stored = self.store.find(assignment.spec(self.setup.task).key)
+            stored = self.store.find(key)
             if stored is None or not stored.run.state.is_final:
+                self._training.add(key)
                 return assignment
             self._settle(assignment, stored, reused=True)
         return None
@@ -96,6 +100,7 @@ class Study:
         """
         spec = assignment.spec(self.setup.task)
         self.store.record(spec, run)
+        self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
         trial = self._settle(assignment, stored, reused=False)
@@ -119,7 +124,8 @@ class Study:
         for trial in self.history:
             done = trial.stored is not None and trial.stored.run.state.is_final
             again = trial.assignment.horizon if trial.run else 0  # of an open trial it is in what is spent
-            if not done and trial.assignment.number not in self._claimed and spent + again <= self.setup.cap:
+            if (not done and trial.assignment.number not in self._claimed and spent + again <= self.setup.cap
+                    and trial.assignment.spec(self.setup.task).key not in self._training):
                 return trial.assignment
         return None
 
@@ -129,6 +135,12 @@ class Study:
         if proposal is None or committed(self.history) + proposal.horizon > self.setup.cap:
             return None
         return proposal
+
+    def _propose_all(self) -> Assignment | None:
+        """Write down all that comes next, and give the first that is not being trained."""
+        while self._propose() is not None:
+            pass
+        return self._unclaimed()
 
     def _propose(self) -> Assignment | None:
         proposal = self._affordable()

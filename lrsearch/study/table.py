@@ -79,4 +79,5 @@ def train_table(table: Table, store: Store, pool: Pool, ended: Callable[[RunSpec
         store.record(spec, run)
         ended(spec, run)
 
-    train_all(pool, (spec for spec in table.specs if spec.key not in known), record)
+    wanted = (spec for spec in table.specs if spec.key not in known)
+    train_all(pool, lambda: next(wanted, None), record)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from lrsearch.errors import TaskError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
-from lrsearch.training.record import EVALUATION_BATCH, Record, judge
-from lrsearch.training.run import Run, RunSpec, RunState
+from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
+from lrsearch.training.run import Metrics, Run, RunSpec, RunState
 
 Watch = Callable[[int], None]
 
@@ -68,8 +68,8 @@ class Trainer:
         """The accelerators whose random state a run changes."""
         return [self.device] if self.device.type == "cuda" else []
 
-    def test(self, weights: Path) -> float:
-        """Read the test set: top-1 in [0, 1] of stored weights.
+    def test(self, weights: Path) -> Metrics:
+        """Read the test set: `loss top1 top5 ac cd cdac` of stored weights.
 
         Raises:
             TaskError: if the task has no test split.
@@ -78,8 +78,10 @@ class Trainer:
             raise TaskError(f"task {self.task.name!r} has no test split")
         model = self.new_model(seed=0)
         model.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
+        split = self.test_split.to(self.device)
         with self.precision():
-            return evaluate(model, self.test_split.to(self.device))[1]
+            scores = predict(model, split)
+        return {"loss": judge(scores, split)[0], **score_split(scores, split)}
 
     def precision(self) -> torch.autocast:
         """Give the context in which the model computes."""

@@ -1,13 +1,17 @@
 """What a model's predictions are worth: the metrics of the LRBench paper (Wu et al. 2019, formulas 3 to 5)."""
 
+import statistics
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lrsearch.errors import UsageError
+from lrsearch.training.run import Metrics, Run
 
 TOP = 5
+NAMES = ("step", "loss", "top1", "top5", "ac", "cd", "cdac", "ld")
 
 
 def score_predictions(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
@@ -48,6 +52,13 @@ def score_predictions(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> di
         "top1": float(correct.mean()), "top5": float(found.any(axis=1).mean()),
         "ac": _or_nan(np.mean, sure), "cd": _or_nan(np.std, sure), "cdac": _or_nan(np.std, by_class),
     }
+
+
+def mean_metrics(runs: Iterable[Run], look: str = "end") -> Metrics:
+    """Give the mean of each metric over runs at their last look ("end") or their best; None where no run has it."""
+    found = [run.metrics[look] for run in runs if look in run.metrics]
+    known = {name: [value for one in found if (value := one.get(name)) is not None] for name in NAMES}
+    return {name: statistics.fmean(values) if values else None for name, values in known.items()}
 
 
 def _require(p: npt.NDArray[np.float64], y: npt.NDArray[Any]) -> None:

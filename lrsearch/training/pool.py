@@ -6,7 +6,8 @@ operation.
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,13 +18,16 @@ from typing import Self
 
 import torch.multiprocessing  # noqa: F401  teaches multiprocessing to hand over tensors in shared memory
 
-from lrsearch.errors import TaskError, UsageError, WorkError
+from lrsearch.errors import LRSearchError, TaskError, UsageError, WorkError
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits, Task
 from lrsearch.tasks.own import InMemory
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
 from lrsearch.training.run import Run, RunSpec
+
+Progress = Callable[[RunSpec, int], None]
+NEWS_EVERY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +88,36 @@ class Pool:
         self._open[line] = spec
         line.send((str(spec.policy), spec.horizon, spec.seed, keep))
 
-    def next(self) -> tuple[RunSpec, Run] | None:
+    def next(self, progress: Progress | None = None) -> tuple[RunSpec, Run] | None:
         """Wait for a run to end, and give it; None if none is open.
 
+        Args:
+            progress: is told the steps done of the runs that are open, every now and then.
+
         Raises:
-            WorkError: if a worker died.
+            WorkError: if a worker died; its run is given up.
         """
-        if not self._open:
-            return None
-        line = next(iter(wait(list(self._open))))
-        assert isinstance(line, Connection)
-        spec = self._open[line]
+        while self._open:
+            line = next(iter(wait(list(self._open))))
+            assert isinstance(line, Connection)
+            news = self._hear(line)
+            if isinstance(news, Run):
+                return self._open.pop(line), news
+            if progress:
+                progress(self._open[line], news)
+        return None
+
+    def _hear(self, line: Connection) -> Run | int:
         try:
-            run = Run.from_text(line.recv())
+            news = line.recv()
         except (EOFError, OSError):
+            spec = self._open.pop(line)
+            self._workers = [worker for worker in self._workers if worker.line is not line]
             raise WorkError(
                 f"a worker process died with {spec.policy} of {self.task.name}: killed, out of memory, or begun by a"
                 " script that is not under `if __name__ == \"__main__\":`; what finished is kept"
             ) from None
-        del self._open[line]
-        return spec, run
+        return Run.from_text(news) if isinstance(news, str) else int(news)
 
     def stop(self) -> None:
         """Ask what is open to end at its next check; `next` gives it as interrupted."""
@@ -116,27 +130,40 @@ class Pool:
             worker.process.join()
 
 
-def train_all(pool: Pool, specs: Iterable[RunSpec], ended: Callable[[RunSpec, Run], None]) -> None:
+def train_all(
+    pool: Pool, ask: Callable[[], RunSpec | None], ended: Callable[[RunSpec, Run], None], *,
+    keep: Callable[[RunSpec], Path | None] | None = None, progress: Progress | None = None,
+) -> None:
     """Train runs as workers become free, and tell of each that ends.
 
-    Interrupted, it stops what is open, tells of that as well, and then raises KeyboardInterrupt.
+    Interrupted, or when something fails, it stops what is open, tells of that as well, and raises then.
+
+    Args:
+        pool: the workers.
+        ask: gives what to train next; None while what is open must end first, and when nothing is left.
+        ended: is told of every run that ends.
+        keep: gives the file for a run's final weights; None to keep none.
+        progress: as in `Pool.next`.
     """
-    waiting, interrupted = iter(specs), False
+    failure: BaseException | None = None
     news: tuple[RunSpec, Run] | None = None
     while True:
         try:
             if news is not None:
                 ended(*news)
                 news = None
-            while not interrupted and not pool.is_full and (spec := next(waiting, None)) is not None:
-                pool.submit(spec)
-            if (news := pool.next()) is None:
+            while failure is None and not pool.is_full and (spec := ask()) is not None:
+                pool.submit(spec, keep(spec) if keep else None)
+            if (news := pool.next(progress)) is None:
                 break
-        except KeyboardInterrupt:
-            interrupted = True
+        except KeyboardInterrupt as error:  # it may have landed in `ended`, which is then told again
+            failure = error
             pool.stop()
-    if interrupted:
-        raise KeyboardInterrupt
+        except LRSearchError as error:
+            failure, news = error, None
+            pool.stop()
+    if failure:
+        raise failure
 
 
 def _in_shared_memory(task: Task, data_dir: Path | None) -> Task:
@@ -165,9 +192,15 @@ def _work(task: Task, line: Connection, stop: Event) -> None:
     own_process(task, threads=1)
     trainer = Trainer(task)
 
+    told = time.monotonic()
+
     def watch(step: int) -> None:
+        nonlocal told
         if stop.is_set():
             raise KeyboardInterrupt
+        if time.monotonic() - told > NEWS_EVERY_SECONDS:
+            line.send(step)
+            told = time.monotonic()
 
     while True:
         try:

@@ -1,7 +1,9 @@
 """A process that is ours alone, set up for training."""
 
 import ctypes
+import os
 import platform
+import sys
 
 import torch
 
@@ -9,6 +11,7 @@ from lrsearch.tasks import Task
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 SMALL_MODEL = 200_000
+MOST_WORKERS = 4
 
 
 def own_process(task: Task, threads: int | None = None) -> None:
@@ -26,6 +29,17 @@ def own_process(task: Task, threads: int | None = None) -> None:
         torch.set_num_threads(threads or 1)
 
 
+def default_workers() -> int:
+    """Give how many processes train at a time where nobody said: the cores that this process may use, at most 4.
+
+    One where there is a GPU: its runs would only wait for each other.
+    """
+    if torch.cuda.is_available():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
+
+
 def keep_heap() -> bool:
     """Let glibc keep freed memory for the next step instead of returning it; True if it agreed.
 
@@ -38,3 +52,21 @@ def keep_heap() -> bool:
     settings = ((TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 * 2**20), (MMAP_THRESHOLD, 2**30))
     agreed = [mallopt(name, value) == 1 for name, value in settings]
     return all(agreed)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Give the highest memory in bytes: of a GPU since it was last forgotten, else of this process; None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to watch a GPU's memory anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)

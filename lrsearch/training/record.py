@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lrsearch.tasks import Split
 from lrsearch.training.metrics import score_predictions
+from lrsearch.training.process import forget_peak_memory, peak_memory
 from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
 
 CHECK_EVERY = 25
@@ -41,6 +42,7 @@ class Record:
         self.rates: list[float] = []
         self.steps = 0
         self.began = time.perf_counter()
+        forget_peak_memory(losses.device)
 
     @property
     def is_check_due(self) -> bool:
@@ -78,10 +80,8 @@ class Record:
 
     def _metrics(self, scores: torch.Tensor, loss: float) -> Metrics:
         epoch = self.losses[max(0, self.steps - math.ceil(self.spec.task.epoch)) : self.steps]
-        found = score_predictions(scores.double().softmax(1).cpu().numpy(), self.validation.y.cpu().numpy())
-        found |= {"ld": loss - float(epoch.mean())}
-        known = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        return {"step": self.steps, "loss": loss, **known}
+        found = score_split(scores, self.validation) | {"ld": _finite(loss - float(epoch.mean()))}
+        return {"step": self.steps, "loss": loss, **found}
 
     def result(self, state: RunState, error: str | None = None) -> Run:
         """Give what came of the run."""
@@ -96,7 +96,7 @@ class Record:
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
             rates=tuple(self.rates[::stride]), metrics=self.metrics if finished else {},
-            stride=stride, error=error, split=self.digest,
+            stride=stride, error=error, split=self.digest, memory=peak_memory(self.losses.device),
         )
 
 
@@ -111,6 +111,16 @@ def _look_every(spec: RunSpec) -> int:
     if spec.task.protocol == "paper":
         return max(1, round(PAPER_LOOK_EVERY * shortened))
     return max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
+
+
+def score_split(scores: torch.Tensor, split: Split) -> dict[str, float | None]:
+    """Give `top1 top5 ac cd cdac` of a split's scores; None where there is none."""
+    found = score_predictions(scores.double().softmax(1).cpu().numpy(), split.y.cpu().numpy())
+    return {name: _finite(value) for name, value in found.items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def judge(scores: torch.Tensor, split: Split) -> tuple[float, float]:

@@ -101,6 +101,8 @@ class Run:
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
         split: the digest of the samples that it learned from and was judged on.
+        memory: bytes at the highest: of the GPU during the run, else of the process so far. It does not tell runs
+            apart.
     """
 
     state: RunState
@@ -115,13 +117,14 @@ class Run:
     stride: int = 1
     error: str | None = None
     split: str | None = None
+    memory: int | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses), "rates": list(self.rates),
                 "metrics": dict(self.metrics), "stride": self.stride,
-                "error": self.error, "split": self.split}
+                "error": self.error, "split": self.split, "memory": self.memory}
 
     def to_text(self) -> str:
         """Give the whole run as JSON text, for another process to read."""
@@ -147,5 +150,5 @@ class Run:
             state=RunState(state), points=tuple(Point(*point) for point in curves["points"]),
             train_losses=tuple(curves["train_losses"]), rates=tuple(curves.get("rates", ())),
             metrics=curves.get("metrics", {}), stride=curves["stride"], error=curves["error"],
-            split=curves.get("split"), **numbers,
+            split=curves.get("split"), memory=curves.get("memory"), **numbers,
         )

@@ -6,11 +6,15 @@ from itertools import pairwise
 
 import pytest
 
+from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.errors import BudgetError, UsageError, WorkError
+from lrsearch.knowledge import open_store
 from lrsearch.report.figures import draw_search
-from lrsearch.study.funnel import is_widened, plan
+from lrsearch.spaces import Space
+from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, committed, with_role
+from lrsearch.study.study import Study
 from lrsearch.training import Run, RunState
 
 
@@ -92,6 +96,26 @@ def test_the_same_candidates_go_on_in_whatever_order_runs_end(study_in, world):
     assert len(alone[320]) >= 4
     for workers, seed in ((2, 1), (5, 2), (16, 3)):
         assert promoted(workers, seed) == alone
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, kind):
+    """Suggestions that learn from earlier runs included: they are made in batches, once the last one is known."""
+    raw = Space.standard(horizon=task.horizon, epoch=task.epoch)
+
+    def trained(workers, seed):
+        def sampler(name, known):
+            return OptunaSampler(name, None, 0, task.horizon, kind)
+
+        study = Study(Setup(task, raw, 12, 0), Funnel(), open_store(str(tmp_path / f"{workers}.db")), sampler)
+        history = finish_in_any_order(study, world(), workers, random.Random(seed)).history
+        assert len(with_role(history, "candidate")) > 2 * BATCH
+        return sorted((t.assignment.role, str(t.assignment.policy), t.assignment.horizon, t.assignment.seed)
+                      for t in history)
+
+    alone = trained(1, 0)
+    for workers, seed in ((2, 1), (3, 2), (16, 3)):
+        assert trained(workers, seed) == alone
 
 
 def test_the_best_of_a_rung_go_on(open_study, world):

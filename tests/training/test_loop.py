@@ -114,7 +114,7 @@ def test_the_weights_that_are_kept_are_those_of_the_run(trainer, tmp_path):
     model = trainer.new_model(0)
     model.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
     assert evaluate(model, trainer.validation) == (run.loss, run.score)
-    assert trainer.test(tmp_path / "w.pt") == pytest.approx(run.score, abs=0.06)
+    assert trainer.test(tmp_path / "w.pt")["top1"] == pytest.approx(run.score, abs=0.06)
     assert [path.name for path in tmp_path.iterdir()] == ["w.pt"]
 
 

@@ -34,13 +34,14 @@ def test_a_pools_runs_are_the_trainers_to_the_bit(tmp_path):
         torch.set_num_threads(threads)
     together = {}
     with Pool(task, 2) as pool:
-        train_all(pool, specs, lambda spec, run: together.update({spec.key: strip(run)}))
+        waiting = iter(specs)
+        train_all(pool, lambda: next(waiting, None), lambda spec, run: together.update({spec.key: strip(run)}))
         pool.submit(specs[0], tmp_path / "kept.pt")
         assert not pool.is_full
         assert pool.next()[0] == specs[0]
         assert pool.next() is None
     assert together == alone
-    assert trainer.test(tmp_path / "kept.pt") == pytest.approx(alone[specs[0].key].score, abs=0.1)
+    assert trainer.test(tmp_path / "kept.pt")["top1"] == pytest.approx(alone[specs[0].key].score, abs=0.1)
 
 
 @pytest.mark.parametrize("where", ["waiting", "telling"])
@@ -56,7 +57,7 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
     with Pool(MLP, 1) as pool:
         real = pool.next
         if where == "waiting":
-            monkeypatch.setattr(pool, "next", lambda: land_once() or real())
+            monkeypatch.setattr(pool, "next", lambda progress: land_once() or real(progress))
 
         def ended(spec, run):
             if where == "telling":
@@ -65,7 +66,8 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
 
         steps = LONG if where == "waiting" else 20
         with pytest.raises(KeyboardInterrupt):
-            train_all(pool, (RunSpec(MLP, FIX(k0=0.1), steps, seed) for seed in range(9)), ended)
+            waiting = (RunSpec(MLP, FIX(k0=0.1), steps, seed) for seed in range(9))
+            train_all(pool, lambda: next(waiting, None), ended)
     assert landed == [where]
     assert told == [(0, RunState.INTERRUPTED if where == "waiting" else RunState.FINISHED)]
 
