@@ -39,6 +39,7 @@ class Record:
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
+        self.evaluations = 0
         self.steps = 0
         self.began = time.perf_counter()
 
@@ -95,8 +96,8 @@ class Record:
             score=judged.get("top1"), loss=judged.get("loss"),
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            rates=tuple(self.rates[::stride]), metrics=self.metrics if finished else {},
-            stride=stride, error=error, split=self.digest,
+            rates=tuple(self.rates[::stride]), evaluations=self.evaluations,
+            metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
         )
 
 
