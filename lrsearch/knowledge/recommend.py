@@ -101,7 +101,7 @@ def distance(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
             decades(math.prod(a["data"]["shape"]), math.prod(b["data"]["shape"])), differ("data")]
     model = [decades(a["model"]["parameters"], b["model"]["parameters"]), differ("model")]
     training = [decades(a["batch_size"], b["batch_size"]), decades(a["horizon"], b["horizon"]),
-                abs(a["optimizer"]["momentum"] - b["optimizer"]["momentum"])]
+                abs(a["optimizer"].get("momentum", 0) - b["optimizer"].get("momentum", 0))]
     return math.sqrt(float(np.mean([np.mean(group) ** 2 for group in (data, model, training)])))
 
 

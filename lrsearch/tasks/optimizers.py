@@ -2,6 +2,7 @@
 
 Each knows the range of learning rates that is searched with it, and its family: policies of one family may
 serve another task of the same. `build` gives the torch optimizer with LR 1, until the policy sets it.
+Line searches, which ask for the loss again within an update, are in `line_searches`.
 """
 
 from abc import ABC, abstractmethod
@@ -20,8 +21,10 @@ class Optimizer(ABC):
 
     Args:
         weight_decay: 0 or more.
-        family: "sgd", "adam", "rmsprop", "adagrad" or "adadelta".
+        family: "sgd", "adam", "rmsprop", "adagrad", "adadelta", "sls" or "l4".
         rates: the range of peak learning rates, as it is searched before anything is known.
+        searches: whether it chooses each step by the loss: its torch optimizer then takes `step(closure)`, where the
+            closure gives the loss of the batch at the present parameters, and leaves the step in the group's "rate".
 
     Raises:
         TaskError: for a setting that cannot be; it names the optimizer and the setting.
@@ -31,6 +34,7 @@ class Optimizer(ABC):
     family: str
     rates: tuple[float, float]
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    searches: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         limits = {"weight_decay": (0, 100), **self.ranges}
@@ -49,8 +53,8 @@ class Optimizer(ABC):
         return ", ".join((type(self).__name__, *told)).replace("_", " ")
 
     @abstractmethod
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Give the torch optimizer of a model's parameters."""
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters; `epoch` is the updates of one pass over the samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,7 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise TaskError("SGD: nesterov needs a momentum above 0, got momentum=0")
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""
         return torch.optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
                                nesterov=self.nesterov, fused=True)
@@ -87,7 +91,7 @@ class Adam(Optimizer):
     rates: tuple[float, float] = (1e-7, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, 1)}
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""
         kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
         return kind(model.parameters(), lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps,
@@ -114,7 +118,7 @@ class RMSprop(Optimizer):
     rates: tuple[float, float] = (1e-7, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0, 1), "momentum": (0, 1), "eps": (0, 1)}
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""
         return torch.optim.RMSprop(model.parameters(), lr=1.0, alpha=self.alpha, momentum=self.momentum, eps=self.eps,
                                    weight_decay=self.weight_decay)
@@ -129,7 +133,7 @@ class Adagrad(Optimizer):
     rates: tuple[float, float] = (1e-6, 10.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"eps": (0, 1)}
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""
         return torch.optim.Adagrad(model.parameters(), lr=1.0, eps=self.eps, weight_decay=self.weight_decay)
 
@@ -144,7 +148,7 @@ class Adadelta(Optimizer):
     rates: tuple[float, float] = (1e-4, 100.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"rho": (0, 1), "eps": (0, 1)}
 
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
         """Give the torch optimizer of a model's parameters."""
         return torch.optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps,
                                     weight_decay=self.weight_decay)

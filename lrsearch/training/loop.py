@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from lrsearch.errors import TaskError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
+from lrsearch.training.batch_loss import BatchLoss, Forward
 from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
 from lrsearch.training.run import Metrics, Run, RunSpec, RunState
 
@@ -87,6 +88,12 @@ class Trainer:
         """Give the context in which the model computes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16")
 
+    def loss(self, forward: Forward, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Give the mean cross-entropy of a batch."""
+        with self.precision():
+            scores = forward(x)
+        return F.cross_entropy(at_least_float(scores), y)
+
     def new_model(self, seed: int) -> nn.Module:
         """Give a new model, initialised from a seed; torch's own random state is left alone."""
         with torch.random.fork_rng(devices=[]):
@@ -122,26 +129,19 @@ class _Training:
 
     def _train(self, model: nn.Module) -> RunState:
         split, record = self.trainer.train_split, self.record
-        optimizer = self.trainer.task.optimizer.build(model)
+        optimizer = self.trainer.task.optimizer.build(model, self.trainer.task.epoch)
         scheduler = self.spec.policy.scheduler(optimizer, seed=self.spec.seed)
         augment, generator = self.trainer.task.augment, torch.Generator().manual_seed(self.spec.seed)
         order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
+        update = self._search if self.trainer.task.optimizer.searches else self._descend
         state = None
         while state is None:
-            if self.spec.policy.is_controller:
-                record.rates.append(optimizer.param_groups[0]["lr"])
             batch = next(order)
             x = split.x[batch]
             if augment:
                 x = augment(x, generator)
-            optimizer.zero_grad()
-            with self.trainer.precision():
-                scores = model(x)
-            loss = F.cross_entropy(at_least_float(scores), split.y[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            record.losses[record.steps] = update(model, optimizer, x, split.y[batch])
             scheduler.step()
-            record.losses[record.steps] = loss.detach()
             record.steps += 1
             if record.is_check_due:
                 self.watch(record.steps)
@@ -150,6 +150,29 @@ class _Training:
             if isinstance(scheduler, ControllerScheduler) and len(record.points) > looks:
                 scheduler.step(record.points[-1].loss)
         return state
+
+    def _descend(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        """Make an update; give the loss before it."""
+        if self.spec.policy.is_controller:
+            self.record.rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.zero_grad()
+        loss = self.trainer.loss(model, x, y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    def _search(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
+    ) -> torch.Tensor:
+        """Make an update by a line search on the batch; give the loss before it."""
+        closure = BatchLoss(model, lambda forward: self.trainer.loss(forward, x, y), self.trainer.devices)
+        optimizer.zero_grad()
+        loss: torch.Tensor = optimizer.step(closure)  # type: ignore[assignment, arg-type]
+        self.record.evaluations += closure.calls - 1
+        self.record.rates.append(optimizer.param_groups[0]["rate"])
+        return loss.detach()
 
     def _predict(self, model: nn.Module, split: Split) -> torch.Tensor:
         with self.trainer.precision():

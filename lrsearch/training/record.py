@@ -40,6 +40,7 @@ class Record:
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
+        self.evaluations = 0
         self.steps = 0
         self.began = time.perf_counter()
         forget_peak_memory(losses.device)
@@ -95,8 +96,9 @@ class Record:
             score=judged.get("top1"), loss=judged.get("loss"),
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            rates=tuple(self.rates[::stride]), metrics=self.metrics if finished else {},
-            stride=stride, error=error, split=self.digest, memory=peak_memory(self.losses.device),
+            rates=tuple(self.rates[::stride]), evaluations=self.evaluations,
+            metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
+            memory=peak_memory(self.losses.device),
         )
 
 

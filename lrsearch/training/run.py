@@ -92,7 +92,9 @@ class Run:
         loss: validation cross-entropy at the same look; None unless finished.
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
-        rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own.
+        rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own;
+            of a line search the steps that it took, 0 where it took none.
+        evaluations: forward passes that a line search made beside the one of each step.
         metrics: the metrics of the LRBench paper on the validation split, "end" at the last step and "best" at the look
             with the highest top-1, the first of equals; each with its `step`, `loss`, `top1 top5 ac cd cdac` (see
             `score_predictions`; None where there is none) and `ld`, the loss less the mean training loss of the last
@@ -113,6 +115,7 @@ class Run:
     points: tuple[Point, ...] = ()
     train_losses: tuple[float | None, ...] = ()
     rates: tuple[float, ...] = ()
+    evaluations: int = 0
     metrics: Mapping[str, Metrics] = field(default_factory=dict)
     stride: int = 1
     error: str | None = None
@@ -123,7 +126,7 @@ class Run:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses), "rates": list(self.rates),
-                "metrics": dict(self.metrics), "stride": self.stride,
+                "evaluations": self.evaluations, "metrics": dict(self.metrics), "stride": self.stride,
                 "error": self.error, "split": self.split, "memory": self.memory}
 
     def to_text(self) -> str:
@@ -149,6 +152,6 @@ class Run:
         return cls(
             state=RunState(state), points=tuple(Point(*point) for point in curves["points"]),
             train_losses=tuple(curves["train_losses"]), rates=tuple(curves.get("rates", ())),
-            metrics=curves.get("metrics", {}), stride=curves["stride"], error=curves["error"],
-            split=curves.get("split"), memory=curves.get("memory"), **numbers,
+            evaluations=curves.get("evaluations", 0), metrics=curves.get("metrics", {}), stride=curves["stride"],
+            error=curves["error"], split=curves.get("split"), memory=curves.get("memory"), **numbers,
         )

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from lrsearch.errors import StoreError
 from lrsearch.knowledge import Assignment, open_store
 from lrsearch.knowledge.recommend import distance
 from lrsearch.schedules import FIX, HALFCOS, RAMP, TRI
-from lrsearch.tasks import TASKS, find_task
+from lrsearch.tasks import SLS, TASKS, Adagrad, AdamW, find_task
 from lrsearch.training import Point, Run, RunSpec, RunState
 
 MLP = find_task("digits-mlp")
@@ -235,6 +236,12 @@ def test_a_task_is_nearest_to_itself_and_then_to_what_shares_data_or_model():
             assert distance(a, b) == pytest.approx(distance(b, a))
     adam = d["digits-mlp"] | {"optimizer": {"family": "adam"}}
     assert distance(adam, d["digits-mlp"]) == math.inf
+
+
+@pytest.mark.parametrize("optimizer", [AdamW(), Adagrad(), SLS()])
+def test_tasks_whose_optimizers_have_no_momentum_are_compared(optimizer):
+    mlp, cnn = (replace(find_task(name), optimizer=optimizer).description for name in ("digits-mlp", "digits-cnn"))
+    assert 0 == distance(mlp, mlp) < distance(mlp, cnn) < math.inf
 
 
 def test_a_recommendation_is_the_best_of_a_similar_task_moved_by_the_range_tests(store):

@@ -1,0 +1,196 @@
+"""Line searches as optimizers: they choose each step by the loss of its batch, within what the policy's LR allows.
+
+Their torch optimizers take `step(closure)`: the closure gives the loss of the batch at the present parameters, the same
+function at every call, and calls no `backward`. The step that was taken is left in the param group's "rate".
+Neither paper decays weights, and an L2 penalty is no part of a loss that comes from a closure: SLS would judge a step
+by another function than the one it descends, L4 would aim at another minimum. So weight decay is refused.
+"""
+
+import math
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from lrsearch.errors import TaskError
+from lrsearch.tasks.optimizers import Optimizer
+
+Closure = Callable[[], torch.Tensor]
+Tensors = list[torch.Tensor]
+MOST_TRIES = 100
+"""Steps that SLS tries in one update."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSearch(Optimizer, ABC):
+    """What all line searches have."""
+
+    searches: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        Optimizer.__post_init__(self)
+        if self.weight_decay:
+            raise TaskError(f"{type(self).__name__}: weight_decay must be 0, got {self.weight_decay!r}: the loss that"
+                            " is searched has no part for it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SLS(LineSearch):
+    r"""Stochastic line search: gradient descent with the largest step that Armijo's condition accepts on the batch.
+
+    $L(w - \eta g) \le L(w) - c\,\eta\,\lVert g \rVert^2$, where g is the gradient of the batch's loss L at w.
+
+    A search starts at gamma^(1/epoch) times the step before, so that steps may grow gamma-fold in an epoch, and
+    shrinks by beta until the condition holds. **The policy's LR is the largest step it may take**, and the first that
+    it tries (the paper's eta_max, 10 there): a constant policy leaves all to the search, a falling one closes it in.
+    Where the LR cut a step short that the condition accepts, the next search starts from what the LR cut.
+    After 100 tries the parameters stay as they were, and the next search starts as this one did.
+
+    Each try is a forward pass, about 1.2 an update with these settings. A loss that is all rounding, as when the
+    training samples are learned to 1e-4, accepts only steps too small to change it, and steps stay as small after it.
+
+    Args:
+        c: the share of the decrease promised by the gradient that is asked for, in [0, 1).
+        beta: what a step that is refused is multiplied with, in [0.01, 1).
+        gamma: how many times larger steps may become in an epoch, 1 or more.
+
+    Source: Vaswani et al. 2019, "Painless Stochastic Gradient", arXiv 1905.09997, Algorithms 1 and 2 (option 2).
+
+    >>> SLS().summary
+    'SLS, weight decay 0, c 0.1, beta 0.9, gamma 2'
+    """
+
+    c: float = 0.1
+    beta: float = 0.9
+    gamma: float = 2.0
+    family: str = "sls"
+    rates: tuple[float, float] = (0.01, 100.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"c": (0, 1), "beta": (0.01, 1), "gamma": (1, 1e6)}
+
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        return _SLS(model, c=self.c, shrink=self.beta, growth=self.gamma ** (1 / epoch), start=math.inf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L4(LineSearch):
+    r"""L4 on momentum gradients (L4Mom): a step to where the linearised loss is an estimate of its minimum.
+
+    $\eta = \alpha\,(L - \gamma L_{\min}) / (v^T v + \epsilon)$, along v, the running mean of the gradients, corrected
+    for its start at 0.
+
+    **The policy's LR is alpha**, the share of that step which is taken: 0.15 in the paper, 0.1 to 0.3 by its advice.
+    The estimate is the lowest loss seen, the first one counted gamma0-fold; it rises by 1/tau at every update.
+    One forward pass an update, as for gradient descent; the closure gives the loss and its gradient.
+
+    Args:
+        momentum: weight of the past in the running mean, in [0, 1); a policy with momentum sets its own.
+        gamma: the share of the lowest loss that is taken for the minimum, in [0, 1).
+        gamma0: the share of the first loss that counts as seen before, in [0, 1).
+        tau: updates in which the estimate is forgotten, 1 or more.
+        eps: what keeps the denominator above 0, in [0, 1).
+
+    Source: Rolinek and Martius 2018, "L4: Practical loss-based stepsize adaptation", arXiv 1802.05074, Algorithm 1.
+
+    >>> L4().summary
+    'L4, weight decay 0, momentum 0.9, gamma 0.9, gamma0 0.75, tau 1000'
+    """
+
+    momentum: float = 0.9
+    gamma: float = 0.9
+    gamma0: float = 0.75
+    tau: float = 1000.0
+    eps: float = 1e-12
+    family: str = "l4"
+    rates: tuple[float, float] = (0.001, 1.0)
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "momentum": (0, 1), "gamma": (0, 1), "gamma0": (0, 1), "tau": (1, 1e9), "eps": (0, 1),
+    }
+
+    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+        """Give the torch optimizer of a model's parameters."""
+        return _L4(model, momentum=self.momentum, gamma=self.gamma, gamma0=self.gamma0, tau=self.tau, eps=self.eps,
+                   weight=0.0)
+
+
+class _Searching(torch.optim.Optimizer):
+    """One group of all parameters; what a search remembers lies in it, and so in the state dict.
+
+    Args:
+        model: whose parameters.
+        settings: of the search, and what it remembers at its start.
+    """
+
+    def __init__(self, model: nn.Module, **settings: float) -> None:
+        super().__init__(model.parameters(), {"lr": 1.0, "rate": 0.0, **settings})
+
+    @torch.no_grad()
+    def step(self, closure: Closure) -> torch.Tensor:  # type: ignore[override]
+        """Make one update, and give the loss before it."""
+        with torch.enable_grad():
+            loss = closure()
+            loss.backward()  # type: ignore[no-untyped-call]
+        group = self.param_groups[0]
+        moving = [p for p in group["params"] if p.grad is not None]
+        group["rate"] = self._move(moving, [p.grad for p in moving], loss.detach(), closure)
+        return loss
+
+    def _move(self, parameters: Tensors, gradients: Tensors, loss: torch.Tensor, closure: Closure) -> float:
+        """Move the parameters, and give the step that was taken."""
+        raise NotImplementedError
+
+
+class _SLS(_Searching):
+    """Backtracks on Armijo's condition. The group's "start" is the next search's, unless the LR is below it."""
+
+    def _move(self, parameters: Tensors, gradients: Tensors, loss: torch.Tensor, closure: Closure) -> float:
+        group, before = self.param_groups[0], [p.clone() for p in parameters]
+        step, slope = min(group["start"], group["lr"]), _squares(gradients)
+        if not (step and torch.isfinite(loss + slope)):
+            return 0.0
+        start = group["start"]
+        for _ in range(MOST_TRIES):
+            _place(parameters, before, gradients, step)
+            if closure() <= loss - group["c"] * step * slope:
+                group["start"] = start * group["growth"]
+                return float(step)
+            step = start = step * group["shrink"]
+        _place(parameters, before, gradients, 0.0)
+        return 0.0
+
+
+class _L4(_Searching):
+    """Steps along the mean gradient, to where the linearised loss is an estimate of its minimum."""
+
+    def _move(self, parameters: Tensors, gradients: Tensors, loss: torch.Tensor, closure: Closure) -> float:
+        group = self.param_groups[0]
+        now = float(loss)
+        lowest = min(now, group.get("lowest", group["gamma0"] * now))
+        mean = self._mean(parameters, gradients)
+        step = group["lr"] * (now - group["gamma"] * lowest) / (float(_squares(mean)) + group["eps"])
+        _place(parameters, parameters, mean, step)
+        group["lowest"] = lowest * (1 + 1 / group["tau"])
+        return float(step)
+
+    def _mean(self, parameters: Tensors, gradients: Tensors) -> Tensors:
+        """Take the gradients into their running means; give these, corrected for their start at 0."""
+        group = self.param_groups[0]
+        new = 1 - group["momentum"]
+        group["weight"] += new * (1 - group["weight"])
+        for p, gradient in zip(parameters, gradients, strict=True):
+            self.state[p].setdefault("mean", torch.zeros_like(p)).lerp_(gradient, new)
+        return [self.state[p]["mean"] / group["weight"] for p in parameters]
+
+
+def _squares(tensors: Tensors) -> torch.Tensor:
+    """The sum of the squares of all numbers."""
+    return torch.stack([tensor.square().sum() for tensor in tensors]).sum()
+
+
+def _place(parameters: Tensors, before: Tensors, directions: Tensors, step: float) -> None:
+    """Put parameters where a step against a direction leads from where they were before."""
+    for p, start, direction in zip(parameters, before, directions, strict=True):
+        p.copy_(start).sub_(direction, alpha=step)
