@@ -91,9 +91,10 @@ class ModelPortrait:
     """The model, as far as its modules show it.
 
     Args:
-        family: "transformer" if a module is an attention by type or name; else "rnn"; else with convolutions
-            "resnet" where two values that come from the input are added, and "cnn" where not; else "mlp" with linear
-            layers; else "other". Where inputs are made whole numbers first, additions are not seen.
+        family: "transformer" if a module's type has "attention" in its name; else "rnn" with a recurrent one; else with
+            convolutions "resnet" where two values that come from the input are added on the way, and "cnn" where not;
+            else "mlp" with linear layers; else "other". Where inputs are made whole numbers first, additions are not
+            seen.
         parameters: how many numbers it learns.
         depth: weights of two or more dimensions outside of norms: 20 for ResNet-20. Parallel ones count each.
         norm: the most frequent kind of normalising module, such as "batch"; "other" for one that is known by its name
@@ -278,7 +279,8 @@ def _family(model: nn.Module, shape: tuple[int, ...]) -> str:
 def _has_shortcut(model: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether two values that both come from the input are added on the way to the scores."""
     x = torch.zeros(2, *shape, requires_grad=True)
-    scores = model.requires_grad_(False)(x)
+    with torch.enable_grad():
+        scores = model.requires_grad_(False)(x)
     return any(node.name() == "AddBackward0" and all(parents) for node, parents in _graph(scores.grad_fn))
 
 

@@ -290,6 +290,12 @@ def test_the_training_is_the_task_s(optimizer, family, momentum, decay):
     assert (found.batch_size, found.horizon, portrait.epochs) == (16, 300, 20)
 
 
+def test_a_shortcut_is_seen_where_gradients_are_switched_off():
+    task = of(RNG.normal(size=(40, 1, 4, 4)), np.arange(40) % 2, build=partial(Added, lambda y, x, shift: y + x))
+    with torch.no_grad():
+        assert portray(task).model.family == "resnet"
+
+
 def test_the_numbers_differ_by_what_the_tasks_differ_by():
     one = portray(of(X, Y)).numbers
     longer = portray(of(X, Y, horizon=1000, batch_size=100)).numbers
