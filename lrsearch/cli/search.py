@@ -137,8 +137,27 @@ def compare(
         print_comparison(comparison, str(picture))
 
 
-def tasks(as_json: AsJson = False) -> None:
-    """List the shipped tasks."""
+def tasks(
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="A shipped task, to print its portrait.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the shipped tasks, or print a task's portrait: what is known of it before any training."""
+    if task is None:
+        _list_tasks(as_json)
+        return
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_portrait
+    from lrsearch.tasks import portray
+
+    portrait = portray(task, data_dir)
+    if as_json:
+        print_json({"task": task, **portrait.to_json()})
+    else:
+        print_portrait(task, portrait)
+
+
+def _list_tasks(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -14,6 +14,7 @@ from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was
 from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
+from lrsearch.tasks import Portrait
 from lrsearch.training.run import Metrics
 
 LEADERS = 8
@@ -217,6 +218,27 @@ def _published(outcome: Outcome) -> str:
     spread = f" ± {published['spread']:.2f}" if "spread" in published else ""
     steps = f" at {published['steps']:.0f}" if "steps" in published else ""
     return f"{published['top1']:.2f}{spread}{steps}"
+
+
+def print_portrait(task: str, portrait: Portrait) -> None:
+    """Print a task's portrait."""
+    data, model, training = portrait.data, portrait.model, portrait.training
+    shape = " x ".join(map(str, data.shape))
+    means, deviations = (", ".join(f"{x:.4f}" for x in numbers) for numbers in (data.means, data.deviations))
+    marks = data.landmarks
+    console = Console(highlight=False, soft_wrap=True)
+    for label, text in (
+        ("task", task),
+        ("data", f"{data.samples} samples of {shape} to learn from, {data.classes} classes, label entropy"
+                 f" {data.label_entropy:.3f} nats"),
+        ("channels", f"mean {means}; deviation {deviations}"),
+        ("landmarks", f"nearest neighbour {100 * marks.neighbour:.1f} %, naive Bayes {100 * marks.bayes:.1f} %,"
+                      f" linear {100 * marks.linear:.1f} %"),
+        ("model", f"{model.family}, {model.parameters} parameters, depth {model.depth}, norm {model.norm}"),
+        ("training", f"{training.optimizer}, momentum {training.momentum:g}, weight decay {training.weight_decay:g},"
+                     f" batch {training.batch_size}, {training.horizon} steps, {portrait.epochs:.3g} epochs"),
+    ):
+        console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
 
 
 def tell_line(line: str) -> None:

@@ -3,8 +3,6 @@
 import hashlib
 import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,14 +21,6 @@ from lrsearch.training import RunSpec, RunState, Trainer
 
 PARAMETERS = {"cifar10-cnn3": 89_578, "cifar10-resnet20": 269_722, "cifar10-resnet32": 464_154,
               "cifar10-resnet56": 853_018, "cifar100-resnet56": 858_868}
-
-
-@pytest.fixture(scope="session")
-def cifar(data_dir, tmp_path_factory) -> Path:
-    """The python batches of CIFAR-10, unpacked."""
-    folder = tmp_path_factory.mktemp("cifar")
-    subprocess.run([sys.executable, data_dir / "cifar10" / "decode.py", folder], check=True, capture_output=True)
-    return folder
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
