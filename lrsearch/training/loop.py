@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lrsearch.errors import TaskError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
 from lrsearch.training.batch_loss import BatchLoss, Forward
+from lrsearch.training.checkpoint import Checkpoint, replace_file
 from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
 from lrsearch.training.run import Metrics, Run, RunSpec, RunState
 
@@ -44,19 +46,24 @@ class Trainer:
         self.validation = splits.validation.to(self.device)
         self.test_split = splits.test
 
-    def train(self, spec: RunSpec, watch: Watch | None = None, keep: Path | None = None) -> Run:
+    def train(
+        self, spec: RunSpec, watch: Watch | None = None, keep: Path | None = None, checkpoint: Path | None = None,
+    ) -> Run:
         """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
 
         Args:
             spec: what to train.
             watch: is told the number of steps done, every few steps.
             keep: a file for the final weights of a finished run.
+            checkpoint: a file in which the run in progress is kept, twice a minute, so that it can go on if it was
+                killed: to the bit on the same machine. It is removed once the run has ended for good. An interrupted
+                run gives as its steps those that must be trained again.
 
         Raises:
             TaskError: if the run is of another task.
         """
         self.require(spec)
-        return _Training(self, spec, watch or (lambda step: None)).run(keep)
+        return _Training(self, spec, watch or (lambda step: None), checkpoint).run(keep)
 
     def require(self, spec: RunSpec) -> None:
         """Refuse a run of another task."""
@@ -107,10 +114,11 @@ class Trainer:
 class _Training:
     """One run in progress."""
 
-    def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch) -> None:
-        self.trainer, self.spec, self.watch = trainer, spec, watch
+    def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch, checkpoint: Path | None) -> None:
+        self.trainer, self.spec, self.watch, self.file = trainer, spec, watch, checkpoint
         losses = torch.zeros(spec.horizon, device=trainer.device)
         self.record = Record(spec, trainer.validation, trainer.digest, losses)
+        self.kept_steps = 0
 
     def run(self, keep: Path | None) -> Run:
         try:
@@ -119,21 +127,30 @@ class _Training:
                 torch.manual_seed(self.spec.seed)  # for layers that draw, such as dropout
                 done = self.record.result(self._train(model))
         except KeyboardInterrupt:
-            return self.record.result(RunState.INTERRUPTED)
+            return self._cut_short(RunState.INTERRUPTED)
         except Exception as error:  # a run that fails must not take the finished ones of its study with it
-            return self.record.result(RunState.FAILED, f"{type(error).__name__}: {error}")
+            return self._cut_short(RunState.FAILED, f"{type(error).__name__}: {error}")
         if keep and done.state is RunState.FINISHED:
             with suppress(OSError, RuntimeError):  # a full disk may take the weights, never the run itself
-                _save(model, keep)
+                replace_file(keep, model.state_dict())
         return done
+
+    def _cut_short(self, state: RunState, error: str | None = None) -> Run:
+        """Give what came of it, less the steps that need not be trained again."""
+        run = self.record.result(state, error)
+        return replace(run, steps=run.steps - self.kept_steps)
 
     def _train(self, model: nn.Module) -> RunState:
         split, record = self.trainer.train_split, self.record
         optimizer = self.trainer.task.optimizer.build(model, self.trainer.task.epoch)
         scheduler = self.spec.policy.scheduler(optimizer, seed=self.spec.seed)
         augment, generator = self.trainer.task.augment, torch.Generator().manual_seed(self.spec.seed)
-        order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
         update = self._search if self.trainer.task.optimizer.searches else self._descend
+        parts = {"model": model, "scheduler": scheduler, "optimizer": optimizer, "record": record}
+        checkpoint = Checkpoint(self.file, self.spec.key, parts, generator, self.trainer.devices)
+        checkpoint.load()
+        order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
+        self.kept_steps = sum(1 for _ in zip(range(checkpoint.steps), order, strict=False))
         state = None
         while state is None:
             batch = next(order)
@@ -143,12 +160,17 @@ class _Training:
             record.losses[record.steps] = update(model, optimizer, x, split.y[batch])
             scheduler.step()
             record.steps += 1
-            if record.is_check_due:
-                self.watch(record.steps)
             looks = len(record.points)
             state = record.ended(partial(self._predict, model))
             if isinstance(scheduler, ControllerScheduler) and len(record.points) > looks:
                 scheduler.step(record.points[-1].loss)
+            if record.is_check_due and state is None:
+                self.watch(record.steps)
+                if checkpoint.is_due:
+                    checkpoint.save(record.steps)
+                    self.kept_steps = checkpoint.steps
+        self.watch(record.steps)
+        checkpoint.forget()
         return state
 
     def _descend(
@@ -207,10 +229,3 @@ def at_least_float(scores: torch.Tensor) -> torch.Tensor:
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """Give the mean cross-entropy and top-1 in [0, 1] of a split."""
     return judge(predict(model, split), split)
-
-
-def _save(model: nn.Module, path: Path) -> None:
-    """Write the weights so that a kill leaves the old file or the new one, never half of one."""
-    part = path.with_suffix(".part")
-    torch.save(model.state_dict(), part)
-    part.replace(path)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -83,6 +84,23 @@ class Record:
         epoch = self.losses[max(0, self.steps - math.ceil(self.spec.task.epoch)) : self.steps]
         found = score_split(scores, self.validation) | {"ld": _finite(loss - float(epoch.mean()))}
         return {"step": self.steps, "loss": loss, **found}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all notes as tensors and plain values."""
+        return {
+            "steps": self.steps, "losses": self.losses[: self.steps].clone(), "rates": list(self.rates),
+            "evaluations": self.evaluations, "points": [[p.step, p.loss, p.score] for p in self.points],
+            "metrics": {look: dict(found) for look, found in self.metrics.items()},
+            "seconds": time.perf_counter() - self.began,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the notes of a run in progress."""
+        self.steps, self.rates = state_dict["steps"], list(state_dict["rates"])
+        self.losses[: self.steps] = state_dict["losses"]
+        self.evaluations, self.metrics = state_dict["evaluations"], dict(state_dict["metrics"])
+        self.points = [Point(*point) for point in state_dict["points"]]
+        self.began = time.perf_counter() - state_dict["seconds"]
 
     def result(self, state: RunState, error: str | None = None) -> Run:
         """Give what came of the run."""
