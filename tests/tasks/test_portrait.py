@@ -183,7 +183,9 @@ def test_samples_of_any_kind_have_a_portrait_of_numbers(x, y):
     assert portrait.data.deviations == pytest.approx(np.ravel(x.std(axes)), rel=1e-5)
     assert all(0 <= mark <= 1 for mark in marks(portrait))
     assert all(math.isfinite(number) for group in portrait.numbers.values() for number in group.values())
-    assert Portrait.from_json(json.loads(json.dumps(portrait.to_json(), allow_nan=False))) == portrait
+    read = json.loads(json.dumps(portrait.to_json(), allow_nan=False))
+    assert read == portrait.to_json()
+    assert Portrait.from_json(read) == portrait
 
 
 def test_inputs_that_tell_nothing_give_the_share_of_the_most_frequent_class():
