@@ -14,6 +14,7 @@ from lrsearch.knowledge import Store, open_store
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import SearchResult, conclude
@@ -21,7 +22,7 @@ from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.study.table import Table, train_table
 from lrsearch.tasks import Task, find_task
-from lrsearch.training import Pool, Run, RunSpec, Trainer
+from lrsearch.training import Pool, Run, RunSpec, Trainer, score_ensemble
 
 if TYPE_CHECKING:
     import optuna
@@ -71,15 +72,11 @@ def search(
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
             weights, data = writable(Path(out) / "weights"), Path(data_dir) if data_dir else None
-
-            def keep(key: str) -> Path:
-                return weights / f"{key}.pt"
-
             if workers == 1:
-                optuna_engine.run(study, Trainer(study.setup.task, data), progress, keep)
+                optuna_engine.run(study, Trainer(study.setup.task, data), progress, weights)
             else:
                 with Pool(study.setup.task, workers, data) as pool:
-                    optuna_engine.run_in_pool(study, pool, progress, keep)
+                    optuna_engine.run_in_pool(study, pool, progress, weights)
         return _conclude(study)
 
 
@@ -273,7 +270,7 @@ def run_table(
     with _opened(store, writable(Path(out))) as ledger:
         if read_results(table, ledger).missing:
             with Pool(table.task, workers, Path(data_dir) if data_dir else None) as pool:
-                train_table(table, ledger, pool, watch or (lambda spec, run: None))
+                train_table(table, ledger, pool, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)
 
 
@@ -297,6 +294,40 @@ def final_test(
     with _opened(store, Path(out)) as ledger:
         trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
         return read_test(result, ledger, trainer, writable(Path(out) / "weights"))
+
+
+def ensemble(
+    result: SearchResult,
+    k: int = 3,
+    *,
+    test: bool = False,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+) -> dict[str, Any]:
+    """Score an ensemble of a study's best full runs: the mean of their class probabilities.
+
+    Args:
+        result: what `search` gave.
+        k: how many of the best, by validation score; fewer where fewer have their weights in `out`.
+        test: whether to read the test split; the members are chosen on validation all the same.
+        data_dir, out: as they were given to `search`.
+
+    Returns:
+        `loss top1 top5 ac cd cdac` of the ensemble, and `members`: their policies, seeds and validation scores.
+
+    Raises:
+        UsageError: if k is not 1 or more, or no full run has its weights in `out`.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise UsageError(f"k must be a whole number, 1 or more, got {k!r}")
+    folder = Path(out) / "weights"
+    members = best_runs(result, k, folder)
+    if not members:
+        raise UsageError(f"no full run of {result.study} has its weights in {folder}; give the `out` of its search")
+    trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
+    found = score_ensemble(trainer, [folder / f"{stored.key}.pt" for stored in members], test=test)
+    told = [{"policy": str(s.policy), "seed": s.seed, "score": s.run.score} for s in members]
+    return {**found, "members": told}
 
 
 @contextmanager

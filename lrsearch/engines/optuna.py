@@ -19,6 +19,7 @@ from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.study.study import Study
 from lrsearch.training import Pool, Run, RunSpec, RunState, Trainer
+from lrsearch.training.checkpoint import files
 from lrsearch.training.pool import train_all
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
@@ -146,44 +147,38 @@ def _has_place(policy: Policy, space: Space) -> bool:
     return True
 
 
-def run(
-    study: Study, trainer: Trainer, progress: Progress | None = None, weights: Callable[[str], Path] | None = None
-) -> None:
+def run(study: Study, trainer: Trainer, progress: Progress | None = None, folder: Path | None = None) -> None:
     """Train what a study asks for, one run after the other, until it is done.
 
     Args:
         study: the study.
         trainer: trains runs of its task.
         progress: is told the steps done of an assignment.
-        weights: gives the file in which a full run's weights are kept, by the run's key; None to keep none.
+        folder: for the weights of full runs and the checkpoint of the one in progress; None to keep none.
 
     Raises:
         KeyboardInterrupt: after the interrupted run is recorded.
     """
-    horizon = study.setup.task.horizon
     while (assignment := study.ask()) is not None:
         spec = assignment.spec(study.setup.task)
-        keep = weights(spec.key) if weights and assignment.horizon == horizon else None
-        done = trainer.train(spec, partial(progress, assignment) if progress else None, keep)
+        done = trainer.train(spec, partial(progress, assignment) if progress else None, *files(folder, spec))
         study.tell(assignment, done)
         if done.state is RunState.INTERRUPTED:
             raise KeyboardInterrupt
 
 
-def run_in_pool(
-    study: Study, pool: Pool, progress: Progress | None = None, weights: Callable[[str], Path] | None = None
-) -> None:
+def run_in_pool(study: Study, pool: Pool, progress: Progress | None = None, folder: Path | None = None) -> None:
     """Train what a study asks for, as many runs at a time as there are workers, until it is done.
 
     Args:
-        study, progress, weights: as in `run`.
+        study, progress, folder: as in `run`.
         pool: trains runs of its task.
 
     Raises:
         KeyboardInterrupt: after the interrupted runs are recorded.
         WorkError: if a worker died, or what the study cannot do without failed.
     """
-    horizon, open_runs = study.setup.task.horizon, dict[str, Assignment]()
+    open_runs: dict[str, Assignment] = {}
 
     def ask() -> RunSpec | None:
         if (assignment := study.ask()) is None:
@@ -199,7 +194,4 @@ def run_in_pool(
         if progress:
             progress(open_runs[spec.key], steps)
 
-    def keep(spec: RunSpec) -> Path | None:
-        return weights(spec.key) if weights and spec.horizon == horizon else None
-
-    train_all(pool, ask, ended, keep=keep, progress=stepped)
+    train_all(pool, ask, ended, folder=folder, progress=stepped)

@@ -31,6 +31,7 @@ from lrsearch.schedules import parse
 from lrsearch.study.study import Study
 from lrsearch.tasks import Task
 from lrsearch.training import Run, RunSpec, RunState, Trainer, own_process
+from lrsearch.training.checkpoint import files
 
 HEARTBEAT_SECONDS = 2.0
 KNOCK_SECONDS = 5.0
@@ -114,9 +115,7 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED if self.is_finished else None
         self._open[trial_id] = assignment
         spec = assignment.spec(self.study.setup.task)
-        full = assignment.horizon == self.study.setup.task.horizon
-        return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed,
-                "weights": f"{spec.key}.pt" if full else None}
+        return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hear how many steps are done, and from that whether an attempt before this one was lost."""
@@ -199,7 +198,8 @@ class Worker(tune.Trainable):
         try:
             self._trainer = self._trainer or Trainer(self._task, self._data_dir)
             spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
-            return self._trainer.train(spec, self._watch, self._keep(config["weights"]))
+            self._weights.mkdir(parents=True, exist_ok=True)
+            return self._trainer.train(spec, self._watch, *files(self._weights, spec))
         except Exception as error:  # what training it again would only repeat is a failed run, not a lost worker
             return Run(state=RunState.FAILED, steps=self._steps_done, seconds=0.0,
                        error=f"{type(error).__name__}: {error}")
@@ -208,12 +208,6 @@ class Worker(tune.Trainable):
         self._steps_done = step
         if self._is_stopped:
             raise KeyboardInterrupt
-
-    def _keep(self, name: str | None) -> Path | None:
-        if name is None:
-            return None
-        self._weights.mkdir(parents=True, exist_ok=True)
-        return self._weights / name
 
 
 def share(resources: dict[str, float], workers: int | None) -> tuple[int, float]:

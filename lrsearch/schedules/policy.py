@@ -184,6 +184,22 @@ class Policy:
         self.require_curve()
         return self.function.period(**self.params) if self.function.period else None
 
+    def cycle_ends(self, steps: int) -> tuple[int, ...]:
+        """Give the numbers of steps, up to `steps`, after which it turns up again; the last is `steps` itself.
+
+        >>> from lrsearch.schedules import FIX, SGDR, TRI
+        >>> TRI(k0=0, k1=1, l=5).cycle_ends(25), SGDR(k0=1, k1=0, l=4, growth=2).cycle_ends(12)
+        ((11, 21, 25), (4, 12))
+        >>> FIX(k0=1).cycle_ends(25)
+        (25,)
+        """
+        self.require_curve()
+        curve = self.curve(steps)
+        turns = np.flatnonzero(np.diff(curve))
+        falls = np.diff(curve)[turns] < 0
+        ends = [int(turns[n]) + 1 for n in range(1, len(turns)) if falls[n - 1] and not falls[n]]
+        return (*ends, steps) if not ends or ends[-1] != steps else tuple(ends)
+
     @property
     def bounds(self) -> tuple[float, float]:
         """The learning rates between which it swings: what a momentum cycle mirrors."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsearch.knowledge import Store
+from lrsearch.knowledge import Store, StoredRun
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
@@ -47,6 +47,16 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
     }
     store.note(result.key, reading)
     return reading
+
+
+def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:
+    """Give the k full runs of a study with the best validation scores, of those whose weights are there."""
+    full = {
+        trial.stored.key: trial.stored for trial in result.history
+        if trial.stored and trial.stored.horizon == result.setup.task.horizon and trial.stored.run.score is not None
+        and (weights / f"{trial.stored.key}.pt").is_file()
+    }
+    return sorted(full.values(), key=lambda stored: (-(stored.run.score or 0.0), stored.key))[:k]
 
 
 def _read(trial: Trial, trainer: Trainer, weights: Path) -> Metrics:

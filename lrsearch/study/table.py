@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
@@ -71,8 +72,13 @@ class Table:
         return [self.spec(row, seed) for seed in range(self.seeds) for row in self.rows]
 
 
-def train_table(table: Table, store: Store, pool: Pool, ended: Callable[[RunSpec, Run], None]) -> None:
-    """Train what the store does not know yet; each run is in the store before it is told of."""
+def train_table(
+    table: Table, store: Store, pool: Pool, ended: Callable[[RunSpec, Run], None], folder: Path | None = None
+) -> None:
+    """Train what the store does not know yet; each run is in the store before it is told of.
+
+    `folder` keeps the weights, and the checkpoints of the runs in progress.
+    """
     known = {stored.key for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
 
     def record(spec: RunSpec, run: Run) -> None:
@@ -80,4 +86,4 @@ def train_table(table: Table, store: Store, pool: Pool, ended: Callable[[RunSpec
         ended(spec, run)
 
     wanted = (spec for spec in table.specs if spec.key not in known)
-    train_all(pool, lambda: next(wanted, None), record)
+    train_all(pool, lambda: next(wanted, None), record, folder=folder)

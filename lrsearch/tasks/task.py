@@ -90,6 +90,9 @@ class Task:
         optimizer: the optimizer and its fixed settings.
         augment: changes a batch at every look; None to train on the data as they are.
         precision: "fp32", or "bf16" for bfloat16 products with float32 weights: faster where the processor has them.
+        patience: end a run early once this many looks in a row were no better than the best before: its state is then
+            "stopped", its score that of the last look. Of a policy with cycles only looks at their ends count, where
+            the learning rate is low. None to train all runs to their horizon.
         protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
             `in_paper_protocol`.
         known: policies that the field trains this task with.
@@ -114,6 +117,7 @@ class Task:
     optimizer: Optimizer
     augment: Augment | None = None
     precision: str = "fp32"
+    patience: int | None = None
     protocol: str = "validation"
     known: tuple[Policy, ...] = ()
     load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
@@ -126,6 +130,10 @@ class Task:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
+        if self.patience is not None and (isinstance(self.patience, bool) or not isinstance(self.patience, int)
+                                          or self.patience < 1):
+            raise TaskError(f"task {self.name!r}: patience must be a whole number, 1 or more, or None,"
+                            f" got {self.patience!r}")
         if self.precision not in PRECISIONS:
             raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
         if self.protocol not in METRICS:
@@ -183,7 +191,8 @@ class Task:
             "horizon": self.horizon,
             "precision": self.precision,
             "metric": METRICS[self.protocol],
-        } | ({"augment": self.augment.name} if self.augment else {})
+        } | ({"augment": self.augment.name} if self.augment else {}) | (
+            {"patience": self.patience} if self.patience else {})
 
     @property
     def key(self) -> str:

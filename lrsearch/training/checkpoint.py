@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
+from lrsearch.training.run import RunSpec
+
 EVERY_SECONDS = 30.0
 
 
@@ -87,6 +89,14 @@ class Checkpoint:
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             return None
         return found if isinstance(found, dict) and found.get("key") == self.key else None
+
+
+def files(folder: Path | None, spec: RunSpec) -> tuple[Path | None, Path | None]:
+    """Give the files in a folder for a run's final weights, if it is a full one, and for its checkpoint."""
+    if folder is None:
+        return None, None
+    is_full = spec.horizon == spec.task.horizon
+    return folder / f"{spec.key}.pt" if is_full else None, folder / f"{spec.key}.checkpoint"
 
 
 def replace_file(path: Path, content: Any) -> None:

@@ -48,6 +48,7 @@ class Trainer:
 
     def train(
         self, spec: RunSpec, watch: Watch | None = None, keep: Path | None = None, checkpoint: Path | None = None,
+        snapshots: Path | None = None,
     ) -> Run:
         """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
 
@@ -58,12 +59,13 @@ class Trainer:
             checkpoint: a file in which the run in progress is kept, twice a minute, so that it can go on if it was
                 killed: to the bit on the same machine. It is removed once the run has ended for good. An interrupted
                 run gives as its steps those that must be trained again.
+            snapshots: a folder for the weights at each end of a cycle, `<steps>.pt`, for an ensemble of them.
 
         Raises:
             TaskError: if the run is of another task.
         """
         self.require(spec)
-        return _Training(self, spec, watch or (lambda step: None), checkpoint).run(keep)
+        return _Training(self, spec, watch or (lambda step: None), checkpoint, snapshots).run(keep)
 
     def require(self, spec: RunSpec) -> None:
         """Refuse a run of another task."""
@@ -84,12 +86,16 @@ class Trainer:
         """
         if not len(self.test_split):
             raise TaskError(f"task {self.task.name!r} has no test split")
+        split = self.test_split.to(self.device)
+        scores = self.predict(weights, split)
+        return {"loss": judge(scores, split)[0], **score_split(scores, split)}
+
+    def predict(self, weights: Path, split: Split) -> torch.Tensor:
+        """Give the scores (logits) of a split by stored weights, shape (n, classes)."""
         model = self.new_model(seed=0)
         model.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
-        split = self.test_split.to(self.device)
         with self.precision():
-            scores = predict(model, split)
-        return {"loss": judge(scores, split)[0], **score_split(scores, split)}
+            return predict(model, split)
 
     def precision(self) -> torch.autocast:
         """Give the context in which the model computes."""
@@ -114,8 +120,11 @@ class Trainer:
 class _Training:
     """One run in progress."""
 
-    def __init__(self, trainer: Trainer, spec: RunSpec, watch: Watch, checkpoint: Path | None) -> None:
-        self.trainer, self.spec, self.watch, self.file = trainer, spec, watch, checkpoint
+    def __init__(
+        self, trainer: Trainer, spec: RunSpec, watch: Watch, checkpoint: Path | None, snapshots: Path | None
+    ) -> None:
+        self.trainer, self.spec, self.watch = trainer, spec, watch
+        self.file, self.snapshots = checkpoint, snapshots
         losses = torch.zeros(spec.horizon, device=trainer.device)
         self.record = Record(spec, trainer.validation, trainer.digest, losses)
         self.kept_steps = 0
@@ -135,6 +144,11 @@ class _Training:
                 replace_file(keep, model.state_dict())
         return done
 
+    def _snap(self, model: nn.Module) -> None:
+        assert self.snapshots is not None
+        self.snapshots.mkdir(parents=True, exist_ok=True)
+        replace_file(self.snapshots / f"{self.record.steps}.pt", model.state_dict())
+
     def _cut_short(self, state: RunState, error: str | None = None) -> Run:
         """Give what came of it, less the steps that need not be trained again."""
         run = self.record.result(state, error)
@@ -151,6 +165,7 @@ class _Training:
         checkpoint.load()
         order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
         self.kept_steps = sum(1 for _ in zip(range(checkpoint.steps), order, strict=False))
+        ends = frozenset(self.spec.policy.cycle_ends(self.spec.horizon)) if self.snapshots else frozenset()
         state = None
         while state is None:
             batch = next(order)
@@ -164,12 +179,13 @@ class _Training:
             state = record.ended(partial(self._predict, model))
             if isinstance(scheduler, ControllerScheduler) and len(record.points) > looks:
                 scheduler.step(record.points[-1].loss)
+            if record.steps in ends:
+                self._snap(model)
             if record.is_check_due and state is None:
                 self.watch(record.steps)
                 if checkpoint.is_due:
                     checkpoint.save(record.steps)
                     self.kept_steps = checkpoint.steps
-        self.watch(record.steps)
         checkpoint.forget()
         return state
 

@@ -22,6 +22,7 @@ from lrsearch.errors import LRSearchError, TaskError, UsageError, WorkError
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits, Task
 from lrsearch.tasks.own import InMemory
+from lrsearch.training.checkpoint import files
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
 from lrsearch.training.run import Run, RunSpec
@@ -82,11 +83,11 @@ class Pool:
         """Whether every worker has something to train."""
         return len(self._open) == len(self._workers)
 
-    def submit(self, spec: RunSpec, keep: Path | None = None) -> None:
-        """Have a run trained by a worker that has nothing to train; `keep` is a file for its final weights."""
+    def submit(self, spec: RunSpec, keep: Path | None = None, checkpoint: Path | None = None) -> None:
+        """Have a run trained by a worker that has nothing to train; the files are those of `Trainer.train`."""
         line = next(worker.line for worker in self._workers if worker.line not in self._open)
         self._open[line] = spec
-        line.send((str(spec.policy), spec.horizon, spec.seed, keep))
+        line.send((str(spec.policy), spec.horizon, spec.seed, keep, checkpoint))
 
     def next(self, progress: Progress | None = None) -> tuple[RunSpec, Run] | None:
         """Wait for a run to end, and give it; None if none is open.
@@ -132,7 +133,7 @@ class Pool:
 
 def train_all(
     pool: Pool, ask: Callable[[], RunSpec | None], ended: Callable[[RunSpec, Run], None], *,
-    keep: Callable[[RunSpec], Path | None] | None = None, progress: Progress | None = None,
+    folder: Path | None = None, progress: Progress | None = None,
 ) -> None:
     """Train runs as workers become free, and tell of each that ends.
 
@@ -142,7 +143,7 @@ def train_all(
         pool: the workers.
         ask: gives what to train next; None while what is open must end first, and when nothing is left.
         ended: is told of every run that ends.
-        keep: gives the file for a run's final weights; None to keep none.
+        folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
         progress: as in `Pool.next`.
     """
     failure: BaseException | None = None
@@ -153,7 +154,7 @@ def train_all(
                 ended(*news)
                 news = None
             while failure is None and not pool.is_full and (spec := ask()) is not None:
-                pool.submit(spec, keep(spec) if keep else None)
+                pool.submit(spec, *files(folder, spec))
             if (news := pool.next(progress)) is None:
                 break
         except KeyboardInterrupt as error:  # it may have landed in `ended`, which is then told again
@@ -204,7 +205,7 @@ def _work(task: Task, line: Connection, stop: Event) -> None:
 
     while True:
         try:
-            policy, horizon, seed, keep = line.recv()
+            policy, horizon, seed, keep, checkpoint = line.recv()
         except EOFError:
             return
-        line.send(trainer.train(RunSpec(task, parse(policy), horizon, seed), watch, keep).to_text())
+        line.send(trainer.train(RunSpec(task, parse(policy), horizon, seed), watch, keep, checkpoint).to_text())

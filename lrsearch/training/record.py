@@ -38,6 +38,7 @@ class Record:
     def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
         self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
         self.look_every = _look_every(spec)
+        self.cycle_ends = _cycle_ends(spec)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
@@ -54,7 +55,7 @@ class Record:
     @property
     def is_look_due(self) -> bool:
         """Whether it is time to look at the validation split."""
-        return self.steps % self.look_every == 0 or self.steps == self.spec.horizon
+        return self.steps % self.look_every == 0 or self.steps == self.spec.horizon or self.steps in self.cycle_ends
 
     def ended(self, predict: Predict) -> RunState | None:
         """Give the state in which the run has ended; None while it goes on."""
@@ -62,7 +63,18 @@ class Record:
             return RunState.DIVERGED
         if self.is_look_due and not self._look(predict):
             return RunState.DIVERGED
-        return RunState.FINISHED if self.steps == self.spec.horizon else None
+        if self.steps == self.spec.horizon:
+            return RunState.FINISHED
+        return RunState.STOPPED if self.is_look_due and self._is_tired() else None
+
+    def _is_tired(self) -> bool:
+        """Tell whether the last looks that count, as many as the task's patience, were no better than one before."""
+        patience = self.spec.task.patience
+        counting = [p.score for p in self.points if not self.cycle_ends or p.step in self.cycle_ends]
+        is_counted = not self.cycle_ends or self.steps in self.cycle_ends
+        if patience is None or not is_counted or len(counting) <= patience:
+            return False
+        return max(counting[-patience:]) <= max(counting[:-patience])
 
     def _blew_up(self) -> bool:
         recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
@@ -74,7 +86,7 @@ class Record:
         if not math.isfinite(loss):
             return False
         is_best = score > max((point.score for point in self.points), default=-1)
-        if is_best or self.steps == self.spec.horizon:
+        if is_best or self.steps == self.spec.horizon or self.spec.task.patience:
             metrics = self._metrics(scores, loss)
             self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
         self.points.append(Point(self.steps, loss, score))
@@ -107,7 +119,7 @@ class Record:
         stride = max(1, math.ceil(self.spec.horizon / KEPT_LOSSES))
         losses = self.losses[: self.steps].cpu().numpy()
         means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
-        finished = state is RunState.FINISHED
+        finished = state in (RunState.FINISHED, RunState.STOPPED)
         judged = self.metrics["best" if self.spec.task.protocol == "paper" else "end"] if finished else {}
         return Run(
             state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
@@ -131,6 +143,14 @@ def _look_every(spec: RunSpec) -> int:
     if spec.task.protocol == "paper":
         return max(1, round(PAPER_LOOK_EVERY * shortened))
     return max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
+
+
+def _cycle_ends(spec: RunSpec) -> frozenset[int]:
+    """The ends of cycles at which early stopping looks; none for a policy without cycles, and where nothing stops."""
+    if spec.task.patience is None or spec.policy.is_controller:
+        return frozenset()
+    ends = spec.policy.cycle_ends(spec.horizon)
+    return frozenset(ends if len(ends) > 1 else ())
 
 
 def score_split(scores: torch.Tensor, split: Split) -> dict[str, float | None]:

@@ -88,8 +88,9 @@ class Run:
         state: how it ended.
         steps: updates trained, also where it did not finish.
         seconds: wall time, with the looks at the validation split.
-        score: validation top-1 in [0, 1] at the last step, or what else the task's protocol says; None unless finished.
-        loss: validation cross-entropy at the same look; None unless finished.
+        score: validation top-1 in [0, 1] at the last step, or what else the task's protocol says; None unless finished
+            or stopped.
+        loss: validation cross-entropy at the same look; None unless finished or stopped.
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
         rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own;
@@ -99,7 +100,7 @@ class Run:
             with the highest top-1, the first of equals; each with its `step`, `loss`, `top1 top5 ac cd cdac` (see
             `score_predictions`; None where there is none) and `ld`, the loss less the mean training loss of the last
             epoch's updates, as training logs report it.
-            Empty unless finished.
+            Empty unless finished or stopped.
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
         split: the digest of the samples that it learned from and was judged on.

@@ -1,0 +1,42 @@
+"""Ensembles: the mean of what several models say, such as the snapshots of a cyclic run or a study's best runs."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from lrsearch.errors import TaskError, UsageError
+from lrsearch.training.loop import Trainer
+from lrsearch.training.record import score_split
+from lrsearch.training.run import Metrics
+
+
+def score_ensemble(trainer: Trainer, weights: Sequence[Path], *, test: bool = False) -> Metrics:
+    r"""Score the mean of the members' class probabilities.
+
+    $p(y \mid x) = \frac{1}{m} \sum_i p_i(y \mid x)$
+
+    Args:
+        trainer: holds the task and its data.
+        weights: the members' weights, one file each: 1 or more.
+        test: whether to read the test split, in the place of the validation split.
+
+    Returns:
+        `loss` (its cross-entropy) and `top1 top5 ac cd cdac`.
+
+    Raises:
+        UsageError: without members.
+        TaskError: if the test split is asked for and there is none.
+
+    Source: Huang et al. 2017, "Snapshot Ensembles: Train 1, get M for free", arXiv 1704.00109.
+    """
+    if not weights:
+        raise UsageError("an ensemble has 1 member or more, got none")
+    split = (trainer.test_split if test else trainer.validation).to(trainer.device)
+    if not len(split):
+        raise TaskError(f"task {trainer.task.name!r} has no test split")
+    each = torch.stack([trainer.predict(path, split).double().log_softmax(1) for path in weights])
+    together = torch.logsumexp(each, 0) - math.log(len(weights))
+    return {"loss": float(F.nll_loss(together, split.y)), **score_split(together, split)}

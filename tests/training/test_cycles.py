@@ -1,0 +1,115 @@
+"""What happens at the ends of cycles: snapshots, ensembles of them, and early stopping."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lrsearch import api
+from lrsearch.errors import PolicyError, TaskError, UsageError
+from lrsearch.schedules import FIX, HALFCOS, PLATEAU, RAMP, SGDR, TRI, parse
+from lrsearch.tasks import find_task
+from lrsearch.training import RunSpec, RunState, Trainer, score_ensemble
+from lrsearch.training.metrics import score_predictions
+
+MLP = find_task("digits-mlp")
+SAW = SGDR(k0=0.2, k1=0, l=50)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer(MLP, device="cpu")
+
+
+@pytest.mark.parametrize(("policy", "steps", "ends"), [
+    (TRI(k0=0.1, k1=0.5, l=10), 60, (21, 41, 60)),
+    (SAW, 200, (50, 100, 150, 200)),
+    (SAW, 120, (50, 100, 120)),
+    (SGDR(k0=1, k1=0, l=10, growth=2), 70, (10, 30, 70)),
+    (HALFCOS(k0=0.1, l=60), 60, (60,)),
+    (RAMP(k0=0.1, k1=1, l=60), 60, (60,)),
+    (parse("WARMUP(policy=HALFCOS(k0=0.1, l=50), l=10)"), 60, (60,)),
+    (parse("COS(k0=0.1, k1=0.5, l=10)"), 45, (11, 31, 45)),
+    (parse("CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.2)], at=[30])"), 60, (60,)),
+])
+def test_a_cycle_ends_where_the_rate_turns_up_again(policy, steps, ends):
+    assert policy.cycle_ends(steps) == ends
+    curve = policy.curve(steps + 1)
+    for end in ends[:-1]:
+        assert curve[end] > curve[end - 1] <= curve[:end].max()
+
+
+def test_a_controller_has_no_cycles():
+    with pytest.raises(PolicyError, match="needs feedback"):
+        PLATEAU(k0=0.1, gamma=0.5, patience=0).cycle_ends(10)
+
+
+def test_snapshots_are_the_weights_at_the_ends_of_cycles(trainer, tmp_path):
+    run = trainer.train(RunSpec(MLP, SAW, 150, 0), keep=tmp_path / "final.pt", snapshots=tmp_path / "snaps")
+    assert sorted(path.name for path in (tmp_path / "snaps").iterdir()) == ["100.pt", "150.pt", "50.pt"]
+    scores = {p.stem: score_ensemble(trainer, [p])["top1"] for p in (tmp_path / "snaps").iterdir()}
+    assert scores["150"] == run.score
+    first = trainer.train(RunSpec(MLP, SAW, 50, 0), keep=tmp_path / "first.pt")
+    assert scores["50"] == first.score
+
+
+def test_an_ensemble_is_the_mean_of_its_members_probabilities(trainer, tmp_path):
+    paths = []
+    for seed in range(3):
+        paths.append(tmp_path / f"{seed}.pt")
+        trainer.train(RunSpec(MLP, SAW, 50, seed), keep=paths[-1])
+    found = score_ensemble(trainer, paths)
+    each = [torch.softmax(trainer.predict(path, trainer.validation).double(), 1).numpy() for path in paths]
+    mean, labels = np.mean(each, 0), trainer.validation.y.numpy()
+    for name, value in score_predictions(mean, labels).items():
+        assert found[name] == pytest.approx(value, rel=1e-9)
+    assert found["loss"] == pytest.approx(-np.log(mean[np.arange(len(labels)), labels]).mean(), rel=1e-9)
+    assert score_ensemble(trainer, paths[:1] * 2)["loss"] == pytest.approx(score_ensemble(trainer, paths[:1])["loss"])
+    assert score_ensemble(trainer, paths, test=True) != found
+    with pytest.raises(UsageError, match="1 member or more"):
+        score_ensemble(trainer, [])
+
+
+def test_a_studys_best_runs_make_an_ensemble(tmp_path):
+    result = api.search("digits-mlp", budget=3.25, functions=["SIN2", "TRI"], out=tmp_path)
+    found = api.ensemble(result, 2, out=tmp_path)
+    scores = [member["score"] for member in found["members"]]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+    assert found["top1"] > 0.8
+    with pytest.raises(UsageError, match="no full run"):
+        api.ensemble(result, out=tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="k must be"):
+        api.ensemble(result, 0, out=tmp_path)
+
+
+def test_early_stopping_looks_at_ends_of_cycles_only():
+    """A rate of 3 between lows ruins every look but those at the lows."""
+    task = replace(MLP, patience=2)
+    trainer = Trainer(task, device="cpu")
+    run = trainer.train(RunSpec(task, SGDR(k0=0.5, k1=0, l=80), 1280, 0))
+    assert run.state is RunState.STOPPED
+    assert run.steps % 80 == 0
+    assert run.steps < 1280
+    lows = [p.score for p in run.points if p.step % 80 == 0]
+    assert max(lows[-2:]) <= max(lows[:-2])
+    assert all(max(lows[n : n + 2]) > max(lows[:n]) for n in range(1, len(lows) - 2))
+    assert run.score == run.points[-1].score == run.metrics["end"]["top1"]
+    assert run.loss == run.points[-1].loss
+    assert run.state.is_final
+
+
+def test_a_policy_without_cycles_is_stopped_at_any_look():
+    task = replace(MLP, patience=1)
+    run = Trainer(task, device="cpu").train(RunSpec(task, FIX(k0=1e-9), 1280, 0))
+    assert (run.state, run.steps) == (RunState.STOPPED, 256)
+    assert [p.step for p in run.points] == [128, 256]
+
+
+def test_without_patience_nothing_stops_and_keys_stay():
+    assert find_task("digits-mlp").key == replace(MLP, patience=None).key
+    assert replace(MLP, patience=2).key != MLP.key
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(TaskError, match="patience must be a whole number"):
+            replace(MLP, patience=wrong)
