@@ -201,14 +201,14 @@ def test_the_lr_caps_the_step_and_a_low_one_leaves_no_trace():
     assert min(rates[3:]) > 0.1
 
 
-@pytest.mark.parametrize("search", [SLS(), L4()])
-def test_a_search_goes_on_from_its_state_as_if_it_had_not_stopped(search):
-    model, optimizer, closures = digits(search, 0.2)
+@pytest.mark.parametrize(("search", "rate"), [(SLS(), 10.0), (L4(), 0.15)])
+def test_a_search_goes_on_from_its_state_as_if_it_had_not_stopped(search, rate):
+    model, optimizer, closures = digits(search, rate)
     for closure in closures[:20]:
         optimizer.zero_grad()
         optimizer.step(closure)
     weights, state = {k: v.clone() for k, v in model.state_dict().items()}, deepcopy(optimizer.state_dict())
-    other, again, theirs = digits(search, 0.2)
+    other, again, theirs = digits(search, rate)
     other.load_state_dict(weights)
     again.load_state_dict(state)
     for mine, their in zip(closures[20:30], theirs[20:30], strict=True):

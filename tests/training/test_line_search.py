@@ -158,6 +158,7 @@ def test_in_bfloat16_the_closure_sees_the_parameters_that_are_tried():
     model, x, y = trainer.new_model(0), trainer.train_split.x[:32], trainer.train_split.y[:32]
     closure = BatchLoss(model, lambda forward: trainer.loss(forward, x, y))
     first = closure()
+    assert first != Trainer(task(SLS()), device="cpu").loss(model, x, y)
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(2)
