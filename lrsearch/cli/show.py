@@ -121,16 +121,15 @@ def _leaders(result: SearchResult) -> Table:
 
 def _metrics(result: SearchResult, test: dict[str, Any] | None) -> Table:
     """The metrics of the LRBench paper at the last step, means over the seeds of the reported scores."""
-    table = Table(title="metrics at the last step", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="metrics at the last step, by validation", title_justify="left", box=None, pad_edge=False)
+    table.add_column("of", no_wrap=True)
     for name in ("top-1", "top-5", "loss", "LD", "AC", "CD", "CDAC", "best at", "numbers"):
-        table.add_column(name, justify="right")
-    table.add_column("of")
-    answers = {"best": result.best, "default": result.default}
-    for name, answer in answers.items():
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, answer in (("best", result.best), ("default", result.default)):
         at = f"{answer.best_step:.0f}" if answer.best_step is not None else "-"
-        table.add_row(*_numbers(answer.metrics), at, str(answer.policy.numbers), f"{name}, validation")
-    for name in answers if test and "metrics" in test else ():
-        table.add_row(*_numbers(test["metrics"][name] if test else {}), "", "", f"{name}, test")
+        table.add_row(name, *_numbers(answer.metrics), at, str(answer.policy.numbers))
+    for name, metrics in (test or {}).get("metrics", {}).items():
+        table.add_row(f"{name}, test", *_numbers(metrics), "", "")
     return table
 
 
