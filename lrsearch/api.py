@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.comparison import compare as compare_strategies
+from lrsearch.compare.figures import Replay
+from lrsearch.compare.figures import conclude as conclude_replay
+from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
+from lrsearch.compare.replay import replay as replay_tables
+from lrsearch.compare.tables import read_table
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError, UsageError
 from lrsearch.knowledge import Store, open_store
@@ -229,6 +234,29 @@ def compare(
     with _opened(store, writable(Path(out))) as ledger:
         trainer = Trainer(found, Path(data_dir) if data_dir else None)
         return compare_strategies(Setup(found, raw, budget, seed=0), strategies, seeds, ledger, trainer, watch)
+
+
+def replay(
+    table: str, data_dir: str | Path, seeds: int = REPLAY_SEEDS, watch: Callable[[str], None] | None = None
+) -> Replay:
+    """Replay the pruner and other searches on a complete table of results: nothing is trained.
+
+    Args:
+        table: "deepobs", the DeepOBS baselines: 15 tasks, constant learning rates.
+        data_dir: where the table's files lie, or the folder above.
+        seeds: studies of each task, 1 or more.
+        watch: is told, in a line, of each seed that is done.
+
+    Returns:
+        The replay: `.figures` with their intervals and bars, `.strategies()`, `.tasks()`.
+
+    Raises:
+        UsageError: for an unknown table or no seeds.
+        DataError: for files that are missing or broken.
+    """
+    if seeds < 1:
+        raise UsageError(f"a replay needs 1 seed or more, got {seeds}")
+    return conclude_replay(table, replay_tables(read_table(table, Path(data_dir)), seeds, watch))
 
 
 def final_test(
