@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from lrsearch.heuristics.decades import optimum
+from lrsearch.heuristics.decades import Optimum, optimum
 from lrsearch.heuristics.evidence import Evidence
 
 SHIFT_PER_DECADE = (0.25, 0.10)
@@ -23,12 +23,14 @@ class Forecast:
         decade: its log10.
         spread: the standard deviation of that, in decades.
         low, high: log10 of where else it may lie, where the probes are of two minds; both are `decade` else.
+        best: the best rate of the probes, over their own horizon.
     """
 
     decade: float
     spread: float
     low: float
     high: float
+    best: Optimum
 
     @property
     def rate(self) -> float:
@@ -54,4 +56,4 @@ def forecast(evidence: Evidence, horizon: int) -> Forecast | None:
     residual = LONG_RESIDUAL if evidence.probe_steps > LONG_PROBE * horizon else RESIDUAL
     shift = law * longer
     spread = math.hypot(best.spread, law_spread * longer, residual)
-    return Forecast(best.decade - shift, spread, best.low - shift, best.high - shift)
+    return Forecast(best.decade - shift, spread, best.low - shift, best.high - shift, best)

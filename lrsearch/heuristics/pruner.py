@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lrsearch.heuristics.decades import optimum
 from lrsearch.heuristics.evidence import Evidence
 from lrsearch.heuristics.forecast import Forecast, forecast
 from lrsearch.heuristics.range_test import Reading, ceiling, centre, read_ramp
@@ -77,8 +76,9 @@ class Contradiction:
     def widened(self) -> tuple[float, float]:
         """The range, its end towards the stored peak moved by half of the gap."""
         half = 10 ** (self.gap / 2)
-        low, high = (self.low / half, self.high) if self.stored < self.low else (self.low, self.high * half)
-        return float(f"{low:.3g}"), float(f"{high:.3g}")
+        if self.stored < self.low:
+            return float(f"{self.low / half:.3g}"), self.high
+        return self.low, float(f"{self.high * half:.3g}")
 
     def __str__(self) -> str:
         return (f"the store's {self.stored:.2g} contradicts the probes' {self.low:.2g} .. {self.high:.2g} by"
@@ -127,7 +127,8 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
     """
     readings = [read_ramp(ramp) for ramp in sorted(evidence.ramps, key=lambda ramp: ramp.run)]
     refused = refusal(evidence)
-    peak, contradiction = (None, None) if refused else _peak_bound(raw, evidence, readings)
+    ahead = None if refused else forecast(evidence, raw.horizon)
+    peak, contradiction = _peak_bound(raw, evidence, readings, ahead) if ahead else (None, None)
     structural = _structural(raw)
     bounds = ((peak,) if peak else ()) + tuple(structural.values())
 
@@ -141,19 +142,30 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
     space = raw.narrowed(
         raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own
     )
-    ahead = None if refused else forecast(evidence, raw.horizon)
     return Pruned(raw, space, bounds, centre(readings), refused, ahead, contradiction)
 
 
-def _peak_bound(raw: Space, evidence: Evidence, readings: list[Reading]) -> tuple[Bound, Contradiction | None]:
+def _peak_bound(
+    raw: Space, evidence: Evidence, readings: list[Reading], ahead: Forecast
+) -> tuple[Bound, Contradiction | None]:
+    """The range of the peak that the probes give, half way to what the store says where all of that lies outside."""
+    low, high, top = _ends(raw, readings, ahead)
+    within = raw.peak.within(low, high)
+    contradiction = contradicts(evidence.stored, within)
+    if contradiction:
+        wider_low, wider_high = contradiction.widened
+        within = raw.peak.within(wider_low, within.high if top else wider_high)
+    runs = (*ahead.best.runs, *(reading.run for reading in readings if reading.lowest or reading.blown_up))
+    reason = _why(raw, evidence, ahead, top, contradiction)
+    return Bound("peak", within.low, within.high, reason, runs), contradiction
+
+
+def _ends(raw: Space, readings: list[Reading], ahead: Forecast) -> tuple[float, float, float | None]:
     """The FIX range [u - 2s, u + 2s], widened to the peaks of decaying and cyclic functions above it.
 
-    It stays below what blew up in the range test, unless the constant rates say that the best is up there, and
-    goes half way to what the store says, where all of that lies outside.
+    It stays below what blew up in the range test, unless the constant rates say that the best is up there.
+    The third is what blew up, where it held the range down.
     """
-    best, ahead = optimum(evidence), forecast(evidence, raw.horizon)
-    assert best is not None
-    assert ahead is not None
     u, s = ahead.high, ahead.spread
     top, lowest = ceiling(readings), centre(readings)
     limit = math.log10(top) if top else math.inf
@@ -161,16 +173,9 @@ def _peak_bound(raw: Space, evidence: Evidence, readings: list[Reading]) -> tupl
     fix_high, peak_high = min(u + 2 * s, limit - FIX_BELOW_CEILING), min(u + above, limit - PEAK_BELOW_CEILING)
     high = max(fix_high, peak_high, math.log10(lowest) if lowest else -math.inf, u - s)
     low_rate, high_rate = outward(10 ** (ahead.low - 2 * s), 10**high)
-    below = ""
     if top and high < limit and (high_rate >= top or high < max(u + 2 * s, u + above)):
-        high_rate = min(high_rate, float(f"{10**high:.3g}"))
-        below = f", held below {top:.2g} where the range test blew up"
-    runs = (*best.runs, *(reading.run for reading in readings if reading.lowest or reading.blown_up))
-    within = raw.peak.within(low_rate, high_rate)
-    contradiction = contradicts(evidence.stored, within)
-    if contradiction:
-        within = raw.peak.within(*contradiction.widened)
-    return Bound("peak", within.low, within.high, _why(raw, evidence, below, contradiction), runs), contradiction
+        return low_rate, min(high_rate, float(f"{10**high:.3g}")), top
+    return low_rate, high_rate, None
 
 
 def contradicts(stored: Sequence[float], probed: Interval) -> Contradiction | None:
@@ -181,18 +186,18 @@ def contradicts(stored: Sequence[float], probed: Interval) -> Contradiction | No
     return Contradiction(peak, probed.low, probed.high, gap)
 
 
-def _why(raw: Space, evidence: Evidence, below: str, contradiction: Contradiction | None) -> str:
+def _why(
+    raw: Space, evidence: Evidence, ahead: Forecast, top: float | None, contradiction: Contradiction | None
+) -> str:
     """Say in a sentence where the range of the peak comes from."""
-    best, ahead = optimum(evidence), forecast(evidence, raw.horizon)
-    assert best is not None
-    assert ahead is not None
+    best, longer = ahead.best, raw.horizon / evidence.probe_steps
     peaks = "" if raw.forms == ("FIX",) else f", and peaks that decay lie up to {10**PEAK_ABOVE_FIX:g} times higher"
-    doubt = f"; {best.doubt}" if best.doubt else ""
     return (
-        f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over"
-        f" {raw.horizon / evidence.probe_steps:.0f} times the steps about {ahead.rate:.2g}"
-        f" (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}{below}{doubt}"
-        f"{f'; {contradiction}' if contradiction else ''}"
+        f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over {longer:.0f} times the"
+        f" steps about {ahead.rate:.2g} (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}"
+        + (f", held below {top:.2g} where the range test blew up" if top else "")
+        + (f"; {best.doubt}" if best.doubt else "")
+        + (f"; {contradiction}" if contradiction else "")
     )
 
 

@@ -212,6 +212,14 @@ def test_a_store_that_contradicts_the_probes_is_not_believed_but_widens_the_rang
                                                        "gap": found.gap}
 
 
+def test_a_store_above_what_blew_up_widens_nothing(walk, bowl):
+    evidence = walk(bowl(-2.0).loss, ramps=[blown_up(10**-1.35, lowest=10**-1.65)])
+    cold = prune(RAW, evidence)
+    warm = prune(RAW, Evidence(evidence.chance_loss, evidence.probe_steps, evidence.ramps, evidence.probes, (9.0,)))
+    assert warm.contradiction.stored == 9
+    assert warm.space.peak == cold.space.peak
+
+
 def test_a_store_of_which_some_is_inside_does_not_contradict():
     cold = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE))
     for stored in ((cold.forecast.rate,), (cold.forecast.rate, 9.0), (9.0, cold.space.peak.high)):
