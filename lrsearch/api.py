@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.comparison import compare as compare_strategies
+from lrsearch.compare.figures import Replay
+from lrsearch.compare.figures import conclude as conclude_replay
+from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
+from lrsearch.compare.replay import replay as replay_tables
 from lrsearch.compare.reproduction import Results, read_results
+from lrsearch.compare.tables import read_table
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError, UsageError
 from lrsearch.knowledge import Store, open_store
@@ -272,6 +277,29 @@ def run_table(
             with Pool(table.task, workers, Path(data_dir) if data_dir else None) as pool:
                 train_table(table, ledger, pool, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)
+
+
+def replay(
+    table: str, data_dir: str | Path, seeds: int = REPLAY_SEEDS, watch: Callable[[str], None] | None = None
+) -> Replay:
+    """Replay the pruner and other searches on a complete table of results: nothing is trained.
+
+    Args:
+        table: "deepobs", the DeepOBS baselines: 15 tasks, constant learning rates.
+        data_dir: where the table's files lie, or the folder above.
+        seeds: studies of each task, 1 or more.
+        watch: is told, in a line, of each seed that is done.
+
+    Returns:
+        The replay: `.figures` with their intervals and bars, `.strategies()`, `.tasks()`.
+
+    Raises:
+        UsageError: for an unknown table or no seeds.
+        DataError: for files that are missing or broken.
+    """
+    if seeds < 1:
+        raise UsageError(f"a replay needs 1 seed or more, got {seeds}")
+    return conclude_replay(table, replay_tables(read_table(table, Path(data_dir)), seeds, watch))
 
 
 def final_test(

@@ -104,9 +104,13 @@ def sweep(
 
 
 def compare(
-    task: TaskName,
+    task: Annotated[str | None, typer.Argument(
+        metavar="TASK", help="A shipped task: see `lrsearch tasks`; none with --table.", show_default=False)] = None,
+    table: Annotated[str | None, typer.Option(
+        help="Replay searches on a complete table of results instead: deepobs.", show_default=False)] = None,
     strategies: Annotated[str, typer.Option(help="funnel, tpe, random: which to compare.")] = "funnel,tpe,random",
-    seeds: Annotated[int, typer.Option(help="Studies of each strategy.")] = 2,
+    seeds: Annotated[int | None, typer.Option(
+        help="Studies of each strategy [default: 2; with --table 20 of each task]", show_default=False)] = None,
     budget: Budget = 4,
     store: StoreUrl = None,
     functions: Functions = "",
@@ -124,17 +128,38 @@ def compare(
     from lrsearch.training import own_process
 
     quiet_optuna()
+    if (task is None) == (table is None):
+        raise UsageError("compare takes a TASK to train, or a complete table with --table: one of the two")
+    if table is not None:
+        _replay(table, data_dir, seeds, as_json)
+        return
+    assert task is not None
     found = _find(task, horizon, precision)
     own_process(found)
     comparison = api.compare(
-        found, _names(strategies), seeds, budget, functions=_names(functions), store=store, data_dir=data_dir, out=out,
-        watch=tell_line,
+        found, _names(strategies), 2 if seeds is None else seeds, budget, functions=_names(functions), store=store,
+        data_dir=data_dir, out=out, watch=tell_line,
     )
     picture = draw_comparison(comparison, api.writable(out / f"compare-{found.name}"))
     if as_json:
         print_json(comparison.to_json() | {"pictures": [str(picture)]})
     else:
         print_comparison(comparison, str(picture))
+
+
+def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool) -> None:
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_replay, tell_line
+    from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
+
+    if data_dir is None:
+        raise UsageError(f"say where the table {table!r} lies with --data-dir")
+    replay = api.replay(table, data_dir, REPLAY_SEEDS if seeds is None else seeds, tell_line)
+    if as_json:
+        print_json(replay.to_json())
+    else:
+        print_replay(replay)
 
 
 def tasks(

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lrsearch.compare.comparison import Comparison
+from lrsearch.compare.figures import Replay
 from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.knowledge import Assignment, StoredRun
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
@@ -238,6 +239,36 @@ def print_portrait(task: str, portrait: Portrait) -> None:
                      f" batch {training.batch_size}, {training.horizon} steps, {portrait.epochs:.3g} epochs"),
     ):
         console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
+
+
+def print_replay(replay: Replay) -> None:
+    """Print a replay: its figures against their bars, what each strategy paid, and on which task."""
+    console = Console(highlight=False, soft_wrap=True)
+    figures = _right_table("", "figure", "value", "95 % interval", "n", "bar", "met")
+    for figure in replay.figures:
+        met = {True: "yes", False: "no", None: ""}[figure.is_met]
+        figures.add_row(figure.name, f"{figure.value:.3f}", f"{figure.low:.3f} .. {figure.high:.3f}", str(figure.n),
+                        figure.bar or "", met)
+    names = ("mean", "median", "p90", "mean_if_stopped", "first", "reached")
+    strategies = _right_table("FRE until a run is good", "strategy", "mean", "median", "p90", "if stopped",
+                              "first run", "ever")
+    for row in replay.strategies().to_dict("records"):
+        strategies.add_row(row["strategy"], *(f"{row[name]:.2f}" for name in names))
+    tasks = _right_table("mean FRE by task", "task", "coverage", "pruned", "TPE", "grid")
+    for row in replay.tasks().to_dict("records"):
+        numbers = (f"{row[name]:.2f}" for name in ("coverage", "pruned", "TPE", "grid"))
+        tasks.add_row(f"{row['problem']} {row['optimizer']}", *numbers)
+    console.print(figures, strategies, tasks)
+    console.print("Good: within max(2 sd of seeds, 0.5 points) of the table's best. Everything counts: probes, and"
+                  " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good.")
+
+
+def _right_table(title: str, *columns: str) -> Table:
+    """Make a table whose first column is words, and the others numbers."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    return table
 
 
 def tell_line(line: str) -> None:

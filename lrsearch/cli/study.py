@@ -36,9 +36,9 @@ def run_study(
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_table, tell_line
     from lrsearch.report.reproduction import draw_results
-    from lrsearch.study.file import read_table
+    from lrsearch.study.file import read_study
 
-    table = read_table(file, seeds=seeds, horizon=horizon)
+    table = read_study(file, seeds=seeds, horizon=horizon)
     ended = 0
 
     def tell(spec: "RunSpec", run: "Run") -> None:

@@ -12,8 +12,10 @@ CONSTANT_BELOW_LOWEST = 5.0
 WORSE_SHARE = 0.01
 SEEDS_AT_BEST = 3
 MOST_DECADES = 10
+LEAST_LEVELS = 3
 LEAST_SPREAD = 0.2
 EDGE_SPREAD = 0.5
+SEEDS_AGREE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +85,29 @@ def next_probe(evidence: Evidence, start: float | None, domain: tuple[float, flo
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The best constant learning rate for the probes' horizon: log10, its spread, and the runs behind it."""
+    """The best constant learning rate for the probes' horizon.
+
+    Args:
+        decade: its log10.
+        spread: the standard deviation of that, in decades.
+        runs: keys of the runs behind it.
+        low, high: where else it may lie, in log10; both are `decade` where the probes agree.
+        doubt: why low and high are apart, in words; None where they are not.
+    """
 
     decade: float
     spread: float
     runs: tuple[str, ...]
+    low: float
+    high: float
+    doubt: str | None = None
 
 
 def optimum(evidence: Evidence) -> Optimum | None:
-    """Fit a parabola through the best point and those within a decade of it; the best point if that fails.
+    """Fit a parabola through the best point and its neighbours, weighted by 1/SE^2; the best point if that fails.
 
-    Only what did better than guessing is fitted, so that a run on the edge of diverging does not bend it.
+    Only what did better than guessing is fitted, so that a run on the edge of diverging does not bend it. Seeds
+    that prefer rates over half a decade apart, and a second basin that is as good, widen the answer.
     None where nothing was learned: no probe, all diverged, or none better than guessing by 3 standard errors.
     """
     tried = levels(evidence)
@@ -103,18 +117,100 @@ def optimum(evidence: Evidence) -> Optimum | None:
     best = _best(seen)
     if best.loss + 3 * best.error >= evidence.chance_loss:
         return None
-    near = [level for level in seen if abs(level.decade - best.decade) <= 1]
-    runs = tuple(run for level in near for run in level.runs)
-    if not tried[0].decade < best.decade < tried[-1].decade:
-        return Optimum(best.decade, EDGE_SPREAD, runs)
-    better = [level for level in near if level.loss < evidence.chance_loss]
-    if len(better) < 3:
-        return Optimum(best.decade, LEAST_SPREAD, runs)
-    curvature, slope, _ = np.polyfit([level.decade for level in better], [level.loss for level in better], 2)
-    vertex = -slope / (2 * curvature) if curvature > 0 else math.nan
-    if not better[0].decade <= vertex <= better[-1].decade:
-        vertex = best.decade
-    return Optimum(float(vertex), max(LEAST_SPREAD, abs(vertex - best.decade) / 2), runs)
+    runs = tuple(run for level in seen if abs(level.decade - best.decade) <= 1 for run in level.runs)
+    vertex, spread = _refined(tried, best, evidence.chance_loss)
+    by_seed, basins = _best_of_seeds(evidence), _basins(tried, best, evidence.chance_loss)
+    if max(by_seed, default=0.0) - min(by_seed, default=0.0) > SEEDS_AGREE:
+        told = f"seeds disagree: the best is at {_rates(by_seed)}"
+        return _doubted(vertex, max(spread, EDGE_SPREAD), runs, [*by_seed, *basins], told)
+    if basins:
+        return _doubted(vertex, spread, runs, basins, f"beyond a gap, {_rates(basins)} is as good")
+    return Optimum(vertex, spread, runs, vertex, vertex)
+
+
+def is_at_edge(evidence: Evidence) -> bool:
+    """Tell whether nothing was tried beyond the best on one of its sides."""
+    tried = levels(evidence)
+    best = _best(tried)
+    return not tried[0].decade < best.decade < tried[-1].decade
+
+
+def is_flat(evidence: Evidence) -> bool:
+    """Tell whether no learning rate that ended, of three or more, is clearly better than another."""
+    seen = [level for level in levels(evidence) if math.isfinite(level.loss)]
+    if len(seen) < LEAST_LEVELS:
+        return False
+    best = _best(seen)
+    return max(level.loss for level in seen) <= best.loss + _margin(best, evidence.chance_loss)
+
+
+def _refined(tried: list[Level], best: Level, chance_loss: float) -> tuple[float, float]:
+    """Give log10 of the best rate and its spread, from the parabola through the points beside the best.
+
+    Those within half a decade, or the next on each side where they are farther. A parabola is a local thing: the
+    loss climbs slowly below the best rate and steeply above, so that points farther off pull its vertex away.
+    """
+    at = tried.index(best)
+    if at in (0, len(tried) - 1):
+        return best.decade, EDGE_SPREAD
+    below, above = tried[at - 1], tried[at + 1]
+    near = [level for level in tried if abs(level.decade - best.decade) <= 0.5 or level in (below, above)]
+    near = [level for level in near if level.loss < chance_loss]
+    found = _vertex(near) if len(near) >= LEAST_LEVELS else None
+    if found is None or not near[0].decade <= found[0] <= near[-1].decade:
+        return best.decade, max(LEAST_SPREAD, (above.decade - below.decade) / 4)
+    return found[0], max(LEAST_SPREAD, found[1])
+
+
+def _vertex(near: list[Level]) -> tuple[float, float] | None:
+    """Give the vertex of the weighted parabola and its standard error; None if it has no lowest point.
+
+    With x = -b / 2a and C the covariance of (a, b), the error is sqrt(g' C g) for g = (b / 2a^2, -1 / 2a). The
+    noise is the seeds', or what the parabola leaves unexplained if that is more.
+    """
+    x, y = np.array([level.decade for level in near]), np.array([level.loss for level in near])
+    root_weight = np.sqrt([len(level.seeds) for level in near])  # 1/SE^2, since one noise is pooled over all levels
+    fit = np.polyfit(x, y, 2, w=root_weight)
+    a, b = float(fit[0]), float(fit[1])
+    if a <= 0:
+        return None
+    design = np.vander(x, 3) * root_weight[:, None]
+    spare = len(near) - 3
+    left = float(np.sum((root_weight * (y - np.polyval(fit, x))) ** 2)) / spare if spare else 0.0
+    noise = max(near[0].error**2 * len(near[0].seeds), left)
+    slope = np.array([b / (2 * a * a), -1 / (2 * a), 0.0])
+    return -b / (2 * a), math.sqrt(float(slope @ np.linalg.inv(design.T @ design) @ slope) * noise)
+
+
+def _best_of_seeds(evidence: Evidence) -> list[float]:
+    """Give log10 of each seed's best rate, rising, of the seeds that saw three rates or more."""
+    seen: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for probe in evidence.probes:
+        seen[probe.seed].append((probe.loss, decade(probe.rate)))
+    return sorted(min(found)[1] for found in seen.values() if len({at for _, at in found}) >= LEAST_LEVELS)
+
+
+def _basins(tried: list[Level], best: Level, chance_loss: float) -> list[float]:
+    """Give log10 of the rates that are as good as the best, with a clearly worse one in between, rising."""
+    enough = best.loss + _margin(best, chance_loss)
+    worse = [level.decade for level in tried if level.loss > enough]
+    nearest_below = max((at for at in worse if at < best.decade), default=-math.inf)
+    nearest_above = min((at for at in worse if at > best.decade), default=math.inf)
+    good = [level.decade for level in tried if level.loss <= enough]
+    return [at for at in good if not nearest_below < at < nearest_above]
+
+
+def _doubted(vertex: float, spread: float, runs: tuple[str, ...], others: list[float], doubt: str) -> Optimum:
+    return Optimum(vertex, spread, runs, min(vertex, *others), max(vertex, *others), doubt)
+
+
+def _rates(decades: list[float]) -> str:
+    return " and ".join(f"{10**at:.2g}" for at in dict.fromkeys(decades))
+
+
+def _margin(best: Level, chance_loss: float) -> float:
+    """By how much a loss must be above the best to be clearly worse: 2 standard errors, or 1 % of the drop."""
+    return max(2 * best.error, WORSE_SHARE * max(0.0, chance_loss - best.loss))
 
 
 def _walked_past(whole: list[Level], best: Level, step: int, chance_loss: float) -> bool:
@@ -123,8 +219,7 @@ def _walked_past(whole: list[Level], best: Level, step: int, chance_loss: float)
         return True
     outside = (level for level in whole if step * (level.decade - best.decade) > 0)
     beyond = sorted(outside, key=lambda level: step * level.decade)
-    margin = max(2 * best.error, WORSE_SHARE * max(0.0, chance_loss - best.loss))
-    clearly = [level.loss > best.loss + margin for level in beyond]
+    clearly = [level.loss > best.loss + _margin(best, chance_loss) for level in beyond]
     return len(clearly) >= 2 and clearly[-1] and clearly[-2]
 
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from lrsearch.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
@@ -35,6 +37,10 @@ class Probe:
     seed: int
     loss: float
 
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf or math.isnan(self.loss):
+            raise UsageError(f"a probe needs a rate above 0 and a loss, or inf where it diverged, got {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -45,12 +51,20 @@ class Evidence:
         probe_steps: steps of each probe.
         ramps: the range tests.
         probes: the constant learning rates.
+        stored: peak learning rates of what the store recommends, carried over to this task.
     """
 
     chance_loss: float
     probe_steps: int
     ramps: tuple[Ramp, ...] = ()
     probes: tuple[Probe, ...] = ()
+    stored: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.chance_loss < math.inf:
+            raise UsageError(f"the loss of guessing must be a finite number above 0, got {self.chance_loss!r}")
+        if self.probe_steps < 1:
+            raise UsageError(f"probes must have 1 step or more, got {self.probe_steps!r}")
 
 
 def decade(rate: float) -> float:

@@ -4,22 +4,19 @@ Optuna's pruners stop trials; this one shrinks the space that they are drawn fro
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lrsearch.heuristics.decades import levels, optimum
 from lrsearch.heuristics.evidence import Evidence
+from lrsearch.heuristics.forecast import Forecast, forecast
 from lrsearch.heuristics.range_test import Reading, ceiling, centre, read_ramp
+from lrsearch.heuristics.refusals import refusal
 from lrsearch.schedules import FUNCTIONS
 from lrsearch.schedules.coordinates import Repeat
 from lrsearch.spaces import Choice, Interval, Space
 from lrsearch.spaces.axes import Axis
 
-SHIFT_PER_DECADE = (0.25, 0.10)
-"""By how many decades the best LR falls for each tenfold horizon, and the spread of that (DeepOBS: 0.23)."""
-RESIDUAL = 0.30
-"""What that law leaves unexplained, in decades (DeepOBS)."""
 FIX_BELOW_CEILING, PEAK_BELOW_CEILING = 0.3, 0.1
 PEAK_ABOVE_FIX = 1.0
 """The best decayed peak lies 0.4 to 0.8 decades above the best constant LR."""
@@ -32,7 +29,6 @@ MOST_EPOCHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80)
 WHOLE_CYCLES = (1, 2, 3, 4, 5)
 MOST_DROPS = 20
 MOST_MILESTONES = 4
-LEAST_DECADES = 3
 SERIES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
 
@@ -62,6 +58,38 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class Contradiction:
+    """The store and the probes say different things. The probes are believed, and the range goes half way.
+
+    Args:
+        stored: the stored peak that is nearest to the range.
+        low, high: the range that the probes gave.
+        gap: decades between the two.
+    """
+
+    stored: float
+    low: float
+    high: float
+    gap: float
+
+    @property
+    def widened(self) -> tuple[float, float]:
+        """The range, its end towards the stored peak moved by half of the gap."""
+        half = 10 ** (self.gap / 2)
+        if self.stored < self.low:
+            return float(f"{self.low / half:.3g}"), self.high
+        return self.low, float(f"{self.high * half:.3g}")
+
+    def __str__(self) -> str:
+        return (f"the store's {self.stored:.2g} contradicts the probes' {self.low:.2g} .. {self.high:.2g} by"
+                f" {self.gap:.1f} decades: the probes are believed, and the range goes half way")
+
+    def to_json(self) -> dict[str, float]:
+        """Give it as plain JSON values."""
+        return {"stored": self.stored, "low": self.low, "high": self.high, "gap": self.gap}
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """A smaller space and the reasons for it.
 
@@ -71,6 +99,8 @@ class Pruned:
         bounds: every range that changed.
         centre: the range test's learning rate at the lowest loss, in the middle of its repeats; None if flat.
         refusal: why the learning rate was not narrowed; None if it was.
+        forecast: the best constant learning rate over the horizon, as the probes foretell it; None if refused.
+        contradiction: how far the store is from the probes; None where they agree, or one of them is silent.
     """
 
     raw: Space
@@ -78,6 +108,8 @@ class Pruned:
     bounds: tuple[Bound, ...]
     centre: float | None
     refusal: str | None
+    forecast: Forecast | None = None
+    contradiction: Contradiction | None = None
 
     @property
     def log_volume(self) -> float:
@@ -94,8 +126,9 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
     range stays, and `refusal` says why.
     """
     readings = [read_ramp(ramp) for ramp in sorted(evidence.ramps, key=lambda ramp: ramp.run)]
-    refusal = _refusal(evidence)
-    peak = None if refusal else _peak_bound(raw, evidence, readings)
+    refused = refusal(evidence)
+    ahead = None if refused else forecast(evidence, raw.horizon)
+    peak, contradiction = _peak_bound(raw, evidence, readings, ahead) if ahead else (None, None)
     structural = _structural(raw)
     bounds = ((peak,) if peak else ()) + tuple(structural.values())
 
@@ -109,50 +142,63 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
     space = raw.narrowed(
         raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own
     )
-    return Pruned(raw, space, bounds, centre(readings), refusal)
+    return Pruned(raw, space, bounds, centre(readings), refused, ahead, contradiction)
 
 
-def _refusal(evidence: Evidence) -> str | None:
-    seen = levels(evidence)
-    finite = [level for level in seen if math.isfinite(level.loss)]
-    if seen and not finite:
-        return "all-diverged: every constant learning rate that was tried diverged"
-    if len({math.floor(level.decade) for level in seen}) < LEAST_DECADES:
-        return f"too-few: fewer than {LEAST_DECADES} decades could be tried within the probes' share of the budget"
-    if optimum(evidence) is None:
-        return "chance: no constant learning rate did better than guessing"
-    return None
+def _peak_bound(
+    raw: Space, evidence: Evidence, readings: list[Reading], ahead: Forecast
+) -> tuple[Bound, Contradiction | None]:
+    """The range of the peak that the probes give, half way to what the store says where all of that lies outside."""
+    low, high, top = _ends(raw, readings, ahead)
+    within = raw.peak.within(low, high)
+    contradiction = contradicts(evidence.stored, within)
+    if contradiction:
+        wider_low, wider_high = contradiction.widened
+        within = raw.peak.within(wider_low, within.high if top else wider_high)
+    runs = (*ahead.best.runs, *(reading.run for reading in readings if reading.lowest or reading.blown_up))
+    reason = _why(raw, evidence, ahead, top, contradiction)
+    return Bound("peak", within.low, within.high, reason, runs), contradiction
 
 
-def _peak_bound(raw: Space, evidence: Evidence, readings: list[Reading]) -> Bound:
+def _ends(raw: Space, readings: list[Reading], ahead: Forecast) -> tuple[float, float, float | None]:
     """The FIX range [u - 2s, u + 2s], widened to the peaks of decaying and cyclic functions above it.
 
     It stays below what blew up in the range test, unless the constant rates say that the best is up there.
+    The third is what blew up, where it held the range down.
     """
-    best = optimum(evidence)
-    assert best is not None
-    longer = math.log10(raw.horizon / evidence.probe_steps)
-    law, law_spread = SHIFT_PER_DECADE
-    u = best.decade - law * longer
-    s = math.hypot(best.spread, law_spread * longer, RESIDUAL)
+    u, s = ahead.high, ahead.spread
     top, lowest = ceiling(readings), centre(readings)
     limit = math.log10(top) if top else math.inf
-    fix_high, peak_high = min(u + 2 * s, limit - FIX_BELOW_CEILING), min(u + PEAK_ABOVE_FIX, limit - PEAK_BELOW_CEILING)
+    above, lowest = (0.0, None) if raw.forms == ("FIX",) else (PEAK_ABOVE_FIX, lowest)
+    fix_high, peak_high = min(u + 2 * s, limit - FIX_BELOW_CEILING), min(u + above, limit - PEAK_BELOW_CEILING)
     high = max(fix_high, peak_high, math.log10(lowest) if lowest else -math.inf, u - s)
-    low_rate, high_rate = outward(10 ** (u - 2 * s), 10**high)
-    below = ""
-    if top and high < limit and (high_rate >= top or high < max(u + 2 * s, u + PEAK_ABOVE_FIX)):
-        high_rate = min(high_rate, float(f"{10**high:.3g}"))
-        below = f", held below {top:.2g} where the range test blew up"
-    reason = (
-        f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over"
-        f" {raw.horizon / evidence.probe_steps:.0f} times the steps about {10**u:.2g}"
-        f" (within a factor {10 ** (2 * s):.1f}), and peaks that decay lie up to {10**PEAK_ABOVE_FIX:g} times higher"
-        f"{below}"
+    low_rate, high_rate = outward(10 ** (ahead.low - 2 * s), 10**high)
+    if top and high < limit and (high_rate >= top or high < max(u + 2 * s, u + above)):
+        return low_rate, min(high_rate, float(f"{10**high:.3g}")), top
+    return low_rate, high_rate, None
+
+
+def contradicts(stored: Sequence[float], probed: Interval) -> Contradiction | None:
+    """Compare what the store says with the range that the probes gave: None where any of it lies inside."""
+    if not stored or any(peak in probed for peak in stored):
+        return None
+    gap, peak = min((abs(math.log10(peak / probed.within(peak, peak).low)), peak) for peak in stored)
+    return Contradiction(peak, probed.low, probed.high, gap)
+
+
+def _why(
+    raw: Space, evidence: Evidence, ahead: Forecast, top: float | None, contradiction: Contradiction | None
+) -> str:
+    """Say in a sentence where the range of the peak comes from."""
+    best, longer = ahead.best, raw.horizon / evidence.probe_steps
+    peaks = "" if raw.forms == ("FIX",) else f", and peaks that decay lie up to {10**PEAK_ABOVE_FIX:g} times higher"
+    return (
+        f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over {longer:.0f} times the"
+        f" steps about {ahead.rate:.2g} (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}"
+        + (f", held below {top:.2g} where the range test blew up" if top else "")
+        + (f"; {best.doubt}" if best.doubt else "")
+        + (f"; {contradiction}" if contradiction else "")
     )
-    runs = (*best.runs, *(reading.run for reading in readings if reading.lowest or reading.blown_up))
-    within = raw.peak.within(low_rate, high_rate)
-    return Bound("peak", within.low, within.high, reason, runs)
 
 
 def _structural(raw: Space) -> dict[str, Bound]:

@@ -16,7 +16,7 @@ TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "s
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
-def read_table(path: Path, seeds: int | None = None, horizon: int | None = None) -> Table:
+def read_study(path: Path, seeds: int | None = None, horizon: int | None = None) -> Table:
     """Read a table of policies: a study file.
 
     Args:

@@ -14,7 +14,7 @@ from lrsearch.errors import BudgetError
 from lrsearch.heuristics import Pruned, prune
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
-from lrsearch.study.probing import gather, next_probing, ramp_count, ramp_steps
+from lrsearch.study.probing import carried, gather, next_probing, ramp_count, ramp_steps
 from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
 
 SHORTER = (16, 4, 1)
@@ -223,11 +223,10 @@ def _expected(planned: Plan, history: Sequence[Trial], rung: int) -> int:
 def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
     """Give the policies that are tried first: the task's known ones, then the store's inside the pruned range."""
     known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
-    stored: list[tuple[str, Policy]] = []
-    for recommendation in setup.recommended:
-        policy = recommendation.carried(setup.task.horizon, pruned.centre).rounded()
-        if policy.form in setup.raw.forms and setup.raw.coordinates(policy)["peak"] in pruned.space.peak:
-            stored.append(("stored", policy))
+    stored = [
+        ("stored", policy) for policy in carried(setup, pruned.centre)
+        if setup.raw.coordinates(policy)["peak"] in pruned.space.peak
+    ]
     return known + stored[:MOST_STORED]
 
 

@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lrsearch.heuristics import Evidence, Probe
-from lrsearch.heuristics.decades import next_probe
+from lrsearch.heuristics.decades import is_flat, next_probe
 from lrsearch.heuristics.range_test import centre, disagree, read_ramp
+from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.schedules import FIX, RAMP
+from lrsearch.schedules import FIX, RAMP, Policy
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
 from lrsearch.tasks import Task
 
 MOST_RAMPS = 4
 RAMP_STEPS = 300
 PROBE_SHARE = 0.2
+MOST_DOUBLED = 4
 
 
 def ramp_steps(task: Task) -> int:
@@ -36,15 +39,27 @@ def probe_steps(task: Task) -> int:
     return min(max(round(0.02 * task.horizon), least), max(round(task.epoch), least))
 
 
+def carried(setup: Setup, own_centre: float | None) -> list[Policy]:
+    """Give the store's policies over this horizon, moved by the range tests, of the LR functions searched."""
+    policies = [known.carried(setup.task.horizon, own_centre).rounded() for known in setup.recommended]
+    return [policy for policy in policies if policy.form in setup.raw.forms]
+
+
 def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
-    """Give the evidence in a history's probes."""
+    """Give the evidence in a history's probes, the longest ones, and in what the store recommended."""
     ramps = [trial.stored for trial in with_role(history, "range-test") if trial.run and trial.stored]
-    probes = [trial.stored for trial in with_role(history, "decade") if trial.run and trial.stored]
+    decades = with_role(history, "decade")
+    steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(setup.task))
+    ended = [trial.stored for trial in decades if trial.run and trial.stored]
+    read = tuple(map(ramp_of, ramps))
+    stored = carried(setup, centre([read_ramp(ramp) for ramp in read]))
     return Evidence(
-        setup.task.chance_loss, probe_steps(setup.task), tuple(map(ramp_of, ramps)),
+        setup.task.chance_loss, steps, read,
         tuple(
-            Probe(p.key, p.policy.params["k0"], p.seed, math.inf if p.run.loss is None else p.run.loss) for p in probes
+            Probe(p.key, p.policy.params["k0"], p.seed, math.inf if p.run.loss is None else p.run.loss)
+            for p in ended if p.horizon == steps
         ),
+        tuple(setup.raw.coordinates(policy)["peak"] for policy in stored),
     )
 
 
@@ -61,11 +76,21 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     readings = [read_ramp(ramp) for ramp in evidence.ramps]
     if not decades and disagree(readings) and len(ramps) < MOST_RAMPS and left >= ramp_steps(setup.task):
         return _ramp(setup, len(ramps))
+    if _is_worth_doubling(setup, evidence, left):
+        evidence = replace(evidence, probe_steps=2 * evidence.probe_steps, probes=())
     wanted = next_probe(evidence, centre(readings), setup.task.optimizer.rates)
     if wanted is None or left < evidence.probe_steps:
         return None
     rate, repeat = wanted
     return Proposal("decade", "rule", evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=rate).rounded())
+
+
+def _is_worth_doubling(setup: Setup, evidence: Evidence, left: float) -> bool:
+    """Tell whether probes twice as long come next: what was seen is flat, and three of them can be paid for."""
+    longer = 2 * evidence.probe_steps
+    if next_probe(evidence, None, setup.task.optimizer.rates) is not None or not is_flat(evidence):
+        return False
+    return longer <= MOST_DOUBLED * probe_steps(setup.task) and LEAST_DECADES * longer <= left
 
 
 def _ramp(setup: Setup, repeat: int) -> Proposal:

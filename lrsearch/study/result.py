@@ -122,6 +122,7 @@ class SearchResult:
                 "log_volume_before": 0.0,
                 "log_volume_after": self.pruned.log_volume,
                 "refusal": self.pruned.refusal,
+                "contradiction": self.pruned.contradiction.to_json() if self.pruned.contradiction else None,
                 "bounds": [bound.to_json() for bound in self.pruned.bounds],
             },
             "recommended": [recommendation.to_json() for recommendation in self.setup.recommended],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrsearch.heuristics import Evidence, Probe
-from lrsearch.heuristics.decades import levels, next_probe, optimum
+from lrsearch.heuristics.decades import is_flat, levels, next_probe, optimum
 from lrsearch.heuristics.evidence import decade
 
 DOMAIN = (1e-6, 10.0)
@@ -141,3 +141,88 @@ def test_rounded_half_decades_are_recognised(rate, expected):
 def test_probes_between_the_decades_alone_do_not_stop_the_walk():
     evidence = Evidence(2.3, 100, (), (Probe("mine", 0.02, 0, 1.0),))
     assert next_probe(evidence, None, DOMAIN) == (0.01, 0)
+
+
+def at_rates(*found: tuple[float, list[float]]) -> Evidence:
+    """Probes at 10^decade, one loss for each of seeds 0, 1, ..."""
+    return Evidence(2.3, 100, (), tuple(
+        Probe(f"p{at}-{seed}", 10.0**at, seed, loss) for at, losses in found for seed, loss in enumerate(losses)
+    ))
+
+
+def test_the_vertex_is_the_weighted_parabola_s_and_its_spread_the_delta_method_s():
+    """Against normal equations written out, with weights 1/SE^2 and one noise for all levels."""
+    found = optimum(at_rates((-4, [2.0]), (-3, [0.9]), (-2.5, [0.5, 0.9]), (-2, [0.4, 0.5, 0.9]), (-1.5, [0.8, 0.7]),
+                             (-1, [1.2]), (0, [2.2])))
+    x, y, n = np.array([-2.5, -2, -1.5]), np.array([0.7, 0.6, 0.75]), np.array([2, 3, 2])
+    noise = ((0.2**2) * 2 + (0.2**2 + 0.1**2 + 0.3**2) + (0.05**2) * 2) / (1 + 2 + 1)
+    design = np.stack([x**2, x, np.ones(3)], axis=1)
+    normal = design.T @ np.diag(n) @ design
+    a, b, _ = np.linalg.solve(normal, design.T @ (n * y))
+    assert found.decade == pytest.approx(-b / (2 * a), abs=1e-9)
+    drawn = np.random.default_rng(0).multivariate_normal([a, b], (np.linalg.inv(normal) * noise)[:2, :2] * 1e-6, 50_000)
+    assert found.spread == pytest.approx(np.std(-drawn[:, 1] / (2 * drawn[:, 0])) * 1e3, rel=0.02)
+    assert found.spread > 0.2, "else the least spread would hide it"
+
+
+def test_seeds_weigh_a_level_where_more_points_than_needed_are_fitted():
+    few, many = (
+        optimum(at_rates((-3, [2.0]), (-2.5, [1.0]), (-2.2, [0.55] * seeds), (-2, [0.5]), (-1.5, [0.9]), (-1, [2.0])))
+        for seeds in (1, 3)
+    )
+    assert few.decade != many.decade
+    x, y = np.array([-2.5, -2.2, -2, -1.5]), np.array([1.0, 0.55, 0.5, 0.9])
+    for found, n in ((few, 1), (many, 3)):
+        heavy = np.repeat(np.arange(4), [1, n, 1, 1])
+        a, b, _ = np.polyfit(x[heavy], y[heavy], 2)
+        assert found.decade == pytest.approx(-b / (2 * a))
+
+
+def test_points_far_off_do_not_pull_the_vertex():
+    """The loss climbs slowly below the best and steeply above: a parabola through it all would lie too low."""
+    near = ((-2.5, [0.6]), (-2, [0.5]), (-1.5, [0.6]))
+    assert optimum(at_rates((-4, [0.9]), (-3, [0.7]), *near, (-1, [2.2]))).decade == pytest.approx(-2)
+
+
+def test_without_a_neighbour_that_learns_the_best_point_stands_with_a_quarter_of_its_bracket():
+    found = optimum(at_rates((-3, [0.8]), (-2, [0.5]), (-1, [math.inf])))
+    assert (found.decade, found.spread) == (-2, 0.5)
+
+
+def test_two_basins_that_are_as_good_are_kept_with_a_mark_and_one_that_is_worse_is_not():
+    def second(loss):
+        return optimum(at_rates((-5, [2.0]), (-4, [loss]), (-3, [1.5]), (-2.5, [0.7]), (-2, [0.5]), (-1.5, [0.7]),
+                                (-1, [1.5])))
+
+    two, one = second(0.51), second(0.6)
+    assert (two.low, two.high) == (-4, pytest.approx(-2))
+    assert "0.0001 is as good" in two.doubt
+    assert (one.low, one.high, one.doubt) == (one.decade, one.decade, None)
+
+
+def test_neighbours_that_are_as_good_are_one_basin():
+    assert optimum(at_rates((-4, [1.5]), (-3, [0.501]), (-2, [0.5]), (-1, [1.5]))).doubt is None
+
+
+def test_seeds_that_prefer_other_rates_keep_both_and_widen():
+    levels_of = ((-3, [2.0]), (-2.5, [0.4, 1.2, 1.2]), (-2, [1.0, 1.0, 1.0]), (-1.5, [1.3, 0.5, 1.1]), (-1, [2.0]))
+    found = optimum(at_rates(*levels_of))
+    assert found.low <= -2.5
+    assert found.high >= -1.5
+    assert found.spread >= 0.5
+    assert found.doubt.startswith("seeds disagree")
+    agreed = optimum(at_rates((-3, [2.0]), (-2.5, [1.2, 1.2]), (-2, [0.5, 0.6]), (-1.5, [1.3, 1.1]), (-1, [2.0])))
+    assert agreed.doubt is None
+
+
+@pytest.mark.parametrize(("losses", "flat"), [
+    ((1.0, 1.0, 1.0), True), ((1.0, 1.012, 1.0), True), ((1.0, 1.02, 1.0), False), ((1.0, 1.0), False),
+    ((1.0, 1.0, math.inf), False), ((1.0, math.inf, 1.0, 1.0), True),
+])
+def test_flat_is_no_difference_of_one_percent_of_the_drop_among_three(losses, flat):
+    assert is_flat(at_rates(*((at - 5, [loss]) for at, loss in enumerate(losses)))) is flat
+
+
+def test_seed_noise_makes_a_curve_flat_that_would_not_be():
+    assert not is_flat(at_rates((-3, [1.1]), (-2, [1.0]), (-1, [1.2])))
+    assert is_flat(at_rates((-3, [1.1]), (-2, [0.8, 1.2]), (-1, [1.2])))

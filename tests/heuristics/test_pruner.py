@@ -151,6 +151,12 @@ REFUSALS = [
     ("chance", probes_of(2.3, 2.3, 2.3, 2.3)),
     ("chance", probes_of(2.3, 2.4, 9.0, math.inf)),
     ("chance", (*probes_of(2.2, 2.3, 2.3), Probe("again", 1e-5, 1, 2.4))),
+    ("not-reproducible", (*probes_of(2.3, 1.0, 2.3), Probe("again", 1e-4, 0, 1.1))),
+    ("not-reproducible", (*probes_of(2.3, 1.0, 2.3), Probe("again", 1e-4, 0, math.inf))),
+    ("flat", probes_of(1.0, 1.01, 1.0, 1.0)),
+    ("flat", (*probes_of(1.0, 1.1, 1.2, 1.1), Probe("again", 1e-5, 1, 1.4))),
+    ("edge", probes_of(*(1 - 0.05 * n for n in range(10)), lowest=-9)),
+    ("edge", probes_of(*(1 + 0.05 * n for n in range(10)), lowest=-9)),
 ]
 
 
@@ -168,6 +174,74 @@ def test_a_refusal_keeps_the_raw_learning_rates_and_says_why(code, probes, ramps
 
 def test_evidence_that_teaches_something_is_no_refusal():
     assert prune(RAW, Evidence(2.3, 200, (), probes_of(2.3, 1.0, 2.3))).refusal is None
+    equal_runs = (*probes_of(2.3, 1.0, 2.3, math.inf), Probe("again", 1e-4, 0, 1.0), Probe("inf", 1e-2, 0, math.inf))
+    assert prune(RAW, Evidence(2.3, 200, (), equal_runs)).refusal is None
+    nine_decades_to_an_edge = probes_of(*(1 - 0.05 * n for n in range(9)), lowest=-8)
+    assert prune(RAW, Evidence(2.3, 200, (), nine_decades_to_an_edge)).refusal is None
+
+
+ONLY_FIX = Space.standard("FIX", horizon=10_000, epoch=500)
+SURE = probes_of(2.3, 1.5, 0.5, 1.5, 2.3, lowest=-4)
+
+
+def test_constant_rates_alone_get_no_room_for_peaks_that_decay():
+    pruned = prune(ONLY_FIX, Evidence(2.3, 100, (blown_up(5.0, lowest=1.0),), SURE))
+    u, s = pruned.forecast.decade, pruned.forecast.spread
+    assert pruned.space.peak == RAW.peak.within(*outward(10 ** (u - 2 * s), 10 ** (u + 2 * s)))
+    assert "peaks that decay" not in pruned.bounds[0].reason
+    assert prune(RAW, Evidence(2.3, 100, (), SURE)).space.peak.high > pruned.space.peak.high
+
+
+@pytest.mark.parametrize("decades", [-4, -2, 2, 3])
+def test_a_store_that_contradicts_the_probes_is_not_believed_but_widens_the_range_half_way(decades):
+    cold = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE))
+    peak = cold.space.peak
+    end = peak.low if decades < 0 else peak.high
+    stored = end * 10.0**decades
+    warm = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE, (stored, stored * 10.0**decades)))
+    found = warm.contradiction
+    assert (found.stored, found.low, found.high) == (stored, peak.low, peak.high)
+    assert found.gap == pytest.approx(abs(decades))
+    moved = warm.space.peak.low if decades < 0 else warm.space.peak.high
+    assert moved == pytest.approx(RAW.peak.within(end * 10 ** (decades / 2), end * 10 ** (decades / 2)).low, rel=0.01)
+    assert (warm.space.peak.high if decades < 0 else warm.space.peak.low) == (peak.high if decades < 0 else peak.low)
+    assert stored not in warm.space.peak
+    assert warm.forecast == cold.forecast
+    assert "contradicts" in warm.bounds[0].reason
+    assert json.loads(json.dumps(found.to_json())) == {"stored": stored, "low": peak.low, "high": peak.high,
+                                                       "gap": found.gap}
+
+
+def test_a_store_above_what_blew_up_widens_nothing(walk, bowl):
+    evidence = walk(bowl(-2.0).loss, ramps=[blown_up(10**-1.35, lowest=10**-1.65)])
+    cold = prune(RAW, evidence)
+    warm = prune(RAW, Evidence(evidence.chance_loss, evidence.probe_steps, evidence.ramps, evidence.probes, (9.0,)))
+    assert warm.contradiction.stored == 9
+    assert warm.space.peak == cold.space.peak
+
+
+def test_a_store_of_which_some_is_inside_does_not_contradict():
+    cold = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE))
+    for stored in ((cold.forecast.rate,), (cold.forecast.rate, 9.0), (9.0, cold.space.peak.high)):
+        warm = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE, stored))
+        assert warm.contradiction is None
+        assert warm.space == cold.space
+
+
+def test_the_order_of_what_the_store_says_does_not_matter():
+    orders = permutations((9.0, 1e-6, 5.0))
+    assert len({prune(ONLY_FIX, Evidence(2.3, 100, (), SURE, order)).contradiction for order in orders}) == 1
+
+
+def test_where_the_probes_teach_nothing_there_is_nothing_to_contradict():
+    pruned = prune(ONLY_FIX, Evidence(2.3, 100, (), (), (9.0,)))
+    assert (pruned.contradiction, pruned.forecast) == (None, None)
+
+
+def test_probes_of_two_minds_keep_both_and_say_so():
+    pruned = prune(ONLY_FIX, Evidence(2.3, 100, (), probes_of(2.2, 0.5, 2.0, 0.5, 2.2)))
+    assert pruned.space.peak.low < 10**-4.5 < 10**-2.5 < pruned.space.peak.high
+    assert "as good" in pruned.bounds[0].reason
 
 
 def test_a_longer_run_lowers_the_range_and_an_equal_one_does_not(walk, bowl):

@@ -12,6 +12,7 @@ from lrsearch.knowledge import open_store
 from lrsearch.report.figures import draw_search
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
+from lrsearch.study.probing import gather, probe_steps
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, committed, with_role
 from lrsearch.study.study import Study
@@ -249,3 +250,24 @@ def test_confirming_runs_that_diverge_count_as_zero_on_both_sides(open_study, wo
     assert result.best == result.default
     assert result.best.seeds >= 2
     assert "did not beat the default" in result.verdict
+
+
+def test_probes_that_show_nothing_are_made_twice_as_long_and_twice_again(open_study, world):
+    """A world where a constant rate makes no difference over a short run."""
+    truth = world(edge=1e9, noise=0.0)
+
+    class Flat:
+        def train(self, spec):
+            if spec.policy.name != "FIX":
+                return truth.train(spec)
+            return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=0.5, loss=1.0)
+
+    study = finish(open_study(40), Flat())
+    base = probe_steps(study.setup.task)
+    decades = with_role(study.history, "decade")
+    assert {t.assignment.horizon for t in decades} == {base, 2 * base, 4 * base}
+    assert gather(study.setup, study.history).probe_steps == 4 * base
+    assert len({t.assignment.horizon for t in decades[-8:]}) == 1
+    assert study.strategy.pruned(study.setup, study.history).refusal.startswith("flat")
+    told = with_role(finish(open_study(40, seed=1), world()).history, "decade")
+    assert {t.assignment.horizon for t in told} == {base}

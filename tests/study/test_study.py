@@ -1,5 +1,7 @@
 """A study and its ledger: what was asked for and told survives, and is never trained again."""
 
+from dataclasses import replace
+
 import pytest
 
 from lrsearch.errors import WorkError
@@ -156,3 +158,19 @@ def test_the_default_is_never_a_candidate_against_itself(open_study, world):
     assert default not in {t.assignment.policy for t in with_role(study.history, "candidate")}
     steps = {t.stored.key: t.stored.run.steps for t in study.history}
     assert sum(steps.values()) == conclude(study).spent.steps
+
+
+def test_a_store_that_contradicts_the_probes_is_told_and_what_it_says_is_not_tried(open_study, world):
+    train_some(open_study(8, functions=["FIX"]), world(best=0.05), 1000)
+    agreed = open_study(8, seed=1, functions=["FIX"])
+    train_some(agreed, world(best=0.05), 1000)
+    assert conclude(agreed).pruned.contradiction is None
+    assert any(t.assignment.origin == "stored" for t in agreed.history)
+    study = open_study(8, seed=2, functions=["FIX"])
+    off = tuple(replace(known, policy=known.policy.scale(1e-3)) for known in study.setup.recommended)
+    study.setup = replace(study.setup, recommended=off)
+    train_some(study, world(best=0.05), 1000)
+    found = conclude(study).pruned.contradiction
+    assert found.gap > 1
+    assert not any(t.assignment.origin == "stored" for t in study.history)
+    assert conclude(study).to_json()["pruned"]["contradiction"] == found.to_json()

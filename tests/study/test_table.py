@@ -16,7 +16,7 @@ from lrsearch.compare.reproduction import Outcome, Results, rank_correlation, re
 from lrsearch.errors import PolicyError, TaskError, UsageError
 from lrsearch.knowledge import open_store
 from lrsearch.schedules import FIX, INV, NSTEP
-from lrsearch.study.file import read_table
+from lrsearch.study.file import read_study
 from lrsearch.study.table import Row, Table
 from lrsearch.tasks import find_task
 from lrsearch.training import Run, RunState
@@ -67,7 +67,7 @@ def results(scores, published=None):
 
 
 def test_a_table_reads_as_it_is_written(small):
-    table = read_table(small)
+    table = read_study(small)
     assert (table.name, table.seeds, table.source) == ("small", 2, "nowhere")
     assert (table.task.horizon, table.horizon) == (40, 1280)
     assert table.rows[0] == Row(FIX(k0=0.05), "constant", {"top1": 90.5, "spread": 0.2, "steps": 1000})
@@ -77,7 +77,7 @@ def test_a_table_reads_as_it_is_written(small):
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_named_study_can_be_read_and_shortened(path):
-    whole, short = read_table(path), read_table(path, seeds=1, horizon=100)
+    whole, short = read_study(path), read_study(path, seeds=1, horizon=100)
     assert whole.source.startswith("Wu et al. 2019")
     assert whole.task.protocol == "paper"
     assert len(short.specs) == len(whole.rows)
@@ -89,7 +89,7 @@ def test_every_named_study_can_be_read_and_shortened(path):
 
 
 def test_the_table_of_lenet_is_the_papers():
-    table = read_table(STUDIES / "lrbench_table7.toml")
+    table = read_study(STUDIES / "lrbench_table7.toml")
     assert (table.task.name, table.task.horizon, len(table.rows)) == ("mnist-lenet-paper", 10_000, 10)
     assert table.rows[1].policy == INV(k0=0.01, gamma=0.0001, p=0.75)
     assert max(table.rows, key=lambda row: row.published["top1"]).policy.name == "SIN2"
@@ -117,12 +117,12 @@ def test_a_wrong_file_says_what_is_wrong_and_where(tmp_path, text, error, says):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
     with pytest.raises(error, match=says):
-        read_table(path)
+        read_study(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml cannot be read: No such file"):
-        read_table(tmp_path / "none.toml")
+        read_study(tmp_path / "none.toml")
 
 
 def test_a_table_is_trained_once_and_printed_beside_what_was_published(small, lrsearch, tmp_path):
@@ -194,7 +194,7 @@ def test_pairs_are_told_apart_by_a_paired_test():
 
 
 def test_what_is_missing_is_said(small, tmp_path):
-    table = read_table(small)
+    table = read_study(small)
     with open_store(f"sqlite:///{tmp_path / 's.db'}") as store:
         store.record(table.specs[0], run(0.9))
         found = read_results(table, store)
