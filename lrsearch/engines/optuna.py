@@ -180,12 +180,12 @@ def run_in_pool(study: Study, pool: Pool, progress: Progress | None = None, fold
     """
     open_runs: dict[str, Assignment] = {}
 
-    def ask() -> RunSpec | None:
+    def ask() -> list[RunSpec] | None:
         if (assignment := study.ask()) is None:
             return None
         spec = assignment.spec(study.setup.task)
         open_runs[spec.key] = assignment
-        return spec
+        return [spec]
 
     def ended(spec: RunSpec, done: Run) -> None:
         study.tell(open_runs[spec.key], done)

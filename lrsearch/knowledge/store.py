@@ -70,7 +70,7 @@ class StoredRun:
         run = self.run
         return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
                 "horizon": self.horizon, "state": str(run.state), "score": run.score,
-                "cost": {"steps": run.steps + self.lost_steps, "seconds": run.seconds}, "origin": self.origin}
+                "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin}
 
 
 class Store:

@@ -84,7 +84,7 @@ class Trial:
     def spent(self) -> int:
         """Steps that were trained for it, attempts that did not end included as far as they are known."""
         lost = self.stored.lost_steps if self.stored else 0
-        return lost + (self.run.steps if self.run else 0)
+        return lost + (self.run.trained if self.run else 0)
 
     @property
     def rank(self) -> tuple[float, float]:

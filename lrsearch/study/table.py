@@ -9,6 +9,7 @@ from lrsearch.knowledge import Store
 from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 from lrsearch.training.pool import Pool, train_all
+from lrsearch.training.prefixes import families
 from lrsearch.training.run import Run, RunSpec
 
 MOST_SEEDS = 1000
@@ -77,7 +78,8 @@ def train_table(
 ) -> None:
     """Train what the store does not know yet; each run is in the store before it is told of.
 
-    `folder` keeps the weights, and the checkpoints of the runs in progress.
+    What policies of a seed have in common at the beginning is trained once. `folder` keeps the weights, and the
+    checkpoints of the runs in progress.
     """
     known = {stored.key for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
 
@@ -85,5 +87,5 @@ def train_table(
         store.record(spec, run)
         ended(spec, run)
 
-    wanted = (spec for spec in table.specs if spec.key not in known)
+    wanted = iter(families([spec for spec in table.specs if spec.key not in known]))
     train_all(pool, lambda: next(wanted, None), record, folder=folder)

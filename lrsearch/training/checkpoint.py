@@ -1,6 +1,5 @@
 """Checkpoints: a run that something ended from outside goes on from its last one, as if nothing had happened."""
 
-import pickle
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,8 @@ import torch
 from lrsearch.training.run import RunSpec
 
 EVERY_SECONDS = 30.0
+State = dict[str, Any]
+"""Tensors and plain values."""
 
 
 class Part(Protocol):
@@ -25,7 +26,7 @@ class Part(Protocol):
 
 
 class Checkpoint:
-    """The file of a run in progress, and what goes into it.
+    """The state of a run in progress, and its file. `steps` are those that need not be trained again.
 
     A kill leaves the old file or the new one, never half of one. It holds tensors and plain values, and is read as
     such (weights only). A file that cannot be read, or of another run, is as good as none.
@@ -51,44 +52,46 @@ class Checkpoint:
         """Whether the last one is half a minute old."""
         return self.path is not None and time.monotonic() - self._saved >= EVERY_SECONDS
 
-    def save(self, steps: int) -> None:
-        """Write the file. A disk that is full costs the checkpoint, not the run."""
-        assert self.path is not None
+    def state(self, steps: int) -> State:
+        """Give what a run is made of, after so many steps. Its tensors are the run's own, not copies."""
         states = {name: part.state_dict() for name, part in self.parts.items()}
         draws = [torch.get_rng_state(), self.generator.get_state(), *map(torch.cuda.get_rng_state, self.devices)]
-        with suppress(OSError, RuntimeError):
-            replace_file(self.path, {"key": self.key, "steps": steps, "parts": states, "draws": draws})
-            self.steps = steps
-        self._saved = time.monotonic()
+        return {"key": self.key, "steps": steps, "parts": states, "draws": draws}
 
-    def load(self) -> None:
-        """Take up what the file holds; `steps` are done then, 0 if there is none."""
-        found = self._read()
-        if found is None:
-            return
+    def take(self, state: State) -> None:
+        """Take up a state; its steps are done then."""
         for name, part in self.parts.items():
-            part.load_state_dict(found["parts"][name])
-        processor, own, *accelerators = found["draws"]
+            part.load_state_dict(state["parts"][name])
+        processor, own, *accelerators = state["draws"]
         torch.set_rng_state(processor)
         self.generator.set_state(own)
         for device, draws in zip(self.devices, accelerators, strict=True):
             torch.cuda.set_rng_state(draws, device)
-        self.steps = int(found["steps"])
+        self.steps = int(state["steps"])
+
+    def save(self, steps: int) -> None:
+        """Write the file. A disk that is full costs the checkpoint, not the run."""
+        assert self.path is not None
+        with suppress(OSError, RuntimeError):
+            replace_file(self.path, self.state(steps))
+            self.steps = steps
+        self._saved = time.monotonic()
+
+    def read(self) -> State | None:
+        """Read the file; None if there is none of this run."""
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            found = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # a file that is none of torch's can raise anything
+            return None
+        return found if isinstance(found, dict) and found.get("key") == self.key else None
 
     def forget(self) -> None:
         """Remove the file: the run has ended for good."""
         if self.path is not None:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
-
-    def _read(self) -> dict[str, Any] | None:
-        if self.path is None or not self.path.is_file():
-            return None
-        try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-            return None
-        return found if isinstance(found, dict) and found.get("key") == self.key else None
 
 
 def files(folder: Path | None, spec: RunSpec) -> tuple[Path | None, Path | None]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from lrsearch.errors import TaskError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
 from lrsearch.training.batch_loss import BatchLoss, Forward
-from lrsearch.training.checkpoint import Checkpoint, replace_file
+from lrsearch.training.checkpoint import Checkpoint, Part, State, replace_file
 from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
 from lrsearch.training.run import Metrics, Run, RunSpec, RunState
 
@@ -65,7 +64,11 @@ class Trainer:
             TaskError: if the run is of another task.
         """
         self.require(spec)
-        return _Training(self, spec, watch or (lambda step: None), checkpoint, snapshots).run(keep)
+        try:
+            training = Training(self, spec, watch or (lambda step: None), checkpoint, snapshots)
+        except Exception as error:  # a model that cannot be built fails this run, and no other
+            return Run(state=RunState.FAILED, steps=0, seconds=0.0, error=f"{type(error).__name__}: {error}")
+        return training.run(keep)
 
     def require(self, spec: RunSpec) -> None:
         """Refuse a run of another task."""
@@ -117,104 +120,124 @@ class Trainer:
         return model
 
 
-class _Training:
-    """One run in progress."""
+class Training:
+    """One run in progress: it begins, goes on to some step or to its end, and ends as a run.
+
+    Args:
+        trainer: holds the task and its data.
+        spec: what to train.
+        watch: is told the number of steps done.
+        checkpoint, snapshots: as for `Trainer.train`.
+    """
 
     def __init__(
-        self, trainer: Trainer, spec: RunSpec, watch: Watch, checkpoint: Path | None, snapshots: Path | None
+        self, trainer: Trainer, spec: RunSpec, watch: Watch, checkpoint: Path | None = None,
+        snapshots: Path | None = None,
     ) -> None:
-        self.trainer, self.spec, self.watch = trainer, spec, watch
-        self.file, self.snapshots = checkpoint, snapshots
-        losses = torch.zeros(spec.horizon, device=trainer.device)
+        self.trainer, self.spec, self.watch, self.snapshots = trainer, spec, watch, snapshots
+        task, losses = trainer.task, torch.zeros(spec.horizon, device=trainer.device)
         self.record = Record(spec, trainer.validation, trainer.digest, losses)
-        self.kept_steps = 0
+        self.model = trainer.new_model(spec.seed)
+        self.optimizer = task.optimizer.build(self.model, task.epoch)
+        self.scheduler = spec.policy.scheduler(self.optimizer, seed=spec.seed)
+        self.generator = torch.Generator().manual_seed(spec.seed)
+        self.order = batches(len(trainer.train_split), task.batch_size, spec.seed, trainer.device)
+        self.ends = frozenset(spec.policy.cycle_ends(spec.horizon)) if snapshots else frozenset()
+        parts: dict[str, Part] = {
+            "model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "record": self.record,
+        }
+        self.checkpoint = Checkpoint(checkpoint, spec.key, parts, self.generator, trainer.devices)
+        self.began_at = 0
 
     def run(self, keep: Path | None) -> Run:
+        """Train it to its end, from its checkpoint if there is one."""
+        with torch.random.fork_rng(devices=self.trainer.devices):
+            torch.manual_seed(self.spec.seed)  # for layers that draw, such as dropout
+            return self.end(self.advance, keep)
+
+    def end(self, advance: Callable[[], RunState | None], keep: Path | None) -> Run:
+        """Advance to the end, and give what came of it; what ends it otherwise becomes the run's state."""
         try:
-            model = self.trainer.new_model(self.spec.seed)
-            with torch.random.fork_rng(devices=self.trainer.devices):
-                torch.manual_seed(self.spec.seed)  # for layers that draw, such as dropout
-                done = self.record.result(self._train(model))
+            self.begin(self.checkpoint.read())
+            state = advance()
+            assert state is not None
         except KeyboardInterrupt:
             return self._cut_short(RunState.INTERRUPTED)
         except Exception as error:  # a run that fails must not take the finished ones of its study with it
             return self._cut_short(RunState.FAILED, f"{type(error).__name__}: {error}")
-        if keep and done.state is RunState.FINISHED:
+        self.checkpoint.forget()
+        if keep and state is RunState.FINISHED:
             with suppress(OSError, RuntimeError):  # a full disk may take the weights, never the run itself
-                replace_file(keep, model.state_dict())
-        return done
+                replace_file(keep, self.model.state_dict())
+        return self.record.result(state)
 
-    def _snap(self, model: nn.Module) -> None:
-        assert self.snapshots is not None
-        self.snapshots.mkdir(parents=True, exist_ok=True)
-        replace_file(self.snapshots / f"{self.record.steps}.pt", model.state_dict())
+    def begin(self, found: State | None) -> None:
+        """Take up a state of this run, if there is one."""
+        if found is not None:
+            self.checkpoint.take(found)
+            self.began_at = self.checkpoint.steps
+            for _ in range(self.began_at):
+                next(self.order)
+
+    def advance(self, until: int | None = None) -> RunState | None:
+        """Train on until so many steps are done, or to the end; give the state in which it ended, if it did."""
+        state = None
+        while state is None and self.record.steps != until:
+            self._update()
+            state = self.record.ended(self._predict)
+            self._report()
+            if self.record.is_check_due and state is None:
+                self.watch(self.record.steps)
+                if self.checkpoint.is_due:
+                    self.checkpoint.save(self.record.steps)
+        return state
+
+    def _update(self) -> None:
+        """Make one update, and note the loss before it."""
+        task, split, batch = self.trainer.task, self.trainer.train_split, next(self.order)
+        x, y = split.x[batch], split.y[batch]
+        if task.augment:
+            x = task.augment(x, self.generator)
+        self.record.losses[self.record.steps] = self._search(x, y) if task.optimizer.searches else self._descend(x, y)
+        self.scheduler.step()
+        self.record.steps += 1
+
+    def _report(self) -> None:
+        """Tell a controller of a look, and keep a snapshot at the end of a cycle."""
+        points, steps = self.record.points, self.record.steps
+        if isinstance(self.scheduler, ControllerScheduler) and points and points[-1].step == steps:
+            self.scheduler.step(points[-1].loss)
+        if self.snapshots and steps in self.ends:
+            self.snapshots.mkdir(parents=True, exist_ok=True)
+            replace_file(self.snapshots / f"{steps}.pt", self.model.state_dict())
 
     def _cut_short(self, state: RunState, error: str | None = None) -> Run:
         """Give what came of it, less the steps that need not be trained again."""
         run = self.record.result(state, error)
-        return replace(run, steps=run.steps - self.kept_steps)
+        return replace(run, steps=run.steps - self.checkpoint.steps)
 
-    def _train(self, model: nn.Module) -> RunState:
-        split, record = self.trainer.train_split, self.record
-        optimizer = self.trainer.task.optimizer.build(model, self.trainer.task.epoch)
-        scheduler = self.spec.policy.scheduler(optimizer, seed=self.spec.seed)
-        augment, generator = self.trainer.task.augment, torch.Generator().manual_seed(self.spec.seed)
-        update = self._search if self.trainer.task.optimizer.searches else self._descend
-        parts = {"model": model, "scheduler": scheduler, "optimizer": optimizer, "record": record}
-        checkpoint = Checkpoint(self.file, self.spec.key, parts, generator, self.trainer.devices)
-        checkpoint.load()
-        order = batches(len(split), self.trainer.task.batch_size, self.spec.seed, self.trainer.device)
-        self.kept_steps = sum(1 for _ in zip(range(checkpoint.steps), order, strict=False))
-        ends = frozenset(self.spec.policy.cycle_ends(self.spec.horizon)) if self.snapshots else frozenset()
-        state = None
-        while state is None:
-            batch = next(order)
-            x = split.x[batch]
-            if augment:
-                x = augment(x, generator)
-            record.losses[record.steps] = update(model, optimizer, x, split.y[batch])
-            scheduler.step()
-            record.steps += 1
-            looks = len(record.points)
-            state = record.ended(partial(self._predict, model))
-            if isinstance(scheduler, ControllerScheduler) and len(record.points) > looks:
-                scheduler.step(record.points[-1].loss)
-            if record.steps in ends:
-                self._snap(model)
-            if record.is_check_due and state is None:
-                self.watch(record.steps)
-                if checkpoint.is_due:
-                    checkpoint.save(record.steps)
-                    self.kept_steps = checkpoint.steps
-        checkpoint.forget()
-        return state
-
-    def _descend(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
-    ) -> torch.Tensor:
+    def _descend(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make an update; give the loss before it."""
         if self.spec.policy.is_controller:
-            self.record.rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.zero_grad()
-        loss = self.trainer.loss(model, x, y)
+            self.record.rates.append(self.optimizer.param_groups[0]["lr"])
+        self.optimizer.zero_grad()
+        loss = self.trainer.loss(self.model, x, y)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        self.optimizer.step()
         return loss.detach()
 
-    def _search(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
-    ) -> torch.Tensor:
+    def _search(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make an update by a line search on the batch; give the loss before it."""
-        closure = BatchLoss(model, lambda forward: self.trainer.loss(forward, x, y), self.trainer.devices)
-        optimizer.zero_grad()
-        loss: torch.Tensor = optimizer.step(closure)  # type: ignore[assignment, arg-type]
+        closure = BatchLoss(self.model, lambda forward: self.trainer.loss(forward, x, y), self.trainer.devices)
+        self.optimizer.zero_grad()
+        loss: torch.Tensor = self.optimizer.step(closure)  # type: ignore[assignment, arg-type]
         self.record.evaluations += closure.calls - 1
-        self.record.rates.append(optimizer.param_groups[0]["rate"])
+        self.record.rates.append(self.optimizer.param_groups[0]["rate"])
         return loss.detach()
 
-    def _predict(self, model: nn.Module, split: Split) -> torch.Tensor:
+    def _predict(self, split: Split) -> torch.Tensor:
         with self.trainer.precision():
-            return predict(model, split)
+            return predict(self.model, split)
 
 
 def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:

@@ -7,7 +7,7 @@ operation.
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -22,8 +22,8 @@ from lrsearch.errors import LRSearchError, TaskError, UsageError, WorkError
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits, Task
 from lrsearch.tasks.own import InMemory
-from lrsearch.training.checkpoint import files
 from lrsearch.training.loop import Trainer
+from lrsearch.training.prefixes import train_family
 from lrsearch.training.process import own_process
 from lrsearch.training.run import Run, RunSpec
 
@@ -58,7 +58,7 @@ class Pool:
             raise UsageError(f"workers must be a whole number, 1 or more, got {workers!r}")
         self.task = task
         self._stop = multiprocessing.get_context("spawn").Event()
-        self._open: dict[Connection, RunSpec] = {}
+        self._open: dict[Connection, list[RunSpec]] = {}
         ready = _in_shared_memory(task, data_dir)
         self._workers: list[_Worker] = []
         try:
@@ -83,42 +83,51 @@ class Pool:
         """Whether every worker has something to train."""
         return len(self._open) == len(self._workers)
 
-    def submit(self, spec: RunSpec, keep: Path | None = None, checkpoint: Path | None = None) -> None:
-        """Have a run trained by a worker that has nothing to train; the files are those of `Trainer.train`."""
+    def submit(self, specs: Sequence[RunSpec], folder: Path | None = None) -> None:
+        """Have runs trained by a worker that has nothing to train: one, or a family that begins alike.
+
+        Args:
+            specs: the runs.
+            folder: for weights of full runs and checkpoints; None to keep none.
+        """
         line = next(worker.line for worker in self._workers if worker.line not in self._open)
-        self._open[line] = spec
-        line.send((str(spec.policy), spec.horizon, spec.seed, keep, checkpoint))
+        self._open[line] = list(specs)
+        line.send(([(str(spec.policy), spec.horizon, spec.seed) for spec in specs], folder))
 
     def next(self, progress: Progress | None = None) -> tuple[RunSpec, Run] | None:
         """Wait for a run to end, and give it; None if none is open.
 
         Args:
-            progress: is told the steps done of the runs that are open, every now and then.
+            progress: is told the steps done of a run that is open, every now and then.
 
         Raises:
-            WorkError: if a worker died; its run is given up.
+            WorkError: if a worker died; its runs are given up.
         """
         while self._open:
             line = next(iter(wait(list(self._open))))
             assert isinstance(line, Connection)
-            news = self._hear(line)
+            key, news = self._hear(line)
+            spec = next(spec for spec in self._open[line] if spec.key == key)
             if isinstance(news, Run):
-                return self._open.pop(line), news
+                self._open[line].remove(spec)
+                if not self._open[line]:
+                    del self._open[line]
+                return spec, news
             if progress:
-                progress(self._open[line], news)
+                progress(spec, news)
         return None
 
-    def _hear(self, line: Connection) -> Run | int:
+    def _hear(self, line: Connection) -> tuple[str, Run | int]:
         try:
-            news = line.recv()
+            key, news = line.recv()
         except (EOFError, OSError):
-            spec = self._open.pop(line)
+            lost = self._open.pop(line)
             self._workers = [worker for worker in self._workers if worker.line is not line]
             raise WorkError(
-                f"a worker process died with {spec.policy} of {self.task.name}: killed, out of memory, or begun by a"
+                f"a worker process died with {lost[0].policy} of {self.task.name}: killed, out of memory, or begun by a"
                 " script that is not under `if __name__ == \"__main__\":`; what finished is kept"
             ) from None
-        return Run.from_text(news) if isinstance(news, str) else int(news)
+        return key, Run.from_text(news) if isinstance(news, str) else int(news)
 
     def stop(self) -> None:
         """Ask what is open to end at its next check; `next` gives it as interrupted."""
@@ -132,7 +141,7 @@ class Pool:
 
 
 def train_all(
-    pool: Pool, ask: Callable[[], RunSpec | None], ended: Callable[[RunSpec, Run], None], *,
+    pool: Pool, ask: Callable[[], Sequence[RunSpec] | None], ended: Callable[[RunSpec, Run], None], *,
     folder: Path | None = None, progress: Progress | None = None,
 ) -> None:
     """Train runs as workers become free, and tell of each that ends.
@@ -141,7 +150,8 @@ def train_all(
 
     Args:
         pool: the workers.
-        ask: gives what to train next; None while what is open must end first, and when nothing is left.
+        ask: gives what to train next, a run or a family of them; None while what is open must end first, and when
+            nothing is left.
         ended: is told of every run that ends.
         folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
         progress: as in `Pool.next`.
@@ -153,8 +163,8 @@ def train_all(
             if news is not None:
                 ended(*news)
                 news = None
-            while failure is None and not pool.is_full and (spec := ask()) is not None:
-                pool.submit(spec, *files(folder, spec))
+            while failure is None and not pool.is_full and (specs := ask()) is not None:
+                pool.submit(specs, folder)
             if (news := pool.next(progress)) is None:
                 break
         except KeyboardInterrupt as error:  # it may have landed in `ended`, which is then told again
@@ -193,19 +203,29 @@ def _work(task: Task, line: Connection, stop: Event) -> None:
     own_process(task, threads=1)
     trainer = Trainer(task)
 
-    told = time.monotonic()
+    while True:
+        try:
+            asked, folder = line.recv()
+        except EOFError:
+            return
+        specs = [RunSpec(task, parse(policy), horizon, seed) for policy, horizon, seed in asked]
+        _train(trainer, specs, folder, line, stop)
+
+
+def _train(trainer: Trainer, specs: list[RunSpec], folder: Path | None, line: Connection, stop: Event) -> None:
+    """Train a family, and send each run as it ends, and the steps done every now and then."""
+    told, waiting = time.monotonic(), [spec.key for spec in specs]
 
     def watch(step: int) -> None:
         nonlocal told
         if stop.is_set():
             raise KeyboardInterrupt
         if time.monotonic() - told > NEWS_EVERY_SECONDS:
-            line.send(step)
+            line.send((waiting[0], step))
             told = time.monotonic()
 
-    while True:
-        try:
-            policy, horizon, seed, keep, checkpoint = line.recv()
-        except EOFError:
-            return
-        line.send(trainer.train(RunSpec(task, parse(policy), horizon, seed), watch, keep, checkpoint).to_text())
+    def ended(spec: RunSpec, run: Run) -> None:
+        waiting.remove(spec.key)
+        line.send((spec.key, run.to_text()))
+
+    train_family(trainer, specs, ended, watch, folder)

@@ -137,12 +137,12 @@ def _look_every(spec: RunSpec) -> int:
 
     A controller lives on its looks, so over a shorter horizon they come as much closer as it is shorter.
     """
-    shortened = spec.horizon / spec.task.horizon
+    shortened, tenth = spec.horizon / spec.task.horizon, math.ceil(spec.horizon / LOOKS)
     if spec.policy.is_controller:
         return max(1, round(spec.task.epoch * shortened))
     if spec.task.protocol == "paper":
-        return max(1, round(PAPER_LOOK_EVERY * shortened))
-    return max(math.ceil(spec.task.epoch), math.ceil(spec.horizon / LOOKS))
+        return PAPER_LOOK_EVERY if shortened >= 1 else max(round(PAPER_LOOK_EVERY * shortened), tenth)
+    return max(math.ceil(spec.task.epoch), tenth)
 
 
 def _cycle_ends(spec: RunSpec) -> frozenset[int]:

@@ -104,6 +104,7 @@ class Run:
         stride: steps behind each training loss.
         error: what an exception said, if one ended it.
         split: the digest of the samples that it learned from and was judged on.
+        shared: how many of the steps were trained as part of another run that began alike.
         memory: bytes at the highest: of the GPU during the run, else of the process so far. It does not tell runs
             apart.
     """
@@ -121,14 +122,21 @@ class Run:
     stride: int = 1
     error: str | None = None
     split: str | None = None
+    shared: int = 0
     memory: int | None = field(default=None, compare=False)
+
+    @property
+    def trained(self) -> int:
+        """The steps that were trained for this run alone."""
+        return self.steps - self.shared
 
     def to_json(self) -> dict[str, Any]:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         return {"points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses), "rates": list(self.rates),
                 "evaluations": self.evaluations, "metrics": dict(self.metrics), "stride": self.stride,
-                "error": self.error, "split": self.split, "memory": self.memory}
+                "error": self.error, "split": self.split, "shared": self.shared,
+                "memory": self.memory}
 
     def to_text(self) -> str:
         """Give the whole run as JSON text, for another process to read."""
@@ -154,5 +162,6 @@ class Run:
             state=RunState(state), points=tuple(Point(*point) for point in curves["points"]),
             train_losses=tuple(curves["train_losses"]), rates=tuple(curves.get("rates", ())),
             evaluations=curves.get("evaluations", 0), metrics=curves.get("metrics", {}), stride=curves["stride"],
-            error=curves["error"], split=curves.get("split"), memory=curves.get("memory"), **numbers,
+            error=curves["error"], split=curves.get("split"),
+            shared=curves.get("shared", 0), memory=curves.get("memory"), **numbers,
         )

@@ -34,14 +34,16 @@ def test_a_pools_runs_are_the_trainers_to_the_bit(tmp_path):
         torch.set_num_threads(threads)
     together = {}
     with Pool(task, 2) as pool:
-        waiting = iter(specs)
+        waiting = iter([[spec] for spec in specs])
         train_all(pool, lambda: next(waiting, None), lambda spec, run: together.update({spec.key: strip(run)}))
-        pool.submit(specs[0], tmp_path / "kept.pt")
+        full = RunSpec(task, HALFCOS(k0=0.1, l=1280), task.horizon, 0)
+        pool.submit([full], tmp_path)
         assert not pool.is_full
-        assert pool.next()[0] == specs[0]
+        spec, run = pool.next()
         assert pool.next() is None
     assert together == alone
-    assert trainer.test(tmp_path / "kept.pt")["top1"] == pytest.approx(alone[specs[0].key].score, abs=0.1)
+    assert spec == full
+    assert trainer.test(tmp_path / f"{full.key}.pt")["top1"] == pytest.approx(run.score, abs=0.06)
 
 
 @pytest.mark.parametrize("where", ["waiting", "telling"])
@@ -66,7 +68,7 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
 
         steps = LONG if where == "waiting" else 20
         with pytest.raises(KeyboardInterrupt):
-            waiting = (RunSpec(MLP, FIX(k0=0.1), steps, seed) for seed in range(9))
+            waiting = ([RunSpec(MLP, FIX(k0=0.1), steps, seed)] for seed in range(9))
             train_all(pool, lambda: next(waiting, None), ended)
     assert landed == [where]
     assert told == [(0, RunState.INTERRUPTED if where == "waiting" else RunState.FINISHED)]
@@ -74,7 +76,7 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
 
 def test_a_worker_that_is_killed_is_said_to_have_died():
     with Pool(MLP, 1) as pool:
-        pool.submit(RunSpec(MLP, FIX(k0=0.1), LONG, 0))
+        pool.submit([RunSpec(MLP, FIX(k0=0.1), LONG, 0)])
         os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         with pytest.raises(WorkError, match="a worker process died with FIX"):
             pool.next()

@@ -1,0 +1,120 @@
+"""Shared beginnings: trained once, forked where policies part, and the same runs to the bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from torch import nn
+
+from lrsearch.schedules import FIX, NSTEP, PLATEAU, STEP, WSD, parse
+from lrsearch.tasks import SLS, Adam, Task, find_task
+from lrsearch.tasks.cifar import CropFlip
+from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training.prefixes import families, train_family
+
+MLP = find_task("digits-mlp")
+N = 200
+
+
+def drops(*lengths, k0=0.1):
+    return [NSTEP(k0=k0, gamma=0.1, l=list(at)) for at in lengths]
+
+
+def dropping():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(),
+                         nn.Linear(256, 10))
+
+
+def rich():
+    """A task with everything that has a state of its own."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(240, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 240)
+    return Task.of(dropping, (x, y), name="rich", batch_size=20, horizon=N, augment=CropFlip())
+
+
+def specs(task, policies, seed=3):
+    return [RunSpec(task, policy, N, seed) for policy in policies]
+
+
+def strip(run):
+    return replace(run, seconds=0.0, shared=0)
+
+
+def together(trainer, wanted, **how):
+    found = {}
+    train_family(trainer, wanted, lambda spec, run: found.update({spec.key: run}), **how)
+    return found
+
+
+CASES = {
+    "drops": (MLP, [*drops([50], [100], [100, 150], [100, 175]), FIX(k0=0.1)]),
+    "everything with a state": (rich(), [*drops([50], [120]), FIX(k0=0.1)]),
+    "momentum": (MLP, [parse(f"CM(policy=CHAIN(policies=[TRI(k0=0.01, k1=0.2, l=50), FIX(k0={k0})], at=[120]), m0=0.8,"
+                             " m1=0.95)") for k0 in (0.01, 0.02)]),
+    "Adam": (replace(MLP, optimizer=Adam()), drops([60], [110], k0=0.01)),
+    "a warm-up": (MLP, [parse(f"WARMUP(policy={inner}, l=60)") for inner in ("FIX(k0=0.1)", "HALFCOS(k0=0.1, l=140)")]),
+    "to nothing": (MLP, [WSD(k0=0.1, l=[20, 100, 200]), WSD(k0=0.1, l=[20, 150, 200])]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_runs_of_a_family_are_those_that_are_trained_alone_to_the_bit(case):
+    task, policies = CASES[case]
+    trainer, wanted = Trainer(task, device="cpu"), specs(task, policies)
+    assert families(wanted) == [wanted]
+    found = together(trainer, wanted)
+    assert {key: strip(run) for key, run in found.items()} == {s.key: strip(trainer.train(s)) for s in wanted}
+    runs = [found[spec.key] for spec in wanted]
+    assert runs[0].shared == 0
+    for n, run in enumerate(runs[1:], 1):
+        curves = [spec.policy.curve(N) for spec in wanted]
+        begun = max(int(np.argmax(np.append(curves[n] != other, True))) for other in curves[:n])
+        assert run.shared == begun
+    assert sum(run.trained for run in runs) < 0.9 * N * len(runs)
+
+
+def test_families_are_of_one_seed_and_begin_alike_for_long_enough():
+    one, two, other = drops([50], [100])[0], drops([50], [100])[1], FIX(k0=0.3)
+    short = NSTEP(k0=0.1, gamma=0.1, l=[9])
+    wanted = [*specs(MLP, [one, other, two, short]), *specs(MLP, [two], seed=4)]
+    assert families(wanted) == [[wanted[0], wanted[2]], [wanted[1]], [wanted[3]], [wanted[4]]]
+
+
+@pytest.mark.parametrize(("task", "policy"), [
+    (MLP, PLATEAU(k0=0.1, gamma=0.5, patience=0)), (replace(MLP, optimizer=SLS()), FIX(k0=1)),
+    (replace(MLP, patience=2), FIX(k0=0.1)),
+])
+def test_what_is_not_known_ahead_is_trained_alone(task, policy):
+    wanted = specs(task, [policy, policy])
+    assert [len(family) for family in families(wanted)] == [1, 1]
+
+
+def test_a_family_that_diverges_before_it_parts_diverges_together():
+    trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([150], [180], k0=500))
+    found = together(trainer, wanted)
+    alone = trainer.train(wanted[1])
+    assert alone.state is RunState.DIVERGED
+    assert [strip(found[spec.key]) for spec in wanted] == [strip(trainer.train(wanted[0])), strip(alone)]
+    assert [found[spec.key].trained for spec in wanted] == [alone.steps, 0]
+
+
+def test_an_interrupt_tells_of_every_run_and_the_next_start_ends_like_one_that_was_not_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("lrsearch.training.checkpoint.EVERY_SECONDS", 0.0)
+    trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([100], [150], [175]))
+
+    def stop(step):
+        if step >= 125:
+            raise KeyboardInterrupt
+
+    cut = together(trainer, wanted, watch=stop, folder=tmp_path)
+    assert [cut[spec.key].state for spec in wanted] == [RunState.INTERRUPTED] * 3
+    again = together(trainer, wanted, folder=tmp_path)
+    assert {key: strip(run) for key, run in again.items()} == {s.key: strip(trainer.train(s)) for s in wanted}
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_steps_family_costs_what_is_not_shared():
+    """STEP with three step sizes from one k0, as in the LRBench paper's Table IIIb."""
+    wanted = specs(MLP, [STEP(k0=0.1, gamma=0.85, l=size) for size in (20, 50, 100)])
+    found = together(Trainer(MLP, device="cpu"), wanted)
+    assert [found[spec.key].shared for spec in wanted] == [0, 20, 50]
