@@ -77,16 +77,16 @@ def test_a_replay_repeats_and_does_not_depend_on_the_order_of_tables(make_tables
     assert {(s.problem, s.optimizer, s.seed): s for s in again} == {(s.problem, s.optimizer, s.seed): s for s in first}
 
 
-def test_a_store_never_holds_the_problem_that_is_searched(make_tables, make_table):
+def test_a_store_never_holds_the_problem_that_is_searched(make_table):
     """Another optimizer's results on the same problem change nothing; those on another problem do."""
 
-    def searched(*spoiled):
-        held = [make_table(t.problem, t.optimizer, shift=0.0) if (t.problem, t.optimizer) in spoiled else t
-                for t in make_tables(shift=1.2)]
-        return next(s for s in replay(held, seeds=1) if (s.problem, s.optimizer) == ("p0", "sgd"))
+    def searched(beside, elsewhere):
+        held = [make_table("p0", "sgd", shift=1.2), make_table("p0", "adam", shift=beside),
+                make_table("p1", "sgd", shift=elsewhere)]
+        return replay(held, seeds=1)[0]
 
-    assert searched(("p0", "adam")) == searched()
-    assert searched(*((f"p{n}", name) for n in (1, 2) for name in ("adam", "sgd"))) != searched()
+    assert searched(1.2, 0.0) == searched(0.0, 0.0)
+    assert searched(1.2, 0.0) != searched(1.2, 1.2)
 
 
 def test_a_portfolio_is_relative_to_the_probes_and_its_first_serves_most(make_tables):
