@@ -98,6 +98,16 @@ def test_a_portfolio_is_relative_to_the_probes_and_its_first_serves_most(make_ta
         assert np.log10(rate / study.table.best) == pytest.approx(0, abs=0.35)
 
 
+def test_a_portfolio_s_second_serves_those_that_its_first_does_not(make_table):
+    shifts = (0.4, 0.4, 0.4, 1.6)
+    known = [probe(make_table(f"p{n}", best=-3.0, shift=shift), 0) for n, shift in enumerate(shifts)]
+    served = [
+        [study.table.final(study.carried([one])[0]) >= study.table.target - 0.1 for study in known]
+        for one in portfolio(known)
+    ]
+    assert served == [[True, True, True, False], [False, False, False, True]]
+
+
 def paid(strategy: str, cost: float) -> Paid:
     return Paid(strategy, round(cost), cost, cost / 2, True)
 
