@@ -109,7 +109,7 @@ def test_a_portfolio_s_second_serves_those_that_its_first_does_not(make_table):
 
 
 def paid(strategy: str, cost: float) -> Paid:
-    return Paid(strategy, round(cost), cost, cost / 2, True)
+    return Paid(strategy, round(cost), cost, cost - 0.5, True)
 
 
 def studies_of(*rows: tuple[str, float, float]) -> list[Replayed]:
@@ -127,7 +127,7 @@ def test_figures_are_means_over_studies_and_ratios_of_means():
     assert found["fre_p90"].value == pytest.approx(2.8)
     assert found["wrong_store_flagged"].value == 1
     assert found["right_store_flagged"].value == 0
-    assert found["ratio_tpe_if_stopped"].value == pytest.approx(2 / 6)
+    assert found["ratio_tpe_if_stopped"].value == pytest.approx(1.5 / 5.5)
     assert {f.n for f in found.values()} == {3}
     assert set(found) == set(FIGURES)
 
