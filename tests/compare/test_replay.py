@@ -77,16 +77,16 @@ def test_a_replay_repeats_and_does_not_depend_on_the_order_of_tables(make_tables
     assert {(s.problem, s.optimizer, s.seed): s for s in again} == {(s.problem, s.optimizer, s.seed): s for s in first}
 
 
-def test_a_store_never_holds_the_problem_that_is_searched(make_tables, make_table):
+def test_a_store_never_holds_the_problem_that_is_searched(make_table):
     """Another optimizer's results on the same problem change nothing; those on another problem do."""
 
-    def searched(*spoiled):
-        held = [make_table(t.problem, t.optimizer, shift=0.0) if (t.problem, t.optimizer) in spoiled else t
-                for t in make_tables(shift=1.2)]
-        return next(s for s in replay(held, seeds=1) if (s.problem, s.optimizer) == ("p0", "sgd"))
+    def searched(beside, elsewhere):
+        held = [make_table("p0", "sgd", shift=1.2), make_table("p0", "adam", shift=beside),
+                make_table("p1", "sgd", shift=elsewhere)]
+        return replay(held, seeds=1)[0]
 
-    assert searched(("p0", "adam")) == searched()
-    assert searched(*((f"p{n}", name) for n in (1, 2) for name in ("adam", "sgd"))) != searched()
+    assert searched(1.2, 0.0) == searched(0.0, 0.0)
+    assert searched(1.2, 0.0) != searched(1.2, 1.2)
 
 
 def test_a_portfolio_is_relative_to_the_probes_and_its_first_serves_most(make_tables):
@@ -98,8 +98,18 @@ def test_a_portfolio_is_relative_to_the_probes_and_its_first_serves_most(make_ta
         assert np.log10(rate / study.table.best) == pytest.approx(0, abs=0.35)
 
 
+def test_a_portfolio_s_second_serves_those_that_its_first_does_not(make_table):
+    shifts = (0.4, 0.4, 0.4, 1.6)
+    known = [probe(make_table(f"p{n}", best=-3.0, shift=shift), 0) for n, shift in enumerate(shifts)]
+    served = [
+        [study.table.final(study.carried([one])[0]) >= study.table.target - 0.1 for study in known]
+        for one in portfolio(known)
+    ]
+    assert served == [[True, True, True, False], [False, False, False, True]]
+
+
 def paid(strategy: str, cost: float) -> Paid:
-    return Paid(strategy, round(cost), cost, cost / 2, True)
+    return Paid(strategy, round(cost), cost, cost - 0.5, True)
 
 
 def studies_of(*rows: tuple[str, float, float]) -> list[Replayed]:
@@ -117,7 +127,7 @@ def test_figures_are_means_over_studies_and_ratios_of_means():
     assert found["fre_p90"].value == pytest.approx(2.8)
     assert found["wrong_store_flagged"].value == 1
     assert found["right_store_flagged"].value == 0
-    assert found["ratio_tpe_if_stopped"].value == pytest.approx(2 / 6)
+    assert found["ratio_tpe_if_stopped"].value == pytest.approx(1.5 / 5.5)
     assert {f.n for f in found.values()} == {3}
     assert set(found) == set(FIGURES)
 

@@ -46,6 +46,12 @@ def test_tpe_repeats_and_starts_where_it_is_told():
     assert all(rate in AXIS for rate, _ in first)
 
 
+@pytest.mark.parametrize("best", [-3.5, 0.5])
+def test_tpe_hears_how_its_runs_ended(best):
+    last = np.log10([rate for rate, _ in driven(tpe(AXIS, 2), bell(best), 40)[-15:]])
+    assert abs(np.median(last) - best) < 0.5
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("best", np.arange(-3.2, -1.8, 0.1))
 def test_a_best_in_the_range_is_found_within_a_fifth_of_a_decade_in_six_runs(best, seed):
