@@ -1,4 +1,4 @@
-"""Worker processes that train one run after the other: torch is imported once, the data lie in shared memory.
+"""Worker processes that train one run after the other: torch is imported once, and all share one copy of the data.
 
 On a CPU this is how all cores are used: one thread each, for several threads of one step wait for each other at every
 operation.
@@ -6,22 +6,24 @@ operation.
 
 import multiprocessing
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-import torch.multiprocessing  # noqa: F401  teaches multiprocessing to hand over tensors in shared memory
+import numpy as np
+import torch
 
-from lrsearch.errors import LRSearchError, TaskError, UsageError, WorkError
+from lrsearch.errors import LRSearchError, OutputError, TaskError, UsageError, WorkError
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits, Task
-from lrsearch.tasks.own import InMemory
 from lrsearch.training.loop import Trainer
 from lrsearch.training.prefixes import train_family
 from lrsearch.training.process import own_process
@@ -29,6 +31,8 @@ from lrsearch.training.run import Run, RunSpec
 
 Progress = Callable[[RunSpec, int], None]
 NEWS_EVERY_SECONDS = 0.2
+SPLITS = ("train", "validation", "test")
+MAPPED_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,20 @@ class Pool:
         self.task = task
         self._stop = multiprocessing.get_context("spawn").Event()
         self._open: dict[Connection, list[RunSpec]] = {}
-        ready = _in_shared_memory(task, data_dir)
+        self._files = tempfile.TemporaryDirectory(prefix="lrsearch-")
         self._workers: list[_Worker] = []
         try:
+            ready = _in_files(task, data_dir, Path(self._files.name))
             self._workers.extend(_start(ready, self._stop) for _ in range(workers))
-        except (AttributeError, TypeError, ValueError) as error:
+        except BaseException as error:
             self._end()
-            raise TaskError(f"task {task.name!r} cannot be handed to another process: {error}; define its functions"
-                            " at the top of a module") from error
+            if isinstance(error, OSError):
+                raise OutputError(f"cannot write the workers' data to {self._files.name}: {error.strerror}; make room"
+                                  " there, or name another place in TMPDIR") from error
+            if isinstance(error, AttributeError | TypeError):
+                raise TaskError(f"task {task.name!r} cannot be handed to another process: {error}; define its"
+                                " functions at the top of a module") from error
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +148,7 @@ class Pool:
             worker.line.close()
         for worker in self._workers:
             worker.process.join()
+        self._files.cleanup()
 
 
 def train_all(
@@ -177,15 +188,33 @@ def train_all(
         raise failure
 
 
-def _in_shared_memory(task: Task, data_dir: Path | None) -> Task:
-    """Give the task with its data in memory that other processes see, checked as a trainer checks them."""
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """Gives splits that lie in files: what is large is mapped into memory, so that all workers share its pages."""
+
+    folder: Path
+    digest: str
+
+    def __call__(self, folder: Path | None) -> Splits:
+        train, validation, test = map(self._split, SPLITS)
+        return Splits(train, validation, test, self.digest)
+
+    def _split(self, name: str) -> Split:
+        return Split(self._tensor(f"{name}-x.npy"), self._tensor(f"{name}-y.npy"))
+
+    def _tensor(self, file: str) -> torch.Tensor:
+        path = self.folder / file
+        mode: Literal["c"] | None = "c" if path.stat().st_size > MAPPED_BYTES else None
+        return torch.from_numpy(np.load(path, mmap_mode=mode))
+
+
+def _in_files(task: Task, data_dir: Path | None, folder: Path) -> Task:
+    """Give the task with its data in files of a folder, checked as a trainer checks them."""
     trainer = Trainer(task, data_dir, device="cpu")
-    train, validation, test = map(_shared, (trainer.train_split, trainer.validation, trainer.test_split))
-    return replace(task, load=InMemory(Splits(train, validation, test, trainer.digest)))
-
-
-def _shared(split: Split) -> Split:
-    return Split(split.x.share_memory_(), split.y.share_memory_())  # type: ignore[no-untyped-call]
+    for name, split in zip(SPLITS, (trainer.train_split, trainer.validation, trainer.test_split), strict=True):
+        np.save(folder / f"{name}-x.npy", split.x.numpy())
+        np.save(folder / f"{name}-y.npy", split.y.numpy())
+    return replace(task, load=_Mapped(folder, trainer.digest))
 
 
 def _start(task: Task, stop: Event) -> _Worker:
@@ -203,13 +232,11 @@ def _work(task: Task, line: Connection, stop: Event) -> None:
     own_process(task, threads=1)
     trainer = Trainer(task)
 
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # the line was closed, perhaps in the middle of a run
+        while True:
             asked, folder = line.recv()
-        except EOFError:
-            return
-        specs = [RunSpec(task, parse(policy), horizon, seed) for policy, horizon, seed in asked]
-        _train(trainer, specs, folder, line, stop)
+            specs = [RunSpec(task, parse(policy), horizon, seed) for policy, horizon, seed in asked]
+            _train(trainer, specs, folder, line, stop)
 
 
 def _train(trainer: Trainer, specs: list[RunSpec], folder: Path | None, line: Connection, stop: Event) -> None:
