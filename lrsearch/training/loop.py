@@ -67,7 +67,7 @@ class Trainer:
         try:
             training = Training(self, spec, watch or (lambda step: None), checkpoint, snapshots)
         except Exception as error:  # a model that cannot be built fails this run, and no other
-            return Run(state=RunState.FAILED, steps=0, seconds=0.0, error=f"{type(error).__name__}: {error}")
+            return Run.failed(error)
         return training.run(keep)
 
     def require(self, spec: RunSpec) -> None:

@@ -60,11 +60,15 @@ def train_family(
     waiting = [_Branch([spec]) for spec in begun] + ([_Branch(fresh)] if fresh else [])
     while waiting:
         branch = waiting.pop()
-        grown = _Growth(trainer, branch, watch or (lambda step: None), folder)
+        try:
+            grown = _Growth(trainer, branch, watch or (lambda step: None), folder)
+        except Exception as error:  # a model that cannot be built fails these runs, and no other
+            for spec in branch.specs:
+                ended(spec, Run.failed(error))
+            continue
         run = grown.run()
-        told = [branch.specs[0], *grown.twins]
-        for spec in told:
-            ended(spec, replace(run, shared=branch.steps if spec == told[0] else run.steps))
+        for n, spec in enumerate((branch.specs[0], *grown.twins)):
+            ended(spec, _as_told(run, branch.steps if n == 0 else run.steps, is_first=n == 0))
         waiting += grown.forks
         if run.state is RunState.INTERRUPTED:
             for spec in (spec for left in waiting for spec in left.specs):
@@ -127,6 +131,13 @@ class _Growth:
         parts["scheduler"] = training.scheduler.state_dict() | {"last_epoch": state["steps"]}
         parts["record"]["seconds"] = 0.0
         return state
+
+
+def _as_told(run: Run, shared: int, *, is_first: bool) -> Run:
+    """Give a run with the steps that it shares; of one that was cut short, the first alone bears what is lost."""
+    if run.state.is_final:
+        return replace(run, shared=shared)
+    return run if is_first else replace(run, steps=0)
 
 
 def _common(a: RunSpec, b: RunSpec) -> int:

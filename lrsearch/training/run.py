@@ -125,6 +125,11 @@ class Run:
     shared: int = 0
     memory: int | None = field(default=None, compare=False)
 
+    @classmethod
+    def failed(cls, error: Exception) -> Self:
+        """Give the run that an exception ended before it began."""
+        return cls(state=RunState.FAILED, steps=0, seconds=0.0, error=f"{type(error).__name__}: {error}")
+
     @property
     def trained(self) -> int:
         """The steps that were trained for this run alone."""

@@ -108,9 +108,18 @@ def test_an_interrupt_tells_of_every_run_and_the_next_start_ends_like_one_that_w
 
     cut = together(trainer, wanted, watch=stop, folder=tmp_path)
     assert [cut[spec.key].state for spec in wanted] == [RunState.INTERRUPTED] * 3
+    assert [cut[spec.key].trained for spec in wanted] == [25, 0, 0]  # kept at 100, stopped at 125
     again = together(trainer, wanted, folder=tmp_path)
     assert {key: strip(run) for key, run in again.items()} == {s.key: strip(trainer.train(s)) for s in wanted}
     assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_model_that_cannot_be_built_fails_its_family_and_says_why(monkeypatch):
+    trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([100], [150]))
+    monkeypatch.setattr(trainer, "new_model", lambda seed: 1 / 0)
+    found = together(trainer, wanted)
+    assert [found[spec.key].error for spec in wanted] == ["ZeroDivisionError: division by zero"] * 2
+    assert trainer.train(wanted[0]).state is RunState.FAILED
 
 
 def test_a_steps_family_costs_what_is_not_shared():
