@@ -47,7 +47,7 @@ def search(
     precision: Precision = "fp32",
     storage: Storage = None,
     workers: Annotated[int | None, typer.Option(
-        help="Processes that train, one thread each [default: the cores, at most 4; 1 on a GPU]",
+        help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
         show_default=False)] = None,
     final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
 ) -> None:
@@ -60,7 +60,7 @@ def search(
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     quiet_optuna()
     found = _find(task, horizon, precision)
-    processes = workers if workers is not None else default_workers()
+    processes = workers if workers is not None else default_workers(found)
     own_process(found)
     given: dict[str, Any] = {"functions": _names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}

@@ -29,12 +29,12 @@ def own_process(task: Task, threads: int | None = None) -> None:
         torch.set_num_threads(threads or 1)
 
 
-def default_workers() -> int:
+def default_workers(task: Task) -> int:
     """Give how many processes train at a time where nobody said: the cores that this process may use, at most 4.
 
-    One where there is a GPU: its runs would only wait for each other.
+    One for a small model, whose runs are over before a process has started, and one where there is a GPU.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or task.parameters < SMALL_MODEL:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS)
