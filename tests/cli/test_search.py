@@ -47,6 +47,34 @@ def test_the_json_contract_holds(searched):
     assert result["store"].startswith("sqlite:///")
 
 
+def test_the_metrics_of_the_paper_are_told_of_both_on_validation_and_on_test(searched):
+    _, result, _ = searched
+    names = {"loss", "top1", "top5", "ac", "cd", "cdac", "ld"}
+    for name in ("best", "default"):
+        metrics, test = result[name]["metrics"], result["test"]["metrics"][name]
+        assert set(metrics) == names | {"step"}
+        assert set(test) == names
+        assert metrics["top1"] == result[name]["score"]
+        assert test["top1"] == result["test"][name]
+        assert all(0 <= found[key] <= 1 for found in (metrics, test) for key in ("top1", "top5", "ac", "cd", "cdac"))
+        assert test["loss"] - test["ld"] == pytest.approx(metrics["loss"] - metrics["ld"])  # the training loss
+        assert 0 < result[name]["best_step"] <= HORIZON
+        assert result[name]["numbers"] >= 2
+
+
+def test_the_search_is_the_same_on_two_workers(searched, lrsearch, tmp_path):
+    folder, result, _ = searched
+    other = lrsearch(*QUICK, "--json", "--workers", "2", "--out", "two")
+    assert other.code == 0, other.err
+
+    def asked(runs):
+        return sorted((run["policy"], run["horizon"], run["seed"]) for run in runs)
+
+    assert other.json["best"]["policy"] == result["best"]["policy"]
+    assert asked(stored(lrsearch, tmp_path / "two").values()) == asked(stored(lrsearch, folder).values())
+    assert not list(tmp_path.glob("two/weights/*.checkpoint"))
+
+
 def test_every_bound_names_the_runs_or_the_rule_behind_it(searched, lrsearch):
     folder, result, _ = searched
     known = stored(lrsearch, folder)
