@@ -19,6 +19,7 @@ from lrsearch.tasks import Portrait
 from lrsearch.training.run import Metrics
 
 LEADERS = 8
+WIDE = 120
 
 
 class Talk:
@@ -195,7 +196,7 @@ def print_table(results: Results, picture: str) -> None:
     table.add_column("policy", overflow="fold")
     for outcome in sorted(results.outcomes, key=lambda o: (not o.scores, -o.mean if o.scores else 0.0)):
         table.add_row(*_outcome(outcome, results.look), escape(str(outcome.row.policy)))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
     console.print(table)
     console.print(f"Score: {results.table.task.description['metric']}; mean over seeds ± standard deviation (ddof 1).")
     for line in results.sentences:

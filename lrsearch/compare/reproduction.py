@@ -117,7 +117,7 @@ class Results:
         """What a person should know beside the numbers."""
         apart, pairs = self.separable
         said = [f"{self.missing} runs are missing."] if self.missing else []
-        if pairs:
+        if pairs and self.table.seeds > 1:
             said.append(f"{apart} of {pairs} pairs of policies are told apart by a paired t-test over seeds at 5 %;"
                         f" {0.05 * pairs:.1f} would be by chance. The others are ties.")
         if agreement := self.agreement:
