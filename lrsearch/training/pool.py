@@ -55,6 +55,7 @@ class Pool:
         UsageError: if `workers` is not 1 or more.
         TaskError: if the task cannot be handed to another process.
         DataError: if the data set is missing or broken.
+        OutputError: if the workers' copy of it cannot be written.
     """
 
     def __init__(self, task: Task, workers: int, data_dir: Path | None = None) -> None:
@@ -66,17 +67,19 @@ class Pool:
         self._files = tempfile.TemporaryDirectory(prefix="lrsearch-")
         self._workers: list[_Worker] = []
         try:
-            ready = _in_files(task, data_dir, Path(self._files.name))
-            self._workers.extend(_start(ready, self._stop) for _ in range(workers))
-        except BaseException as error:
+            self._begin(workers, _in_files(task, data_dir, Path(self._files.name)))
+        except BaseException:
             self._end()
-            if isinstance(error, OSError):
-                raise OutputError(f"cannot write the workers' data to {self._files.name}: {error.strerror}; make room"
-                                  " there, or name another place in TMPDIR") from error
-            if isinstance(error, AttributeError | TypeError):
-                raise TaskError(f"task {task.name!r} cannot be handed to another process: {error}; define its"
-                                " functions at the top of a module") from error
             raise
+
+    def _begin(self, workers: int, task: Task) -> None:
+        try:
+            self._workers.extend(_start(task, self._stop) for _ in range(workers))
+        except OSError as error:
+            raise WorkError(f"{workers} worker processes cannot be started: {error.strerror}") from error
+        except Exception as error:  # what a task is made of may refuse in its own way
+            raise TaskError(f"task {task.name!r} cannot be handed to another process: {error}; define its functions at"
+                            " the top of a module") from error
 
     def __enter__(self) -> Self:
         return self
@@ -101,8 +104,8 @@ class Pool:
             folder: for weights of full runs and checkpoints; None to keep none.
         """
         line = next(worker.line for worker in self._workers if worker.line not in self._open)
-        self._open[line] = list(specs)
         line.send(([(str(spec.policy), spec.horizon, spec.seed) for spec in specs], folder))
+        self._open[line] = list(specs)
 
     def next(self, progress: Progress | None = None) -> tuple[RunSpec, Run] | None:
         """Wait for a run to end, and give it; None if none is open.
@@ -211,9 +214,13 @@ class _Mapped:
 def _in_files(task: Task, data_dir: Path | None, folder: Path) -> Task:
     """Give the task with its data in files of a folder, checked as a trainer checks them."""
     trainer = Trainer(task, data_dir, device="cpu")
-    for name, split in zip(SPLITS, (trainer.train_split, trainer.validation, trainer.test_split), strict=True):
-        np.save(folder / f"{name}-x.npy", split.x.numpy())
-        np.save(folder / f"{name}-y.npy", split.y.numpy())
+    try:
+        for name, split in zip(SPLITS, (trainer.train_split, trainer.validation, trainer.test_split), strict=True):
+            np.save(folder / f"{name}-x.npy", split.x.numpy())
+            np.save(folder / f"{name}-y.npy", split.y.numpy())
+    except OSError as error:
+        raise OutputError(f"cannot write the workers' data to {folder}: {error.strerror}; make room there, or name"
+                          " another place in TMPDIR") from error
     return replace(task, load=_Mapped(folder, trainer.digest))
 
 

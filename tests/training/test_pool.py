@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch.errors import TaskError, UsageError, WorkError
+from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
 from lrsearch.schedules import FIX, HALFCOS
 from lrsearch.tasks import Task, find_task
 from lrsearch.training import Pool, RunSpec, RunState, Trainer
@@ -87,6 +87,17 @@ def test_a_lambda_is_refused_in_words():
     task = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
     with pytest.raises(TaskError, match="'mine' cannot be handed to another process"):
         Pool(task, 1)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_behind(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lrsearch.training.pool.np.save", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match=r"No space left on device; make room there, or name another place in TMPDIR"):
+        Pool(MLP, 1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])
