@@ -28,9 +28,14 @@ class Outcome:
     runs: Mapping[int, Run]
 
     @property
+    def by_seed(self) -> dict[int, float]:
+        """The scores of the runs that finished, by seed, rising."""
+        return {seed: run.score for seed, run in sorted(self.runs.items()) if run.score is not None}
+
+    @property
     def scores(self) -> list[float]:
         """The scores of the runs that finished, in the order of their seeds."""
-        return [run.score for _, run in sorted(self.runs.items()) if run.score is not None]
+        return list(self.by_seed.values())
 
     @property
     def mean(self) -> float:
@@ -64,7 +69,8 @@ class Agreement:
     Args:
         policies: how many are compared.
         rank_correlation: Spearman's, of mean scores and published top-1.
-        low, high: its 95 % interval when the seeds are drawn again (percentile bootstrap); None with one seed.
+        low, high: its 95 % interval when the seeds are drawn again (percentile bootstrap), of the seeds that all
+            policies finished; None where those are fewer than two.
     """
 
     policies: int
@@ -102,8 +108,8 @@ class Results:
             return None
         published = np.array([outcome.row.published["top1"] for outcome in both])
         measured = np.array([outcome.mean for outcome in both])
-        drawn = [rank_correlation(means, published) for means in _drawn_again([o.scores for o in both])]
-        low, high = _interval(drawn) if drawn else (None, None)
+        drawn = [rank_correlation(means, published) for means in _drawn_again([o.by_seed for o in both])]
+        low, high = _interval(drawn)
         return Agreement(len(both), rank_correlation(measured, published), low, high)
 
     @property
@@ -159,32 +165,29 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return float(stats.spearmanr(a, b).statistic)
 
 
-def _drawn_again(scores: Sequence[Sequence[float]]) -> list[npt.NDArray[np.float64]]:
-    """Draw the seeds of all policies again, with replacement, and give each draw's means; none with one seed."""
-    count = min(map(len, scores))
-    if count < 2:
+def _drawn_again(scores: Sequence[Mapping[int, float]]) -> list[npt.NDArray[np.float64]]:
+    """Draw the common seeds of all policies again, with replacement, and give each draw's means; none of one seed."""
+    common = sorted(set.intersection(*map(set, scores)))
+    if len(common) < 2:
         return []
-    rng, table = np.random.default_rng(0), np.array([row[:count] for row in scores])
-    return [table[:, rng.integers(0, count, count)].mean(1) for _ in range(DRAWS)]
+    rng, table = np.random.default_rng(0), np.array([[row[seed] for seed in common] for row in scores])
+    return [table[:, rng.integers(0, len(common), len(common))].mean(1) for _ in range(DRAWS)]
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+def _interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return None, None
+    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def _differ(a: Outcome, b: Outcome) -> bool:
-    common = sorted({seed for seed, run in a.runs.items() if run.score is not None}
-                    & {seed for seed, run in b.runs.items() if run.score is not None})
-    gaps = [_score(a.runs[seed]) - _score(b.runs[seed]) for seed in common]
+    ours, theirs = a.by_seed, b.by_seed
+    gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if len(gaps) < 2 or np.ptp(gaps) == 0:
         return len(gaps) > 1 and gaps[0] != 0
     return bool(stats.ttest_1samp(gaps, 0).pvalue < 1 - CONFIDENCE)
-
-
-def _score(run: Run) -> float:
-    assert run.score is not None
-    return run.score
 
 
 def _known(value: float) -> float | None:

@@ -95,10 +95,11 @@ class OptunaSampler:
             self._ended.discard(assignment.number)  # the next start tries it again, as another trial
             self.study.tell(trial, state=TrialState.FAIL)
         elif run.score is not None and assignment.horizon == self._horizon:
-            trial.report(run.score, run.steps)
+            trial.report(run.score, assignment.horizon)
             self.study.tell(trial, run.score)
         else:
-            trial.report(math.nan if run.score is None else run.score, run.steps)
+            at = run.steps if run.score is None else assignment.horizon  # a run that was stopped early is of its rung
+            trial.report(math.nan if run.score is None else run.score, at)
             self.study.tell(trial, state=TrialState.PRUNED)
 
     def _enqueued(self, assignment: Assignment, space: Space) -> optuna.Trial:

@@ -199,7 +199,8 @@ class Worker(tune.Trainable):
             self._trainer = self._trainer or Trainer(self._task, self._data_dir)
             spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
             self._weights.mkdir(parents=True, exist_ok=True)
-            return self._trainer.train(spec, self._watch, *files(self._weights, spec))
+            weights, _ = files(self._weights, spec)  # no checkpoint: a lost attempt's steps count, whole, as lost
+            return self._trainer.train(spec, self._watch, weights)
         except Exception as error:  # what training it again would only repeat is a failed run, not a lost worker
             return Run(state=RunState.FAILED, steps=self._steps_done, seconds=0.0,
                        error=f"{type(error).__name__}: {error}")

@@ -107,7 +107,7 @@ class Store:
 
     def record(self, spec: RunSpec, run: Run, origin: str = "local") -> None:
         """Record a run. A final result stays; what did not end gives way to it, its steps kept as lost."""
-        kept, lost = (run.steps, 0) if run.state.is_final else (0, run.steps)
+        kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
         values: dict[str, Any] = {
             "state": str(run.state), "score": run.score, "loss": run.loss, "steps": kept, "seconds": run.seconds,
             "origin": origin, "curve": run.to_json(),

@@ -1,7 +1,8 @@
 """Named studies as TOML files: tables of policies."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,23 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     for needed in ("task", "seeds", "policies"):
         if needed not in values:
             raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, seeds and [[policies]]")
-    whole = _task(values)
+    with _named(path):
+        whole = _task(values)
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
     steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
-    task = whole.with_horizon(steps) if steps != whole.horizon else whole
     number = seeds if seeds is not None else values["seeds"]
-    return Table(path.stem, task, rows, number, values.get("source", ""), whole.horizon)
+    with _named(path):
+        task = whole.with_horizon(steps) if steps != whole.horizon else whole
+        return Table(path.stem, task, rows, number, values.get("source", ""), whole.horizon)
+
+
+@contextmanager
+def _named(where: object) -> Iterator[None]:
+    """Say where what was refused stands."""
+    try:
+        yield
+    except UsageError as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def _task(values: Mapping[str, Any]) -> Task:
@@ -58,7 +70,9 @@ def _row(values: Any, where: str) -> Row:
     for name, number in published.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise UsageError(f"{where}: published {name} is a number, got {number!r}")
-    return Row(parse(given["policy"]), given.get("label", ""), published)
+    with _named(where):
+        policy = parse(given["policy"])
+    return Row(policy, given.get("label", ""), published)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lrsearch.errors import WorkError
 from lrsearch.knowledge import Store, StoredRun
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
-from lrsearch.training import Trainer
+from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training.checkpoint import files
 from lrsearch.training.run import Metrics
 
 READING = "top-1 on the test set, read once, mean over the seeds of the reported validation score"
@@ -32,13 +34,12 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
     known = store.note(result.key)
     if known is not None:
         return known | {"note": f"{known['note']}; read by an earlier call"}
+    trainer.require_test()
     behind = {policy: _behind(result, policy) for policy in (result.best.policy, result.default.policy)}
     missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
-    for trial in missing:
-        trainer.train(trial.assignment.spec(result.setup.task), keep=_file(trial, weights))
+    again = sum(_train_again(trial.assignment.spec(result.setup.task), trainer, weights) for trial in missing)
     read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
     best, default = (_means(read[policy]) for policy in (result.best.policy, result.default.policy))
-    again = sum(trial.assignment.horizon for trial in missing)
     reading = {
         "policy": str(result.best.policy), "best": best["top1"], "default": default["top1"],
         "seeds": len(read[result.best.policy]), "retrained_steps": again,
@@ -47,6 +48,22 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
     }
     store.note(result.key, reading)
     return reading
+
+
+def _train_again(spec: RunSpec, trainer: Trainer, weights: Path) -> int:
+    """Train a run for its weights, and give its steps.
+
+    Raises:
+        KeyboardInterrupt: when interrupted; it goes on from its checkpoint.
+        WorkError: if it leaves no weights.
+    """
+    run = trainer.train(spec, None, *files(weights, spec))
+    if run.state is RunState.INTERRUPTED:
+        raise KeyboardInterrupt
+    if not (weights / f"{spec.key}.pt").is_file():
+        raise WorkError(f"training {spec.policy} again for its weights left none in {weights}:"
+                        f" {run.error or run.state.meaning}")
+    return run.trained
 
 
 def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:

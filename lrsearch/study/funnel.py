@@ -82,9 +82,11 @@ class Funnel:
             return probe
         if is_open(with_role(history, "range-test")):
             return None
-        if not with_role(history, "default"):
-            return self._default(setup, history)
-        if is_open(with_role(history, "decade")):
+        is_probing = is_open(with_role(history, "decade"))
+        if not with_role(history, "default"):  # where the range test was flat, its peak comes from the decades
+            is_flat = is_probing and self.pruned(setup, history).centre is None
+            return None if is_flat else self._default(setup, history)
+        if is_probing:
             return None
         candidates = _rung(history, self.plan(setup, history).horizons[0])
         if len(candidates) % BATCH == 0 and is_open([*with_role(history, "default"), *candidates]):

@@ -100,7 +100,8 @@ class Study:
         """
         spec = assignment.spec(self.setup.task)
         self.store.record(spec, run)
-        self._training.discard(spec.key)
+        if run.state is not RunState.INTERRUPTED:  # which may be an attempt that is made again
+            self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
         trial = self._settle(assignment, stored, reused=False)

@@ -56,9 +56,10 @@ class Table:
     def __post_init__(self) -> None:
         if not self.rows:
             raise UsageError(f"table {self.name!r} has no policies")
-        twice = [row.policy for n, row in enumerate(self.rows) if row.policy in {r.policy for r in self.rows[:n]}]
+        policies = [self.spec(row, 0).policy for row in self.rows]
+        twice = next((policy for n, policy in enumerate(policies) if policy in policies[:n]), None)
         if twice:
-            raise UsageError(f"table {self.name!r} has {twice[0]} twice")
+            raise UsageError(f"table {self.name!r} has {twice} twice")
         if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or not 1 <= self.seeds <= MOST_SEEDS:
             raise UsageError(f"table {self.name!r}: seeds is a whole number from 1 to {MOST_SEEDS}, got {self.seeds!r}")
 

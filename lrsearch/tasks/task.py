@@ -207,8 +207,9 @@ class Task:
     def in_paper_protocol(self) -> "Task":
         """Give the same task judged as the papers do, to compare with their tables and for nothing else.
 
-        It learns from all training samples, looks at the test set every 500 steps, and its score is the best look's:
-        an optimistic number, for the test set has chosen. Its name ends with "-paper"; its runs never recommend.
+        It learns from all training samples, looks at the test set every 500 steps (a controller at every epoch; a run
+        that is shorter looks ten times or more), and its score is the best look's: an optimistic number, for the test
+        set has chosen. Its name ends with "-paper"; its runs never recommend.
 
         Raises:
             TaskError: if it has no test split, or is judged so already.

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from lrsearch.errors import TaskError, UsageError
+from lrsearch.errors import UsageError
 from lrsearch.training.loop import Trainer
 from lrsearch.training.record import score_split
 from lrsearch.training.run import Metrics
@@ -34,9 +34,9 @@ def score_ensemble(trainer: Trainer, weights: Sequence[Path], *, test: bool = Fa
     """
     if not weights:
         raise UsageError("an ensemble has 1 member or more, got none")
+    if test:
+        trainer.require_test()
     split = (trainer.test_split if test else trainer.validation).to(trainer.device)
-    if not len(split):
-        raise TaskError(f"task {trainer.task.name!r} has no test split")
     each = torch.stack([trainer.predict(path, split).double().log_softmax(1) for path in weights])
     together = torch.logsumexp(each, 0) - math.log(len(weights))
     return {"loss": float(F.nll_loss(together, split.y)), **score_split(together, split)}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lrsearch.errors import TaskError
+from lrsearch.errors import TaskError, UsageError
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split, Task
 from lrsearch.training.batch_loss import BatchLoss, Forward
@@ -62,8 +62,11 @@ class Trainer:
 
         Raises:
             TaskError: if the run is of another task.
+            UsageError: for snapshots of a controller, which has no cycles.
         """
         self.require(spec)
+        if snapshots and spec.policy.is_controller:
+            raise UsageError(f"{spec.policy} is a controller: it has no cycles to take snapshots at")
         try:
             training = Training(self, spec, watch or (lambda step: None), checkpoint, snapshots)
         except Exception as error:  # a model that cannot be built fails this run, and no other
@@ -76,6 +79,11 @@ class Trainer:
             raise TaskError(f"this trainer holds the data of {self.task.name!r} ({self.task.key}), the run is of"
                             f" {spec.task.name!r} ({spec.task.key})")
 
+    def require_test(self) -> None:
+        """Refuse a task without a test split."""
+        if not len(self.test_split):
+            raise TaskError(f"task {self.task.name!r} has no test split")
+
     @property
     def devices(self) -> list[torch.device]:
         """The accelerators whose random state a run changes."""
@@ -87,8 +95,7 @@ class Trainer:
         Raises:
             TaskError: if the task has no test split.
         """
-        if not len(self.test_split):
-            raise TaskError(f"task {self.task.name!r} has no test split")
+        self.require_test()
         split = self.test_split.to(self.device)
         scores = self.predict(weights, split)
         return {"loss": judge(scores, split)[0], **score_split(scores, split)}
@@ -162,13 +169,14 @@ class Training:
             state = advance()
             assert state is not None
         except KeyboardInterrupt:
-            return self._cut_short(RunState.INTERRUPTED)
+            done = self.record.result(RunState.INTERRUPTED)
+            return replace(done, steps=self.record.steps - self.checkpoint.steps, shared=0)
         except Exception as error:  # a run that fails must not take the finished ones of its study with it
-            return self._cut_short(RunState.FAILED, f"{type(error).__name__}: {error}")
+            self.checkpoint.forget()
+            return self.record.result(RunState.FAILED, f"{type(error).__name__}: {error}")
+        if keep and state is not RunState.DIVERGED:
+            _write(keep, self.model)
         self.checkpoint.forget()
-        if keep and state is RunState.FINISHED:
-            with suppress(OSError, RuntimeError):  # a full disk may take the weights, never the run itself
-                replace_file(keep, self.model.state_dict())
         return self.record.result(state)
 
     def begin(self, found: State | None) -> None:
@@ -185,7 +193,8 @@ class Training:
         while state is None and self.record.steps != until:
             self._update()
             state = self.record.ended(self._predict)
-            self._report()
+            if state is not RunState.DIVERGED:
+                self._report()
             if self.record.is_check_due and state is None:
                 self.watch(self.record.steps)
                 if self.checkpoint.is_due:
@@ -208,13 +217,7 @@ class Training:
         if isinstance(self.scheduler, ControllerScheduler) and points and points[-1].step == steps:
             self.scheduler.step(points[-1].loss)
         if self.snapshots and steps in self.ends:
-            self.snapshots.mkdir(parents=True, exist_ok=True)
-            replace_file(self.snapshots / f"{steps}.pt", self.model.state_dict())
-
-    def _cut_short(self, state: RunState, error: str | None = None) -> Run:
-        """Give what came of it, less the steps that need not be trained again."""
-        run = self.record.result(state, error)
-        return replace(run, steps=run.steps - self.checkpoint.steps)
+            _write(self.snapshots / f"{steps}.pt", self.model)
 
     def _descend(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make an update; give the loss before it."""
@@ -268,3 +271,10 @@ def at_least_float(scores: torch.Tensor) -> torch.Tensor:
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     """Give the mean cross-entropy and top-1 in [0, 1] of a split."""
     return judge(predict(model, split), split)
+
+
+def _write(path: Path, model: nn.Module) -> None:
+    """Write a model's weights. A full disk may take them, never the run itself."""
+    with suppress(OSError, RuntimeError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, model.state_dict())

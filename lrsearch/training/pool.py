@@ -7,9 +7,10 @@ operation.
 import multiprocessing
 import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -160,7 +161,8 @@ def train_all(
 ) -> None:
     """Train runs as workers become free, and tell of each that ends.
 
-    Interrupted, or when something fails, it stops what is open, tells of that as well, and raises then.
+    Interrupted, or when something fails, it stops what is open, tells of that as well, and raises then; interrupted
+    again it raises at once.
 
     Args:
         pool: the workers.
@@ -181,11 +183,13 @@ def train_all(
                 pool.submit(specs, folder)
             if (news := pool.next(progress)) is None:
                 break
-        except KeyboardInterrupt as error:  # it may have landed in `ended`, which is then told again
-            failure = error
+        except KeyboardInterrupt as error:  # it may have landed in `ended`, which is told again of what is final
+            if isinstance(failure, KeyboardInterrupt):
+                raise
+            failure, news = error, news if news and news[1].state.is_final else None
             pool.stop()
         except LRSearchError as error:
-            failure, news = error, None
+            failure, news = failure or error, None
             pool.stop()
     if failure:
         raise failure
@@ -228,14 +232,28 @@ def _start(task: Task, stop: Event) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(task, theirs, stop), daemon=True)
-    process.start()
+    with _ignored_interrupts():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
+@contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Have a process that is started now be deaf to Ctrl-C from its first moment; who started it says when to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(task: Task, line: Connection, stop: Event) -> None:
     """Train what comes down the line, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked says when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     own_process(task, threads=1)
     trainer = Trainer(task)
 
@@ -255,7 +273,10 @@ def _train(trainer: Trainer, specs: list[RunSpec], folder: Path | None, line: Co
         if stop.is_set():
             raise KeyboardInterrupt
         if time.monotonic() - told > NEWS_EVERY_SECONDS:
-            line.send((waiting[0], step))
+            try:
+                line.send((waiting[0], step))
+            except OSError:  # who asked is gone
+                raise KeyboardInterrupt from None
             told = time.monotonic()
 
     def ended(spec: RunSpec, run: Run) -> None:

@@ -67,8 +67,9 @@ def train_family(
                 ended(spec, Run.failed(error))
             continue
         run = grown.run()
-        for n, spec in enumerate((branch.specs[0], *grown.twins)):
-            ended(spec, _as_told(run, branch.steps if n == 0 else run.steps, is_first=n == 0))
+        ended(branch.specs[0], run)
+        for twin in grown.twins:  # the same to the end, and nothing of it was trained for this one
+            ended(twin, replace(run, shared=run.steps))
         waiting += grown.forks
         if run.state is RunState.INTERRUPTED:
             for spec in (spec for left in waiting for spec in left.specs):
@@ -82,10 +83,6 @@ class _Branch:
 
     specs: list[RunSpec]
     state: State | None = None
-
-    @property
-    def steps(self) -> int:
-        return int(self.state["steps"]) if self.state else 0
 
 
 class _Growth:
@@ -129,15 +126,8 @@ class _Growth:
         parts, training = state["parts"], self.training
         parts["optimizer"]["param_groups"] = training.optimizer.state_dict()["param_groups"]
         parts["scheduler"] = training.scheduler.state_dict() | {"last_epoch": state["steps"]}
-        parts["record"]["seconds"] = 0.0
+        parts["record"] |= {"seconds": 0.0, "shared": state["steps"]}
         return state
-
-
-def _as_told(run: Run, shared: int, *, is_first: bool) -> Run:
-    """Give a run with the steps that it shares; of one that was cut short, the first alone bears what is lost."""
-    if run.state.is_final:
-        return replace(run, shared=shared)
-    return run if is_first else replace(run, steps=0)
 
 
 def _common(a: RunSpec, b: RunSpec) -> int:

@@ -42,7 +42,7 @@ class Record:
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
-        self.evaluations = 0
+        self.evaluations, self.shared = 0, 0
         self.steps = 0
         self.began = time.perf_counter()
         forget_peak_memory(losses.device)
@@ -101,7 +101,8 @@ class Record:
         """Give all notes as tensors and plain values."""
         return {
             "steps": self.steps, "losses": self.losses[: self.steps].clone(), "rates": list(self.rates),
-            "evaluations": self.evaluations, "points": [[p.step, p.loss, p.score] for p in self.points],
+            "evaluations": self.evaluations, "shared": self.shared,
+            "points": [[p.step, p.loss, p.score] for p in self.points],
             "metrics": {look: dict(found) for look, found in self.metrics.items()},
             "seconds": time.perf_counter() - self.began,
         }
@@ -110,7 +111,8 @@ class Record:
         """Take up the notes of a run in progress."""
         self.steps, self.rates = state_dict["steps"], list(state_dict["rates"])
         self.losses[: self.steps] = state_dict["losses"]
-        self.evaluations, self.metrics = state_dict["evaluations"], dict(state_dict["metrics"])
+        self.evaluations, self.shared = state_dict["evaluations"], state_dict["shared"]
+        self.metrics = dict(state_dict["metrics"])
         self.points = [Point(*point) for point in state_dict["points"]]
         self.began = time.perf_counter() - state_dict["seconds"]
 
@@ -128,7 +130,7 @@ class Record:
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
             rates=tuple(self.rates[::stride]), evaluations=self.evaluations,
             metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
-            memory=peak_memory(self.losses.device),
+            shared=self.shared, memory=peak_memory(self.losses.device),
         )
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -117,6 +118,21 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
     alone = trained(1, 0)
     for workers, seed in ((2, 1), (3, 2), (16, 3)):
         assert trained(workers, seed) == alone
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_where_range_tests_are_flat_the_defaults_peak_comes_from_the_decades(study_in, world, workers):
+    class Flat(world):
+        def _ramp(self, spec):
+            return replace(super()._ramp(spec), train_losses=(spec.task.chance_loss,) * spec.horizon)
+
+    study = finish_in_any_order(study_in("flat.db"), Flat(best=0.3, edge=30), workers, random.Random(0))
+    default = with_role(study.history, "default")[0]
+    peak = study.setup.raw.coordinates(default.assignment.policy)["peak"]
+    pruned = study.strategy.pruned(study.setup, study.history)
+    assert pruned.centre is None
+    assert pruned.refusal is None
+    assert peak == pytest.approx((pruned.space.peak.low * pruned.space.peak.high) ** 0.5, rel=0.01)
 
 
 def test_the_best_of_a_rung_go_on(open_study, world):

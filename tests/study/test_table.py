@@ -106,7 +106,14 @@ def test_the_table_of_lenet_is_the_papers():
     ('task = "digits-mlp"\nseeds = 1\npolicies = ["FIX(k0=1)"]', UsageError, "policy 1 is a table of keys"),
     ('task = "digits-mlp"\nseeds = 1\npolicies = [{polcy = "FIX(k0=1)"}]', UsageError, "did you mean 'policy'"),
     ('task = "digits-mlp"\nseeds = 1\npolicies = [{label = "x"}]', UsageError, "policy 1 has no 'policy'"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=-1)"}]', PolicyError, "k0"),
+    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=-1)"}]', PolicyError,
+     r"wrong\.toml, policy 1: .*k0"),
+    ('task = "digits-mlp"\nseeds = 1\nhorizon = 3\npolicies = [{policy = "FIX(k0=1)"}]', TaskError,
+     r"wrong\.toml: .*horizon must be"),
+    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}, {policy = "LINEAR(k0=1, l=\'1ep\')"}]',
+     PolicyError, "policy 2"),
+    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "LINEAR(k0=1, l=32)"}, {policy = "LINEAR(k0=1, l=1ep)"}]',
+     UsageError, "has LINEAR.* twice"),
     ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}, {policy = "FIX(k0=1.0)"}]', UsageError,
      "has FIX.* twice"),
     ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)", published = {top1 = "99"}}]', UsageError,
@@ -151,7 +158,8 @@ def test_an_interrupted_table_goes_on_where_it_was(tmp_path, lrsearch):
     path = tmp_path / "long.toml"
     path.write_text('task = "digits-mlp"\nseeds = 1\n[[policies]]\npolicy = "FIX(k0=100)"\n'
                     '[[policies]]\npolicy = "FIX(k0=0.01)"\n')
-    words = [sys.executable, "-m", "lrsearch", "study", "run", str(path), "--horizon", "300000", "--out", "o"]
+    words = [sys.executable, "-m", "lrsearch", "study", "run", str(path), "--horizon", "300000", "--workers", "2",
+             "--out", "o"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert "diverged" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

@@ -91,6 +91,16 @@ def test_resumed_runs_skip_what_was_done_and_interrupted_ones_count_what_is_lost
     assert (done.state, done.steps) == (RunState.FINISHED, 200)
 
 
+@pytest.mark.usefixtures("always")
+def test_a_run_that_fails_counts_all_its_steps_and_leaves_no_checkpoint(tmp_path):
+    trainer, path = Trainer(MLP, device="cpu"), tmp_path / "c"
+    spec = RunSpec(MLP, FIX(k0=0.1), 200, 0)
+    assert trainer.train(spec, at(75, KeyboardInterrupt), None, path).steps == 25
+    failed = trainer.train(spec, at(125, RuntimeError("out of luck")), None, path)
+    assert (failed.state, failed.steps, failed.error) == (RunState.FAILED, 125, "RuntimeError: out of luck")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"not a file of torch's", None])
 def test_a_broken_checkpoint_or_anothers_is_as_good_as_none(tmp_path, content):
     trainer, path = Trainer(MLP, device="cpu"), tmp_path / "c"

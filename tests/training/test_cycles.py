@@ -8,6 +8,7 @@ import torch
 
 from lrsearch import api
 from lrsearch.errors import PolicyError, TaskError, UsageError
+from lrsearch.knowledge import open_store
 from lrsearch.schedules import FIX, HALFCOS, PLATEAU, RAMP, SGDR, TRI, parse
 from lrsearch.tasks import find_task
 from lrsearch.training import RunSpec, RunState, Trainer, score_ensemble
@@ -54,6 +55,14 @@ def test_snapshots_are_the_weights_at_the_ends_of_cycles(trainer, tmp_path):
     assert scores["50"] == first.score
 
 
+def test_a_folder_that_cannot_be_written_costs_the_snapshots_and_a_controller_has_none(trainer, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    run = trainer.train(RunSpec(MLP, SAW, 100, 0), snapshots=tmp_path / "file")
+    assert run.state is RunState.FINISHED
+    with pytest.raises(UsageError, match="is a controller: it has no cycles"):
+        trainer.train(RunSpec(MLP, PLATEAU(k0=0.1, gamma=0.5, patience=0), 50, 0), snapshots=tmp_path / "s")
+
+
 def test_an_ensemble_is_the_mean_of_its_members_probabilities(trainer, tmp_path):
     paths = []
     for seed in range(3):
@@ -82,6 +91,23 @@ def test_a_studys_best_runs_make_an_ensemble(tmp_path):
         api.ensemble(result, out=tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="k must be"):
         api.ensemble(result, 0, out=tmp_path)
+
+
+def test_the_final_test_of_runs_that_were_stopped_early_reads_their_weights(tmp_path):
+    task = replace(MLP, patience=1)
+    result = api.search(task, budget=3.25, functions=["TRI"], out=tmp_path)
+    stopped = [t for t in result.history if t.run and t.run.state is RunState.STOPPED and t.assignment.horizon == 1280]
+    assert stopped
+    found = api.final_test(result, out=tmp_path)
+    assert found["best"] > 0.8
+    assert found["retrained_steps"] == 0
+    for file in (tmp_path / "weights").glob("*.pt"):
+        file.unlink()
+    with open_store(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        other.open_study(result.key, "again", task, {}, {})
+        again = api.final_test(result, store=other, out=tmp_path)
+    assert again["best"] == found["best"]
+    assert 0 < again["retrained_steps"] < 2 * 1280
 
 
 def test_early_stopping_looks_at_ends_of_cycles_only():

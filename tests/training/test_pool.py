@@ -74,6 +74,14 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
     assert told == [(0, RunState.INTERRUPTED if where == "waiting" else RunState.FINISHED)]
 
 
+def test_a_second_interrupt_ends_it_at_once(monkeypatch):
+    with Pool(MLP, 1) as pool:
+        monkeypatch.setattr(pool, "next", lambda progress: (_ for _ in ()).throw(KeyboardInterrupt))
+        waiting = iter([[RunSpec(MLP, FIX(k0=0.1), LONG, 0)]])
+        with pytest.raises(KeyboardInterrupt):
+            train_all(pool, lambda: next(waiting, None), lambda spec, run: None)
+
+
 def test_a_worker_that_is_killed_is_said_to_have_died():
     with Pool(MLP, 1) as pool:
         pool.submit([RunSpec(MLP, FIX(k0=0.1), LONG, 0)])

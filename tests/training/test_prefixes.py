@@ -114,6 +114,27 @@ def test_an_interrupt_tells_of_every_run_and_the_next_start_ends_like_one_that_w
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
+def test_a_fork_that_goes_on_from_its_own_checkpoint_still_knows_what_it_shares(tmp_path, monkeypatch):
+    monkeypatch.setattr("lrsearch.training.checkpoint.EVERY_SECONDS", 0.0)
+    trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([100], [150]))
+    seen = []
+
+    def stop_in_the_fork(step):
+        seen.append(step)
+        if len(seen) > 8 and step >= 150:  # the first run's own steps are 25, 50 ... 175
+            raise KeyboardInterrupt
+
+    first = together(trainer, wanted, watch=stop_in_the_fork, folder=tmp_path)
+    states = [first[spec.key].state for spec in wanted]
+    assert states == [RunState.FINISHED, RunState.INTERRUPTED]
+    done = together(trainer, wanted[1:], folder=tmp_path)[wanted[1].key]
+    assert (done.steps, done.shared) == (N, 100)
+    assert strip(done) == strip(trainer.train(wanted[1]))
+    lost = first[wanted[1].key].trained
+    assert first[wanted[0].key].trained + lost + done.trained == N + (N - 100) + lost
+    assert 0 < lost < N - 100
+
+
 def test_a_model_that_cannot_be_built_fails_its_family_and_says_why(monkeypatch):
     trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([100], [150]))
     monkeypatch.setattr(trainer, "new_model", lambda seed: 1 / 0)
