@@ -127,7 +127,7 @@ def test_an_exception_in_a_candidate_is_a_failed_run_and_not_the_end(cluster, tm
     rate = 0.012345
 
     class Brittle(SGD):
-        def build(self, model):
+        def build(self, model, epoch=1.0):
             class Breaks(torch.optim.SGD):
                 def step(self, closure=None):
                     if self.param_groups[0]["lr"] == rate:
