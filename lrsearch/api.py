@@ -25,7 +25,7 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import SearchResult, conclude
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.study.table import Table, train_table
+from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import Task, find_task
 from lrsearch.training import Pool, Run, RunSpec, Trainer, score_ensemble
 
@@ -246,7 +246,7 @@ def compare(
 
 
 def run_table(
-    table: Table,
+    table: PolicyTable,
     *,
     workers: int = 1,
     store: str | Store | None = None,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from lrsearch.knowledge import Store
-from lrsearch.study.table import Row, Table
+from lrsearch.study.table import PolicyTable, Row
 from lrsearch.training.metrics import mean_metrics
 from lrsearch.training.run import Run
 
@@ -87,7 +87,7 @@ class Agreement:
 class Results:
     """A table with what came of it."""
 
-    table: Table
+    table: PolicyTable
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -143,7 +143,7 @@ class Results:
         }
 
 
-def read_results(table: Table, store: Store) -> Results:
+def read_results(table: PolicyTable, store: Store) -> Results:
     """Read from the store what came of a table."""
     known = {stored.key: stored.run for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
 

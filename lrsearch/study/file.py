@@ -9,7 +9,7 @@ from typing import Any
 
 from lrsearch.errors import UsageError, unknown
 from lrsearch.schedules import parse
-from lrsearch.study.table import Row, Table
+from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import Task, find_task
 
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
@@ -17,7 +17,7 @@ TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "s
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
-def read_study(path: Path, seeds: int | None = None, horizon: int | None = None) -> Table:
+def read_study(path: Path, seeds: int | None = None, horizon: int | None = None) -> PolicyTable:
     """Read a table of policies: a study file.
 
     Args:
@@ -40,7 +40,7 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     number = seeds if seeds is not None else values["seeds"]
     with _named(path):
         task = whole.with_horizon(steps) if steps != whole.horizon else whole
-        return Table(path.stem, task, rows, number, values.get("source", ""), whole.horizon)
+        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), whole.horizon)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The test set, read once for what a study found."""
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
 from lrsearch.training import RunSpec, RunState, Trainer
 from lrsearch.training.checkpoint import files
+from lrsearch.training.metrics import means
 from lrsearch.training.run import Metrics
 
 READING = "top-1 on the test set, read once, mean over the seeds of the reported validation score"
@@ -39,7 +38,7 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
     missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
     again = sum(_train_again(trial.assignment.spec(result.setup.task), trainer, weights) for trial in missing)
     read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
-    best, default = (_means(read[policy]) for policy in (result.best.policy, result.default.policy))
+    best, default = (means(read[policy], read[policy][0]) for policy in (result.best.policy, result.default.policy))
     reading = {
         "policy": str(result.best.policy), "best": best["top1"], "default": default["top1"],
         "seeds": len(read[result.best.policy]), "retrained_steps": again,
@@ -83,11 +82,6 @@ def _read(trial: Trial, trainer: Trainer, weights: Path) -> Metrics:
     loss, chosen_by, deviation = found["loss"], end.get("loss"), end.get("ld")
     known = loss is not None and chosen_by is not None and deviation is not None
     return {**found, "ld": loss - (chosen_by - deviation) if known else None}  # type: ignore[operator]
-
-
-def _means(metrics: Sequence[Metrics]) -> Metrics:
-    known = {name: [value for one in metrics if (value := one[name]) is not None] for name in metrics[0]}
-    return {name: statistics.fmean(values) if values else None for name, values in known.items()}
 
 
 def _behind(result: SearchResult, policy: Policy) -> list[Trial]:

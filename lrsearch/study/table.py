@@ -31,7 +31,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PolicyTable:
     """Which policies are trained, how often, and on what.
 
     Args:
@@ -75,7 +75,7 @@ class Table:
 
 
 def train_table(
-    table: Table, store: Store, pool: Pool, ended: Callable[[RunSpec, Run], None], folder: Path | None = None
+    table: PolicyTable, store: Store, pool: Pool, ended: Callable[[RunSpec, Run], None], folder: Path | None = None
 ) -> None:
     """Train what the store does not know yet; each run is in the store before it is told of.
 

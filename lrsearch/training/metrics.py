@@ -1,7 +1,7 @@
 """What a model's predictions are worth: the metrics of the LRBench paper (Wu et al. 2019, formulas 3 to 5)."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,12 @@ def score_predictions(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> di
 
 def mean_metrics(runs: Iterable[Run], look: str = "end") -> Metrics:
     """Give the mean of each metric over runs at their last look ("end") or their best; None where no run has it."""
-    found = [run.metrics[look] for run in runs if look in run.metrics]
-    known = {name: [value for one in found if (value := one.get(name)) is not None] for name in NAMES}
+    return means([run.metrics[look] for run in runs if look in run.metrics], NAMES)
+
+
+def means(found: Sequence[Metrics], names: Iterable[str]) -> Metrics:
+    """Give the mean of each metric by name; None where none of them has it."""
+    known = {name: [value for one in found if (value := one.get(name)) is not None] for name in names}
     return {name: statistics.fmean(values) if values else None for name, values in known.items()}
 
 

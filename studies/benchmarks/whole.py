@@ -72,13 +72,13 @@ import sys
 from pathlib import Path
 from lrsearch.api import run_table
 from lrsearch.schedules import HALFCOS
-from lrsearch.study.table import Row, Table
+from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task
 if __name__ == "__main__":
     name, steps, out, workers, data = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]
     rates = [float(rate) for rate in sys.argv[6:]]
     task = find_task(name).with_horizon(steps)
-    table = Table("whole", task, tuple(Row(HALFCOS(k0=rate, l=steps)) for rate in rates), 1, "", steps)
+    table = PolicyTable("whole", task, tuple(Row(HALFCOS(k0=rate, l=steps)) for rate in rates), 1, "", steps)
     results = run_table(table, workers=workers, out=out, data_dir=data or None)
     assert not results.missing
 """

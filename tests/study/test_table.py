@@ -17,7 +17,7 @@ from lrsearch.errors import PolicyError, TaskError, UsageError
 from lrsearch.knowledge import open_store
 from lrsearch.schedules import FIX, INV, NSTEP
 from lrsearch.study.file import read_study
-from lrsearch.study.table import Row, Table
+from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task
 from lrsearch.training import Run, RunState
 
@@ -60,7 +60,7 @@ def run(score, end=None):
 def results(scores, published=None):
     rows = [Row(FIX(k0=0.001 * (n + 1)), published={"top1": p} if p else {})
             for n, p in enumerate(published or [None] * len(scores))]
-    table = Table("made", MLP, tuple(rows), len(scores[0]), "", MLP.horizon)
+    table = PolicyTable("made", MLP, tuple(rows), len(scores[0]), "", MLP.horizon)
     return Results(table, tuple(
         Outcome(row, {seed: run(score) for seed, score in enumerate(of)}) for row, of in zip(rows, scores, strict=True)
     ))
