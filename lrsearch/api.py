@@ -28,6 +28,7 @@ from lrsearch.study.study import Study, Watch
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import Task, find_task
 from lrsearch.training import Pool, Run, RunSpec, Trainer, score_ensemble
+from lrsearch.training.together import Crew, Here
 
 if TYPE_CHECKING:
     import optuna
@@ -76,12 +77,8 @@ def search(
     """
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
-            weights, data = writable(Path(out) / "weights"), Path(data_dir) if data_dir else None
-            if workers == 1:
-                optuna_engine.run(study, Trainer(study.setup.task, data), progress, weights)
-            else:
-                with Pool(study.setup.task, workers, data) as pool:
-                    optuna_engine.run_in_pool(study, pool, progress, weights)
+            with _crew(study.setup.task, workers, data_dir) as crew:
+                optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
         return _conclude(study)
 
 
@@ -146,6 +143,17 @@ def _space(task: Task, functions: Sequence[str | Policy]) -> Space:
     if isinstance(functions, str):
         raise UsageError(f"functions is a list of LR functions or policies, such as [{functions!r}], got a text")
     return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
+
+
+@contextmanager
+def _crew(task: Task, workers: int, data_dir: str | Path | None) -> Iterator[Crew]:
+    """Give those who train: this process, or as many others as are asked for."""
+    data = Path(data_dir) if data_dir else None
+    if workers == 1:
+        yield Here(Trainer(task, data))
+        return
+    with Pool(task, workers, data) as pool:
+        yield pool
 
 
 @contextmanager
@@ -260,7 +268,7 @@ def run_table(
 
     Args:
         table: the policies, the task and the seeds.
-        workers: processes that train, one thread each.
+        workers: processes that train, one thread each; 1 to train in this one.
         store, data_dir, out: as in `search`.
         watch: is called with every run that ends.
 
@@ -274,8 +282,8 @@ def run_table(
     """
     with _opened(store, writable(Path(out))) as ledger:
         if read_results(table, ledger).missing:
-            with Pool(table.task, workers, Path(data_dir) if data_dir else None) as pool:
-                train_table(table, ledger, pool, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
+            with _crew(table.task, workers, data_dir) as crew:
+                train_table(table, ledger, crew, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)
 
 

@@ -173,13 +173,15 @@ def tasks(
         return
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_portrait
-    from lrsearch.tasks import portray
+    from lrsearch.tasks import find_task, portray
+    from lrsearch.training.loop import Trainer
+    from lrsearch.training.together import lockstep
 
     portrait = portray(task, data_dir)
     if as_json:
         print_json({"task": task, **portrait.to_json()})
     else:
-        print_portrait(task, portrait)
+        print_portrait(task, portrait, lockstep(Trainer(find_task(task), data_dir)))
 
 
 def _list_tasks(as_json: bool) -> None:

@@ -17,6 +17,7 @@ from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
 from lrsearch.tasks import Portrait
 from lrsearch.training.run import Metrics
+from lrsearch.training.together import Lockstep
 
 LEADERS = 8
 WIDE = 120
@@ -221,8 +222,8 @@ def _published(outcome: Outcome) -> str:
     return f"{published['top1']:.2f}{spread}{steps}"
 
 
-def print_portrait(task: str, portrait: Portrait) -> None:
-    """Print a task's portrait."""
+def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
+    """Print a task's portrait, and how its short runs train."""
     data, model, training = portrait.data, portrait.model, portrait.training
     shape = " x ".join(map(str, data.shape))
     means, deviations = (", ".join(f"{x:.4f}" for x in numbers) for numbers in (data.means, data.deviations))
@@ -238,6 +239,7 @@ def print_portrait(task: str, portrait: Portrait) -> None:
         ("model", f"{model.family}, {model.parameters} parameters, depth {model.depth}, norm {model.norm}"),
         ("training", f"{training.optimizer}, momentum {training.momentum:g}, weight decay {training.weight_decay:g},"
                      f" batch {training.batch_size}, {training.horizon} steps, {portrait.epochs:.3g} epochs"),
+        ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
     ):
         console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
 

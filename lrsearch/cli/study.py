@@ -21,7 +21,9 @@ def study() -> None:
 @app.command("run")
 def run_study(
     file: Annotated[Path, typer.Argument(help="A TOML file: a table of policies, such as those in studies/.")],
-    workers: Annotated[int, typer.Option(help="Processes that train, one thread each.")] = 1,
+    workers: Annotated[int | None, typer.Option(
+        help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
+        show_default=False)] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of each policy [default: the file's]",
                                               show_default=False)] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps of a run; policies are stretched to it [default: the"
@@ -37,8 +39,11 @@ def run_study(
     from lrsearch.cli.show import print_table, tell_line
     from lrsearch.report.reproduction import draw_results
     from lrsearch.study.file import read_study
+    from lrsearch.training.process import default_workers, own_process
 
     table = read_study(file, seeds=seeds, horizon=horizon)
+    processes = workers if workers is not None else default_workers(table.task)
+    own_process(table.task)
     ended = 0
 
     def tell(spec: "RunSpec", run: "Run") -> None:
@@ -47,7 +52,7 @@ def run_study(
         outcome = f"{100 * run.score:6.2f} %" if run.score is not None else str(run.state)
         tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
-    results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell)
+    results = api.run_table(table, workers=processes, store=store, data_dir=data_dir, out=out, watch=tell)
     picture = str(draw_results(results, api.writable(out / table.name)))
     if as_json:
         print_json(results.to_json() | {"pictures": [picture]})

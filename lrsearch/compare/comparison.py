@@ -13,6 +13,7 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, Strategy, best_so_far, committed
 from lrsearch.study.study import Study
 from lrsearch.training import Trainer
+from lrsearch.training.together import Here
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +145,7 @@ def _course(setup: Setup, strategy: Strategy, store: Store, trainer: Trainer) ->
     study = Study(
         setup, strategy, store, lambda name, known: OptunaSampler(name, None, setup.seed, horizon, kind), cold=True
     )
-    run(study, trainer)
+    run(study, Here(trainer))
     points = tuple(best_so_far(study.history, horizon))
     return Course(strategy.name, setup.seed, points, committed(study.history) / horizon)
 

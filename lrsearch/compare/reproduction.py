@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from lrsearch.knowledge import Store
 from lrsearch.study.table import PolicyTable, Row
@@ -162,6 +161,8 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """
     if any(np.ptp(np.asarray(values)) == 0 for values in (a, b)):
         return math.nan
+    from scipy import stats  # slow to import
+
     return float(stats.spearmanr(a, b).statistic)
 
 
@@ -187,6 +188,8 @@ def _differ(a: Outcome, b: Outcome) -> bool:
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if len(gaps) < 2 or np.ptp(gaps) == 0:
         return len(gaps) > 1 and gaps[0] != 0
+    from scipy import stats
+
     return bool(stats.ttest_1samp(gaps, 0).pvalue < 1 - CONFIDENCE)
 
 

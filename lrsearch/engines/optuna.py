@@ -3,8 +3,8 @@
 import hashlib
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import optuna
@@ -18,9 +18,8 @@ from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.study.study import Study
-from lrsearch.training import Pool, Run, RunSpec, RunState, Trainer
-from lrsearch.training.checkpoint import files
-from lrsearch.training.pool import train_all
+from lrsearch.training import Run, RunSpec, RunState
+from lrsearch.training.together import Crew, Group, groups
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 
@@ -148,51 +147,43 @@ def _has_place(policy: Policy, space: Space) -> bool:
     return True
 
 
-def run(study: Study, trainer: Trainer, progress: Progress | None = None, folder: Path | None = None) -> None:
-    """Train what a study asks for, one run after the other, until it is done.
+def run(study: Study, crew: Crew, progress: Progress | None = None, folder: Path | None = None) -> None:
+    """Train what a study asks for until it is done, a group of runs at a time or several.
 
     Args:
         study: the study.
-        trainer: trains runs of its task.
+        crew: trains runs of its task.
         progress: is told the steps done of an assignment.
-        folder: for the weights of full runs and the checkpoint of the one in progress; None to keep none.
-
-    Raises:
-        KeyboardInterrupt: after the interrupted run is recorded.
-    """
-    while (assignment := study.ask()) is not None:
-        spec = assignment.spec(study.setup.task)
-        done = trainer.train(spec, partial(progress, assignment) if progress else None, *files(folder, spec))
-        study.tell(assignment, done)
-        if done.state is RunState.INTERRUPTED:
-            raise KeyboardInterrupt
-
-
-def run_in_pool(study: Study, pool: Pool, progress: Progress | None = None, folder: Path | None = None) -> None:
-    """Train what a study asks for, as many runs at a time as there are workers, until it is done.
-
-    Args:
-        study, progress, folder: as in `run`.
-        pool: trains runs of its task.
+        folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
 
     Raises:
         KeyboardInterrupt: after the interrupted runs are recorded.
         WorkError: if a worker died, or what the study cannot do without failed.
     """
-    open_runs: dict[str, Assignment] = {}
+    desk = _Desk(study, crew, progress)
+    crew.train(desk.ask, desk.ended, folder=folder, progress=desk.stepped)
 
-    def ask() -> list[RunSpec] | None:
-        if (assignment := study.ask()) is None:
-            return None
-        spec = assignment.spec(study.setup.task)
-        open_runs[spec.key] = assignment
-        return [spec]
 
-    def ended(spec: RunSpec, done: Run) -> None:
-        study.tell(open_runs[spec.key], done)
+class _Desk:
+    """Hands out what a study asks for in groups, and takes back what came of them."""
 
-    def stepped(spec: RunSpec, steps: int) -> None:
-        if progress:
-            progress(open_runs[spec.key], steps)
+    def __init__(self, study: Study, crew: Crew, progress: Progress | None) -> None:
+        self.study, self.crew, self.progress = study, crew, progress
+        self.waiting: deque[Group] = deque()
+        self.out: dict[str, Assignment] = {}
 
-    train_all(pool, ask, ended, folder=folder, progress=stepped)
+    def ask(self) -> Group | None:
+        task = self.study.setup.task
+        if not self.waiting:
+            asked = {assignment.spec(task): assignment for assignment in self.study.ask_all()}
+            self.out |= {spec.key: assignment for spec, assignment in asked.items()}
+            short = [spec for spec, assignment in asked.items() if assignment.is_short(task)]
+            self.waiting.extend(groups(list(asked), short, self.crew.lockstep.rows, self.crew.workers))
+        return self.waiting.popleft() if self.waiting else None
+
+    def ended(self, spec: RunSpec, done: Run) -> None:
+        self.study.tell(self.out[spec.key], done)
+
+    def stepped(self, spec: RunSpec, steps: int) -> None:
+        if self.progress:
+            self.progress(self.out[spec.key], steps)

@@ -32,6 +32,8 @@ from lrsearch.study.study import Study
 from lrsearch.tasks import Task
 from lrsearch.training import Run, RunSpec, RunState, Trainer, own_process
 from lrsearch.training.checkpoint import files
+from lrsearch.training.fused import fuse
+from lrsearch.training.together import lockstep
 
 HEARTBEAT_SECONDS = 2.0
 KNOCK_SECONDS = 5.0
@@ -115,7 +117,8 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED if self.is_finished else None
         self._open[trial_id] = assignment
         spec = assignment.spec(self.study.setup.task)
-        return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed}
+        return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed,
+                "is_short": assignment.is_short(spec.task)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hear how many steps are done, and from that whether an attempt before this one was lost."""
@@ -173,6 +176,7 @@ class Worker(tune.Trainable):
         self._data_dir: Path | None = given["data_dir"]
         self._weights: Path = given["weights"]
         self._trainer: Trainer | None = None
+        self._in_lockstep = False
         self._is_stopped = False
         self._pool = ThreadPoolExecutor(1)
         self.reset_config(config)
@@ -196,9 +200,13 @@ class Worker(tune.Trainable):
 
     def _train(self, config: dict[str, Any]) -> Run:
         try:
-            self._trainer = self._trainer or Trainer(self._task, self._data_dir)
+            if self._trainer is None:
+                self._trainer = Trainer(self._task, self._data_dir)
+                self._in_lockstep = lockstep(self._trainer).rows > 0
             spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
             self._weights.mkdir(parents=True, exist_ok=True)
+            if config["is_short"] and self._in_lockstep:
+                return fuse(self._trainer, [spec], self._watch)[0]  # alone, it is the run that it is in company
             weights, _ = files(self._weights, spec)  # no checkpoint: a lost attempt's steps count, whole, as lost
             return self._trainer.train(spec, self._watch, weights)
         except Exception as error:  # what training it again would only repeat is a failed run, not a lost worker

@@ -41,6 +41,10 @@ class Assignment:
     horizon: int
     seed: int
 
+    def is_short(self, task: Task) -> bool:
+        """Tell whether it is a candidate that may earn a longer run."""
+        return self.role == "candidate" and self.horizon < task.horizon
+
     def spec(self, task: Task) -> RunSpec:
         """Give what identifies the run."""
         probe = self.role in PROBES

@@ -92,6 +92,10 @@ class Study:
             self._settle(assignment, stored, reused=True)
         return None
 
+    def ask_all(self) -> list[Assignment]:
+        """Give all that can be trained by now, the same on any number of workers."""
+        return list(iter(self.ask, None))
+
     def tell(self, assignment: Assignment, run: Run) -> Trial:
         """Take what came of an assignment.
 

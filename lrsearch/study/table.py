@@ -8,9 +8,8 @@ from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
 from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
-from lrsearch.training.pool import Pool, train_all
-from lrsearch.training.prefixes import families
 from lrsearch.training.run import Run, RunSpec
+from lrsearch.training.together import LEAST_ROWS, Crew, groups
 
 MOST_SEEDS = 1000
 
@@ -75,12 +74,12 @@ class PolicyTable:
 
 
 def train_table(
-    table: PolicyTable, store: Store, pool: Pool, ended: Callable[[RunSpec, Run], None], folder: Path | None = None
+    table: PolicyTable, store: Store, crew: Crew, ended: Callable[[RunSpec, Run], None], folder: Path | None = None
 ) -> None:
     """Train what the store does not know yet; each run is in the store before it is told of.
 
-    What policies of a seed have in common at the beginning is trained once. `folder` keeps the weights, and the
-    checkpoints of the runs in progress.
+    Runs of a small model train in lockstep; else what policies of a seed have in common at the beginning is trained
+    once. `folder` keeps the weights, and the checkpoints of the runs in progress.
     """
     known = {stored.key for stored in store.runs(task=table.task.name) if stored.run.state.is_final}
 
@@ -88,5 +87,7 @@ def train_table(
         store.record(spec, run)
         ended(spec, run)
 
-    wanted = iter(families([spec for spec in table.specs if spec.key not in known]))
-    train_all(pool, lambda: next(wanted, None), record, folder=folder)
+    wanted = [spec for spec in table.specs if spec.key not in known]
+    are_many = len(table.specs) >= LEAST_ROWS
+    waiting = iter(groups(wanted, wanted if are_many else [], crew.lockstep.rows, crew.workers))
+    crew.train(lambda: next(waiting, None), record, folder=folder)

@@ -2,10 +2,11 @@
 
 Parameters are stacked, one row a run; the model is mapped over the rows (torch.func.vmap); the update is SGD's, with a
 learning rate and a momentum of its own for each row. Runs of equal seed share their batches. A row that blew up is
-taken out; rows never touch each other.
+taken out; rows never touch each other. There are two rows at least, for kernels round otherwise where there is one: so
+a run comes out the same in whatever company it trains, where kernels treat each row of a stack alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from torch.nn import functional as F
 
 from lrsearch.schedules import Policy
 from lrsearch.tasks import SGD, Split, Task
-from lrsearch.training.loop import Trainer, Watch, at_least_float, batches
+from lrsearch.training.checkpoint import files
+from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
 from lrsearch.training.record import EVALUATION_BATCH, Record
 from lrsearch.training.run import Run, RunSpec, RunState
 
@@ -33,7 +35,7 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
     task = trainer.task
     if type(task.optimizer) is not SGD:
         return f"its optimizer is {type(task.optimizer).__name__}, and only SGD has a column of learning rates here"
-    if len({spec.horizon for spec in specs}) != 1:
+    if len({spec.horizon for spec in specs}) > 1:
         return "the runs are of several lengths"
     if any(spec.policy.is_controller for spec in specs):
         return "a controller's learning rate follows from its own feedback"
@@ -74,8 +76,22 @@ def train_fused(
     return fuse(trainer, [RunSpec(task, policy, steps, seed) for policy in bound for seed in seeds])
 
 
-def fuse(trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None = None) -> list[Run]:
-    """Train runs of one task and horizon together; what cannot be is trained one by one.
+def fuse(
+    trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None = None, folder: Path | None = None
+) -> list[Run]:
+    """Train runs of one task and horizon together, and give them in order; what cannot be is trained one by one.
+
+    Args:
+        trainer, specs, watch, folder: as for `fused`.
+    """
+    found = dict(fused(trainer, specs, watch, folder))
+    return [found[n] for n in range(len(specs))]
+
+
+def fused(
+    trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None = None, folder: Path | None = None
+) -> Iterator[tuple[int, Run]]:
+    """Train runs of one task and horizon together, and give each as it ends; what cannot be is trained one by one.
 
     Each run equals the one that `Trainer.train` gives up to rounding: in float64 to 1e-12 over tens of steps, in
     float32 the losses of a small model to about 1e-3 over hundreds.
@@ -84,24 +100,29 @@ def fuse(trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None = None)
         trainer: holds the task and its data.
         specs: what to train; `why_not` tells whether they can be trained together.
         watch: is told the number of steps done by each run.
+        folder: for the weights of full runs; None to keep none. Runs in progress are not kept: they begin anew.
 
     Returns:
-        The runs, in the order of `specs`.
+        The place in `specs` of each run, and the run.
     """
     for spec in specs:
         trainer.require(spec)
-    if len(specs) < 2 or why_not(trainer, specs) is not None:
-        return _one_by_one(trainer, specs, watch)
-    return _Fused(trainer, specs, watch or (lambda step: None)).run()
+    if why_not(trainer, specs) is not None:
+        yield from _one_by_one(trainer, specs, watch, folder)
+    elif specs:
+        yield from _Fused(trainer, specs, watch or (lambda step: None), folder).run()
 
 
-def _one_by_one(trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None) -> list[Run]:
+def _one_by_one(
+    trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None, folder: Path | None
+) -> Iterator[tuple[int, Run]]:
     """Train one after the other; an interrupt ends them all."""
-    done: list[Run] = []
-    for spec in specs:
-        is_over = bool(done) and done[-1].state is RunState.INTERRUPTED
-        done.append(Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over else trainer.train(spec, watch))
-    return done
+    is_over = False
+    for n, spec in enumerate(specs):
+        run = (Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over
+               else trainer.train(spec, watch, *files(folder, spec)))
+        is_over = run.state is RunState.INTERRUPTED
+        yield n, run
 
 
 @dataclass(slots=True)
@@ -144,10 +165,20 @@ class _Rows:
         }
         self.buffers = {name: b[alive] for name, b in self.buffers.items()}
 
+    def state(self, row: int) -> tuple[Rows, Rows]:
+        """Give the parameters and the buffers of one row."""
+        return {name: p[row] for name, p in self.parameters.items()}, {n: b[row] for n, b in self.buffers.items()}
+
+    def write(self, row: int, path: Path) -> None:
+        """Write one row's weights, as a run that trained alone would."""
+        parameters, buffers = self.state(row)
+        self.template.load_state_dict({**parameters, **buffers}, strict=False)
+        write_weights(path, self.template)
+
     @torch.no_grad()
     def predict(self, row: int, split: Split) -> torch.Tensor:
         """Give the scores of a split by one row."""
-        state = ({name: p[row] for name, p in self.parameters.items()}, {n: b[row] for n, b in self.buffers.items()})
+        state = self.state(row)
         self.template.eval()
         with self.trainer.precision():
             parts = [functional_call(self.template, state, (x,)) for x in torch.split(split.x, EVALUATION_BATCH)]
@@ -158,8 +189,12 @@ class _Rows:
 class _Fused:
     """Several runs in progress."""
 
-    def __init__(self, trainer: Trainer, specs: Sequence[RunSpec], watch: Watch) -> None:
-        self.trainer, self.specs, self.watch = trainer, specs, watch
+    def __init__(
+        self, trainer: Trainer, specs: Sequence[RunSpec], watch: Watch, folder: Path | None = None
+    ) -> None:
+        self.asked = len(specs)
+        specs = specs if len(specs) > 1 else [*specs, *specs]
+        self.trainer, self.specs, self.watch, self.folder = trainer, specs, watch, folder
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
         self.records = [
@@ -168,21 +203,27 @@ class _Fused:
         ]
         self.results: dict[int, Run] = {}
 
-    def run(self) -> list[Run]:
-        try:
-            self._train()
-        except KeyboardInterrupt:
-            self._end(RunState.INTERRUPTED)
-        except Exception as error:  # what finished or diverged before stays
-            self._end(RunState.FAILED, f"{type(error).__name__}: {error}")
-        return [self.results[n] for n in range(len(self.specs))]
+    def run(self) -> Iterator[tuple[int, Run]]:
+        training = self._train()
+        is_over = False
+        while not is_over:
+            known = set(self.results)
+            try:
+                is_over = next(training, None) is None
+            except KeyboardInterrupt:
+                is_over = self._end(RunState.INTERRUPTED)
+            except Exception as error:  # what finished or diverged before stays
+                is_over = self._end(RunState.FAILED, f"{type(error).__name__}: {error}")
+            yield from ((n, run) for n, run in self.results.items() if n not in known and n < self.asked)
 
-    def _end(self, state: RunState, error: str | None = None) -> None:
+    def _end(self, state: RunState, error: str | None = None) -> bool:
         for n, record in enumerate(self.records):
             if n not in self.results:
                 self.results[n] = record.result(state, error)
+        return True
 
-    def _train(self) -> None:
+    def _train(self) -> Iterator[int]:
+        """Train to the end; give the number of runs that have ended whenever one has."""
         optimizer = self.trainer.task.optimizer
         assert isinstance(optimizer, SGD)
         self.rows = rows = _Rows.of(self.trainer, [spec.seed for spec in self.specs])
@@ -197,17 +238,22 @@ class _Fused:
             each = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
             losses = each.view(len(alive), -1).mean(1)
             gradients = rows.gradients(losses.sum())
-            _update(rows.parameters, gradients, buffers, rates[alive, step], momenta[alive, step], optimizer)
+            update(rows.parameters, gradients, buffers, rates[alive, step], momenta[alive, step], optimizer)
             self.losses[alive, step] = losses.detach().to(self.losses.dtype)
-            ended = self._judge(rows, alive)
-            if ended:
-                stay = [place for place, n in enumerate(alive) if n not in self.results]
+            if self._judge(rows, alive):
+                stay = self._staying(alive)
                 alive = [alive[place] for place in stay]
                 if not alive:
                     return
                 at = torch.tensor(stay, device=self.trainer.device)
                 rows.keep(at)
                 buffers = {name: buffer[at] for name, buffer in buffers.items()}
+                yield len(self.results)
+
+    def _staying(self, alive: Sequence[int]) -> list[int]:
+        """The places of the runs that go on; where it is one, another that has ended keeps it company."""
+        stay = [place for place, n in enumerate(alive) if n not in self.results]
+        return stay if len(stay) != 1 else sorted({*stay, 0 if stay != [0] else 1})
 
     def _columns(self, momentum: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Learning rate and momentum of each run at each step, shape (runs, horizon)."""
@@ -223,15 +269,23 @@ class _Fused:
     def _judge(self, rows: _Rows, alive: Sequence[int]) -> bool:
         """Note the step, and the ends of runs."""
         before = len(self.results)
-        for place, n in enumerate(alive):
+        going = [(place, n) for place, n in enumerate(alive) if n not in self.results]
+        for place, n in going:
             record = self.records[n]
             record.steps += 1
             state = record.ended(partial(rows.predict, place))
             if state is not None:
                 self.results[n] = record.result(state)
-        if self.records[alive[0]].is_check_due:
-            self.watch(self.records[alive[0]].steps)
+                self._keep(rows, place, n)
+        if (record := self.records[going[0][1]]).is_check_due:
+            self.watch(record.steps)
         return len(self.results) > before
+
+    def _keep(self, rows: _Rows, place: int, n: int) -> None:
+        """Keep the weights of a full run that did not diverge."""
+        weights, _ = files(self.folder, self.specs[n])
+        if weights and n < self.asked and self.results[n].state is not RunState.DIVERGED:
+            rows.write(place, weights)
 
 
 class _Feed:
@@ -260,16 +314,27 @@ class _Feed:
 
 
 @torch.no_grad()
-def _update(
+def update(
     parameters: Rows, gradients: Rows, buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor,
     optimizer: SGD,
 ) -> None:
-    """SGD as torch has it, with a rate and a momentum for each row; where that is 0, a row's buffer rests."""
+    """Make a step of SGD as torch has it, in place, with a rate and a momentum for each row.
+
+    Where a momentum is 0, the row's buffer rests.
+    """
+    at_rest = momenta <= 0
+    rests = bool(at_rest.any())
     for name, gradient in gradients.items():
         p = parameters[name]
         column = (-1, *(1,) * (p.ndim - 1))
         rate, momentum = rates.to(p.dtype).view(column), momenta.to(p.dtype).view(column)
         g = gradient.add(p, alpha=optimizer.weight_decay) if optimizer.weight_decay else gradient
-        before = buffers.get(name, torch.zeros_like(p))
-        buffers[name] = after = torch.where(momentum > 0, momentum * before + g, before)
-        p.sub_(rate * torch.where(momentum > 0, g + momentum * after if optimizer.nesterov else after, g))
+        before = buffers.get(name)
+        after = g.clone() if before is None else (momentum * before if rests else before.mul_(momentum)).add_(g)
+        descent = g + momentum * after if optimizer.nesterov else after
+        if rests:
+            still = at_rest.view(column)
+            after = torch.where(still, torch.zeros_like(p) if before is None else before, after)
+            descent = torch.where(still, g, descent)
+        buffers[name] = after
+        p.sub_(rate * descent)

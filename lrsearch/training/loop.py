@@ -175,7 +175,7 @@ class Training:
             self.checkpoint.forget()
             return self.record.result(RunState.FAILED, f"{type(error).__name__}: {error}")
         if keep and state is not RunState.DIVERGED:
-            _write(keep, self.model)
+            write_weights(keep, self.model)
         self.checkpoint.forget()
         return self.record.result(state)
 
@@ -217,7 +217,7 @@ class Training:
         if isinstance(self.scheduler, ControllerScheduler) and points and points[-1].step == steps:
             self.scheduler.step(points[-1].loss)
         if self.snapshots and steps in self.ends:
-            _write(self.snapshots / f"{steps}.pt", self.model)
+            write_weights(self.snapshots / f"{steps}.pt", self.model)
 
     def _descend(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make an update; give the loss before it."""
@@ -273,7 +273,7 @@ def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
     return judge(predict(model, split), split)
 
 
-def _write(path: Path, model: nn.Module) -> None:
+def write_weights(path: Path, model: nn.Module) -> None:
     """Write a model's weights. A full disk may take them, never the run itself."""
     with suppress(OSError, RuntimeError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -26,11 +26,10 @@ from lrsearch.errors import LRSearchError, OutputError, TaskError, UsageError, W
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits, Task
 from lrsearch.training.loop import Trainer
-from lrsearch.training.prefixes import train_family
 from lrsearch.training.process import own_process
 from lrsearch.training.run import Run, RunSpec
+from lrsearch.training.together import Group, Lockstep, Progress, lockstep, train_group
 
-Progress = Callable[[RunSpec, int], None]
 NEWS_EVERY_SECONDS = 0.2
 SPLITS = ("train", "validation", "test")
 MAPPED_BYTES = 2**20
@@ -62,13 +61,15 @@ class Pool:
     def __init__(self, task: Task, workers: int, data_dir: Path | None = None) -> None:
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise UsageError(f"workers must be a whole number, 1 or more, got {workers!r}")
-        self.task = task
+        self.task, self.workers = task, workers
         self._stop = multiprocessing.get_context("spawn").Event()
         self._open: dict[Connection, list[RunSpec]] = {}
         self._files = tempfile.TemporaryDirectory(prefix="lrsearch-")
         self._workers: list[_Worker] = []
         try:
-            self._begin(workers, _in_files(task, data_dir, Path(self._files.name)))
+            trainer = Trainer(task, data_dir, device="cpu")
+            self.lockstep: Lockstep = lockstep(trainer)
+            self._begin(workers, _in_files(trainer, Path(self._files.name)))
         except BaseException:
             self._end()
             raise
@@ -97,16 +98,54 @@ class Pool:
         """Whether every worker has something to train."""
         return len(self._open) == len(self._workers)
 
-    def submit(self, specs: Sequence[RunSpec], folder: Path | None = None) -> None:
-        """Have runs trained by a worker that has nothing to train: one, or a family that begins alike.
+    def train(
+        self, ask: Callable[[], Group | None], ended: Callable[[RunSpec, Run], None], *,
+        folder: Path | None = None, progress: Progress | None = None,
+    ) -> None:
+        """Train runs as workers become free, and tell of each that ends.
+
+        Interrupted, or when something fails, it stops what is open, tells of that as well, and raises then; interrupted
+        again it raises at once.
 
         Args:
-            specs: the runs.
+            ask: gives what to train next; None while what is open must end first, and when nothing is left.
+            ended: is told of every run that ends.
+            folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
+            progress: as in `Pool.next`.
+        """
+        failure: BaseException | None = None
+        news: tuple[RunSpec, Run] | None = None
+        while True:
+            try:
+                if news is not None:
+                    ended(*news)
+                    news = None
+                while failure is None and not self.is_full and (group := ask()) is not None:
+                    self.submit(group, folder)
+                if (news := self.next(progress)) is None:
+                    break
+            except KeyboardInterrupt as error:  # it may have landed in `ended`, which is told again of what is final
+                if isinstance(failure, KeyboardInterrupt):
+                    raise
+                failure, news = error, news if news and news[1].state.is_final else None
+                self.stop()
+            except LRSearchError as error:
+                failure, news = failure or error, None
+                self.stop()
+        if failure:
+            raise failure
+
+    def submit(self, group: Group, folder: Path | None = None) -> None:
+        """Have a group trained by a worker that has nothing to train.
+
+        Args:
+            group: the runs.
             folder: for weights of full runs and checkpoints; None to keep none.
         """
         line = next(worker.line for worker in self._workers if worker.line not in self._open)
-        line.send(([(str(spec.policy), spec.horizon, spec.seed) for spec in specs], folder))
-        self._open[line] = list(specs)
+        asked = [(str(spec.policy), spec.horizon, spec.seed) for spec in group.specs]
+        line.send((asked, group.in_lockstep, folder))
+        self._open[line] = list(group.specs)
 
     def next(self, progress: Progress | None = None) -> tuple[RunSpec, Run] | None:
         """Wait for a run to end, and give it; None if none is open.
@@ -155,46 +194,6 @@ class Pool:
         self._files.cleanup()
 
 
-def train_all(
-    pool: Pool, ask: Callable[[], Sequence[RunSpec] | None], ended: Callable[[RunSpec, Run], None], *,
-    folder: Path | None = None, progress: Progress | None = None,
-) -> None:
-    """Train runs as workers become free, and tell of each that ends.
-
-    Interrupted, or when something fails, it stops what is open, tells of that as well, and raises then; interrupted
-    again it raises at once.
-
-    Args:
-        pool: the workers.
-        ask: gives what to train next, a run or a family of them; None while what is open must end first, and when
-            nothing is left.
-        ended: is told of every run that ends.
-        folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
-        progress: as in `Pool.next`.
-    """
-    failure: BaseException | None = None
-    news: tuple[RunSpec, Run] | None = None
-    while True:
-        try:
-            if news is not None:
-                ended(*news)
-                news = None
-            while failure is None and not pool.is_full and (specs := ask()) is not None:
-                pool.submit(specs, folder)
-            if (news := pool.next(progress)) is None:
-                break
-        except KeyboardInterrupt as error:  # it may have landed in `ended`, which is told again of what is final
-            if isinstance(failure, KeyboardInterrupt):
-                raise
-            failure, news = error, news if news and news[1].state.is_final else None
-            pool.stop()
-        except LRSearchError as error:
-            failure, news = failure or error, None
-            pool.stop()
-    if failure:
-        raise failure
-
-
 @dataclass(frozen=True, slots=True)
 class _Mapped:
     """Gives splits that lie in files: what is large is mapped into memory, so that all workers share its pages."""
@@ -215,9 +214,8 @@ class _Mapped:
         return torch.from_numpy(np.load(path, mmap_mode=mode))
 
 
-def _in_files(task: Task, data_dir: Path | None, folder: Path) -> Task:
-    """Give the task with its data in files of a folder, checked as a trainer checks them."""
-    trainer = Trainer(task, data_dir, device="cpu")
+def _in_files(trainer: Trainer, folder: Path) -> Task:
+    """Give a trainer's task with its data in files of a folder."""
     try:
         for name, split in zip(SPLITS, (trainer.train_split, trainer.validation, trainer.test_split), strict=True):
             np.save(folder / f"{name}-x.npy", split.x.numpy())
@@ -225,7 +223,7 @@ def _in_files(task: Task, data_dir: Path | None, folder: Path) -> Task:
     except OSError as error:
         raise OutputError(f"cannot write the workers' data to {folder}: {error.strerror}; make room there, or name"
                           " another place in TMPDIR") from error
-    return replace(task, load=_Mapped(folder, trainer.digest))
+    return replace(trainer.task, load=_Mapped(folder, trainer.digest))
 
 
 def _start(task: Task, stop: Event) -> _Worker:
@@ -259,14 +257,14 @@ def _work(task: Task, line: Connection, stop: Event) -> None:
 
     with suppress(EOFError, OSError):  # the line was closed, perhaps in the middle of a run
         while True:
-            asked, folder = line.recv()
-            specs = [RunSpec(task, parse(policy), horizon, seed) for policy, horizon, seed in asked]
-            _train(trainer, specs, folder, line, stop)
+            asked, in_lockstep, folder = line.recv()
+            specs = tuple(RunSpec(task, parse(policy), horizon, seed) for policy, horizon, seed in asked)
+            _train(trainer, Group(specs, in_lockstep), folder, line, stop)
 
 
-def _train(trainer: Trainer, specs: list[RunSpec], folder: Path | None, line: Connection, stop: Event) -> None:
-    """Train a family, and send each run as it ends, and the steps done every now and then."""
-    told, waiting = time.monotonic(), [spec.key for spec in specs]
+def _train(trainer: Trainer, group: Group, folder: Path | None, line: Connection, stop: Event) -> None:
+    """Train a group, and send each run as it ends, and the steps done every now and then."""
+    told, waiting = time.monotonic(), [spec.key for spec in group.specs]
 
     def watch(step: int) -> None:
         nonlocal told
@@ -283,4 +281,4 @@ def _train(trainer: Trainer, specs: list[RunSpec], folder: Path | None, line: Co
         waiting.remove(spec.key)
         line.send((spec.key, run.to_text()))
 
-    train_family(trainer, specs, ended, watch, folder)
+    train_group(trainer, group, ended, watch, folder)

@@ -6,7 +6,7 @@
 
     usual   16 scripts in turn, a process each: a DataLoader over a Dataset, default threads
     fair    16 in-memory loops in processes of one thread, as many at a time as there are cores
-    ours    one `run_table` with as many workers as there are cores
+    ours    one `run_table` with the workers that `lrsearch study run` takes by itself
 
 Prints the cost of ours over the two others, medians over rounds that alternate; asserts nothing.
 """
@@ -74,12 +74,14 @@ from lrsearch.api import run_table
 from lrsearch.schedules import HALFCOS
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task
+from lrsearch.training.process import default_workers, own_process
 if __name__ == "__main__":
-    name, steps, out, workers, data = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]
-    rates = [float(rate) for rate in sys.argv[6:]]
+    name, steps, out, data = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    rates = [float(rate) for rate in sys.argv[5:]]
     task = find_task(name).with_horizon(steps)
+    own_process(task)
     table = PolicyTable("whole", task, tuple(Row(HALFCOS(k0=rate, l=steps)) for rate in rates), 1, "", steps)
-    results = run_table(table, workers=workers, out=out, data_dir=data or None)
+    results = run_table(table, workers=default_workers(task), out=out, data_dir=data or None)
     assert not results.missing
 """
 RATES = [0.001 * 1.4**n for n in range(POLICIES)]
@@ -109,7 +111,7 @@ def fair(name: str, steps: int, data: str) -> float:
 def ours(name: str, steps: int, data: str) -> float:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        run(OURS, name, steps, out, CORES, data, *RATES)
+        run(OURS, name, steps, out, data, *RATES)
     return time.perf_counter() - began
 
 

@@ -193,7 +193,7 @@ def test_no_workers_are_refused(tmp_path):
 def test_the_searcher_waits_for_what_is_open_and_then_finishes(study):
     searcher = StudySearcher(study)
     first, second = searcher.suggest("a"), searcher.suggest("b")
-    assert set(first) == {"number", "policy", "horizon", "seed"}
+    assert set(first) == {"number", "policy", "horizon", "seed", "is_short"}
     assert searcher.suggest("c") is None
     searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
     assert searcher.suggest("c") is None

@@ -95,7 +95,7 @@ def test_weights_agree_to_1e_12_in_double_precision(build, optimizer):
     wanted = specs(trainer.task, (0, 1), policies)
     assert why_not(trainer, wanted) is None
     together = _Fused(trainer, wanted, lambda step: None)
-    assert {run.state for run in together.run()} == {RunState.FINISHED}
+    assert {run.state for _, run in together.run()} == {RunState.FINISHED}
     for row, spec in enumerate(wanted):
         model = trainer.new_model(spec.seed)
         optimizer = trainer.task.optimizer.build(model)
@@ -134,12 +134,30 @@ def test_a_run_that_blows_up_leaves_its_neighbours_alone_to_the_bit(build):
         assert replace(one, seconds=0) == replace(other, seconds=0)
 
 
-def test_two_rows_are_the_same_bits_as_four():
-    trainer = Trainer(task(flat, torch.float32), device="cpu")
-    four = fuse(trainer, specs(trainer.task))
-    two = fuse(trainer, specs(trainer.task)[:2])
-    for one, other in zip(two, four[:2], strict=True):
-        assert replace(one, seconds=0) == replace(other, seconds=0)
+@pytest.mark.parametrize("build", [flat, digits_cnn, normed])
+def test_a_run_is_the_same_bits_in_any_company(build):
+    trainer = Trainer(task(build, torch.float32), device="cpu")
+    wanted = specs(trainer.task)
+    all_four = fuse(trainer, wanted)
+    alone = [run for spec in wanted for run in fuse(trainer, [spec])]
+    pairs = fuse(trainer, wanted[:2]) + fuse(trainer, wanted[2:])
+    wild = specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)])
+    beside_wild = [fuse(trainer, [spec, *wild])[0] for spec in wanted]
+    for found in (alone, pairs, beside_wild):
+        assert [replace(run, seconds=0) for run in found] == [replace(run, seconds=0) for run in all_four]
+
+
+@pytest.mark.parametrize("build", [flat, normed])
+def test_weights_of_full_runs_are_kept(build, tmp_path):
+    trainer = Trainer(task(build, torch.float32), device="cpu")
+    wanted = [*specs(trainer.task), RunSpec(trainer.task, FIX(k0=1e6), STEPS, 0)]
+    runs = fuse(trainer, wanted, folder=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{spec.key}.pt" for spec in wanted[:-1]}
+    for spec, run in list(zip(wanted, runs, strict=True))[:-1]:
+        scores = trainer.predict(tmp_path / f"{spec.key}.pt", trainer.validation)
+        assert float((scores.argmax(1) == trainer.validation.y).double().mean()) == pytest.approx(run.score)
+    fuse(trainer, specs(trainer.task, steps=STEPS // 2, policies=[FIX(k0=0.1)]), folder=tmp_path / "short")
+    assert not (tmp_path / "short").exists()
 
 
 def test_all_may_blow_up():

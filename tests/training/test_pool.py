@@ -12,7 +12,8 @@ from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
 from lrsearch.schedules import FIX, HALFCOS
 from lrsearch.tasks import Task, find_task
 from lrsearch.training import Pool, RunSpec, RunState, Trainer
-from lrsearch.training.pool import train_all
+from lrsearch.training.fused import fuse
+from lrsearch.training.together import Group
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
 LONG = 200_000
@@ -34,16 +35,31 @@ def test_a_pools_runs_are_the_trainers_to_the_bit(tmp_path):
         torch.set_num_threads(threads)
     together = {}
     with Pool(task, 2) as pool:
-        waiting = iter([[spec] for spec in specs])
-        train_all(pool, lambda: next(waiting, None), lambda spec, run: together.update({spec.key: strip(run)}))
+        waiting = iter([Group((spec,)) for spec in specs])
+        pool.train(lambda: next(waiting, None), lambda spec, run: together.update({spec.key: strip(run)}))
         full = RunSpec(task, HALFCOS(k0=0.1, l=1280), task.horizon, 0)
-        pool.submit([full], tmp_path)
+        pool.submit(Group((full,)), tmp_path)
         assert not pool.is_full
         spec, run = pool.next()
         assert pool.next() is None
     assert together == alone
     assert spec == full
     assert trainer.test(tmp_path / f"{full.key}.pt")["top1"] == pytest.approx(run.score, abs=0.06)
+
+
+def test_a_group_in_lockstep_is_the_one_of_this_process_to_the_bit():
+    specs = tuple(RunSpec(MLP, FIX(k0=k0), 40, 0) for k0 in (0.01, 0.1, 1e6, 0.3))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        here = [strip(run) for run in fuse(Trainer(MLP, device="cpu"), specs)]
+    finally:
+        torch.set_num_threads(threads)
+    there = []
+    with Pool(MLP, 2) as pool:
+        waiting = iter([Group(specs[:2], in_lockstep=True), Group(specs[2:], in_lockstep=True)])
+        pool.train(lambda: next(waiting, None), lambda spec, run: there.append((specs.index(spec), strip(run))))
+    assert [run for _, run in sorted(there, key=lambda found: found[0])] == here
 
 
 @pytest.mark.parametrize("where", ["waiting", "telling"])
@@ -68,8 +84,8 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
 
         steps = LONG if where == "waiting" else 20
         with pytest.raises(KeyboardInterrupt):
-            waiting = ([RunSpec(MLP, FIX(k0=0.1), steps, seed)] for seed in range(9))
-            train_all(pool, lambda: next(waiting, None), ended)
+            waiting = (Group((RunSpec(MLP, FIX(k0=0.1), steps, seed),)) for seed in range(9))
+            pool.train(lambda: next(waiting, None), ended)
     assert landed == [where]
     assert told == [(0, RunState.INTERRUPTED if where == "waiting" else RunState.FINISHED)]
 
@@ -77,14 +93,14 @@ def test_an_interrupt_tells_of_what_is_open_and_loses_nothing(monkeypatch, where
 def test_a_second_interrupt_ends_it_at_once(monkeypatch):
     with Pool(MLP, 1) as pool:
         monkeypatch.setattr(pool, "next", lambda progress: (_ for _ in ()).throw(KeyboardInterrupt))
-        waiting = iter([[RunSpec(MLP, FIX(k0=0.1), LONG, 0)]])
+        waiting = iter([Group((RunSpec(MLP, FIX(k0=0.1), LONG, 0),))])
         with pytest.raises(KeyboardInterrupt):
-            train_all(pool, lambda: next(waiting, None), lambda spec, run: None)
+            pool.train(lambda: next(waiting, None), lambda spec, run: None)
 
 
 def test_a_worker_that_is_killed_is_said_to_have_died():
     with Pool(MLP, 1) as pool:
-        pool.submit([RunSpec(MLP, FIX(k0=0.1), LONG, 0)])
+        pool.submit(Group((RunSpec(MLP, FIX(k0=0.1), LONG, 0),)))
         os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         with pytest.raises(WorkError, match="a worker process died with FIX"):
             pool.next()
