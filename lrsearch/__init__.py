@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from lrsearch.api import search, sweep, warm_start
     from lrsearch.knowledge import open_store
     from lrsearch.tasks import TASKS, Task
+    from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
 
 __version__ = "0.1.0"
 __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
     "OutputError", "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError",
-    "WorkError", "curves", "from_json", "open_store", "parse", "search", "sweep", "to_json", "warm_start",
+    "WorkError", "curves", "from_json", "open_store", "parse", "range_test", "search", "sweep", "to_json", "warm_start",
 ]
 
 _LATER = {
@@ -49,6 +50,8 @@ def __getattr__(name: str) -> Any:
     """Give an LR function by name (`lrs.TRI`), or load the room that a name is in."""
     if name in FUNCTIONS:
         return FUNCTIONS[name]
+    if name == "range_test":
+        return import_module("lrsearch.training.range_test").RangeTest
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'lrsearch' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lrsearch.compare.reproduction import Results, read_results
 from lrsearch.compare.tables import read_table
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError, UsageError
+from lrsearch.heuristics import Ramp
 from lrsearch.knowledge import Store, open_store
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
@@ -22,12 +24,15 @@ from lrsearch.spaces import Space
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
 from lrsearch.study.funnel import Funnel
+from lrsearch.study.probing import ramp_steps
+from lrsearch.study.range_tests import RangeTested, make_range_tests
 from lrsearch.study.result import SearchResult, conclude
-from lrsearch.study.strategy import Setup
+from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import Task, find_task
 from lrsearch.training import Pool, Run, RunSpec, Trainer, score_ensemble
+from lrsearch.training.range_test import ramp
 from lrsearch.training.together import Crew, Here
 
 if TYPE_CHECKING:
@@ -285,6 +290,49 @@ def run_table(
             with _crew(table.task, workers, data_dir) as crew:
                 train_table(table, ledger, crew, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)
+
+
+def range_tests(
+    task: str | Task, *, low: float | None = None, high: float | None = None, steps: int | None = None,
+    shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decays: Sequence[float] = (),
+    repeats: int = 2, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Ramp], None] | None = None,
+) -> list[RangeTested]:
+    """Make LR range tests of a task; in a loop of one's own, `lrs.range_test` is one.
+
+    With what is given by default, they are the ones that `search` begins with, which trains them no more then.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        low, high: the first and the last learning rate; the optimizer's lowest and highest where none is given.
+        steps: updates; 300, at most a quarter of the horizon, where none is given.
+        shape: "exponential" or "linear".
+        momentum: (first, last) for a momentum that falls as the learning rate rises.
+        weight_decays: several to compare; the task's own where none is given.
+        repeats: how often, each time with another seed.
+        seed: the study's seed.
+        store, data_dir, out: as in `search`.
+        watch: is called with every run that ends, and what it showed.
+
+    Returns:
+        For each weight decay `.advice` (`.verdict`; `.suggestions`, the default first) and `.ramps`, the curves.
+
+    Raises:
+        UsageError: for an unknown task, or a range, shape, or number that cannot be.
+        WorkError: if the data or the store fails.
+        KeyboardInterrupt: when interrupted; what ended is kept.
+    """
+    found = find_task(task)
+    length = steps if steps is not None else ramp_steps(found)
+    bounds = found.optimizer.rates
+    policy = ramp(bounds[0] if low is None else low, bounds[1] if high is None else high, length, shape, momentum)
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < FIRST_FRESH:
+        raise UsageError(f"repeats is a whole number from 1 to {FIRST_FRESH - 1}, got {repeats!r}")
+    setup = Setup(found, _space(found, ()), 1, seed)
+    tasks = [replace(found, optimizer=replace(found.optimizer, weight_decay=each)) for each in weight_decays] or [found]
+    data, seeds = Path(data_dir) if data_dir else None, [setup.probe_seed(repeat) for repeat in range(repeats)]
+    with _opened(store, writable(Path(out))) as ledger:
+        return [make_range_tests(Trainer(one, data), ledger, policy, length, seeds, watch) for one in tasks]
 
 
 def replay(

@@ -9,6 +9,7 @@ import typer
 
 from lrsearch.cli import policy, search, store, study
 from lrsearch.cli.dashboard import dashboard
+from lrsearch.cli.ranges import range_test
 from lrsearch.errors import LRSearchError, UsageError
 
 INTERRUPTED = 130
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(search.search)
 app.command()(search.sweep)
 app.command()(search.compare)
+app.command()(range_test)
 app.command()(search.tasks)
 app.command()(dashboard)
 app.add_typer(policy.app, name="policy")

@@ -59,7 +59,7 @@ def search(
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     quiet_optuna()
-    found = _find(task, horizon, precision)
+    found = find(task, horizon, precision)
     processes = workers if workers is not None else default_workers(found)
     own_process(found)
     given: dict[str, Any] = {"functions": _names(functions), "store": store, "seed": seed, "data_dir": data_dir,
@@ -94,7 +94,7 @@ def sweep(
     from lrsearch.cli.show import Talk
 
     quiet_optuna()
-    found = _find(task, horizon, precision)
+    found = find(task, horizon, precision)
     with Talk(budget, found.horizon) as talk:
         result = api.sweep(
             found, budget, functions=_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
@@ -134,7 +134,7 @@ def compare(
         _replay(table, data_dir, seeds, as_json)
         return
     assert task is not None
-    found = _find(task, horizon, precision)
+    found = find(task, horizon, precision)
     own_process(found)
     comparison = api.compare(
         found, _names(strategies), 2 if seeds is None else seeds, budget, functions=_names(functions), store=store,
@@ -225,7 +225,8 @@ def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, An
         print_result(result, pictures, test)
 
 
-def _find(name: str, horizon: int | None, precision: str) -> "Task":
+def find(name: str, horizon: int | None, precision: str) -> "Task":
+    """Find a shipped task, over another horizon or in another precision if that is asked for."""
     from lrsearch.tasks import find_task
 
     task = replace(find_task(name), precision=precision)

@@ -1,5 +1,6 @@
 """What the commands print: results on stdout, talk on stderr."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from lrsearch.compare.figures import Replay
 from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.knowledge import Assignment, StoredRun
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
+from lrsearch.study.range_tests import RangeTested
 from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
@@ -242,6 +244,28 @@ def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
         ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
     ):
         console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
+
+
+def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
+    """Print what range tests advise, and where their picture is."""
+    console = Console(highlight=False, soft_wrap=True)
+    for one in tested:
+        title = f"{one.task.name}, weight decay {one.weight_decay:g}: {len(one.ramps)} tests of {one.steps} updates"
+        console.print(f"[bold]{title}[/bold]\n{_VERDICTS[one.advice.verdict]}")
+        if one.advice.suggestions:
+            table = _right_table("", "rule", "LR", "from", "to", "for")
+            for found in one.advice.suggestions:
+                table.add_row(found.rule, *(f"{rate:.2g}" for rate in (found.rate, found.low, found.high)),
+                              found.purpose)
+            console.print(table)
+    console.print(f"picture: {escape(picture)}")
+
+
+_VERDICTS = {
+    "found": "The loss was lowest at about the same learning rate in all of them.",
+    "disagree": "They disagree by over half a decade: make more of them (--repeats), or longer ones (--steps).",
+    "flat": "No curve falls: they suggest nothing. Try more steps or a higher end, and look at the picture.",
+}
 
 
 def print_replay(replay: Replay) -> None:

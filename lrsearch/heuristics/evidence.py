@@ -7,6 +7,21 @@ from lrsearch.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A look at validation samples during a range test.
+
+    Args:
+        rate: the learning rate then.
+        loss: the validation loss; inf where it was not finite.
+        score: the validation accuracy in [0, 1]; None where there is none.
+    """
+
+    rate: float
+    loss: float
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ramp:
     """An LR range test: one run whose learning rate rose.
 
@@ -14,11 +29,13 @@ class Ramp:
         run: the run's key.
         rates: the learning rate at each point.
         losses: the training loss at each point; inf where it was not finite.
+        looks: looks at validation samples, if there were any.
     """
 
     run: str
     rates: tuple[float, ...]
     losses: tuple[float, ...]
+    looks: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def read_ramp(ramp: Ramp) -> Reading:
     """
     if not ramp.losses:
         return Reading(ramp.run, None, None, ())
-    smoothed = _smooth(ramp.losses)
+    smoothed = smooth(ramp.losses)
     best = int(np.argmin(smoothed))
     first = smoothed[: max(1, len(smoothed) // 10)].mean()
     if not math.isfinite(smoothed[best]) or smoothed[best] > (1 - FLAT_DROP) * first:
@@ -67,7 +67,8 @@ def disagree(readings: Sequence[Reading]) -> bool:
     return len(found) > 1 and max(found) - min(found) > AGREE_DECADES
 
 
-def _smooth(losses: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def smooth(losses: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Give the mean of a centred window of 5 % of the points; at the ends, of the part of it that there is."""
     half = max(1, round(len(losses) * WINDOW_SHARE / 2))
     read = np.asarray(losses, dtype=np.float64)
     window, values = np.ones(2 * half + 1), np.where(np.isfinite(read), read, math.inf)

@@ -156,11 +156,11 @@ class Training:
         self.checkpoint = Checkpoint(checkpoint, spec.key, parts, self.generator, trainer.devices)
         self.began_at = 0
 
-    def run(self, keep: Path | None) -> Run:
-        """Train it to its end, from its checkpoint if there is one."""
+    def run(self, keep: Path | None, advance: Callable[[], RunState | None] | None = None) -> Run:
+        """Train it to its end, from its checkpoint if there is one; `advance` where that takes more than to go on."""
         with torch.random.fork_rng(devices=self.trainer.devices):
             torch.manual_seed(self.spec.seed)  # for layers that draw, such as dropout
-            return self.end(self.advance, keep)
+            return self.end(advance or self.advance, keep)
 
     def end(self, advance: Callable[[], RunState | None], keep: Path | None) -> Run:
         """Advance to the end, and give what came of it; what ends it otherwise becomes the run's state."""

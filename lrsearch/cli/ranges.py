@@ -1,0 +1,77 @@
+"""range-test: the LR range test of a task."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.search import FOLDER, AsJson, DataDir, Horizon, Out, Precision, Seed, StoreUrl, TaskName
+from lrsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from lrsearch.heuristics import Ramp
+    from lrsearch.training import RunSpec
+
+
+def range_test(
+    task: TaskName,
+    repeats: Annotated[int, typer.Option(help="How often, each time with another seed.")] = 2,
+    low: Annotated[float | None, typer.Option(help="The first learning rate [default: the optimizer's lowest]",
+                                              show_default=False)] = None,
+    high: Annotated[float | None, typer.Option(help="The last learning rate [default: the optimizer's highest]",
+                                               show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates [default: 300, at most a quarter of the horizon]",
+                                              show_default=False)] = None,
+    shape: Annotated[str, typer.Option(help="exponential, or linear.")] = "exponential",
+    momentum: Annotated[str, typer.Option(help="FIRST,LAST: it falls as the learning rate rises, as 0.95,0.85"
+                                          " [default: the task's]", show_default=False)] = "",
+    weight_decays: Annotated[str, typer.Option(help="Several to compare, as 1e-3,1e-4,0 [default: the task's]",
+                                               show_default=False)] = "",
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    horizon: Horizon = None,
+    precision: Precision = "fp32",
+) -> None:
+    """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.search import find
+    from lrsearch.cli.show import print_range_tests, tell_line
+    from lrsearch.report.range_test import draw_range_tests
+    from lrsearch.training import own_process
+
+    found = find(task, horizon, precision)
+    own_process(found)
+
+    def tell(spec: "RunSpec", ramp: "Ramp") -> None:
+        tell_line(f"seed {spec.seed}, weight decay {spec.task.optimizer.weight_decay:g}: {len(ramp.rates)} points")
+
+    tested = api.range_tests(
+        found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),
+        weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed, store=store,
+        data_dir=data_dir, out=out, watch=tell,
+    )
+    picture = draw_range_tests(tested, Path(out) / found.name / "range-test.png")
+    if as_json:
+        print_json({"task": found.name, "tests": [one.to_json() for one in tested], "pictures": [str(picture)]})
+    else:
+        print_range_tests(tested, str(picture))
+
+
+def _pair(text: str) -> tuple[float, float] | None:
+    numbers = _numbers(text, "--momentum")
+    if not numbers:
+        return None
+    if len(numbers) != 2:
+        raise UsageError(f"--momentum takes two numbers, as 0.95,0.85; got {text!r}")
+    return numbers[0], numbers[1]
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"{option} takes numbers with commas between them, got {text!r}") from None

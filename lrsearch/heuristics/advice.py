@@ -1,0 +1,170 @@
+"""What LR range tests advise: a learning rate by every known rule, each with how far it scatters."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrsearch.heuristics.evidence import Ramp
+from lrsearch.heuristics.range_test import Reading, disagree, read_ramp
+
+Numbers = npt.NDArray[np.float64]
+Read = Callable[[Numbers, Numbers], float | None]
+ENOUGH_REPEATS = 3
+SLIDE_WIDTH, SLIDE_LEVEL = 15, 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A learning rate that a rule suggests.
+
+    Args:
+        rule: the rule's name.
+        rate: the learning rate: the middle, on a log axis, of what it reads from each test.
+        low, high: two standard deviations to each side, in which a repeat's reading is expected.
+        purpose: what it is for.
+        source: who proposed the rule.
+    """
+
+    rule: str
+    rate: float
+    low: float
+    high: float
+    purpose: str
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What range tests advise.
+
+    Args:
+        verdict: "found"; "disagree" where repeats are over half a decade apart; "flat" where no curve falls, which
+            suggests nothing.
+        readings: what each test shows.
+        suggestions: by every rule, the default first; none where the verdict is "flat".
+    """
+
+    verdict: str
+    readings: tuple[Reading, ...]
+    suggestions: tuple[Suggestion, ...]
+
+    @property
+    def default(self) -> Suggestion | None:
+        """The suggestion of the rule that scatters least; None where the verdict is "flat"."""
+        return self.suggestions[0] if self.suggestions else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {"verdict": self.verdict, "suggestions": [one.to_json() for one in self.suggestions],
+                "tests": [{"run": one.run, "lowest": one.lowest, "blown_up": one.blown_up} for one in self.readings]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How a learning rate is read from a smoothed curve; `scatter` is its standard deviation over seeds, in decades."""
+
+    name: str
+    read: Read
+    scatter: float
+    purpose: str
+    source: str
+
+
+def advise(ramps: Sequence[Ramp]) -> Advice:
+    """Read range tests of one model and task, repeats of each other, by every rule.
+
+    From three repeats on, a rule's scatter is that of its readings; below, the one that was measured over 12 seeds.
+
+    >>> rates = tuple(10 ** (-4 + n / 50) for n in range(200))
+    >>> losses = tuple(2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2)) for rate in rates)
+    >>> advice = advise([Ramp("a", rates, losses)])
+    >>> advice.verdict, round(advice.default.rate, 3)
+    ('found', 0.1)
+    """
+    readings = tuple(map(read_ramp, ramps))
+    falling = [(ramp, reading) for ramp, reading in zip(ramps, readings, strict=True) if reading.lowest]
+    if not falling:
+        return Advice("flat", readings, ())
+    suggestions = [found for rule in RULES if (found := _suggest(rule, falling)) is not None]
+    return Advice("disagree" if disagree(readings) else "found", readings, tuple(suggestions))
+
+
+def _suggest(rule: _Rule, falling: Sequence[tuple[Ramp, Reading]]) -> Suggestion | None:
+    """Ask a rule of each test; None where it finds nothing in any."""
+    found = []
+    for ramp, reading in falling:
+        known = np.isfinite(reading.smoothed)
+        rate = rule.read(np.log10(ramp.rates)[known], np.array(reading.smoothed)[known])
+        found += [rate] if rate is not None else []
+    if not found:
+        return None
+    middle = statistics.median(found)
+    scatter = statistics.stdev(found) if len(found) >= ENOUGH_REPEATS else rule.scatter
+    low, rate, high = (float(f"{10**x:.3g}") for x in (middle - 2 * scatter, middle, middle + 2 * scatter))
+    return Suggestion(rule.name, rate, low, high, rule.purpose, rule.source)
+
+
+def _lowest(decades: Numbers, losses: Numbers) -> float:
+    return float(decades[np.argmin(losses)])
+
+
+def _below_lowest(factor: float) -> Read:
+    return lambda decades, losses: _lowest(decades, losses) - math.log10(factor)
+
+
+def _steepest(decades: Numbers, losses: Numbers) -> float | None:
+    """Where the loss falls most steeply over log LR, before its minimum."""
+    end = int(np.argmin(losses)) + 1
+    if end < 3:
+        return None
+    return float(decades[np.argmin(np.gradient(losses[:end], decades[:end]))])
+
+
+def _valley(decades: Numbers, losses: Numbers) -> float | None:
+    """Half way down the longest descent: the longest falling subsequence, as fastai has it."""
+    lengths, begins = np.ones(len(losses), dtype=int), np.arange(len(losses))
+    for n in range(1, len(losses)):
+        before = np.flatnonzero(losses[:n] > losses[n])
+        if len(before):
+            best = before[np.argmax(lengths[before])]
+            lengths[n], begins[n] = lengths[best] + 1, begins[best]
+    end = int(np.argmax(lengths))
+    begin = int(begins[end])
+    third = (end - begin) / 3
+    return float(decades[begin + int(third) + int(third / 2)])
+
+
+def _slide(decades: Numbers, losses: Numbers) -> float | None:
+    """From the right, the first place at which the slope over a window of 15 points stops changing."""
+    slopes = np.gradient(losses)
+    right, left = len(losses) - 1, len(losses) - 1 - SLIDE_WIDTH
+    if left < 0:
+        return None
+    place = left
+    while left >= 0 and abs(slopes[right] - slopes[left]) > SLIDE_LEVEL:
+        place, right, left = left, right - 1, left - 1
+    return float(decades[place])
+
+
+SMITH_CLR, SMITH_ONECYCLE, FASTAI = "Smith 2015", "Smith 2018", "fastai"
+RULES = (
+    _Rule("minimum", _lowest, 0.10, "peak of a decaying or cyclic policy", SMITH_CLR),
+    _Rule("minimum / 5", _below_lowest(5), 0.10, "constant learning rate", "lrsearch"),
+    _Rule("minimum / 10", _below_lowest(10), 0.10, "peak, carefully", FASTAI),
+    _Rule("base, 1/3", _below_lowest(3), 0.10, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("base, 1/4", _below_lowest(4), 0.10, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("start, 1/10", _below_lowest(10), 0.10, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("start, 1/20", _below_lowest(20), 0.10, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("steepest", _steepest, 0.60, "learns fast; scatters", FASTAI),
+    _Rule("valley", _valley, 0.30, "learns fast", FASTAI),
+    _Rule("slide", _slide, 0.60, "before the loss turns; scatters", FASTAI),
+)

@@ -1,0 +1,100 @@
+"""The picture of an LR range test: losses and accuracy over the learning rate, with what it advises."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from lrsearch.heuristics.evidence import Ramp
+from lrsearch.heuristics.range_test import Reading, smooth
+from lrsearch.report.canvas import GREY, ORANGE, RED, blank, colors, keep, tidy
+from lrsearch.schedules import LINEAR, Policy
+from lrsearch.study.range_tests import RangeTested
+
+HEADROOM = 1.6
+
+
+def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
+    """Draw range tests below each other: losses, their difference, accuracy; a colour for each weight decay.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    has_scores = any(look.score is not None for one in tested for ramp in one.ramps for look in ramp.looks)
+    figure = blank(8, 7.5 if has_scores else 5.5, layout="constrained")
+    heights = [2.2, 1, 1] if has_scores else [2.2, 1]
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    losses, gap = tidy(panels[0]), tidy(panels[1])
+    for one, color in zip(tested, colors(len(tested)), strict=True):
+        for ramp, reading in zip(one.ramps, one.advice.readings, strict=True):
+            _draw_losses(losses, ramp, color)
+            _draw_gap(gap, ramp, reading, color)
+            if has_scores:
+                _draw_scores(tidy(panels[2]), ramp, color)
+        label = f"weight decay {one.weight_decay:g}" if len(tested) > 1 else "training loss, smoothed"
+        losses.plot([], [], color=color, label=label)
+    losses.plot([], [], color=GREY, linestyle="--", marker=".", label="validation loss")
+    for axes in panels:
+        _mark(axes, tested, is_first=axes is losses)
+    if not _is_linear(tested[0].policy):
+        losses.set_xscale("log")
+    _scale(losses, tested)
+    losses.set_ylabel("loss")
+    losses.legend(fontsize=8, loc="upper left")
+    losses.set_title(f"{tested[0].task.name}: LR range test, {tested[0].steps} updates", loc="left", fontsize=10)
+    panels[-1].set_xlabel("learning rate")
+    return keep(figure, path)
+
+
+def _is_linear(policy: Policy) -> bool:
+    """Tell whether a range test's learning rate rises by the same amount each update."""
+    return LINEAR.name in str(policy)
+
+
+def _draw_losses(axes: Axes, ramp: Ramp, color: str) -> None:
+    axes.plot(ramp.rates, ramp.losses, color=color, alpha=0.18, linewidth=0.7)
+    axes.plot(ramp.rates, smooth(ramp.losses), color=color, linewidth=1.5)
+    axes.plot([look.rate for look in ramp.looks], [look.loss for look in ramp.looks], color=color, linestyle="--",
+              marker=".", markersize=4, linewidth=0.9)
+
+
+def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
+    """Validation loss less training loss: rising, where the 1cycle report sees overfitting; the end of a plateau."""
+    if ramp.looks and reading.smoothed:
+        rates = [look.rate for look in ramp.looks]
+        training = np.interp(np.log(rates), np.log(ramp.rates), reading.smoothed)
+        axes.plot(rates, np.array([look.loss for look in ramp.looks]) - training, color=color, marker=".",
+                  markersize=4, linewidth=0.9)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set_ylabel("validation\nless training", fontsize=8)
+    axes.set_ylim(-1, 1)
+
+
+def _draw_scores(axes: Axes, ramp: Ramp, color: str) -> None:
+    known = [(look.rate, look.score) for look in ramp.looks if look.score is not None]
+    axes.plot([rate for rate, _ in known], [score for _, score in known], color=color, marker=".", markersize=4,
+              linewidth=0.9)
+    axes.set_ylabel("validation\naccuracy", fontsize=8)
+    axes.set_ylim(0, 1.02)
+
+
+def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
+    """Mark the default suggestion with its interval, and the first learning rate that blew up."""
+    default = tested[0].advice.default
+    if default:
+        axes.axvspan(default.low, default.high, color=ORANGE, alpha=0.15, linewidth=0)
+        axes.axvline(default.rate, color=ORANGE, linewidth=1.2,
+                     label=f"lowest loss: {default.rate:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first
+                     else None)
+    blown = [reading.blown_up for reading in tested[0].advice.readings if reading.blown_up]
+    if blown:
+        axes.axvline(min(blown), color=RED, linewidth=1.2, linestyle=":",
+                     label=f"blew up: {min(blown):.2g}" if is_first else None)
+
+
+def _scale(axes: Axes, tested: Sequence[RangeTested]) -> None:
+    """Show the curves up to somewhat above where they began; what blew up leaves the picture."""
+    begun = [value for one in tested for reading in one.advice.readings for value in reading.smoothed[:1]]
+    if begun and np.isfinite(max(begun)):
+        axes.set_ylim(0, HEADROOM * max(begun))

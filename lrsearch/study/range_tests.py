@@ -1,0 +1,78 @@
+"""Range tests of a task: repeats of one rising learning rate, recorded like any run, and what they advise."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lrsearch.heuristics.advice import Advice, advise
+from lrsearch.heuristics.evidence import Ramp
+from lrsearch.knowledge import Store
+from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.schedules import Policy
+from lrsearch.tasks import Task
+from lrsearch.training.loop import Trainer
+from lrsearch.training.range_test import train_ramp
+from lrsearch.training.run import RunSpec, RunState
+
+Ended = Callable[[RunSpec, Ramp], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTested:
+    """The range tests of a task under one rising policy.
+
+    Args:
+        task: the task.
+        policy: the rising policy.
+        steps: its updates.
+        ramps: what each repeat showed.
+        advice: what they advise together.
+    """
+
+    task: Task
+    policy: Policy
+    steps: int
+    ramps: tuple[Ramp, ...]
+    advice: Advice
+
+    @property
+    def weight_decay(self) -> float:
+        """The weight decay that they were made with."""
+        return self.task.optimizer.weight_decay
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values, with all curves; what is not finite is None."""
+        return {
+            "task": self.task.name, "weight_decay": self.weight_decay, "policy": str(self.policy), "steps": self.steps,
+            **self.advice.to_json(),
+            "curves": [{"run": ramp.run, "rates": list(ramp.rates), "losses": list(map(_finite, ramp.losses)),
+                        "looks": [[look.rate, _finite(look.loss), look.score] for look in ramp.looks]}
+                       for ramp in self.ramps],
+        }
+
+
+def make_range_tests(
+    trainer: Trainer, store: Store, policy: Policy, steps: int, seeds: Sequence[int], ended: Ended | None = None
+) -> RangeTested:
+    """Make a range test with each seed. Each is trained, for its looks are not stored, and recorded if it is new.
+
+    Raises:
+        KeyboardInterrupt: when interrupted; what ended is recorded.
+    """
+    ramps = []
+    for seed in seeds:
+        spec = RunSpec(trainer.task, policy, steps, seed)
+        run, looks = train_ramp(trainer, spec)
+        store.record(spec, run)
+        if run.state is RunState.INTERRUPTED:
+            raise KeyboardInterrupt
+        stored = store.find(spec.key)
+        assert stored is not None
+        ramps.append(replace(ramp_of(replace(stored, run=run)), looks=looks))
+        if ended:
+            ended(spec, ramps[-1])
+    return RangeTested(trainer.task, policy, steps, tuple(ramps), advise(ramps))
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None

@@ -1,0 +1,76 @@
+"""What range tests advise: every rule reads what it says, and scatters as it says."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsearch.heuristics import Ramp
+from lrsearch.heuristics.advice import RULES, advise
+
+RATES = tuple(10 ** np.linspace(-6, 1, 300))
+
+
+def valley(centre=-1.0, noise=0.0, seed=0):
+    """A curve that is flat, falls to its lowest at a decade, and blows up."""
+    rng, decades = np.random.default_rng(seed), np.log10(RATES)
+    losses = 2.3 - 1.6 / (1 + np.exp(-5 * (decades - centre + 1))) + np.exp(np.minimum(9 * (decades - centre - 0.3), 6))
+    return Ramp(f"run {seed}", RATES, tuple(losses + noise * rng.normal(size=len(RATES))))
+
+
+def by_rule(advice):
+    return {one.rule: one for one in advice.suggestions}
+
+
+@given(centre=st.floats(-3, 0), noise=st.floats(0, 0.05), seed=st.integers(0, 99))
+def test_suggestions_move_with_the_curve_and_keep_their_ratios(centre, noise, seed):
+    found = by_rule(advise([valley(centre, noise, seed)]))
+    assert abs(math.log10(found["minimum"].rate) - centre) < 0.5
+    for rule, factor in (("minimum / 5", 5), ("minimum / 10", 10), ("base, 1/3", 3), ("base, 1/4", 4),
+                         ("start, 1/10", 10), ("start, 1/20", 20)):
+        assert found[rule].rate == pytest.approx(found["minimum"].rate / factor, rel=0.01)
+    for one in found.values():
+        assert 0 < one.low <= one.rate <= one.high
+
+
+def test_the_steepest_place_lies_on_the_descent_and_the_valley_before_the_minimum():
+    found = by_rule(advise([valley()]))
+    assert abs(math.log10(found["steepest"].rate) - -2) < 0.2
+    assert found["valley"].rate < found["minimum"].rate
+    assert found["slide"].rate > found["steepest"].rate
+
+
+def test_the_default_is_the_rule_that_scatters_least():
+    assert advise([valley()]).default.rule == "minimum"
+    assert min(RULES, key=lambda rule: rule.scatter).name == "minimum"
+
+
+def test_from_three_repeats_on_the_interval_is_that_of_the_repeats():
+    apart = [valley(-1.1, seed=0), valley(-1.0, seed=1), valley(-0.9, seed=2)]
+    three = advise(apart).default
+    decades = [math.log10(reading.lowest) for reading in advise(apart).readings]
+    assert three.rate == pytest.approx(10 ** np.median(decades), rel=0.01)
+    assert math.log10(three.high / three.rate) == pytest.approx(2 * np.std(decades, ddof=1), abs=0.01)
+    one = advise(apart[:1]).default
+    assert math.log10(one.high / one.rate) == pytest.approx(0.2, abs=0.01)
+
+
+def test_repeats_far_apart_are_said_to_disagree_and_flat_ones_are_left_out():
+    assert advise([valley(-2), valley(-1)]).verdict == "disagree"
+    flat = Ramp("flat", RATES, (2.3,) * len(RATES))
+    mixed = advise([flat, valley(-1)])
+    assert (mixed.verdict, mixed.readings[0].lowest) == ("found", None)
+    assert mixed.default == advise([valley(-1)]).default
+    nothing = advise([flat, Ramp("none", (), ()), Ramp("nan", RATES, (math.inf,) * len(RATES))])
+    assert (nothing.verdict, nothing.suggestions, nothing.default) == ("flat", (), None)
+
+
+def test_curves_of_a_few_points_and_of_ones_that_end_in_inf_are_read():
+    short = Ramp("short", (0.01, 0.1, 1.0), (2.0, 1.0, 5.0))
+    assert advise([short]).verdict in ("found", "flat")
+    ended = Ramp("ended", RATES[:270], (*valley().losses[:269], math.inf))
+    json.dumps(advise([ended]).to_json(), allow_nan=False)
+    assert advise([ended]).verdict == "found"
