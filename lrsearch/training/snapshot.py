@@ -38,7 +38,7 @@ class Snapshot:
         parameters = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
         self._parameters = [(p, p.detach().clone(), p.grad, _cloned(p.grad)) for p in dict.fromkeys(parameters)]
         self._optimizer = optimizer
-        self._step = vars(optimizer).get("step")  # a scheduler wraps it
+        self._attributes = dict(vars(optimizer))  # a scheduler wraps its `step`, and leaves marks
         self._state = {p: _all_cloned(state) for p, state in optimizer.state.items()}
         self._groups = [(group, _tensors({k: v for k, v in group.items() if k != "params"}))
                         for group in optimizer.param_groups]
@@ -69,6 +69,9 @@ class Snapshot:
             torch.cuda.set_rng_state_all(self._cuda)
 
     def _restore_optimizer(self) -> None:
+        vars(self._optimizer).clear()
+        vars(self._optimizer).update(self._attributes)
+        self._optimizer.param_groups[:] = [group for group, _ in self._groups]
         self._optimizer.state.clear()
         for p, state in self._state.items():
             self._optimizer.state[p] = _all_cloned(state)
@@ -76,10 +79,6 @@ class Snapshot:
             for name in [name for name in group if name not in values and name != "params"]:
                 del group[name]
             _put(group, values)
-        if self._step is None:
-            vars(self._optimizer).pop("step", None)
-        else:
-            self._optimizer.step = self._step  # type: ignore[method-assign]
 
 
 Kept = dict[str, tuple[Any, Any]]

@@ -50,9 +50,9 @@ OPTIMIZERS = {
 
 
 class World:
-    """A training that is under way, or with RMSprop has not begun: model, optimizer with two groups, scaler, generators.
+    """A training that is under way: model, optimizer with two groups, scaler, generators.
 
-    Adam's has no scheduler, whose wrapper an optimizer keeps.
+    With RMSprop it has not begun. Adam's has no scheduler, whose wrapper an optimizer keeps.
     """
 
     def __init__(self, kind: str) -> None:
@@ -89,8 +89,10 @@ class World:
             [{name: bits(value) for name, value in group.items() if name != "params"}
              for group in optimizer.param_groups],
             sorted(vars(optimizer)), optimizer.step.__func__ if hasattr(optimizer.step, "__func__") else None,
-            [repr(one.state_dict()) for one in self.schedulers], repr(self.scaler.state_dict()), bits(self.generator.get_state()),
-            bits(torch.get_rng_state()), random.getstate(), bits(torch.from_numpy(np.random.get_state()[1].copy())),
+            [repr(one.state_dict()) for one in self.schedulers], repr(self.scaler.state_dict()),
+            bits(self.generator.get_state()),
+            bits(torch.get_rng_state()), random.getstate(),
+            bits(torch.from_numpy(np.random.get_state()[1].copy())),
         ]
 
     def test(self, **how) -> RangeTest:
