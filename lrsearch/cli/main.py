@@ -21,7 +21,7 @@ app = typer.Typer(
 app.command()(search.search)
 app.command()(search.sweep)
 app.command()(search.compare)
-app.command()(range_test)
+app.command("range-test")(range_test)
 app.command()(search.tasks)
 app.command()(dashboard)
 app.add_typer(policy.app, name="policy")
