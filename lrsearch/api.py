@@ -1,4 +1,4 @@
-"""What `lrs.` offers beyond values: search, sweep, compare, and the warm start of an Optuna study."""
+"""What `lrs.` offers beyond values: search, sweep, prune, explain, compare, and the warm start of an Optuna study."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +21,15 @@ from lrsearch.knowledge import Store, open_store
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.study.explanation import Explanation, explain_stored
+from lrsearch.study.explanation import explain as explain_study
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.probing import ramp_steps
+from lrsearch.study.pruning import Probing
 from lrsearch.study.range_tests import RangeTested, make_range_tests
-from lrsearch.study.result import SearchResult, conclude
+from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.study.table import PolicyTable, train_table
@@ -133,6 +136,72 @@ def sweep(
             data = Path(data_dir) if data_dir else None
             ray_engine.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
         return _conclude(study)
+
+
+def prune(
+    task: str | Task,
+    budget: float = 12,
+    *,
+    stored: bool = False,
+    functions: Sequence[str | Policy] = (),
+    store: str | Store | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Watch | None = None,
+    progress: optuna_engine.Progress | None = None,
+    workers: int = 1,
+) -> Explanation:
+    """Shrink a task's space by the probes that `search` with the same arguments begins with, and by nothing else.
+
+    The probes are a study of their own, which goes on where it ended; a search afterwards takes them from the store.
+
+    Args:
+        task: as in `search`, like all that is not said here.
+        budget: of the search; the probes get at most a fifth of it.
+        stored: train nothing, and read the runs of this task that the store knows, whoever asked for them.
+        functions, store, seed, data_dir, out, watch, progress, workers: as in `search`.
+
+    Returns:
+        The explanation: `.space` for any search of one's own, `.pruned` with the reasons, `.probes`, `.spent`.
+
+    Raises:
+        UsageError: for an unknown task or function, or a budget that buys nothing.
+        WorkError: if the data, the store or the training fails, or there are no stored runs to read.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    found = find_task(task)
+    setup = Setup(found, _space(found, functions), budget, seed)
+    if stored:
+        with _opened(store, Path(out), existing=True) as ledger:
+            return explain_stored(ledger, found, setup.raw)
+    strategy = Probing()
+    strategy.check(setup)
+    with _opened(store, writable(Path(out))) as ledger:
+        study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
+        if not study.is_done:
+            with _crew(found, workers, data_dir) as crew:
+                optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
+        return replace(explain_study(ledger, study.key), spent=cost(study))
+
+
+def explain(study: str, *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER) -> Explanation:
+    """Explain the space of a study from the store alone: every bound, the runs behind it, and what speaks against it.
+
+    Args:
+        study: its name, or the beginning of its name or key: `lrsearch store studies` lists them.
+        store: the knowledge store or its URL; `store.db` in `out` where none is given.
+        out: the folder that the search was given.
+
+    Returns:
+        The explanation, as `prune` gives it.
+
+    Raises:
+        UsageError: for an unknown or ambiguous study, or one that prunes nothing.
+        WorkError: if the store is not there, or does not say enough.
+    """
+    with _opened(store, Path(out), existing=True) as ledger:
+        return explain_study(ledger, study)
 
 
 def _conclude(study: Study) -> SearchResult:
@@ -415,10 +484,10 @@ def ensemble(
 
 
 @contextmanager
-def _opened(store: str | Store | None, folder: Path) -> Iterator[Store]:
-    """Give the store that was asked for, and close it again unless it is the caller's."""
+def _opened(store: str | Store | None, folder: Path, *, existing: bool = False) -> Iterator[Store]:
+    """Give the store that was asked for, and close it again unless it is the caller's; it may have to be there."""
     if isinstance(store, Store):
         yield store
         return
-    with open_store(store or f"sqlite:///{folder / 'store.db'}") as opened:
+    with open_store(store or f"sqlite:///{folder / 'store.db'}", existing=existing) as opened:
         yield opened

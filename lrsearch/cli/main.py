@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from lrsearch.cli import policy, search, store, study
+from lrsearch.cli import policy, search, space, store, study
 from lrsearch.cli.dashboard import dashboard
 from lrsearch.cli.ranges import range_test
 from lrsearch.errors import LRSearchError, UsageError
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(search.search)
 app.command()(search.sweep)
+app.command()(space.prune)
+app.command()(space.explain)
 app.command()(search.compare)
 app.command("range-test")(range_test)
 app.command()(search.tasks)

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.search import FOLDER, AsJson, DataDir, Horizon, Out, Precision, Seed, StoreUrl, TaskName
+from lrsearch.cli.search import (
+    FOLDER,
+    AsJson,
+    DataDir,
+    Horizon,
+    Out,
+    Precision,
+    Seed,
+    StoreUrl,
+    TaskName,
+    named_task,
+)
 from lrsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,12 +49,11 @@ def range_test(
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.search import find
     from lrsearch.cli.show import print_range_tests, tell_line
     from lrsearch.report.range_test import draw_range_tests
     from lrsearch.training import own_process
 
-    found = find(task, horizon, precision)
+    found = named_task(task, horizon, precision)
     own_process(found)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:

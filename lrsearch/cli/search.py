@@ -59,10 +59,10 @@ def search(
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     quiet_optuna()
-    found = find(task, horizon, precision)
+    found = named_task(task, horizon, precision)
     processes = workers if workers is not None else default_workers(found)
     own_process(found)
-    given: dict[str, Any] = {"functions": _names(functions), "store": store, "seed": seed, "data_dir": data_dir,
+    given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}
     with Talk(budget, found.horizon) as talk:
         if engine == "ray":
@@ -94,10 +94,10 @@ def sweep(
     from lrsearch.cli.show import Talk
 
     quiet_optuna()
-    found = find(task, horizon, precision)
+    found = named_task(task, horizon, precision)
     with Talk(budget, found.horizon) as talk:
         result = api.sweep(
-            found, budget, functions=_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
+            found, budget, functions=split_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
             storage=storage, address=address, workers=workers, watch=talk.ended,
         )
     _report(result, out, as_json, None)
@@ -134,11 +134,11 @@ def compare(
         _replay(table, data_dir, seeds, as_json)
         return
     assert task is not None
-    found = find(task, horizon, precision)
+    found = named_task(task, horizon, precision)
     own_process(found)
     comparison = api.compare(
-        found, _names(strategies), 2 if seeds is None else seeds, budget, functions=_names(functions), store=store,
-        data_dir=data_dir, out=out, watch=tell_line,
+        found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
+        store=store, data_dir=data_dir, out=out, watch=tell_line,
     )
     picture = draw_comparison(comparison, api.writable(out / f"compare-{found.name}"))
     if as_json:
@@ -225,15 +225,15 @@ def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, An
         print_result(result, pictures, test)
 
 
-def find(name: str, horizon: int | None, precision: str) -> "Task":
-    """Find a shipped task, over another horizon or in another precision if that is asked for."""
+def named_task(name: str, horizon: int | None, precision: str) -> "Task":
+    """Find a shipped task, and change what was asked for."""
     from lrsearch.tasks import find_task
 
     task = replace(find_task(name), precision=precision)
     return task if horizon is None else task.with_horizon(horizon)
 
 
-def _names(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
     """Split at the commas that are outside of brackets: names, or policies with parameters."""
     depth, names = 0, [""]
     for character in text:

@@ -11,8 +11,11 @@ from rich.table import Table
 from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.figures import Replay
 from lrsearch.compare.reproduction import Outcome, Results
-from lrsearch.knowledge import Assignment, StoredRun
+from lrsearch.heuristics import Pruned
+from lrsearch.knowledge import Assignment, StoredRun, StoredStudy
+from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
+from lrsearch.study.explanation import Explanation
 from lrsearch.study.range_tests import RangeTested
 from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
@@ -146,14 +149,55 @@ def _numbers(metrics: Metrics) -> list[str]:
 
 
 def _cuts(result: SearchResult) -> Table:
-    title = f"what the heuristics cut: {what_was_cut(result)}"
+    return _bounds(f"what the heuristics cut: {what_was_cut(result)}", result.pruned)
+
+
+def _bounds(title: str, pruned: Pruned) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("coordinate")
     table.add_column("range", no_wrap=True)
     table.add_column("why", overflow="fold")
-    for bound in result.pruned.bounds:
+    for bound in pruned.bounds:
         behind = f" [{len(bound.runs)} runs]" if bound.runs else ""
         table.add_row(bound.coordinate, f"{bound.low:.3g} .. {bound.high:.3g}", escape(bound.reason + behind))
+    return table
+
+
+def print_pruned(told: Explanation) -> None:
+    """Print a pruned space: its ranges, the runs behind it, what it cost and how to use it."""
+    spent = told.spent
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_bounds(f"the space that is left of {told.task}", told.pruned), _probes(told))
+    for sentence in summary(told):
+        console.print(escape(sentence))
+    console.print(f"[bold]{'this start':<12}[/bold] {spent.trained_runs} runs trained ({spent.trained_steps} steps),"
+                  f" {spent.reused_runs} taken from the store")
+    console.print(f"[bold]use it[/bold]\n{escape(how_to_search(told))}\n")
+    if told.study:
+        console.print(f"[bold]{'study':<12}[/bold] {escape(f'{told.study} in {told.store}')}")
+
+
+def print_explanation(told: Explanation) -> None:
+    """Print why a study's space is what it is."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(told.study or told.task)}[/bold]")
+    for sentence in sentences(told):
+        console.print()
+        console.print(escape(sentence))
+    console.print()
+    console.print(_probes(told))
+
+
+def _probes(told: Explanation) -> Table:
+    """The runs that were read, those behind the range of the learning rate with a star."""
+    behind = {key for bound in told.pruned.bounds for key in bound.runs}
+    title = f"the runs that were read{' (* behind the range of the learning rate)' if behind else ''}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("run", "seed", "steps", "showed", "policy"):
+        table.add_column(name, justify="right" if name in ("seed", "steps") else "left", no_wrap=name != "policy")
+    for run in told.probes:
+        mark = "*" if run.key in behind else ""
+        table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), what_it_showed(run), escape(str(run.policy)))
     return table
 
 
@@ -171,6 +215,20 @@ def print_runs(found: list[StoredRun]) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(f"{len(found)} runs")
+
+
+def print_studies(found: list[StoredStudy]) -> None:
+    """Print stored studies as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("study", "task", "strategy", "budget", "seed", "steps"):
+        table.add_column(name, justify="right" if name in ("budget", "seed", "steps") else "left", no_wrap=True)
+    for stored in found:
+        told = stored.to_json()
+        numbers = (f"{told['budget']:g}", str(told["seed"]), str(told["horizon"]))
+        table.add_row(escape(stored.name), escape(str(told["task"])), escape(str(told["strategy"])), *numbers)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(found)} {'study' if len(found) == 1 else 'studies'}")
 
 
 def print_comparison(comparison: Comparison, picture: str) -> None:

@@ -1,4 +1,4 @@
-"""store runs: look into the knowledge store."""
+"""store runs, store studies: look into the knowledge store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli.search import AsJson, StoreUrl
-from lrsearch.errors import StoreError, UsageError, unknown
+from lrsearch.errors import UsageError, unknown
 
 app = typer.Typer(help="Look into the knowledge store.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def runs(
     wanted = parse(policy) if policy else None
     if state and state not in list(RunState):
         raise UsageError(unknown("state", state, list(RunState)))
-    with open_store(_there(store)) as opened:
+    with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
         names = {description["name"] for description in opened.tasks().values()} | set(TASKS)
         if task and task not in names:
             raise UsageError(unknown("task", task, names))
@@ -48,9 +48,16 @@ def runs(
         print_runs(found)
 
 
-def _there(store: str | None) -> str:
-    """Give the store that was named, or the default; looking into one must not make it."""
-    path = (store or str(DEFAULT_STORE)).removeprefix("sqlite:///")
-    if "://" not in path and not Path(path).exists():
-        raise StoreError(f"no store at {path}; search first, or give one with --store")
-    return store or str(DEFAULT_STORE)
+@app.command()
+def studies(store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """List the studies: `lrsearch explain` takes any of them."""
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_studies
+    from lrsearch.knowledge import open_store
+
+    with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
+        found = opened.studies()
+    if as_json:
+        print_json([stored.to_json() for stored in found])
+    else:
+        print_studies(found)

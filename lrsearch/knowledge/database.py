@@ -70,6 +70,18 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def check_exists(url: str) -> None:
+    """Refuse a file that is not there; a server's databases are there or fail to open.
+
+    Raises:
+        StoreError: it says what would do.
+    """
+    parsed = read_url(url)
+    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    if file and file != ":memory:" and not Path(file).exists():
+        raise StoreError(f"no store at {file}; search first, or give one with --store")
+
+
 def _check_file(path: Path) -> None:
     try:
         if path.exists():

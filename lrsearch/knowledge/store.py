@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import select
 
-from lrsearch.knowledge.database import connect, insert_new, read_url, shown, transaction
+from lrsearch.knowledge.database import check_exists, connect, insert_new, read_url, shown, transaction
 from lrsearch.knowledge.schema import AssignmentRow, RunRow, StudyRow, TaskRow
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
@@ -75,6 +75,29 @@ class StoredRun:
         return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
                 "horizon": self.horizon, "state": str(run.state), "score": run.score,
                 "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStudy:
+    """A study as the store knows it.
+
+    Args:
+        key, name: what it is called; the name is the task's with the key's first 8 digits.
+        task: the description of its task.
+        description: the task's and the space's key, the strategy, the budget and the seed.
+        frozen: what it started from: `recommended`, and `functions` where it was begun since they are kept.
+    """
+
+    key: str
+    name: str
+    task: Mapping[str, Any]
+    description: Mapping[str, Any]
+    frozen: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values for `store studies`."""
+        told = {name: self.description.get(name) for name in ("strategy", "budget", "seed")}
+        return {"study": self.name, "key": self.key, "task": self.task["name"], "horizon": self.task["horizon"], **told}
 
 
 class Store:
@@ -153,6 +176,15 @@ class Store:
                        frozen=dict(frozen))
             return dict(session.get_one(StudyRow, key).frozen)
 
+    def studies(self) -> list[StoredStudy]:
+        """Give all studies, in the order of their names."""
+        with transaction(self._engine, self._url) as session:
+            query = select(StudyRow, TaskRow.description).join(TaskRow).order_by(StudyRow.name, StudyRow.key)
+            return [
+                StoredStudy(row.key, row.name, dict(task), dict(row.description), dict(row.frozen))
+                for row, task in session.execute(query)
+            ]
+
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Give the note that was left on a study; leave one first, if given."""
         with transaction(self._engine, self._url) as session:
@@ -211,11 +243,12 @@ class Store:
             return [_stored(row, name) for row, name in session.execute(query)]
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, existing: bool = False) -> Store:
     """Open a knowledge store, made where there is none.
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
+        existing: refuse a file that is not there: looking into a store must not make it.
 
     Raises:
         StoreError: if it cannot be opened, or is not a store.
@@ -224,6 +257,8 @@ def open_store(url: str) -> Store:
     ...     store.runs()
     []
     """
+    if existing:
+        check_exists(url)
     return Store(url)
 
 

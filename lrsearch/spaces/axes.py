@@ -68,6 +68,11 @@ class Interval:
         kept = tuple(sorted(mark for mark in set(marks) if mark in self))
         return replace(self, low=kept[0], high=kept[-1], lattice=kept) if kept else self
 
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values, `lattice` only where there is one."""
+        marks = {"lattice": list(self.lattice)} if self.lattice else {}
+        return {"low": self.low, "high": self.high, "log": self.log, **marks}
+
     def _at(self, value: float) -> float:
         return math.log(value) if self.log else value
 
@@ -89,6 +94,10 @@ class Choice:
         """How many of the raw values remain."""
         return len(set(self.values) & set(raw.values)) / len(raw.values)
 
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {"values": list(self.values)}
+
 
 @dataclass(frozen=True, slots=True)
 class Fractions:
@@ -105,6 +114,10 @@ class Fractions:
         one = self.each.share(raw.each)
         kept = [one**count for count in self.counts.values if count in raw.counts]
         return float(sum(kept)) / len(raw.counts.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {"count": self.counts.to_json(), "each": self.each.to_json()}
 
 
 Axis = Interval | Choice | Fractions

@@ -198,6 +198,17 @@ class Space:
         self.build(look)
         return inside
 
+    def to_json(self) -> dict[str, Any]:
+        """Give all ranges as plain JSON values, under the names that the parameters have in Optuna.
+
+        >>> Space.standard("HALFCOS", horizon=100, epoch=10).to_json()["ranges"]["peak"]
+        {'low': 1e-06, 'high': 10.0, 'log': True}
+        """
+        shared: dict[str, Axis] = {"function": Choice(self.forms), "peak": self.peak, "ratio": self.ratio}
+        own = {f"{branch.form}.{name}": axis for branch in self.branches for name, axis in branch.axes}
+        return {"horizon": self.horizon, "epoch": self.epoch,
+                "ranges": {name: axis.to_json() for name, axis in (shared | own).items()}}
+
     def branch(self, form: str) -> Branch:
         """Give the branch of an LR function."""
         return next(branch for branch in self.branches if branch.form == form)

@@ -226,7 +226,7 @@ def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
     """Give the policies that are tried first: the task's known ones, then the store's inside the pruned range."""
     known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
     stored = [
-        ("stored", policy) for policy in carried(setup, pruned.centre)
+        ("stored", policy) for policy in carried(setup.raw, setup.recommended, pruned.centre)
         if setup.raw.coordinates(policy)["peak"] in pruned.space.peak
     ]
     return known + stored[:MOST_STORED]

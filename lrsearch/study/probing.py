@@ -8,8 +8,10 @@ from lrsearch.heuristics import Evidence, Probe
 from lrsearch.heuristics.decades import is_flat, next_probe
 from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
+from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.recommend import ramp_of
 from lrsearch.schedules import FIX, RAMP, Policy
+from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
 from lrsearch.tasks import Task
 
@@ -19,7 +21,7 @@ PROBE_SHARE = 0.2
 MOST_DOUBLED = 4
 
 
-def ramp_steps(task: Task) -> int:
+def ramp_steps(task: Task | Space) -> int:
     """Give the steps of a range test: 300, at most a quarter of the horizon.
 
     A faster ramp reads too high: on digits-cnn 128 steps find 0.39 to 0.65 over four seeds, 300 steps 0.21 to
@@ -33,33 +35,40 @@ def ramp_count(setup: Setup) -> int:
     return 2 if 4 * ramp_steps(setup.task) <= PROBE_SHARE * setup.cap else 1
 
 
-def probe_steps(task: Task) -> int:
+def probe_steps(task: Task | Space) -> int:
     """Give the steps of a probe: 2 % of the horizon, at most an epoch, at least 50."""
     least = min(50, task.horizon)
     return min(max(round(0.02 * task.horizon), least), max(round(task.epoch), least))
 
 
-def carried(setup: Setup, own_centre: float | None) -> list[Policy]:
+def carried(raw: Space, recommended: Sequence[Recommendation], own_centre: float | None) -> list[Policy]:
     """Give the store's policies over this horizon, moved by the range tests, of the LR functions searched."""
-    policies = [known.carried(setup.task.horizon, own_centre).rounded() for known in setup.recommended]
-    return [policy for policy in policies if policy.form in setup.raw.forms]
+    policies = [known.carried(raw.horizon, own_centre).rounded() for known in recommended]
+    return [policy for policy in policies if policy.form in raw.forms]
 
 
 def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
     """Give the evidence in a history's probes, the longest ones, and in what the store recommended."""
+    return evidence_of(setup.raw, setup.task.chance_loss, setup.recommended, history)
+
+
+def evidence_of(
+    raw: Space, chance_loss: float, recommended: Sequence[Recommendation], history: Sequence[Trial]
+) -> Evidence:
+    """Give the same evidence without the task itself: a space and the loss of guessing are enough."""
     ramps = [trial.stored for trial in with_role(history, "range-test") if trial.run and trial.stored]
     decades = with_role(history, "decade")
-    steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(setup.task))
+    steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(raw))
     ended = [trial.stored for trial in decades if trial.run and trial.stored]
     read = tuple(map(ramp_of, ramps))
-    stored = carried(setup, centre([read_ramp(ramp) for ramp in read]))
+    stored = carried(raw, recommended, centre([read_ramp(ramp) for ramp in read]))
     return Evidence(
-        setup.task.chance_loss, steps, read,
+        chance_loss, steps, read,
         tuple(
             Probe(p.key, p.policy.params["k0"], p.seed, math.inf if p.run.loss is None else p.run.loss)
             for p in ended if p.horizon == steps
         ),
-        tuple(setup.raw.coordinates(policy)["peak"] for policy in stored),
+        tuple(raw.coordinates(policy)["peak"] for policy in stored),
     )
 
 

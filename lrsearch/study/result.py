@@ -118,13 +118,7 @@ class SearchResult:
             "default": self.default.to_json(),
             "verdict": self.verdict,
             "cost": self.spent.to_json(),
-            "pruned": {
-                "log_volume_before": 0.0,
-                "log_volume_after": self.pruned.log_volume,
-                "refusal": self.pruned.refusal,
-                "contradiction": self.pruned.contradiction.to_json() if self.pruned.contradiction else None,
-                "bounds": [bound.to_json() for bound in self.pruned.bounds],
-            },
+            "pruned": self.pruned.to_json(),
             "recommended": [recommendation.to_json() for recommendation in self.setup.recommended],
             "task": self.setup.task.name,
             "budget": float(self.setup.budget),
@@ -161,12 +155,17 @@ def conclude(study: Study) -> SearchResult:
 
 
 def cost(study: Study) -> Cost:
-    """Give what a study has cost so far; a run that was asked for twice was trained once."""
-    ended = list({trial.stored.key: trial for trial in reversed(study.history) if trial.stored}.values())
+    """Give what a study has cost so far."""
+    return cost_of(study.history, study.setup.task.horizon)
+
+
+def cost_of(trials: Sequence[Trial], horizon: int) -> Cost:
+    """Give what some trials have cost; a run that was asked for twice was trained once."""
+    ended = list({trial.stored.key: trial for trial in reversed(trials) if trial.stored}.values())
     steps = sum(trial.spent for trial in ended)
     own = [trial for trial in ended if not trial.reused]
     return Cost(
-        fre=steps / study.setup.task.horizon, steps=steps,
+        fre=steps / horizon, steps=steps,
         seconds=sum(trial.stored.run.seconds for trial in ended if trial.stored), runs=len(ended),
         trained_steps=sum(trial.spent for trial in own), trained_runs=len(own), reused_runs=len(ended) - len(own),
     )

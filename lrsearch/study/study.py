@@ -65,7 +65,7 @@ class Study:
         self.name = f"{setup.task.name}-{self.key[:8]}"
         frozen = store.open_study(
             self.key, self.name, setup.task, _description(setup, strategy, cold),
-            {"recommended": [recommendation.to_json() for recommendation in recommended]},
+            {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms},
         )
         self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])))
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from lrsearch import api
 from lrsearch.heuristics.advice import RULES, advise
-from lrsearch.knowledge import open_store
 from lrsearch.schedules import FIX
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task
@@ -52,7 +51,8 @@ def main() -> None:
     top, peak = max(sweep, key=lambda rate: sweep[rate]), pruned.space.peak
     found = {
         "task": task.name, "horizon": task.horizon, "seeds": given.seeds, "rules": rules, "sweep": sweep, "best": top,
-        "good": good, "pruned": [peak.low, peak.high], "refusal": pruned.refusal, "holds_best": peak.low <= top <= peak.high,
+        "good": good, "pruned": [peak.low, peak.high], "refusal": pruned.refusal,
+        "holds_best": peak.low <= top <= peak.high,
         "good_held": sum(peak.low <= rate <= peak.high for rate in good), "log_volume": pruned.log_volume,
     }
     (HERE / f"{task.name}.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -60,19 +60,19 @@ def main() -> None:
           f" decades over {given.seeds} seeds (all within {rules['minimum']['span']:.2f})")
     for name, rule in rules.items():
         print(f"  {name:14} {rule['rate']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}")
-    print(f"  best constant LR {top:.2g} ({100 * best:.2f} %); as good within noise: {min(good):.2g} .. {max(good):.2g};"
-          f" pruned range {peak.low:.2g} .. {peak.high:.2g}, holds the best: {found['holds_best']},"
+    print(f"  best constant LR {top:.2g} ({100 * best:.2f} %); as good within noise: {min(good):.2g} .."
+          f" {max(good):.2g}; pruned range {peak.low:.2g} .. {peak.high:.2g}, holds the best: {found['holds_best']},"
           f" and {found['good_held']} of {len(good)} good ones", flush=True)
 
 
-def spread(rule: str, ramps) -> dict[str, float]:  # noqa: ANN001  a tuple of Ramp
+def spread(rule: str, ramps) -> dict[str, float]:
     """Give a rule's median rate, standard deviation and span over repeats, the last two in decades."""
     read = [math.log10(one.rate) for ramp in ramps for one in advise([ramp]).suggestions if one.rule == rule]
     return {"rate": 10 ** statistics.median(read), "sd": statistics.stdev(read), "span": max(read) - min(read),
             "found": len(read)}
 
 
-def truth(task, store: str, data_dir: Path | None, out: Path) -> dict[float, float]:  # noqa: ANN001  a Task
+def truth(task, store: str, data_dir: Path | None, out: Path) -> dict[float, float]:
     """Train a constant learning rate at each mark, and give the score of each; 0 where it diverged."""
     marks = range(PER_DECADE * LOWEST, PER_DECADE * HIGHEST)
     rates = [float(f"{10 ** (mark / PER_DECADE):.3g}") for mark in marks]

@@ -1,0 +1,92 @@
+"""prune, explain: the space of learning-rate policies that is worth searching, and why."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrsearch.cli.search import (
+    FOLDER,
+    AsJson,
+    DataDir,
+    Functions,
+    Horizon,
+    Out,
+    Precision,
+    Seed,
+    StoreUrl,
+    TaskName,
+    named_task,
+    quiet_optuna,
+    split_names,
+)
+
+if TYPE_CHECKING:
+    from lrsearch.study.explanation import Explanation
+    from lrsearch.tasks import Task
+
+
+def prune(
+    task: TaskName,
+    budget: Annotated[float, typer.Option(help="FRE of the search; at most a fifth is for probes.")] = 12,
+    stored: Annotated[bool, typer.Option("--stored", help="Train nothing: read the task's runs in the store.")] = False,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    functions: Functions = "",
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    horizon: Horizon = None,
+    precision: Precision = "fp32",
+    workers: Annotated[int | None, typer.Option(
+        help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
+        show_default=False)] = None,
+) -> None:
+    """Shrink a task's space by short runs: those that a search begins with, which it then takes from the store."""
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_pruned
+
+    quiet_optuna()
+    found = named_task(task, horizon, precision)
+    given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "out": out}
+    if stored:
+        told = api.prune(found, budget, stored=True, **given)
+    else:
+        told = _train(found, budget, workers, given | {"data_dir": data_dir})
+    if as_json:
+        print_json(told.to_json())
+    else:
+        print_pruned(told)
+
+
+def explain(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or the beginning of its name or key:"
+                                                               " see `lrsearch store studies`.")],
+    store: StoreUrl = None,
+    out: Out = FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a study's space is what it is: each bound, the runs behind it, and what speaks against it."""
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_explanation
+    from lrsearch.report.explanation import sentences
+
+    told = api.explain(study, store=store, out=out)
+    if as_json:
+        print_json(told.to_json() | {"sentences": sentences(told)})
+    else:
+        print_explanation(told)
+
+
+def _train(task: "Task", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
+    """Train the probes as `search` does: by as many processes, each in as many threads."""
+    from lrsearch import api
+    from lrsearch.cli.show import Talk
+    from lrsearch.study.probing import PROBE_SHARE
+    from lrsearch.training.process import default_workers, own_process
+
+    processes = workers if workers is not None else default_workers(task)
+    own_process(task)
+    with Talk(PROBE_SHARE * budget, task.horizon) as talk:
+        return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=processes, **given)

@@ -1,0 +1,201 @@
+"""Why a study's space is what it is, read from the store alone: no task is needed, and nothing is trained."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from lrsearch.errors import UsageError, WorkError
+from lrsearch.heuristics import Bound, Pruned, prune
+from lrsearch.heuristics.pruner import grid, linear_cut
+from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
+from lrsearch.knowledge.store import PROBES
+from lrsearch.spaces import Space
+from lrsearch.study.funnel import escape_won, is_widened
+from lrsearch.study.probing import evidence_of
+from lrsearch.study.pruning import Probing, stored_probes
+from lrsearch.study.result import Cost, cost_of
+from lrsearch.study.strategy import Trial, is_open, with_role
+from lrsearch.tasks import Task
+
+PRUNING = ("funnel", Probing().name)
+MOST_NEAR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Escapes:
+    """What came of candidates from outside of the pruned space.
+
+    Args:
+        candidates: candidates of the shortest rung that ended.
+        outside: how many of them came from outside.
+        won: whether one of those beat all from inside by over two standard errors.
+        widened: whether later candidates came from the raw space because of that.
+    """
+
+    candidates: int = 0
+    outside: int = 0
+    won: bool = False
+    widened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A pruned space and all that is behind it: what `lrsearch.prune` and `lrsearch.explain` return.
+
+    `.space` suggests policies to an Optuna trial and draws them for any other loop; `.pruned` has the reasons.
+
+    Args:
+        task: the task's name.
+        study: the study's name; None where stored runs were read without one.
+        store: the store's URL.
+        pruned: the space before and after, and why.
+        probes: the short runs that were read: range tests first, then constant rates in rising order.
+        set_aside: probes that longer ones took the place of.
+        recommended: what the store knew of other studies and tasks when the study began.
+        is_open: whether some of its probes have not ended.
+        escapes: what came of candidates from outside.
+        spent: what all probes cost.
+    """
+
+    task: str
+    study: str | None
+    store: str
+    pruned: Pruned
+    probes: tuple[StoredRun, ...]
+    set_aside: int
+    recommended: tuple[Recommendation, ...]
+    is_open: bool
+    escapes: Escapes
+    spent: Cost = field(compare=False)
+
+    @property
+    def space(self) -> Space:
+        """The space that is left."""
+        return self.pruned.space
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Points of a declared grid of learning rates, before and after: 1, 1.5, 2, 3, 5, 7 in each decade."""
+        return len(grid(self.pruned.raw.peak)), len(grid(self.space.peak))
+
+    def behind(self, bound: Bound) -> list[StoredRun]:
+        """Give the runs that a bound rests on; none where it is a rule."""
+        return [run for run in self.probes if run.key in bound.runs]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        before, after = self.grid
+        return {
+            "task": self.task, "study": self.study, "store": self.store,
+            "space": self.space.to_json(),
+            "pruned": self.pruned.to_json(),
+            "grid": {"per_decade": [1, 1.5, 2, 3, 5, 7], "before": before, "after": after},
+            "linear_cut": linear_cut(self.space.peak),
+            "probes": [run.to_json() | {"loss": run.run.loss} for run in self.probes],
+            "set_aside": self.set_aside,
+            "recommended": [one.to_json() for one in self.recommended],
+            "is_open": self.is_open,
+            "escapes": {name: getattr(self.escapes, name) for name in Escapes.__slots__},
+            "cost": self.spent.to_json(),
+        }
+
+
+def explain(store: Store, text: str) -> Explanation:
+    """Explain the space of a study in the store.
+
+    Args:
+        store: the store.
+        text: the study's name, or the beginning of its name or key.
+
+    Raises:
+        UsageError: if no study is called so, several are, or it is none that prunes.
+        WorkError: if it was begun by a version that did not write down what its space was made of.
+    """
+    found = find_study(store.studies(), text)
+    strategy = str(found.description["strategy"])
+    if strategy not in PRUNING:
+        raise UsageError(f"{found.name} is a {strategy!r} study: it searches the raw space, so nothing was cut that"
+                         " could be explained")
+    history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(found.key)]
+    recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
+    chance = math.log(found.task["data"]["classes"])
+    return _explanation(found.task["name"], found.name, store, raw_space(found), chance, recommended, history,
+                        _escapes(history, found.task["data"]["validation"]))
+
+
+def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
+    """Prune a space by the runs of a task that a store knows, whoever asked for them; nothing else in it is read.
+
+    Raises:
+        WorkError: if it knows none that are probes.
+    """
+    history = stored_probes(store, task)
+    if not history:
+        raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
+                        f" ({task.horizon} steps): leave out --stored, and they are trained")
+    return _explanation(task.name, None, store, raw, task.chance_loss, (), history, Escapes())
+
+
+def find_study(studies: Sequence[StoredStudy], text: str) -> StoredStudy:
+    """Find a study by its name, or by the beginning of its name or key.
+
+    Raises:
+        UsageError: if there is none, with the nearest names, or there are several.
+    """
+    exact = [study for study in studies if text in (study.name, study.key)]
+    found = exact or [one for one in studies if text and (one.name.startswith(text) or one.key.startswith(text))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(f"{study.name} (key {study.key})" for study in found[:MOST_NEAR])
+        more = f" and {len(found) - MOST_NEAR} more" if len(found) > MOST_NEAR else ""
+        raise UsageError(f"{len(found)} studies are called {text[:80]!r}: {some}{more}; give more of the name or key")
+    near = get_close_matches(text, [study.name for study in studies], n=MOST_NEAR, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`lrsearch store studies` lists them"
+    raise UsageError(f"no study {text[:80]!r} among the {len(studies)} of this store; {hint}")
+
+
+def raw_space(study: StoredStudy) -> Space:
+    """Make a study's raw space again, and see by its digest that it is the same.
+
+    Raises:
+        WorkError: if the store does not say what it was made of.
+    """
+    task = study.task
+    epoch, rates = task["data"]["train"] / task["batch_size"], tuple(task["optimizer"]["rates"])
+    functions = study.frozen.get("functions", ())  # LRBench's table, where an older version searched that
+    raw = Space.standard(*functions, horizon=task["horizon"], epoch=epoch, peak=rates)
+    if raw.key != study.description["space"]:
+        raise WorkError(f"{study.name} was begun by a version that did not write down which LR functions it searches;"
+                        " `lrsearch prune --stored` reads its probes")
+    return raw
+
+
+def _explanation(
+    task: str, study: str | None, store: Store, raw: Space, chance_loss: float,
+    recommended: tuple[Recommendation, ...], history: Sequence[Trial], escapes: Escapes,
+) -> Explanation:
+    evidence = evidence_of(raw, chance_loss, recommended, history)
+    probing = [trial for role in PROBES for trial in with_role(history, role)]
+    read = {ramp.run for ramp in evidence.ramps} | {probe.run for probe in evidence.probes}
+    probes = sorted((one.stored for one in probing if one.stored and one.stored.key in read), key=_place)
+    ended = [trial for trial in probing if trial.run]
+    return Explanation(
+        task, study, store.url, prune(raw, evidence), tuple(probes), len(ended) - len(probes), recommended,
+        is_open(probing), escapes, cost_of(probing, raw.horizon),
+    )
+
+
+def _place(run: StoredRun) -> tuple[bool, float, int]:
+    """Range tests first, then by learning rate and seed."""
+    return run.policy.name != "RAMP", float(run.policy.params["k0"]), run.seed
+
+
+def _escapes(history: Sequence[Trial], validation_size: int) -> Escapes:
+    candidates = with_role(history, "candidate")
+    shortest = min((trial.assignment.horizon for trial in candidates), default=0)
+    rung = [trial for trial in candidates if trial.assignment.horizon == shortest and trial.run]
+    outside = sum(trial.assignment.origin == "escape" for trial in rung)
+    return Escapes(len(rung), outside, escape_won(rung, validation_size), is_widened(history))
