@@ -9,7 +9,7 @@ search: $(VENV)/installed
 	$(BIN)/lrsearch search digits-cnn --budget 12
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

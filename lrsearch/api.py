@@ -29,6 +29,7 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.pruning import Probing
 from lrsearch.study.range_tests import RangeTested, make_range_tests
+from lrsearch.study.recipe import Recipe, follow
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.study import Study, Watch
@@ -402,6 +403,33 @@ def range_tests(
     data, seeds = Path(data_dir) if data_dir else None, [setup.probe_seed(repeat) for repeat in range(repeats)]
     with _opened(store, writable(Path(out))) as ledger:
         return [make_range_tests(Trainer(one, data), ledger, policy, length, seeds, watch) for one in tasks]
+
+
+def recipe(
+    task: str | Task, *, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None,
+) -> Recipe:
+    """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        seed: the study's seed.
+        store, data_dir, out: as in `search`.
+        watch: is told, in a line, what is tried.
+
+    Returns:
+        The recipe: `.policy` and `.found`, the task with what was chosen; `.steps` with the reasons; `.verdict`.
+
+    Raises:
+        UsageError: for an unknown task.
+        WorkError: if the data, the store or the training fails, or the range tests are flat.
+        KeyboardInterrupt: when interrupted; what ended is kept.
+    """
+    found = find_task(task)
+    setup = Setup(found, _space(found, ()), 1, seed)
+    with _opened(store, writable(Path(out))) as ledger:
+        splits = found.load(Path(data_dir) if data_dir else None)
+        return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
 
 
 def replay(

@@ -9,7 +9,7 @@ import typer
 
 from lrsearch.cli import policy, search, space, store, study
 from lrsearch.cli.dashboard import dashboard
-from lrsearch.cli.ranges import range_test
+from lrsearch.cli.ranges import range_test, recipe
 from lrsearch.errors import LRSearchError, UsageError
 
 INTERRUPTED = 130
@@ -24,6 +24,7 @@ app.command()(space.prune)
 app.command()(space.explain)
 app.command()(search.compare)
 app.command("range-test")(range_test)
+app.command()(recipe)
 app.command()(search.tasks)
 app.command()(dashboard)
 app.add_typer(policy.app, name="policy")

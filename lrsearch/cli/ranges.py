@@ -1,4 +1,4 @@
-"""range-test: the LR range test of a task."""
+"""range-test and recipe: the LR range test of a task, and what follows from it step by step."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,6 +69,31 @@ def range_test(
         print_json({"task": found.name, "tests": [one.to_json() for one in tested], "pictures": [str(picture)]})
     else:
         print_range_tests(tested, str(picture))
+
+
+def recipe(
+    task: TaskName,
+    store: StoreUrl = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    horizon: Horizon = None,
+    precision: Precision = "fp32",
+) -> None:
+    """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs."""
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_recipe, tell_line
+    from lrsearch.training import own_process
+
+    found = named_task(task, horizon, precision)
+    own_process(found)
+    result = api.recipe(found, seed=seed, store=store, data_dir=data_dir, out=out, watch=tell_line)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_recipe(result)
 
 
 def _pair(text: str) -> tuple[float, float] | None:

@@ -17,6 +17,7 @@ from lrsearch.report.explanation import how_to_search, sentences, summary, what_
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.range_tests import RangeTested
+from lrsearch.study.recipe import Recipe
 from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
@@ -317,6 +318,25 @@ def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
                               found.purpose)
             console.print(table)
     console.print(f"picture: {escape(picture)}")
+
+
+def print_recipe(recipe: Recipe) -> None:
+    """Print what the recipe tried, chose, and came to."""
+    console = Console(highlight=False, soft_wrap=True)
+    for step in recipe.steps:
+        console.print(f"[bold]{step.setting}[/bold]: {escape(step.reason)}")
+        table = _right_table("", "value", "steps", "loss", "top-1")
+        for one in step.tried:
+            loss = "diverged" if one.loss is None else f"{one.loss:.4f}"
+            score = "" if one.score is None else f"{100 * one.score:.2f} %"
+            table.add_row(f"{one.value:g}", str(one.steps), loss, score)
+        if step.tried:
+            console.print(table)
+    plain, score = ("diverged" if each is None else f"{100 * each:.2f} %" for each in (recipe.plain, recipe.score))
+    console.print(f"[bold]found[/bold]: {escape(str(recipe.found.optimizer))}, batch {recipe.found.batch_size},"
+                  f" {recipe.found.horizon} steps, {recipe.policy}")
+    console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
+    console.print(f"cost: {recipe.cost:.2f} FRE")
 
 
 _VERDICTS = {

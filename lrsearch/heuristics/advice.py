@@ -13,7 +13,7 @@ from lrsearch.heuristics.evidence import Ramp
 from lrsearch.heuristics.range_test import Reading, disagree, read_ramp
 
 Numbers = npt.NDArray[np.float64]
-Read = Callable[[Numbers, Numbers], float | None]
+Read = Callable[[Reading, Numbers, Numbers], float | None]
 ENOUGH_REPEATS = 3
 SLIDE_WIDTH, SLIDE_LEVEL = 15, 0.005
 
@@ -65,7 +65,8 @@ class Advice:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         return {"verdict": self.verdict, "suggestions": [one.to_json() for one in self.suggestions],
-                "tests": [{"run": one.run, "lowest": one.lowest, "blown_up": one.blown_up} for one in self.readings]}
+                "tests": [{"run": one.run, "lowest": one.lowest, "bottom": one.bottom, "blown_up": one.blown_up}
+                          for one in self.readings]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _suggest(rule: _Rule, falling: Sequence[tuple[Ramp, Reading]]) -> Suggestion
     found = []
     for ramp, reading in falling:
         known = np.isfinite(reading.smoothed)
-        rate = rule.read(np.log10(ramp.rates)[known], np.array(reading.smoothed)[known])
+        rate = rule.read(reading, np.log10(ramp.rates)[known], np.array(reading.smoothed)[known])
         found += [rate] if rate is not None else []
     if not found:
         return None
@@ -113,15 +114,15 @@ def _suggest(rule: _Rule, falling: Sequence[tuple[Ramp, Reading]]) -> Suggestion
     return Suggestion(rule.name, rate, low, high, rule.purpose, rule.source)
 
 
-def _lowest(decades: Numbers, losses: Numbers) -> float:
-    return float(decades[np.argmin(losses)])
-
-
 def _below_lowest(factor: float) -> Read:
-    return lambda decades, losses: _lowest(decades, losses) - math.log10(factor)
+    return lambda reading, decades, losses: math.log10((reading.lowest or math.nan) / factor)
 
 
-def _steepest(decades: Numbers, losses: Numbers) -> float | None:
+def _below_bottom(factor: float) -> Read:
+    return lambda reading, decades, losses: math.log10((reading.bottom or math.nan) / factor)
+
+
+def _steepest(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
     """Where the loss falls most steeply over log LR, before its minimum."""
     end = int(np.argmin(losses)) + 1
     if end < 3:
@@ -129,7 +130,7 @@ def _steepest(decades: Numbers, losses: Numbers) -> float | None:
     return float(decades[np.argmin(np.gradient(losses[:end], decades[:end]))])
 
 
-def _valley(decades: Numbers, losses: Numbers) -> float | None:
+def _valley(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
     """Half way down the longest descent: the longest falling subsequence, as fastai has it."""
     lengths, begins = np.ones(len(losses), dtype=int), np.arange(len(losses))
     for n in range(1, len(losses)):
@@ -143,7 +144,7 @@ def _valley(decades: Numbers, losses: Numbers) -> float | None:
     return float(decades[begin + int(third) + int(third / 2)])
 
 
-def _slide(decades: Numbers, losses: Numbers) -> float | None:
+def _slide(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
     """From the right, the first place at which the slope over a window of 15 points stops changing."""
     slopes = np.gradient(losses)
     right, left = len(losses) - 1, len(losses) - 1 - SLIDE_WIDTH
@@ -157,14 +158,15 @@ def _slide(decades: Numbers, losses: Numbers) -> float | None:
 
 SMITH_CLR, SMITH_ONECYCLE, FASTAI = "Smith 2015", "Smith 2018", "fastai"
 RULES = (
-    _Rule("minimum", _lowest, 0.10, "peak of a decaying or cyclic policy", SMITH_CLR),
-    _Rule("minimum / 5", _below_lowest(5), 0.10, "constant learning rate", "lrsearch"),
-    _Rule("minimum / 10", _below_lowest(10), 0.10, "peak, carefully", FASTAI),
-    _Rule("base, 1/3", _below_lowest(3), 0.10, "floor of a cyclic policy", SMITH_CLR),
-    _Rule("base, 1/4", _below_lowest(4), 0.10, "floor of a cyclic policy", SMITH_CLR),
-    _Rule("start, 1/10", _below_lowest(10), 0.10, "start of a one-cycle policy", SMITH_ONECYCLE),
-    _Rule("start, 1/20", _below_lowest(20), 0.10, "start of a one-cycle policy", SMITH_ONECYCLE),
-    _Rule("steepest", _steepest, 0.60, "learns fast; scatters", FASTAI),
-    _Rule("valley", _valley, 0.30, "learns fast", FASTAI),
-    _Rule("slide", _slide, 0.60, "before the loss turns; scatters", FASTAI),
+    _Rule("bottom", _below_bottom(1), 0.06, "peak of a decaying or cyclic policy", "lrsearch"),
+    _Rule("bottom / 5", _below_bottom(5), 0.06, "constant learning rate", "lrsearch"),
+    _Rule("minimum", _below_lowest(1), 0.18, "peak of a decaying or cyclic policy", SMITH_CLR),
+    _Rule("minimum / 10", _below_lowest(10), 0.18, "peak, carefully", FASTAI),
+    _Rule("base, 1/3", _below_bottom(3), 0.06, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("base, 1/4", _below_bottom(4), 0.06, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("start, 1/10", _below_bottom(10), 0.06, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("start, 1/20", _below_bottom(20), 0.06, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("steepest", _steepest, 0.15, "learns fast", FASTAI),
+    _Rule("valley", _valley, 0.15, "learns fast", FASTAI),
+    _Rule("slide", _slide, 1.2, "before the loss turns; scatters", FASTAI),
 )

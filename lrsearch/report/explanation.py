@@ -49,10 +49,10 @@ def what_it_showed(run: StoredRun) -> str:
     if run.policy.name != "RAMP":
         return f"loss {run.run.loss:.4g}" if run.run.loss is not None else str(run.run.state)
     reading = read_ramp(ramp_of(run))
-    if reading.lowest is None:
+    if reading.bottom is None:
         return "flat"
     blown_up = f", blew up at {reading.blown_up:.2g}" if reading.blown_up else ""
-    return f"lowest loss at {reading.lowest:.2g}{blown_up}"
+    return f"lowest loss around {reading.bottom:.2g}{blown_up}"
 
 
 def how_to_search(told: Explanation) -> str:

@@ -165,7 +165,7 @@ class Funnel:
 
 
 def strong_default(setup: Setup, pruned: Pruned) -> Policy:
-    """Give what a person would do without a search: range test, then one warm-up-and-cosine run at half its minimum.
+    """Give what a person would do without a search: range test, then one warm-up-and-cosine run at half its bottom.
 
     Where the range test was flat, the peak is the middle of the pruned range.
     """

@@ -8,7 +8,7 @@ def test_it_advises_draws_and_a_search_trains_its_runs_no_more(lrsearch, tmp_pat
     assert found.code == 0, found.err
     tests = found.json["tests"]
     assert [one["verdict"] for one in tests] == ["found"]
-    assert tests[0]["suggestions"][0]["rule"] == "minimum"
+    assert tests[0]["suggestions"][0]["rule"] == "bottom"
     assert 0.01 < tests[0]["suggestions"][0]["rate"] < 2
     assert len(tests[0]["curves"]) == 2
     assert len(tests[0]["curves"][0]["looks"]) >= 20
@@ -26,7 +26,7 @@ def test_weight_decays_are_compared_and_a_linear_one_is_drawn(lrsearch, tmp_path
     assert found.code == 0, found.err
     assert "weight decay 0.01: 1 tests of 60 updates" in found.out
     assert "weight decay 0: 1 tests" in found.out
-    assert "minimum / 5" in found.out
+    assert "bottom / 5" in found.out
     assert (tmp_path / "o/digits-mlp/range-test.png").is_file()
 
 

@@ -82,8 +82,8 @@ def test_a_test_without_a_finite_loss_gives_nothing(losses):
 def test_the_centre_is_the_median_on_a_log_axis_of_what_is_not_flat():
     readings = [read_ramp(valley(lowest)) for lowest in (1e-3, 1e-1, 1e-2)]
     flat = read_ramp(ramp([2.3] * POINTS))
-    assert centre([*readings, flat]) == readings[2].lowest
-    assert centre(readings[:2]) == pytest.approx(math.sqrt(readings[0].lowest * readings[1].lowest))
+    assert centre([*readings, flat]) == pytest.approx(readings[2].bottom)
+    assert centre(readings[:2]) == pytest.approx(math.sqrt(readings[0].bottom * readings[1].bottom))
     assert centre([flat]) is None
     assert centre([]) is None
 

@@ -1,0 +1,296 @@
+"""The recipe of Smith's 1cycle report: learning rate, batch size, momentum, weight decay, by short runs.
+
+One setting after the other, each kept for the next; then a full run of what was found beside one of the task as it is.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lrsearch.errors import WorkError
+from lrsearch.heuristics.advice import Advice
+from lrsearch.knowledge import Store, StoredRun
+from lrsearch.schedules import FIX, ONECYCLE, Policy
+from lrsearch.study.probing import ramp_steps
+from lrsearch.study.range_tests import make_range_tests
+from lrsearch.tasks import SGD, Splits, Task
+from lrsearch.training.loop import Trainer
+from lrsearch.training.range_test import ramp
+from lrsearch.training.run import RunSpec, RunState
+
+SHORT_SHARE = 1 / 8
+LEAST_SHORT, CLOCK_STEPS = 50, 30
+PEAK_SHARE = 0.5
+"""Of the middle of the range tests' bottom: the middle itself can lie past the edge."""
+MOMENTA = (0.99, 0.97, 0.95, 0.9)
+DECAYS = (1e-3, 1e-4, 1e-5, 0.0)
+BISECTIONS = 2
+BATCHES = (0.5, 1, 2)
+TIE = 0.05
+"""A loss that is lower by less than 5 % is a tie, and a tie goes to what the task has: one seed tells no more."""
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A short run under one value of a setting.
+
+    Args:
+        value: the value.
+        steps: its updates.
+        loss: the validation loss at its end; None if it diverged.
+        score: the validation top-1 at its end; None if it diverged.
+        run: the run's key.
+    """
+
+    value: float
+    steps: int
+    loss: float | None
+    score: float | None
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of the recipe tried and chose.
+
+    Args:
+        setting: `batch size`, `momentum` or `weight decay`.
+        own: what the task has.
+        chosen: the value that goes on.
+        tried: the short runs.
+        reason: why, in a sentence.
+    """
+
+    setting: str
+    own: float
+    chosen: float
+    tried: tuple[Tried, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the recipe found.
+
+    Args:
+        task: the task as it is.
+        found: the task with the settings that were chosen.
+        policy: the 1cycle policy over its horizon.
+        advice: what the range tests advise.
+        steps: the steps after the range test.
+        plain: the validation top-1 of a full run of the task as it is, under a 1cycle policy; None if it diverged.
+        score: the same of the task with what was found.
+        cost: all samples trained on, in full-run equivalents (FRE), without the few steps by which batches are timed.
+    """
+
+    task: Task
+    found: Task
+    policy: Policy
+    advice: Advice
+    steps: tuple[Step, ...]
+    plain: float | None
+    score: float | None
+    cost: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether what was found is better, in a sentence."""
+        if self.plain is None or self.score is None:
+            return f"A full run diverged: {'the task as it is' if self.plain is None else 'what was found'}."
+        gain = self.score - self.plain
+        noise = math.sqrt(2 * self.plain * (1 - self.plain) / self.task.validation_size)
+        margin = f"({100 * gain:+.2f} points on one fresh seed, noise {100 * noise:.2f})"
+        if abs(gain) <= 2 * noise:
+            return f"A tie with the task as it is {margin}."
+        return f"{'Better' if gain > 0 else 'Worse'} than the task as it is {margin}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {
+            "task": self.task.name, "policy": str(self.policy), "batch_size": self.found.batch_size,
+            "optimizer": str(self.found.optimizer), "horizon": self.found.horizon, "range_test": self.advice.to_json(),
+            "steps": [{"setting": step.setting, "own": step.own, "chosen": step.chosen, "reason": step.reason,
+                       "tried": [{name: getattr(one, name) for name in one.__slots__} for one in step.tried]}
+                      for step in self.steps],
+            "plain": self.plain, "score": self.score, "verdict": self.verdict, "cost": self.cost,
+        }
+
+
+@dataclass(slots=True)
+class _Bench:
+    """Trains variants of a task that share its data; what the store knows is not trained again."""
+
+    store: Store
+    splits: Splits
+    seed: int
+    tell: Told
+    trained: dict[str, int] = field(default_factory=dict)
+
+    def trainer(self, task: Task) -> Trainer:
+        return Trainer(replace(task, load=lambda folder: self.splits))
+
+    def train(self, task: Task, policy: Policy, steps: int, seed: int) -> StoredRun:
+        spec = RunSpec(task, policy, steps, seed)
+        known = self.store.find(spec.key)
+        if known is None or not known.run.state.is_final:
+            run = self.trainer(task).train(spec)
+            self.store.record(spec, run)
+            if run.state is RunState.INTERRUPTED:
+                raise KeyboardInterrupt
+            known = self.store.find(spec.key)
+        assert known is not None
+        if known.run.state is RunState.FAILED:
+            raise WorkError(f"training {policy} on {task.name} failed: {known.run.error}")
+        self.trained[spec.key] = known.run.steps * task.batch_size
+        return known
+
+    def short(self, task: Task, peak: float, value: float, steps: int) -> Tried:
+        """Train a whole 1cycle over a few steps."""
+        stored = self.train(task, onecycle(peak, steps), steps, self.seed)
+        self.tell(f"{value:g}: {'diverged' if stored.run.loss is None else f'loss {stored.run.loss:.4f}'}")
+        return Tried(value, steps, stored.run.loss, stored.run.score, stored.key)
+
+
+def follow(
+    task: Task, store: Store, splits: Splits, seed: int = 0, fresh_seed: int = 100, tell: Told | None = None
+) -> Recipe:
+    """Follow the recipe on a task.
+
+    1. Range tests with two seeds; the peak is half of the learning rate at the lowest loss.
+    2. Batch size: half, the same, double, for the same seconds of training, the peak in proportion. Seconds are
+       measured, so the lengths of these runs differ from one start to the next.
+    3. Momentum 0.99, 0.97, 0.95, 0.9, the peak times (1 - momentum) / (1 - the task's): the effective step stays.
+    4. Weight decay 1e-3, 1e-4, 1e-5, 0, then twice the middle exponent between the best and its better neighbour.
+
+    Short runs take an eighth of the horizon, a whole 1cycle each, from one initialisation. The lower validation loss
+    wins; a tie within 5 % goes to what the task has. Source: Smith 2018, "A disciplined approach to neural network
+    hyper-parameters, part 1", section 4 and its box of remarks.
+
+    Args:
+        task: the task.
+        store: where the runs are recorded, and not trained again.
+        splits: its data.
+        seed: of all short runs.
+        fresh_seed: of the two full runs.
+        tell: is told, in a line, what is tried.
+
+    Raises:
+        WorkError: if the range tests are flat, so that there is no peak to begin with; or if training fails.
+        KeyboardInterrupt: when interrupted; what ended is recorded.
+    """
+    bench = _Bench(store, splits, seed, tell or (lambda line: None))
+    low, high = task.optimizer.rates
+    length = ramp_steps(task)
+    tested = make_range_tests(bench.trainer(task), store, ramp(low, high, length), length, [seed, seed + 1])
+    if tested.advice.default is None:
+        raise WorkError(f"the range tests of {task.name} are flat: there is no learning rate to begin with")
+    peak = PEAK_SHARE * tested.advice.default.rate
+    bench.tell(f"the peak is {peak:.2g}, half of where the range tests' loss is lowest")
+    found, own_peak, steps = task, peak, []
+    for choose in (_batch, _momentum, _decay):
+        step, found, peak = choose(bench, found, peak)
+        steps.append(step)
+    policy, plain = onecycle(peak, found.horizon), onecycle(own_peak, task.horizon)
+    scores = [bench.train(of, one, of.horizon, fresh_seed).run.score for of, one in ((task, plain), (found, policy))]
+    cost = 2 * length / task.horizon + sum(bench.trained.values()) / (task.horizon * task.batch_size)
+    return Recipe(task, found, policy, tested.advice, tuple(steps), scores[0], scores[1], cost)
+
+
+def onecycle(peak: float, steps: int) -> Policy:
+    """Give Smith's 1cycle over so many steps: up from a tenth in 45 %, back in 45 %, down to a thousandth.
+
+    >>> onecycle(0.1, 100)
+    ONECYCLE(k0=0.01, k1=0.1, l=[45, 90, 100], k2=0.0001)
+    """
+    top = float(f"{peak:.3g}")
+    marks = [round(0.45 * steps), round(0.9 * steps), steps]
+    return ONECYCLE(k0=float(f"{top / 10:.3g}"), k1=top, l=marks, k2=float(f"{top / 1000:.3g}"))
+
+
+def _short(task: Task) -> int:
+    return min(task.horizon, max(LEAST_SHORT, round(SHORT_SHARE * task.horizon)))
+
+
+def _batch(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
+    """Compare batch sizes at equal seconds; the horizon keeps the number of samples."""
+    own, tried, variants = task.batch_size, [], {}
+    for factor in BATCHES:
+        size = max(1, round(factor * own))
+        if size <= task.train_size and size not in variants:
+            variants[size] = replace(task, batch_size=size, horizon=max(1, round(task.horizon * own / size)))
+    seconds = {size: _seconds(bench, variant) for size, variant in variants.items()}
+    for size, variant in variants.items():
+        steps = max(LEAST_SHORT, round(_short(task) * seconds[own] / seconds[size]))
+        bench.tell(f"batch size {size}, {steps} steps")
+        tried.append(bench.short(variant, peak * size / own, size, min(steps, variant.horizon)))
+    step = _chosen("batch size", own, tried)
+    size = round(step.chosen)
+    return step, variants[size], peak * size / own
+
+
+def _seconds(bench: _Bench, task: Task) -> float:
+    """Measure the seconds of a step."""
+    run = bench.trainer(task).train(RunSpec(task, FIX(k0=1e-6), CLOCK_STEPS, bench.seed))
+    return max(run.seconds / CLOCK_STEPS, 1e-6)
+
+
+def _momentum(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
+    optimizer = task.optimizer
+    if type(optimizer) is not SGD or not optimizer.momentum:
+        kind = type(optimizer).__name__
+        return Step("momentum", 0.0, 0.0, (), f"{kind} without a momentum of its own is left as it is"), task, peak
+    own, tried = optimizer.momentum, []
+    for value in dict.fromkeys((own, *MOMENTA)):
+        bench.tell(f"momentum {value:g}")
+        variant = replace(task, optimizer=replace(optimizer, momentum=value))
+        tried.append(bench.short(variant, peak * (1 - value) / (1 - own), value, _short(task)))
+    step = _chosen("momentum", own, tried)
+    chosen = replace(optimizer, momentum=step.chosen)
+    return step, replace(task, optimizer=chosen), peak * (1 - step.chosen) / (1 - own)
+
+
+def _decay(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
+    own, tried = task.optimizer.weight_decay, list[Tried]()
+
+    def attempt(value: float) -> None:
+        bench.tell(f"weight decay {value:g}")
+        variant = replace(task, optimizer=replace(task.optimizer, weight_decay=value))
+        tried.append(bench.short(variant, peak, value, _short(task)))
+
+    for value in dict.fromkeys((own, *DECAYS)):
+        attempt(value)
+    for _ in range(BISECTIONS):
+        between = _between(tried)
+        if between is not None:
+            attempt(between)
+    step = _chosen("weight decay", own, tried)
+    return step, replace(task, optimizer=replace(task.optimizer, weight_decay=step.chosen)), peak
+
+
+def _between(tried: Sequence[Tried]) -> float | None:
+    """Give the middle, on a log axis, of the best value and its better neighbour; None if one of them is 0."""
+    ranked = sorted((one for one in tried if one.value > 0), key=lambda one: one.value)
+    losses = [math.inf if one.loss is None else one.loss for one in ranked]
+    best = losses.index(min(losses, default=math.inf)) if losses else 0
+    sides = [place for place in (best - 1, best + 1) if 0 <= place < len(ranked)]
+    if not sides or not math.isfinite(losses[best]):
+        return None
+    side = min(sides, key=lambda place: losses[place])
+    return float(f"{math.sqrt(ranked[best].value * ranked[side].value):.2g}")
+
+
+def _chosen(setting: str, own: float, tried: Sequence[Tried]) -> Step:
+    """Give the step: the lowest loss wins, and a tie goes to what the task has."""
+    losses = {one.value: math.inf if one.loss is None else one.loss for one in tried}
+    best = min(losses, key=lambda value: losses[value])
+    if not math.isfinite(losses[best]):
+        return Step(setting, own, own, tuple(tried), "all short runs diverged: it is left as it is")
+    if losses[own] <= (1 + TIE) * losses[best]:
+        reason = f"{own:g} is the task's, and {'the best' if best == own else f'a tie with {best:g}'}"
+        return Step(setting, own, own, tuple(tried), reason)
+    ended = f"loss {losses[own]:.4f}" if math.isfinite(losses[own]) else "divergence"
+    reason = f"{best:g} ends at loss {losses[best]:.4f}, the task's {own:g} at {ended}"
+    return Step(setting, own, best, tuple(tried), reason)
