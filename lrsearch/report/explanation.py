@@ -4,6 +4,7 @@ from lrsearch.heuristics import Bound
 from lrsearch.heuristics.range_test import read_ramp
 from lrsearch.knowledge import StoredRun
 from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.spaces.space import STANDARD_FORMS
 from lrsearch.study.explanation import Explanation
 
 SUBJECTS = {
@@ -57,11 +58,15 @@ def what_it_showed(run: StoredRun) -> str:
 
 def how_to_search(told: Explanation) -> str:
     """Give the few lines of Python that use the space in a search of one's own."""
-    given = f'"{told.study}", store="{told.store}"'
-    call = f"lrs.explain({given})" if told.study else f'lrs.prune("{told.task}", store="{told.store}", stored=True)'
+    raw, store = told.pruned.raw, f'store="{told.store}"'
+    functions = f"functions={list(raw.forms)}, " if raw.forms != STANDARD_FORMS else ""
+    if told.study:
+        call, task = f'lrs.explain("{told.study}", {store})', ""
+    else:
+        call, task = f"lrs.prune(task, {functions}{store}, stored=True)", f"   # {told.task}, {raw.horizon} steps"
     return (
         "import lrsearch as lrs\n"
-        f"space = {call}.space\n"
+        f"space = {call}.space{task}\n"
         "policy = space.suggest(trial)   # in an Optuna objective\n"
         "policy = space.sample(rng)      # in a loop of one's own, or in ray.tune.sample_from; rng is NumPy's"
     )

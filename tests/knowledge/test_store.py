@@ -104,6 +104,28 @@ def test_a_study_keeps_what_it_started_from(store):
     assert store.note("unknown") is None
 
 
+def test_studies_are_listed_by_name_with_what_they_search(store):
+    described = {"strategy": "funnel", "budget": 4.0, "seed": 1}
+    store.open_study("b" * 16, "second", MLP, described, {"recommended": []})
+    store.open_study("a" * 16, "first", MLP, described, {"recommended": [], "functions": ["TRI"]})
+    first, second = store.studies()
+    assert (first.name, second.name) == ("first", "second")
+    assert first.task == MLP.description
+    assert (first.frozen["functions"], second.frozen) == (["TRI"], {"recommended": []})
+    assert first.to_json() == {"study": "first", "key": "a" * 16, "task": "digits-mlp", "horizon": MLP.horizon,
+                               **described}
+
+
+@pytest.mark.parametrize("prefix", ["", "sqlite:///"])
+def test_a_store_that_must_be_there_is_not_made(tmp_path, prefix):
+    with pytest.raises(StoreError, match="no store at"):
+        open_store(f"{prefix}{tmp_path / 'typo.db'}", existing=True)
+    assert not list(tmp_path.iterdir())
+    open_store(f"{prefix}{tmp_path / 'there.db'}").close()
+    with open_store(f"{prefix}{tmp_path / 'there.db'}", existing=True) as opened:
+        assert opened.studies() == []
+
+
 def test_the_history_of_a_study_is_in_order_with_the_runs_that_are_known(store):
     store.open_study("k", "name", MLP, {}, {})
     asked = [Assignment(n, "decade", "rule", FIX(k0=10.0**-n), 100, 0) for n in range(3)]

@@ -287,3 +287,24 @@ def test_policies_themselves_can_be_given_and_what_cannot_be_searched_by_name_sa
         Space.standard("chain", horizon=100, epoch=10)
     with pytest.raises(SpaceError, match="SIG has no natural coordinates"):
         Space.standard("SIG", horizon=100, epoch=10)
+
+
+def test_a_space_as_json_has_every_range_that_its_policies_are_built_of():
+    told = STANDARD.to_json()
+    assert json.loads(json.dumps(told)) == told
+    asked = {}
+
+    def draw(name, axis):
+        value = axis.draw(rng)
+        asked[name] = axis
+        return value
+
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        STANDARD.build(draw)
+    ranges = told["ranges"]
+    listed = {name for name, axis in asked.items() if ranges.get(name) == axis.to_json()}
+    fractions = {name for name in asked if ".milestones" in name}
+    assert listed | fractions == set(asked)
+    assert ranges["NSTEP.milestones"]["each"] == {"low": 0.01, "high": 0.99, "log": False}
+    assert told["horizon"] == 10_000
