@@ -29,19 +29,21 @@ from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
     from lrsearch.api import search, sweep, warm_start
-    from lrsearch.knowledge import open_store
+    from lrsearch.knowledge import open_store, rank
     from lrsearch.tasks import TASKS, Task
 
 __version__ = "0.1.0"
 __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
     "OutputError", "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError",
-    "WorkError", "curves", "from_json", "open_store", "parse", "search", "sweep", "to_json", "warm_start",
+    "WorkError", "curves", "from_json", "open_store", "parse", "rank", "search", "sweep", "to_json",
+    "warm_start",
 ]
 
 _LATER = {
     "search": "lrsearch.api", "sweep": "lrsearch.api", "warm_start": "lrsearch.api",
-    "open_store": "lrsearch.knowledge", "Task": "lrsearch.tasks", "TASKS": "lrsearch.tasks",
+    "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge",
+    "Task": "lrsearch.tasks", "TASKS": "lrsearch.tasks",
 }
 
 
