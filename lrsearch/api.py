@@ -10,9 +10,11 @@ from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.compare.figures import Replay
 from lrsearch.compare.figures import conclude as conclude_replay
+from lrsearch.compare.held_out import Ranked, hold_out
 from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
 from lrsearch.compare.replay import replay as replay_tables
 from lrsearch.compare.reproduction import Results, read_results
+from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.errors import OutputError, UsageError
@@ -453,6 +455,24 @@ def replay(
     if seeds < 1:
         raise UsageError(f"a replay needs 1 seed or more, got {seeds}")
     return conclude_replay(table, replay_tables(read_table(table, Path(data_dir)), seeds, watch))
+
+
+def replay_ranking(table: str, data_dir: str | Path) -> Ranked:
+    """Hold each task of a table of results out, and try what `lrs.rank` makes of the others: nothing is trained.
+
+    Args:
+        table: "deepobs", 108 settings on 8 problems, or "algoperf", 55 settings on 12 workloads, where a workload's
+            variants are held out with it as well.
+        data_dir: where the table's files lie, or the folder above.
+
+    Returns:
+        The regrets of the best of the first 1, 3 and 10 tries, `.tried`, and `.figures` with intervals and bars.
+
+    Raises:
+        UsageError: for an unknown table.
+        DataError: for files that are missing or broken.
+    """
+    return hold_out(read_settings(table, Path(data_dir)))
 
 
 def final_test(

@@ -107,7 +107,10 @@ def compare(
     task: Annotated[str | None, typer.Argument(
         metavar="TASK", help="A shipped task: see `lrsearch tasks`; none with --table.", show_default=False)] = None,
     table: Annotated[str | None, typer.Option(
-        help="Replay searches on a complete table of results instead: deepobs.", show_default=False)] = None,
+        help="Replay searches on a complete table of results instead: deepobs; with --rank also algoperf.",
+        show_default=False)] = None,
+    ranking: Annotated[bool, typer.Option(
+        "--rank", help="With --table: hold its tasks out, and try what `lrs.rank` makes of the others.")] = False,
     strategies: Annotated[str, typer.Option(help="funnel, tpe, random: which to compare.")] = "funnel,tpe,random",
     seeds: Annotated[int | None, typer.Option(
         help="Studies of each strategy [default: 2; with --table 20 of each task]", show_default=False)] = None,
@@ -130,8 +133,13 @@ def compare(
     quiet_optuna()
     if (task is None) == (table is None):
         raise UsageError("compare takes a TASK to train, or a complete table with --table: one of the two")
+    if ranking and (table is None or seeds is not None):
+        raise UsageError("--rank goes with --table, and without --seeds: it has no seeds to draw")
     if table is not None:
-        _replay(table, data_dir, seeds, as_json)
+        if ranking:
+            _replay_ranking(table, data_dir, as_json)
+        else:
+            _replay(table, data_dir, seeds, as_json)
         return
     assert task is not None
     found = named_task(task, horizon, precision)
@@ -147,14 +155,31 @@ def compare(
         print_comparison(comparison, str(picture))
 
 
+def _replay_ranking(table: str, data_dir: Path | None, as_json: bool) -> None:
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_ranked
+
+    ranked = api.replay_ranking(table, _table_folder(table, data_dir))
+    if as_json:
+        print_json(ranked.to_json())
+    else:
+        print_ranked(ranked)
+
+
+def _table_folder(table: str, data_dir: Path | None) -> Path:
+    if data_dir is None:
+        raise UsageError(f"say where the table {table!r} lies with --data-dir")
+    return data_dir
+
+
 def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool) -> None:
     from lrsearch import api
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_replay, tell_line
     from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
 
-    if data_dir is None:
-        raise UsageError(f"say where the table {table!r} lies with --data-dir")
+    data_dir = _table_folder(table, data_dir)
     replay = api.replay(table, data_dir, REPLAY_SEEDS if seeds is None else seeds, tell_line)
     if as_json:
         print_json(replay.to_json())

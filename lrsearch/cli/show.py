@@ -1,6 +1,6 @@
 """What the commands print: results on stdout, talk on stderr."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lrsearch.compare.comparison import Comparison
-from lrsearch.compare.figures import Replay
+from lrsearch.compare.figures import Figure, Replay
+from lrsearch.compare.held_out import Ranked
 from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.heuristics import Pruned
 from lrsearch.knowledge import Assignment, StoredRun, StoredStudy
@@ -349,11 +350,7 @@ _VERDICTS = {
 def print_replay(replay: Replay) -> None:
     """Print a replay: its figures against their bars, what each strategy paid, and on which task."""
     console = Console(highlight=False, soft_wrap=True)
-    figures = _right_table("", "figure", "value", "95 % interval", "n", "bar", "met")
-    for figure in replay.figures:
-        met = {True: "yes", False: "no", None: ""}[figure.is_met]
-        figures.add_row(figure.name, f"{figure.value:.3f}", f"{figure.low:.3f} .. {figure.high:.3f}", str(figure.n),
-                        figure.bar or "", met)
+    figures = _figures("", "figure", replay.figures)
     names = ("mean", "median", "p90", "mean_if_stopped", "first", "reached")
     strategies = _right_table("FRE until a run is good", "strategy", "mean", "median", "p90", "if stopped",
                               "first run", "ever")
@@ -366,6 +363,24 @@ def print_replay(replay: Replay) -> None:
     console.print(figures, strategies, tasks)
     console.print("Good: within max(2 sd of seeds, 0.5 points) of the table's best. Everything counts: probes, and"
                   " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good.")
+
+
+def print_ranked(ranked: Ranked) -> None:
+    """Print what ranking gave on held-out tasks: figures with intervals, those with a bar against it."""
+    console = Console(highlight=False, soft_wrap=True)
+    for held_out, figures in ranked.figures.items():
+        console.print(_figures(f"{ranked.table}, {held_out} held out", "regret at k tries", figures))
+    console.print("Regret: (best - value) / (best - median) of the held-out task, at most 1, of the best of the first"
+                  " k; mean: over 1, 3 and 10. Intervals: bootstrap over tasks. The bar at k is a standard error.")
+
+
+def _figures(title: str, what: str, figures: Iterable[Figure]) -> Table:
+    table = _right_table(title, what, "value", "95 % interval", "n", "bar", "met")
+    for figure in figures:
+        met = {True: "yes", False: "no", None: ""}[figure.is_met]
+        table.add_row(figure.name, f"{figure.value:.3f}", f"{figure.low:.3f} .. {figure.high:.3f}", str(figure.n),
+                      figure.bar or "", met)
+    return table
 
 
 def _right_table(title: str, *columns: str) -> Table:

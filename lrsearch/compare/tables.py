@@ -167,7 +167,7 @@ def read_deepobs(folder: Path) -> tuple[Table, ...]:
         DataError: for files that are missing or broken.
     """
     inside = folder / DEEPOBS if (folder / DEEPOBS).is_dir() else folder
-    runs, curves = _csv(inside / "runs.csv.gz", RUNS), _csv(inside / "curves.csv.gz", CURVES)
+    runs, curves = read_csv(inside / "runs.csv.gz", RUNS), read_csv(inside / "curves.csv.gz", CURVES)
     runs = runs[runs["problem"].isin(list(CHANCE))]
     curves = curves[curves["run_id"].isin(runs["run_id"])].sort_values(["run_id", "epoch"])
     if runs.empty or not set(runs["run_id"]) <= set(curves["run_id"]):
@@ -206,7 +206,12 @@ def _losses(curve: "pd.DataFrame") -> tuple[float, ...]:
     return tuple(test if at < last and math.isfinite(test) else math.inf for at, (_, test) in enumerate(pairs))
 
 
-def _csv(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
+def read_csv(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
+    """Read some columns of a file.
+
+    Raises:
+        DataError: if it is missing or broken, or lacks one of them.
+    """
     import pandas as pd
 
     try:
