@@ -334,8 +334,8 @@ def print_recipe(recipe: Recipe) -> None:
         if step.tried:
             console.print(table)
     plain, score = ("diverged" if each is None else f"{100 * each:.2f} %" for each in (recipe.plain, recipe.score))
-    console.print(f"[bold]found[/bold]: {escape(str(recipe.found.optimizer))}, batch {recipe.found.batch_size},"
-                  f" {recipe.found.horizon} steps, {recipe.policy}")
+    settings = ", ".join(f"{step.setting} {step.chosen:g}" for step in recipe.steps if step.tried)
+    console.print(f"[bold]found[/bold]: {settings}, {recipe.found.horizon} steps, {recipe.policy}")
     console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
 

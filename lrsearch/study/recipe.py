@@ -100,6 +100,8 @@ class Recipe:
         """Whether what was found is better, in a sentence."""
         if self.plain is None or self.score is None:
             return f"A full run diverged: {'the task as it is' if self.plain is None else 'what was found'}."
+        if self.found.key == self.task.key:
+            return "It leaves the task as it is: no other setting was better by more than a tie."
         gain = self.score - self.plain
         noise = math.sqrt(2 * self.plain * (1 - self.plain) / self.task.validation_size)
         margin = f"({100 * gain:+.2f} points on one fresh seed, noise {100 * noise:.2f})"

@@ -7,7 +7,7 @@ a run comes out the same in whatever company it trains, where kernels treat each
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -219,8 +219,13 @@ class _Fused:
     def _end(self, state: RunState, error: str | None = None) -> bool:
         for n, record in enumerate(self.records):
             if n not in self.results:
-                self.results[n] = record.result(state, error)
+                self.results[n] = self._result(record, state, error)
         return True
+
+    def _result(self, record: Record, state: RunState, error: str | None = None) -> Run:
+        """Give a run; its seconds are its share of what all of them took together."""
+        run = record.result(state, error)
+        return replace(run, seconds=run.seconds / self.asked)
 
     def _train(self) -> Iterator[int]:
         """Train to the end; give the number of runs that have ended whenever one has."""
@@ -275,7 +280,7 @@ class _Fused:
             record.steps += 1
             state = record.ended(partial(rows.predict, place))
             if state is not None:
-                self.results[n] = record.result(state)
+                self.results[n] = self._result(record, state)
                 self._keep(rows, place, n)
         if (record := self.records[going[0][1]]).is_check_due:
             self.watch(record.steps)

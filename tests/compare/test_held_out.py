@@ -157,7 +157,7 @@ MISSED = {"deepobs": {"less best mean rank, mean", "less best mean rank, 1"}, "a
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["deepobs", "algoperf"])
 def test_the_real_tables_give_the_figures_that_are_told(name, data_dir, lrsearch):
-    """The two simple rules as computed before and apart from this; every bar but the two that are known to be missed."""
+    """The two simple rules as computed apart from this; every bar but the two that are known to be missed."""
     words = ("compare", "--table", name, "--data-dir", str(data_dir), "--rank")
     result = lrsearch(*words, "--json").json
     assert json.loads(json.dumps(result)) == result

@@ -81,7 +81,8 @@ def test_deepobs_runs_that_diverged_or_recovered_are_told_apart(deepobs_files):
 
 @pytest.mark.parametrize(("name", "content"), [
     ("runs.csv.gz", b"not gzip"), ("curves.csv.gz", b""), ("runs.csv.gz", gzip.compress(b"", mtime=0)),
-    ("curves.csv.gz", gzip.compress(b"run_id,epoch\n1,2\n", mtime=0)), ("runs.csv.gz", gzip.compress(b"a" * 9000, mtime=0)[:20]),
+    ("curves.csv.gz", gzip.compress(b"run_id,epoch\n1,2\n", mtime=0)),
+    ("runs.csv.gz", gzip.compress(b"a" * 9000, mtime=0)[:20]),
     ("runs.csv.gz", gzip.compress(b"\xff\xfe,\n\xff,\n", mtime=0)),
 ])
 def test_a_broken_file_is_one_clear_line(name, content, deepobs_files):
