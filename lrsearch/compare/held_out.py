@@ -141,6 +141,6 @@ def at_random(regret: "pd.Series") -> tuple[float, ...]:
 
 
 def mean_rank(values: "pd.DataFrame") -> list[str]:
-    """Give settings by their mean rank over tasks; one that did not run on a task ranks last there."""
+    """Give settings by their mean rank over tasks; one that did not run on a task ranks beside the last there."""
     ranks = values.rank(ascending=False)
     return [str(name) for name in ranks.fillna(ranks.max()).mean(axis=1).sort_values(kind="stable").index]
