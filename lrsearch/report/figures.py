@@ -37,7 +37,7 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
         axes.plot(ramp.rates, _drawable(reading.smoothed), color=BLUE, linewidth=1.6)
     lowest = centre(readings)
     if lowest:
-        axes.axvline(lowest, color=ORANGE, linewidth=1.4, label=f"lowest smoothed loss: {lowest:.3g}")
+        axes.axvline(lowest, color=ORANGE, linewidth=1.4, label=f"bottom of the smoothed loss: {lowest:.3g}")
     tops = [reading.blown_up for reading in readings if reading.blown_up]
     if tops:
         axes.axvline(min(tops), color=RED, linewidth=1.2, linestyle="--", label=f"blown up: {min(tops):.3g}")
