@@ -108,6 +108,23 @@ def test_nobody_is_ranked_above_who_is_best_everywhere(rows):
     assert order(pd.concat([rows, best]), k=1) == ["best"]
 
 
+def test_the_order_of_rows_does_not_change_the_last_bit():
+    rng = np.random.default_rng(0)
+    rows = table({f"t{n}": {name: list(rng.normal(size=7)) for name in "abcde"} for n in range(3)})
+    found = lrs.rank(rows)
+    for seed in range(5):
+        shuffled = lrs.rank(rows.sample(frac=1, random_state=seed))
+        pd.testing.assert_frame_equal(shuffled, found, check_exact=True)
+
+
+def test_the_second_pick_goes_by_the_weights_of_the_tasks_that_are_left():
+    low, high = [0.10, 0.11, 0.10, 0.11], [0.9, 0.91, 0.9, 0.91]
+    served = {"first": "abc", "of two": "uw", "of v": "v", "bad": "", "poor": ""}
+    rows = table({task: {name: high if task in tasks else low for name, tasks in served.items()} for task in "abcuvw"})
+    assert order(rows, k=2) == ["first", "of two"]
+    assert order(rows, {"u": 0.4, "w": 0.4}, k=2) == ["first", "of v"]
+
+
 def test_the_second_pick_serves_the_tasks_that_the_first_does_not():
     low = [0.10, 0.11, 0.10, 0.11]
     scores = {f"t{n}": {"wide": [0.9] * 4, "next": [0.89] * 4, "odd": low, "bad": low, "poor": low} for n in range(4)}
