@@ -121,13 +121,13 @@ def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -
 def regrets_on(values: "pd.Series") -> "pd.Series":
     """Give (best - value) / (best - median), at most 1."""
     best = values.max()
-    found: pd.Series = ((best - values) / (best - values.median())).clip(0, 1)
+    found: pd.Series = ((best - values) / ((best - values.median()) or 1)).clip(0, 1)
     return found
 
 
 def first(regret: "pd.Series", order: Sequence[str]) -> tuple[float, ...]:
     """Give the lowest regret of the first 1, 3 and 10 of an order, of those that have one."""
-    known = [float(regret[name]) for name in order if name in regret.index]
+    known = [float(regret[name]) for name in order if name in regret.index] or [1.0]
     return tuple(min(known[:k]) for k in TRIES)
 
 
@@ -136,7 +136,8 @@ def at_random(regret: "pd.Series") -> tuple[float, ...]:
     ordered = sorted(regret)
     n = len(ordered)
     return tuple(
-        sum(value * comb(n - 1 - at, k - 1) / comb(n, k) for at, value in enumerate(ordered)) for k in TRIES
+        sum(value * comb(n - 1 - at, min(k, n) - 1) / comb(n, min(k, n)) for at, value in enumerate(ordered))
+        for k in TRIES
     )
 
 

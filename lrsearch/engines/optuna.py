@@ -175,10 +175,11 @@ class _Desk:
     def ask(self) -> Group | None:
         task = self.study.setup.task
         if not self.waiting:
-            asked = {assignment.spec(task): assignment for assignment in self.study.ask_all()}
-            self.out |= {spec.key: assignment for spec, assignment in asked.items()}
-            short = [spec for spec, assignment in asked.items() if assignment.is_short(task)]
-            self.waiting.extend(groups(list(asked), short, self.crew.lockstep.rows, self.crew.workers))
+            asked = [(assignment.spec(task), assignment) for assignment in self.study.ask_all()]
+            self.out |= {spec.key: assignment for spec, assignment in asked}
+            short = [spec for spec, assignment in asked if assignment.is_short(task)]
+            specs = [spec for spec, _ in asked]
+            self.waiting.extend(groups(specs, short, self.crew.lockstep.rows, self.crew.workers))
         return self.waiting.popleft() if self.waiting else None
 
     def ended(self, spec: RunSpec, done: Run) -> None:

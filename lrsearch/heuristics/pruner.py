@@ -10,7 +10,7 @@ from typing import Any
 
 from lrsearch.heuristics.evidence import Evidence
 from lrsearch.heuristics.forecast import Forecast, forecast
-from lrsearch.heuristics.range_test import Reading, ceiling, centre, read_ramp
+from lrsearch.heuristics.range_test import Reading, ceiling, centre, lowest, read_ramp
 from lrsearch.heuristics.refusals import refusal
 from lrsearch.schedules import FUNCTIONS
 from lrsearch.schedules.coordinates import Repeat
@@ -97,7 +97,7 @@ class Pruned:
         raw: the space before.
         space: the space after; equal to `raw` on the learning rate where the pruner refused.
         bounds: every range that changed.
-        centre: the range test's learning rate at the lowest loss, in the middle of its repeats; None if flat.
+        centre: the middle of the range test's bottom, in the middle of its repeats; None if flat.
         refusal: why the learning rate was not narrowed; None if it was.
         forecast: the best constant learning rate over the horizon, as the probes foretell it; None if refused.
         contradiction: how far the store is from the probes; None where they agree, or one of them is silent.
@@ -177,11 +177,11 @@ def _ends(raw: Space, readings: list[Reading], ahead: Forecast) -> tuple[float, 
     The third is what blew up, where it held the range down.
     """
     u, s = ahead.high, ahead.spread
-    top, lowest = ceiling(readings), centre(readings)
+    top, least = ceiling(readings), lowest(readings)
     limit = math.log10(top) if top else math.inf
-    above, lowest = (0.0, None) if raw.forms == ("FIX",) else (PEAK_ABOVE_FIX, lowest)
+    above, least = (0.0, None) if raw.forms == ("FIX",) else (PEAK_ABOVE_FIX, least)
     fix_high, peak_high = min(u + 2 * s, limit - FIX_BELOW_CEILING), min(u + above, limit - PEAK_BELOW_CEILING)
-    high = max(fix_high, peak_high, math.log10(lowest) if lowest else -math.inf, u - s)
+    high = max(fix_high, peak_high, math.log10(least) if least else -math.inf, u - s)
     low_rate, high_rate = outward(10 ** (ahead.low - 2 * s), 10**high)
     if top and high < limit and (high_rate >= top or high < max(u + 2 * s, u + above)):
         return low_rate, min(high_rate, float(f"{10**high:.3g}")), top

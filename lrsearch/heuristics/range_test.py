@@ -60,8 +60,16 @@ def read_ramp(ramp: Ramp) -> Reading:
 
 def centre(readings: Sequence[Reading]) -> float | None:
     """Give the median, on a log axis, of the middles of the bottoms; None if all curves are flat."""
-    found = [math.log10(reading.bottom) for reading in readings if reading.bottom]
-    return 10 ** statistics.median(found) if found else None
+    return _median([reading.bottom for reading in readings if reading.bottom])
+
+
+def lowest(readings: Sequence[Reading]) -> float | None:
+    """Give the median, on a log axis, of the learning rates at the lowest loss; None if all curves are flat."""
+    return _median([reading.lowest for reading in readings if reading.lowest])
+
+
+def _median(rates: Sequence[float]) -> float | None:
+    return 10 ** statistics.median(map(math.log10, rates)) if rates else None
 
 
 def ceiling(readings: Sequence[Reading]) -> float | None:
@@ -86,7 +94,7 @@ def _bottom(rates: Sequence[float], smoothed: Numbers, first: float) -> float:
 
 def smooth(losses: Sequence[float]) -> Numbers:
     """Give the mean of a centred window of 5 % of the points; at the ends, of the part of it that there is."""
-    half = max(1, round(len(losses) * WINDOW_SHARE / 2))
+    half = min(max(1, round(len(losses) * WINDOW_SHARE / 2)), max(0, len(losses) - 1) // 2)
     read = np.asarray(losses, dtype=np.float64)
     window, values = np.ones(2 * half + 1), np.where(np.isfinite(read), read, math.inf)
     return np.asarray(np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"))

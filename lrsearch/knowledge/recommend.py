@@ -31,7 +31,7 @@ class Recommendation:
         score: its validation top-1 there, mean over seeds.
         seeds: runs behind the score.
         regret: how far it was behind that task's best, in standard errors of the validation split.
-        centre: that task's range test's learning rate at the lowest loss; None if it had none.
+        centre: the middle of the bottom of that task's range test; None if it had none.
         horizon: that task's horizon in steps.
     """
 

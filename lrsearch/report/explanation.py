@@ -53,7 +53,7 @@ def what_it_showed(run: StoredRun) -> str:
     if reading.bottom is None:
         return "flat"
     blown_up = f", blew up at {reading.blown_up:.2g}" if reading.blown_up else ""
-    return f"lowest loss around {reading.bottom:.2g}{blown_up}"
+    return f"bottom around {reading.bottom:.2g}{blown_up}"
 
 
 def how_to_search(told: Explanation) -> str:

@@ -37,7 +37,11 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
     losses.plot([], [], color=GREY, linestyle="--", marker=".", label="validation loss")
     for axes in panels:
         _mark(axes, tested, is_first=axes is losses)
-    if not _is_linear(tested[0].policy):
+    course = tested[0].policy.curve(tested[0].steps)
+    if _is_linear(tested[0].policy):
+        losses.set_xlim(0, float(course.max()))
+    else:
+        losses.set_xlim(float(course.min()), float(course.max()))
         losses.set_xscale("log")
     _scale(losses, tested)
     losses.set_ylabel("loss")
@@ -80,12 +84,12 @@ def _draw_scores(axes: Axes, ramp: Ramp, color: str) -> None:
 
 
 def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
-    """Mark the default suggestion with its interval, and the first learning rate that blew up."""
+    """Mark what the tests with the first weight decay suggest, and the lowest learning rate that blew up in them."""
     default = tested[0].advice.default
     if default:
         axes.axvspan(default.low, default.high, color=ORANGE, alpha=0.15, linewidth=0)
         axes.axvline(default.rate, color=ORANGE, linewidth=1.2,
-                     label=f"lowest loss: {default.rate:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first
+                     label=f"bottom: {default.rate:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first
                      else None)
     blown = [reading.blown_up for reading in tested[0].advice.readings if reading.blown_up]
     if blown:

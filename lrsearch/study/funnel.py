@@ -26,7 +26,7 @@ BATCH = 8
 MOST_KNOWN, MOST_STORED = 2, 2
 DEFAULT_WARMUP = 0.05
 DEFAULT_PEAK = 0.5
-"""Of the LR at the lowest loss, which itself can lie past the edge: digits-cnn loses 8 points there."""
+"""Of the middle of the range test's bottom. The lowest loss itself can lie past the edge: digits-cnn loses 8 points."""
 DRAWS = 100
 
 

@@ -102,8 +102,12 @@ def _is_worth_doubling(setup: Setup, evidence: Evidence, left: float) -> bool:
     return longer <= MOST_DOUBLED * probe_steps(setup.task) and LEAST_DECADES * longer <= left
 
 
+def range_test(task: Task) -> Policy:
+    """Give the policy of a search's range tests: over all learning rates of the task's optimizer."""
+    low, high = task.optimizer.rates
+    return RAMP(k0=low, k1=high, l=max(1, ramp_steps(task) - 1))
+
+
 def _ramp(setup: Setup, repeat: int) -> Proposal:
-    low, high = setup.task.optimizer.rates
-    steps = ramp_steps(setup.task)
-    policy = RAMP(k0=low, k1=high, l=max(1, steps - 1))
-    return Proposal("range-test", "rule", steps, setup.probe_seed(repeat), setup.raw, policy)
+    task = setup.task
+    return Proposal("range-test", "rule", ramp_steps(task), setup.probe_seed(repeat), setup.raw, range_test(task))

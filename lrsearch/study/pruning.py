@@ -8,7 +8,7 @@ from lrsearch.heuristics.evidence import decade
 from lrsearch.knowledge import Assignment, Store, StoredRun
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
-from lrsearch.study.probing import MOST_DOUBLED, gather, next_probing, probe_steps, ramp_steps
+from lrsearch.study.probing import MOST_DOUBLED, gather, next_probing, probe_steps, ramp_steps, range_test
 from lrsearch.study.strategy import Proposal, Setup, Trial
 from lrsearch.tasks import Task
 from lrsearch.training.run import RunSpec
@@ -56,7 +56,7 @@ def _role(task: Task, run: StoredRun) -> str | None:
     if run.horizon >= task.horizon:
         return None
     if run.policy.name == "RAMP":
-        return "range-test" if run.horizon == ramp_steps(task) else None
+        return "range-test" if (run.policy, run.horizon) == (range_test(task), ramp_steps(task)) else None
     lengths = [probe_steps(task) * times for times in (1, 2, MOST_DOUBLED)]
     is_probe = run.policy.name == "FIX" and run.horizon in lengths and _is_half_decade(run.policy.params["k0"])
     return "decade" if is_probe else None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.knowledge import Store
@@ -12,7 +13,7 @@ from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 from lrsearch.training.loop import Trainer
 from lrsearch.training.range_test import train_ramp
-from lrsearch.training.run import RunSpec, RunState
+from lrsearch.training.run import Run, RunSpec, RunState
 
 Ended = Callable[[RunSpec, Ramp], None]
 
@@ -58,20 +59,33 @@ def make_range_tests(
 
     Raises:
         KeyboardInterrupt: when interrupted; what ended is recorded.
+        WorkError: if training fails.
     """
     ramps = []
     for seed in seeds:
         spec = RunSpec(trainer.task, policy, steps, seed)
         run, looks = train_ramp(trainer, spec)
         store.record(spec, run)
-        if run.state is RunState.INTERRUPTED:
-            raise KeyboardInterrupt
+        require_ended(spec, run)
         stored = store.find(spec.key)
         assert stored is not None
         ramps.append(replace(ramp_of(replace(stored, run=run)), looks=looks))
         if ended:
             ended(spec, ramps[-1])
     return RangeTested(trainer.task, policy, steps, tuple(ramps), advise(ramps))
+
+
+def require_ended(spec: RunSpec, run: Run) -> None:
+    """Go on only with a run that has ended by itself.
+
+    Raises:
+        KeyboardInterrupt: if it was interrupted.
+        WorkError: if it failed.
+    """
+    if run.state is RunState.INTERRUPTED:
+        raise KeyboardInterrupt
+    if run.state is RunState.FAILED:
+        raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
 
 
 def _finite(value: float) -> float | None:

@@ -4,7 +4,8 @@ One setting after the other, each kept for the next; then a full run of what was
 """
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,14 +14,14 @@ from lrsearch.heuristics.advice import Advice
 from lrsearch.knowledge import Store, StoredRun
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
-from lrsearch.study.range_tests import make_range_tests
-from lrsearch.tasks import SGD, Splits, Task
+from lrsearch.study.range_tests import make_range_tests, require_ended
+from lrsearch.tasks import SGD, Split, Splits, Task
 from lrsearch.training.loop import Trainer
 from lrsearch.training.range_test import ramp
-from lrsearch.training.run import RunSpec, RunState
+from lrsearch.training.run import RunSpec
 
-SHORT_SHARE = 1 / 8
-LEAST_SHORT, CLOCK_STEPS = 50, 30
+SHORT_SHARE, LEAST_SHORT = 1 / 8, 50
+CLOCK_STEPS, CLOCK_ROUNDS = 40, 3
 PEAK_SHARE = 0.5
 """Of the middle of the range tests' bottom: the middle itself can lie past the edge."""
 MOMENTA = (0.99, 0.97, 0.95, 0.9)
@@ -140,12 +141,9 @@ class _Bench:
         if known is None or not known.run.state.is_final:
             run = self.trainer(task).train(spec)
             self.store.record(spec, run)
-            if run.state is RunState.INTERRUPTED:
-                raise KeyboardInterrupt
+            require_ended(spec, run)
             known = self.store.find(spec.key)
         assert known is not None
-        if known.run.state is RunState.FAILED:
-            raise WorkError(f"training {policy} on {task.name} failed: {known.run.error}")
         self.trained[spec.key] = known.run.steps * task.batch_size
         return known
 
@@ -161,7 +159,7 @@ def follow(
 ) -> Recipe:
     """Follow the recipe on a task.
 
-    1. Range tests with two seeds; the peak is half of the learning rate at the lowest loss.
+    1. Range tests with two seeds; the peak is half of the middle of their bottom.
     2. Batch size: half, the same, double, for the same seconds of training, the peak in proportion. Seconds are
        measured, so the lengths of these runs differ from one start to the next.
     3. Momentum 0.99, 0.97, 0.95, 0.9, the peak times (1 - momentum) / (1 - the task's): the effective step stays.
@@ -190,7 +188,7 @@ def follow(
     if tested.advice.default is None:
         raise WorkError(f"the range tests of {task.name} are flat: there is no learning rate to begin with")
     peak = PEAK_SHARE * tested.advice.default.rate
-    bench.tell(f"the peak is {peak:.2g}, half of where the range tests' loss is lowest")
+    bench.tell(f"the peak is {peak:.2g}, half of the middle of the range tests' bottom")
     found, own_peak, steps = task, peak, []
     for choose in (_batch, _momentum, _decay):
         step, found, peak = choose(bench, found, peak)
@@ -221,9 +219,9 @@ def _batch(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
     own, tried, variants = task.batch_size, [], {}
     for factor in BATCHES:
         size = max(1, round(factor * own))
-        if size <= task.train_size and size not in variants:
+        if size == own or size <= task.train_size:
             variants[size] = replace(task, batch_size=size, horizon=max(1, round(task.horizon * own / size)))
-    seconds = {size: _seconds(bench, variant) for size, variant in variants.items()}
+    seconds = _seconds(bench, variants)
     for size, variant in variants.items():
         steps = max(LEAST_SHORT, round(_short(task) * seconds[own] / seconds[size]))
         bench.tell(f"batch size {size}, {steps} steps")
@@ -233,10 +231,21 @@ def _batch(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
     return step, variants[size], peak * size / own
 
 
-def _seconds(bench: _Bench, task: Task) -> float:
-    """Measure the seconds of a step."""
-    run = bench.trainer(task).train(RunSpec(task, FIX(k0=1e-6), CLOCK_STEPS, bench.seed))
-    return max(run.seconds / CLOCK_STEPS, 1e-6)
+def _seconds(bench: _Bench, variants: Mapping[int, Task]) -> dict[int, float]:
+    """Measure the seconds of a step at each batch size: the median of rounds in turn, after one that warms up."""
+    measured: dict[int, list[float]] = {size: [] for size in variants}
+    for _ in range(1 + CLOCK_ROUNDS):
+        for size, task in variants.items():
+            measured[size].append(_clocked(bench.trainer(task), RunSpec(task, FIX(k0=1e-6), CLOCK_STEPS, bench.seed)))
+    return {size: statistics.median(found[1:]) for size, found in measured.items()}
+
+
+def _clocked(trainer: Trainer, spec: RunSpec) -> float:
+    """Measure the seconds of a step by a short run that looks at one validation sample only."""
+    trainer.validation = Split(trainer.validation.x[:1], trainer.validation.y[:1])
+    run = trainer.train(spec)
+    require_ended(spec, run)
+    return max(run.seconds / spec.horizon, 1e-6)
 
 
 def _momentum(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
@@ -256,6 +265,9 @@ def _momentum(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float
 
 def _decay(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
     own, tried = task.optimizer.weight_decay, list[Tried]()
+    if task.optimizer.searches:
+        reason = f"{type(task.optimizer).__name__} searches along its own loss, and takes no weight decay"
+        return Step("weight decay", own, own, (), reason), task, peak
 
     def attempt(value: float) -> None:
         bench.tell(f"weight decay {value:g}")

@@ -74,8 +74,9 @@ def _model(name: str, build: Callable[[], nn.Module], x: torch.Tensor, classes: 
             model = build()
             shape = tuple(model(x).shape)
         except Exception as error:
+            said = next(iter(str(error).splitlines()), "without a word")[:200]
             raise TaskError(f"task {name!r}: its model does not take samples of shape {tuple(x.shape[1:])} and type"
-                            f" {x.dtype}: {type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
+                            f" {x.dtype}: {type(error).__name__}: {said}") from error
     if len(shape) != 2 or shape[1] < classes:
         raise TaskError(f"task {name!r}: its model gives {shape} for two samples, not (2, {classes}): a score a class")
     structure = hashlib.sha256(repr(model).encode()).hexdigest()[:8]

@@ -44,7 +44,8 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
         scores = rows.forward(trainer.train_split.x[:2], shared=True)
         rows.gradients(scores.sum())
     except Exception as error:
-        return f"its model cannot be mapped over rows: {str(error).strip().splitlines()[0][:200]}"
+        said = str(error).strip() or type(error).__name__
+        return f"its model cannot be mapped over rows: {said.splitlines()[0][:200]}"
     return None
 
 

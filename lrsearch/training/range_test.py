@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import Advice, advise
@@ -60,7 +61,11 @@ def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> t
     """
     trainer.require(spec)
     few = Split(trainer.validation.x[:LOOK_SAMPLES], trainer.validation.y[:LOOK_SAMPLES])
-    training, looks = Training(trainer, spec, watch or (lambda step: None)), list[Look]()
+    looks: list[Look] = []
+    try:
+        training = Training(trainer, spec, watch or (lambda step: None))
+    except Exception as error:  # a model that cannot be built fails this run, as it does in `Trainer.train`
+        return Run.failed(error), ()
 
     def advance() -> RunState | None:
         every = max(1, spec.horizon // LOOKS)
@@ -79,7 +84,8 @@ class RangeTest:
     """An LR range test in a loop of one's own: a context, after which all is as it was before, to the bit.
 
     Restored are the model's parameters, gradients, buffers and modes, the optimizer's state and param groups, what is
-    named in `also`, and all random generators: also after an exception, and after a loss of NaN.
+    named in `also`, and all random generators: also after an exception, and after a loss of NaN. Hooks that are
+    registered inside stay; an optimizer within another one is restored if it is named in `also`.
 
     Args:
         model: the model.
@@ -122,6 +128,11 @@ class RangeTest:
         self.model, self.optimizer, self.steps = model, optimizer, steps
         self.policy = ramp(low, high, steps, shape, momentum)
         self._weight_decay, self._also = weight_decay, also
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew."""
+        self._scheduler: LRScheduler | None = None
         self._losses: list[float] = []
         self._looks: list[Look] = []
         self._smoothed, self._lowest = 0.0, math.inf
@@ -129,6 +140,7 @@ class RangeTest:
 
     def __enter__(self) -> Self:
         """Take the snapshot, and set the first learning rate."""
+        self._forget()
         self._snapshot = Snapshot(self.model, self.optimizer, self._also)
         try:
             if self._weight_decay is not None:
@@ -144,6 +156,7 @@ class RangeTest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Put everything back."""
+        self._scheduler = None
         self._snapshot.restore()
 
     @property
@@ -166,14 +179,22 @@ class RangeTest:
         """Note the loss of an update that was made, and set the next learning rate.
 
         Args:
-            loss: the training loss of the batch, before the update.
+            loss: the training loss of the batch, before the update; 0 or more.
             val_loss: the validation loss after it, where it was looked at.
             accuracy: the validation accuracy in [0, 1] at the same look.
+
+        Raises:
+            UsageError: outside of the context, and for a loss below 0.
         """
         if self.is_over:
             return
+        if self._scheduler is None:
+            raise UsageError("a range test is a context: step() belongs inside of `with lrs.range_test(...) as test:`")
         rate = float(self.policy(len(self._losses)))
         value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
+        if value < 0:
+            raise UsageError(f"a range test is read by how far the loss falls towards 0, and this one is {value:g}: add"
+                             " a constant to it")
         self._losses.append(value if math.isfinite(value) else math.inf)
         if val_loss is not None:
             self._looks.append(Look(rate, val_loss if math.isfinite(val_loss) else math.inf, accuracy))

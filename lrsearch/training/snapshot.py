@@ -54,6 +54,8 @@ class Snapshot:
             p.grad = _restored(gradient, kept)
         for module, mode, buffers in self._modules:
             module.training = mode
+            for name in [name for name in module._buffers if name not in buffers]:
+                del module._buffers[name]
             _put(module._buffers, buffers)
         self._restore_optimizer()
         for part, state in self._also:
@@ -61,6 +63,8 @@ class Snapshot:
                 part.set_state(state)
             else:
                 part.load_state_dict(copy.deepcopy(state))
+            if isinstance(part, torch.amp.GradScaler):
+                part._per_optimizer_states.clear()  # what was unscaled inside is not so outside
         python, numpy, ours = self._random
         random.setstate(python)
         np.random.set_state(numpy)

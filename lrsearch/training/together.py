@@ -1,6 +1,7 @@
 """Runs that are trained together: in lockstep, from a shared beginning, or one by one; a fixed rule says which.
 
-The rule reads the task, never the clock, so that a search gives the same runs on any machine and number of workers.
+The rule reads the task, never the clock, so that a search gives the same runs on any number of workers. In lockstep a
+run is what it is alone but for rounding: a store that a table has filled gives a search such runs, and the other way.
 """
 
 import logging
@@ -28,7 +29,7 @@ MOST_FLOP = 10e6
 
 MOST_ROWS = 16
 CACHED_BYTES = 80 * 2**20
-"""Of saved activations: beyond it a CPU spends its time on page faults."""
+"""Of what runs in lockstep hold: beyond it a CPU spends its time on page faults."""
 
 CPU_SHARE, GPU_SHARE = 0.6, 0.8
 """Of the memory that is free."""
@@ -83,9 +84,10 @@ def _lockstep(trainer: Trainer) -> Lockstep:
     if flop > MOST_FLOP:
         return Lockstep(0, f"a batch takes its model {flop / 1e6:.3g} million operations, and it pays up to"
                            f" {MOST_FLOP / 1e6:.0f}")
-    rows = min(MOST_ROWS, _free_bytes(trainer.device) // max(1, size))
-    if rows < LEAST_ROWS:
-        return Lockstep(0, f"a run takes {size / 2**20:.0f} MiB, and {rows} fit into memory")
+    if LEAST_ROWS * size > CACHED_BYTES:
+        return Lockstep(0, f"a run takes {size / 2**20:.0f} MiB, and it pays while {LEAST_ROWS} fit into"
+                           f" {CACHED_BYTES / 2**20:.0f}")
+    rows = max(LEAST_ROWS, min(MOST_ROWS, CACHED_BYTES // size, _free_bytes(trainer.device) // size))
     return Lockstep(rows, f"a batch takes its model {flop / 1e6:.2g} million operations")
 
 
@@ -98,13 +100,14 @@ def groups(specs: Sequence[RunSpec], short: Sequence[RunSpec], rows: int, worker
         rows: how many do at a time; 0 for none.
         workers: how many processes train: a group is not larger than a worker's share of its horizon.
     """
-    chosen = [spec for spec in specs if rows and spec in short and _can_be_in_lockstep(spec)]
+    wanted = {spec.key for spec in short if rows and _can_be_in_lockstep(spec)}
+    chosen = [spec for spec in specs if spec.key in wanted]
     found: list[Group] = []
     for horizon in dict.fromkeys(spec.horizon for spec in chosen):
         alike = [spec for spec in chosen if spec.horizon == horizon]
         size = min(rows, max(LEAST_ROWS, -(-len(alike) // workers)))
         found += [Group(tuple(alike[start : start + size]), True) for start in range(0, len(alike), size)]
-    return found + [Group(tuple(family)) for family in families([spec for spec in specs if spec not in chosen])]
+    return found + [Group(tuple(family)) for family in families([spec for spec in specs if spec.key not in wanted])]
 
 
 def _can_be_in_lockstep(spec: RunSpec) -> bool:
@@ -175,9 +178,16 @@ class Here:
             nonlocal is_over
             open_runs.remove(spec)
             is_over |= run.state is RunState.INTERRUPTED
-            ended(spec, run)
+            try:
+                ended(spec, run)
+            except KeyboardInterrupt:  # what ended beside it is told of as well, and it again, before that is raised
+                is_over = True
+                if run.state.is_final:
+                    ended(spec, run)
 
         def watch(step: int) -> None:
+            if is_over:
+                raise KeyboardInterrupt
             if progress:
                 progress(open_runs[0], step)
 
@@ -205,11 +215,11 @@ def _cost(trainer: Trainer) -> tuple[float, int]:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """The bytes that runs may take: on a CPU those that its cache can bear."""
+    """The bytes that runs may take."""
     if device.type == "cuda":
         return int(GPU_SHARE * torch.cuda.mem_get_info(device)[0])
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on every system
         return CACHED_BYTES
-    return min(CACHED_BYTES, int(CPU_SHARE * free))
+    return int(CPU_SHARE * free)

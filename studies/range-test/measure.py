@@ -56,8 +56,9 @@ def main() -> None:
         "good_held": sum(peak.low <= rate <= peak.high for rate in good), "log_volume": pruned.log_volume,
     }
     (HERE / f"{task.name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{task.name}, {task.horizon} steps: middle of the bottom {rules['bottom']['rate']:.2g}, sd {rules['bottom']['sd']:.2f}"
-          f" decades over {given.seeds} seeds (all within {rules['bottom']['span']:.2f})")
+    default = rules["bottom"]
+    print(f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
+          f" decades over {given.seeds} seeds (all within {default['span']:.2f})")
     for name, rule in rules.items():
         print(f"  {name:14} {rule['rate']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}")
     print(f"  best constant LR {top:.2g} ({100 * best:.2f} %); as good within noise: {min(good):.2g} .."

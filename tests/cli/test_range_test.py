@@ -36,6 +36,13 @@ def test_a_flat_curve_is_a_verdict(lrsearch):
     assert "No curve falls: they suggest nothing." in found.out
 
 
+def test_one_that_diverges_at_once_is_drawn(lrsearch):
+    found = lrsearch("range-test", "digits-mlp", "--out", "o", "--low", "1e4", "--high", "1e6", "--steps", "5000",
+                     "--repeats", "1")
+    assert found.code == 0, found.err
+    assert "No curve falls" in found.out
+
+
 @pytest.mark.parametrize(("words", "says"), [
     (("digit",), "no task"), (("digits-mlp", "--repeats", "0"), "repeats is a whole number from 1 to 99, got 0"),
     (("digits-mlp", "--low", "3", "--high", "1"), "to a higher one, got 3.0 to 1.0"),

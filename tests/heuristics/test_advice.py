@@ -70,6 +70,14 @@ def test_repeats_far_apart_are_said_to_disagree_and_flat_ones_are_left_out():
     assert (nothing.verdict, nothing.suggestions, nothing.default) == ("flat", (), None)
 
 
+@pytest.mark.parametrize("points", range(7))
+def test_curves_of_no_point_or_a_few_have_a_smoothed_loss_for_each(points):
+    ramp = Ramp("few", RATES[:points], tuple(range(9, 9 - points, -1)))
+    found = advise([ramp])
+    assert len(found.readings[0].smoothed) == points
+    assert found.verdict in ("found", "flat")
+
+
 def test_curves_of_a_few_points_and_of_ones_that_end_in_inf_are_read():
     short = Ramp("short", (0.01, 0.1, 1.0), (2.0, 1.0, 5.0))
     assert advise([short]).verdict in ("found", "flat")

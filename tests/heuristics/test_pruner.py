@@ -135,7 +135,7 @@ def test_a_range_test_that_never_blew_up_holds_nothing_down(walk, bowl):
     pruned = prune(RAW, walk(bowl(-2.0).loss, ramps=[calm]))
     assert pruned.space.peak.high == 10
     assert "blew up" not in pruned.bounds[0].reason
-    assert pruned.centre == pytest.approx(10)
+    assert 1 < pruned.centre < 10
 
 
 def probes_of(*losses: float, lowest: int = -5) -> tuple[Probe, ...]:

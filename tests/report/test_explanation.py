@@ -100,7 +100,7 @@ def test_whether_a_policy_from_outside_won_is_told(told, escapes, says):
 
 def test_what_a_run_showed_is_a_loss_or_a_learning_rate(told):
     ramp, rate = told.probes[0], told.probes[-1]
-    assert re.fullmatch(r"lowest loss at [\d.]+(, blew up at [\d.]+)?", what_it_showed(ramp))
+    assert re.fullmatch(r"bottom around [\d.]+(, blew up at [\d.]+)?", what_it_showed(ramp))
     assert what_it_showed(replace(ramp, run=replace(ramp.run, train_losses=(2.3,) * 60))) == "flat"
     assert what_it_showed(replace(rate, run=replace(rate.run, loss=0.25))) == "loss 0.25"
     assert what_it_showed(replace(rate, run=Run(state=RunState.DIVERGED, steps=3, seconds=0.0))) == "diverged"

@@ -90,6 +90,7 @@ def test_stored_runs_are_read_in_whatever_order_they_were_trained(tmp_path, worl
 
 @pytest.mark.parametrize(("policy", "horizon", "role"), [
     (RAMP(k0=1e-6, k1=10, l=299), 300, "range-test"),
+    (RAMP(k0=1e-5, k1=0.01, l=299), 300, None),  # over another range it is no range test of a search
     (RAMP(k0=1e-6, k1=10, l=1279), 1280, None),  # over the whole horizon it is a policy like others
     (RAMP(k0=1e-6, k1=10, l=79), 80, None),  # a ramp that is too fast reads too high
     (FIX(k0=0.1), 50, "decade"),

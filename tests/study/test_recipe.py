@@ -4,11 +4,25 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import open_store
 from lrsearch.study.recipe import DECAYS, MOMENTA, Tried, _between, _chosen, follow, onecycle
-from lrsearch.tasks import Adam, find_task
+from lrsearch.tasks import SLS, Adam, find_task
+
+
+class Broken(nn.Module):
+    """It cannot be trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of luck")
+
 
 MLP = find_task("digits-mlp").with_horizon(400)
 
@@ -21,6 +35,12 @@ def tried(losses):
 def store(tmp_path):
     with open_store(f"sqlite:///{tmp_path / 'store.db'}") as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Steps take as long at every batch size."""
+    monkeypatch.setattr("lrsearch.study.recipe._clocked", lambda trainer, spec: 0.001)
 
 
 def test_it_goes_from_step_to_step_and_every_run_is_recorded(store):
@@ -42,7 +62,7 @@ def test_it_goes_from_step_to_step_and_every_run_is_recorded(store):
     assert 3 < found.cost < 7
     assert lines
     again = follow(MLP, store, MLP.load(None))
-    assert again.steps[1].tried[0] == momentum.tried[0] or batch.chosen != again.steps[0].chosen
+    assert again == found
 
 
 def test_an_optimizer_without_momentum_keeps_its_own(store):
@@ -50,6 +70,17 @@ def test_an_optimizer_without_momentum_keeps_its_own(store):
     found = follow(task, store, task.load(None))
     assert found.steps[1].tried == ()
     assert "Adam without a momentum of its own is left as it is" in found.steps[1].reason
+
+
+def test_a_line_search_takes_no_weight_decay(store):
+    task = replace(MLP, optimizer=SLS())
+    assert follow(task, store, task.load(None)).steps[2].reason.startswith("SLS searches along its own loss")
+
+
+def test_what_fails_ends_it_with_what_it_said(store):
+    task = replace(MLP, build=Broken)
+    with pytest.raises(WorkError, match="on digits-mlp failed: RuntimeError: out of luck"):
+        follow(task, store, task.load(None))
 
 
 def test_flat_range_tests_end_it_with_the_reason(store):

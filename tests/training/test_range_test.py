@@ -209,6 +209,28 @@ def test_a_momentum_that_the_optimizer_has_not_is_refused_and_leaves_no_trace():
         before[0]["weight_decay"], before[1])
 
 
+def test_a_step_outside_of_the_context_and_a_loss_below_0_are_refused():
+    model = nn.Linear(2, 2)
+    test = RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(UsageError, match="a range test is a context"):
+        test.step(1.0)
+    with test, pytest.raises(UsageError, match="add a constant to it"):
+        test.step(-1.0)
+    assert test.advice.verdict == "flat"
+
+
+def test_it_can_be_made_again():
+    model = nn.Linear(6, 3)
+    test = RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=30)
+    found = []
+    for _ in range(2):
+        with test:
+            test.run([samples()])
+        found.append(test.ramp)
+    assert found[0] == found[1]
+    assert found[0].losses
+
+
 def test_an_empty_loader_is_said():
     model = nn.Linear(2, 2)
     with pytest.raises(UsageError, match="the loader gave no batch"), \

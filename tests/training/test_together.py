@@ -35,12 +35,15 @@ def test_what_gains_nothing_trains_one_by_one_and_the_reason_is_said(task, says)
 
 def test_small_models_train_in_lockstep_as_many_as_memory_bears(monkeypatch):
     trainer = Trainer(MLP, device="cpu")
+    monkeypatch.setattr("lrsearch.training.together._free_bytes", lambda device: GIB)
     assert lockstep(trainer).rows == MOST_ROWS
     monkeypatch.setattr("lrsearch.training.together._free_bytes", lambda device: 2 * 10**6)
-    assert LEAST_ROWS <= lockstep(trainer).rows < MOST_ROWS
-    monkeypatch.setattr("lrsearch.training.together._free_bytes", lambda device: 10**6 // 2)
+    assert LEAST_ROWS < lockstep(trainer).rows < MOST_ROWS
+    monkeypatch.setattr("lrsearch.training.together._free_bytes", lambda device: 0)
+    assert lockstep(trainer).rows == LEAST_ROWS  # whether it is done follows from the task alone
+    monkeypatch.setattr("lrsearch.training.together.CACHED_BYTES", 10**6 // 2)
     assert lockstep(trainer).rows == 0
-    assert "fit into memory" in lockstep(trainer).reason
+    assert "it pays while 4 fit into" in lockstep(trainer).reason
 
 
 def test_looking_trains_nothing_and_leaves_the_random_state_alone():
@@ -82,6 +85,43 @@ def test_runs_in_lockstep_cost_what_each_trained():
     assert [spec for spec, _ in told] == list(specs[::-1])  # as they end
     assert [run.state for _, run in told] == [RunState.DIVERGED, RunState.FINISHED]
     assert 0 < told[0][1].trained < told[1][1].trained == 40
+
+
+@pytest.mark.parametrize("in_lockstep", [True, False])
+def test_an_interrupt_while_a_run_is_being_recorded_loses_none_that_finished(in_lockstep):
+    told, landed = [], []
+    specs = tuple(RunSpec(MLP, FIX(k0=k0), 40, 0) for k0 in (0.02, 0.05, 0.1, 0.2))
+    waiting = iter([Group(specs, in_lockstep), Group((RunSpec(MLP, FIX(k0=0.3), 40, 0),))])
+
+    def ended(spec, run):
+        if len(told) == 1 and not landed:
+            landed.append(spec)
+            raise KeyboardInterrupt
+        told.append((spec, run.state))
+
+    with pytest.raises(KeyboardInterrupt):
+        Here(Trainer(MLP, device="cpu")).train(lambda: next(waiting, None), ended)
+    assert landed
+    finished = [spec for spec, state in told if state is RunState.FINISHED]
+    assert set(finished) >= ({*specs} if in_lockstep else {specs[0], landed[0]})
+    assert len(told) == len({spec.key for spec, _ in told}) == (4 if in_lockstep else len(told))
+    assert next(waiting, None) is not None
+
+
+class Speechless(nn.Module):
+    """It fails without a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def test_a_model_that_fails_without_a_word_trains_one_by_one():
+    task = replace(MLP, build=Speechless)
+    assert lockstep(Trainer(task, device="cpu")).reason.endswith("mapped over rows: NotImplementedError")
 
 
 @pytest.mark.parametrize("in_lockstep", [True, False])
