@@ -86,7 +86,7 @@ def test_people_get_the_ranges_the_runs_and_the_lines_that_use_it(pruned, lrsear
     folder, told, _ = pruned
     shown = lrsearch("prune", *QUICK, "--out", str(folder))
     assert shown.code == 0
-    for text in ("the space that is left of digits-mlp", "RAMP(", "lowest loss at", told["probes"][0]["key"][:8] + "*",
+    for text in ("the space that is left of digits-mlp", "RAMP(", "bottom around", told["probes"][0]["key"][:8] + "*",
                  "prior mass", "43 points", f"0 runs trained (0 steps), {len(told['probes'])} taken from the store",
                  f'lrs.explain("{told["study"]}"', "space.suggest(trial)"):
         assert text in shown.out
