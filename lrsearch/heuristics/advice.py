@@ -158,15 +158,15 @@ def _slide(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
 
 SMITH_CLR, SMITH_ONECYCLE, FASTAI = "Smith 2015", "Smith 2018", "fastai"
 RULES = (
-    _Rule("bottom", _below_bottom(1), 0.06, "peak of a decaying or cyclic policy", "lrsearch"),
-    _Rule("bottom / 5", _below_bottom(5), 0.06, "constant learning rate", "lrsearch"),
+    _Rule("bottom", _below_bottom(1), 0.08, "peak of a decaying or cyclic policy", "lrsearch"),
+    _Rule("bottom / 5", _below_bottom(5), 0.08, "constant learning rate", "lrsearch"),
     _Rule("minimum", _below_lowest(1), 0.18, "peak of a decaying or cyclic policy", SMITH_CLR),
     _Rule("minimum / 10", _below_lowest(10), 0.18, "peak, carefully", FASTAI),
-    _Rule("base, 1/3", _below_bottom(3), 0.06, "floor of a cyclic policy", SMITH_CLR),
-    _Rule("base, 1/4", _below_bottom(4), 0.06, "floor of a cyclic policy", SMITH_CLR),
-    _Rule("start, 1/10", _below_bottom(10), 0.06, "start of a one-cycle policy", SMITH_ONECYCLE),
-    _Rule("start, 1/20", _below_bottom(20), 0.06, "start of a one-cycle policy", SMITH_ONECYCLE),
-    _Rule("steepest", _steepest, 0.15, "learns fast", FASTAI),
+    _Rule("base, 1/3", _below_bottom(3), 0.08, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("base, 1/4", _below_bottom(4), 0.08, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("start, 1/10", _below_bottom(10), 0.08, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("start, 1/20", _below_bottom(20), 0.08, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("steepest", _steepest, 0.10, "learns fast", FASTAI),
     _Rule("valley", _valley, 0.15, "learns fast", FASTAI),
     _Rule("slide", _slide, 1.2, "before the loss turns; scatters", FASTAI),
 )

@@ -1,6 +1,6 @@
 """How far range tests scatter, and whether the pruned range holds the best constant learning rate.
 
-    python studies/range-test/measure.py TASK [--horizon N] [--data-dir DIR] [--seeds 12] [--out FOLDER]
+    python studies/range-test/measure.py TASK [--horizon N] [--data-dir DIR] [--seeds 12] [--out FOLDER] [--tests-only]
 
 12 range tests, each with a seed of its own: every rule's standard deviation. A dense sweep of constant learning rates
 over the horizon, five a decade, one seed: the truth. The pruner's range for a constant learning rate, from its probes
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("lrsearch-runs"))
+    parser.add_argument("--tests-only", action="store_true", help="the range tests alone: no sweep, no pruning")
     given = parser.parse_args()
     task = find_task(given.task)
     task = task.with_horizon(given.horizon) if given.horizon else task
@@ -43,6 +44,13 @@ def main() -> None:
 
     tested = api.range_tests(task, repeats=given.seeds, store=store, data_dir=given.data_dir, out=given.out)[0]
     rules = {rule.name: spread(rule.name, tested.ramps) for rule in RULES}
+    default = rules["bottom"]
+    print(f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
+          f" decades over {given.seeds} seeds (all within {default['span']:.2f}), {tested.steps} updates each")
+    for name, rule in rules.items():
+        print(f"  {name:14} {rule['rate']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}", flush=True)
+    if given.tests_only:
+        return
     sweep = truth(task, store, given.data_dir, given.out)
     pruned = api.prune(task, functions=["FIX"], store=store, data_dir=given.data_dir, out=given.out).pruned
     best = max(sweep.values())
@@ -56,11 +64,6 @@ def main() -> None:
         "good_held": sum(peak.low <= rate <= peak.high for rate in good), "log_volume": pruned.log_volume,
     }
     (HERE / f"{task.name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    default = rules["bottom"]
-    print(f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
-          f" decades over {given.seeds} seeds (all within {default['span']:.2f})")
-    for name, rule in rules.items():
-        print(f"  {name:14} {rule['rate']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}")
     print(f"  best constant LR {top:.2g} ({100 * best:.2f} %); as good within noise: {min(good):.2g} .."
           f" {max(good):.2g}; pruned range {peak.low:.2g} .. {peak.high:.2g}, holds the best: {found['holds_best']},"
           f" and {found['good_held']} of {len(good)} good ones", flush=True)
