@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import zlib
@@ -74,6 +75,28 @@ def lrsearch(tmp_path: Path) -> Callable[..., Finished]:
         return Finished(ended.returncode, ended.stdout, ended.stderr)
 
     return run
+
+
+@pytest.fixture
+def typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Finished]]:
+    """Run the command line in this process, in an empty folder: for what ends before anything is trained."""
+    from lrsearch.cli.main import main
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words: str) -> Finished:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["lrsearch", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Finished(int(ended.value.code or 0), *capsys.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class World:

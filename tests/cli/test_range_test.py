@@ -53,8 +53,8 @@ def test_one_that_diverges_at_once_is_drawn(lrsearch):
     (("digits-mlp", "--shape", "round"), "the shape is exponential or linear"),
     (("digits-mlp", "--steps", "5"), "20 updates or more"),
 ])
-def test_wrong_input_is_refused_in_a_line(lrsearch, words, says):
-    found = lrsearch("range-test", *words, "--out", "o")
+def test_wrong_input_is_refused_in_a_line(typed, words, says):
+    found = typed("range-test", *words, "--out", "o")
     assert found.code == 2
     assert says in found.err
     assert "Traceback" not in found.err

@@ -117,9 +117,9 @@ def test_an_explanation_is_in_sentences_and_the_studies_are_listed(pruned, lrsea
     (["explain", "digits-mlp", "--store", "empty.db"], 2, "no study 'digits-mlp' among the 0 of this store"),
     (["explain", "digits-mlp", "--store", "typo.db"], 1, "no store at typo.db"),
 ])
-def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(lrsearch, tmp_path, words, code, says):
+def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(typed, tmp_path, words, code, says):
     lrs.open_store(str(tmp_path / "empty.db")).close()
-    ended = lrsearch(*words)
+    ended = typed(*words)
     assert ended.code == code
     assert says in ended.err
     assert "Traceback" not in ended.err

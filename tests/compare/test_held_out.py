@@ -145,8 +145,8 @@ def test_files_without_a_column_are_refused(drop, tmp_path):
     (("compare", "--table", "x", "--rank", "--data-dir", "."), 2, "no table"),
     (("compare", "--table", "algoperf", "--rank", "--data-dir", "."), 1, "no trials.csv.gz in"),
 ])
-def test_what_cannot_be_ranked_is_one_clear_line(words, code, told, lrsearch):
-    ended = lrsearch(*words)
+def test_what_cannot_be_ranked_is_one_clear_line(words, code, told, typed):
+    ended = typed(*words)
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (code, "", 1)
     assert told in ended.err
 
