@@ -230,9 +230,9 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     (["store", "runs", "--store", "typo.db"], 1, "no store at typo.db"),
     (["nonsense"], 2, "nonsense"),
 ])
-def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(lrsearch, tmp_path, words, code, says):
+def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(typed, tmp_path, words, code, says):
     (tmp_path / "text.txt").write_text("hello\n")
-    ended = lrsearch(*words)
+    ended = typed(*words)
     assert ended.code == code
     assert says in ended.err
     assert "Traceback" not in ended.err
