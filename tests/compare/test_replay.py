@@ -157,8 +157,8 @@ def test_a_replay_needs_a_seed(tmp_path):
     (("compare", "--table", "x", "--data-dir", "."), 2, "no table"),
     (("compare", "--table", "deepobs", "--data-dir", "."), 1, "no runs.csv.gz in"),
 ])
-def test_what_cannot_be_replayed_is_one_clear_line(words, code, told, lrsearch):
-    ended = lrsearch(*words)
+def test_what_cannot_be_replayed_is_one_clear_line(words, code, told, typed):
+    ended = typed(*words)
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (code, "", 1)
     assert told in ended.err
 
