@@ -77,8 +77,13 @@ class Trial:
 
     @property
     def committed(self) -> int:
-        """Steps that were trained for it, and all of its horizon while it is open."""
-        return self.spent + (0 if self.run else self.assignment.horizon)
+        """Steps that the budget is charged for it: all of its horizon while it is open.
+
+        A beginning that it shares with another run is charged as well, for what trains together depends on the engine
+        and its workers, and what comes next must not.
+        """
+        lost = self.stored.lost_steps if self.stored else 0
+        return lost + (self.run.steps if self.run else self.assignment.horizon)
 
     @property
     def spent(self) -> int:
