@@ -1,22 +1,24 @@
 """Opening a database as a store: SQLite by default, PostgreSQL by URL."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, literal_column, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lrsearch.errors import StoreError
 from lrsearch.knowledge.schema import SCHEMA_VERSION, Base, SchemaRow
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 60
-CREATION_LOCK = 7_105_117_101
+NEIGHBOURS = {"alembic_version", "version_info"}
+"""Tables of programs that a store may share a database with: Optuna, MLflow."""
 
 
 def read_url(url: str) -> URL:
@@ -35,20 +37,14 @@ def read_url(url: str) -> URL:
 
 
 def connect(url: URL) -> Engine:
-    """Open a database that is a store, or make an empty one into one.
+    """Open a database that is a store, or that may become one.
 
     Raises:
         StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
     """
     engine = _sqlite(url) if url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
-    try:
-        with engine.connect() as connection:
-            fresh = _check(connection, url)
-        if fresh:
-            with engine.begin() as connection:
-                _create(connection)
-    except SQLAlchemyError as error:
-        raise StoreError(f"{shown(url)} cannot be opened as a store: {reason(error)}") from None
+    with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
+        _check(session.connection(), url)
     return engine
 
 
@@ -60,12 +56,14 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def settings(connection: Any, record: Any) -> None:
         connection.isolation_level = None
+        connection.text_factory = lambda raw: raw.decode(errors="replace")  # a broken text must not hide the others
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get("reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -97,45 +95,62 @@ def _check_file(path: Path) -> None:
         raise StoreError(f"{path} cannot be used as a store: {error.strerror}") from None
 
 
-def _check(connection: Connection, url: URL) -> bool:
-    """Tell whether the database is empty of a store; refuse what is another program's, or newer."""
+def _check(connection: Connection, url: URL) -> None:
+    """Refuse what is another program's, or newer."""
     tables = set(inspect(connection).get_table_names())
-    if SchemaRow.__tablename__ not in tables:
-        if tables and url.get_backend_name() == "sqlite":
-            some = ", ".join(sorted(tables)[:3])
-            raise StoreError(f"{shown(url)} is another program's database (tables {some} ...), not a store")
-        return True
-    version = connection.execute(select(SchemaRow.version)).scalar()
-    if version is None or version > SCHEMA_VERSION:
-        raise StoreError(f"{shown(url)} has schema {version}, this lrsearch knows {SCHEMA_VERSION}: update lrsearch")
-    return False
+    if SchemaRow.__tablename__ in tables:
+        version = schema_version(connection)
+        if version is None or version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{shown(url)} has schema {version}, this lrsearch knows {SCHEMA_VERSION}: update lrsearch")
+    elif tables and not tables & NEIGHBOURS and url.get_backend_name() == "sqlite":
+        some = ", ".join(sorted(tables)[:3])
+        raise StoreError(f"{shown(url)} is another program's database (tables {some} ...), not a store")
 
 
-def _create(connection: Connection) -> None:
-    """Make the tables; whoever comes second waits, and finds them."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATION_LOCK})
-    Base.metadata.create_all(connection)
-    if connection.execute(select(SchemaRow.version)).scalar() is None:
-        connection.execute(SchemaRow.__table__.insert().values(version=SCHEMA_VERSION))  # type: ignore[attr-defined]
+def schema_version(connection: Connection) -> int | None:
+    """Give the schema that a database has; None if it has no store yet."""
+    if not inspect(connection).has_table(SchemaRow.__tablename__):
+        return None
+    return connection.execute(select(SchemaRow.version)).scalar()
 
 
 @contextmanager
-def transaction(engine: Engine, url: URL) -> Iterator[Session]:
-    """One short transaction; a failure of the database says which store, never with the password."""
+def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False) -> Iterator[Session]:
+    """One short transaction; a failure of the database says which store, never with the password.
+
+    Args:
+        engine: the store's.
+        url: the store's.
+        failed: words before what the database says.
+        reads: whether it only reads: then others may read and write beside it.
+    """
     try:
-        with Session(engine) as session, session.begin():
+        with Session(engine.execution_options(reads=reads)) as session, session.begin():
             yield session
-    except SQLAlchemyError as error:
-        raise StoreError(f"{shown(url)}: {reason(error)}") from None
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise StoreError(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {reason(error)}") from None
 
 
-def insert_new(session: Session, table: type[Base], **values: Any) -> bool:
-    """Insert a row unless its key is there already; tell whether it was new. Safe when two do so at once."""
-    dialect = session.get_bind().dialect.name
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    new: Any = insert(table).values(**values).on_conflict_do_nothing().returning(literal_column("1"))
-    return session.execute(new).first() is not None
+def insert_all_new(
+    session: Session, table: type[Base], rows: list[dict[str, Any]], *back: InstrumentedAttribute[Any]
+) -> dict[Any, Any]:
+    """Insert the rows whose keys are not there yet. Safe when two do so at once.
+
+    Args:
+        session: a transaction.
+        table: the table.
+        rows: its rows.
+        back: two columns; the new rows' values of them are given back as a mapping.
+    """
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement: Any = insert(table.__table__).on_conflict_do_nothing()  # type: ignore[arg-type]
+    if not back:
+        if rows:
+            session.connection().execute(statement, rows)
+        return {}
+    first, second = back
+    return {row[0]: row[1] for row in session.connection().execute(statement.returning(first, second), rows)}
 
 
 def shown(url: URL) -> str:
@@ -143,7 +158,7 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """Give the first line of what the database said."""
     said = str(getattr(error, "orig", None) or error).strip()
     return said.splitlines()[0][:200] if said else type(error).__name__

@@ -1,9 +1,26 @@
-"""The store's tables. Rows never leave this package."""
+"""The store's tables. Rows never leave this package.
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Integer, String, Text
+    data sets <- tasks -> models          tasks <- runs -> policies, origins
+    studies  <- assignments               runs  <- curves
+
+What a run learned from is organised by data set, learning task (so many classes), model and framework. A row carries a
+digest of the rest of it, so that damage is seen; a key is the digest of what it names.
+"""
+
+from sqlalchemy import JSON, BigInteger, Boolean, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SERIAL = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database counts up by itself."""
+KINDS = ("finite", "inf", "-inf", "nan", "none")
+"""What a value is. Only a finite one is in a column of numbers: databases order the others each in its own way."""
+
+
+def _has_kind(name: str) -> CheckConstraint:
+    kinds = ", ".join(f"'{kind}'" for kind in KINDS)
+    return CheckConstraint(f"{name}_kind IN ({kinds}) AND ({name}_kind = 'finite') = ({name} IS NOT NULL)",
+                           name=f"{name}_is_of_its_kind")
 
 
 class Base(DeclarativeBase):
@@ -17,32 +34,109 @@ class SchemaRow(Base):
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
 
 
+class DatasetRow(Base):
+    """A data set by the digest of what a task says of it; `learning_task` is what is asked of it."""
+
+    __tablename__ = "lrsearch_datasets"
+    key: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, index=True)
+    learning_task: Mapped[str] = mapped_column(Text)
+    classes: Mapped[int] = mapped_column(BigInteger)
+    train: Mapped[int] = mapped_column(BigInteger)
+    validation: Mapped[int] = mapped_column(BigInteger)
+
+
+class ModelRow(Base):
+    """A model by the digest of what a task says of it."""
+
+    __tablename__ = "lrsearch_models"
+    key: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, index=True)
+    framework: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[int] = mapped_column(BigInteger)
+
+
 class TaskRow(Base):
-    """A task by the digest of its description."""
+    """A task by the digest of its description. One that is known by its name only has no data set and no model."""
 
     __tablename__ = "lrsearch_tasks"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(Text, index=True)
+    dataset_key: Mapped[str | None] = mapped_column(ForeignKey("lrsearch_datasets.key"), index=True)
+    model_key: Mapped[str | None] = mapped_column(ForeignKey("lrsearch_models.key"), index=True)
     description: Mapped[dict[str, object]] = mapped_column(JSON)
 
 
+class PolicyRow(Base):
+    """A policy by the digest of its text."""
+
+    __tablename__ = "lrsearch_policies"
+    key: Mapped[str] = mapped_column(String(16), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    form: Mapped[str] = mapped_column(Text, index=True)
+
+
+class OriginRow(Base):
+    """Where runs come from: `local`, or a bundle that was imported. Only trusted ones recommend unasked."""
+
+    __tablename__ = "lrsearch_origins"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    trusted: Mapped[bool] = mapped_column(Boolean)
+
+
 class RunRow(Base):
-    """A run by the digest of task, policy, horizon, seed and trainer version. Final ones never change."""
+    """A run by the digest of task, policy, horizon, seed and trainer version. Final ones never change.
+
+    `details` is what has no column: metrics, the digest of the split, an error, the stride of its curves. `curves` is
+    the digest of its curves.
+    """
 
     __tablename__ = "lrsearch_runs"
-    key: Mapped[str] = mapped_column(String(24), primary_key=True)
-    task_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_tasks.key"), index=True)
-    policy: Mapped[str] = mapped_column(Text)
+    id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(String(24), unique=True)
+    task_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_tasks.key"))
+    policy_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_policies.key"))
+    origin: Mapped[str] = mapped_column(ForeignKey("lrsearch_origins.name"))
     horizon: Mapped[int] = mapped_column(BigInteger)
     seed: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[str] = mapped_column(String(16), index=True)
+    state: Mapped[str] = mapped_column(String(16))
     score: Mapped[float | None] = mapped_column(Float(53))
+    score_kind: Mapped[str] = mapped_column(String(6))
     loss: Mapped[float | None] = mapped_column(Float(53))
+    loss_kind: Mapped[str] = mapped_column(String(6))
     steps: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float] = mapped_column(Float(53))
-    lost_steps: Mapped[int] = mapped_column(BigInteger, default=0)
-    origin: Mapped[str] = mapped_column(Text)
-    curve: Mapped[dict[str, object]] = mapped_column(JSON)
+    lost_steps: Mapped[int] = mapped_column(BigInteger)
+    details: Mapped[dict[str, object]] = mapped_column(JSON)
+    curves: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(16))
+    __table_args__ = (
+        _has_kind("score"), _has_kind("loss"),
+        Index("ix_lrsearch_runs_page", "task_key", "key"), Index("ix_lrsearch_runs_policy", "policy_key", "key"),
+        Index("ix_lrsearch_runs_score", "task_key", "horizon", "policy_key", "origin", "state", "score"),
+    )
+
+
+class CurveRow(Base):
+    """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `rate`, or what a stranger logged.
+
+    `points` are [step, value]; a value that is not finite is a text. A row a point took three times the room.
+    """
+
+    __tablename__ = "lrsearch_curves"
+    run: Mapped[int] = mapped_column(ForeignKey("lrsearch_runs.id"), primary_key=True)
+    series: Mapped[str] = mapped_column(Text, primary_key=True)
+    points: Mapped[list[object]] = mapped_column(JSON)
+
+
+class AttemptRow(Base):
+    """A second final result of a run, which differs from the first: kept beside it, whoever was right."""
+
+    __tablename__ = "lrsearch_attempts"
+    id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
+    run_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_runs.key"), index=True)
+    content: Mapped[dict[str, object]] = mapped_column(JSON)
+    digest: Mapped[str] = mapped_column(String(16))
 
 
 class StudyRow(Base):
@@ -54,11 +148,12 @@ class StudyRow(Base):
     task_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_tasks.key"))
     description: Mapped[dict[str, object]] = mapped_column(JSON)
     frozen: Mapped[dict[str, object]] = mapped_column(JSON)
-    note: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    note: Mapped[dict[str, object] | None] = mapped_column(JSON(none_as_null=True))
+    digest: Mapped[str] = mapped_column(String(16))
 
 
 class AssignmentRow(Base):
-    """What a study asked for, in order: written before it is trained."""
+    """What a study asked for, in order: written before it is trained. Its roles say which runs were its evidence."""
 
     __tablename__ = "lrsearch_assignments"
     study_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_studies.key"), primary_key=True)
@@ -69,3 +164,4 @@ class AssignmentRow(Base):
     horizon: Mapped[int] = mapped_column(BigInteger)
     seed: Mapped[int] = mapped_column(BigInteger)
     run_key: Mapped[str] = mapped_column(String(24), index=True)
+    digest: Mapped[str] = mapped_column(String(16))

@@ -1,15 +1,32 @@
 """The knowledge store: the ledger of all runs. Finished results are append-only; recording twice is recording once."""
 
-import math
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
 
-from lrsearch.knowledge.database import check_exists, connect, insert_new, read_url, shown, transaction
-from lrsearch.knowledge.schema import AssignmentRow, RunRow, StudyRow, TaskRow
+from lrsearch.knowledge.database import check_exists, connect, read_url, shown, transaction
+from lrsearch.knowledge.migrations import prepare
+from lrsearch.knowledge.record import Record, seal
+from lrsearch.knowledge.rows import (
+    CHUNK,
+    LOCAL,
+    add_assignment,
+    add_origin,
+    add_runs,
+    add_study,
+    add_task,
+    chunks,
+    policy_key,
+    read_runs,
+)
+from lrsearch.knowledge.schema import AssignmentRow, AttemptRow, RunRow, StudyRow, TaskRow
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
 from lrsearch.training.run import Run, RunSpec, RunState
@@ -19,6 +36,7 @@ if TYPE_CHECKING:
 
 
 PROBES = ("range-test", "decade")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +131,9 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = read_url(url)
         self._engine = connect(self._url)
+        prepare(self._engine, self._url)
         self._known_tasks: set[str] = set()
+        self._damaged: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -132,53 +152,80 @@ class Store:
     ) -> None:
         self.close()
 
-    def record(self, spec: RunSpec, run: Run, origin: str = "local") -> None:
+    @property
+    def damaged(self) -> frozenset[str]:
+        """The keys of the runs that were read and set aside: their digests do not hold."""
+        return frozenset(self._damaged)
+
+    def record(self, spec: RunSpec, run: Run, origin: str = LOCAL) -> None:
         """Record a run. A final result stays; what did not end gives way to it, its steps kept as lost."""
-        kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
-        values: dict[str, Any] = {
-            "state": str(run.state), "score": run.score, "loss": run.loss, "steps": kept, "seconds": run.seconds,
-            "origin": origin, "curve": run.to_json(),
-        }
-        task_key = self._add_task(spec.task)
-        with transaction(self._engine, self._url) as session:
-            identity = {"key": spec.key, "task_key": task_key, "policy": str(spec.policy), "horizon": spec.horizon,
-                        "seed": spec.seed}
-            if insert_new(session, RunRow, **identity, **values, lost_steps=lost):
-                return
-            row = session.get_one(RunRow, spec.key, with_for_update=True)
-            if not RunState(row.state).is_final:
-                row.lost_steps += lost
-                for name, value in values.items():
-                    setattr(row, name, value)
+        self._add_task(spec.task)
+        self.add([Record.of(spec, run, origin)])
+
+    def add(self, records: Iterable[Record], trusted: bool = True) -> int:
+        """Write records, whose tasks must be known, in one transaction, and give how many runs were new.
+
+        Args:
+            records: of runs.
+            trusted: whether their origins recommend, where they are new here.
+        """
+        new, origins = 0, set[str]()
+        with self._writes() as session:
+            for some in chunks(records, CHUNK):
+                for origin in {record.origin for record in some} - origins:
+                    add_origin(session, origin, trusted)
+                    origins.add(origin)
+                new += add_runs(session, some)
+        return new
 
     def find(self, key: str) -> StoredRun | None:
         """Give the run of a key, if it is known."""
         return next(iter(self._runs(RunRow.key == key)), None)
 
     def runs(
-        self, task: str | None = None, policy: Policy | None = None, state: RunState | None = None
+        self, task: str | None = None, policy: Policy | None = None, state: RunState | None = None,
+        origin: str | None = None, *, after: str = "", limit: int | None = None,
     ) -> list[StoredRun]:
-        """Give all runs that match, in the order of their keys."""
-        wanted = [
-            *([TaskRow.name == task] if task else []),
-            *([RunRow.policy == str(policy)] if policy else []),
-            *([RunRow.state == str(state)] if state else []),
-        ]
-        return self._runs(*wanted)
+        """Give all runs that match, in the order of their keys.
+
+        Args:
+            task: the name of a task.
+            policy: the policy that was asked for.
+            state: how it ended.
+            origin: where it came from.
+            after: only runs whose keys come after this one: the next page.
+            limit: runs at most.
+        """
+        wanted: list[ColumnElement[bool]] = [RunRow.key > after]
+        if task:
+            wanted.append(RunRow.task_key.in_(self._task_keys(task)))
+        if policy:
+            wanted.append(RunRow.policy_key == policy_key(str(policy)))
+        if state:
+            wanted.append(RunRow.state == str(state))
+        if origin:
+            wanted.append(RunRow.origin == origin)
+        return self._runs(*wanted, limit=limit)
+
+    def attempts(self, key: str) -> list[Record]:
+        """Give the final results of a run that came later, and said something else."""
+        with self._reads() as session:
+            found = session.scalars(select(AttemptRow.content).where(AttemptRow.run_key == key).order_by(AttemptRow.id))
+            return [Record.from_json(content) for content in found]
 
     def open_study(
         self, key: str, name: str, task: Task, description: Mapping[str, Any], frozen: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Record a study unless it is known, and give what it started from: the first record's."""
         task_key = self._add_task(task)
-        with transaction(self._engine, self._url) as session:
-            insert_new(session, StudyRow, key=key, name=name, task_key=task_key, description=dict(description),
-                       frozen=dict(frozen))
+        with self._writes() as session:
+            add_study(session, {"key": key, "name": name, "task_key": task_key, "description": dict(description),
+                                "frozen": dict(frozen)})
             return dict(session.get_one(StudyRow, key).frozen)
 
     def studies(self) -> list[StoredStudy]:
         """Give all studies, in the order of their names."""
-        with transaction(self._engine, self._url) as session:
+        with self._reads() as session:
             query = select(StudyRow, TaskRow.description).join(TaskRow).order_by(StudyRow.name, StudyRow.key)
             return [
                 StoredStudy(row.key, row.name, dict(task), dict(row.description), dict(row.frozen))
@@ -187,39 +234,40 @@ class Store:
 
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Give the note that was left on a study; leave one first, if given."""
-        with transaction(self._engine, self._url) as session:
+        with self._reads() if note is None else self._writes() as session:
             row = session.get(StudyRow, study_key)
             if row is None:
                 return None
             if note is not None:
                 row.note = dict(note)
+                row.digest = seal({column.name: getattr(row, column.name) for column in StudyRow.__table__.columns})
             return dict(row.note) if row.note is not None else None
 
     def assign(self, study_key: str, assignment: Assignment, spec: RunSpec) -> None:
         """Record what a study asks for, before it is trained. Doing so again changes nothing."""
-        with transaction(self._engine, self._url) as session:
-            insert_new(
-                session, AssignmentRow, study_key=study_key, number=assignment.number, role=assignment.role,
-                origin=assignment.origin, policy=str(assignment.policy), horizon=assignment.horizon,
-                seed=assignment.seed, run_key=spec.key,
-            )
+        with self._writes() as session:
+            add_assignment(session, {
+                "study_key": study_key, "number": assignment.number, "role": assignment.role,
+                "origin": assignment.origin, "policy": str(assignment.policy), "horizon": assignment.horizon,
+                "seed": assignment.seed, "run_key": spec.key,
+            })
 
     def history(self, study_key: str) -> list[tuple[Assignment, StoredRun | None]]:
         """Give what a study asked for, in order, each with its run as far as it is known."""
-        with transaction(self._engine, self._url) as session:
+        with self._reads() as session:
             rows = session.scalars(
                 select(AssignmentRow).where(AssignmentRow.study_key == study_key).order_by(AssignmentRow.number)
             ).all()
             asked = [
                 (Assignment(r.number, r.role, r.origin, parse(r.policy), r.horizon, r.seed), r.run_key) for r in rows
             ]
-        keys = {run_key for _, run_key in asked}
-        known = {run.key: run for run in self._runs(RunRow.key.in_(keys))} if keys else {}
+        keys = sorted({run_key for _, run_key in asked})
+        known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some))}
         return [(assignment, known.get(run_key)) for assignment, run_key in asked]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Give the descriptions of all tasks by key."""
-        with transaction(self._engine, self._url) as session:
+        with self._reads() as session:
             return {row.key: dict(row.description) for row in session.scalars(select(TaskRow))}
 
     def recommend(self, task: Task, k: int = 2) -> "list[Recommendation]":
@@ -230,20 +278,32 @@ class Store:
 
     def _add_task(self, task: Task) -> str:
         key = task.key
-        if key in self._known_tasks:
-            return key
-        with transaction(self._engine, self._url) as session:
-            insert_new(session, TaskRow, key=key, name=task.name, description=task.description)
-        self._known_tasks.add(key)
+        if key not in self._known_tasks:
+            with self._writes() as session:
+                add_task(session, key, task.description)
+            self._known_tasks.add(key)
         return key
 
-    def _runs(self, *wanted: Any) -> list[StoredRun]:
-        with transaction(self._engine, self._url) as session:
-            query = select(RunRow, TaskRow.name).join(TaskRow).where(*wanted).order_by(RunRow.key)
-            return [_stored(row, name) for row, name in session.execute(query)]
+    def _task_keys(self, name: str) -> list[str]:
+        with self._reads() as session:
+            return list(session.scalars(select(TaskRow.key).where(TaskRow.name == name)))
+
+    def _runs(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
+        with self._reads() as session:
+            found = list(read_runs(session, *wanted, limit=limit))
+        for key in [key for key, _, record in found if record is None and key not in self._damaged]:
+            self._damaged.add(key)
+            log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
+        return [_stored(record, task) for _, task, record in found if record is not None]
+
+    def _reads(self) -> AbstractContextManager[Session]:
+        return transaction(self._engine, self._url, reads=True)
+
+    def _writes(self) -> AbstractContextManager[Session]:
+        return transaction(self._engine, self._url)
 
 
-def open_store(url: str, *, existing: bool = False) -> Store:
+def open_store(url: str | Path, *, existing: bool = False) -> Store:
     """Open a knowledge store, made where there is none.
 
     Args:
@@ -258,16 +318,10 @@ def open_store(url: str, *, existing: bool = False) -> Store:
     []
     """
     if existing:
-        check_exists(url)
-    return Store(url)
+        check_exists(str(url))
+    return Store(str(url))
 
 
-def _stored(row: RunRow, task: str) -> StoredRun:
-    run = Run.from_json(row.curve, state=row.state, steps=row.steps, seconds=row.seconds, score=_finite(row.score),
-                        loss=_finite(row.loss))
-    policy = parse(row.policy)
-    return StoredRun(row.key, task, row.task_key, policy, row.horizon, row.seed, row.origin, run, row.lost_steps)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _stored(record: Record, task: str) -> StoredRun:
+    return StoredRun(record.key, task, record.task, parse(record.policy), record.horizon, record.seed, record.origin,
+                     record.run(), record.lost_steps)

@@ -1,0 +1,162 @@
+"""What the store keeps of a run, as plain values that any backend and any bundle gives back unchanged."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from lrsearch.errors import StoreError
+from lrsearch.training.run import Run, RunSpec
+
+LOOKS = ("val_loss", "val_score")
+"""The series that are a run's looks at the validation split."""
+LONGEST_NAME, LARGEST = 1000, 2**63 - 1
+Curve = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A run as it is stored and as it travels.
+
+    Args:
+        key: the digest of task, policy, horizon, seed and trainer version.
+        task: the key of its task.
+        policy: the policy's text.
+        horizon, seed: as asked for.
+        origin: where it comes from.
+        state: how it ended.
+        score, loss: as it ended; None where there is none, and NaN or infinite where it was.
+        steps, seconds: trained.
+        lost_steps: trained in attempts that did not end.
+        details: what else a run says, as JSON values.
+        curves: points (step, value) by series, in order of steps.
+
+    Raises:
+        StoreError: for texts and numbers that not every database can hold.
+    """
+
+    key: str
+    task: str
+    policy: str
+    horizon: int
+    seed: int
+    origin: str
+    state: str
+    score: float | None
+    loss: float | None
+    steps: int
+    seconds: float
+    lost_steps: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (self.origin, *self.curves):
+            check_name("a name", name)
+        for number in (self.horizon, self.seed, self.steps, self.lost_steps):
+            if abs(number) > LARGEST:
+                raise StoreError(f"run {self.key}: {number} is too large a number for a store; 63 bits are kept")
+
+    @classmethod
+    def of(cls, spec: RunSpec, run: Run, origin: str) -> Self:
+        """Take a run apart. The steps of one that did not end are lost: it will be trained again."""
+        kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
+        return cls(
+            key=spec.key, task=spec.task.key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
+            origin=origin, **outcome(run) | {"steps": kept}, lost_steps=lost,
+        )
+
+    def run(self) -> Run:
+        """Put the run together again."""
+        looks = zip(*(self.curves.get(name, ()) for name in LOOKS), strict=False)
+        numbers = {"steps": self.steps, "seconds": self.seconds, "score": finite(self.score), "loss": finite(self.loss)}
+        curves = {
+            "points": [(step, loss, score) for (step, loss), (_, score) in looks],
+            "train_losses": [finite(loss) for _, loss in self.curves.get("train_loss", ())],
+            "rates": [rate for _, rate in self.curves.get("rate", ())],
+            "stride": 1, "error": None,
+        }
+        return Run.from_json(curves | dict(self.details), state=self.state, **numbers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON values; what is not finite is a text."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        curves = {name: [[step, told(value)] for step, value in curve] for name, curve in sorted(self.curves.items())}
+        return values | {"score": told(self.score), "loss": told(self.loss), "details": dict(self.details),
+                         "curves": curves}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read it back."""
+        curves = {name: tuple((step, heard(value)) for step, value in curve)
+                  for name, curve in values["curves"].items()}
+        return cls(**{**values, "score": heard(values["score"]), "loss": heard(values["loss"]), "curves": curves})
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """Give what a record says of what came of a run."""
+    curves = {
+        "val_loss": tuple((point.step, float(point.loss)) for point in run.points),
+        "val_score": tuple((point.step, float(point.score)) for point in run.points),
+        "train_loss": tuple((at * run.stride, math.nan if loss is None else float(loss))
+                            for at, loss in enumerate(run.train_losses)),
+        "rate": tuple((at * run.stride, float(rate)) for at, rate in enumerate(run.rates)),
+    }
+    details = {name: value for name, value in run.to_json().items() if name not in ("points", "train_losses", "rates")}
+    return {"state": str(run.state), "score": _float(run.score), "loss": _float(run.loss), "steps": run.steps,
+            "seconds": float(run.seconds), "details": details,
+            "curves": {name: curve for name, curve in curves.items() if curve}}
+
+
+def told(value: float | None) -> float | str | None:
+    """Give a value for JSON, which has no word for what is not finite."""
+    return value if value is None or math.isfinite(value) else kind_of(value)
+
+
+def heard(value: float | str | None) -> float | None:
+    """Read back what `told` gave."""
+    return None if value is None else float(value)
+
+
+def kind_of(value: float | None) -> str:
+    """Say what a value is: "finite", "inf", "-inf", "nan" or "none"."""
+    if value is None:
+        return "none"
+    return "finite" if math.isfinite(value) else str(float(value))
+
+
+def finite(value: float | None) -> float | None:
+    """Give a value where there is a finite one."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def digest(values: Any) -> str:
+    """Give the digest of JSON values: 16 hex digits."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seal(row: Mapping[str, Any]) -> str:
+    """Give the digest of a row: of all its columns but the digest itself, and the number that a database gave it."""
+    return digest({name: value for name, value in row.items() if name not in ("digest", "id")})
+
+
+def check_name(what: str, name: Any) -> str:
+    """Refuse what not every database can hold as a name.
+
+    Raises:
+        StoreError: it says why.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or "\0" in name:
+        raise StoreError(f"{what} is a text of 1 to {LONGEST_NAME:,} characters without NUL, got {str(name)[:40]!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"{what} has half of a character in it: {name[:40]!r}") from None
+    return name
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)

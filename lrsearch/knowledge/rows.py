@@ -1,0 +1,221 @@
+"""Records to rows and back. What comes back has been checked against its digests; what is damaged is set aside."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, RowMapping, Select, Text, cast, delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from lrsearch.errors import LRSearchError
+from lrsearch.knowledge.database import insert_all_new
+from lrsearch.knowledge.record import Record, digest, finite, kind_of, seal
+from lrsearch.knowledge.schema import (
+    AssignmentRow,
+    AttemptRow,
+    CurveRow,
+    DatasetRow,
+    ModelRow,
+    OriginRow,
+    PolicyRow,
+    RunRow,
+    StudyRow,
+    TaskRow,
+)
+from lrsearch.schedules import Policy, parse
+from lrsearch.training.run import RunState
+
+T = TypeVar("T")
+LOCAL = "local"
+FRAMEWORK = "torch"
+CHUNK = 500
+"""Rows in one statement: SQLite takes so many parameters and no more."""
+SAME = ("key", "origin", "horizon", "seed", "state", "steps", "seconds", "lost_steps", "details")
+"""What a run's row and its record call alike."""
+STUDY = ("key", "name", "task_key", "description", "frozen", "note")
+ASSIGNMENT = ("study_key", "number", "role", "origin", "policy", "horizon", "seed", "run_key")
+BROKEN = (TypeError, ValueError, KeyError, AttributeError, LRSearchError)
+"""What a damaged row can raise on its way to a value."""
+
+
+def add_task(session: Session, key: str, description: Mapping[str, Any]) -> None:
+    """Insert a task with its data set and its model, unless it is there. One known by name has neither."""
+    dataset, model = description.get("data"), description.get("model")
+    dataset_key, model_key = (digest(part) if part else None for part in (dataset, model))
+    if dataset:
+        insert_all_new(session, DatasetRow, [{
+            "key": dataset_key, "name": dataset["name"], "learning_task": "classification",
+            "classes": dataset["classes"], "train": dataset["train"], "validation": dataset["validation"]}])
+    if model:
+        insert_all_new(session, ModelRow, [{"key": model_key, "name": model["name"], "framework": FRAMEWORK,
+                                            "parameters": model["parameters"]}])
+    insert_all_new(session, TaskRow, [{"key": key, "name": description["name"], "dataset_key": dataset_key,
+                                       "model_key": model_key, "description": dict(description)}])
+
+
+def add_origin(session: Session, name: str, trusted: bool) -> None:
+    """Insert an origin unless it is there; its trust stays what it was."""
+    insert_all_new(session, OriginRow, [{"name": name, "trusted": trusted}])
+
+
+def add_study(session: Session, values: Mapping[str, Any]) -> None:
+    """Write a study, unless it is there."""
+    row = {"note": None, **{name: values[name] for name in STUDY if name in values}}
+    insert_all_new(session, StudyRow, [row | {"digest": seal(row)}])
+
+
+def add_assignment(session: Session, values: Mapping[str, Any]) -> None:
+    """Write what a study asked for, unless it is there."""
+    row = {name: values[name] for name in ASSIGNMENT}
+    insert_all_new(session, AssignmentRow, [row | {"digest": seal(row)}])
+
+
+def add_runs(session: Session, records: Sequence[Record]) -> int:
+    """Write runs whose tasks and origins are there, and give how many were new.
+
+    What is there and did not end gives way; of two that ended, the first stays, and the second is kept as an attempt if
+    it says something else.
+    """
+    policies = {record.policy: parse(record.policy) for record in records}
+    insert_all_new(session, PolicyRow, [{"key": policy.key, "text": text, "form": policy.form}
+                                        for text, policy in policies.items()])
+    known: dict[str, int] = {}
+    for some in chunks(records, CHUNK // 20):
+        known |= insert_all_new(session, RunRow, [_row(record, policies[record.policy]) for record in some],
+                                RunRow.key, RunRow.id)
+    new, old = {}, []
+    for record in records:
+        if record.key in known and record.key not in new:
+            new[record.key] = record
+        else:
+            old.append(record)
+    _add_curves(session, ((known[key], record) for key, record in new.items()))
+    for record in old:
+        _merge(session, record, policies[record.policy])
+    return len(new)
+
+
+def read_runs(
+    session: Session, *wanted: ColumnElement[bool], limit: int | None = None
+) -> Iterator[tuple[str, str, Record | None]]:
+    """Give key, task name and record of the runs that match, in the order of their keys; None for what is damaged."""
+    query = _select().where(*wanted).order_by(RunRow.key).limit(limit)
+    for rows in chunks(session.execute(query).mappings().all(), CHUNK):
+        curves = _read_curves(session, [row["id"] for row in rows])
+        for row in rows:
+            yield row["key"], row["task_name"], _record(row, curves[row["id"]])
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Give items in lists of a size."""
+    some: list[T] = []
+    for item in items:
+        some.append(item)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _select() -> Select[Any]:
+    """All columns of a run. JSON comes as text: what cannot be read must not hide the rows after it."""
+    columns = [cast(c, Text).label("details") if c.name == "details" else c for c in RunRow.__table__.columns]
+    return (select(*columns, PolicyRow.text.label("policy"), TaskRow.name.label("task_name"))
+            .outerjoin(PolicyRow, PolicyRow.key == RunRow.policy_key)
+            .outerjoin(TaskRow, TaskRow.key == RunRow.task_key))
+
+
+def _row(record: Record, policy: Policy) -> dict[str, Any]:
+    """Give a record's own row, sealed."""
+    row = {
+        "key": record.key, "task_key": record.task, "policy_key": policy.key, "origin": record.origin,
+        "horizon": record.horizon, "seed": record.seed, "state": record.state,
+        "score": finite(record.score), "score_kind": kind_of(record.score),
+        "loss": finite(record.loss), "loss_kind": kind_of(record.loss),
+        "steps": record.steps, "seconds": record.seconds, "lost_steps": record.lost_steps,
+        "details": dict(record.details), "curves": digest(record.to_json()["curves"]),
+    }
+    return row | {"digest": seal(row)}
+
+
+def _record(row: RowMapping, curves: Mapping[str, str]) -> Record | None:
+    """Read a run, if neither its row nor its policy nor its curve is damaged."""
+    try:
+        own = {column.name: row[column.name] for column in RunRow.__table__.columns}
+        own["details"] = json.loads(own["details"])
+        points = {series: json.loads(text) for series, text in curves.items()}
+        sound = (seal(own) == own["digest"] and digest(points) == own["curves"]
+                 and policy_key(row["policy"]) == own["policy_key"] and row["task_name"] is not None)
+        same = {name: own[name] for name in SAME}
+        scores = {name: _value(own[name], own[f"{name}_kind"]) for name in ("score", "loss")}
+        return Record.from_json(
+            same | scores | {"task": own["task_key"], "policy": row["policy"], "curves": points}) if sound else None
+    except BROKEN:
+        return None
+
+
+def _value(value: float | None, kind: str) -> float | str | None:
+    return value if kind == "finite" else None if kind == "none" else kind
+
+
+def _read_curves(session: Session, ids: list[int]) -> dict[int, dict[str, str]]:
+    """Read the curves of runs as JSON texts."""
+    query = select(CurveRow.run, CurveRow.series, cast(CurveRow.points, Text)).where(CurveRow.run.in_(ids))
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    for run, series, points in session.execute(query):
+        found[run][series] = points
+    return found
+
+
+def _add_curves(session: Session, runs: Iterable[tuple[int, Record]]) -> None:
+    curves = [{"run": run, "series": series, "points": points}
+              for run, record in runs for series, points in record.to_json()["curves"].items()]
+    if curves:
+        session.connection().execute(insert(CurveRow), curves)
+
+
+def _merge(session: Session, new: Record, policy: Policy) -> None:
+    """Let a run that is there meet what came of it now."""
+    place = session.execute(select(RunRow.id).where(RunRow.key == new.key).with_for_update()).scalar_one()
+    ((_, _, old),) = read_runs(session, RunRow.key == new.key)
+    if old is not None and RunState(old.state).is_final:
+        if RunState(new.state).is_final and _outcome(new) != _outcome(old):
+            _keep_attempt(session, new)
+        return
+    lost = old.lost_steps + _left_behind(old, new) if old is not None else 0
+    _replace(session, place, replace(new, lost_steps=new.lost_steps + lost), policy)
+
+
+def _replace(session: Session, place: int, record: Record, policy: Policy) -> None:
+    session.execute(delete(CurveRow).where(CurveRow.run == place))
+    session.execute(update(RunRow).where(RunRow.id == place).values(**_row(record, policy)))
+    _add_curves(session, [(place, record)])
+
+
+def _left_behind(old: Record, new: Record) -> int:
+    """Give the steps of an attempt that was never heard of again, where this is another one."""
+    another = old.details.get("attempt") != new.details.get("attempt")
+    return old.steps if another and old.state == RunState.RUNNING else 0
+
+
+def _outcome(record: Record) -> str:
+    """What two trainings of one run must agree about; their seconds may differ."""
+    values = record.to_json()
+    return digest([values[name] for name in ("state", "score", "loss", "steps", "curves")])
+
+
+def _keep_attempt(session: Session, record: Record) -> None:
+    content = record.to_json()
+    known = session.scalars(select(AttemptRow.digest).where(AttemptRow.run_key == record.key)).all()
+    row = {"run_key": record.key, "content": content}
+    if (sealed := seal(row)) not in known:
+        session.execute(insert(AttemptRow).values(**row, digest=sealed))
+
+
+def policy_key(text: str) -> str:
+    """Give the key of a policy's text, as the policy itself does."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
