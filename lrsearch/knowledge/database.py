@@ -13,10 +13,13 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lrsearch.errors import StoreError
+from lrsearch.knowledge.record import canonical
 from lrsearch.knowledge.schema import SCHEMA_VERSION, Base, SchemaRow
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 60
+MALFORMED = ("malformed", "not a database", "codec can't decode", "corrupt")
+"""What SQLite says of a damaged file."""
 NEIGHBOURS = {"alembic_version", "version_info"}
 """Tables of programs that a store may share a database with: Optuna, MLflow."""
 
@@ -42,7 +45,8 @@ def connect(url: URL) -> Engine:
     Raises:
         StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
     """
-    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else create_engine(
+        url, pool_pre_ping=True, json_serializer=canonical)
     with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
         _check(session.connection(), url)
     return engine
@@ -51,7 +55,7 @@ def connect(url: URL) -> Engine:
 def _sqlite(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         _check_file(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=canonical)
 
     @event.listens_for(engine, "connect")
     def settings(connection: Any, record: Any) -> None:
@@ -128,8 +132,10 @@ def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False)
     try:
         with Session(engine.execution_options(reads=reads)) as session, session.begin():
             yield session
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise StoreError(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {reason(error)}") from None
+    except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
+        said = reason(error)
+        hint = "; `lrsearch store salvage` gets out what is whole" if any(word in said for word in MALFORMED) else ""
+        raise StoreError(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
 
 
 def insert_all_new(

@@ -132,10 +132,14 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def canonical(values: Any) -> str:
+    """Give the one JSON text of JSON values: what stores and bundles hold."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def digest(values: Any) -> str:
     """Give the digest of JSON values: 16 hex digits."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
 
 
 def seal(row: Mapping[str, Any]) -> str:

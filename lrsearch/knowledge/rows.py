@@ -43,22 +43,39 @@ BROKEN = (TypeError, ValueError, KeyError, AttributeError, LRSearchError)
 
 def add_task(session: Session, key: str, description: Mapping[str, Any]) -> None:
     """Insert a task with its data set and its model, unless it is there. One known by name has neither."""
-    dataset, model = description.get("data"), description.get("model")
-    dataset_key, model_key = (digest(part) if part else None for part in (dataset, model))
+    dataset, model = dataset_row(description), model_row(description)
     if dataset:
-        insert_all_new(session, DatasetRow, [{
-            "key": dataset_key, "name": dataset["name"], "learning_task": "classification",
-            "classes": dataset["classes"], "train": dataset["train"], "validation": dataset["validation"]}])
+        insert_all_new(session, DatasetRow, [dataset])
     if model:
-        insert_all_new(session, ModelRow, [{"key": model_key, "name": model["name"], "framework": FRAMEWORK,
-                                            "parameters": model["parameters"]}])
-    insert_all_new(session, TaskRow, [{"key": key, "name": description["name"], "dataset_key": dataset_key,
-                                       "model_key": model_key, "description": dict(description)}])
+        insert_all_new(session, ModelRow, [model])
+    insert_all_new(session, TaskRow, [task_row(key, description)])
+
+
+def task_row(key: str, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the row of a task."""
+    dataset, model = dataset_row(description), model_row(description)
+    return {"key": key, "name": description["name"], "dataset_key": dataset and dataset["key"],
+            "model_key": model and model["key"], "description": dict(description)}
+
+
+def dataset_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the row of a task's data set."""
+    data = description.get("data")
+    return {"key": digest(data), "name": data["name"], "learning_task": "classification", "classes": data["classes"],
+            "train": data["train"], "validation": data["validation"]} if data else None
+
+
+def model_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the row of a task's model."""
+    model = description.get("model")
+    return {"key": digest(model), "name": model["name"], "framework": FRAMEWORK,
+            "parameters": model["parameters"]} if model else None
 
 
 def add_origin(session: Session, name: str, trusted: bool) -> None:
     """Insert an origin unless it is there; its trust stays what it was."""
-    insert_all_new(session, OriginRow, [{"name": name, "trusted": trusted}])
+    row = {"name": name, "trusted": trusted}
+    insert_all_new(session, OriginRow, [row | {"digest": seal(row)}])
 
 
 def add_study(session: Session, values: Mapping[str, Any]) -> None:
@@ -71,6 +88,14 @@ def add_assignment(session: Session, values: Mapping[str, Any]) -> None:
     """Write what a study asked for, unless it is there."""
     row = {name: values[name] for name in ASSIGNMENT}
     insert_all_new(session, AssignmentRow, [row | {"digest": seal(row)}])
+
+
+def add_attempt(session: Session, row: Mapping[str, Any]) -> None:
+    """Write another result of a run, sealed, unless it is there."""
+    known = session.scalars(select(AttemptRow.digest).where(AttemptRow.run_key == row["run_key"])).all()
+    if row["digest"] not in known:
+        values = {name: row[name] for name in ("run_key", "content", "digest")}
+        session.execute(insert(AttemptRow).values(**values))
 
 
 def add_runs(session: Session, records: Sequence[Record]) -> int:
@@ -143,19 +168,23 @@ def _row(record: Record, policy: Policy) -> dict[str, Any]:
 
 
 def _record(row: RowMapping, curves: Mapping[str, str]) -> Record | None:
-    """Read a run, if neither its row nor its policy nor its curve is damaged."""
+    """Read a run, if neither its row nor its policy nor a curve is damaged."""
     try:
         own = {column.name: row[column.name] for column in RunRow.__table__.columns}
         own["details"] = json.loads(own["details"])
         points = {series: json.loads(text) for series, text in curves.items()}
         sound = (seal(own) == own["digest"] and digest(points) == own["curves"]
                  and policy_key(row["policy"]) == own["policy_key"] and row["task_name"] is not None)
-        same = {name: own[name] for name in SAME}
-        scores = {name: _value(own[name], own[f"{name}_kind"]) for name in ("score", "loss")}
-        return Record.from_json(
-            same | scores | {"task": own["task_key"], "policy": row["policy"], "curves": points}) if sound else None
+        return record_of(own, row["policy"], points) if sound else None
     except BROKEN:
         return None
+
+
+def record_of(row: Mapping[str, Any], policy: str, curves: Mapping[str, Any]) -> Record:
+    """Put a record together from its row, its policy's text and its curves' points."""
+    scores = {name: _value(row[name], row[f"{name}_kind"]) for name in ("score", "loss")}
+    same = {name: row[name] for name in SAME}
+    return Record.from_json(same | scores | {"task": row["task_key"], "policy": policy, "curves": curves})
 
 
 def _value(value: float | None, kind: str) -> float | str | None:
@@ -209,11 +238,8 @@ def _outcome(record: Record) -> str:
 
 
 def _keep_attempt(session: Session, record: Record) -> None:
-    content = record.to_json()
-    known = session.scalars(select(AttemptRow.digest).where(AttemptRow.run_key == record.key)).all()
-    row = {"run_key": record.key, "content": content}
-    if (sealed := seal(row)) not in known:
-        session.execute(insert(AttemptRow).values(**row, digest=sealed))
+    row = {"run_key": record.key, "content": record.to_json()}
+    add_attempt(session, row | {"digest": seal(row)})
 
 
 def policy_key(text: str) -> str:

@@ -82,6 +82,7 @@ class OriginRow(Base):
     __tablename__ = "lrsearch_origins"
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     trusted: Mapped[bool] = mapped_column(Boolean)
+    digest: Mapped[str] = mapped_column(String(16))
 
 
 class RunRow(Base):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -197,7 +197,7 @@ class Task:
     @property
     def key(self) -> str:
         """A digest of the description: 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:16]
+        return task_key(self.description)
 
     def with_horizon(self, horizon: int) -> "Task":
         """Give the same task with another number of updates; its known policies are stretched along."""
@@ -226,6 +226,11 @@ class Task:
             self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,
             validation_size=self.test_size, test_size=0, load=PaperSplits(self.load),
         )
+
+
+def task_key(description: Mapping[str, Any]) -> str:
+    """Give the digest of a task's description: 16 hex digits."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _count_parameters(name: str, build: Callable[[], nn.Module]) -> int:
