@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from lrsearch.errors import StoreError
+from lrsearch.errors import StoreAwayError, StoreError
 from lrsearch.knowledge.record import canonical
 from lrsearch.knowledge.schema import SCHEMA_VERSION, Base, SchemaRow
 
@@ -135,7 +135,8 @@ def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False)
     except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
         said = reason(error)
         hint = "; `lrsearch store salvage` gets out what is whole" if any(word in said for word in MALFORMED) else ""
-        raise StoreError(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
+        kind = StoreAwayError if isinstance(error, OperationalError | sqlite3.OperationalError) else StoreError
+        raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
 
 
 def insert_all_new(
