@@ -141,12 +141,12 @@ class Verdict:
         asked = self.question
         about = f"{_percent(asked.target)} on {asked.task.name} within {asked.budget} updates"
         begins = {True: "Yes", False: "No", None: "It depends on the seed"}[self.reached]
+        verb = "does not reach" if self.reached is False else "reaches"
         if len(self.answers) == 1:
-            verb = "reaches" if self.reached else "does not reach"
             return f"{begins}: {asked.policy} {verb} {about}; {_showed(self.answers[0])}."
-        hits = sum(answer.reached for answer in self.answers)
         low, high = self.interval
-        return (f"{begins}: {asked.policy} reaches {about} with {hits} of {len(self.answers)} seeds, a share of"
+        hits = {True: "each", False: "any", None: str(sum(answer.reached for answer in self.answers))}[self.reached]
+        return (f"{begins}: {asked.policy} {verb} {about} with {hits} of {len(self.answers)} seeds, a share of"
                 f" {100 * self.share:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %).")
 
     @property

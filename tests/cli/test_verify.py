@@ -17,7 +17,7 @@ def test_yes_no_and_a_second_time(lrsearch):
     assert again.json["seeds"][0]["step"] == again.json["step"] < 320
     no = lrsearch(*words, "--target", "0.999", "--seeds", "2")
     assert no.code == 0, no.err
-    assert "with 0 of 2 seeds, a share of 0 % (95 % interval 0 to 66 %)." in no.out
+    assert "320 updates with any of 2 seeds, a share of 0 % (95 % interval 0 to 66 %)." in no.out
     assert "Trained 640 of 640 updates." in no.out
     assert no.out.count("trained") == 2
 

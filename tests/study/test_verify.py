@@ -137,6 +137,7 @@ def test_one_that_diverges_is_a_no_of_any_budget(verify, no_more):
     assert verify(FIX(k0=500), target=0.1, budget=200).reached is False
 
 
+@pytest.mark.slow
 def test_search_and_tables_are_not_served_the_stopped_run(verify, store, tmp_path):
     constant = FIX(k0=0.1)  # stretched, it is itself: searches ask for it over 80 and 320 steps
     for policy, target, budget in ((constant, 0.3, 80), (constant, 0.94, 320), (GOOD, 0.3, 1280)):
@@ -168,16 +169,21 @@ def test_several_seeds_share_and_interval(verify):
     assert (found.share, found.by) == (1, "trained")
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_answers(verify, tmp_path):
     with open_store(f"sqlite:///{tmp_path / 'other.db'}") as other:
         apart = lrs.verify(GOOD, MLP, 0.9, 200, seeds=2, workers=2, store=other, out=tmp_path)
     assert apart.answers == verify(target=0.9, budget=200, seeds=2).answers
 
 
-@pytest.mark.parametrize(("hits", "n", "reached", "interval"), [
-    (0, 1, False, (0.0, 0.7935)), (1, 1, True, (0.2065, 1.0)), (7, 10, None, (0.3968, 0.8922)),
+@pytest.mark.parametrize(("hits", "n", "reached", "interval", "says"), [
+    (0, 1, False, (0.0, 0.7935), "No: TRI(k0=0.01, k1=0.2, l=128) does not reach 90 % on digits-mlp within 100"),
+    (1, 1, True, (0.2065, 1.0), "Yes: TRI(k0=0.01, k1=0.2, l=128) reaches 90 % on digits-mlp within 100 updates; it"),
+    (0, 4, False, (0.0, 0.4899), "100 updates with any of 4 seeds, a share of 0 % (95 % interval 0 to 49 %)."),
+    (4, 4, True, (0.5101, 1.0), "100 updates with each of 4 seeds, a share of 100 % (95 % interval 51 to 100 %)."),
+    (7, 10, None, (0.3968, 0.8922), "100 updates with 7 of 10 seeds, a share of 70 % (95 % interval 40 to 89 %)."),
 ])
-def test_the_interval_is_wilsons_and_a_split_is_neither_yes_nor_no(hits, n, reached, interval):
+def test_the_interval_is_wilsons_and_a_split_is_neither_yes_nor_no(hits, n, reached, interval, says):
     answers = tuple(Answer(seed, seed < hits, 40 + seed, 0.5 + seed / 100, None, "store", "r", "local", 0)
                     for seed in range(n))
     found = Verdict(Question(MLP, GOOD, 0.9, 100, tuple(range(n))), answers)
@@ -185,6 +191,7 @@ def test_the_interval_is_wilsons_and_a_split_is_neither_yes_nor_no(hits, n, reac
     assert found.interval == pytest.approx(interval, abs=1e-4)
     assert found.step == (40 + n - 1 if reached else None)
     assert found.score == 0.5
+    assert says in found.sentence
     assert found.sentence.startswith({True: "Yes: ", False: "No: ", None: "It depends on the seed: "}[reached])
 
 
