@@ -1,4 +1,4 @@
-"""What `lrs.` offers beyond values: search, sweep, prune, explain, compare, and the warm start of an Optuna study."""
+"""What `lrs.` offers beyond values: search, sweep, prune, explain, verify, compare, the warm start of Optuna."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +36,9 @@ from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.study.table import PolicyTable, train_table
+from lrsearch.study.verdict import Verdict
+from lrsearch.study.verify import ask, from_store
+from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import Task, find_task
 from lrsearch.training import Pool, Run, RunSpec, Trainer, score_ensemble
 from lrsearch.training.range_test import ramp
@@ -432,6 +435,49 @@ def recipe(
     with _opened(store, writable(Path(out))) as ledger:
         splits = found.load(Path(data_dir) if data_dir else None)
         return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
+
+
+def verify(
+    policy: str | Policy, task: str | Task, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
+    workers: int = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
+) -> Verdict:
+    """Say whether a policy's validation top-1 is at least `target` at any look within `budget` updates.
+
+    The policy is trained as it is written, never stretched; `dur` is the budget. There are ten looks, an epoch apart
+    at least, the last after the last update. What the store knows is not trained: a run of the same task, policy and
+    seed over any horizon says yes by a look, and no if it was looked at wherever a run over the budget is. Else a run
+    is trained until it is decided. One that ends at the target is recorded as stopped, under a key that no search
+    uses; one that ends by itself is recorded for everybody. Source of the question: Wu and Liu 2023, "Selecting and
+    composing learning rate policies for deep neural networks".
+
+    Args:
+        policy: the policy or its text.
+        task: a shipped task's name, or a task of one's own.
+        target: above 0, at most 1, or a text such as "97%".
+        budget: updates, 16 or more.
+        seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
+        seed: the first of them, 0 or more.
+        workers, store, data_dir, out: as in `search`.
+        watch: is called with every run that ends.
+
+    Returns:
+        The verdict: `.reached` (None where it depends on the seed), `.step`, `.score`, `.by`, `.runs`, `.trained`,
+        `.saved`, `.share` with its `.interval`, `.answers`, `.sentence`.
+
+    Raises:
+        UsageError: for an unknown task, a text that is no policy, or numbers that cannot be.
+        WorkError: if the data, the store or the training fails.
+        KeyboardInterrupt: when interrupted; the same call goes on.
+    """
+    asked = ask(find_task(task), policy, target, budget, seeds, seed)
+    with _opened(store, writable(Path(out))) as ledger:
+        answers = from_store(asked, ledger)
+        missing = [each for each in asked.seeds if each not in answers]
+        if missing:
+            with _crew(asked.stopping(seed).task, workers, data_dir) as crew:
+                answers |= train_answers(asked, missing, ledger, crew, watch, writable(Path(out) / "weights"))
+        return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 
 
 def replay(
