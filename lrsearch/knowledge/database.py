@@ -39,23 +39,27 @@ def read_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
-def connect(url: URL) -> Engine:
+def connect(url: URL, patience: float = BUSY_SECONDS) -> Engine:
     """Open a database that is a store, or that may become one.
+
+    Args:
+        url: where.
+        patience: seconds to wait for a lock on a file, or for a server.
 
     Raises:
         StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
     """
-    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else create_engine(
-        url, pool_pre_ping=True, json_serializer=canonical)
+    engine = _sqlite(url, patience) if url.get_backend_name() == "sqlite" else create_engine(
+        url, pool_pre_ping=True, json_serializer=canonical, connect_args={"connect_timeout": max(1, round(patience))})
     with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
         _check(session.connection(), url)
     return engine
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, patience: float) -> Engine:
     if url.database and url.database != ":memory:":
         _check_file(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=canonical)
+    engine = create_engine(url, connect_args={"timeout": patience}, json_serializer=canonical)
 
     @event.listens_for(engine, "connect")
     def settings(connection: Any, record: Any) -> None:

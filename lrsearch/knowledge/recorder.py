@@ -15,7 +15,7 @@ from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageErro
 from lrsearch.knowledge.bundles import bundle_of, read_bundle
 from lrsearch.knowledge.database import read_url
 from lrsearch.knowledge.record import Curve, Record, check_name, digest
-from lrsearch.knowledge.store import Store, open_store
+from lrsearch.knowledge.store import Store
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import TASKS, Task, find_task
 from lrsearch.tasks.task import task_key
@@ -114,6 +114,7 @@ class Recorder:
         self.state = RunState.RUNNING
         self._url = store.url if isinstance(store, Store) else str(store)
         self._store = store if isinstance(store, Store) else None
+        self._owns = not isinstance(store, Store)
         self._task, self._policy, self._seed, self._horizon = task, policy, seed, horizon
         self._clock, self._began, self._attempt = clock, clock(), secrets.token_hex(4)
         self._series: dict[str, Series] = {}
@@ -151,6 +152,7 @@ class Recorder:
             self._end(RunState.FAILED, error="the block ended without run.finish(score=...)")
         if self._is_in_memory:
             self._write()
+            self._close()
         self._wake.set()
         if not self._written.wait(PATIENCE_SECONDS):
             self._keep()
@@ -221,6 +223,7 @@ class Recorder:
             self._wake.wait(EVERY_SECONDS)
             self._wake.clear()
             self._write()
+        self._close()
 
     def _write(self) -> None:
         found = self._record()
@@ -238,8 +241,12 @@ class Recorder:
 
     def _opened(self) -> Store:
         if self._store is None:
-            self._store = open_store(self._url)
+            self._store = Store(self._url, PATIENCE_SECONDS)
         return self._store
+
+    def _close(self) -> None:
+        if self._owns and self._store:
+            self._store.close()
 
     def _say_if_known(self, store: Store, found: Record) -> None:
         if found.details["attempt"] in [attempt.details.get("attempt") for attempt in store.attempts(found.key)]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge.database import check_exists, connect, read_url, shown, transaction
+from lrsearch.knowledge.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
 from lrsearch.knowledge.migrations import prepare
 from lrsearch.knowledge.record import Record, seal
 from lrsearch.knowledge.rows import (
@@ -162,14 +162,15 @@ class Store:
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
+        patience: seconds to wait for a lock on a file, or for a server.
 
     Raises:
         StoreError: if it cannot be opened, or is not a store.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = BUSY_SECONDS) -> None:
         self._url = read_url(url)
-        self._engine = connect(self._url)
+        self._engine = connect(self._url, patience)
         prepare(self._engine, self._url)
         self._known_tasks: set[str] = set()
         self._damaged: set[str] = set()
@@ -228,7 +229,7 @@ class Store:
 
     def runs(
         self, task: str | None = None, policy: Policy | None = None, state: RunState | None = None,
-        origin: str | None = None, *, after: str = "", limit: int | None = None,
+        origin: str | None = None, *, trusted: bool = False, after: str = "", limit: int | None = None,
     ) -> list[StoredRun]:
         """Give all runs that match, in the order of their keys.
 
@@ -237,6 +238,7 @@ class Store:
             policy: the policy that was asked for.
             state: how it ended.
             origin: where it came from.
+            trusted: leave out what came in a bundle that was not trusted.
             after: only runs whose keys come after this one: the next page.
             limit: runs at most.
         """
@@ -249,6 +251,8 @@ class Store:
             wanted.append(RunRow.state == str(state))
         if origin:
             wanted.append(RunRow.origin == origin)
+        if trusted:
+            wanted.append(TRUSTED)
         return self._runs(*wanted, limit=limit)
 
     def records(self, after: str = "", limit: int | None = None, task: str | None = None) -> list[Record]:
