@@ -22,7 +22,9 @@ NEIGHBOURS = 0.15
 SHORTEST = 17
 """Runs shorter than this part of the horizon are probes: they rank learning rates too high."""
 BEST, OTHERS = 32, 32
-"""Policies of a task that are read: its best, and as many evenly from the rest, so that its median stays about as is."""
+"""Policies of a task that are read: its best, and as many evenly from the rest, to keep the median about as it is."""
+DIGITS = 12
+"""Decimals to which means are given, so that the mean of a printed number is that number."""
 LOG = ("peak", "ratio", "cycles", "decay")
 """Coordinates that are compared in decades."""
 
@@ -46,6 +48,11 @@ class Member:
     score: float | None
     horizon: int
     fair: bool = True
+
+    @property
+    def value(self) -> float:
+        """The mean of its values."""
+        return round(sum(self.values) / len(self.values), DIGITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +243,6 @@ def _members(
 
 def _score(runs: Sequence[KnownRun]) -> float | None:
     scores = [(run.score, run.repeats) for run in runs if run.score is not None]
-    return sum(score * n for score, n in scores) / sum(n for _, n in scores) if scores else None
+    return round(sum(score * n for score, n in scores) / sum(n for _, n in scores), DIGITS) if scores else None
 
 
