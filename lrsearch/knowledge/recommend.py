@@ -212,17 +212,16 @@ def recommend(store: "Store", task: Task, k: int = 2) -> list[Recommendation]:
         task: the task that a study is about to search.
         k: policies to give at most.
     """
-    return advise(recall(store, task), task.description, most=TRIED).first(k)
+    return advise(recall(store, task.description), task.description, most=TRIED).first(k)
 
 
-def recall(store: "Store", task: Task) -> list[KnownTask]:
+def recall(store: "Store", asked: Description) -> list[KnownTask]:
     """Give what a store holds of the tasks nearest to one, itself included, and the published results.
 
     Only runs that ended on the validation split count: what was chosen on a test set here recommends nothing.
     """
     described = store.tasks()
-    asked = task.description
-    able = {key: one for key, one in described.items() if "metric" not in one or one["metric"] == asked["metric"]}
+    able = {key: one for key, one in described.items() if one.get("metric") == asked.get("metric")}
     apart = [one.distance for one in compare_many(asked, [(one, None) for one in able.values()])]
     nearest = sorted((far, key) for far, key in zip(apart, able, strict=True) if math.isfinite(far))[:MOST_TASKS]
     found = [one for _, key in nearest for one in _of_store(store, key, described[key])]
@@ -232,13 +231,23 @@ def recall(store: "Store", task: Task) -> list[KnownTask]:
 def _of_store(store: "Store", key: str, description: Description) -> list[KnownTask]:
     """Give a task of the store, once for each origin of its runs."""
     stored = [run for run in store.runs(task=str(description["name"])) if run.task_key == key]
-    ramps = tuple(ramp_of(run) for run in stored if run.policy.name == "RAMP" and run.run.train_losses)
+    ramps = _ramps(stored)
     ended = [run for run in stored if run.run.state in (RunState.FINISHED, RunState.DIVERGED)]
     return [
         KnownTask(key if origin == LOCAL else f"{key} ({origin})", description,
                   tuple(_known(run) for run in ended if run.origin == origin), ramps, origin)
         for origin in sorted({run.origin for run in ended})
     ]
+
+
+def ramps_of(store: "Store", description: Description) -> tuple[Ramp, ...]:
+    """Give the range tests of a task in a store."""
+    keys = {key for key, one in store.tasks().items() if one == dict(description)}
+    return _ramps([run for run in store.runs(task=str(description.get("name"))) if run.task_key in keys])
+
+
+def _ramps(stored: Iterable["StoredRun"]) -> tuple[Ramp, ...]:
+    return tuple(ramp_of(run) for run in stored if run.policy.name == "RAMP" and run.run.train_losses)
 
 
 def _known(stored: "StoredRun") -> KnownRun:
@@ -254,9 +263,9 @@ def advise(
     r"""Rank the policies of what is known for a task.
 
     Tasks farther than 0.85 count nothing; a nearer one counts $w_t = q_t \exp(-d_t^2 / 2 h^2)$, with h the median of
-    their distances, held between 0.15 and 0.3, and q = 0.5 for what was published or imported, 1 for runs of one's own. Policies
-    are put in natural coordinates of the task asked for; neighbours within 0.15 decades of equal form are one
-    candidate. Then `lrs.rank` ranks them.
+    their distances, held between 0.15 and 0.3, and q = 0.5 for what was published or imported, 1 for runs of one's
+    own. Policies are put in natural coordinates of the task asked for; neighbours within 0.15 decades of equal form
+    are one candidate. Then `lrs.rank` ranks them.
 
     It is relevant evidence where a task lies within 0.6, so that one similar task is enough for a second study to
     gain by, or where three effective tasks, $(\sum w)^2 / \sum w^2$, lie within 0.85. Else nothing is ranked.
@@ -337,7 +346,7 @@ def _relevance(neighbours: Sequence[Neighbour]) -> tuple[bool, str]:
     if not known or not math.isfinite(known[0].similarity.distance):
         return False, "no relevant evidence: nothing is known of a task that can be compared with it"
     used = [one.weight for one in known if one.weight > 0]
-    effective = sum(used) ** 2 / sum(weight**2 for weight in used) if used else 0.0
+    effective = round(sum(used) ** 2 / sum(weight**2 for weight in used), 1) if used else 0.0
     nearest = known[0]
     told = f"the nearest task, {nearest.name}, is at distance {nearest.similarity.distance:.2f}"
     if nearest.similarity.distance <= NEAR:

@@ -74,5 +74,6 @@ def test_range_tests_on_both_sides_leave_the_horizon_alone():
 
 
 def test_what_is_not_known_moves_nothing():
-    assert [one.name for one in corrections({"name": "x", "batch_size": 3}, MNIST)] == ["batch size", "another task", "no probe"]
+    found = corrections({"name": "x", "batch_size": 3}, MNIST)
+    assert [one.name for one in found] == ["batch size", "another task", "no probe"]
     assert corrections({"name": "mnist-lenet"}, MNIST) == ()

@@ -83,7 +83,8 @@ def test_a_fingerprint_is_the_middle_and_the_form_around_it():
     assert fingerprint([Ramp("flat", RATES, (2.0,) * len(RATES))]) is None
     again = fingerprint([ramp(), Ramp("flat", RATES, (2.0,) * len(RATES))])
     assert again == found
-    inf = fingerprint([Ramp("r", RATES, tuple(math.inf if r > 0.1 else x for r, x in zip(RATES, ramp().losses, strict=True)))])
+    losses = tuple(math.inf if rate > 0.1 else loss for rate, loss in zip(RATES, ramp().losses, strict=True))
+    inf = fingerprint([Ramp("r", RATES, losses)])
     assert all(map(math.isfinite, inf.drops))
 
 
