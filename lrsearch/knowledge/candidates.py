@@ -21,7 +21,7 @@ NEIGHBOURS = 0.15
 """Policies of one form whose coordinates are no farther apart than this, in decades or on a linear axis, are one."""
 SHORTEST = 17
 """Runs shorter than this part of the horizon are probes: they rank learning rates too high."""
-BEST, OTHERS = 32, 32
+BEST, OTHERS = 16, 16
 """Policies of a task that are read: its best, and as many evenly from the rest, to keep the median about as it is."""
 DIGITS = 12
 """Decimals to which means are given, so that the mean of a printed number is that number."""
@@ -119,26 +119,28 @@ def _seen(
     at: int, task: KnownTask, asked: Description, centre: float | None, own_centre: float | None
 ) -> list[_Seen]:
     """Give the policies of a task that can be carried over, where they would lie on the one that is asked for."""
-    horizon = int(asked.get("horizon") or task.horizon)
     moves = {constant: 10 ** shift(corrections(task.description, asked, constant), centre, own_centre)
              for constant in (False, True)}
     found = []
     for policy, runs in _chosen(task):
         try:
-            coordinates = policy.stretch(horizon / task.horizon).scale(moves[policy.form == "FIX"]).coordinates(horizon)
+            coordinates = policy.coordinates(task.horizon)  # the same as stretched, at the asked task's horizon
         except PolicyError:
             continue
+        coordinates = {**coordinates, "peak": coordinates["peak"] * moves[policy.form == "FIX"]}
         form, place = _place(policy.form, coordinates)
         found.append(_Seen(at, policy, form, place, tuple(runs)))
     return found
 
 
 def _chosen(task: KnownTask) -> list[tuple[Policy, list[KnownRun]]]:
-    """Give a task's policies over its horizon with their runs, at most 64: the best half, and evenly from the rest."""
+    """Give a task's policies over its horizon with their runs, at most 32: the best half, and evenly from the rest."""
     by_policy: dict[Policy, list[KnownRun]] = defaultdict(list)
     for run in task.runs:
         if run.horizon * SHORTEST >= task.horizon and run.policy.name != "RAMP":
-            by_policy[run.policy.stretch(task.horizon / run.horizon).rounded()].append(run)
+            is_short = run.horizon != task.horizon
+            policy = run.policy.stretch(task.horizon / run.horizon).rounded() if is_short else run.policy
+            by_policy[policy].append(run)
     ranked = sorted(by_policy.items(), key=lambda item: (*_merit(item[1]), str(item[0])))
     if len(ranked) <= BEST + OTHERS:
         return ranked
