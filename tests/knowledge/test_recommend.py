@@ -223,3 +223,14 @@ def test_runs_of_the_store_are_read_with_their_range_tests_and_their_origin():
         assert FAIR in found
         assert found[FAIR].origin == "a colleague"
         assert BAD not in found
+
+
+def test_an_optuna_study_starts_from_recommendations_marked_with_their_origin():
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study()
+    space = lrs.Space.standard(horizon=1000, epoch=540)
+    with open_store("sqlite:///:memory:") as store:
+        assert lrs.warm_start(study, space, [FIX(k0=0.1), *store.recommend(MNIST)]) == 4
+    queued = [trial.user_attrs for trial in study.get_trials()]
+    assert [one["lrsearch:origin"] for one in queued] == ["stored", "published", "published", "random"]
+    assert queued[1]["lrsearch:policy"] == str(SIN2(k0=0.01, k1=0.06, l=200))
