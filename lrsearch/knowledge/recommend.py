@@ -9,7 +9,7 @@ import numpy as np
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.knowledge.candidates import Candidates, Member, gather
+from lrsearch.knowledge.candidates import SHORTEST, Candidates, Member, gather
 from lrsearch.knowledge.known import GOALS, LOCAL, KnownRun, KnownTask, check_goal
 from lrsearch.knowledge.published import published_tasks
 from lrsearch.knowledge.ranking import rank
@@ -17,7 +17,7 @@ from lrsearch.knowledge.rescaling import Correction, applying, corrections, doub
 from lrsearch.knowledge.similarity import Description, Similarity, compare_many, distance, fingerprint
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
-from lrsearch.training.run import RunState
+from lrsearch.tasks.task import task_key
 
 if TYPE_CHECKING:
     from lrsearch.knowledge.store import Store, StoredRun
@@ -230,9 +230,8 @@ def recall(store: "Store", asked: Description) -> list[KnownTask]:
 
 def _of_store(store: "Store", key: str, description: Description) -> list[KnownTask]:
     """Give a task of the store, once for each origin of its runs."""
-    stored = [run for run in store.runs(task=str(description["name"])) if run.task_key == key]
-    ramps = _ramps(stored)
-    ended = [run for run in stored if run.run.state in (RunState.FINISHED, RunState.DIVERGED)]
+    ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST))
+    ramps = _ramps(store.ramps(key))
     return [
         KnownTask(key if origin == LOCAL else f"{key} ({origin})", description,
                   tuple(_known(run) for run in ended if run.origin == origin), ramps, origin)
@@ -242,12 +241,11 @@ def _of_store(store: "Store", key: str, description: Description) -> list[KnownT
 
 def ramps_of(store: "Store", description: Description) -> tuple[Ramp, ...]:
     """Give the range tests of a task in a store."""
-    keys = {key for key, one in store.tasks().items() if one == dict(description)}
-    return _ramps([run for run in store.runs(task=str(description.get("name"))) if run.task_key in keys])
+    return _ramps(store.ramps(task_key(description)))
 
 
 def _ramps(stored: Iterable["StoredRun"]) -> tuple[Ramp, ...]:
-    return tuple(ramp_of(run) for run in stored if run.policy.name == "RAMP" and run.run.train_losses)
+    return tuple(ramp_of(run) for run in stored if run.run.train_losses)
 
 
 def _known(stored: "StoredRun") -> KnownRun:

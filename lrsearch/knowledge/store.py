@@ -8,12 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from lrsearch.errors import StoreError
+from lrsearch.knowledge import queries
 from lrsearch.knowledge.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
 from lrsearch.knowledge.migrations import prepare
+from lrsearch.knowledge.queries import TRUSTED
 from lrsearch.knowledge.record import Record, seal
 from lrsearch.knowledge.rows import (
     CHUNK,
@@ -32,10 +34,7 @@ from lrsearch.knowledge.rows import (
 from lrsearch.knowledge.schema import (
     AssignmentRow,
     AttemptRow,
-    DatasetRow,
-    ModelRow,
     OriginRow,
-    PolicyRow,
     RunRow,
     StudyRow,
     TaskRow,
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
 
 
 PROBES = ("range-test", "decade")
-TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
-"""What a stranger's bundle says is no result of a search."""
-TASK_STATS = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +58,7 @@ class Assignment:
     Args:
         number: its place in the study, from 0.
         role: `range-test`, `decade`, `default`, `candidate` or `confirm`.
-        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `suggested`, `escape`.
+        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested`, `escape`.
         policy: the policy over the task's horizon; for a probe, over its own.
         horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
         seed: the run's seed.
@@ -290,28 +286,19 @@ class Store:
     def stats(self) -> dict[str, Any]:
         """Give how much the store holds: in all, and by task, with its framework, model, classes and data set."""
         with self._reads() as session:
-            states = select(RunRow.state, func.count(), func.sum(RunRow.steps + RunRow.lost_steps),
-                            func.sum(RunRow.seconds)).group_by(RunRow.state).order_by(RunRow.state)
-            origins = (select(OriginRow.name, OriginRow.trusted, func.count(RunRow.id)).outerjoin(RunRow)
-                       .group_by(OriginRow.name, OriginRow.trusted).order_by(OriginRow.name))
-            tasks = (select(TaskRow.name, TaskRow.key, ModelRow.framework, ModelRow.name, DatasetRow.name,
-                            DatasetRow.classes, func.count(RunRow.id), func.count(RunRow.policy_key.distinct()))
-                     .outerjoin(ModelRow).outerjoin(DatasetRow).outerjoin(RunRow)
-                     .group_by(TaskRow.key, TaskRow.name, ModelRow.framework, ModelRow.name, DatasetRow.name,
-                               DatasetRow.classes).order_by(TaskRow.name, TaskRow.key))
-            by_state = session.execute(states).all()
-            return {
-                "store": self.url, "runs": sum(count for _, count, _, _ in by_state),
-                "steps": int(sum(steps for _, _, steps, _ in by_state)),
-                "seconds": float(sum(seconds for _, _, _, seconds in by_state)),
-                "policies": session.scalar(select(func.count()).select_from(PolicyRow)),
-                "studies": session.scalar(select(func.count()).select_from(StudyRow)),
-                "attempts": session.scalar(select(func.count()).select_from(AttemptRow)),
-                "states": {state: count for state, count, _, _ in by_state},
-                "origins": [{"origin": name, "trusted": trusted, "runs": count}
-                            for name, trusted, count in session.execute(origins)],
-                "tasks": [dict(zip(TASK_STATS, row, strict=True)) for row in session.execute(tasks)],
-            }
+            return {"store": self.url, **queries.stats(session)}
+
+    def telling(self, task_key: str, shortest: int = 1, policies: int = 32) -> list[StoredRun]:
+        """Give the ended runs of a task that tell most of its policies, range tests left out: see `telling_runs`."""
+        with self._reads() as session:
+            ids = queries.telling_runs(session, task_key, shortest, policies)
+        return [run for some in chunks(ids, CHUNK) for run in self._runs(RunRow.id.in_(some))]
+
+    def ramps(self, task_key: str) -> list[StoredRun]:
+        """Give the last four range tests of a task."""
+        with self._reads() as session:
+            ids = queries.ramp_runs(session, task_key)
+        return self._runs(RunRow.id.in_(ids)) if ids else []
 
     def attempts(self, key: str) -> list[Record]:
         """Give the final results of a run that came later, and said something else."""

@@ -103,7 +103,7 @@ def test_a_dry_run_writes_nothing(bundle, other):
 
 def test_a_cut_anywhere_is_seen_and_nothing_is_imported(bundle, other, tmp_path):
     data, cut = bundle.read_bytes(), tmp_path / "cut.bundle"
-    places = random.Random(0).sample(range(len(data) - 1), 60) + [0, 1, len(data) - 1]
+    places = [*random.Random(0).sample(range(len(data) - 1), 60), 0, 1, len(data) - 1]
     for place in places:
         cut.write_bytes(data[:place])
         with pytest.raises(StoreError, match=r"cut\.bundle"):
@@ -160,7 +160,8 @@ def test_its_honest_neighbour_is_taken(store, bundle, other):
 
 
 TASKS = {
-    "no classes": ("data", {"classes": 1}), "a size below 1": ("data", {"shape": [0]}), "no list": ("data", {"shape": 3}),
+    "no classes": ("data", {"classes": 1}), "a size below 1": ("data", {"shape": [0]}),
+    "a shape of one number": ("data", {"shape": 3}),
     "a family of numbers": ("optimizer", {"family": 3}), "a rate of objects": ("optimizer", {"rates": [{}]}),
     "parameters of text": ("model", {"parameters": "many"}),
 }

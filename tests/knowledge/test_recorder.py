@@ -1,6 +1,6 @@
 """A stranger's training loop: what is logged is stored, and nothing that befalls the store stops the training."""
 
-import logging
+import itertools
 import math
 import sqlite3
 import subprocess
@@ -229,7 +229,7 @@ def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends():
     steps = [step for step, _ in curve]
     assert MOST_POINTS / 2 <= len(curve) <= MOST_POINTS + 1
     assert (steps[0], steps[-1]) == (0, 5 * MOST_POINTS + 2)
-    assert len({b - a for a, b in zip(steps[:-2], steps[1:-1], strict=True)}) == 1
+    assert len({b - a for a, b in itertools.pairwise(steps[:-1])}) == 1
     assert all(step == value for step, value in curve)
 
 
