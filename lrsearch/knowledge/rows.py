@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, Select, Text, cast, delete, insert, select, update
+from sqlalchemy import JSON, ColumnElement, RowMapping, Select, Text, cast, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from lrsearch.errors import LRSearchError
@@ -27,6 +27,7 @@ from lrsearch.knowledge.schema import (
     TaskRow,
 )
 from lrsearch.schedules import Policy, parse
+from lrsearch.tasks.task import task_key
 from lrsearch.training.run import RunState
 
 T = TypeVar("T")
@@ -133,6 +134,21 @@ def read_runs(
         curves = _read_curves(session, [row["id"] for row in rows])
         for row in rows:
             yield row["key"], row["task_name"], _record(row, curves[row["id"]])
+
+
+def read_rows(session: Session, table: type[Base], *wanted: ColumnElement[bool]) -> Iterator[dict[str, Any] | None]:
+    """Give the rows of a table in the order of their keys; None for one whose digest does not hold."""
+    order = list(table.__table__.primary_key)
+    named = [cast(c, Text).label(c.name) if isinstance(c.type, JSON) else c for c in table.__table__.columns]
+    for row in session.execute(select(*named).where(*wanted).order_by(*order)).mappings():
+        try:
+            values = {c.name: json.loads(row[c.name]) if isinstance(c.type, JSON) and row[c.name] is not None
+                      else row[c.name] for c in table.__table__.columns}
+            sound = task_key(values["description"]) == values["key"] if table is TaskRow else \
+                seal(values) == values["digest"]
+        except BROKEN:
+            sound, values = False, {}
+        yield values if sound else None
 
 
 def columns(row: Base) -> dict[str, Any]:

@@ -29,11 +29,13 @@ from lrsearch.knowledge.rows import (
     chunks,
     columns,
     policy_key,
+    read_rows,
     read_runs,
 )
 from lrsearch.knowledge.schema import (
     AssignmentRow,
     AttemptRow,
+    Base,
     OriginRow,
     RunRow,
     StudyRow,
@@ -190,7 +192,7 @@ class Store:
 
     @property
     def damaged(self) -> frozenset[str]:
-        """The keys of the runs that were read and set aside: their digests do not hold."""
+        """The keys of runs, and the names of tables, of which something was read and set aside: digests do not hold."""
         return frozenset(self._damaged)
 
     def record(self, spec: RunSpec, run: Run, origin: str = LOCAL) -> None:
@@ -303,8 +305,8 @@ class Store:
     def attempts(self, key: str) -> list[Record]:
         """Give the final results of a run that came later, and said something else."""
         with self._reads() as session:
-            found = session.scalars(select(AttemptRow.content).where(AttemptRow.run_key == key).order_by(AttemptRow.id))
-            return [Record.from_json(content) for content in found]
+            found = self._sound(session, AttemptRow, AttemptRow.run_key == key)
+        return [Record.from_json(row["content"]) for row in found]
 
     def open_study(
         self, key: str, name: str, task: Task, description: Mapping[str, Any], frozen: Mapping[str, Any]
@@ -318,12 +320,12 @@ class Store:
 
     def studies(self) -> list[StoredStudy]:
         """Give all studies, in the order of their names."""
+        tasks = self.tasks()
         with self._reads() as session:
-            query = select(StudyRow, TaskRow.description).join(TaskRow).order_by(StudyRow.name, StudyRow.key)
-            return [
-                StoredStudy(row.key, row.name, dict(task), dict(row.description), dict(row.frozen))
-                for row, task in session.execute(query)
-            ]
+            rows = self._sound(session, StudyRow)
+        found = [StoredStudy(row["key"], row["name"], tasks[row["task_key"]], row["description"], row["frozen"])
+                 for row in rows if row["task_key"] in tasks]
+        return sorted(found, key=lambda study: (study.name, study.key))
 
     def merge(self, other: "Store") -> int:
         """Take over all that another store of one's own holds, and give how many runs were new.
@@ -368,12 +370,12 @@ class Store:
     def history(self, study_key: str) -> list[tuple[Assignment, StoredRun | None]]:
         """Give what a study asked for, in order, each with its run as far as it is known."""
         with self._reads() as session:
-            rows = session.scalars(
-                select(AssignmentRow).where(AssignmentRow.study_key == study_key).order_by(AssignmentRow.number)
-            ).all()
-            asked = [
-                (Assignment(r.number, r.role, r.origin, parse(r.policy), r.horizon, r.seed), r.run_key) for r in rows
-            ]
+            rows = list(read_rows(session, AssignmentRow, AssignmentRow.study_key == study_key))
+        asked = [(Assignment(row["number"], row["role"], row["origin"], parse(row["policy"]), row["horizon"],
+                             row["seed"]), row["run_key"]) for row in rows if row]
+        if [assignment.number for assignment, _ in asked] != list(range(len(rows))):
+            raise StoreError(f"what study {study_key} in {self.url} asked for is damaged; with another --seed a search"
+                             " begins anew, and takes over all runs that are whole")
         keys = sorted({run_key for _, run_key in asked})
         known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some), TRUSTED)}
         return [(assignment, known.get(run_key)) for assignment, run_key in asked]
@@ -381,7 +383,7 @@ class Store:
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Give the descriptions of all tasks by key."""
         with self._reads() as session:
-            return {row.key: dict(row.description) for row in session.scalars(select(TaskRow))}
+            return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
 
     def recommend(self, task: Task, k: int = 2) -> "list[Recommendation]":
         """Give the policies that did best on similar tasks: see `lrsearch.knowledge.recommend`."""
@@ -412,6 +414,15 @@ class Store:
             self._damaged.add(key)
             log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
         return [(task, record) for _, task, record in found if record is not None]
+
+    def _sound(self, session: Session, table: type[Base], *wanted: ColumnElement[bool]) -> list[dict[str, Any]]:
+        """Read the rows whose digests hold; that there are others is said once a table."""
+        rows = list(read_rows(session, table, *wanted))
+        if None in rows and table.__tablename__ not in self._damaged:
+            self._damaged.add(table.__tablename__)
+            log.warning("%d rows of %s in %s are damaged and are set aside: `lrsearch store check` says more",
+                        rows.count(None), table.__tablename__, self.url)
+        return [row for row in rows if row is not None]
 
     def _reads(self) -> AbstractContextManager[Session]:
         return transaction(self._engine, self._url, reads=True)

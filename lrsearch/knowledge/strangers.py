@@ -28,7 +28,6 @@ def check_description(values: Any) -> None:
     data, model, optimizer = (_mapping(f"a task's {part}", values.get(part)) for part in ("data", "model", "optimizer"))
     check_name("a data set's name", data.get("name"))
     check_name("a model's name", model.get("name"))
-    check_name("an optimizer's family", optimizer.get("family"))
     for of, least in ((data, {"classes": 2, "train": 1, "validation": 1}), (model, {"parameters": 0}),
                       (values, {"batch_size": 1, "horizon": 1})):
         for name, low in least.items():
@@ -38,8 +37,16 @@ def check_description(values: Any) -> None:
         raise StoreError("a data set's shape must be a short list of whole numbers")
     for size in shape:
         _whole("a size in a shape", size, 1)
+    _check_optimizer(optimizer)
     for name in ("precision", "metric"):
         check_name(f"a task's {name}", values.get(name))
+
+
+def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
+    check_name("an optimizer's family", optimizer.get("family"))
+    for name, high in (("momentum", 1.0), ("weight_decay", math.inf)):
+        if not _is_number(optimizer.get(name, 0)) or not 0 <= optimizer.get(name, 0) < high:
+            raise StoreError(f"an optimizer's {name} must be a number, 0 or more{', below 1' if high == 1 else ''}")
     for value in optimizer.values():
         for number in value if isinstance(value, list) else [value]:
             if not isinstance(number, str | bool | None) and not _is_number(number):

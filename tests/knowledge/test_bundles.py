@@ -163,7 +163,8 @@ TASKS = {
     "no classes": ("data", {"classes": 1}), "a size below 1": ("data", {"shape": [0]}),
     "a shape of one number": ("data", {"shape": 3}),
     "a family of numbers": ("optimizer", {"family": 3}), "a rate of objects": ("optimizer", {"rates": [{}]}),
-    "parameters of text": ("model", {"parameters": "many"}),
+    "parameters of text": ("model", {"parameters": "many"}), "a momentum of 1": ("optimizer", {"momentum": 1}),
+    "a momentum of text": ("optimizer", {"momentum": "0.9"}), "a negative decay": ("optimizer", {"weight_decay": -1}),
 }
 
 

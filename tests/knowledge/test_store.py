@@ -284,3 +284,32 @@ def test_an_empty_store_recommends_nothing(store):
     assert store.recommend(MLP) == []
 
 
+
+
+def test_a_damaged_row_hides_no_other(tmp_path, caplog):
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.record(spec(), finished())
+        store.record(spec(0.2), finished())
+        store.record(spec(task=find_task("digits-cnn")), finished())
+        for name in ("a", "b"):
+            store.open_study(name * 16, name, MLP, {"budget": 4.0}, {"recommended": []})
+            store.assign(name * 16, Assignment(0, "default", "default", FIX(k0=0.1), 100, 0), spec())
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE lrsearch_runs SET details = '{\"broken' WHERE key = ?", [spec(0.2).key])
+        raw.execute("UPDATE lrsearch_tasks SET description = '{' WHERE name = 'digits-cnn'")
+        raw.execute("UPDATE lrsearch_studies SET frozen = '{\"recommended\": [1]}' WHERE name = 'a'")
+        raw.execute("UPDATE lrsearch_assignments SET seed = 7 WHERE study_key LIKE 'b%'")
+    raw.close()
+    with open_store(path) as store:
+        assert list(store.tasks()) == [MLP.key]
+        assert spec().key in [run.key for run in store.runs()]
+        assert store.find(spec(0.2).key) is None
+        assert [study.name for study in store.studies()] == ["b"]
+        assert len(store.history("a" * 16)) == 1
+        with pytest.raises(StoreError, match="another --seed"):
+            store.history("b" * 16)
+        assert store.damaged >= {spec(0.2).key, "lrsearch_tasks", "lrsearch_studies"}
+        store.record(spec(0.2), finished(0.9))
+        assert store.find(spec(0.2).key).run.score == 0.9
+    assert caplog.text.count("lrsearch_tasks") == 1

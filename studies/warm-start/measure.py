@@ -1,0 +1,78 @@
+"""Does a second search profit from a first one on another task?
+
+    python studies/warm-start/measure.py SOURCE TARGET [--budget 4] [--seeds 5] [--data-dir DIR] [--out FOLDER]
+
+Searches SOURCE once with twice the budget. Then searches TARGET with every seed, with an empty store and with a copy of
+the first search's store. Prints for each: the validation score of the best full-length run after 2 FRE and in the
+end, and the FRE until the mean of all cold searches' best scores was reached. Writes SOURCE-TARGET.json beside it.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import lrsearch as lrs
+from lrsearch.knowledge import open_store
+from lrsearch.study.strategy import best_so_far
+
+HERE = Path(__file__).parent
+EARLY = 2.0
+
+
+def main() -> None:
+    """Measure one pair of tasks."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--budget", type=float, default=4)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "lrsearch-warm-start")
+    given = parser.parse_args()
+    first = given.out / given.source
+    known = lrs.search(given.source, 2 * given.budget, data_dir=given.data_dir, out=first)
+    print(f"{given.source}: {known.best.policy} {known.best.score:.4f}", flush=True)
+    courses = {
+        kind: [course(given, kind, seed, first / "store.db" if kind == "warm" else None) for seed in range(given.seeds)]
+        for kind in ("cold", "warm")
+    }
+    goal = statistics.mean(one["points"][-1][1] for one in courses["cold"])
+    rows = {kind: [told(one, goal) for one in some] for kind, some in courses.items()}
+    for kind, some in rows.items():
+        early, best = (statistics.mean(row[name] for row in some) for name in ("early", "best"))
+        costs = sorted(row["reached"] or float("inf") for row in some)
+        print(f"{kind} {given.target}: {100 * early:.2f} % after {EARLY:g} FRE, {100 * best:.2f} % in the end;"
+              f" {100 * goal:.2f} % after {statistics.median(costs):.2f} FRE (median of {costs})")
+    apart = [warm["best"] - cold["best"] for warm, cold in zip(rows["warm"], rows["cold"], strict=True)]
+    print(f"warm less cold, by seed: {[f'{100 * one:+.2f}' for one in apart]}")
+    path = HERE / f"{given.source}-{given.target}.json"
+    found = {"budget": given.budget, "goal": goal, "searches": courses, "rows": rows}
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def course(given: argparse.Namespace, kind: str, seed: int, store: Path | None) -> dict[str, object]:
+    """Search the target once, and give what it started from and how it went."""
+    out = given.out / f"{given.source}-{given.target}-{kind}-{seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    own = out / "store.db"
+    if store and not own.exists():
+        with open_store(store) as source, open_store(own) as copy:
+            copy.merge(source)
+    result = lrs.search(given.target, given.budget, seed=seed, data_dir=given.data_dir, out=out)
+    horizon = result.setup.task.horizon
+    return {"seed": seed, "best": str(result.best.policy), "points": list(best_so_far(result.history, horizon)),
+            "from": [[str(one.policy), one.task, one.origin] for one in result.setup.recommended]}
+
+
+def told(one: dict[str, object], goal: float) -> dict[str, float | None]:
+    """Give a course's score after 2 FRE and in the end, and the FRE at which the goal was reached."""
+    points = one["points"]
+    assert isinstance(points, list)
+    return {"early": max((score for cost, score in points if cost <= EARLY), default=0.0), "best": points[-1][1],
+            "reached": next((cost for cost, score in points if score >= goal), None)}
+
+
+if __name__ == "__main__":
+    main()
