@@ -3,9 +3,11 @@
 Parameters are stacked, one row a run; the model is mapped over the rows (torch.func.vmap); the update is SGD's, with a
 learning rate and a momentum of its own for each row. Runs of equal seed share their batches. A row that blew up is
 taken out; rows never touch each other. There are two rows at least, for kernels round otherwise where there is one: so
-a run comes out the same in whatever company it trains, where kernels treat each row of a stack alike.
+a run comes out the same in whatever company it trains, where kernels treat each row of a stack alike. But convolutions
+round otherwise where a batch is shared: there the company is of one seed throughout, or of several.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +25,8 @@ from lrsearch.training.checkpoint import files
 from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
 from lrsearch.training.record import EVALUATION_BATCH, Record
 from lrsearch.training.run import Run, RunSpec, RunState
+
+logger = logging.getLogger(__name__)
 
 Rows = dict[str, torch.Tensor]
 
@@ -95,7 +99,8 @@ def fused(
     """Train runs of one task and horizon together, and give each as it ends; what cannot be is trained one by one.
 
     Each run equals the one that `Trainer.train` gives up to rounding: in float64 to 1e-12 over tens of steps, in
-    float32 the losses of a small model to about 1e-3 over hundreds.
+    float32 the losses of a small model to about 1e-3 over hundreds. Where memory runs out, runs that have not ended
+    begin anew with half as many rows, and come out the same to the bit; where two are too many, one by one.
 
     Args:
         trainer: holds the task and its data.
@@ -111,14 +116,41 @@ def fused(
     if why_not(trainer, specs) is not None:
         yield from _one_by_one(trainer, specs, watch, folder)
     elif specs:
-        yield from _Fused(trainer, specs, watch or (lambda step: None), folder).run()
+        yield from _in_lockstep(trainer, specs, watch or (lambda step: None), folder)
+
+
+def _in_lockstep(
+    trainer: Trainer, specs: Sequence[RunSpec], watch: Watch, folder: Path | None
+) -> Iterator[tuple[int, Run]]:
+    """Train in as many rows as memory bears, which is found by halving; what two rows do not fit into, one by one."""
+    waiting, rows = list(range(len(specs))), max(2, len(specs))
+    is_shared, is_over = len({spec.seed for spec in specs}) == 1, False
+    while waiting and rows > 1 and not is_over:
+        places = waiting[:rows]
+        together = _Fused(trainer, [specs[n] for n in places], watch, folder, is_shared)
+        for n, run in together.run():
+            waiting.remove(places[n])
+            is_over |= run.state is RunState.INTERRUPTED
+            yield places[n], run
+        if together.is_out_of_memory:
+            if rows >= len(specs):
+                logger.warning("%s: memory ran out at step %d of %d runs in lockstep: those that have not ended begin"
+                               " anew, half as many at a time", trainer.task.name, together.step, len(places))
+            rows = (together.open_rows + 1) // 2
+        del together  # its memory, for those that follow
+    rest = _one_by_one(trainer, [specs[n] for n in waiting], watch, folder, is_over)
+    yield from ((waiting[n], run) for n, run in rest)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out; on a CPU torch has no class for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _one_by_one(
-    trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None, folder: Path | None
+    trainer: Trainer, specs: Sequence[RunSpec], watch: Watch | None, folder: Path | None, is_over: bool = False
 ) -> Iterator[tuple[int, Run]]:
     """Train one after the other; an interrupt ends them all."""
-    is_over = False
     for n, spec in enumerate(specs):
         run = (Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over
                else trainer.train(spec, watch, *files(folder, spec)))
@@ -191,11 +223,13 @@ class _Fused:
     """Several runs in progress."""
 
     def __init__(
-        self, trainer: Trainer, specs: Sequence[RunSpec], watch: Watch, folder: Path | None = None
+        self, trainer: Trainer, specs: Sequence[RunSpec], watch: Watch, folder: Path | None = None,
+        is_shared: bool = False,
     ) -> None:
         self.asked = len(specs)
         specs = specs if len(specs) > 1 else [*specs, *specs]
         self.trainer, self.specs, self.watch, self.folder = trainer, specs, watch, folder
+        self.is_shared, self.is_out_of_memory, self.step = is_shared, False, 0
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
         self.records = [
@@ -205,6 +239,7 @@ class _Fused:
         self.results: dict[int, Run] = {}
 
     def run(self) -> Iterator[tuple[int, Run]]:
+        """Give each run as it ends; where memory runs out, those that have not ended are not given."""
         training = self._train()
         is_over = False
         while not is_over:
@@ -214,8 +249,14 @@ class _Fused:
             except KeyboardInterrupt:
                 is_over = self._end(RunState.INTERRUPTED)
             except Exception as error:  # what finished or diverged before stays
-                is_over = self._end(RunState.FAILED, f"{type(error).__name__}: {error}")
+                self.is_out_of_memory = is_out_of_memory(error)
+                is_over = self.is_out_of_memory or self._end(RunState.FAILED, f"{type(error).__name__}: {error}")
             yield from ((n, run) for n, run in self.results.items() if n not in known and n < self.asked)
+
+    @property
+    def open_rows(self) -> int:
+        """The rows of those that have not ended; two at least."""
+        return max(2, sum(n not in self.results for n in range(self.asked)))
 
     def _end(self, state: RunState, error: str | None = None) -> bool:
         for n, record in enumerate(self.records):
@@ -234,10 +275,11 @@ class _Fused:
         assert isinstance(optimizer, SGD)
         self.rows = rows = _Rows.of(self.trainer, [spec.seed for spec in self.specs])
         rates, momenta = self._columns(optimizer.momentum)
-        feed = _Feed(self.trainer, [spec.seed for spec in self.specs])
+        feed = _Feed(self.trainer, [spec.seed for spec in self.specs], self.is_shared)
         alive = list(range(len(self.specs)))
         buffers: dict[str, torch.Tensor] = {}
         for step in range(self.horizon):
+            self.step = step
             x, y = feed.next(alive)
             scores = rows.forward(x, shared=feed.shared)
             labels = y.expand(len(alive), -1) if feed.shared else y
@@ -295,11 +337,11 @@ class _Fused:
 
 
 class _Feed:
-    """The batches of several runs: one for all where they have one seed."""
+    """The batches of several runs: one for all where it is shared, which takes one seed."""
 
-    def __init__(self, trainer: Trainer, seeds: Sequence[int]) -> None:
+    def __init__(self, trainer: Trainer, seeds: Sequence[int], shared: bool) -> None:
         self.split, self.augment, self.seeds = trainer.train_split, trainer.task.augment, seeds
-        self.shared = len(set(seeds)) == 1
+        self.shared = shared
         size = trainer.task.batch_size
         self.orders = {seed: batches(len(self.split), size, seed, trainer.device) for seed in set(seeds)}
         self.generators = {seed: torch.Generator().manual_seed(seed) for seed in set(seeds)}

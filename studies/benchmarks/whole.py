@@ -1,14 +1,18 @@
 """A whole table of policies, start-up and evaluation included, against scripts as they are usually written.
 
-    python studies/benchmarks/whole.py [--tasks digits-mlp,digits-cnn] [--rounds 3] [--data-dir DIR]
+    python studies/benchmarks/whole.py [--tasks digits-mlp,digits-cnn] [--rounds 3] [--precisions fp32,bf16]
+        [--steps N] [--policies 16] [--data-dir DIR]
 
-16 policies, a seed each, all trained to the end:
+16 policies, or as many as are given, a seed each, all trained to the end:
 
-    usual   16 scripts in turn, a process each: a DataLoader over a Dataset, default threads
-    fair    16 in-memory loops in processes of one thread, as many at a time as there are cores
-    ours    one `run_table` with the workers that `lrsearch study run` takes by itself
+    usual   a script for each in turn, a process each: a DataLoader over a Dataset, default threads
+    fair    an in-memory loop for each in processes of one thread, as many at a time as there are cores
+    ours    one `run_table` with the workers that `lrsearch study run` takes by itself, in each of the precisions
 
-Prints the cost of ours over the two others, medians over rounds that alternate; asserts nothing.
+The scripts are float32 always. Prints the cost of ours over the two others, medians over rounds that alternate, in
+seconds and in CPU seconds, on which others' work tells less. Then the seconds net of start-up and evaluation: those of
+a script that trains nothing are taken once from ours, once a policy from the usual scripts, and once for each core's
+share from the fair ones. Asserts nothing.
 """
 
 import argparse
@@ -18,10 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-POLICIES = 16
-STEPS = {"digits-mlp": 600, "digits-cnn": 500, "mnist-lenet": 100}
+STEPS = {"digits-mlp": 600, "digits-cnn": 500, "mnist-lenet": 300, "cifar10-cnn3": 60}
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 SCRIPT = """
@@ -69,22 +74,32 @@ print(float((torch.cat(parts).argmax(1) == splits.validation.y).float().mean()))
 """
 OURS = """
 import sys
-from pathlib import Path
+from dataclasses import replace
 from lrsearch.api import run_table
 from lrsearch.schedules import HALFCOS
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task
 from lrsearch.training.process import default_workers, own_process
 if __name__ == "__main__":
-    name, steps, out, data = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    rates = [float(rate) for rate in sys.argv[5:]]
-    task = find_task(name).with_horizon(steps)
+    name, steps, precision, out, data = sys.argv[1], int(sys.argv[2]), *sys.argv[3:6]
+    rates = [float(rate) for rate in sys.argv[6:]]
+    task = replace(find_task(name), precision=precision).with_horizon(steps)
     own_process(task)
     table = PolicyTable("whole", task, tuple(Row(HALFCOS(k0=rate, l=steps)) for rate in rates), 1, "", steps)
     results = run_table(table, workers=default_workers(task), out=out, data_dir=data or None)
     assert not results.missing
 """
-RATES = [0.001 * 1.4**n for n in range(POLICIES)]
+RATES = [0.001 * 1.4**n for n in range(16)]
+
+
+class Cost(NamedTuple):
+    """Seconds of the clock, and of all cores."""
+
+    wall: float
+    cpu: float
+
+
+Round = dict[str, Cost]
 
 
 def run(program: str, *words: object) -> None:
@@ -94,42 +109,69 @@ def run(program: str, *words: object) -> None:
         subprocess.run([sys.executable, file.name, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def usual(name: str, steps: int, data: str) -> float:
-    began = time.perf_counter()
-    for rate in RATES:
+def cost(what: Callable[..., None], *given: object) -> Cost:
+    began, before = time.perf_counter(), os.times()
+    what(*given)
+    after = os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return Cost(time.perf_counter() - began, cpu)
+
+
+def usual(name: str, steps: int, rates: list[float], data: str) -> None:
+    for rate in rates:
         run(SCRIPT, name, steps, rate, "usual", data)
-    return time.perf_counter() - began
 
 
-def fair(name: str, steps: int, data: str) -> float:
-    began = time.perf_counter()
+def fair(name: str, steps: int, rates: list[float], data: str) -> None:
     with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(lambda rate: run(SCRIPT, name, steps, rate, "fair", data), RATES))
-    return time.perf_counter() - began
+        list(pool.map(lambda rate: run(SCRIPT, name, steps, rate, "fair", data), rates))
 
 
-def ours(name: str, steps: int, data: str) -> float:
-    began = time.perf_counter()
+def ours(name: str, steps: int, rates: list[float], data: str, precision: str) -> None:
     with tempfile.TemporaryDirectory() as out:
-        run(OURS, name, steps, out, data, *RATES)
-    return time.perf_counter() - began
+        run(OURS, name, steps, precision, out, data, *rates)
+
+
+def measure(name: str, steps: int, rates: list[float], precisions: list[str], data: str) -> Round:
+    """One round: the cost of each; `bare` is a script that trains nothing."""
+    return {
+        "bare": cost(fair, name, 0, rates[:1], data),
+        "usual": cost(usual, name, steps, rates, data),
+        "fair": cost(fair, name, steps, rates, data),
+        **{precision: cost(ours, name, steps, rates, data, precision) for precision in precisions},
+    }
+
+
+def report(rounds: list[Round], policies: int, precision: str) -> str:
+    """Medians of the seconds, and of the quotients within a round."""
+    kinds = (("usual", policies), ("fair", policies / CORES))
+    totals = ", ".join(f"{kind} {statistics.median(r[kind].wall for r in rounds):.1f} s"
+                       f" ({statistics.median(r[kind].cpu for r in rounds):.1f})"
+                       for kind in ("usual", "fair", "bare", precision))
+    wall = [statistics.median(r[precision].wall / r[kind].wall for r in rounds) for kind, _ in kinds]
+    cpu = [statistics.median(r[precision].cpu / r[kind].cpu for r in rounds) for kind, _ in kinds]
+    net = [statistics.median((r[precision].wall - r["bare"].wall) / (r[kind].wall - starts * r["bare"].wall)
+                             for r in rounds) for kind, starts in kinds]
+    return (f"{totals}; ours over usual {wall[0]:.2f}, over fair {wall[1]:.2f}; CPU seconds {cpu[0]:.2f}, {cpu[1]:.2f};"
+            f" net of start-up {net[0]:.2f}, {net[1]:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", default="digits-mlp,digits-cnn")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precisions", default="fp32")
+    parser.add_argument("--steps", type=int, help="of each run; what suits the task where it is left out")
+    parser.add_argument("--policies", type=int, default=len(RATES))
     parser.add_argument("--data-dir", default=os.environ.get("LRSEARCH_DATA", ""))
     given = parser.parse_args()
-    print(f"{POLICIES} policies, {CORES} cores, medians of {given.rounds} rounds")
+    rates, precisions = RATES[: given.policies], given.precisions.split(",")
+    print(f"{len(rates)} policies, {CORES} cores, medians of {given.rounds} rounds", flush=True)
     for name in given.tasks.split(","):
-        steps = STEPS[name]
-        rounds = [(usual(name, steps, given.data_dir), fair(name, steps, given.data_dir),
-                   ours(name, steps, given.data_dir)) for _ in range(given.rounds)]
-        seconds = [statistics.median(round_[n] for round_ in rounds) for n in range(3)]
-        over_usual, over_fair = (statistics.median(r[2] / r[n] for r in rounds) for n in (0, 1))
-        print(f"{name:12} {steps:4} steps: usual {seconds[0]:.1f} s, fair {seconds[1]:.1f} s, ours {seconds[2]:.1f} s;"
-              f" ours over usual {over_usual:.2f}, over fair {over_fair:.2f}", flush=True)
+        steps = given.steps or STEPS[name]
+        rounds = [measure(name, steps, rates, precisions, given.data_dir) for _ in range(given.rounds)]
+        for precision in precisions:
+            print(f"{name:12} {precision} {steps:4} steps: {report(rounds, len(rates), precision)}", flush=True)
 
 
 if __name__ == "__main__":

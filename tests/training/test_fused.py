@@ -1,5 +1,6 @@
 """Runs that train together are the runs that train alone."""
 
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,8 @@ from lrsearch.schedules import ASLR, CM, FIX, HALFCOS, ONECYCLE, STEP, TRI, pars
 from lrsearch.tasks import SGD, Adam, Split, Splits, Task, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
-from lrsearch.training import RunSpec, RunState, Trainer
-from lrsearch.training.fused import _Fused, fuse, train_fused, why_not
+from lrsearch.training import Run, RunSpec, RunState, Trainer
+from lrsearch.training.fused import _Fused, _Rows, fuse, fused, train_fused, why_not
 from lrsearch.training.loop import batches
 
 STEPS = 40
@@ -225,3 +226,116 @@ def test_every_policy_is_trained_with_every_seed_at_the_task_s_length():
     wanted = [RunSpec(MLP, policy, 64, seed) for policy in (waiting.bind(horizon=64), FIX(k0=0.01)) for seed in (3, 4)]
     assert [run.loss for run in runs] == pytest.approx([trainer.train(spec).loss for spec in wanted], rel=1e-4)
     assert len({run.loss for run in runs}) == 4
+
+
+def cpu_fails() -> None:
+    """Ask a CPU's allocator for what no machine has: it refuses at once, and nothing is exhausted."""
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def cuda_fails() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def python_fails() -> None:
+    raise MemoryError
+
+
+class Memory:
+    """Memory that bears so many rows: beyond them an update fails, from some step of a group on."""
+
+    def __init__(self, monkeypatch, bears: int, fails=cpu_fails, from_step: int = 0) -> None:
+        self.landed: list[int] = []
+        self.held: list[weakref.ref] = []
+        forward, updates = _Rows.forward, weakref.WeakKeyDictionary()
+
+        def limited(rows: _Rows, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
+            parameters = next(iter(rows.parameters.values()))
+            count = len(parameters)
+            updates[rows.template] = updates.get(rows.template, 0) + 1
+            if updates[rows.template] == 1:  # a group begins
+                self.expect_free()
+            if count > bears and updates[rows.template] > from_step:
+                self.landed.append(count)
+                self.held.append(weakref.ref(parameters))
+                fails()
+            return forward(rows, x, shared=shared)
+
+        monkeypatch.setattr(_Rows, "forward", limited)
+
+    def expect_free(self) -> None:
+        """Expect that nothing is held any more of the groups that failed."""
+        assert [ref() for ref in self.held] == [None] * len(self.held)
+
+
+@pytest.mark.parametrize("fails", [cpu_fails, cuda_fails, python_fails])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize("build", [flat, digits_cnn, normed])
+def test_where_memory_runs_out_runs_train_in_fewer_rows_and_are_the_same_bits(build, seeds, fails, monkeypatch, caplog):
+    trainer = Trainer(task(build, torch.float32), device="cpu")
+    wanted = specs(trainer.task, seeds, [*POLICIES, FIX(k0=0.02), FIX(k0=0.03), FIX(k0=0.04)])
+    roomy = fuse(trainer, wanted)
+    memory = Memory(monkeypatch, 3, fails)
+    cramped = fuse(trainer, wanted)
+    assert memory.landed == ([7, 4] if len(seeds) == 1 else [14, 7, 4])
+    assert [replace(run, seconds=0) for run in cramped] == [replace(run, seconds=0) for run in roomy]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"noise: memory ran out at step 0 of {len(wanted)} runs in lockstep: those that have not ended"
+                    " begin anew, half as many at a time"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_two_rows_do_not_fit_into_trains_one_by_one(count, monkeypatch):
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+    wanted = specs(trainer.task, policies=POLICIES[:count])
+    alone = [trainer.train(spec) for spec in wanted]
+    memory, train = Memory(monkeypatch, 1), trainer.train
+
+    def in_free_memory(*given) -> Run:
+        memory.expect_free()
+        return train(*given)
+
+    monkeypatch.setattr(trainer, "train", in_free_memory)
+    monkeypatch.setattr("lrsearch.training.fused.why_not", lambda trainer, specs: None)
+    found = fuse(trainer, wanted)
+    assert memory.landed == {1: [2], 2: [2], 3: [3, 2]}[count]
+    assert [replace(run, seconds=0) for run in found] == [replace(run, seconds=0) for run in alone]
+
+
+def test_what_ended_before_memory_ran_out_stays_and_is_told_once(monkeypatch, tmp_path):
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+    wanted = specs(trainer.task, policies=[*POLICIES, FIX(k0=1e6)])
+    roomy = fuse(trainer, wanted)
+    memory, told = Memory(monkeypatch, 3, from_step=30), []
+    for n, run in fused(trainer, wanted, folder=tmp_path):
+        told.append((n, replace(run, seconds=0)))
+    assert memory.landed == [4]  # the fifth had blown up
+    assert told[0][0] == 4
+    assert sorted(told, key=lambda one: one[0]) == [(n, replace(run, seconds=0)) for n, run in enumerate(roomy)]
+    assert len(list(tmp_path.iterdir())) == len(POLICIES)
+
+
+def test_an_interrupt_after_memory_ran_out_ends_those_that_wait_as_well(monkeypatch):
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+    memory, interrupts = Memory(monkeypatch, 2), []
+
+    def interrupt(step: int) -> None:
+        if not interrupts:
+            interrupts.append(step)
+            raise KeyboardInterrupt
+
+    runs = fuse(trainer, specs(trainer.task), interrupt)
+    assert memory.landed == [4]
+    assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, n) for n in (25, 25, 0, 0)]
+
+
+def test_another_error_fails_the_runs_and_nothing_begins_anew(monkeypatch):
+    trainer = Trainer(task(flat, torch.float32), device="cpu")
+
+    def other() -> None:
+        raise RuntimeError("the weather")
+
+    memory = Memory(monkeypatch, 3, other)
+    runs = fuse(trainer, specs(trainer.task))
+    assert memory.landed == [4]
+    assert [(run.state, run.error) for run in runs] == [(RunState.FAILED, "RuntimeError: the weather")] * len(POLICIES)
