@@ -1,6 +1,6 @@
-"""What `lrs.` offers beyond values: search, sweep, prune, explain, compare, and the warm start of an Optuna study."""
+"""What `lrs.` offers beyond values: search, sweep, prune, explain, verify, compare, the warm start of Optuna."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,14 @@ from lrsearch.compare.reproduction import Results, read_results
 from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.engines import optuna as optuna_engine
-from lrsearch.errors import OutputError, UsageError
+from lrsearch.errors import OutputError, TaskError, UsageError, unknown
 from lrsearch.heuristics import Ramp
-from lrsearch.knowledge import Store, open_store
+from lrsearch.knowledge import Advice, Recommendation, Similarity, Store, open_store
+from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.knowledge.recommend import advise as rank_known
+from lrsearch.knowledge.recommend import ramps_of, recall
+from lrsearch.knowledge.similarity import compare as compare_tasks
+from lrsearch.knowledge.similarity import fingerprint
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
@@ -36,7 +41,10 @@ from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.study.table import PolicyTable, train_table
-from lrsearch.tasks import Task, find_task
+from lrsearch.study.verdict import Verdict
+from lrsearch.study.verify import ask, from_store
+from lrsearch.study.verify import train as train_answers
+from lrsearch.tasks import TASKS, Task, find_task
 from lrsearch.training import Pool, Run, RunSpec, Trainer, score_ensemble
 from lrsearch.training.range_test import ramp
 from lrsearch.training.together import Crew, Here
@@ -255,13 +263,19 @@ def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], optun
     )
 
 
-def warm_start(study: "optuna.Study", space: Space, policies: Sequence[Policy], seed: int = 0) -> int:
+def warm_start(
+    study: "optuna.Study", space: Space, policies: Sequence[Policy | Recommendation], seed: int = 0
+) -> int:
     """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
+
+    Each trial says where its policy is from, in the user attribute `lrsearch:origin`: `stored`, `published` or
+    `random`.
 
     Args:
         study: the Optuna study; its objective calls `space.suggest(trial)`.
         space: the space of the study.
-        policies: the default first, then stored ones; those whose LR function is not in the space are left out.
+        policies: the default first, then stored ones, or what `store.recommend` gave, which is carried over to the
+            space's horizon; those whose LR function is not in the space are left out.
         seed: for the random point.
 
     Returns:
@@ -271,11 +285,84 @@ def warm_start(study: "optuna.Study", space: Space, policies: Sequence[Policy], 
 
     from lrsearch.spaces.optuna import enqueue
 
-    fitting = [policy for policy in policies if policy.form in space.forms][: 1 + MOST_STORED]
-    for policy in fitting:
-        enqueue(study, space, policy, "stored")
+    offered = [_offered(one, space.horizon) for one in policies]
+    fitting = [(origin, policy) for origin, policy in offered if policy.form in space.forms][: 1 + MOST_STORED]
+    for origin, policy in fitting:
+        enqueue(study, space, policy, origin)
     enqueue(study, space, space.sample(np.random.default_rng(seed)), "random")
     return len(fitting) + 1
+
+
+def _offered(one: Policy | Recommendation, horizon: int) -> tuple[str, Policy]:
+    if isinstance(one, Policy):
+        return "stored", one
+    return PUBLISHED if one.origin == PUBLISHED else "stored", one.carried(horizon, own_centre=None).rounded()
+
+
+def advise(
+    task: str | Task, goal: str = "accuracy", *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER
+) -> Advice:
+    """Rank what the store and the papers know for a task: what `lrsearch rank` and `lrsearch recommend` print.
+
+    Args:
+        task: a shipped task's name, the name of a task in the store, or a task.
+        goal: `accuracy`, `cost`, `robustness`, `confidence` or `pareto`.
+        store: the knowledge store or its URL, which must be there; `store.db` in `out` where none is given, and where
+            there is none either, nothing but the published results.
+        out: the folder of that store.
+
+    Raises:
+        UsageError: for an unknown task or goal.
+        StoreError: if the store is not there, or is none.
+
+    >>> found = advise("mnist-lenet", store="sqlite:///:memory:")
+    >>> print(found.first(1)[0].policy, found.first(1)[0].origin)
+    SIN2(k0=0.01, k1=0.06, l=2000) published
+    """
+    with _readable(store, Path(out)) as ledger:
+        asked = _described(task, ledger)
+        return rank_known(recall(ledger, asked), asked, goal)
+
+
+def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | None = None) -> Similarity:
+    """Tell how far two tasks are from each other, by group: see `lrsearch.knowledge.similarity`.
+
+    Args:
+        task_a, task_b: names of shipped tasks or of tasks in the store, or tasks.
+        store: a store with range tests of both, which then count as much as all that is described.
+
+    Returns:
+        `.distance`, 0 for the same and inf where they cannot be compared; `.parts` by group; `.gate`, the reason.
+
+    Raises:
+        UsageError: for an unknown task.
+        StoreError: if the store is not there, or is none.
+
+    >>> found = similarity("mnist-lenet", "fashion-lenet")
+    >>> round(found.distance, 2), {group: round(part, 2) for group, part in found.parts.items()}
+    (0.29, {'data': 0.5, 'model': 0.0, 'training': 0.0})
+    """
+    with _readable(store or "sqlite:///:memory:", DEFAULT_FOLDER) as ledger:
+        a, b = (_described(task, ledger) for task in (task_a, task_b))
+        return compare_tasks(a, b, fingerprint(ramps_of(ledger, a)), fingerprint(ramps_of(ledger, b)))
+
+
+@contextmanager
+def _readable(store: str | Store | None, folder: Path) -> Iterator[Store]:
+    """Give a store to look into; where none is given and none is in the folder, an empty one that leaves no file."""
+    missing = store is None and not (folder / "store.db").exists()
+    with _opened("sqlite:///:memory:" if missing else store, folder, existing=True) as opened:
+        yield opened
+
+
+def _described(task: str | Task, store: Store) -> Mapping[str, Any]:
+    """Give a task's description: of a task, of a shipped one, or of one in the store, the first of its keys."""
+    if isinstance(task, Task) or task in TASKS:
+        return find_task(task).description
+    held = {str(one["name"]): one for _, one in sorted(store.tasks().items(), reverse=True)}
+    if task not in held:
+        raise TaskError(unknown("task", task, {*TASKS, *held}))
+    return held[task]
 
 
 def writable(folder: Path) -> Path:
@@ -432,6 +519,49 @@ def recipe(
     with _opened(store, writable(Path(out))) as ledger:
         splits = found.load(Path(data_dir) if data_dir else None)
         return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
+
+
+def verify(
+    policy: str | Policy, task: str | Task, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
+    workers: int = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
+) -> Verdict:
+    """Say whether a policy's validation top-1 is at least `target` at any look within `budget` updates.
+
+    The policy is trained as it is written, never stretched; `dur` is the budget. There are ten looks, an epoch apart
+    at least, the last after the last update. What the store knows is not trained: a run of the same task, policy and
+    seed over any horizon says yes by a look, and no if it was looked at wherever a run over the budget is. Else a run
+    is trained until it is decided. One that ends at the target is recorded as stopped, under a key that no search
+    uses; one that ends by itself is recorded for everybody. Source of the question: Wu and Liu 2023, "Selecting and
+    composing learning rate policies for deep neural networks".
+
+    Args:
+        policy: the policy or its text.
+        task: a shipped task's name, or a task of one's own.
+        target: above 0, at most 1, or a text such as "97%".
+        budget: updates, 16 or more.
+        seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
+        seed: the first of them, 0 or more.
+        workers, store, data_dir, out: as in `search`.
+        watch: is called with every run that ends.
+
+    Returns:
+        The verdict: `.reached` (None where it depends on the seed), `.step`, `.score`, `.by`, `.runs`, `.trained`,
+        `.saved`, `.share` with its `.interval`, `.answers`, `.sentence`.
+
+    Raises:
+        UsageError: for an unknown task, a text that is no policy, or numbers that cannot be.
+        WorkError: if the data, the store or the training fails.
+        KeyboardInterrupt: when interrupted; the same call goes on.
+    """
+    asked = ask(find_task(task), policy, target, budget, seeds, seed)
+    with _opened(store, writable(Path(out))) as ledger:
+        answers = from_store(asked, ledger)
+        missing = [each for each in asked.seeds if each not in answers]
+        if missing:
+            with _crew(asked.stopping(seed).task, workers, data_dir) as crew:
+                answers |= train_answers(asked, missing, ledger, crew, watch, writable(Path(out) / "weights"))
+        return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 
 
 def replay(

@@ -9,6 +9,7 @@
     `- WorkError             it was right to ask, but the work failed (exit code 1)
        |- DataError          a data set that is missing or broken
        |- StoreError         a store that cannot be opened, or is not a store
+       |  `- StoreAwayError  a store that cannot be reached or written for now
        |- OutputError        a folder that cannot be written
        `- EngineError        Optuna or Ray could not do its part
 
@@ -53,6 +54,10 @@ class DataError(WorkError):
 
 class StoreError(WorkError):
     """A store that cannot be opened, or is not a store."""
+
+
+class StoreAwayError(StoreError):
+    """A store that cannot be reached or written for now: its server is away, its disk full, its file locked."""
 
 
 class OutputError(WorkError):

@@ -7,9 +7,10 @@ from typing import NoReturn
 
 import typer
 
-from lrsearch.cli import policy, search, space, store, study
+from lrsearch.cli import knowledge, policy, search, space, store, study
 from lrsearch.cli.dashboard import dashboard
 from lrsearch.cli.ranges import range_test, recipe
+from lrsearch.cli.verify import verify
 from lrsearch.errors import LRSearchError, UsageError
 
 INTERRUPTED = 130
@@ -22,9 +23,12 @@ app.command()(search.search)
 app.command()(search.sweep)
 app.command()(space.prune)
 app.command()(space.explain)
+app.command()(knowledge.recommend)
+app.command()(knowledge.rank)
 app.command()(search.compare)
 app.command("range-test")(range_test)
 app.command()(recipe)
+app.command()(verify)
 app.command()(search.tasks)
 app.command()(dashboard)
 app.add_typer(policy.app, name="policy")

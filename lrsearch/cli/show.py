@@ -13,7 +13,7 @@ from lrsearch.compare.figures import Figure, Replay
 from lrsearch.compare.held_out import Ranked
 from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.heuristics import Pruned
-from lrsearch.knowledge import Assignment, StoredRun, StoredStudy
+from lrsearch.knowledge import Assignment
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
 from lrsearch.study.explanation import Explanation
@@ -201,36 +201,6 @@ def _probes(told: Explanation) -> Table:
         mark = "*" if run.key in behind else ""
         table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), what_it_showed(run), escape(str(run.policy)))
     return table
-
-
-def print_runs(found: list[StoredRun]) -> None:
-    """Print stored runs as a table."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "task", "state", "top-1", "steps", "seed", "origin"):
-        table.add_column(name, justify="right" if name in ("top-1", "steps", "seed") else "left", no_wrap=True)
-    table.add_column("policy", overflow="fold")
-    for stored in found:
-        run = stored.run
-        score = f"{100 * run.score:.2f}" if run.score is not None else "-"
-        table.add_row(stored.key[:8], escape(stored.task), str(run.state), score, str(stored.horizon), str(stored.seed),
-                      escape(stored.origin), escape(str(stored.policy)))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"{len(found)} runs")
-
-
-def print_studies(found: list[StoredStudy]) -> None:
-    """Print stored studies as a table."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("study", "task", "strategy", "budget", "seed", "steps"):
-        table.add_column(name, justify="right" if name in ("budget", "seed", "steps") else "left", no_wrap=True)
-    for stored in found:
-        told = stored.to_json()
-        numbers = (f"{told['budget']:g}", str(told["seed"]), str(told["horizon"]))
-        table.add_row(escape(stored.name), escape(str(told["task"])), escape(str(told["strategy"])), *numbers)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"{len(found)} {'study' if len(found) == 1 else 'studies'}")
 
 
 def print_comparison(comparison: Comparison, picture: str) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from lrsearch.errors import StoreError
+from lrsearch.errors import StoreAwayError, StoreError
 from lrsearch.knowledge.record import canonical
 from lrsearch.knowledge.schema import SCHEMA_VERSION, Base, SchemaRow
 
@@ -39,23 +39,27 @@ def read_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
-def connect(url: URL) -> Engine:
+def connect(url: URL, patience: float = BUSY_SECONDS) -> Engine:
     """Open a database that is a store, or that may become one.
+
+    Args:
+        url: where.
+        patience: seconds to wait for a lock on a file, or for a server.
 
     Raises:
         StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
     """
-    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else create_engine(
-        url, pool_pre_ping=True, json_serializer=canonical)
+    engine = _sqlite(url, patience) if url.get_backend_name() == "sqlite" else create_engine(
+        url, pool_pre_ping=True, json_serializer=canonical, connect_args={"connect_timeout": max(1, round(patience))})
     with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
         _check(session.connection(), url)
     return engine
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, patience: float) -> Engine:
     if url.database and url.database != ":memory:":
         _check_file(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=canonical)
+    engine = create_engine(url, connect_args={"timeout": patience}, json_serializer=canonical)
 
     @event.listens_for(engine, "connect")
     def settings(connection: Any, record: Any) -> None:
@@ -135,7 +139,8 @@ def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False)
     except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
         said = reason(error)
         hint = "; `lrsearch store salvage` gets out what is whole" if any(word in said for word in MALFORMED) else ""
-        raise StoreError(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
+        kind = StoreAwayError if isinstance(error, OperationalError | sqlite3.OperationalError) else StoreError
+        raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
 
 
 def insert_all_new(

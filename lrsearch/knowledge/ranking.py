@@ -84,7 +84,7 @@ def rank(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, k: i
         "candidate": [known.candidates[at] for at in order],
         "score": scores[order], "low": np.minimum(low, scores)[order], "high": np.maximum(high, scores)[order],
         "tasks": seen.sum(axis=1)[order], "seeds": known.seeds.sum(axis=1).astype(int)[order],
-        "tie_group": groups[order],
+        "tie_group": groups[order], "p_best": _shares(draws)[order],
     })
 
 
@@ -133,6 +133,13 @@ def _draws(known: Regrets) -> Array:
     behind: Array = tasks @ (known.evidence * known.regret).T + error + usual * drawn
     found: Array = -np.clip(behind / (tasks @ known.evidence.T + usual), 0, WORST)
     return found
+
+
+def _shares(draws: Array) -> Array:
+    """Give the share of draws that each candidate wins; where several are best, each wins its part of the draw."""
+    best = draws >= draws.max(axis=1, keepdims=True)
+    shares: Array = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares
 
 
 def _tie_groups(scores: Array, draws: Array) -> npt.NDArray[np.int64]:

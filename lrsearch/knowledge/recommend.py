@@ -1,23 +1,41 @@
-"""What the store knows for a task: the best policies of similar tasks, carried over by horizon and by range test."""
+"""What the store knows for a task: the policies of similar tasks and of the papers, ranked, and carried over to it."""
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrsearch.errors import PolicyError
+from lrsearch.errors import UsageError
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.heuristics.range_test import centre, read_ramp
-from lrsearch.knowledge.store import Store, StoredRun
+from lrsearch.knowledge.candidates import SHORTEST, Candidates, Member, gather
+from lrsearch.knowledge.known import GOALS, LOCAL, KnownRun, KnownTask, check_goal
+from lrsearch.knowledge.published import published_tasks
+from lrsearch.knowledge.ranking import rank
+from lrsearch.knowledge.rescaling import Correction, applying, corrections, doubt_of
+from lrsearch.knowledge.similarity import Description, Similarity, compare_many, distance, fingerprint
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
-from lrsearch.training.run import RunState
+from lrsearch.tasks.task import task_key
 
-TOO_FAR = 1.5
-WORST_REGRET = 3.0
+if TYPE_CHECKING:
+    from lrsearch.knowledge.store import Store, StoredRun
+
+__all__ = ["Advice", "Neighbour", "Recommendation", "advise", "distance", "ramp_of", "recall", "recommend"]
+
+NEAR, FAR = 0.6, 0.85
+"""One task nearer than the first is evidence enough; what is farther than the second is none. The shipped tasks of one
+kind of data and model lie within the first, the tasks on digits and all others beyond the second."""
+EFFECTIVE = 3.0
+BANDWIDTH = (0.15, 0.3)
+"""The least and the largest: so that few far tasks do not make each other near, and the same task counts most."""
+RELIABILITY = {LOCAL: 1.0}
+LESS_RELIABLE = 0.5
+"""Of what was chosen on a test set, or comes from elsewhere."""
+MOST_TASKS = 16
+TRIED = 20
+PARETO = "pareto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +46,27 @@ class Recommendation:
         policy: the policy over that task's horizon.
         task: that task's name.
         distance: how far that task is from the one asked for; 0 for the same.
-        score: its validation top-1 there, mean over seeds.
+        score: its score there, mean over seeds: validation top-1, or what a paper printed.
         seeds: runs behind the score.
-        regret: how far it was behind that task's best, in standard errors of the validation split.
+        regret: how far it is behind the best by all tasks, in standard deviations of the noise, shrunk to what is
+            usual where it was seen on few.
         centre: the middle of the bottom of that task's range test; None if it had none.
         horizon: that task's horizon in steps.
+        origin: where the score comes from: `local`, `published`, or where else the runs were imported from.
+        source: the paper, for people; empty for runs of one's own.
+        corrections: what moves its learning rate on the way to the task asked for.
+        exact: whether that task trains the same in all that moves a learning rate: it is then taken as it is.
+        parts: the distance by group.
+        value: what it is worth there for the goal, the higher the better; the score where that is accuracy.
+        low, high: a 90 % interval of minus the regret.
+        p_best: how probable it is that no other is better.
+        tie_group: from 1; candidates of one group are not told apart.
+        tasks: tasks that it was seen on, itself or a neighbour.
+        runs: runs on all of them.
+        fair: whether it is as good as the median of that task, and that task counts at least half of what the one
+            does that counts most.
+        by_goal: minus its regret by goal, where it was ranked for all.
+        front: whether none is better for one goal and as good for the others; None where one goal was asked for.
     """
 
     policy: Policy
@@ -43,98 +77,341 @@ class Recommendation:
     regret: float
     centre: float | None
     horizon: int
+    origin: str = LOCAL
+    source: str = ""
+    corrections: tuple[Correction, ...] = ()
+    exact: bool = False
+    parts: tuple[tuple[str, float], ...] = ()
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_best: float | None = None
+    tie_group: int | None = None
+    tasks: int = 1
+    runs: int | None = None
+    fair: bool = True
+    by_goal: tuple[tuple[str, float], ...] = ()
+    front: bool | None = None
 
     def carried(self, horizon: int, own_centre: float | None) -> Policy:
-        """Give the policy over another horizon, its learning rate moved by the ratio of the two range tests."""
+        """Give the policy over another horizon, its learning rate moved by the range tests and by the corrections.
+
+        Where both tasks have a range test it moves by the ratio of the two, and by those corrections that they do not
+        show; else by all of them. Of a task that trains the same it stays as it is.
+        """
         policy = self.policy.stretch(horizon / self.horizon)
-        return policy.scale(own_centre / self.centre) if own_centre and self.centre else policy
+        if self.exact:
+            return policy
+        probed = own_centre is not None and self.centre is not None
+        moved = sum(one.decades for one in applying(self.corrections, probed))
+        factor = own_centre / self.centre if own_centre is not None and self.centre is not None else 1.0
+        return policy.scale(factor * 10**moved) if moved or factor != 1 else policy
+
+    def doubt(self, own_centre: float | None) -> float:
+        """Give how uncertain the learning rate is, in decades, with a range test of one's own or without."""
+        probed = own_centre is not None and self.centre is not None
+        return 0.0 if self.exact else doubt_of(applying(self.corrections, probed))
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"policy": str(self.policy), "task": self.task, "distance": self.distance, "score": self.score,
-                "seeds": self.seeds, "regret": self.regret, "centre": self.centre, "horizon": self.horizon}
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        return plain | {"policy": str(self.policy), "corrections": [one.to_json() for one in self.corrections],
+                        "parts": dict(self.parts), "by_goal": dict(self.by_goal)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recommendation":
-        """Read it back."""
-        return cls(**{**values, "policy": parse(values["policy"])})
+        """Read it back; what an older record does not have is as its default, what it does not know is left."""
+        known = {one.name for one in fields(cls)}
+        held = {name: value for name, value in values.items() if name in known}
+        return cls(**held | {
+            "policy": parse(values["policy"]),
+            "corrections": tuple(Correction(**one) for one in values.get("corrections", ())),
+            "parts": tuple(values.get("parts", {}).items()), "by_goal": tuple(values.get("by_goal", {}).items()),
+        })
 
 
-def recommend(store: Store, task: Task, k: int = 2) -> list[Recommendation]:
-    """Give at most k policies of different forms, best first by closeness and regret; none without relevant evidence.
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A task that was looked at.
 
-    Only finished full-length runs on the validation split count, of tasks with the same family of optimizer and the
-    same metric: what was chosen on a test set recommends nothing.
+    Args:
+        name: what people call it.
+        origin, source: as in `KnownTask`.
+        similarity: how far it is, by group.
+        weight: what it counts, by distance and reliability; 0 where it is too far.
+        runs: runs of it that were read.
     """
-    described, runs = store.tasks(), defaultdict(list)
-    for stored in store.runs(state=RunState.FINISHED):
-        runs[stored.task_key].append(stored)
-    found = [
-        recommendation
-        for key, at in runs.items()
-        if described[key]["metric"] == task.description["metric"]
-        and (far := distance(task.description, described[key])) <= TOO_FAR
-        for recommendation in _of_task(at, described[key], far)
-    ]
-    chosen: dict[str, Recommendation] = {}
-    for one in sorted(found, key=lambda r: (r.distance + r.regret / WORST_REGRET, -r.seeds, str(r.policy))):
-        chosen.setdefault(one.policy.form, one)
-    return list(chosen.values())[:k]
+
+    name: str
+    origin: str
+    source: str
+    similarity: Similarity
+    weight: float
+    runs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {"task": self.name, "origin": self.origin, "source": self.source, "weight": self.weight,
+                "runs": self.runs, **self.similarity.to_json()}
 
 
-def distance(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-    """Give how far two tasks are by their descriptions: 0 for the same, inf across families of optimizers.
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is known for a task.
 
-    The root mean square over three groups (data set, model, training) of each group's mean difference, where
-    sizes differ in decades and names by 0 or 1.
+    Args:
+        task: the name of the task that was asked for.
+        goal: what the policies are ranked for.
+        relevant: whether anything that is known bears on it.
+        reason: why, or why not.
+        neighbours: the tasks that were looked at, the nearest first.
+        ranked: the candidates, the first to try first; none without relevant evidence.
+        own_centre: the middle of the task's own range tests, if it has any in the store.
+        horizon: the task's steps.
     """
-    if a["optimizer"]["family"] != b["optimizer"]["family"]:
-        return math.inf
 
-    def decades(x: float, y: float) -> float:
-        return abs(math.log10(x / y))
+    task: str
+    goal: str
+    relevant: bool
+    reason: str
+    neighbours: tuple[Neighbour, ...]
+    ranked: tuple[Recommendation, ...]
+    own_centre: float | None
+    horizon: int
 
-    def differ(group: str) -> float:
-        return float(a[group]["name"] != b[group]["name"])
+    def first(self, k: int = 2) -> list[Recommendation]:
+        """Give at most k policies of different forms, best first, each a fair one."""
+        chosen: dict[str, Recommendation] = {}
+        for one in self.ranked:
+            if one.fair:
+                chosen.setdefault(one.policy.form, one)
+        return list(chosen.values())[:k]
 
-    data = [decades(a["data"]["train"], b["data"]["train"]), decades(a["data"]["classes"], b["data"]["classes"]),
-            decades(math.prod(a["data"]["shape"]), math.prod(b["data"]["shape"])), differ("data")]
-    model = [decades(a["model"]["parameters"], b["model"]["parameters"]), differ("model")]
-    training = [decades(a["batch_size"], b["batch_size"]), decades(a["horizon"], b["horizon"]),
-                abs(a["optimizer"].get("momentum", 0) - b["optimizer"].get("momentum", 0))]
-    return math.sqrt(float(np.mean([np.mean(group) ** 2 for group in (data, model, training)])))
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values, each policy with what it is on the task asked for."""
+        return {
+            "task": self.task, "goal": self.goal, "relevant": self.relevant, "reason": self.reason,
+            "own_centre": self.own_centre, "neighbours": [one.to_json() for one in self.neighbours],
+            "ranked": [self.told(one) for one in self.ranked],
+        }
+
+    def told(self, one: Recommendation) -> dict[str, Any]:
+        """Give a recommendation as plain JSON values, with `carried`, the policy here, and `doubt` in decades."""
+        here = one.carried(self.horizon, self.own_centre).rounded()
+        return one.to_json() | {"carried": str(here), "doubt": one.doubt(self.own_centre)}
 
 
-def _of_task(runs: list[StoredRun], description: Mapping[str, Any], far: float) -> list[Recommendation]:
-    """Give the policies of one task that are not clearly behind its best."""
-    horizon = description["horizon"]
-    by_policy: dict[Policy, list[float]] = defaultdict(list)
-    for stored in runs:
-        if stored.horizon == horizon and stored.run.score is not None and _is_transferable(stored.policy, horizon):
-            by_policy[stored.policy].append(stored.run.score)
-    if not by_policy:
-        return []
-    means = {policy: float(np.mean(scores)) for policy, scores in by_policy.items()}
-    best = max(means.values())
-    error = max(math.sqrt(best * (1 - best) / description["data"]["validation"]), 1 / description["data"]["validation"])
-    middle = centre([read_ramp(ramp_of(stored)) for stored in runs if stored.policy.name == "RAMP"])
-    name = description["name"]
+def recommend(store: "Store", task: Task, k: int = 2) -> list[Recommendation]:
+    """Give at most k policies of different forms to start a study with, best first; none without relevant evidence.
+
+    The runs of similar tasks in the store, on the validation split, and the papers' published results are ranked
+    together, each under its own origin: see `advise`.
+
+    Args:
+        store: the knowledge store.
+        task: the task that a study is about to search.
+        k: policies to give at most.
+    """
+    return advise(recall(store, task.description), task.description, most=TRIED).first(k)
+
+
+def recall(store: "Store", asked: Description) -> list[KnownTask]:
+    """Give what a store holds of the tasks nearest to one, itself included, and the published results.
+
+    Only runs that ended on the validation split count: what was chosen on a test set here recommends nothing.
+    """
+    described = store.tasks()
+    able = {key: one for key, one in described.items() if one.get("metric") == asked.get("metric")}
+    apart = [one.distance for one in compare_many(asked, [(one, None) for one in able.values()])]
+    nearest = sorted((far, key) for far, key in zip(apart, able, strict=True) if math.isfinite(far))[:MOST_TASKS]
+    found = [one for _, key in nearest for one in _of_store(store, key, described[key])]
+    return [*found, *published_tasks()]
+
+
+def _of_store(store: "Store", key: str, description: Description) -> list[KnownTask]:
+    """Give a task of the store, once for each origin of its runs."""
+    ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST))
+    ramps = _ramps(store.ramps(key))
     return [
-        Recommendation(policy, name, far, mean, len(by_policy[policy]), (best - mean) / error, middle, horizon)
-        for policy, mean in means.items()
-        if (best - mean) / error <= WORST_REGRET
+        KnownTask(key if origin == LOCAL else f"{key} ({origin})", description,
+                  tuple(_known(run) for run in ended if run.origin == origin), ramps, origin)
+        for origin in sorted({run.origin for run in ended})
     ]
 
 
-def _is_transferable(policy: Policy, horizon: int) -> bool:
+def ramps_of(store: "Store", description: Description) -> tuple[Ramp, ...]:
+    """Give the range tests of a task in a store."""
+    return _ramps(store.ramps(task_key(description)))
+
+
+def _ramps(stored: Iterable["StoredRun"]) -> tuple[Ramp, ...]:
+    return tuple(ramp_of(run) for run in stored if run.run.train_losses)
+
+
+def _known(stored: "StoredRun") -> KnownRun:
+    run = stored.run
+    return KnownRun(stored.policy, stored.horizon, stored.seed, run.score, run.metrics.get("end", {}),
+                    tuple((point.step, point.score) for point in run.points))
+
+
+def advise(
+    known: Iterable[KnownTask], asked: Description, goal: str = "accuracy", most: int | None = None,
+    ramps: Sequence[Ramp] = (),
+) -> Advice:
+    r"""Rank the policies of what is known for a task.
+
+    Tasks farther than 0.85 count nothing; a nearer one counts $w_t = q_t \exp(-d_t^2 / 2 h^2)$, with h the median of
+    their distances, held between 0.15 and 0.3, and q = 0.5 for what was published or imported, 1 for runs of one's
+    own. Policies are put in natural coordinates of the task asked for; neighbours within 0.15 decades of equal form
+    are one candidate. Then `lrs.rank` ranks them.
+
+    It is relevant evidence where a task lies within 0.6, so that one similar task is enough for a second study to
+    gain by, or where three effective tasks, $(\sum w)^2 / \sum w^2$, lie within 0.85. Else nothing is ranked.
+
+    Args:
+        known: the tasks with their runs, each from one origin.
+        asked: the description of the task asked for.
+        goal: `accuracy`, `cost` (share of the horizon until a task's median score is reached), `robustness` (LD),
+            `confidence` (AC - CD - CDAC), or `pareto`: the accuracy's order, those first that are on the front of all
+            four.
+        most: candidates to give at most; None for all.
+        ramps: range tests of the task asked for; those of a known task of the same key where there are none.
+
+    Raises:
+        UsageError: for an unknown goal.
+
+    >>> from lrsearch.knowledge.published import published_tasks
+    >>> lenet = published_tasks()[2]
+    >>> found = advise(published_tasks(), lenet.description)
+    >>> found.first(1)[0].policy.form, found.first(1)[0].origin, found.first(1)[0].exact
+    ('SIN2', 'published', True)
+    >>> advise(published_tasks(), {"name": "mine", "data": {"classes": 2, "train": 100, "name": "x"}}).relevant
+    False
+    """
+    check_goal(goal, (PARETO,))
+    held = list(known)
+    own = fingerprint(ramps or _own_ramps(held, asked))
+    prints = [fingerprint(task.ramps) for task in held]
+    found = compare_many(asked, list(zip([task.description for task in held], prints, strict=True)), own)
+    weights = _weights(held, found)
+    order = sorted(range(len(held)), key=lambda at: (found[at].distance, held[at].key))
+    neighbours = tuple(Neighbour(held[at].name, held[at].origin, held[at].source, found[at], weights[at],
+                                 len(held[at].runs)) for at in order)
+    relevant, reason = _relevance(neighbours)
+    own_centre = own.centre if own else None
+    horizon = int(asked.get("horizon") or max((task.horizon for task in held), default=1))
+    used = [at for at in order if weights[at] > 0] if relevant else []
+    field = _Field([held[at] for at in used], [found[at] for at in used], [weights[at] for at in used],
+                   [one.centre if (one := prints[at]) else None for at in used], asked, own_centre)
+    ranked = _front(field, most) if goal == PARETO else [one for _, one in _ranked(field, goal, most)]
+    if relevant and not ranked:
+        relevant, reason = False, f"no relevant evidence: no run of the tasks nearby tells anything of {goal}"
+    return Advice(str(asked.get("name", "")), goal, relevant, reason, neighbours, tuple(ranked), own_centre, horizon)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The tasks that count, nearest first, and what they are compared with."""
+
+    tasks: list[KnownTask]
+    similar: list[Similarity]
+    weights: list[float]
+    centres: list[float | None]
+    asked: Description
+    own_centre: float | None
+
+    def gather(self, goal: str) -> Candidates:
+        return gather(self.tasks, self.asked, self.centres, self.own_centre, goal)
+
+
+def _own_ramps(known: Sequence[KnownTask], asked: Description) -> Sequence[Ramp]:
+    return next((task.ramps for task in known if task.ramps and dict(task.description) == dict(asked)), ())
+
+
+def _weights(known: Sequence[KnownTask], found: Sequence[Similarity]) -> list[float]:
+    near = [one.distance for one, task in zip(found, known, strict=True) if one.distance <= FAR and task.runs]
+    width = float(np.clip(np.median(near), *BANDWIDTH)) if near else BANDWIDTH[1]
+    return [
+        RELIABILITY.get(task.origin, LESS_RELIABLE) * math.exp(-(one.distance**2) / (2 * width**2))
+        if one.distance <= FAR and task.runs else 0.0
+        for one, task in zip(found, known, strict=True)
+    ]
+
+
+def _relevance(neighbours: Sequence[Neighbour]) -> tuple[bool, str]:
+    """Tell whether there is relevant evidence, and why."""
+    known = [one for one in neighbours if one.runs]
+    if not known or not math.isfinite(known[0].similarity.distance):
+        return False, "no relevant evidence: nothing is known of a task that can be compared with it"
+    used = [one.weight for one in known if one.weight > 0]
+    effective = round(sum(used) ** 2 / sum(weight**2 for weight in used), 1) if used else 0.0
+    nearest = known[0]
+    told = f"the nearest task, {nearest.name}, is at distance {nearest.similarity.distance:.2f}"
+    if nearest.similarity.distance <= NEAR:
+        return True, f"{told}; {len(used)} tasks within {FAR} are counted, {effective:.1f} effective"
+    if effective >= EFFECTIVE:
+        return True, f"{told}, but {effective:.1f} effective tasks lie within {FAR}"
+    return False, (f"no relevant evidence: {told}, and {effective:.1f} effective tasks lie within {FAR}; one within"
+                   f" {NEAR} would do, or {EFFECTIVE:.0f} effective ones")
+
+
+def _ranked(field: _Field, goal: str, most: int | None) -> list[tuple[int, Recommendation]]:
+    """Give (candidate, recommendation), the first to try first."""
+    if not field.tasks:
+        return []
+    found = field.gather(goal)
+    if found.table.empty:
+        return []
+    told = set(found.table["task"])
+    weights = {task.key: weight for task, weight in zip(field.tasks, field.weights, strict=True) if task.key in told}
     try:
-        policy.coordinates(horizon)
-    except PolicyError:
-        return False
-    return True
+        table = rank(found.table, weights, k=most or len(found.members))
+    except UsageError:  # no run ended well
+        return []
+    rows = [(int(row["candidate"]), _recommendation(field, found.members[int(row["candidate"])], row))
+            for row in table.to_dict("records")]
+    return [(number, one) for number, one in rows if one is not None]
 
 
-def ramp_of(stored: StoredRun) -> Ramp:
+def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, Any]) -> Recommendation | None:
+    """Give a candidate as its best member on the nearest task; None where it diverged on all."""
+    ended = [one for one in members if one.score is not None and not any(map(math.isnan, one.values))]
+    if not ended:
+        return None
+    best = min(ended, key=lambda one: (one.task, -one.horizon, -one.value, str(one.policy)))
+    task = field.tasks[best.task]
+    moved = corrections(task.description, field.asked, best.policy.form == "FIX")
+    similar = field.similar[best.task]
+    fair = best.fair and field.weights[best.task] >= max(field.weights) / 2
+    assert best.score is not None
+    return Recommendation(
+        best.policy, task.name, similar.distance, best.score, len(best.values), max(0.0, -float(row["score"])),
+        field.centres[best.task], task.horizon, task.origin, task.source, moved, not moved,
+        tuple(similar.parts.items()), best.value, float(row["low"]), float(row["high"]),
+        float(row["p_best"]), int(row["tie_group"]), int(row["tasks"]), int(row["seeds"]), fair,
+    )
+
+
+def _front(field: _Field, most: int | None) -> list[Recommendation]:
+    """Give the accuracy's order, those first that no other beats for one goal without losing for another."""
+    by_goal = {goal: {number: -one.regret for number, one in _ranked(field, goal, None)} for goal in GOALS}
+    ranked = _ranked(field, "accuracy", None)
+    told = [goal for goal in GOALS if by_goal[goal]]
+    points = {number: tuple(by_goal[goal].get(number, -math.inf) for goal in told) for number, _ in ranked}
+
+    def is_beaten(mine: tuple[float, ...]) -> bool:
+        return any(all(a >= b for a, b in zip(other, mine, strict=True)) and other != mine
+                   for other in points.values())
+
+    marked = [
+        replace(one, front=not is_beaten(points[number]),
+                by_goal=tuple((goal, by_goal[goal][number]) for goal in told if number in by_goal[goal]))
+        for number, one in ranked
+    ]
+    return sorted(marked, key=lambda one: not one.front)[:most]
+
+
+def ramp_of(stored: "StoredRun") -> Ramp:
     """Read a stored range test as evidence: the learning rate in the middle of each stride, and its loss."""
     run = stored.run
     steps = np.minimum((np.arange(len(run.train_losses)) + 0.5) * run.stride, stored.horizon)

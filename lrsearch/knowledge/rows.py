@@ -16,6 +16,7 @@ from lrsearch.knowledge.record import Record, digest, finite, kind_of, seal
 from lrsearch.knowledge.schema import (
     AssignmentRow,
     AttemptRow,
+    Base,
     CurveRow,
     DatasetRow,
     ModelRow,
@@ -98,11 +99,11 @@ def add_attempt(session: Session, row: Mapping[str, Any]) -> None:
         session.execute(insert(AttemptRow).values(**values))
 
 
-def add_runs(session: Session, records: Sequence[Record]) -> int:
+def add_runs(session: Session, records: Sequence[Record], trusted: bool = True) -> int:
     """Write runs whose tasks and origins are there, and give how many were new.
 
     What is there and did not end gives way; of two that ended, the first stays, and the second is kept as an attempt if
-    it says something else.
+    it says something else. Only what is trusted changes what is trusted, and it takes the place of what is not.
     """
     policies = {record.policy: parse(record.policy) for record in records}
     insert_all_new(session, PolicyRow, [{"key": policy.key, "text": text, "form": policy.form}
@@ -119,7 +120,7 @@ def add_runs(session: Session, records: Sequence[Record]) -> int:
             old.append(record)
     _add_curves(session, ((known[key], record) for key, record in new.items()))
     for record in old:
-        _merge(session, record, policies[record.policy])
+        _merge(session, record, policies[record.policy], trusted)
     return len(new)
 
 
@@ -132,6 +133,11 @@ def read_runs(
         curves = _read_curves(session, [row["id"] for row in rows])
         for row in rows:
             yield row["key"], row["task_name"], _record(row, curves[row["id"]])
+
+
+def columns(row: Base) -> dict[str, Any]:
+    """Give a row as a mapping."""
+    return {column.name: getattr(row, column.name) for column in row.__table__.columns}
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -207,16 +213,22 @@ def _add_curves(session: Session, runs: Iterable[tuple[int, Record]]) -> None:
         session.connection().execute(insert(CurveRow), curves)
 
 
-def _merge(session: Session, new: Record, policy: Policy) -> None:
+def _merge(session: Session, new: Record, policy: Policy, trusted: bool) -> None:
     """Let a run that is there meet what came of it now."""
     place = session.execute(select(RunRow.id).where(RunRow.key == new.key).with_for_update()).scalar_one()
     ((_, _, old),) = read_runs(session, RunRow.key == new.key)
-    if old is not None and RunState(old.state).is_final:
-        if RunState(new.state).is_final and _outcome(new) != _outcome(old):
-            _keep_attempt(session, new)
+    if old is None:
+        _replace(session, place, new, policy)
         return
-    lost = old.lost_steps + _left_behind(old, new) if old is not None else 0
-    _replace(session, place, replace(new, lost_steps=new.lost_steps + lost), policy)
+    was_trusted = session.scalar(select(OriginRow.trusted).where(OriginRow.name == old.origin))
+    if trusted and not was_trusted:
+        _keep_attempt(session, old, new)
+        _replace(session, place, new, policy)
+    elif RunState(old.state).is_final or not trusted:
+        _keep_attempt(session, new, old)
+    else:
+        lost = old.lost_steps + _left_behind(old, new)
+        _replace(session, place, replace(new, lost_steps=new.lost_steps + lost), policy)
 
 
 def _replace(session: Session, place: int, record: Record, policy: Policy) -> None:
@@ -237,9 +249,11 @@ def _outcome(record: Record) -> str:
     return digest([values[name] for name in ("state", "score", "loss", "steps", "curves")])
 
 
-def _keep_attempt(session: Session, record: Record) -> None:
-    row = {"run_key": record.key, "content": record.to_json()}
-    add_attempt(session, row | {"digest": seal(row)})
+def _keep_attempt(session: Session, record: Record, beside: Record) -> None:
+    """Keep another result beside a run, if it ended and says something else."""
+    if RunState(record.state).is_final and _outcome(record) != _outcome(beside):
+        row = {"run_key": record.key, "content": record.to_json()}
+        add_attempt(session, row | {"digest": seal(row)})
 
 
 def policy_key(text: str) -> str:

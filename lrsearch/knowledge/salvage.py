@@ -56,7 +56,7 @@ class Salvaged:
     Args:
         store: the new store.
         rows: written to it, by table.
-        left: runs that were seen, but whose task, policy or curves are damaged.
+        left: keys of runs that were seen, but not whole.
     """
 
     store: str
@@ -103,7 +103,7 @@ def salvage(store: str, target: str) -> Salvaged:
         _write(session, found, records, rest)
     engine.dispose()
     rows = {"tasks": len(found.tasks), "runs": len(records), **{name: len(some) for name, some in rest.items()}}
-    return Salvaged(str(new), rows, len({row["key"] for row in found.of[RunRow]} - kept))
+    return Salvaged(str(new), rows, len(found.seen - kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,7 @@ class _Found:
     tasks: dict[str, Row] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
     curves: dict[int, dict[str, list[Any]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    seen: set[str] = field(default_factory=set)
     of: dict[type[Base], list[Row]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -128,6 +129,8 @@ def _found(data: bytes) -> _Found:
             found.policies[row["key"]] = row["text"]
         if row := _read(CurveRow, rowid, values):
             found.curves[row["run"]][row["series"]].append(row["points"])
+        if row := _read(RunRow, rowid, values):
+            found.seen.add(row["key"])
         for table in SEALED:
             if (row := _read(table, rowid, values)) and seal(row) == row["digest"]:
                 found.of[table].append(row)

@@ -11,22 +11,34 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from lrsearch.knowledge.database import check_exists, connect, read_url, shown, transaction
+from lrsearch.errors import StoreError
+from lrsearch.knowledge import queries
+from lrsearch.knowledge.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
 from lrsearch.knowledge.migrations import prepare
+from lrsearch.knowledge.queries import TRUSTED
 from lrsearch.knowledge.record import Record, seal
 from lrsearch.knowledge.rows import (
     CHUNK,
     LOCAL,
     add_assignment,
+    add_attempt,
     add_origin,
     add_runs,
     add_study,
     add_task,
     chunks,
+    columns,
     policy_key,
     read_runs,
 )
-from lrsearch.knowledge.schema import AssignmentRow, AttemptRow, RunRow, StudyRow, TaskRow
+from lrsearch.knowledge.schema import (
+    AssignmentRow,
+    AttemptRow,
+    OriginRow,
+    RunRow,
+    StudyRow,
+    TaskRow,
+)
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
 from lrsearch.training.run import Run, RunSpec, RunState
@@ -46,7 +58,7 @@ class Assignment:
     Args:
         number: its place in the study, from 0.
         role: `range-test`, `decade`, `default`, `candidate` or `confirm`.
-        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `suggested`, `escape`.
+        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested`, `escape`.
         policy: the policy over the task's horizon; for a probe, over its own.
         horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
         seed: the run's seed.
@@ -118,19 +130,43 @@ class StoredStudy:
         return {"study": self.name, "key": self.key, "task": self.task["name"], "horizon": self.task["horizon"], **told}
 
 
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """All that a store knows of a run.
+
+    Args:
+        run, record: the run, and as it is stored.
+        task: the description of its task.
+        attempts: other results, which came later and differ.
+        studies: the names of the studies that asked for it.
+    """
+
+    run: StoredRun
+    record: Record
+    task: Mapping[str, Any]
+    attempts: tuple[Record, ...]
+    studies: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values for `store show`."""
+        return {**self.run.to_json(), "record": self.record.to_json(), "task_description": dict(self.task),
+                "attempts": [attempt.to_json() for attempt in self.attempts], "studies": list(self.studies)}
+
+
 class Store:
     """A store in a database. Every call is one short transaction.
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
+        patience: seconds to wait for a lock on a file, or for a server.
 
     Raises:
         StoreError: if it cannot be opened, or is not a store.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = BUSY_SECONDS) -> None:
         self._url = read_url(url)
-        self._engine = connect(self._url)
+        self._engine = connect(self._url, patience)
         prepare(self._engine, self._url)
         self._known_tasks: set[str] = set()
         self._damaged: set[str] = set()
@@ -162,29 +198,34 @@ class Store:
         self._add_task(spec.task)
         self.add([Record.of(spec, run, origin)])
 
-    def add(self, records: Iterable[Record], trusted: bool = True) -> int:
-        """Write records, whose tasks must be known, in one transaction, and give how many runs were new.
+    def add(
+        self, records: Iterable[Record], trusted: bool = True, tasks: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> int:
+        """Write records in one transaction, and give how many runs were new.
 
         Args:
-            records: of runs.
-            trusted: whether their origins recommend, where they are new here.
+            records: of runs; their tasks are known, or given.
+            trusted: whether they come from this store's owner: only then do they recommend, and change what is known.
+            tasks: descriptions by key.
         """
         new, origins = 0, set[str]()
         with self._writes() as session:
+            for key, description in (tasks or {}).items():
+                add_task(session, key, description)
             for some in chunks(records, CHUNK):
                 for origin in {record.origin for record in some} - origins:
                     add_origin(session, origin, trusted)
                     origins.add(origin)
-                new += add_runs(session, some)
+                new += add_runs(session, some, trusted)
         return new
 
     def find(self, key: str) -> StoredRun | None:
-        """Give the run of a key, if it is known."""
-        return next(iter(self._runs(RunRow.key == key)), None)
+        """Give the run of a key, if it is known from a trusted origin."""
+        return next(iter(self._runs(RunRow.key == key, TRUSTED)), None)
 
     def runs(
         self, task: str | None = None, policy: Policy | None = None, state: RunState | None = None,
-        origin: str | None = None, *, after: str = "", limit: int | None = None,
+        origin: str | None = None, *, trusted: bool = False, after: str = "", limit: int | None = None,
     ) -> list[StoredRun]:
         """Give all runs that match, in the order of their keys.
 
@@ -193,6 +234,7 @@ class Store:
             policy: the policy that was asked for.
             state: how it ended.
             origin: where it came from.
+            trusted: leave out what came in a bundle that was not trusted.
             after: only runs whose keys come after this one: the next page.
             limit: runs at most.
         """
@@ -205,7 +247,58 @@ class Store:
             wanted.append(RunRow.state == str(state))
         if origin:
             wanted.append(RunRow.origin == origin)
+        if trusted:
+            wanted.append(TRUSTED)
         return self._runs(*wanted, limit=limit)
+
+    def records(self, after: str = "", limit: int | None = None, task: str | None = None) -> list[Record]:
+        """Give runs as they are stored, in the order of their keys, as `runs` does."""
+        wanted = [RunRow.task_key.in_(self._task_keys(task))] if task else []
+        return [record for _, record in self._records(RunRow.key > after, *wanted, limit=limit)]
+
+    def origins(self) -> dict[str, bool]:
+        """Give all origins, and whether each is trusted."""
+        with self._reads() as session:
+            return {row.name: row.trusted for row in session.scalars(select(OriginRow))}
+
+    def show(self, key: str) -> "ShownRun":
+        """Give all that is known of a run.
+
+        Args:
+            key: its key, or as much of its beginning as no other run has.
+
+        Raises:
+            StoreError: if none or several begin so, or the run is damaged.
+        """
+        with self._reads() as session:
+            keys = session.scalars(select(RunRow.key).where(RunRow.key.startswith(key, autoescape=True)).limit(2)).all()
+            asked = select(StudyRow.name).join(AssignmentRow).where(AssignmentRow.run_key.in_(keys)).distinct()
+            studies = session.scalars(asked.order_by(StudyRow.name)).all()
+        if len(keys) != 1:
+            raise StoreError(f"{'no run' if not keys else 'more than one run'} in {self.url} begins with {key[:40]!r}")
+        found = self._records(RunRow.key == keys[0])
+        if not found:
+            raise StoreError(f"run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
+        ((task, record),) = found
+        return ShownRun(_stored(record, task), record, self.tasks()[record.task], tuple(self.attempts(record.key)),
+                        tuple(studies))
+
+    def stats(self) -> dict[str, Any]:
+        """Give how much the store holds: in all, and by task, with its framework, model, classes and data set."""
+        with self._reads() as session:
+            return {"store": self.url, **queries.stats(session)}
+
+    def telling(self, task_key: str, shortest: int = 1, policies: int = 32) -> list[StoredRun]:
+        """Give the ended runs of a task that tell most of its policies, range tests left out: see `telling_runs`."""
+        with self._reads() as session:
+            ids = queries.telling_runs(session, task_key, shortest, policies)
+        return [run for some in chunks(ids, CHUNK) for run in self._runs(RunRow.id.in_(some))]
+
+    def ramps(self, task_key: str) -> list[StoredRun]:
+        """Give the last four range tests of a task."""
+        with self._reads() as session:
+            ids = queries.ramp_runs(session, task_key)
+        return self._runs(RunRow.id.in_(ids)) if ids else []
 
     def attempts(self, key: str) -> list[Record]:
         """Give the final results of a run that came later, and said something else."""
@@ -232,6 +325,26 @@ class Store:
                 for row, task in session.execute(query)
             ]
 
+    def merge(self, other: "Store") -> int:
+        """Take over all that another store of one's own holds, and give how many runs were new.
+
+        Runs keep their origins. Studies that are not known here come with all that they asked for.
+        """
+        trust, known, new = other.origins(), {study.key for study in self.studies()}, 0
+        after, tasks = "", other.tasks()
+        while some := other.records(after, CHUNK):
+            after = some[-1].key
+            for trusted in (True, False):
+                new += self.add([r for r in some if trust[r.origin] is trusted], trusted, tasks)
+        with other._reads() as source, self._writes() as session:
+            for row in source.scalars(select(StudyRow).where(StudyRow.key.not_in(known))):
+                add_study(session, columns(row))
+            for asked in source.scalars(select(AssignmentRow).where(AssignmentRow.study_key.not_in(known))):
+                add_assignment(session, columns(asked))
+            for attempt in source.scalars(select(AttemptRow)):
+                add_attempt(session, columns(attempt))
+        return new
+
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Give the note that was left on a study; leave one first, if given."""
         with self._reads() if note is None else self._writes() as session:
@@ -240,7 +353,7 @@ class Store:
                 return None
             if note is not None:
                 row.note = dict(note)
-                row.digest = seal({column.name: getattr(row, column.name) for column in StudyRow.__table__.columns})
+                row.digest = seal(columns(row))
             return dict(row.note) if row.note is not None else None
 
     def assign(self, study_key: str, assignment: Assignment, spec: RunSpec) -> None:
@@ -262,7 +375,7 @@ class Store:
                 (Assignment(r.number, r.role, r.origin, parse(r.policy), r.horizon, r.seed), r.run_key) for r in rows
             ]
         keys = sorted({run_key for _, run_key in asked})
-        known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some))}
+        known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some), TRUSTED)}
         return [(assignment, known.get(run_key)) for assignment, run_key in asked]
 
     def tasks(self) -> dict[str, dict[str, Any]]:
@@ -289,12 +402,16 @@ class Store:
             return list(session.scalars(select(TaskRow.key).where(TaskRow.name == name)))
 
     def _runs(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
+        return [_stored(record, task) for task, record in self._records(*wanted, limit=limit)]
+
+    def _records(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Record]]:
+        """Read runs with the names of their tasks. Damaged ones are set aside, and said once."""
         with self._reads() as session:
             found = list(read_runs(session, *wanted, limit=limit))
         for key in [key for key, _, record in found if record is None and key not in self._damaged]:
             self._damaged.add(key)
             log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
-        return [_stored(record, task) for _, task, record in found if record is not None]
+        return [(task, record) for _, task, record in found if record is not None]
 
     def _reads(self) -> AbstractContextManager[Session]:
         return transaction(self._engine, self._url, reads=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.heuristics import Bound
 from lrsearch.knowledge import Recommendation
+from lrsearch.knowledge.known import PUBLISHED
 from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
@@ -23,7 +24,7 @@ BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b
 SHADE = "rgba(36, 99, 168, 0.11)"
 SHAPES = (("triangle-up", BLUE), ("square", GREEN), ("diamond", ORANGE))
 ORIGINS = {"suggested": "suggested by the sampler", "known": "of the field", "stored": "from the store",
-           "escape": "from outside the pruned space"}
+           "published": "of papers", "escape": "from outside the pruned space"}
 FULL_RUNS = (("candidate, full length", "candidate", "diamond", ORANGE),
              ("confirming run, fresh seed", "confirm", "circle-open", GREY), ("the default", "default", "star", RED))
 LOSS_TICKS = [mark * 10.0**exponent for exponent in range(-6, 6) for mark in (1, 2, 5)]
@@ -174,6 +175,9 @@ def _started(result: SearchResult) -> str:
 
 
 def _recommended(known: Recommendation) -> str:
+    if known.origin == PUBLISHED:
+        return (f"- {code(str(known.policy))}: published, {100 * known.score:.2f} % on {code(known.task)}, chosen on"
+                f" the test set ({code(known.source)}), at distance {known.distance:.2f}")
     return (
         f"- {code(str(known.policy))}: the store's, {100 * known.score:.2f} % on {code(known.task)} over {known.seeds}"
         f" seed{'s' if known.seeds > 1 else ''} of {known.horizon} steps, at distance {known.distance:.2f}"

@@ -7,6 +7,7 @@ from lrsearch.study.funnel import is_widened
 from lrsearch.study.result import Answer, SearchResult
 from lrsearch.study.strategy import Trial, with_role
 
+GIVEN = ("known", "stored", "published")
 ROLES = {
     "range-test": "range tests",
     "decade": "constant LRs, short",
@@ -37,12 +38,14 @@ def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
 
 def where_it_started(result: SearchResult) -> list[str]:
     """Say which policies came from what was known before."""
-    given = [t for t in with_role(result.history, "candidate") if t.assignment.origin in ("known", "stored")]
+    given = [t for t in with_role(result.history, "candidate") if t.assignment.origin in GIVEN]
     tried = dict.fromkeys((t.assignment.origin, str(t.assignment.policy)) for t in given)
     sources = ", ".join(dict.fromkeys(r.task for r in result.setup.recommended))
-    because = {"known": "the field's own for this task", "stored": f"learned from {sources}"}
+    papers = "; ".join(dict.fromkeys(r.source for r in result.setup.recommended if r.source))
+    because = {"known": "the field's own for this task", "stored": f"learned from {sources}",
+               "published": f"published: {papers}"}
     said = [f"{policy} ({because[origin]})" for origin, policy in tried]
-    if result.setup.recommended and not any(origin == "stored" for origin, _ in tried):
+    if result.setup.recommended and not any(origin in GIVEN[1:] for origin, _ in tried):
         said.append(f"nothing of what the store knows from {sources}: outside the functions or the peaks searched here")
     return said
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from lrsearch.errors import BudgetError
 from lrsearch.heuristics import Pruned, prune
+from lrsearch.knowledge.known import PUBLISHED
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
 from lrsearch.study.probing import carried, gather, next_probing, ramp_count, ramp_steps
@@ -223,10 +224,14 @@ def _expected(planned: Plan, history: Sequence[Trial], rung: int) -> int:
 
 
 def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
-    """Give the policies that are tried first: the task's known ones, then the store's inside the pruned range."""
+    """Give the policies that are tried first: the task's known ones, then the store's whose peak is in the range.
+
+    Only the peak is asked: other rules of the pruner, such as epoch multiples, do not hold for what did well.
+    """
     known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
     stored = [
-        ("stored", policy) for policy in carried(setup.raw, setup.recommended, pruned.centre)
+        ("published" if one.origin == PUBLISHED else "stored", policy)
+        for one, policy in carried(setup.raw, setup.recommended, pruned.centre)
         if setup.raw.coordinates(policy)["peak"] in pruned.space.peak
     ]
     return known + stored[:MOST_STORED]

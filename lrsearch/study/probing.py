@@ -19,6 +19,8 @@ MOST_RAMPS = 4
 RAMP_STEPS = 300
 PROBE_SHARE = 0.2
 MOST_DOUBLED = 4
+TOO_DOUBTFUL = 0.5
+"""Decades: what is recommended with more doubt cannot contradict the probes."""
 
 
 def ramp_steps(task: Task | Space) -> int:
@@ -41,10 +43,12 @@ def probe_steps(task: Task | Space) -> int:
     return min(max(round(0.02 * task.horizon), least), max(round(task.epoch), least))
 
 
-def carried(raw: Space, recommended: Sequence[Recommendation], own_centre: float | None) -> list[Policy]:
-    """Give the store's policies over this horizon, moved by the range tests, of the LR functions searched."""
-    policies = [known.carried(raw.horizon, own_centre).rounded() for known in recommended]
-    return [policy for policy in policies if policy.form in raw.forms]
+def carried(
+    raw: Space, recommended: Sequence[Recommendation], own_centre: float | None
+) -> list[tuple[Recommendation, Policy]]:
+    """Give what is recommended, each with its policy here: over this horizon, of the LR functions searched."""
+    policies = [(known, known.carried(raw.horizon, own_centre).rounded()) for known in recommended]
+    return [(known, policy) for known, policy in policies if policy.form in raw.forms]
 
 
 def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
@@ -61,7 +65,9 @@ def evidence_of(
     steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(raw))
     ended = [trial.stored for trial in decades if trial.run and trial.stored]
     read = tuple(map(ramp_of, ramps))
-    stored = carried(raw, recommended, centre([read_ramp(ramp) for ramp in read]))
+    own_centre = centre([read_ramp(ramp) for ramp in read])
+    stored = [policy for known, policy in carried(raw, recommended, own_centre)
+              if known.doubt(own_centre) < TOO_DOUBTFUL]
     return Evidence(
         chance_loss, steps, read,
         tuple(

@@ -93,6 +93,9 @@ class Task:
         patience: end a run early once this many looks in a row were no better than the best before: its state is then
             "stopped", its score that of the last look. Of a policy with cycles only looks at their ends count, where
             the learning rate is low. None to train all runs to their horizon.
+        target: end a run at the first look whose validation top-1 is this or higher, above 0 and at most 1: its state
+            is then "stopped". It is part of the task's key, so that such a run never stands for a full one. None to go
+            on; `lrs.verify` sets it.
         protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
             `in_paper_protocol`.
         known: policies that the field trains this task with.
@@ -118,6 +121,7 @@ class Task:
     augment: Augment | None = None
     precision: str = "fp32"
     patience: int | None = None
+    target: float | None = None
     protocol: str = "validation"
     known: tuple[Policy, ...] = ()
     load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
@@ -134,6 +138,10 @@ class Task:
                                           or self.patience < 1):
             raise TaskError(f"task {self.name!r}: patience must be a whole number, 1 or more, or None,"
                             f" got {self.patience!r}")
+        if self.target is not None and (isinstance(self.target, bool) or not isinstance(self.target, int | float)
+                                        or not 0 < self.target <= 1):
+            raise TaskError(f"task {self.name!r}: target must be a number above 0, at most 1, or None,"
+                            f" got {self.target!r}")
         if self.precision not in PRECISIONS:
             raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
         if self.protocol not in METRICS:
@@ -192,7 +200,8 @@ class Task:
             "precision": self.precision,
             "metric": METRICS[self.protocol],
         } | ({"augment": self.augment.name} if self.augment else {}) | (
-            {"patience": self.patience} if self.patience else {})
+            {"patience": self.patience} if self.patience else {}) | (
+            {"target": self.target} if self.target is not None else {})
 
     @property
     def key(self) -> str:

@@ -132,7 +132,8 @@ class _Growth:
 
 def _common(a: RunSpec, b: RunSpec) -> int:
     """Give the number of steps over which two runs are the same."""
-    alone = a.policy.is_controller or b.policy.is_controller or a.task.optimizer.searches or a.task.patience
+    stops = a.task.patience or a.task.target
+    alone = a.policy.is_controller or b.policy.is_controller or a.task.optimizer.searches or stops
     if alone or (a.task.key, a.horizon, a.seed) != (b.task.key, b.horizon, b.seed):
         return 0
     differing = np.flatnonzero((_course(a) != _course(b)).any(axis=1))

@@ -37,7 +37,7 @@ class Record:
 
     def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
         self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
-        self.look_every = _look_every(spec)
+        self.looks = look_steps(spec)
         self.cycle_ends = _cycle_ends(spec)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
@@ -55,7 +55,7 @@ class Record:
     @property
     def is_look_due(self) -> bool:
         """Whether it is time to look at the validation split."""
-        return self.steps % self.look_every == 0 or self.steps == self.spec.horizon or self.steps in self.cycle_ends
+        return self.steps in self.looks
 
     def ended(self, predict: Predict) -> RunState | None:
         """Give the state in which the run has ended; None while it goes on."""
@@ -65,7 +65,11 @@ class Record:
             return RunState.DIVERGED
         if self.steps == self.spec.horizon:
             return RunState.FINISHED
-        return RunState.STOPPED if self.is_look_due and self._is_tired() else None
+        return RunState.STOPPED if self.is_look_due and (self._is_there() or self._is_tired()) else None
+
+    def _is_there(self) -> bool:
+        """Tell whether the last look reached the task's target."""
+        return self.spec.task.target is not None and self.points[-1].score >= self.spec.task.target
 
     def _is_tired(self) -> bool:
         """Tell whether the last looks that count, as many as the task's patience, were no better than one before."""
@@ -132,6 +136,18 @@ class Record:
             metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
             shared=self.shared, memory=peak_memory(self.losses.device),
         )
+
+
+def look_steps(spec: RunSpec) -> frozenset[int]:
+    """Give the steps at which a run is looked at: every so many, at the ends of cycles that count, and at the last.
+
+    >>> from lrsearch.schedules import FIX
+    >>> from lrsearch.tasks import find_task
+    >>> sorted(look_steps(RunSpec(find_task("digits-mlp"), FIX(k0=0.1), horizon=100, seed=0)))  # an epoch is 32 steps
+    [32, 64, 96, 100]
+    """
+    every = _look_every(spec)
+    return frozenset(range(every, spec.horizon, every)) | _cycle_ends(spec) | {spec.horizon}
 
 
 def _look_every(spec: RunSpec) -> int:

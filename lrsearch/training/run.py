@@ -12,6 +12,9 @@ from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 
 TRAINER_VERSION = 1
+STRANGER = "recorded"
+"""The trainer of runs that were trained in somebody's own loop."""
+TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), STRANGER)
 Metrics = Mapping[str, float | None]
 
 
@@ -67,8 +70,13 @@ class RunSpec:
     @property
     def key(self) -> str:
         """A digest of the four and the trainer's version: 24 hex digits."""
-        parts = [self.task.key, str(self.policy), self.horizon, self.seed, TRAINER_VERSION]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        return run_key(self.task.key, str(self.policy), self.horizon, self.seed)
+
+
+def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str = TRAINER_VERSION) -> str:
+    """Give the key of a run: the digest of its task's key, policy's text, horizon, seed and trainer, 24 hex digits."""
+    parts = [task, policy, horizon, seed, trainer]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from lrsearch.errors import UsageError
 from lrsearch.knowledge.ranking import portfolio, shrunk
 from lrsearch.knowledge.regrets import regrets
 
-COLUMNS = ["candidate", "score", "low", "high", "tasks", "seeds", "tie_group"]
+COLUMNS = ["candidate", "score", "low", "high", "tasks", "seeds", "tie_group", "p_best"]
 
 
 def table(scores, seed=0, horizon=100):
@@ -299,3 +299,11 @@ def test_weights_move_the_first_pick():
     assert order(GOOD, {"t": 5}, k=1) == ["a"]
     assert order(GOOD, {"u": 5}, k=1) == ["b"]
     assert order(GOOD, {"t": np.float64(0.5)}, k=1) == ["b"]
+
+
+def test_one_of_all_is_the_best_and_the_clearly_better_is_it_more_often():
+    scores = {f"t{n}": {"good": [0.9, 0.91], "fair": [0.89, 0.90], "bad": [0.1, 0.1]} for n in range(4)}
+    found = lrs.rank(table(scores)).set_index("candidate")["p_best"]
+    assert found.sum() == pytest.approx(1)
+    assert found["good"] > found["fair"] > found["bad"]
+    assert lrs.rank(table({"a": {"x": 1.0}}))["p_best"].tolist() == [1.0]

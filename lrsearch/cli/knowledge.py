@@ -1,0 +1,152 @@
+"""recommend, rank: what the store and the papers know for a task, and why."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrsearch.cli.search import FOLDER, AsJson, Horizon, Out, StoreUrl
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lrsearch.knowledge import Advice, Recommendation
+
+TaskName = Annotated[str, typer.Argument(
+    metavar="TASK", help="A shipped task, see `lrsearch tasks`, or the name of one in the store.")]
+Goal = Annotated[str, typer.Option(
+    help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD - CDAC),"
+         " or pareto: the front of all four first.")]
+MOST_STORED = 2
+WIDE = 160
+
+
+def recommend(
+    task: TaskName, goal: Goal = "accuracy", store: StoreUrl = None, as_json: AsJson = False, out: Out = FOLDER,
+    horizon: Horizon = None,
+) -> None:
+    """Say what a new study of a task would start from, and why: the nearest tasks, by group, and the corrections."""
+    from lrsearch.cli.plain import print_json
+
+    found = _advice(task, goal, store, out, horizon)
+    if as_json:
+        first = [found.told(one) for one in found.first(MOST_STORED)]
+        print_json({name: value for name, value in found.to_json().items() if name != "ranked"} | {"first": first})
+    else:
+        _print_recommended(found)
+
+
+def rank(
+    task: TaskName, goal: Goal = "accuracy", store: StoreUrl = None, as_json: AsJson = False, out: Out = FOLDER,
+    horizon: Horizon = None,
+) -> None:
+    """Rank all that the store and the papers know for a task, with intervals, ties and P(best)."""
+    from lrsearch.cli.plain import print_json
+
+    found = _advice(task, goal, store, out, horizon)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _print_ranked(found)
+
+
+def _advice(task: str, goal: str, store: str | None, out: Any, horizon: int | None) -> "Advice":
+    from lrsearch import api
+    from lrsearch.tasks import TASKS
+
+    asked = TASKS[task].with_horizon(horizon) if horizon is not None and task in TASKS else task
+    return api.advise(asked, goal, store=store, out=out)
+
+
+def _print_recommended(found: "Advice") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
+    console.print(f"[bold]{escape(found.task)}[/bold], for {found.goal}: {escape(found.reason)}.")
+    if found.neighbours:
+        console.print(_neighbours(found))
+    first = found.first(MOST_STORED)
+    console.print("[bold]a new study starts from[/bold]")
+    console.print("its strong default: a range test, then warm-up and cosine")
+    for one in first:
+        console.print(escape(str(one.carried(found.horizon, found.own_centre).rounded())))
+        for line in _why(one, found):
+            console.print(f"  {escape(line)}")
+    if not first:
+        console.print("and from nothing else: it searches as on an empty store")
+
+
+def _why(one: "Recommendation", found: "Advice") -> list[str]:
+    """Say in a few lines where a recommendation is from, what moved it, and how sure it is."""
+    seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
+    origin = f"published, {one.source}, chosen on the test set" if one.source else one.origin
+    lines = [f"{100 * one.score:.2f} % over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})"]
+    seen = f"{_count(one.tasks, 'task')}, {_count(one.runs or 0, 'run')}"
+    lines.append(f"P(best) {one.p_best or 0.0:.2f}; {one.regret:.1f} noise units behind the best tries, 90 % interval"
+                 f" {_interval(one)}; seen on {seen}")
+    lines.append(_moved(one, found))
+    return lines
+
+
+def _interval(one: "Recommendation") -> str:
+    return f"{abs(one.high or 0.0):.1f} .. {abs(one.low or 0.0):.1f}"
+
+
+def _moved(one: "Recommendation", found: "Advice") -> str:
+    from lrsearch.knowledge.rescaling import applying
+
+    if one.exact:
+        return "its learning rates as they are: that task trains the same"
+    probed = one.centre is not None and found.own_centre is not None
+    told = [f"{each.name} {each.decades:+.2f} +- {each.doubt:.2f}" for each in applying(one.corrections, probed)]
+    by = "moved by the range tests of both tasks" if probed else "learning rates as they are there, corrected"
+    return f"{by}; decades: {', '.join(told)}; doubt {one.doubt(found.own_centre):.2f} in all"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _neighbours(found: "Advice") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="the nearest tasks", title_justify="left", box=None, pad_edge=False)
+    groups = ("response", "data", "model", "training")
+    for name in ("distance", *groups, "weight", "runs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("origin", no_wrap=True)
+    table.add_column("task", no_wrap=True)
+    for one in found.neighbours:
+        parts = (f"{one.similarity.parts[group]:.2f}" if group in one.similarity.parts else "-" for group in groups)
+        apart = one.similarity.gate or ""
+        distance = "-" if one.similarity.gate else f"{one.similarity.distance:.2f}"
+        table.add_row(distance, *parts, f"{one.weight:.2f}", str(one.runs), escape(one.origin),
+                      escape(f"{one.name}: {apart}" if apart else one.name))
+    return table
+
+
+def _print_ranked(found: "Advice") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
+    console.print(f"[bold]{escape(found.task)}[/bold], for {found.goal}: {escape(found.reason)}.")
+    if not found.ranked:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "tie", "P(best)", "behind", "90 % interval", "there", "tasks", "runs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("origin", no_wrap=True)
+    table.add_column("policy here", overflow="fold")
+    table.add_column("from", overflow="fold", min_width=24)
+    for place, one in enumerate(found.ranked, 1):
+        front = "*" if one.front else ""
+        table.add_row(f"{place}{front}", str(one.tie_group), f"{one.p_best or 0.0:.2f}", f"{one.regret:.1f}",
+                      _interval(one), f"{one.value:.4g}", str(one.tasks), str(one.runs), escape(one.origin),
+                      escape(str(one.carried(found.horizon, found.own_centre).rounded())), escape(one.task))
+    console.print(table)
+    front = " *: none is better for one goal and as good for the others." if found.goal == "pareto" else ""
+    console.print("Behind: standard deviations of the noise behind the best tries, shrunk to the usual; the order is"
+                  f" what to try first, each next one for what those before do not cover.{front}")

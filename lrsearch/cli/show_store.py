@@ -1,0 +1,111 @@
+"""What the `store` commands print."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lrsearch.knowledge import StoredRun, StoredStudy
+from lrsearch.knowledge.bundles import Imported
+from lrsearch.knowledge.checking import Check
+from lrsearch.knowledge.record import told
+from lrsearch.knowledge.store import ShownRun
+
+
+def print_runs(found: list[StoredRun]) -> None:
+    """Print stored runs as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "task", "state", "score", "steps", "seed", "origin"):
+        table.add_column(name, justify="right" if name in ("score", "steps", "seed") else "left", no_wrap=True)
+    table.add_column("policy", overflow="fold")
+    for stored in found:
+        run = stored.run
+        score = "-" if run.score is None else f"{100 * run.score:.2f} %" if 0 <= run.score <= 1 else f"{run.score:.4g}"
+        table.add_row(stored.key[:8], escape(stored.task), str(run.state), score, str(stored.horizon), str(stored.seed),
+                      escape(stored.origin), escape(str(stored.policy)))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(found)} runs")
+
+
+def print_run(shown: ShownRun) -> None:
+    """Print all that is known of a run."""
+    stored, record = shown.run, shown.record
+    console = Console(highlight=False, soft_wrap=True)
+    rows = {
+        "run": stored.key, "policy": str(stored.policy), "task": f"{stored.task} ({stored.task_key})",
+        "horizon": f"{stored.horizon} steps", "seed": str(stored.seed), "origin": stored.origin,
+        "state": f"{stored.run.state}: {stored.run.state.meaning}",
+        "score": _number(record.score), "loss": _number(record.loss),
+        "trained": f"{record.steps} steps in {record.seconds:.1f} s, {record.lost_steps} more were lost",
+        "curves": ", ".join(f"{name} ({len(curve)} points)" for name, curve in record.curves.items()) or "none",
+        "studies": ", ".join(shown.studies) or "none",
+        "error": stored.run.error,
+    }
+    for name, value in rows.items():
+        if value:
+            console.print(f"[bold]{name:8}[/bold] {escape(value)}")
+    for attempt in shown.attempts:
+        console.print(f"[bold]again   [/bold] {escape(f'{attempt.origin}: {attempt.state}, {told(attempt.score)}')}")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else str(told(value))
+
+
+def print_stats(stats: Mapping[str, Any]) -> None:
+    """Print how much a store holds."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("task", "framework", "model", "data", "classes", "runs", "policies"):
+        table.add_column(name, justify="right" if name in ("classes", "runs", "policies") else "left", overflow="fold")
+    for task in stats["tasks"]:
+        table.add_row(*(escape(str(task[name])) if task[name] is not None else "-"
+                        for name in ("task", "framework", "model", "data", "classes", "runs", "policies")))
+    console.print(table)
+    states = ", ".join(f"{count} {state}" for state, count in stats["states"].items())
+    origins = ", ".join(f"{row['runs']} {row['origin']}{'' if row['trusted'] else ' (not trusted)'}"
+                        for row in stats["origins"])
+    for name, said in (("states", states), ("origins", origins)):
+        if said:
+            console.print(f"[bold]{name}[/bold] {escape(said)}", soft_wrap=True)
+    hours = stats["seconds"] / 3600
+    console.print(f"{stats['runs']} runs of {stats['policies']} policies, {stats['studies']} studies,"
+                  f" {stats['steps']:,} steps, {hours:.1f} hours of training")
+
+
+def print_check(check: Check) -> None:
+    """Print what a check found."""
+    console = Console(highlight=False, soft_wrap=True)
+    for damage in check.damage:
+        console.print(f"[bold]{damage.table}[/bold] {escape(f'{damage.key} {damage.what}'.strip())}")
+    rows = ", ".join(f"{count} {name}" for name, count in check.rows.items() if count)
+    damaged = f"{len(check.damage)} damaged; `lrsearch store salvage` gets out what is whole"
+    said = "whole" if check.is_whole else damaged
+    console.print(f"{escape(check.store)}: {rows or 'nothing in it'}: {said}")
+
+
+def print_import(done: Imported, bundle: str) -> None:
+    """Print what an import did, or would do."""
+    console = Console(highlight=False, soft_wrap=True)
+    for line in done.bad:
+        console.print(f"line {line.number}: {escape(line.reason)}")
+    did = f"{done.new} were new" if done.new is not None else "nothing was written"
+    named = f", from now on of origin {done.origin}" if done.origin else ""
+    console.print(escape(f"{bundle}: {done.runs} runs{named}, {len(done.bad)} bad lines; {did}"))
+
+
+def print_studies(found: list[StoredStudy]) -> None:
+    """Print stored studies as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("study", "task", "strategy", "budget", "seed", "steps"):
+        table.add_column(name, justify="right" if name in ("budget", "seed", "steps") else "left", no_wrap=True)
+    for stored in found:
+        told = stored.to_json()
+        numbers = (f"{told['budget']:g}", str(told["seed"]), str(told["horizon"]))
+        table.add_row(escape(stored.name), escape(str(told["task"])), escape(str(told["strategy"])), *numbers)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(found)} {'study' if len(found) == 1 else 'studies'}")

@@ -1,0 +1,70 @@
+"""verify: does a policy reach a target accuracy within a budget of steps?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.search import FOLDER, AsJson, DataDir, Out, Precision, StoreUrl, named_task
+
+if TYPE_CHECKING:
+    from lrsearch.study.verdict import Verdict
+    from lrsearch.training import Run, RunSpec
+
+
+def verify(
+    policy: Annotated[str, typer.Argument(
+        metavar="POLICY", help="A policy, such as 'TRI(k0=0.01, k1=0.2, l=128)': trained as it is written.")],
+    task: Annotated[str, typer.Option(help="A shipped task: see `lrsearch tasks`.")],
+    target: Annotated[str, typer.Option(help="Validation top-1 to reach: 0.97 or 97%.")],
+    budget: Annotated[int, typer.Option(help="Updates that it may take, 16 or more; `dur` in a policy is this.")],
+    seeds: Annotated[int, typer.Option(help="How many runs are asked, each with its own seed.")] = 1,
+    seed: Annotated[int, typer.Option(help="The first of these seeds.")] = 0,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+    precision: Precision = "fp32",
+    workers: Annotated[int, typer.Option(help="Processes that train, one thread each.")] = 1,
+) -> None:
+    """Say whether a policy's validation top-1 is at least TARGET at any look within BUDGET updates.
+
+    What the store knows is not trained; else training ends as soon as it is decided. The exit code is 0 whether the
+    answer is yes or no: read it from `reached` of --json.
+    """
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import tell_line
+    from lrsearch.training import own_process
+
+    found = named_task(task, None, precision)
+    own_process(found)
+
+    def tell(spec: "RunSpec", run: "Run") -> None:
+        tell_line(f"seed {spec.seed}: {run.state} after {run.steps} updates")
+
+    verdict = api.verify(policy, found, target, budget, seeds=seeds, seed=seed, workers=workers, store=store,
+                         data_dir=data_dir, out=out, watch=tell)
+    if as_json:
+        print_json(verdict.to_json())
+    else:
+        _print(verdict)
+
+
+def _print(verdict: "Verdict") -> None:
+    """Print the answer, each seed's look where there are several, and what it cost."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(verdict.sentence))
+    if len(verdict.answers) > 1:
+        table = Table(box=None, pad_edge=False)
+        for name in ("seed", "reached", "top-1", "update", "by"):
+            table.add_column(name, justify="left" if name in ("reached", "by") else "right")
+        for one in verdict.answers:
+            score = "-" if one.score is None else f"{100 * one.score:.2f} %"
+            reached = "yes" if one.reached else "no" if one.diverged is None else f"no, diverged by {one.diverged}"
+            table.add_row(str(one.seed), reached, score, str(one.step or "-"), one.by)
+        console.print(table)
+    console.print(verdict.cost)

@@ -1,0 +1,125 @@
+"""What is known of tasks, as frozen values: the runs that ranking reads, from wherever they come, and its goals."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrsearch.errors import UsageError, unknown
+from lrsearch.heuristics.evidence import Ramp
+from lrsearch.schedules import Policy
+from lrsearch.training.run import Metrics
+
+LOCAL, PUBLISHED = "local", "published"
+GOALS = {
+    "accuracy": "the score",
+    "cost": "the share of the horizon until the task's target is reached, the less the better",
+    "robustness": "LD, the loss on validation less that on training samples: the less the better",
+    "confidence": "AC - CD - CDAC: sure where it is right, the same for all samples and classes",
+}
+"""What a policy can be ranked for; `pareto` is all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run that ranking reads.
+
+    Args:
+        policy: the policy over the run's own horizon.
+        horizon: steps of the run, 1 or more.
+        seed: its seed.
+        score: top-1 in [0, 1]; None where it diverged.
+        metrics: the metrics at its last step, as far as they are known: `ld`, `ac`, `cd`, `cdac`.
+        course: (step, score) at each look.
+        repeats: runs behind the score, where only their mean is known.
+        spread: their standard deviation (ddof 1); None where it is not known.
+    """
+
+    policy: Policy
+    horizon: int
+    seed: int
+    score: float | None
+    metrics: Metrics = field(default_factory=dict)
+    course: tuple[tuple[int, float], ...] = ()
+    repeats: int = 1
+    spread: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTask:
+    """A task and what is known of it from one origin: what was measured here and what was printed are never mixed.
+
+    Args:
+        key: what tells it apart.
+        description: the task's description, or as much of it as is known.
+        runs: runs that ended.
+        ramps: its range tests.
+        origin: `local`, `published`, or where else the runs come from.
+        source: the paper, for people; empty for runs of one's own.
+    """
+
+    key: str
+    description: Mapping[str, Any]
+    runs: tuple[KnownRun, ...]
+    ramps: tuple[Ramp, ...] = ()
+    origin: str = LOCAL
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.description.get("name", self.key))
+
+    @property
+    def horizon(self) -> int:
+        """Steps of its full run; where that is not described, of its longest."""
+        return int(self.description.get("horizon") or max((run.horizon for run in self.runs), default=1))
+
+
+def check_goal(goal: str, more: tuple[str, ...] = ()) -> str:
+    """Give a goal back if there is one of that name.
+
+    Raises:
+        UsageError: it gives the nearest.
+    """
+    if goal not in (*GOALS, *more):
+        raise UsageError(unknown("goal", goal, (*GOALS, *more)))
+    return goal
+
+
+def target_of(task: KnownTask) -> float | None:
+    """Give the score that counts as reaching the goal on a task: the median of its full runs; None without any."""
+    scores = sorted(run.score for run in task.runs if run.score is not None and run.horizon >= task.horizon)
+    return scores[(len(scores) - 1) // 2] if scores else None
+
+
+def value_of(run: KnownRun, goal: str, target: float | None = None) -> float | None:
+    """Give what a run is worth for a goal, the higher the better; nan if it failed it, None if it is not known.
+
+    Args:
+        run: the run.
+        goal: one of `GOALS`.
+        target: the score to reach, for `cost`.
+
+    >>> run = KnownRun(Policy("FIX", {"k0": 0.1}), 100, 0, 0.9, {"ld": 0.2, "ac": None}, ((50, 0.8), (100, 0.9)))
+    >>> [value_of(run, goal, target=0.75) for goal in GOALS]
+    [0.9, -0.5, -0.2, None]
+    """
+    if run.score is None:
+        return math.nan
+    if goal == "accuracy":
+        return run.score
+    if goal == "cost":
+        return _cost(run, target)
+    if goal == "robustness":
+        ld = run.metrics.get("ld")
+        return None if ld is None else -ld
+    ac, cd, cdac = (run.metrics.get(name) for name in ("ac", "cd", "cdac"))
+    return None if ac is None or cd is None or cdac is None else ac - cd - cdac
+
+
+def _cost(run: KnownRun, target: float | None) -> float | None:
+    """Give minus the share of the horizon until the target is reached; nan if it never is."""
+    if target is None or not run.course:
+        return None
+    return next((-step / run.horizon for step, score in run.course if score >= target), math.nan)

@@ -1,0 +1,95 @@
+"""What is asked of a whole store: which runs a recommendation reads, and how much there is. Answered from indexes."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from lrsearch.knowledge.schema import (
+    AttemptRow,
+    DatasetRow,
+    ModelRow,
+    OriginRow,
+    PolicyRow,
+    RunRow,
+    StudyRow,
+    TaskRow,
+)
+from lrsearch.training.run import RunState
+
+TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
+"""What a stranger's bundle says neither recommends nor is a result of a search."""
+ENDED = (RunState.FINISHED, RunState.DIVERGED)
+MOST_RAMPS = 4
+TASK = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
+
+
+def telling_runs(session: Session, task_key: str, shortest: int, most: int) -> list[int]:
+    """Give the runs of a task that tell most of its policies: those of the best, and of an even share of the others.
+
+    Args:
+        session: a transaction.
+        task_key: the task.
+        shortest: least steps of a run; a range test is none of these.
+        most: policies of each origin: half of them the best by their longest runs' mean scores, the others evenly
+            from the rest, so that the best and the median are about what they are of all.
+    """
+    ramps = select(PolicyRow.key).where(PolicyRow.form == "RAMP")
+    means = session.execute(
+        select(RunRow.origin, RunRow.horizon, RunRow.policy_key, func.avg(RunRow.score))
+        .where(RunRow.task_key == task_key, RunRow.horizon >= shortest, RunRow.state.in_(ENDED), TRUSTED,
+               RunRow.policy_key.not_in(ramps))
+        .group_by(RunRow.origin, RunRow.horizon, RunRow.policy_key)
+    )
+    by_origin: dict[str, dict[str, tuple[int, float]]] = {}
+    for origin, horizon, policy, mean in means:
+        own = by_origin.setdefault(origin, {})
+        own[policy] = max(own.get(policy, (0, 0.0)), (horizon, float("-inf") if mean is None else mean))
+    ids = list[int]()
+    for origin, own in by_origin.items():
+        chosen = _spread(sorted(own, key=lambda policy: (own[policy], policy), reverse=True), most)
+        ids += session.scalars(select(RunRow.id).where(
+            RunRow.task_key == task_key, RunRow.origin == origin, RunRow.horizon >= shortest,
+            RunRow.policy_key.in_(chosen), RunRow.state.in_(ENDED)))
+    return ids
+
+
+def _spread(ordered: list[str], most: int) -> list[str]:
+    """Give the first half of so many, and the others evenly from the rest."""
+    if len(ordered) <= most:
+        return ordered
+    best, rest = ordered[: most // 2], ordered[most // 2:]
+    others = most - len(best)
+    return best + [rest[round((at + 0.5) * len(rest) / others - 0.5)] for at in range(others)]
+
+
+def ramp_runs(session: Session, task_key: str) -> list[int]:
+    """Give the last range tests of a task."""
+    ramps = select(PolicyRow.key).where(PolicyRow.form == "RAMP")
+    found = select(RunRow.id).where(RunRow.task_key == task_key, RunRow.policy_key.in_(ramps), TRUSTED)
+    return list(session.scalars(found.order_by(RunRow.id.desc()).limit(MOST_RAMPS)))
+
+
+def stats(session: Session) -> dict[str, Any]:
+    """Give how much a store holds: in all, and by task, with its framework, model, classes and data set."""
+    states = session.execute(
+        select(RunRow.state, func.count(), func.sum(RunRow.steps + RunRow.lost_steps), func.sum(RunRow.seconds))
+        .group_by(RunRow.state).order_by(RunRow.state)
+    ).all()
+    origins = (select(OriginRow.name, OriginRow.trusted, func.count(RunRow.id)).outerjoin(RunRow)
+               .group_by(OriginRow.name, OriginRow.trusted).order_by(OriginRow.name))
+    tasks = (select(TaskRow.name, TaskRow.key, ModelRow.framework, ModelRow.name, DatasetRow.name,
+                    DatasetRow.classes, func.count(RunRow.id), func.count(RunRow.policy_key.distinct()))
+             .outerjoin(ModelRow).outerjoin(DatasetRow).outerjoin(RunRow)
+             .group_by(TaskRow.key, TaskRow.name, ModelRow.framework, ModelRow.name, DatasetRow.name,
+                       DatasetRow.classes).order_by(TaskRow.name, TaskRow.key))
+    counts = {name: session.scalar(select(func.count()).select_from(table))
+              for name, table in (("policies", PolicyRow), ("studies", StudyRow), ("attempts", AttemptRow))}
+    return {
+        "runs": sum(count for _, count, _, _ in states), "steps": int(sum(steps for _, _, steps, _ in states)),
+        "seconds": float(sum(seconds for _, _, _, seconds in states)), **counts,
+        "states": {state: count for state, count, _, _ in states},
+        "origins": [{"origin": name, "trusted": trusted, "runs": count}
+                    for name, trusted, count in session.execute(origins)],
+        "tasks": [dict(zip(TASK, row, strict=True)) for row in session.execute(tasks)],
+    }

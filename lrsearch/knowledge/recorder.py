@@ -1,0 +1,308 @@
+"""Recording runs from somebody else's training loop: three lines, and training never waits for a store."""
+
+import logging
+import math
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageError
+from lrsearch.knowledge.bundles import bundle_of, read_bundle
+from lrsearch.knowledge.database import read_url
+from lrsearch.knowledge.record import Curve, Record, check_name, digest
+from lrsearch.knowledge.store import Store
+from lrsearch.schedules import Policy, parse
+from lrsearch.tasks import TASKS, Task, find_task
+from lrsearch.tasks.task import task_key
+from lrsearch.training.run import STRANGER, RunState, run_key
+
+MOST_POINTS = 10_000
+"""Points kept of a curve: one that grows longer is thinned evenly, by half."""
+EVERY_SECONDS, PATIENCE_SECONDS = 10.0, 5.0
+WAITING = "lrsearch-waiting"
+NO_NUMBER = (TypeError, ValueError, OverflowError, RuntimeError, LRSearchError)
+"""What a value that is not one number can raise; a tensor of several raises RuntimeError."""
+log = logging.getLogger(__name__)
+
+
+def record(
+    store: str | Path | Store, task: str | Task, policy: str | Policy, seed: int = 0, horizon: int | None = None
+) -> "Recorder":
+    """Record a run of your own training loop, with its curves.
+
+    The run is in the store as `running` from its first log on, and in the end as what came of it: `finished`,
+    `diverged` where the score is not finite, `failed` or `interrupted` where an exception or Ctrl-C left the block, or
+    where the block ended without a score. Training never stops because of the store and never waits more than a few
+    seconds for it: a thread of its own writes every ten seconds. What could not be written when the run ended lies as a
+    bundle in the folder `lrsearch-waiting` beside the store's file, or in the working folder, and is written by the
+    next `record`, or by `lrsearch store import`.
+
+    A run that was trained elsewhere has a key of its own: no search takes it for one of its runs. It is evidence for
+    `recommend`, under the origin "recorded".
+
+    Args:
+        store: a store, its file, or its URL.
+        task: a task, the name of a shipped one, or any other name: such a task is matched by its name alone.
+        policy: the policy, or its text.
+        seed: the run's seed.
+        horizon: steps of the run; a task has its own, and of a name alone the last step that was logged is taken.
+
+    Raises:
+        UsageError: if policy, seed or horizon cannot be.
+        StoreError: if what is there is no store. One that is merely away is waited for.
+
+    >>> with record("sqlite:///:memory:", task="my task", policy="FIX(k0=0.1)") as run:
+    ...     for step in range(3):
+    ...         run.log(step, val_loss=1 / (step + 1))
+    ...     run.finish(score=0.9)
+    >>> run.state
+    <RunState.FINISHED: 'finished'>
+    """
+    described = _task(task)
+    own = described.get("horizon")
+    for name, value, low in (("seed", seed, None), ("horizon", horizon if own is None else horizon or own, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or (low and value < low)):
+            raise UsageError(f"{name} must be a whole number{f', {low} or more' if low else ''}, got {value!r}")
+    bound = parse(policy) if isinstance(policy, str) else policy
+    if not bound.is_bound:
+        raise UsageError(f"{bound} waits for its task: bind(horizon=..., epoch=...) it first")
+    return Recorder(store, described, str(bound), seed, horizon or own)
+
+
+class Series:
+    """A curve that grows: every n-th point, with n doubled whenever there are too many, and the last one."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[int, float]] = []
+        self._last: tuple[int, float] | None = None
+        self._seen, self._stride = 0, 1
+
+    def add(self, step: int, value: float) -> None:
+        """Take a point; one of the last point's step is said again, one of an earlier step is too late."""
+        if self._last and step <= self._last[0]:
+            if step == self._last[0]:
+                self._last = (step, value)
+                if self._points[-1][0] == step:
+                    self._points[-1] = self._last
+            return
+        self._last = (step, value)
+        if self._seen % self._stride == 0:
+            self._points.append(self._last)
+        self._seen += 1
+        if len(self._points) > MOST_POINTS:
+            del self._points[1::2]
+            self._stride *= 2
+
+    def curve(self) -> Curve:
+        """Give the points so far."""
+        missing = [self._last] if self._last and self._points[-1] != self._last else []
+        return (*self._points, *missing)
+
+
+class Recorder:
+    """A run that is being recorded: see `record`."""
+
+    def __init__(
+        self, store: str | Path | Store, task: dict[str, Any], policy: str, seed: int, horizon: int | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = RunState.RUNNING
+        self._url = store.url if isinstance(store, Store) else str(store)
+        self._store = store if isinstance(store, Store) else None
+        self._owns = not isinstance(store, Store)
+        self._task, self._policy, self._seed, self._horizon = task, policy, seed, horizon
+        self._clock, self._began, self._attempt = clock, clock(), secrets.token_hex(4)
+        self._series: dict[str, Series] = {}
+        self._steps, self._score, self._loss, self._error = 0, None, None, None
+        self._lock, self._wake, self._written = threading.Lock(), threading.Event(), threading.Event()
+        self._has_warned = False
+        try:
+            self._opened()
+        except StoreAwayError as error:
+            self._warn_away(error)
+
+    _score: float | None
+    _loss: float | None
+    _error: str | None
+
+    @property
+    def key(self) -> str | None:
+        """The run's key in the store; None while its horizon is not known."""
+        if self._horizon is None:
+            return None
+        return run_key(task_key(self._task), self._policy, self._horizon, self._seed, STRANGER)
+
+    def __enter__(self) -> Self:
+        if not self._is_in_memory:
+            threading.Thread(target=self._write_on, name="lrsearch-recorder", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._end(RunState.FAILED if isinstance(error, Exception) else RunState.INTERRUPTED,
+                      error=f"{type(error).__name__}: {error}")
+        elif self.state is RunState.RUNNING:
+            self._end(RunState.FAILED, error="the block ended without run.finish(score=...)")
+        if self._is_in_memory:
+            self._write()
+            self._close()
+        self._wake.set()
+        if not self._written.wait(PATIENCE_SECONDS):
+            self._keep()
+
+    def log(self, step: int, **values: float) -> None:
+        """Log values of any names at a step. What is no number is left out, with one warning.
+
+        `val_loss` and `val_score`, logged together, and `train_loss` are what lrsearch's pictures know.
+
+        Args:
+            step: updates so far, 0 or more, rising.
+            values: numbers, or tensors and arrays of one.
+        """
+        try:
+            at, numbers = int(step), {name: float(value) for name, value in values.items()}
+            if at < 0:
+                raise ValueError(f"step {at} is below 0")
+            for name in numbers:
+                check_name("a curve's name", name)
+        except NO_NUMBER as error:
+            self._warn(f"a log of {', '.join(values)} was left out: {error}")
+            return
+        with self._lock:
+            self._steps = max(self._steps, at)
+            for name, number in numbers.items():
+                self._series.setdefault(name, Series()).add(at, number)
+
+    def finish(self, score: float, loss: float | None = None) -> None:
+        """Say how the run ended: with a score, higher is better, and a loss if there is one.
+
+        A score that is not finite is a run that diverged.
+        """
+        try:
+            value, other = float(score), None if loss is None else float(loss)
+        except NO_NUMBER as error:
+            self._warn(f"its score is no number: {error}")
+            self._end(RunState.FAILED, error=f"its score is no number: {error}")
+            return
+        self._end(RunState.FINISHED if math.isfinite(value) else RunState.DIVERGED, value, other)
+
+    @property
+    def _is_in_memory(self) -> bool:
+        return ":memory:" in self._url
+
+    def _end(
+        self, state: RunState, score: float | None = None, loss: float | None = None, error: str | None = None
+    ) -> None:
+        with self._lock:
+            self.state, self._score, self._loss, self._error = state, score, loss, error
+            self._horizon = self._horizon or max(self._steps, 1)
+
+    def _record(self) -> Record | None:
+        """Give the run as it stands; None while it has no key."""
+        with self._lock:
+            if self.key is None or self._horizon is None:
+                return None
+            return Record(
+                key=self.key, task=task_key(self._task), policy=self._policy, horizon=self._horizon, seed=self._seed,
+                origin=STRANGER, state=str(self.state), score=self._score, loss=self._loss, steps=self._steps,
+                seconds=self._clock() - self._began,
+                details={"stride": 1, "error": self._error, "attempt": self._attempt},
+                curves={name: series.curve() for name, series in self._series.items()},
+            )
+
+    def _write_on(self) -> None:
+        """Write every ten seconds, until the run has ended and is written."""
+        while not self._written.is_set():
+            self._wake.wait(EVERY_SECONDS)
+            self._wake.clear()
+            self._write()
+        self._close()
+
+    def _write(self) -> None:
+        found = self._record()
+        if found is None:
+            return
+        try:
+            store = self._opened()
+            store.add([found], tasks={found.task: self._task})
+            if found.state != RunState.RUNNING:
+                self._say_if_known(store, found)
+                land(store, self._waiting())
+                self._written.set()
+        except LRSearchError as error:
+            self._warn_away(error)
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            self._store = Store(self._url, PATIENCE_SECONDS)
+        return self._store
+
+    def _close(self) -> None:
+        if self._owns and self._store:
+            self._store.close()
+
+    def _say_if_known(self, store: Store, found: Record) -> None:
+        if found.details["attempt"] in [attempt.details.get("attempt") for attempt in store.attempts(found.key)]:
+            log.warning("run %s was recorded before with another result, which stays; this one is kept beside it:"
+                        " another seed makes another run", found.key)
+
+    def _waiting(self) -> list[Path]:
+        return [folder / f"{digest(self._url)}-{self.key}-{self._attempt}.bundle" for folder in _folders(self._url)]
+
+    def _keep(self) -> None:
+        """Leave the run in a file for later."""
+        found = self._record()
+        assert found is not None
+        for path in self._waiting():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
+                part.write_bytes(bundle_of(found, self._task))
+                part.replace(path)
+            except OSError:
+                continue
+            log.warning("the run waits in %s until its store is back: the next record writes it, or"
+                        " `lrsearch store import --trust`", path)
+            return
+        log.warning("run %s could be written neither to its store nor to a file", found.key)
+
+    def _warn_away(self, error: LRSearchError) -> None:
+        self._warn(f"{error}; training goes on, and the run is kept until it can be written")
+
+    def _warn(self, said: str) -> None:
+        """Say it once, the first of all troubles."""
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("%s", said)
+
+
+def land(store: Store, like: list[Path]) -> None:
+    """Write the runs that wait for a store, and take their files away; `like` are places where one could be."""
+    for place in like:
+        for path in sorted(place.parent.glob(f"{place.name.split('-')[0]}-*.bundle")):
+            try:
+                read_bundle(store, path, trust=True)
+                path.unlink()
+            except (StoreError, OSError) as error:
+                log.warning("%s could not be imported: %s", path, error)
+
+
+def _folders(url: str) -> list[Path]:
+    """Where runs wait for a store: beside its file, else in the working folder, else where temporary files are."""
+    parsed = read_url(url)
+    beside = Path(parsed.database).parent if parsed.get_backend_name() == "sqlite" and parsed.database else Path()
+    return [beside / WAITING, Path(tempfile.gettempdir()) / WAITING]
+
+
+def _task(task: str | Task) -> dict[str, Any]:
+    """Give a task's description: whole, or of a name alone."""
+    if isinstance(task, Task) or task in TASKS:
+        return find_task(task).description
+    return {"name": check_name("a task's name", task)}

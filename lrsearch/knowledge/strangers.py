@@ -1,0 +1,132 @@
+"""What a stranger's file says of tasks and runs, held against what can be, before anything is made of it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch.errors import StoreError
+from lrsearch.knowledge.record import Record, check_name
+from lrsearch.schedules import parse
+from lrsearch.training.run import TRAINERS, RunState, run_key
+
+MOST_POINTS, MOST_NUMBERS = 200_000, 8
+LARGEST = 2**53
+"""Whole numbers above it are not what they say in every reader of JSON."""
+DETAILS = {"evaluations", "metrics", "stride", "error", "split", "shared", "memory", "attempt"}
+
+
+def check_description(values: Any) -> None:
+    """Refuse a task's description that is not one: of a name alone, or of data set, model, optimizer and the rest.
+
+    Raises:
+        StoreError: it says what is wrong.
+    """
+    _mapping("a task", values)
+    check_name("a task's name", values.get("name"))
+    if set(values) == {"name"}:
+        return
+    data, model, optimizer = (_mapping(f"a task's {part}", values.get(part)) for part in ("data", "model", "optimizer"))
+    check_name("a data set's name", data.get("name"))
+    check_name("a model's name", model.get("name"))
+    check_name("an optimizer's family", optimizer.get("family"))
+    for of, least in ((data, {"classes": 2, "train": 1, "validation": 1}), (model, {"parameters": 0}),
+                      (values, {"batch_size": 1, "horizon": 1})):
+        for name, low in least.items():
+            _whole(name, of.get(name), low)
+    shape = data.get("shape")
+    if not isinstance(shape, list) or len(shape) > MOST_NUMBERS:
+        raise StoreError("a data set's shape must be a short list of whole numbers")
+    for size in shape:
+        _whole("a size in a shape", size, 1)
+    for name in ("precision", "metric"):
+        check_name(f"a task's {name}", values.get(name))
+    for value in optimizer.values():
+        for number in value if isinstance(value, list) else [value]:
+            if not isinstance(number, str | bool | None) and not _is_number(number):
+                raise StoreError("an optimizer's settings must be numbers, texts, or yes or no")
+
+
+def check_record(values: Any) -> Record:
+    """Read a run that another store wrote.
+
+    Raises:
+        StoreError: if anything in it is not what it should be; it says what.
+    """
+    _mapping("a run", values)
+    if set(values) != set(Record.__slots__):
+        raise StoreError(f"a run must say {', '.join(Record.__slots__)}, and nothing else")
+    check_name("an origin", values["origin"])
+    for name, low in (("horizon", 1), ("steps", 0), ("lost_steps", 0), ("seed", -LARGEST)):
+        _whole(name, values[name], low)
+    if values["state"] not in list(RunState) or values["state"] == RunState.RUNNING:
+        raise StoreError(f"no run ends as {str(values['state'])[:40]!r}")
+    if not _is_number(values["seconds"]) or values["seconds"] < 0:
+        raise StoreError("seconds must be a number, 0 or more")
+    for name in ("score", "loss"):
+        _value(name, values[name])
+    _check_details(values["details"])
+    _check_curves(values["curves"])
+    policy = values["policy"]
+    if not isinstance(policy, str) or str(parse(policy)) != policy:
+        raise StoreError("its policy is not written as policies are")
+    if not isinstance(values["task"], str):
+        raise StoreError("its task must be a key")
+    identity = values["task"], policy, values["horizon"], values["seed"]
+    if values["key"] not in [run_key(*identity, trainer) for trainer in TRAINERS]:
+        raise StoreError("its key is not the digest of task, policy, horizon and seed")
+    record = Record.from_json({**values, "seconds": float(values["seconds"])})
+    record.run()
+    return record
+
+
+def _check_details(details: Any) -> None:
+    _mapping("details", details)
+    if unknown := set(details) - DETAILS:
+        raise StoreError(f"a run has no detail {sorted(unknown)[0][:40]!r}")
+    for name, low in (("stride", 1), ("evaluations", 0), ("shared", 0), ("memory", 0)):
+        if details.get(name) is not None:
+            _whole(name, details[name], low)
+    for name in ("error", "split", "attempt"):
+        if not isinstance(details.get(name), str | None):
+            raise StoreError(f"{name} must be a text")
+    for which, metrics in _mapping("metrics", details.get("metrics", {})).items():
+        check_name("a look's name", which)
+        for name, value in _mapping("the metrics of a look", metrics).items():
+            check_name("a metric's name", name)
+            _value(name, value)
+
+
+def _check_curves(curves: Any) -> None:
+    for series, points in _mapping("curves", curves).items():
+        check_name("a curve's name", series)
+        if not isinstance(points, list) or len(points) > MOST_POINTS:
+            raise StoreError(f"a curve is a list of at most {MOST_POINTS:,} points")
+        before = -1
+        for point in points:
+            if not isinstance(point, list) or len(point) != 2:
+                raise StoreError("a point is a step and a value")
+            _whole("a step", point[0], before + 1)
+            before = point[0]
+            if point[1] is None:
+                raise StoreError("a point has a value")
+            _value("a point", point[1])
+
+
+def _mapping(what: str, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, dict):
+        raise StoreError(f"{what} must be a JSON object")
+    return values
+
+
+def _whole(what: str, value: Any, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= LARGEST:
+        raise StoreError(f"{what} must be a whole number from {low} to 2**53, got {str(value)[:40]}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _value(what: str, value: Any) -> None:
+    if not (value is None or value in ("nan", "inf", "-inf") or _is_number(value)):
+        raise StoreError(f"{what} must be a number, or \"nan\", \"inf\" or \"-inf\", got {str(value)[:40]!r}")

@@ -1,0 +1,247 @@
+"""A stranger's training loop: what is logged is stored, and nothing that befalls the store stops the training."""
+
+import itertools
+import math
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+import lrsearch as lrs
+from lrsearch.errors import StoreError, UsageError
+from lrsearch.knowledge import open_store, read_bundle, recorder
+from lrsearch.knowledge.recorder import MOST_POINTS, Recorder, Series
+from lrsearch.schedules import FIX
+from lrsearch.tasks import find_task
+from lrsearch.training import RunSpec
+
+POLICY = FIX(k0=0.1)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Do not wait for a store that cannot come."""
+    monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 0.2)
+
+
+def the_run(path):
+    with open_store(path) as store:
+        (found,) = store.runs()
+        (record,) = store.records()
+    return found, record
+
+
+def train(path, score=0.75, **given):
+    with lrs.record(path, **{"task": "mine", "policy": POLICY} | given) as run:
+        for step in range(3):
+            run.log(step, val_loss=1.0 / (step + 1), val_score=0.25 * step, train_loss=2.0)
+        run.finish(score=score, loss=0.5)
+    return run
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_a_run_is_stored_with_its_curves(path, backend, postgres):
+    url = path if backend == "sqlite" else postgres("recorder_curves")
+    run = train(url, seed=3, horizon=2)
+    found, record = the_run(url)
+    assert (found.key, found.task, found.policy, found.seed, found.horizon) == (run.key, "mine", POLICY, 3, 2)
+    assert (str(found.run.state), found.run.score, found.run.loss, found.origin) == ("finished", 0.75, 0.5, "recorded")
+    assert [(p.step, p.loss, p.score) for p in found.run.points] == [(0, 1.0, 0.0), (1, 0.5, 0.25), (2, 1 / 3, 0.5)]
+    assert record.curves["train_loss"] == ((0, 2.0), (1, 2.0), (2, 2.0))
+
+
+def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_last_step(path):
+    train(path, task="digits-mlp")
+    assert the_run(path)[0].horizon == find_task("digits-mlp").horizon
+    other = path.with_name("other.db")
+    train(other)
+    assert the_run(other)[0].horizon == 2
+
+
+def test_it_is_never_taken_for_a_run_of_a_search(path):
+    task = find_task("digits-mlp")
+    run = train(path, task=task, policy=POLICY, seed=0)
+    key = RunSpec(task, POLICY, task.horizon, 0).key
+    assert run.key != key
+    with open_store(path) as store:
+        assert store.find(key) is None
+
+
+@pytest.mark.parametrize(("error", "state"), [(ValueError("no\0pe"), "failed"), (KeyboardInterrupt(), "interrupted")])
+def test_what_leaves_the_block_is_recorded_and_goes_on_its_way(path, error, state):
+    with pytest.raises(type(error)), lrs.record(path, task="mine", policy=POLICY) as run:
+        run.log(7, val_loss=1.0)
+        raise error
+    found, _ = the_run(path)
+    assert (str(found.run.state), found.run.steps) == (state, 7)
+    assert found.run.error.startswith(type(error).__name__)
+
+
+def test_a_block_without_a_score_failed(path):
+    with lrs.record(path, task="mine", policy=POLICY, horizon=10):
+        pass
+    found, _ = the_run(path)
+    assert str(found.run.state) == "failed"
+    assert "without run.finish" in found.run.error
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_a_run_that_diverged(path, score):
+    train(path, score=score)
+    found, record = the_run(path)
+    assert (str(found.run.state), found.run.score) == ("diverged", None)
+    assert str(record.score) == str(score)
+
+
+def test_values_that_are_no_numbers_are_left_out_with_one_warning(path, caplog):
+    with lrs.record(path, task="mine", policy=POLICY) as run:
+        for step, value in enumerate(["x", None, torch.zeros(2), [1], 10**400]):
+            run.log(step, val_loss=value)
+        run.log(-1, val_loss=1.0)
+        run.log(1, **{"a\0b": 1.0})
+        run.log(8, val_loss=torch.tensor(0.5), other=np.float32(0.25), nan=math.nan)
+        run.finish(score=torch.tensor(1.0))
+    _, record = the_run(path)
+    assert {name: str(curve) for name, curve in record.curves.items()} == {
+        "val_loss": "((8, 0.5),)", "other": "((8, 0.25),)", "nan": "((8, nan),)"}
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(("given", "says"), [
+    ({"policy": "FIX(k0=-1)"}, "k0"), ({"policy": "STEP(k0=0.1, gamma=0.5, l=3ep)"}, "bind"), ({"seed": 1.5}, "seed"),
+    ({"horizon": 0}, "horizon"), ({"horizon": "9"}, "horizon"),
+])
+def test_what_cannot_be_is_refused_before_training(path, given, says):
+    with pytest.raises(UsageError, match=says):
+        lrs.record(path, **{"task": "mine", "policy": POLICY} | given)
+
+
+def test_what_is_no_store_is_refused_before_training(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a store")
+    with pytest.raises(StoreError, match="is not a store"):
+        lrs.record(tmp_path / "notes.txt", task="mine", policy=POLICY)
+    with pytest.raises(StoreError, match="a task's name"):
+        lrs.record(tmp_path / "store.db", task="", policy=POLICY)
+
+
+def test_a_run_that_was_recorded_before_stays_and_the_other_is_kept_beside_it(path, caplog):
+    train(path, horizon=5)
+    train(path, horizon=5, score=0.9)
+    found, _ = the_run(path)
+    assert found.run.score == 0.75
+    with open_store(path) as store:
+        assert [attempt.score for attempt in store.attempts(found.key)] == [0.9]
+    assert "another seed makes another run" in caplog.text
+
+
+def test_steps_of_an_attempt_that_died_are_lost_and_those_of_ones_own_are_not(path):
+    dead = lrs.record(path, task="mine", policy=POLICY, horizon=10)
+    for step in (4, 6):
+        dead.log(step, val_loss=1.0)
+        dead._write()
+    dead._close()
+    assert str(the_run(path)[0].run.state) == "running"
+    with lrs.record(path, task="mine", policy=POLICY, horizon=10) as run:
+        for step in (3, 10):
+            run.log(step, val_loss=0.5)
+            run._write()
+        run.finish(score=1.0)
+    found, _ = the_run(path)
+    assert (found.run.steps, found.lost_steps) == (10, 6)
+
+
+@pytest.mark.usefixtures("impatient")
+class TestAway:
+    """The store cannot be written when the run ends; once it can, nothing is lost."""
+
+    def test_a_locked_file(self, path, caplog):
+        open_store(path).close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            run = train(path, horizon=3)
+            (waiting,) = (path.parent / "lrsearch-waiting").glob("*.bundle")
+            assert run.key in waiting.name
+            other.execute("ROLLBACK")
+        train(path, seed=1, horizon=3)
+        with open_store(path) as store:
+            assert [(stored.seed, stored.run.score) for stored in store.runs()] in ([(0, .75), (1, .75)],
+                                                                                   [(1, .75), (0, .75)])
+        assert not waiting.exists()
+
+    def test_a_server_that_is_away_from_the_start(self, tmp_path, monkeypatch, caplog, path):
+        monkeypatch.chdir(tmp_path)
+        run = train("postgresql://me:hunter2@127.0.0.1:1/none", horizon=3)
+        assert str(run.state) == "finished"
+        (waiting,) = (tmp_path / "lrsearch-waiting").glob("*.bundle")
+        with open_store(path) as store:
+            assert read_bundle(store, waiting, trust=True).new == 1
+        assert len([r for r in caplog.records if "training goes on" in r.message]) == 1
+        assert "hunter2" not in caplog.text + waiting.read_text() + waiting.name
+
+    def test_a_file_that_may_only_be_read(self, path, caplog):
+        open_store(path).close()
+        train(f"sqlite:///file:{path}?mode=ro&uri=true", horizon=3)
+        assert len([r for r in caplog.records if "readonly" in r.message]) == 1
+
+
+FULL = """
+import resource, signal, sys
+import lrsearch as lrs
+from lrsearch.knowledge import recorder
+recorder.PATIENCE_SECONDS = 1.0
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+size = int(sys.argv[2])
+lrs.open_store(sys.argv[1]).close()
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+with lrs.record(sys.argv[1], task="mine", policy="FIX(k0=0.1)", horizon=9000) as run:
+    for step in range(9000):
+        run.log(step, val_loss=1 / (step + 1))
+    run.finish(score=0.5)
+print("trained to its end")
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_does_not_stop_training(path):
+    ended = subprocess.run([sys.executable, "-c", FULL, str(path), str(200_000)], capture_output=True, text=True,
+                           check=False, timeout=300)
+    assert ended.stdout == "trained to its end\n", ended.stderr
+    assert ended.stderr.count("training goes on") == 1
+    with open_store(path) as store:
+        assert store.runs() == []
+    assert "neither" in ended.stderr or list((path.parent / "lrsearch-waiting").glob("*.bundle"))
+
+
+def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends():
+    series = Series()
+    for step in range(5 * MOST_POINTS + 3):
+        series.add(step, float(step))
+    curve = series.curve()
+    steps = [step for step, _ in curve]
+    assert MOST_POINTS / 2 <= len(curve) <= MOST_POINTS + 1
+    assert (steps[0], steps[-1]) == (0, 5 * MOST_POINTS + 2)
+    assert len({b - a for a, b in itertools.pairwise(steps[:-1])}) == 1
+    assert all(step == value for step, value in curve)
+
+
+def test_a_step_that_is_said_again_counts_once_and_an_earlier_one_is_too_late():
+    series = Series()
+    for step, value in ((1, 1.0), (2, 2.0), (2, 3.0), (1, 9.0)):
+        series.add(step, value)
+    assert series.curve() == ((1, 1.0), (2, 3.0))
+
+
+def test_its_clock_is_an_argument():
+    times = iter([10.0, 12.5])
+    run = Recorder("sqlite:///:memory:", {"name": "mine"}, "FIX(k0=0.1)", 0, 5, clock=lambda: next(times))
+    assert run._record().seconds == 2.5
+    run._close()
