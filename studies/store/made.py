@@ -16,7 +16,6 @@ from lrsearch.knowledge.record import Record
 from lrsearch.knowledge.store import Store
 from lrsearch.schedules import FIX
 from lrsearch.tasks import Task, find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 DIGITS = find_task("digits-mlp")
 SCHEMAS = Path(__file__).parents[2] / "tests" / "knowledge" / "schemas"
@@ -35,9 +34,8 @@ def tasks(count: int) -> list[Task]:
 
 
 def add_tasks(store: Store, made: list[Task]) -> None:
-    """Make tasks known to a store, as a search does: by recording a run of each, which did not begin."""
-    for task in made:
-        store.record(RunSpec(task, FIX(k0=1.0), 1, 0), Run(state=RunState.RUNNING, steps=0, seconds=0.0))
+    """Make tasks known to a store."""
+    store.add([], tasks={task.key: task.description for task in made})
 
 
 def record(task_key: str, n: int, looks: int = 3) -> Record:

@@ -33,6 +33,7 @@ def writers(databases: Databases, folder: Path, count: int, runs: int) -> dict[s
     ((curves,),) = rows(url, "SELECT count(*) FROM lrsearch_curves")
     said = set().union(*acknowledged)
     return {
+        "written": sum(len(_numbers(n, count, runs)) for n in range(count)),
         "acknowledged": sum(map(len, acknowledged)), "present": len(stored), "expected": len(_keys(count, runs)),
         "lost": len(said - set(stored)), "unasked": len(set(stored) - _keys(count, runs)),
         "duplicated": len(stored) - len(set(stored)) + len(numbers) - len(set(numbers)),
