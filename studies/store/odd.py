@@ -1,6 +1,7 @@
 """Odd values in every field: equal after a round trip, or refused before anything is written."""
 
 import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,9 @@ NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-0.0": -0.0, "d
 WHOLE = {"0": 0, "-1": -1, "2**63 - 1": 2**63 - 1, "2**63": 2**63, "-2**63": -(2**63), "10**30": 10**30}
 TEXTS = {"empty": "", "blank": " ", "1 MB": "x" * 2**20, "NUL": "a\0b", "half a character": "a\ud800b",
          "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd", "emoji": "\U0001f469\u200d\U0001f52c", "quotes": "'\"\\;--",
-         "new lines": "a\r\nb\u2028c", "not a character": "\uffff"}
+         "new lines": "a\r\nb\u2028c", "not a character": "\uffff",
+         **{f"{count} characters of 3 bytes": "".join(map(chr, random.Random(count).choices(range(0x4E00, 0x9FFF), k=count)))
+            for count in (333, 1000)}}
 BASE = record(DIGITS.key, 0)
 FIELDS: Mapping[str, tuple[Mapping[str, Any], Callable[[Any], Record]]] = {
     "score": (NUMBERS, lambda value: replace(BASE, score=value)),
