@@ -1,7 +1,7 @@
 """Is a store as durable as it says, and does it give back what it takes?"""
 
-import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from made import Databases
@@ -51,5 +51,5 @@ def _cycle(url: str) -> None:
 
 
 def _held() -> dict[str, int]:
-    return {"files": len(os.listdir("/proc/self/fd")), "threads": threading.active_count(),
-            "tasks": len(os.listdir("/proc/self/task"))}
+    return {"files": len(list(Path("/proc/self/fd").iterdir())), "threads": threading.active_count(),
+            "tasks": len(list(Path("/proc/self/task").iterdir()))}

@@ -1,4 +1,4 @@
-"""Processes that meet in one store: all write, all open one that does not exist yet, all open one of an older version."""
+"""Processes that meet in one store: all write, all open one that does not exist yet, all open an older one."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from made import DIGITS, SCHEMAS, Databases, add_tasks, processes, record, rows
 from lrsearch.knowledge import open_store
 from lrsearch.knowledge.schema import SCHEMA_VERSION, Base
 
-PATIENCE = 300
+PATIENCE = 1800
 """Seconds until what hangs is a failure."""
 
 
@@ -85,6 +85,7 @@ def _all_at_once(do: Any, jobs: list[Any]) -> list[str]:
         process.join(PATIENCE)
         if process.is_alive():
             process.kill()
+            process.join()
         if process.exitcode != 0:
             errors.append(f"ended with {process.exitcode}")
     while not failed.empty():
@@ -137,6 +138,6 @@ def _migrate(job: tuple[str, Path]) -> None:
 
 
 def _tables(url: str) -> set[str]:
-    query = ("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'lrsearch_%'" if url.startswith("sqlite")
-             else "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'lrsearch_%'")
-    return {name for (name,) in rows(url, query)}
+    of = {"sqlite": "name FROM sqlite_master WHERE type = 'table' AND name",
+          "postgresql": "table_name FROM information_schema.tables WHERE table_name"}[url.split(":")[0].split("+")[0]]
+    return {name for (name,) in rows(url, f"SELECT {of} LIKE 'lrsearch_%'")}
