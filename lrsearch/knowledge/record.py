@@ -3,22 +3,25 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from lrsearch.errors import StoreError
-from lrsearch.training.run import Run, RunSpec
+from lrsearch.training.run import Run, RunSpec, RunState
 
 LOOKS = ("val_loss", "val_score")
 """The series that are a run's looks at the validation split."""
 LONGEST_NAME, LARGEST = 1000, 2**63 - 1
+RUN_KEY, TASK_KEY = re.compile("[0-9a-f]{24}"), re.compile("[0-9a-f]{16}")
+STATES = frozenset(RunState)
 Curve = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A run as it is stored and as it travels.
+    """A run as it is stored and as it travels. A score, a loss or a time of -0.0 is 0.0: SQLite keeps no other zero.
 
     Args:
         key: the digest of task, policy, horizon, seed and trainer version.
@@ -34,7 +37,7 @@ class Record:
         curves: points (step, value) by series, in order of steps.
 
     Raises:
-        StoreError: for texts and numbers that not every database can hold.
+        StoreError: for what is not of its kind, and for texts and numbers that not every database can hold.
     """
 
     key: str
@@ -53,11 +56,28 @@ class Record:
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for what, form, key in (("run", RUN_KEY, self.key), ("task", TASK_KEY, self.task)):
+            if not isinstance(key, str) or not form.fullmatch(key):
+                raise StoreError(f"the key of a {what} is a digest in hex digits, got {str(key)[:40]!r}")
+        if self.state not in STATES:
+            raise StoreError(f"run {self.key}: {str(self.state)[:40]!r} is no state; there are {', '.join(RunState)}")
         for name in (self.origin, *self.curves):
             check_name("a name", name)
         for number in (self.horizon, self.seed, self.steps, self.lost_steps):
             if abs(number) > LARGEST:
                 raise StoreError(f"run {self.key}: {number} is too large a number for a store; 63 bits are kept")
+        if self.seconds is None or not math.isfinite(self.seconds):
+            raise StoreError(f"run {self.key}: its seconds are a finite number, got {self.seconds}")
+        self._check_details()
+        for name in ("score", "loss", "seconds"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, value + 0.0)
+
+    def _check_details(self) -> None:
+        try:
+            canonical(dict(self.details))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise StoreError(f"run {self.key}: its details are no JSON: {error}") from None
 
     @classmethod
     def of(cls, spec: RunSpec, run: Run, origin: str) -> Self:
@@ -153,13 +173,13 @@ def check_name(what: str, name: Any) -> str:
     Raises:
         StoreError: it says why.
     """
-    if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or "\0" in name:
-        raise StoreError(f"{what} is a text of 1 to {LONGEST_NAME:,} characters without NUL, got {str(name)[:40]!r}")
     try:
-        name.encode()
+        length = len(name.encode()) if isinstance(name, str) and name.strip() and "\0" not in name else 0
     except UnicodeEncodeError:
         raise StoreError(f"{what} has half of a character in it: {name[:40]!r}") from None
-    return name
+    if not 0 < length <= LONGEST_NAME:
+        raise StoreError(f"{what} is a text of 1 to {LONGEST_NAME:,} bytes without NUL, got {str(name)[:40]!r}")
+    return str(name)
 
 
 def _float(value: float | None) -> float | None:

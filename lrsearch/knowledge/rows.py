@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from lrsearch.errors import LRSearchError
 from lrsearch.knowledge.database import insert_all_new
-from lrsearch.knowledge.record import Record, digest, finite, kind_of, seal
+from lrsearch.knowledge.record import Record, check_name, digest, finite, kind_of, seal
 from lrsearch.knowledge.schema import (
     AssignmentRow,
     AttemptRow,
@@ -45,6 +45,9 @@ BROKEN = (TypeError, ValueError, KeyError, AttributeError, LRSearchError)
 
 def add_task(session: Session, key: str, description: Mapping[str, Any]) -> None:
     """Insert a task with its data set and its model, unless it is there. One known by name has neither."""
+    for part in (description, description.get("data"), description.get("model")):
+        if part:
+            check_name("the name of a task, a data set or a model", part["name"])
     dataset, model = dataset_row(description), model_row(description)
     if dataset:
         insert_all_new(session, DatasetRow, [dataset])
@@ -82,6 +85,7 @@ def add_origin(session: Session, name: str, trusted: bool) -> None:
 
 def add_study(session: Session, values: Mapping[str, Any]) -> None:
     """Write a study, unless it is there."""
+    check_name("the name of a study", values["name"])
     row = {"note": None, **{name: values[name] for name in STUDY if name in values}}
     insert_all_new(session, StudyRow, [row | {"digest": seal(row)}])
 

@@ -1,0 +1,121 @@
+"""What the store promises, measured with faults that are counted.
+
+    python studies/store/measure.py [FIGURE ...] [--runs 1000000] [--seed 1] [--short]
+
+Prints a line of JSON for each figure as it ends, and the table of them all; ends with 1 if a zero is not a zero. Every
+figure runs on SQLite and on a PostgreSQL server that is started for it, except where there are only files.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import sqlalchemy
+from flips import flips, truncations
+from handles import cycles, settings
+from kills import kills
+from made import Databases, postgresql, tasks
+from odd import odd_values
+from scale import scale, time_recommendation
+from together import migrators, openers, writers
+
+ZEROS = ("lost", "unasked", "duplicated", "curves_off", "errors", "locked", "crashes", "ghosts", "damage",
+         "missing_after_writing_again", "silent", "wrong_values", "missing", "neither", "apart", "files_left",
+         "threads_left", "tasks_left")
+"""What must be nothing."""
+AS_MANY = (("landed", "asked"), ("reported", "landed"), ("acknowledged", "written"), ("present", "expected"),
+           ("one_schema", "stores"), ("records", "opened"), ("migrated_once", "stores"), ("whole", "stores"),
+           ("as_they_should", "connections"))
+"""What must be as many as something else."""
+FULL = {"writers": (16, 1000), "openers": (24, 20), "migrators": (12, 20), "kills": 1000, "flips": 1000,
+        "truncations": 200, "cycles": 1000}
+SHORT = {"writers": (8, 10), "openers": (8, 1), "migrators": (6, 1), "kills": 20, "flips": 20, "truncations": 10,
+         "cycles": 20}
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("figures", nargs="*", help="all of them, if none is named")
+    parser.add_argument("--runs", type=int, default=1_000_000, help="of the large store")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--short", action="store_true", help="as the tests do")
+    given = parser.parse_args()
+    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__},"
+          f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, seed {given.seed}")
+    table = []
+    with tempfile.TemporaryDirectory() as folder, postgresql(_made(Path(folder) / "server")) as server:
+        for name, measure in figures(Path(folder), server, given.seed, given.runs, SHORT if given.short else FULL):
+            if given.figures and name.split(" ")[0] not in given.figures:
+                continue
+            began = time.perf_counter()
+            found = measure()
+            table.append((name, broken(found), time.perf_counter() - began))
+            print(json.dumps({"figure": name, **found}), flush=True)
+    print()
+    for name, wrong, seconds in table:
+        print(f"{name:28} {'; '.join(wrong) or 'holds':40} {seconds:7.1f} s")
+    raise SystemExit(any(wrong for _, wrong, _ in table))
+
+
+def figures(
+    folder: Path, server: Databases, seed: int, runs: int, sizes: dict[str, Any]
+) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Give the figures, each by its name, with what measures it."""
+    kinds = (Databases(folder), server)
+    both = [
+        (f"{name} {kind.kind}", measure) for kind in kinds for name, measure in (
+            ("settings", lambda kind=kind: settings(kind)),
+            ("writers", lambda kind=kind: writers(kind, folder, *sizes["writers"])),
+            ("openers", lambda kind=kind: openers(kind, *sizes["openers"])),
+            ("kills", lambda kind=kind: kills(kind, sizes["kills"], seed)),
+            ("cycles", lambda kind=kind: cycles(kind, sizes["cycles"])),
+        )]
+    return [
+        *both,
+        ("odd", lambda: compare(*(odd_values(kind) for kind in kinds))),
+        ("migrators", lambda: migrators(folder, *sizes["migrators"])),
+        ("flips", lambda: flips(_made(folder / "flips"), sizes["flips"], seed)),
+        ("truncations", lambda: truncations(_made(folder / "truncations"), sizes["truncations"], seed)),
+        ("many", lambda: many(folder, runs)),
+    ]
+
+
+def many(folder: Path, runs: int) -> dict[str, Any]:
+    """Measure a store with many runs, and what it recommends."""
+    url = Databases(_made(folder / "many")).new()
+    return {**scale(url, runs), "recommend": time_recommendation(url, tasks(1)[0])}
+
+
+def compare(here: dict[str, str], there: dict[str, str]) -> dict[str, Any]:
+    """Count what became of odd values, and what did not become of them in both databases alike."""
+    said = list(here.values())
+    return {"values": len(said), "kept": said.count("kept"), "refused": said.count("refused"),
+            "neither": sum(word not in ("kept", "refused") for word in said),
+            "apart": sum(there[what] != here[what] for what in here)}
+
+
+def broken(found: dict[str, Any]) -> list[str]:
+    """Give which of a figure's zeros are none, and which of its numbers fall short."""
+    wrong = [f"{name}: {found[name]}" for name in ZEROS if found.get(name)]
+    return wrong + [f"{name}: {found[name]} of {all_of_them}" for name, of in AS_MANY
+                    if name in found and of in found and found[name] != (all_of_them := found[of])]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Odd values in every field: equal after a round trip, or refused before anything is written."""
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from made import DIGITS, Databases, add_tasks, record, rows
+
+from lrsearch.errors import LRSearchError
+from lrsearch.knowledge import open_store
+from lrsearch.knowledge.record import Record, canonical, digest
+from lrsearch.knowledge.rows import read_runs
+from lrsearch.knowledge.schema import RunRow
+from lrsearch.knowledge.store import Store
+from lrsearch.schedules import FIX
+from lrsearch.training import Run, RunSpec, RunState
+
+NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-0.0": -0.0, "denormal": 5e-324, "2**63": 2.0**63,
+           "largest": 1.7976931348623157e308, "none": None}
+WHOLE = {"0": 0, "-1": -1, "2**63 - 1": 2**63 - 1, "2**63": 2**63, "-2**63": -(2**63), "10**30": 10**30}
+TEXTS = {"empty": "", "blank": " ", "1 MB": "x" * 2**20, "NUL": "a\0b", "half a character": "a\ud800b",
+         "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd", "emoji": "\U0001f469\u200d\U0001f52c", "quotes": "'\"\\;--",
+         "new lines": "a\r\nb\u2028c", "not a character": "\uffff",
+         "999 bytes": "".join(map(chr, range(0x4E00, 0x4E00 + 333))),
+         "3,000 bytes": "".join(map(chr, random.Random(1).sample(range(0x4E00, 0x9FFF), 1000)))}
+BASE = record(DIGITS.key, 0)
+FIELDS: Mapping[str, tuple[Mapping[str, Any], Callable[[Any], Record]]] = {
+    "score": (NUMBERS, lambda value: replace(BASE, score=value)),
+    "loss": (NUMBERS, lambda value: replace(BASE, loss=value)),
+    "seconds": (NUMBERS, lambda value: replace(BASE, seconds=value)),
+    "curve's values": (NUMBERS, lambda value: replace(BASE, curves={"val_loss": ((1, 0.5), (2, value))})),
+    "metrics": (NUMBERS, lambda value: replace(BASE, details={**BASE.details, "metrics": {"end": {"ac": value}}})),
+    "horizon": (WHOLE, lambda value: replace(BASE, horizon=value)),
+    "seed": (WHOLE, lambda value: replace(BASE, seed=value)),
+    "steps": (WHOLE, lambda value: replace(BASE, steps=value)),
+    "lost steps": (WHOLE, lambda value: replace(BASE, lost_steps=value)),
+    "curve's steps": (WHOLE, lambda value: replace(BASE, curves={"val_loss": ((value, 0.5),)})),
+    "key": (TEXTS, lambda value: replace(BASE, key=value)),
+    "task": (TEXTS, lambda value: replace(BASE, task=value)),
+    "policy": (TEXTS, lambda value: replace(BASE, policy=value)),
+    "origin": (TEXTS, lambda value: replace(BASE, origin=value)),
+    "state": (TEXTS, lambda value: replace(BASE, state=value)),
+    "series": (TEXTS, lambda value: replace(BASE, curves={value: ((1, 0.5),)})),
+    "error": (TEXTS, lambda value: replace(BASE, details={**BASE.details, "error": value})),
+    "name of a detail": (TEXTS, lambda value: replace(BASE, details={**BASE.details, value: 1})),
+}
+TABLES = ("runs", "curves", "tasks", "origins", "policies", "studies", "attempts")
+
+
+def odd_values(databases: Databases) -> dict[str, str]:
+    """Say of each odd value in each field what became of it: "kept", "refused", or what went wrong."""
+    url = databases.new()
+    trips: dict[str, Callable[[Store], bool]] = {
+        f"{field}: {name}": partial(_round, make, value)
+        for field, (odd, make) in FIELDS.items() for name, value in odd.items()}
+    for name, value in TEXTS.items():
+        trips[f"name of a task: {name}"] = partial(_round_task, value)
+        trips[f"name of a study: {name}"] = partial(_round_study, value, "x")
+        trips[f"note: {name}"] = partial(_round_study, "study", value)
+    with open_store(url) as store:
+        add_tasks(store, [DIGITS])
+        return {what: _said(store, url, trip) for what, trip in trips.items()}
+
+
+def _said(store: Store, url: str, trip: Callable[[Store], bool]) -> str:
+    """Give what became of a value. Refusing is ours to do, in our words and before anything is written."""
+    before = _counts(url)
+    try:
+        return "kept" if trip(store) else "came back as another"
+    except LRSearchError as error:
+        written = "" if _counts(url) == before else ", but something was written"
+        return ("the database refused it" if store.url in str(error) else "refused") + written
+    except Exception as error:
+        return f"crashed: {type(error).__name__}"
+
+
+def _counts(url: str) -> list[Any]:
+    return rows(url, "SELECT " + ", ".join(f"(SELECT count(*) FROM lrsearch_{table})" for table in TABLES))  # noqa: S608
+
+
+def _round(make: Callable[[Any], Record], value: Any, store: Store) -> bool:
+    """Write a run with a key of its own, unless that is what is odd, and read it back."""
+    made = make(value)
+    made = replace(made, key=digest(repr(made)) + "0" * 8) if made.key == BASE.key else made
+    store.add([made])
+    with store._reads() as session:
+        ((_, _, found),) = read_runs(session, RunRow.key == made.key)
+    return found is not None and canonical(found.to_json()) == canonical(made.to_json())
+
+
+def _round_task(name: str, store: Store) -> bool:
+    task = replace(DIGITS, name=name)
+    store.record(RunSpec(task, FIX(k0=0.5), 10, 0), Run(state=RunState.FAILED, steps=0, seconds=0.0, error="no"))
+    return store.tasks()[task.key] == task.description and len(store.runs(task=name)) == 1
+
+
+def _round_study(name: str, note: str, store: Store) -> bool:
+    key = digest([name, note])
+    store.open_study(key, name, DIGITS, {"said": note}, {note: note})
+    store.note(key, {"said": note})
+    found = next(study for study in store.studies() if study.key == key)
+    return (found.name, found.frozen, found.description, store.note(key)) == (
+        name, {note: note}, {"said": note}, {"said": note})
