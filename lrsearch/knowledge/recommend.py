@@ -299,7 +299,8 @@ def advise(
                                  len(held[at].runs)) for at in order)
     relevant, reason = _relevance(neighbours)
     own_centre = own.centre if own else None
-    horizon = int(asked.get("horizon") or max((task.horizon for task in held), default=1))
+    counted = [task.horizon for task, weight in zip(held, weights, strict=True) if weight > 0]
+    horizon = int(asked.get("horizon") or max(counted, default=1))
     used = [at for at in order if weights[at] > 0] if relevant else []
     field = _Field([held[at] for at in used], [found[at] for at in used], [weights[at] for at in used],
                    [one.centre if (one := prints[at]) else None for at in used], asked, own_centre)
@@ -348,7 +349,7 @@ def _relevance(neighbours: Sequence[Neighbour]) -> tuple[bool, str]:
     nearest = known[0]
     told = f"the nearest task, {nearest.name}, is at distance {nearest.similarity.distance:.2f}"
     if nearest.similarity.distance <= NEAR:
-        return True, f"{told}; {len(used)} tasks within {FAR} are counted, {effective:.1f} effective"
+        return True, f"{told}; {len(used)} within {FAR} counted, {effective:.1f} effective"
     if effective >= EFFECTIVE:
         return True, f"{told}, but {effective:.1f} effective tasks lie within {FAR}"
     return False, (f"no relevant evidence: {told}, and {effective:.1f} effective tasks lie within {FAR}; one within"

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import lrsearch as lrs
+from lrsearch import api
 from lrsearch.errors import StoreError, UsageError
 from lrsearch.knowledge import open_store, read_bundle, recorder
 from lrsearch.knowledge.recorder import MOST_POINTS, Recorder, Series
-from lrsearch.schedules import FIX
+from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import find_task
 from lrsearch.training import RunSpec
 
@@ -65,6 +66,15 @@ def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_last_step(pa
     other = path.with_name("other.db")
     train(other)
     assert the_run(other)[0].horizon == 2
+
+
+def test_it_is_evidence_for_the_task_of_its_name_as_it_was(path):
+    policy = TRI(k0=0.001, k1=0.1, l=1)
+    for seed in range(2):
+        train(path, policy=policy, seed=seed, score=0.9)
+        train(path, policy=POLICY, seed=seed, score=0.5)
+    (best, *_) = api.advise("mine", store=str(path)).first()
+    assert (best.policy, best.carried(2, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
 
 
 def test_it_is_never_taken_for_a_run_of_a_search(path):
