@@ -11,7 +11,7 @@ from lrsearch.knowledge import StoredRun, StoredStudy
 from lrsearch.knowledge.bundles import Imported
 from lrsearch.knowledge.checking import Check
 from lrsearch.knowledge.record import told
-from lrsearch.knowledge.store import ShownRun
+from lrsearch.knowledge.stored import ShownRun
 
 
 def print_runs(found: list[StoredRun]) -> None:

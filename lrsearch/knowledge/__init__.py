@@ -7,7 +7,8 @@ from lrsearch.knowledge.recommend import Advice, Neighbour, Recommendation, reco
 from lrsearch.knowledge.recorder import Recorder, record
 from lrsearch.knowledge.salvage import salvage
 from lrsearch.knowledge.similarity import Similarity
-from lrsearch.knowledge.store import Assignment, Store, StoredRun, StoredStudy, open_store
+from lrsearch.knowledge.store import Store, open_store
+from lrsearch.knowledge.stored import Assignment, StoredRun, StoredStudy
 
 __all__ = [
     "Advice", "Assignment", "Neighbour", "Recommendation", "Recorder", "Similarity", "Store", "StoredRun",

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +42,7 @@ from lrsearch.knowledge.schema import (
     StudyRow,
     TaskRow,
 )
+from lrsearch.knowledge.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import Task
 from lrsearch.training.run import Run, RunSpec, RunState
@@ -51,114 +51,11 @@ if TYPE_CHECKING:
     from lrsearch.knowledge.recommend import Recommendation
 
 
-PROBES = ("range-test", "decade")
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """How long a search waits for a database that went away: two minutes in all."""
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One thing a study asks for: train this policy over this horizon with this seed.
-
-    Args:
-        number: its place in the study, from 0.
-        role: `range-test`, `decade`, `default`, `candidate` or `confirm`.
-        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested`, `escape`.
-        policy: the policy over the task's horizon; for a probe, over its own.
-        horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
-        seed: the run's seed.
-    """
-
-    number: int
-    role: str
-    origin: str
-    policy: Policy
-    horizon: int
-    seed: int
-
-    def is_short(self, task: Task) -> bool:
-        """Tell whether it is a candidate that may earn a longer run."""
-        return self.role == "candidate" and self.horizon < task.horizon
-
-    def spec(self, task: Task) -> RunSpec:
-        """Give what identifies the run."""
-        probe = self.role in PROBES
-        policy = self.policy if probe else self.policy.stretch(self.horizon / task.horizon)
-        return RunSpec(task, policy, self.horizon, self.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """A run as the store knows it.
-
-    `task` is the task's name; `lost_steps` were trained in attempts that did not end.
-    """
-
-    key: str
-    task: str
-    task_key: str
-    policy: Policy
-    horizon: int
-    seed: int
-    origin: str
-    run: Run
-    lost_steps: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values for `store runs`."""
-        run = self.run
-        return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
-                "horizon": self.horizon, "state": str(run.state), "score": run.score,
-                "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin}
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStudy:
-    """A study as the store knows it.
-
-    Args:
-        key, name: what it is called; the name is the task's with the key's first 8 digits.
-        task: the description of its task.
-        description: the task's and the space's key, the strategy, the budget and the seed.
-        frozen: what it started from: `recommended`, and `functions` where it was begun since they are kept.
-    """
-
-    key: str
-    name: str
-    task: Mapping[str, Any]
-    description: Mapping[str, Any]
-    frozen: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values for `store studies`."""
-        told = {name: self.description.get(name) for name in ("strategy", "budget", "seed")}
-        return {"study": self.name, "key": self.key, "task": self.task["name"], "horizon": self.task["horizon"], **told}
-
-
-@dataclass(frozen=True, slots=True)
-class ShownRun:
-    """All that a store knows of a run.
-
-    Args:
-        run, record: the run, and as it is stored.
-        task: the description of its task.
-        attempts: other results, which came later and differ.
-        studies: the names of the studies that asked for it.
-    """
-
-    run: StoredRun
-    record: Record
-    task: Mapping[str, Any]
-    attempts: tuple[Record, ...]
-    studies: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values for `store show`."""
-        return {**self.run.to_json(), "record": self.record.to_json(), "task_description": dict(self.task),
-                "attempts": [attempt.to_json() for attempt in self.attempts], "studies": list(self.studies)}
 
 
 def _patient(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
@@ -311,7 +208,7 @@ class Store:
         if not found:
             raise StoreError(f"run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
         ((task, record),) = found
-        return ShownRun(_stored(record, task), record, self.tasks()[record.task], tuple(self.attempts(record.key)),
+        return ShownRun(stored(record, task), record, self.tasks()[record.task], tuple(self.attempts(record.key)),
                         tuple(studies))
 
     def stats(self) -> dict[str, Any]:
@@ -438,7 +335,7 @@ class Store:
             return list(session.scalars(select(TaskRow.key).where(TaskRow.name == name)))
 
     def _runs(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
-        return [_stored(record, task) for task, record in self._records(*wanted, limit=limit)]
+        return [stored(record, task) for task, record in self._records(*wanted, limit=limit)]
 
     def _records(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Record]]:
         """Read runs with the names of their tasks. Damaged ones are set aside, and said once."""
@@ -491,6 +388,3 @@ def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[floa
     return Store(str(url), pauses=pauses)
 
 
-def _stored(record: Record, task: str) -> StoredRun:
-    return StoredRun(record.key, task, record.task, parse(record.policy), record.horizon, record.seed, record.origin,
-                     record.run(), record.lost_steps)

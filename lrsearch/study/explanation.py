@@ -10,7 +10,7 @@ from lrsearch.errors import UsageError, WorkError
 from lrsearch.heuristics import Bound, Pruned, prune
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
-from lrsearch.knowledge.store import PROBES
+from lrsearch.knowledge.stored import PROBES
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import escape_won, is_widened
 from lrsearch.study.probing import evidence_of

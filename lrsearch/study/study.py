@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
-from lrsearch.knowledge.store import PROBES
+from lrsearch.knowledge.stored import PROBES
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed

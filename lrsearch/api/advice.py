@@ -1,0 +1,120 @@
+"""What the store knows for a task, how alike two tasks are, and the warm start of an Optuna study of one's own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.errors import TaskError, unknown
+from lrsearch.knowledge import Advice, Recommendation, Similarity, Store
+from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.knowledge.recommend import advise as rank_known
+from lrsearch.knowledge.recommend import ramps_of, recall
+from lrsearch.knowledge.similarity import compare as compare_tasks
+from lrsearch.knowledge.similarity import fingerprint
+from lrsearch.schedules import Policy
+from lrsearch.spaces import Space
+from lrsearch.tasks import TASKS, Task, find_task
+
+if TYPE_CHECKING:
+    import optuna
+from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
+
+MOST_STORED = 2
+
+
+def warm_start(
+    study: "optuna.Study", space: Space, policies: Sequence[Policy | Recommendation], seed: int = 0
+) -> int:
+    """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
+
+    Each trial says where its policy is from, in the user attribute `lrsearch:origin`: `stored`, `published` or
+    `random`.
+
+    Args:
+        study: the Optuna study; its objective calls `space.suggest(trial)`.
+        space: the space of the study.
+        policies: the default first, then stored ones, or what `store.recommend` gave, which is carried over to the
+            space's horizon; those whose LR function is not in the space are left out.
+        seed: for the random point.
+
+    Returns:
+        How many were enqueued.
+    """
+    import numpy as np
+
+    from lrsearch.spaces.optuna import enqueue
+
+    offered = [_offered(one, space.horizon) for one in policies]
+    fitting = [(origin, policy) for origin, policy in offered if policy.form in space.forms][: 1 + MOST_STORED]
+    for origin, policy in fitting:
+        enqueue(study, space, policy, origin)
+    enqueue(study, space, space.sample(np.random.default_rng(seed)), "random")
+    return len(fitting) + 1
+
+
+
+def _offered(one: Policy | Recommendation, horizon: int) -> tuple[str, Policy]:
+    if isinstance(one, Policy):
+        return "stored", one
+    return PUBLISHED if one.origin == PUBLISHED else "stored", one.carried(horizon, own_centre=None).rounded()
+
+
+
+def advise(
+    task: str | Task, goal: str = "accuracy", *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER
+) -> Advice:
+    """Rank what the store and the papers know for a task: what `lrsearch rank` and `lrsearch recommend` print.
+
+    Args:
+        task: a shipped task's name, the name of a task in the store, or a task.
+        goal: `accuracy`, `cost`, `robustness`, `confidence` or `pareto`.
+        store: the knowledge store or its URL, which must be there; `store.db` in `out` where none is given, and where
+            there is none either, nothing but the published results.
+        out: the folder of that store.
+
+    Raises:
+        UsageError: for an unknown task or goal.
+        StoreError: if the store is not there, or is none.
+
+    >>> found = advise("mnist-lenet", store="sqlite:///:memory:")
+    >>> print(found.first(1)[0].policy, found.first(1)[0].origin)
+    SIN2(k0=0.01, k1=0.06, l=2000) published
+    """
+    with readable_store(store, Path(out)) as ledger:
+        asked = _described(task, ledger)
+        return rank_known(recall(ledger, asked), asked, goal)
+
+
+
+def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | None = None) -> Similarity:
+    """Tell how far two tasks are from each other, by group: see `lrsearch.knowledge.similarity`.
+
+    Args:
+        task_a, task_b: names of shipped tasks or of tasks in the store, or tasks.
+        store: a store with range tests of both, which then count as much as all that is described.
+
+    Returns:
+        `.distance`, 0 for the same and inf where they cannot be compared; `.parts` by group; `.gate`, the reason.
+
+    Raises:
+        UsageError: for an unknown task.
+        StoreError: if the store is not there, or is none.
+
+    >>> found = similarity("mnist-lenet", "fashion-lenet")
+    >>> round(found.distance, 2), {group: round(part, 2) for group, part in found.parts.items()}
+    (0.29, {'data': 0.5, 'model': 0.0, 'training': 0.0})
+    """
+    with readable_store(store or "sqlite:///:memory:", DEFAULT_FOLDER) as ledger:
+        a, b = (_described(task, ledger) for task in (task_a, task_b))
+        return compare_tasks(a, b, fingerprint(ramps_of(ledger, a)), fingerprint(ramps_of(ledger, b)))
+
+
+
+def _described(task: str | Task, store: Store) -> Mapping[str, Any]:
+    """Give a task's description: of a task, of a shipped one, or of one in the store, the first of its keys."""
+    if isinstance(task, Task) or task in TASKS:
+        return find_task(task).description
+    held = {str(one["name"]): one for _, one in sorted(store.tasks().items(), reverse=True)}
+    if task not in held:
+        raise TaskError(unknown("task", task, {*TASKS, *held}))
+    return held[task]

@@ -1,0 +1,73 @@
+"""What all calls begin with: a folder that can be written, a store, a space, and who trains."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lrsearch.errors import OutputError, UsageError
+from lrsearch.knowledge import Store, open_store
+from lrsearch.knowledge.store import PAUSES
+from lrsearch.schedules import Policy
+from lrsearch.spaces import Space
+from lrsearch.tasks import Task
+from lrsearch.training import Pool, Trainer
+from lrsearch.training.together import Crew, Here
+
+DEFAULT_FOLDER = Path("lrsearch-runs")
+
+
+def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
+    """The raw space of some LR functions or policies on a task."""
+    if isinstance(functions, str):
+        raise UsageError(f"functions is a list of LR functions or policies, such as [{functions!r}], got a text")
+    return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
+
+
+
+@contextmanager
+def open_crew(task: Task, workers: int, data_dir: str | Path | None) -> Iterator[Crew]:
+    """Give those who train: this process, or as many others as are asked for."""
+    data = Path(data_dir) if data_dir else None
+    if workers == 1:
+        yield Here(Trainer(task, data))
+        return
+    with Pool(task, workers, data) as pool:
+        yield pool
+
+
+
+@contextmanager
+def readable_store(store: str | Store | None, folder: Path) -> Iterator[Store]:
+    """Give a store to look into; where none is given and none is in the folder, an empty one that leaves no file."""
+    missing = store is None and not (folder / "store.db").exists()
+    with opened_store("sqlite:///:memory:" if missing else store, folder, existing=True) as opened:
+        yield opened
+
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder and see that files can be written there.
+
+    Raises:
+        OutputError: if they cannot.
+    """
+    mark = folder / ".lrsearch-write-test"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_bytes(b"")
+        mark.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from None
+    return folder
+
+
+
+@contextmanager
+def opened_store(store: str | Store | None, folder: Path, *, existing: bool = False) -> Iterator[Store]:
+    """Give the store that was asked for, and close it again unless it is the caller's; it may have to be there."""
+    if isinstance(store, Store):
+        yield store
+        return
+    url = store or f"sqlite:///{folder / 'store.db'}"
+    with open_store(url, existing=existing, pauses=() if existing else PAUSES) as opened:
+        yield opened

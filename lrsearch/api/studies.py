@@ -1,0 +1,215 @@
+"""search, sweep, prune, explain: a study of a task, on Optuna or on Ray."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
+from lrsearch.engines import optuna as optuna_engine
+from lrsearch.knowledge import Store
+from lrsearch.report.panels import publish
+from lrsearch.schedules import Policy
+from lrsearch.study.explanation import Explanation, explain_stored
+from lrsearch.study.explanation import explain as explain_study
+from lrsearch.study.funnel import Funnel
+from lrsearch.study.pruning import Probing
+from lrsearch.study.result import SearchResult, conclude, cost
+from lrsearch.study.strategy import Setup
+from lrsearch.study.study import Study, Watch
+from lrsearch.tasks import Task, find_task
+
+
+def search(
+    task: str | Task,
+    budget: float = 12,
+    *,
+    functions: Sequence[str | Policy] = (),
+    store: str | Store | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    storage: str | None = None,
+    watch: Watch | None = None,
+    progress: optuna_engine.Progress | None = None,
+    workers: int = 1,
+) -> SearchResult:
+    """Search the best LR policy for a task. The same call again goes on where the last one ended.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
+        functions: LR functions to search; all where none is named.
+        store: the knowledge store or its URL; `store.db` in `out` where none is given.
+        seed: the study's seed, 0 or more.
+        data_dir: where the data set lies; None for the default place.
+        out: the folder for the store, the Optuna study and the weights of full runs.
+        storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
+        watch: is called with the study and every trial that ends.
+        progress: is called with an assignment and its steps done, every few steps.
+        workers: processes that train, one thread each; 1 to train in this one. The search is the same. A script that
+            asks for more keeps its own work under `if __name__ == "__main__":`, for the workers import it.
+
+    Returns:
+        The result: `.best.policy`, `.cost` in FRE, `.table()`.
+
+    Raises:
+        UsageError: for an unknown task or function, or a budget that buys nothing.
+        WorkError: if the data, the store or the training fails.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+        if not study.is_done:
+            with open_crew(study.setup.task, workers, data_dir) as crew:
+                optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
+        return _conclude(study)
+
+
+
+def sweep(
+    task: str | Task,
+    budget: float = 12,
+    *,
+    functions: Sequence[str | Policy] = (),
+    store: str | Store | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    storage: str | None = None,
+    watch: Watch | None = None,
+    address: str = "local",
+    workers: int | None = None,
+) -> SearchResult:
+    """Search as `search` does, many runs at a time, as a Ray Tune run. The same call again goes on.
+
+    It is the same study as `search` with the same arguments: either goes on where the other ended.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        budget: as in `search`, like all that is not said here.
+        functions: LR functions to search.
+        store: the knowledge store or its URL; only this process opens it.
+        seed: the study's seed.
+        data_dir: where the data set lies on every machine; None for the default place.
+        out: the folder, for Ray's files as well; on a cluster, one that all its machines share.
+        storage: the Optuna storage's URL; only this process opens it.
+        watch: is called with the study and every trial that ends.
+        address: "local" to start a Ray cluster on this machine, "auto" or host:port to join one.
+        workers: runs at a time; as many as the cluster has CPUs where it is not given.
+
+    Returns:
+        The result, as `search` gives it.
+
+    Raises:
+        UsageError: for an unknown task or function, or a budget that buys nothing.
+        WorkError: if the data, the store, the training or Ray fails.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+        if not study.is_done:
+            from lrsearch.engines import ray as ray_engine
+
+            data = Path(data_dir) if data_dir else None
+            ray_engine.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
+        return _conclude(study)
+
+
+
+def prune(
+    task: str | Task,
+    budget: float = 12,
+    *,
+    stored: bool = False,
+    functions: Sequence[str | Policy] = (),
+    store: str | Store | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Watch | None = None,
+    progress: optuna_engine.Progress | None = None,
+    workers: int = 1,
+) -> Explanation:
+    """Shrink a task's space by the probes that `search` with the same arguments begins with, and by nothing else.
+
+    The probes are a study of their own, which goes on where it ended; a search afterwards takes them from the store.
+
+    Args:
+        task: as in `search`, like all that is not said here.
+        budget: of the search; the probes get at most a fifth of it.
+        stored: train nothing, and read the runs of this task that the store knows, whoever asked for them.
+        functions, store, seed, data_dir, out, watch, progress, workers: as in `search`.
+
+    Returns:
+        The explanation: `.space` for any search of one's own, `.pruned` with the reasons, `.probes`, `.spent`.
+
+    Raises:
+        UsageError: for an unknown task or function, or a budget that buys nothing.
+        WorkError: if the data, the store or the training fails, or there are no stored runs to read.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    found = find_task(task)
+    setup = Setup(found, raw_space(found, functions), budget, seed)
+    if stored:
+        with opened_store(store, Path(out), existing=True) as ledger:
+            return explain_stored(ledger, found, setup.raw)
+    strategy = Probing()
+    strategy.check(setup)
+    with opened_store(store, writable(Path(out))) as ledger:
+        study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
+        if not study.is_done:
+            with open_crew(found, workers, data_dir) as crew:
+                optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
+        return replace(explain_study(ledger, study.key), spent=cost(study))
+
+
+
+def explain(study: str, *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER) -> Explanation:
+    """Explain the space of a study from the store alone: every bound, the runs behind it, and what speaks against it.
+
+    Args:
+        study: its name, or the beginning of its name or key: `lrsearch store studies` lists them.
+        store: the knowledge store or its URL; `store.db` in `out` where none is given.
+        out: the folder that the search was given.
+
+    Returns:
+        The explanation, as `prune` gives it.
+
+    Raises:
+        UsageError: for an unknown or ambiguous study, or one that prunes nothing.
+        WorkError: if the store is not there, or does not say enough.
+    """
+    with opened_store(store, Path(out), existing=True) as ledger:
+        return explain_study(ledger, study)
+
+
+
+def _conclude(study: Study) -> SearchResult:
+    """Give the result, and tell its story in the Optuna Dashboard if there is news."""
+    result = conclude(study)
+    if result.spent.trained_runs and isinstance(study.sampler, optuna_engine.OptunaSampler):
+        publish(result, study.sampler.study)
+    return result
+
+
+
+@contextmanager
+def _study(
+    task: str | Task, budget: float, functions: Sequence[str | Policy], store: str | Store | None, seed: int, out: Path,
+    storage: str | None, watch: Watch | None,
+) -> Iterator[Study]:
+    """Open the funnel study that the arguments of `search` and `sweep` describe."""
+    found = find_task(task)
+    raw = raw_space(found, functions)
+    setup, strategy = Setup(found, raw, budget, seed), Funnel()
+    strategy.check(setup)
+    folder = writable(out)
+    with opened_store(store, folder) as ledger:
+        yield Study(setup, strategy, ledger, tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup), watch)
+
+
+
+def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], optuna_engine.OptunaSampler]:
+    """Give what makes the study's sampler, once its name and the number of its known assignments are known."""
+    return lambda name, known: optuna_engine.OptunaSampler(
+        name, storage, setup.seed, setup.task.horizon, known=known
+    )

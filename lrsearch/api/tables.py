@@ -1,0 +1,137 @@
+"""Strategies side by side, tables of policies, and searches replayed on tables of results."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
+from lrsearch.compare.comparison import Comparison
+from lrsearch.compare.comparison import compare as compare_strategies
+from lrsearch.compare.figures import Replay
+from lrsearch.compare.figures import conclude as conclude_replay
+from lrsearch.compare.held_out import Ranked, hold_out
+from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
+from lrsearch.compare.replay import replay as replay_tables
+from lrsearch.compare.reproduction import Results, read_results
+from lrsearch.compare.settings import read_settings
+from lrsearch.compare.tables import read_table
+from lrsearch.errors import UsageError
+from lrsearch.knowledge import Store
+from lrsearch.schedules import Policy
+from lrsearch.study.strategy import Setup
+from lrsearch.study.table import PolicyTable, train_table
+from lrsearch.tasks import Task, find_task
+from lrsearch.training import Run, RunSpec, Trainer
+
+
+def compare(
+    task: str | Task,
+    strategies: Sequence[str] = ("funnel", "tpe", "random"),
+    seeds: int = 2,
+    budget: float = 4,
+    *,
+    functions: Sequence[str | Policy] = (),
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compare ways to search: best validation score against training steps spent, probes included.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        strategies: "funnel", "tpe" (Optuna's TPE on the raw space), "random".
+        seeds: studies of each strategy.
+        budget: full-run equivalents (FRE) for each study.
+        functions, store, data_dir, out: as in `search`.
+        watch: is told, in a line, of each study that ends.
+
+    Returns:
+        The comparison: `.table()`, `.courses`.
+
+    Raises:
+        UsageError: for an unknown strategy or task, or a budget that buys nothing.
+        WorkError: if the data, the store or the training fails.
+    """
+    found = find_task(task)
+    raw = raw_space(found, functions)
+    with opened_store(store, writable(Path(out))) as ledger:
+        trainer = Trainer(found, Path(data_dir) if data_dir else None)
+        return compare_strategies(Setup(found, raw, budget, seed=0), strategies, seeds, ledger, trainer, watch)
+
+
+
+def run_table(
+    table: PolicyTable,
+    *,
+    workers: int = 1,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[RunSpec, Run], None] | None = None,
+) -> Results:
+    """Train every policy of a table with every seed. The same call again goes on where the last one ended.
+
+    A script that calls it keeps its own work under `if __name__ == "__main__":`, for its workers import it.
+
+    Args:
+        table: the policies, the task and the seeds.
+        workers: processes that train, one thread each; 1 to train in this one.
+        store, data_dir, out: as in `search`.
+        watch: is called with every run that ends.
+
+    Returns:
+        The results: `.outcomes`, `.agreement`.
+
+    Raises:
+        UsageError: if `workers` is not 1 or more.
+        WorkError: if the data or the store fails, or a worker dies.
+        KeyboardInterrupt: when interrupted; all that finished is kept.
+    """
+    with opened_store(store, writable(Path(out))) as ledger:
+        if read_results(table, ledger).missing:
+            with open_crew(table.task, workers, data_dir) as crew:
+                train_table(table, ledger, crew, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
+        return read_results(table, ledger)
+
+
+
+def replay(
+    table: str, data_dir: str | Path, seeds: int = REPLAY_SEEDS, watch: Callable[[str], None] | None = None
+) -> Replay:
+    """Replay the pruner and other searches on a complete table of results: nothing is trained.
+
+    Args:
+        table: "deepobs", the DeepOBS baselines: 15 tasks, constant learning rates.
+        data_dir: where the table's files lie, or the folder above.
+        seeds: studies of each task, 1 or more.
+        watch: is told, in a line, of each seed that is done.
+
+    Returns:
+        The replay: `.figures` with their intervals and bars, `.strategies()`, `.tasks()`.
+
+    Raises:
+        UsageError: for an unknown table or no seeds.
+        DataError: for files that are missing or broken.
+    """
+    if seeds < 1:
+        raise UsageError(f"a replay needs 1 seed or more, got {seeds}")
+    return conclude_replay(table, replay_tables(read_table(table, Path(data_dir)), seeds, watch))
+
+
+
+def replay_ranking(table: str, data_dir: str | Path) -> Ranked:
+    """Hold each task of a table of results out, and try what `lrs.rank` makes of the others: nothing is trained.
+
+    Args:
+        table: "deepobs", 108 settings on 8 problems, or "algoperf", 55 settings on 12 workloads, where a workload's
+            variants are held out with it as well.
+        data_dir: where the table's files lie, or the folder above.
+
+    Returns:
+        The regrets of the best of the first 1, 3 and 10 tries, `.tried`, and `.figures` with intervals and bars.
+
+    Raises:
+        UsageError: for an unknown table.
+        DataError: for files that are missing or broken.
+    """
+    return hold_out(read_settings(table, Path(data_dir)))

@@ -1,0 +1,198 @@
+"""Range tests, the 1cycle report's recipe, whether a policy reaches a target, the test set, ensembles."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
+from lrsearch.errors import UsageError
+from lrsearch.heuristics import Ramp
+from lrsearch.knowledge import Store
+from lrsearch.schedules import Policy
+from lrsearch.study.final_test import best_runs
+from lrsearch.study.final_test import final_test as read_test
+from lrsearch.study.probing import ramp_steps
+from lrsearch.study.range_tests import RangeTested, make_range_tests
+from lrsearch.study.recipe import Recipe, follow
+from lrsearch.study.result import SearchResult
+from lrsearch.study.strategy import FIRST_FRESH, Setup
+from lrsearch.study.verdict import Verdict
+from lrsearch.study.verify import ask, from_store
+from lrsearch.study.verify import train as train_answers
+from lrsearch.tasks import Task, find_task
+from lrsearch.training import Run, RunSpec, Trainer, score_ensemble
+from lrsearch.training.range_test import ramp
+
+
+def range_tests(
+    task: str | Task, *, low: float | None = None, high: float | None = None, steps: int | None = None,
+    shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decays: Sequence[float] = (),
+    repeats: int = 2, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Ramp], None] | None = None,
+) -> list[RangeTested]:
+    """Make LR range tests of a task; in a loop of one's own, `lrs.range_test` is one.
+
+    With what is given by default, they are the ones that `search` begins with, which trains them no more then.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        low, high: the first and the last learning rate; the optimizer's lowest and highest where none is given.
+        steps: updates; 300, at most a quarter of the horizon, where none is given.
+        shape: "exponential" or "linear".
+        momentum: (first, last) for a momentum that falls as the learning rate rises.
+        weight_decays: several to compare; the task's own where none is given.
+        repeats: how often, each time with another seed.
+        seed: the study's seed.
+        store, data_dir, out: as in `search`.
+        watch: is called with every run that ends, and what it showed.
+
+    Returns:
+        For each weight decay `.advice` (`.verdict`; `.suggestions`, the default first) and `.ramps`, the curves.
+
+    Raises:
+        UsageError: for an unknown task, or a range, shape, or number that cannot be.
+        WorkError: if the data or the store fails.
+        KeyboardInterrupt: when interrupted; what ended is kept.
+    """
+    found = find_task(task)
+    length = steps if steps is not None else ramp_steps(found)
+    bounds = found.optimizer.rates
+    policy = ramp(bounds[0] if low is None else low, bounds[1] if high is None else high, length, shape, momentum)
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < FIRST_FRESH:
+        raise UsageError(f"repeats is a whole number from 1 to {FIRST_FRESH - 1}, got {repeats!r}")
+    setup = Setup(found, raw_space(found, ()), 1, seed)
+    tasks = [replace(found, optimizer=replace(found.optimizer, weight_decay=each)) for each in weight_decays] or [found]
+    data, seeds = Path(data_dir) if data_dir else None, [setup.probe_seed(repeat) for repeat in range(repeats)]
+    with opened_store(store, writable(Path(out))) as ledger:
+        return [make_range_tests(Trainer(one, data), ledger, policy, length, seeds, watch) for one in tasks]
+
+
+
+def recipe(
+    task: str | Task, *, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None,
+) -> Recipe:
+    """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
+
+    Args:
+        task: a shipped task's name, or a task of one's own.
+        seed: the study's seed.
+        store, data_dir, out: as in `search`.
+        watch: is told, in a line, what is tried.
+
+    Returns:
+        The recipe: `.policy` and `.found`, the task with what was chosen; `.steps` with the reasons; `.verdict`.
+
+    Raises:
+        UsageError: for an unknown task.
+        WorkError: if the data, the store or the training fails, or the range tests are flat.
+        KeyboardInterrupt: when interrupted; what ended is kept.
+    """
+    found = find_task(task)
+    setup = Setup(found, raw_space(found, ()), 1, seed)
+    with opened_store(store, writable(Path(out))) as ledger:
+        splits = found.load(Path(data_dir) if data_dir else None)
+        return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
+
+
+
+def verify(
+    policy: str | Policy, task: str | Task, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
+    workers: int = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
+) -> Verdict:
+    """Say whether a policy's validation top-1 is at least `target` at any look within `budget` updates.
+
+    The policy is trained as it is written, never stretched; `dur` is the budget. There are ten looks, an epoch apart
+    at least, the last after the last update. What the store knows is not trained: a run of the same task, policy and
+    seed over any horizon says yes by a look, and no if it was looked at wherever a run over the budget is. Else a run
+    is trained until it is decided. One that ends at the target is recorded as stopped, under a key that no search
+    uses; one that ends by itself is recorded for everybody. Source of the question: Wu and Liu 2023, "Selecting and
+    composing learning rate policies for deep neural networks".
+
+    Args:
+        policy: the policy or its text.
+        task: a shipped task's name, or a task of one's own.
+        target: above 0, at most 1, or a text such as "97%".
+        budget: updates, 16 or more.
+        seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
+        seed: the first of them, 0 or more.
+        workers, store, data_dir, out: as in `search`.
+        watch: is called with every run that ends.
+
+    Returns:
+        The verdict: `.reached` (None where it depends on the seed), `.step`, `.score`, `.by`, `.runs`, `.trained`,
+        `.saved`, `.share` with its `.interval`, `.answers`, `.sentence`.
+
+    Raises:
+        UsageError: for an unknown task, a text that is no policy, or numbers that cannot be.
+        WorkError: if the data, the store or the training fails.
+        KeyboardInterrupt: when interrupted; the same call goes on.
+    """
+    asked = ask(find_task(task), policy, target, budget, seeds, seed)
+    with opened_store(store, writable(Path(out))) as ledger:
+        answers = from_store(asked, ledger)
+        missing = [each for each in asked.seeds if each not in answers]
+        if missing:
+            with open_crew(asked.stopping(seed).task, workers, data_dir) as crew:
+                answers |= train_answers(asked, missing, ledger, crew, watch, writable(Path(out) / "weights"))
+        return Verdict(asked, tuple(answers[each] for each in asked.seeds))
+
+
+
+def final_test(
+    result: SearchResult,
+    *,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+) -> dict[str, Any]:
+    """Read the test set for a search's best policy and the default: once, and never to choose.
+
+    Args:
+        result: what `search` gave.
+        store, data_dir, out: as they were given to `search`.
+
+    Returns:
+        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps` and a `note` for people. Runs
+        whose weights are not in `out` are trained once more for it, outside of the budget.
+    """
+    with opened_store(store, Path(out)) as ledger:
+        trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
+        return read_test(result, ledger, trainer, writable(Path(out) / "weights"))
+
+
+
+def ensemble(
+    result: SearchResult,
+    k: int = 3,
+    *,
+    test: bool = False,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+) -> dict[str, Any]:
+    """Score an ensemble of a study's best full runs: the mean of their class probabilities.
+
+    Args:
+        result: what `search` gave.
+        k: how many of the best, by validation score; fewer where fewer have their weights in `out`.
+        test: whether to read the test split; the members are chosen on validation all the same.
+        data_dir, out: as they were given to `search`.
+
+    Returns:
+        `loss top1 top5 ac cd cdac` of the ensemble, and `members`: their policies, seeds and validation scores.
+
+    Raises:
+        UsageError: if k is not 1 or more, or no full run has its weights in `out`.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise UsageError(f"k must be a whole number, 1 or more, got {k!r}")
+    folder = Path(out) / "weights"
+    members = best_runs(result, k, folder)
+    if not members:
+        raise UsageError(f"no full run of {result.study} has its weights in {folder}; give the `out` of its search")
+    trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
+    found = score_ensemble(trainer, [folder / f"{stored.key}.pt" for stored in members], test=test)
+    told = [{"policy": str(s.policy), "seed": s.seed, "score": s.run.score} for s in members]
+    return {**found, "members": told}
