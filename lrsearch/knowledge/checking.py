@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Text, cast, create_engine, select, text
+from sqlalchemy import JSON, ColumnElement, Connection, Text, cast, create_engine, select, text, type_coerce
 from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.errors import StoreError
@@ -139,10 +139,14 @@ def _plain(value: Any) -> Any:
 
 
 def _rows(connection: Connection, table: type[Base], *wanted: ColumnElement[bool]) -> Iterator[Values]:
-    """Give the rows of a table, JSON as texts: one that cannot be read must not hide the others."""
+    """Give the rows of a table, JSON as texts: one that cannot be read must not hide the others.
+
+    SQLite has them as texts; what it has as bytes is damaged, and a cast would hide that.
+    """
+    as_text = type_coerce if connection.dialect.name == "sqlite" else cast
     columns = list(table.__table__.columns)
     json_columns = {column.name for column in columns if isinstance(column.type, JSON)}
-    query = select(*(cast(c, Text).label(c.name) if c.name in json_columns else c for c in columns)).where(*wanted)
+    query = select(*(as_text(c, Text).label(c.name) if c.name in json_columns else c for c in columns)).where(*wanted)
     for row in connection.execute(query).mappings():
         yield {name: _Json(value) if name in json_columns and value is not None else value
                for name, value in row.items()}

@@ -3,13 +3,16 @@
 The full form is `python studies/store/measure.py`; what it said is in `studies/store/output.txt`.
 """
 
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import open_store
+from lrsearch.knowledge.checking import check
 
 STUDY = Path(__file__).parents[2] / "studies" / "store"
 sys.path.insert(0, str(STUDY))
@@ -67,3 +70,15 @@ def test_a_refused_run_takes_the_others_of_its_transaction_with_it(kind, kinds):
         with pytest.raises(StoreError, match="the key of a task"):
             store.add(some(), tasks={DIGITS.key: DIGITS.description})
     assert rows(url, "SELECT count(*) FROM lrsearch_runs") == rows(url, "SELECT count(*) FROM lrsearch_tasks") == [(0,)]
+
+
+@pytest.mark.parametrize("column", ["details", "key", "state"])
+def test_a_text_that_a_flipped_bit_made_bytes_is_seen(tmp_path, column):
+    with open_store(tmp_path / "store.db") as store:
+        store.add([record(DIGITS.key, 0)], tasks={DIGITS.key: DIGITS.description})
+    assert check(str(tmp_path / "store.db")).is_whole
+    with closing(sqlite3.connect(tmp_path / "store.db")) as raw:
+        raw.execute(f"UPDATE lrsearch_runs SET {column} = CAST({column} AS BLOB)")
+        raw.commit()
+    (damage, *_) = check(str(tmp_path / "store.db")).damage
+    assert damage.table == "runs"
