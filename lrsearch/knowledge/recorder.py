@@ -3,7 +3,6 @@
 import logging
 import math
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -39,8 +38,8 @@ def record(
     `diverged` where the score is not finite, `failed` or `interrupted` where an exception or Ctrl-C left the block, or
     where the block ended without a score. Training never stops because of the store and never waits more than a few
     seconds for it: a thread of its own writes every ten seconds. What could not be written when the run ended lies as a
-    bundle in the folder `lrsearch-waiting` beside the store's file, or in the working folder, and is written by the
-    next `record`, or by `lrsearch store import`.
+    bundle in the folder `lrsearch-waiting` beside the store's file, or in the working folder (or in `~/.cache`, where
+    that cannot be written either), and is written by the next `record`, or by `lrsearch store import`.
 
     A run that was trained elsewhere has a key of its own: no search takes it for one of its runs. It is evidence for
     `recommend`, under the origin "recorded".
@@ -295,10 +294,10 @@ def land(store: Store, like: list[Path]) -> None:
 
 
 def _folders(url: str) -> list[Path]:
-    """Where runs wait for a store: beside its file, else in the working folder, else where temporary files are."""
+    """Where runs wait for a store: beside its file or in the working folder, else at home; nobody else writes there."""
     parsed = read_url(url)
     beside = Path(parsed.database).parent if parsed.get_backend_name() == "sqlite" and parsed.database else Path()
-    return [beside / WAITING, Path(tempfile.gettempdir()) / WAITING]
+    return [beside / WAITING, Path.home() / ".cache" / WAITING]
 
 
 def _task(task: str | Task) -> dict[str, Any]:
