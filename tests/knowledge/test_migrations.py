@@ -101,8 +101,8 @@ class Denier:
     def open(self, path, monkeypatch):
         real = store_module.connect
 
-        def connect(url):
-            engine = real(url)
+        def connect(*given):
+            engine = real(*given)
             engine.dispose()
             event.listen(engine, "connect", lambda connection, _: connection.set_authorizer(self))
             return engine
