@@ -70,10 +70,10 @@ class RunSpec:
     @property
     def key(self) -> str:
         """A digest of the four and the trainer's version: 24 hex digits."""
-        return run_key(self.task.key, str(self.policy), self.horizon, self.seed)
+        return run_key(self.task.key, str(self.policy), self.horizon, self.seed, TRAINER_VERSION)
 
 
-def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str = TRAINER_VERSION) -> str:
+def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str) -> str:
     """Give the key of a run: the digest of its task's key, policy's text, horizon, seed and trainer, 24 hex digits."""
     parts = [task, policy, horizon, seed, trainer]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -3,8 +3,6 @@
 import hashlib
 import math
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
@@ -211,41 +209,6 @@ def test_what_cannot_be_a_store_says_what_would_do(url, says):
 def test_a_folder_is_not_a_store(tmp_path):
     with pytest.raises(StoreError, match="is a folder"):
         open_store(str(tmp_path))
-
-
-KILL_AROUND_COMMIT = """
-import os, signal, sys
-from lrsearch.knowledge import open_store
-from lrsearch.schedules import FIX
-from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
-store, when = open_store(sys.argv[1]), sys.argv[2]
-spec = RunSpec(find_task("digits-mlp"), FIX(k0=0.5), 10, int(sys.argv[3]))
-if when == "before":
-    from sqlalchemy import event
-    event.listen(store._engine, "commit", lambda connection: os.kill(os.getpid(), signal.SIGKILL))
-    store._add_task = lambda task: task.key
-store.record(spec, Run(state=RunState.FINISHED, steps=10, seconds=0.0, score=0.5, loss=0.5))
-print("acknowledged", flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_kill_around_the_commit_loses_nothing_acknowledged_and_leaves_no_ghost(url, when):
-    with open_store(url) as store:
-        store.record(spec(), finished())
-    landed = acknowledged = 0
-    for seed in range(2):
-        ended = subprocess.run([sys.executable, "-c", KILL_AROUND_COMMIT, url, when, str(seed)], check=False,
-                               capture_output=True, text=True)
-        landed += ended.returncode == -9
-        acknowledged += "acknowledged" in ended.stdout
-    assert landed == 2
-    assert acknowledged == (2 if when == "after" else 0)
-    with open_store(url) as store:
-        assert len(store.runs()) == 1 + acknowledged
 
 
 def test_a_task_is_nearest_to_itself_and_then_to_what_shares_data_or_model():

@@ -27,11 +27,11 @@ def finish(study, world):
     return study
 
 
-def teach(store, rate):
-    """Let a store know of a similar task, on which a constant rate did well."""
-    cnn = find_task("digits-cnn")
-    run = Run(state=RunState.FINISHED, steps=cnn.horizon, seconds=0.0, score=0.9, loss=0.1)
-    store.record(RunSpec(cnn, FIX(k0=rate), cnn.horizon, 0), run)
+def teach(store, rate, name="digits-cnn"):
+    """Let a store know of a task, on which a constant rate did well."""
+    task = find_task(name)
+    run = Run(state=RunState.FINISHED, steps=task.horizon, seconds=0.0, score=0.9, loss=0.1)
+    store.record(RunSpec(task, FIX(k0=rate), task.horizon, 0), run)
 
 
 @pytest.mark.parametrize("functions", [(), ("TRI", "SIN2"), ("FIX",), ("WARMUP", CHAIN)])
@@ -84,7 +84,7 @@ def test_a_refused_space_keeps_the_raw_learning_rates_and_names_what_was_read(st
 
 
 def test_a_store_that_contradicts_the_probes_is_told(store, open_study, world):
-    teach(store, 1e-5)
+    teach(store, 1e-5, "digits-mlp")
     told_study = finish(open_study(4, functions=["FIX"]), world())
     told = explain(store, told_study.name)
     assert told.pruned.contradiction
@@ -94,6 +94,13 @@ def test_a_store_that_contradicts_the_probes_is_told(store, open_study, world):
     alone = explain_stored(store, find_task("digits-mlp"), raw)
     assert alone.pruned.contradiction is None
     assert alone.recommended == ()
+
+
+def test_another_task_without_a_range_test_is_too_doubtful_to_contradict_the_probes(store, open_study, world):
+    teach(store, 1e-5)
+    told = explain(store, finish(open_study(4, functions=["FIX"]), world()).name)
+    assert [one.task for one in told.recommended] == ["digits-cnn"]
+    assert told.pruned.contradiction is None
 
 
 def test_an_escape_that_won_is_told_and_one_that_lost(store, open_study, world):
