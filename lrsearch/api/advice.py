@@ -82,7 +82,7 @@ def advise(
     """
     with readable_store(store, Path(out)) as ledger:
         asked = _described(task, ledger)
-        return rank_known(recall(ledger, asked), asked, goal)
+        return rank_known(recall(ledger, asked, goal), asked, goal)
 
 
 

@@ -1,5 +1,6 @@
 """What is asked of a whole store: which runs a recommendation reads, and how much there is. Answered from indexes."""
 
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import func, select
@@ -20,7 +21,7 @@ from lrsearch.training.run import RunState
 TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
 """What a stranger's bundle says neither recommends nor is a result of a search."""
 ENDED = (RunState.FINISHED, RunState.DIVERGED)
-MOST_RAMPS = 4
+MOST_RAMPS, MOST_SEEDS = 4, 3
 TASK = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
 
 
@@ -32,25 +33,30 @@ def telling_runs(session: Session, task_key: str, shortest: int, most: int) -> l
         task_key: the task.
         shortest: least steps of a run; a range test is none of these.
         most: policies of each origin: half of them the best by their longest runs' mean scores, the others evenly
-            from the rest, so that the best and the median are about what they are of all.
+            from the rest, so that the best and the median are about what they are of all. Of each three seeds.
     """
-    ramps = select(PolicyRow.key).where(PolicyRow.form == "RAMP")
+    ramps = _ramps(session)
     means = session.execute(
         select(RunRow.origin, RunRow.horizon, RunRow.policy_key, func.avg(RunRow.score))
-        .where(RunRow.task_key == task_key, RunRow.horizon >= shortest, RunRow.state.in_(ENDED), TRUSTED,
-               RunRow.policy_key.not_in(ramps))
+        .where(RunRow.task_key == task_key, RunRow.horizon >= shortest, RunRow.state.in_(ENDED), TRUSTED)
         .group_by(RunRow.origin, RunRow.horizon, RunRow.policy_key)
     )
     by_origin: dict[str, dict[str, tuple[int, float]]] = {}
     for origin, horizon, policy, mean in means:
-        own = by_origin.setdefault(origin, {})
-        own[policy] = max(own.get(policy, (0, 0.0)), (horizon, float("-inf") if mean is None else mean))
+        if policy not in ramps:
+            own = by_origin.setdefault(origin, {})
+            own[policy] = max(own.get(policy, (0, 0.0)), (horizon, float("-inf") if mean is None else mean))
     ids = list[int]()
     for origin, own in by_origin.items():
         chosen = _spread(sorted(own, key=lambda policy: (own[policy], policy), reverse=True), most)
-        ids += session.scalars(select(RunRow.id).where(
+        found = session.execute(select(RunRow.id, RunRow.policy_key, RunRow.horizon).where(
             RunRow.task_key == task_key, RunRow.origin == origin, RunRow.horizon >= shortest,
             RunRow.policy_key.in_(chosen), RunRow.state.in_(ENDED)))
+        seen: Counter[tuple[str, int]] = Counter()
+        for run, policy, horizon in sorted((run, policy, horizon) for run, policy, horizon in found):
+            seen[policy, horizon] += 1
+            if seen[policy, horizon] <= MOST_SEEDS:
+                ids.append(run)
     return ids
 
 
@@ -65,9 +71,14 @@ def _spread(ordered: list[str], most: int) -> list[str]:
 
 def ramp_runs(session: Session, task_key: str) -> list[int]:
     """Give the last range tests of a task."""
-    ramps = select(PolicyRow.key).where(PolicyRow.form == "RAMP")
+    ramps = sorted(_ramps(session))
     found = select(RunRow.id).where(RunRow.task_key == task_key, RunRow.policy_key.in_(ramps), TRUSTED)
-    return list(session.scalars(found.order_by(RunRow.id.desc()).limit(MOST_RAMPS)))
+    return sorted(session.scalars(found), reverse=True)[:MOST_RAMPS]
+
+
+def _ramps(session: Session) -> set[str]:
+    """Give the policies that are range tests; asked apart, or SQLite walks through all runs to find them."""
+    return set(session.scalars(select(PolicyRow.key).where(PolicyRow.form == "RAMP")))
 
 
 def stats(session: Session) -> dict[str, Any]:

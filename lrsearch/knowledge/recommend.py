@@ -37,6 +37,8 @@ LESS_RELIABLE = 0.5
 MOST_TASKS = 16
 TRIED = 20
 PARETO = "pareto"
+COURSES = ("cost", PARETO)
+"""Goals that ask how a run went, and not only how it ended."""
 
 
 def recommend(store: "Store", task: Task, k: int = 2) -> list[Recommendation]:
@@ -53,7 +55,7 @@ def recommend(store: "Store", task: Task, k: int = 2) -> list[Recommendation]:
     return advise(recall(store, task.description), task.description, most=TRIED).first(k)
 
 
-def recall(store: "Store", asked: Description) -> list[KnownTask]:
+def recall(store: "Store", asked: Description, goal: str = "accuracy") -> list[KnownTask]:
     """Give what a store holds of the tasks nearest to one, itself included, and the published results.
 
     Only runs that ended on the validation split count: what was chosen on a test set here recommends nothing.
@@ -62,13 +64,13 @@ def recall(store: "Store", asked: Description) -> list[KnownTask]:
     able = {key: one for key, one in described.items() if one.get("metric") == asked.get("metric")}
     apart = [one.distance for one in compare_many(asked, [(one, None) for one in able.values()])]
     nearest = sorted((far, key) for far, key in zip(apart, able, strict=True) if math.isfinite(far))[:MOST_TASKS]
-    found = [one for _, key in nearest for one in _of_store(store, key, described[key])]
+    found = [one for _, key in nearest for one in _of_store(store, key, described[key], goal in COURSES)]
     return [*found, *published_tasks()]
 
 
-def _of_store(store: "Store", key: str, description: Description) -> list[KnownTask]:
+def _of_store(store: "Store", key: str, description: Description, courses: bool) -> list[KnownTask]:
     """Give a task of the store, once for each origin of its runs."""
-    ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST))
+    ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST), curves=courses)
     ramps = _ramps(store.ramps(key))
     return [
         KnownTask(key if origin == LOCAL else f"{key} ({origin})", description,

@@ -32,6 +32,7 @@ from lrsearch.knowledge.rows import (
     policy_key,
     read_rows,
     read_runs,
+    read_these,
 )
 from lrsearch.knowledge.schema import (
     AssignmentRow,
@@ -208,25 +209,28 @@ class Store:
         if not found:
             raise StoreError(f"run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
         ((task, record),) = found
-        return ShownRun(stored(record, task), record, self.tasks()[record.task], tuple(self.attempts(record.key)),
-                        tuple(studies))
+        run = stored(record, task, parse(record.policy))
+        return ShownRun(run, record, self.tasks()[record.task], tuple(self.attempts(record.key)), tuple(studies))
 
     def stats(self) -> dict[str, Any]:
         """Give how much the store holds: in all, and by task, with its framework, model, classes and data set."""
         with self._reads() as session:
             return {"store": self.url, **queries.stats(session)}
 
-    def telling(self, task_key: str, shortest: int = 1, policies: int = 32) -> list[StoredRun]:
+    def telling(
+        self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False
+    ) -> list[StoredRun]:
         """Give the ended runs of a task that tell most of its policies, range tests left out: see `telling_runs`."""
         with self._reads() as session:
             ids = queries.telling_runs(session, task_key, shortest, policies)
-        return [run for some in chunks(ids, CHUNK) for run in self._runs(RunRow.id.in_(some))]
+            found = list(read_these(session, ids, curves))
+        return self._stored(self._whole(found))
 
     def ramps(self, task_key: str) -> list[StoredRun]:
         """Give the last four range tests of a task."""
         with self._reads() as session:
-            ids = queries.ramp_runs(session, task_key)
-        return self._runs(RunRow.id.in_(ids)) if ids else []
+            found = list(read_these(session, queries.ramp_runs(session, task_key)))
+        return self._stored(self._whole(found))
 
     def attempts(self, key: str) -> list[Record]:
         """Give the final results of a run that came later, and said something else."""
@@ -335,16 +339,30 @@ class Store:
             return list(session.scalars(select(TaskRow.key).where(TaskRow.name == name)))
 
     def _runs(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
-        return [stored(record, task) for task, record in self._records(*wanted, limit=limit)]
+        return self._stored(self._records(*wanted, limit=limit))
 
     def _records(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Record]]:
-        """Read runs with the names of their tasks. Damaged ones are set aside, and said once."""
+        """Read runs with the names of their tasks."""
         with self._reads() as session:
             found = list(read_runs(session, *wanted, limit=limit))
-        for key in [key for key, _, record in found if record is None and key not in self._damaged]:
-            self._damaged.add(key)
-            log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
-        return [(task, record) for _, task, record in found if record is not None]
+        return self._whole(found)
+
+    def _whole(self, found: Iterable[tuple[str, str, Record | None]]) -> list[tuple[str, Record]]:
+        """Set the damaged runs aside, and say so once of each."""
+        whole = []
+        for key, task, record in found:
+            if record is not None:
+                whole.append((task, record))
+            elif key not in self._damaged:
+                self._damaged.add(key)
+                log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
+        return whole
+
+    def _stored(self, found: Iterable[tuple[str, Record]]) -> list[StoredRun]:
+        """Give runs as values; a policy that is met again is not read again."""
+        known = list(found)
+        policies = {text: parse(text) for text in {record.policy for _, record in known}}
+        return [stored(record, task, policies[record.policy]) for task, record in known]
 
     def _wait(self, error: StoreAwayError, pause: float) -> None:
         if not self._has_waited:

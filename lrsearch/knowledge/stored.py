@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.knowledge.record import Record
-from lrsearch.schedules import Policy, parse
+from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 from lrsearch.training.run import Run, RunSpec
 
@@ -114,7 +114,7 @@ class ShownRun:
                 "attempts": [attempt.to_json() for attempt in self.attempts], "studies": list(self.studies)}
 
 
-def stored(record: Record, task: str) -> StoredRun:
-    """Give the run of a record of a task."""
-    return StoredRun(record.key, task, record.task, parse(record.policy), record.horizon, record.seed, record.origin,
-                     record.run(), record.lost_steps)
+def stored(record: Record, task: str, policy: Policy) -> StoredRun:
+    """Give the run of a record, with the name of its task and its policy."""
+    return StoredRun(record.key, task, record.task, policy, record.horizon, record.seed, record.origin, record.run(),
+                     record.lost_steps)

@@ -276,3 +276,26 @@ def test_a_damaged_row_hides_no_other(tmp_path, caplog):
         store.record(spec(0.2), finished(0.9))
         assert store.find(spec(0.2).key).run.score == 0.9
     assert caplog.text.count("lrsearch_tasks") == 1
+
+
+def test_what_tells_most_of_a_task_is_its_best_and_an_even_share_of_the_rest(store):
+    rates = [round(0.001 * 1.1**n, 6) for n in range(60)]
+    for n, rate in enumerate(rates):
+        for seed in range(5 if n == 59 else 1):
+            store.record(spec(rate, seed), finished(n / 100))
+    store.record(RunSpec(MLP, RAMP(k0=1e-6, k1=10, l=99), 100, 0), finished(0.99))
+    store.record(spec(7.0), Run(state=RunState.DIVERGED, steps=3, seconds=0.1))
+    store.record(spec(8.0), Run(state=RunState.FAILED, steps=3, seconds=0.1))
+    store.record(spec(9.0, horizon=5), finished(0.98))
+    told = store.telling(MLP.key, shortest=10, policies=20)
+    told_rates = {run.policy.params["k0"] for run in told}
+    assert len(told_rates) == 20
+    assert set(rates[-10:]) <= told_rates
+    assert len([run for run in told if run.policy.params["k0"] == rates[59]]) == 3
+    others = sorted(rates.index(rate) for rate in told_rates & set(rates[:50]))
+    assert others[0] <= 5
+    assert others[-1] >= 44
+    assert all(run.run.points == () for run in told)
+    assert all(run.run.points for run in store.telling(MLP.key, curves=True) if run.run.score is not None)
+    assert [run.policy.name for run in store.ramps(MLP.key)] == ["RAMP"]
+    assert len(store.telling(MLP.key, policies=100)) == 59 + 3 + 1 + 1
