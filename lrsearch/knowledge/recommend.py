@@ -34,7 +34,7 @@ BANDWIDTH = (0.15, 0.3)
 RELIABILITY = {LOCAL: 1.0}
 LESS_RELIABLE = 0.5
 """Of what was chosen on a test set, or comes from elsewhere."""
-MOST_TASKS = 16
+MOST_TASKS = 12
 TRIED = 20
 PARETO = "pareto"
 COURSES = ("cost", PARETO)
