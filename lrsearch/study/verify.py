@@ -153,7 +153,7 @@ def _alike(question: Question, store: Store) -> Iterator[tuple[StoredRun, RunSpe
         key: replace(question.task, horizon=description["horizon"], target=description.get("target"), known=())
         for key, description in store.tasks().items() if _fixed(description) == own
     }
-    for stored in store.runs(task=question.task.name, policy=question.policy):
+    for stored in store.runs(task=question.task.name, policy=question.policy, trusted=True):
         if stored.seed in question.seeds and stored.run.state.is_final and stored.task_key in tasks:
             made = RunSpec(tasks[stored.task_key], stored.policy, stored.horizon, stored.seed)
             if made.key == stored.key and _trains_alike(question, made):

@@ -1,5 +1,6 @@
 """Bundles between stores: whole or not at all, from anybody, never in the way of what was trained here."""
 
+import ast
 import hashlib
 import json
 import random
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import lrsearch
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import open_store, read_bundle, write_bundle
 from lrsearch.knowledge.record import Record, canonical, digest
@@ -242,6 +244,15 @@ class TestForged:
         other.record(spec, run(0.2))
         assert other.find(spec.key).run.score == 0.2
         assert [attempt.score for attempt in other.attempts(spec.key)] == [1.0]
+
+    def test_nothing_but_a_list_for_people_reads_them(self, poison, other):
+        read_bundle(other, poison)
+        assert other.runs(trusted=True) == other.telling(MLP.key) == other.ramps(MLP.key) == []
+        calls = [(path, call) for path in Path(lrsearch.__file__).parent.rglob("*.py") if path.parent.name != "cli"
+                 for call in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "runs"]
+        assert len(calls) >= 4
+        assert not [path for path, call in calls if not any(word.arg == "trusted" for word in call.keywords)]
 
     def test_what_was_trained_here_stays(self, poison, other):
         spec = RunSpec(MLP, FIX(k0=5), MLP.horizon, 0)
