@@ -110,7 +110,7 @@ def add_runs(session: Session, records: Sequence[Record], trusted: bool = True) 
     What is there and did not end gives way; of two that ended, the first stays, and the second is kept as an attempt if
     it says something else. Only what is trusted changes what is trusted, and it takes the place of what is not.
     """
-    policies = {record.policy: parse(record.policy) for record in records}
+    policies = {text: parse(text) for text in {record.policy for record in records}}
     insert_all_new(session, PolicyRow, [{"key": policy.key, "text": text, "form": policy.form}
                                         for text, policy in policies.items()])
     known: dict[str, int] = {}
