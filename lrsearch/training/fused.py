@@ -4,7 +4,7 @@ Parameters are stacked, one row a run; the model is mapped over the rows (torch.
 learning rate and a momentum of its own for each row. Runs of equal seed share their batches. A row that blew up is
 taken out; rows never touch each other. There are two rows at least, for kernels round otherwise where there is one: so
 a run comes out the same in whatever company it trains, where kernels treat each row of a stack alike. But convolutions
-round otherwise where a batch is shared: there the company is of one seed throughout, or of several.
+round otherwise where a batch is shared, so searches and tables put runs of one seed together only.
 """
 
 import logging

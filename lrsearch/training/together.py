@@ -92,7 +92,7 @@ def _lockstep(trainer: Trainer) -> Lockstep:
 
 
 def groups(specs: Sequence[RunSpec], short: Sequence[RunSpec], rows: int, workers: int = 1) -> list[Group]:
-    """Group runs for workers.
+    """Group runs for workers. Runs in lockstep are of one seed, for convolutions round otherwise in mixed company.
 
     Args:
         specs: what to train.
@@ -103,8 +103,8 @@ def groups(specs: Sequence[RunSpec], short: Sequence[RunSpec], rows: int, worker
     wanted = {spec.key for spec in short if rows and _can_be_in_lockstep(spec)}
     chosen = [spec for spec in specs if spec.key in wanted]
     found: list[Group] = []
-    for horizon in dict.fromkeys(spec.horizon for spec in chosen):
-        alike = [spec for spec in chosen if spec.horizon == horizon]
+    for horizon, seed in dict.fromkeys((spec.horizon, spec.seed) for spec in chosen):
+        alike = [spec for spec in chosen if (spec.horizon, spec.seed) == (horizon, seed)]
         size = min(rows, max(LEAST_ROWS, -(-len(alike) // workers)))
         found += [Group(tuple(alike[start : start + size]), True) for start in range(0, len(alike), size)]
     return found + [Group(tuple(family)) for family in families([spec for spec in specs if spec.key not in wanted])]

@@ -65,7 +65,7 @@ def test_every_run_is_in_one_group_and_lockstep_is_kept_to_what_can(specs, short
     for group in found:
         if group.in_lockstep:
             assert len(group.specs) <= rows
-            assert len({spec.horizon for spec in group.specs}) == 1
+            assert len({(spec.horizon, spec.seed) for spec in group.specs}) == 1
             assert all(spec in specs[:short] and not spec.policy.is_controller for spec in group.specs)
     if rows == 0:
         assert not any(group.in_lockstep for group in found)
