@@ -155,3 +155,20 @@ def test_a_schema_that_no_version_wrote_is_refused(tmp_path):
 def test_the_readers_cover_all_older_schemas():
     assert sorted(migrations.READERS) == list(range(1, SCHEMA_VERSION))
     assert "make_store" not in sys.modules
+
+
+def test_a_file_is_shared_with_optuna_whose_tables_stay_as_they_are(tmp_path):
+    import optuna
+
+    path = tmp_path / "shared.db"
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name="theirs")
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    with closing(sqlite3.connect(path)) as raw:
+        before = list(raw.iterdump())
+    with open_store(path) as store:
+        make_store.fill(store)
+        assert store.runs()
+    with closing(sqlite3.connect(path)) as raw:
+        after = list(raw.iterdump())
+    assert [line for line in after if "lrsearch_" not in line] == before
+    assert optuna.load_study(storage=f"sqlite:///{path}", study_name="theirs").best_value == 0.5
