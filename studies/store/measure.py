@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import sqlalchemy
+from bundles import bundles
 from flips import flips, truncations
 from handles import cycles, settings
 from kills import kills
@@ -38,9 +39,9 @@ AS_MANY = (("landed", "asked"), ("reported", "landed"), ("acknowledged", "writte
            ("as_they_should", "connections"))
 """What must be as many as something else."""
 FULL = {"writers": (16, 1000), "openers": (24, 20), "migrators": (12, 20), "kills": 1000, "flips": 1000,
-        "truncations": 200, "cycles": 1000}
+        "truncations": 200, "cycles": 1000, "bundles": (10_000, 1_000_000)}
 SHORT = {"writers": (8, 10), "openers": (8, 1), "migrators": (6, 1), "kills": 20, "flips": 20, "truncations": 10,
-         "cycles": 20}
+         "cycles": 20, "bundles": (400, 60)}
 
 
 def main() -> None:
@@ -86,6 +87,7 @@ def figures(
         ("odd", lambda: compare(*(odd_values(kind) for kind in kinds))),
         ("migrators", lambda: migrators(folder, *sizes["migrators"])),
         ("flips", lambda: flips(_made(folder / "flips"), sizes["flips"], seed)),
+        ("bundles", lambda: bundles(_made(folder / "bundles"), *sizes["bundles"], seed)),
         ("truncations", lambda: truncations(_made(folder / "truncations"), sizes["truncations"], seed)),
         ("many", lambda: many(folder, runs)),
     ]

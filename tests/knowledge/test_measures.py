@@ -20,7 +20,7 @@ import measure  # noqa: E402
 from made import DIGITS, Databases, record, rows  # noqa: E402
 
 BOTH = ("settings", "writers", "openers", "kills", "cycles")
-FILES = ("migrators", "flips", "truncations")
+FILES = ("migrators", "flips", "bundles", "truncations")
 
 
 @pytest.fixture(scope="module")
