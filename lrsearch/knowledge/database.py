@@ -57,8 +57,8 @@ def connect(url: URL, patience: float = BUSY_SECONDS) -> Engine:
 
 
 def _sqlite(url: URL, patience: float) -> Engine:
-    if url.database and url.database != ":memory:":
-        _check_file(Path(url.database))
+    if path := file_of(url):
+        _check_file(path)
     engine = create_engine(url, connect_args={"timeout": patience}, json_serializer=canonical)
 
     @event.listens_for(engine, "connect")
@@ -83,9 +83,15 @@ def check_exists(url: str) -> None:
         StoreError: it says what would do.
     """
     parsed = read_url(url)
-    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
-    if file and file != ":memory:" and not Path(file).exists():
+    file = file_of(parsed)
+    if file and not file.exists():
         raise StoreError(f"no store at {file}; search first, or give one with --store")
+
+
+def file_of(url: URL) -> Path | None:
+    """Give the file of an SQLite store; None for one in memory, one named by SQLite's own `file:` URI, and a server."""
+    is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":memory:", "file:"))
+    return Path(url.database) if is_file and url.database else None
 
 
 def _check_file(path: Path) -> None:

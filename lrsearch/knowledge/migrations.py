@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, RowMapping, text
 from sqlalchemy.orm import Session
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge.database import schema_version, shown, transaction
+from lrsearch.knowledge.database import file_of, schema_version, shown, transaction
 from lrsearch.knowledge.record import Record, heard, outcome
 from lrsearch.knowledge.rows import (
     BROKEN,
@@ -110,9 +110,9 @@ def _write(session: Session, contents: Contents) -> int:
 
 def _copy(url: URL, version: int) -> Path | None:
     """Copy an SQLite file beside itself, whole or not at all; give where to, or None for another database."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+    path = file_of(url)
+    if path is None:
         return None
-    path = Path(url.database)
     copy, part = path.with_name(f"{path.name}.schema-{version}"), path.with_name(f"{path.name}.schema-{version}.part")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as target:
         source.backup(target)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageError
 from lrsearch.knowledge.bundles import bundle_of, read_bundle
-from lrsearch.knowledge.database import read_url
+from lrsearch.knowledge.database import file_of, read_url
 from lrsearch.knowledge.record import Curve, Record, check_name, digest
 from lrsearch.knowledge.store import Store
 from lrsearch.schedules import Policy, parse
@@ -295,9 +295,8 @@ def land(store: Store, like: list[Path]) -> None:
 
 def _folders(url: str) -> list[Path]:
     """Where runs wait for a store: beside its file or in the working folder, else at home; nobody else writes there."""
-    parsed = read_url(url)
-    beside = Path(parsed.database).parent if parsed.get_backend_name() == "sqlite" and parsed.database else Path()
-    return [beside / WAITING, Path.home() / ".cache" / WAITING]
+    file = file_of(read_url(url))
+    return [(file.parent if file else Path()) / WAITING, Path.home() / ".cache" / WAITING]
 
 
 def _task(task: str | Task) -> dict[str, Any]:

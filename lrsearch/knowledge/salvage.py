@@ -12,7 +12,7 @@ from sqlalchemy import JSON, ColumnElement, Float, Integer
 from sqlalchemy.orm import Session
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge.database import connect, read_url, transaction
+from lrsearch.knowledge.database import connect, file_of, read_url, transaction
 from lrsearch.knowledge.migrations import prepare
 from lrsearch.knowledge.pages import Value, read_rows
 from lrsearch.knowledge.record import Record, digest, seal
@@ -201,7 +201,7 @@ def _write(session: Session, found: _Found, records: list[Record], rest: Mapping
 
 
 def _file(store: str) -> Path:
-    url = read_url(store)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+    path = file_of(read_url(store))
+    if path is None:
         raise StoreError("salvage reads and writes SQLite files; a PostgreSQL server has tools of its own")
-    return Path(url.database)
+    return path

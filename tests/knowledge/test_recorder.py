@@ -199,10 +199,12 @@ class TestAway:
         assert len([r for r in caplog.records if "training goes on" in r.message]) == 1
         assert "hunter2" not in caplog.text + waiting.read_text() + waiting.name
 
-    def test_a_file_that_may_only_be_read(self, path, caplog):
+    def test_a_file_that_may_only_be_read(self, path, caplog, monkeypatch):
+        monkeypatch.chdir(path.parent)
         open_store(path).close()
         train(f"sqlite:///file:{path}?mode=ro&uri=true", horizon=3)
         assert len([r for r in caplog.records if "readonly" in r.message]) == 1
+        assert sorted(found.name for found in path.parent.iterdir()) == ["lrsearch-waiting", "store.db"]
 
 
 @pytest.fixture
