@@ -121,7 +121,8 @@ class RunRow(Base):
 class CurveRow(Base):
     """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `rate`, or what a stranger logged.
 
-    `points` are [step, value]; a value that is not finite is a text. A row a point made a store of 85 short runs a third larger.
+    `points` are [step, value]; a value that is not finite is a text. A row a point made a store of 85 short runs a
+    third larger.
     """
 
     __tablename__ = "lrsearch_curves"
