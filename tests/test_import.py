@@ -10,7 +10,10 @@ import pytest
 import lrsearch
 from lrsearch.schedules import FUNCTIONS, functions
 
-HEAVY = ("torch", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly", "sklearn", "typer", "rich")
+HEAVY = (
+    "torch", "sympy", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly", "sklearn", "typer", "rich",
+)
+"""sympy comes with torch's compiler, which takes longer to load than torch itself."""
 
 
 def loaded_after(code: str) -> set[str]:
@@ -29,6 +32,10 @@ def loaded_after(code: str) -> set[str]:
 ])
 def test_importing_and_using_policies_and_spaces_loads_no_framework(code):
     assert loaded_after(code) == set()
+
+
+def test_the_shipped_tasks_are_counted_without_the_compiler_of_torch():
+    assert loaded_after("from lrsearch.tasks import TASKS; assert all(t.parameters for t in TASKS.values())") == {"torch"}
 
 
 def test_the_probe_of_loaded_libraries_sees_one_that_is_loaded():

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lrsearch.errors import TaskError, unknown
 from lrsearch.schedules import Policy
@@ -242,11 +243,24 @@ def task_key(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal numbers: for a tensor without memory, torch would import its compiler to do so."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), named: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch, but for those that fill a tensor with normal numbers: they give it as it is."""
+        given = dict(named or {})
+        if function in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
+
+
 def _count_parameters(name: str, build: Callable[[], nn.Module]) -> int:
     """Count what a model learns, without memory where its constructor allows that; random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _Undrawn():
                 return sum(parameter.numel() for parameter in build().parameters())
         except Exception:  # noqa: S110  a constructor that needs memory is tried with it below
             pass
