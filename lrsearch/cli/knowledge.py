@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrsearch.cli.search import FOLDER, AsJson, Horizon, Out, StoreUrl
+from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl
 
 if TYPE_CHECKING:
     from rich.table import Table

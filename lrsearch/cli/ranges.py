@@ -5,18 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.search import (
-    FOLDER,
-    AsJson,
-    DataDir,
-    Horizon,
-    Out,
-    Precision,
-    Seed,
-    StoreUrl,
-    TaskName,
-    named_task,
-)
+from lrsearch.cli.options import FOLDER, AsJson, DataDir, Horizon, Out, Precision, Seed, StoreUrl, TaskName, named_task
 from lrsearch.errors import UsageError
 
 if TYPE_CHECKING:

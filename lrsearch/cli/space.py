@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrsearch.cli.search import (
+from lrsearch.cli.options import (
     FOLDER,
     AsJson,
     DataDir,
@@ -15,10 +15,11 @@ from lrsearch.cli.search import (
     Seed,
     StoreUrl,
     TaskName,
+    Workers,
     named_task,
-    quiet_optuna,
     split_names,
 )
+from lrsearch.cli.search import quiet_optuna
 
 if TYPE_CHECKING:
     from lrsearch.study.explanation import Explanation
@@ -37,9 +38,7 @@ def prune(
     data_dir: DataDir = None,
     horizon: Horizon = None,
     precision: Precision = "fp32",
-    workers: Annotated[int | None, typer.Option(
-        help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
-        show_default=False)] = None,
+    workers: Workers = None,
 ) -> None:
     """Shrink a task's space by short runs: those that a search begins with, which it then takes from the store."""
     from lrsearch import api

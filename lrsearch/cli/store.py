@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli.search import AsJson, StoreUrl
+from lrsearch.cli.options import AsJson, StoreUrl
 from lrsearch.errors import UsageError, unknown
 
 app = typer.Typer(help="Look into the knowledge store, check it, carry runs between stores.", no_args_is_help=True)

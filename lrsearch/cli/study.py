@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.search import FOLDER, AsJson, DataDir, Out, StoreUrl
+from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
     from lrsearch.training import Run, RunSpec
@@ -21,9 +21,7 @@ def study() -> None:
 @app.command("run")
 def run_study(
     file: Annotated[Path, typer.Argument(help="A TOML file: a table of policies, such as those in studies/.")],
-    workers: Annotated[int | None, typer.Option(
-        help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
-        show_default=False)] = None,
+    workers: Workers = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of each policy [default: the file's]",
                                               show_default=False)] = None,
     horizon: Annotated[int | None, typer.Option(help="Steps of a run; policies are stretched to it [default: the"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.search import FOLDER, AsJson, DataDir, Out, Precision, StoreUrl, named_task
+from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, Precision, StoreUrl, named_task
 
 if TYPE_CHECKING:
     from lrsearch.study.verdict import Verdict

@@ -1,0 +1,50 @@
+"""The options that several commands have, and what is made of them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lrsearch.tasks import Task
+
+FOLDER = Path("lrsearch-runs")
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A shipped task: see `lrsearch tasks`.")]
+Budget = Annotated[float, typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap.")]
+StoreUrl = Annotated[str | None, typer.Option(
+    "--store", envvar="LRSEARCH_STORE", help="Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://... "
+    "[default: store.db in --out]", show_default=False)]
+Seed = Annotated[int, typer.Option(help="The study's seed.")]
+Functions = Annotated[str, typer.Option(
+    help="LR functions to search, as TRI,SINEXP, or whole policies"
+         " [default: LRBench's table and the strong default]", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
+DataDir = Annotated[Path | None, typer.Option(
+    envvar="LRSEARCH_DATA", help="Where the data set lies [default: a cache, filled by download]", show_default=False)]
+Horizon = Annotated[int | None, typer.Option(help="Steps of a full run [default: the task's]", show_default=False)]
+Precision = Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor has it.")]
+Storage = Annotated[str | None, typer.Option(
+    help="Optuna storage URL [default: optuna.db in --out]", show_default=False)]
+Workers = Annotated[int | None, typer.Option(
+    help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
+    show_default=False)]
+
+
+def named_task(name: str, horizon: int | None, precision: str) -> "Task":
+    """Find a shipped task, and change what was asked for."""
+    from lrsearch.tasks import find_task
+
+    task = replace(find_task(name), precision=precision)
+    return task if horizon is None else task.with_horizon(horizon)
+
+
+def split_names(text: str) -> list[str]:
+    """Split at the commas that are outside of brackets: names, or policies with parameters."""
+    depth, names = 0, [""]
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        names = [*names, ""] if character == "," and depth == 0 else [*names[:-1], names[-1] + character]
+    return [name.strip() for name in names if name.strip()]
