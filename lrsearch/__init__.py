@@ -28,7 +28,7 @@ from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, 
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
-    from lrsearch.api import explain, prune, search, similarity, sweep, verify, warm_start
+    from lrsearch.api import add_results, explain, prune, search, similarity, sweep, verify, warm_start
     from lrsearch.knowledge import open_store, rank, record
     from lrsearch.tasks import TASKS, Task
     from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
@@ -37,13 +37,13 @@ __version__ = "0.1.0"
 __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
     "OutputError", "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError",
-    "WorkError", "curves", "explain", "from_json", "open_store", "parse", "prune", "range_test", "rank", "record",
-    "search", "similarity", "sweep", "to_json", "verify", "warm_start",
+    "WorkError", "add_results", "curves", "explain", "from_json", "open_store", "parse", "prune", "range_test", "rank",
+    "record", "search", "similarity", "sweep", "to_json", "verify", "warm_start",
 ]
 
 _LATER = {
-    "explain": "lrsearch.api", "prune": "lrsearch.api", "search": "lrsearch.api", "sweep": "lrsearch.api",
-    "similarity": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
+    "add_results": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api", "search": "lrsearch.api",
+    "sweep": "lrsearch.api", "similarity": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
     "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge",
     "Task": "lrsearch.tasks", "TASKS": "lrsearch.tasks",
 }

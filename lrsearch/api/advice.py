@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.errors import TaskError, unknown
+from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
+from lrsearch.errors import TaskError, UsageError, unknown
 from lrsearch.knowledge import Advice, Recommendation, Similarity, Store
 from lrsearch.knowledge.known import PUBLISHED
 from lrsearch.knowledge.recommend import advise as rank_known
@@ -17,13 +18,14 @@ from lrsearch.tasks import TASKS, Task, find_task
 
 if TYPE_CHECKING:
     import optuna
-from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
 
 MOST_STORED = 2
+MOST_RESULTS = 1000
 
 
 def warm_start(
-    study: "optuna.Study", space: Space, policies: Sequence[Policy | Recommendation], seed: int = 0
+    study: "optuna.Study", space: Space, policies: Sequence[Policy | Recommendation], seed: int = 0,
+    centre: float | None = None,
 ) -> int:
     """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
 
@@ -36,6 +38,8 @@ def warm_start(
         policies: the default first, then stored ones, or what `store.recommend` gave, which is carried over to the
             space's horizon; those whose LR function is not in the space are left out.
         seed: for the random point.
+        centre: the middle of the bottom of your range test (`test.advice.default.rate`), by which learning rates of
+            tasks that have one in the store are moved; None without one.
 
     Returns:
         How many were enqueued.
@@ -44,7 +48,7 @@ def warm_start(
 
     from lrsearch.spaces.optuna import enqueue
 
-    offered = [_offered(one, space.horizon) for one in policies]
+    offered = [_offered(one, space.horizon, centre) for one in policies]
     fitting = [(origin, policy) for origin, policy in offered if policy.form in space.forms][: 1 + MOST_STORED]
     for origin, policy in fitting:
         enqueue(study, space, policy, origin)
@@ -52,11 +56,44 @@ def warm_start(
     return len(fitting) + 1
 
 
-
-def _offered(one: Policy | Recommendation, horizon: int) -> tuple[str, Policy]:
+def _offered(one: Policy | Recommendation, horizon: int, centre: float | None) -> tuple[str, Policy]:
     if isinstance(one, Policy):
         return "stored", one
-    return PUBLISHED if one.origin == PUBLISHED else "stored", one.carried(horizon, own_centre=None).rounded()
+    return PUBLISHED if one.origin == PUBLISHED else "stored", one.carried(horizon, centre).rounded()
+
+
+def add_results(study: "optuna.Study", space: Space, store: Store, task: str | Task) -> int:
+    """Add what a store knows of this very task to an Optuna study of one's own, as finished trials.
+
+    A policy that ran over the whole horizon is one trial, its value the mean score over seeds, its user attribute
+    `lrsearch:origin` `same task`. Results of other tasks never are, however similar: see `warm_start`.
+
+    Args:
+        study: the Optuna study, which maximizes the task's score.
+        space: the space of the study; policies outside of it are left out.
+        store: the knowledge store.
+        task: a shipped task's name, or a task: the same in all of its description.
+
+    Returns:
+        How many were added.
+
+    Raises:
+        UsageError: if the study minimizes.
+    """
+    from optuna.study import StudyDirection
+
+    from lrsearch.spaces.optuna import add
+
+    if study.directions != [StudyDirection.MAXIMIZE]:
+        raise UsageError("scores are the better the higher: make the study with direction='maximize'")
+    asked = find_task(task)
+    scores: dict[Policy, list[float]] = {}
+    for stored in store.telling(asked.key, shortest=asked.horizon, policies=MOST_RESULTS):
+        if stored.horizon == asked.horizon and stored.run.score is not None and stored.policy in space:
+            scores.setdefault(stored.policy, []).append(stored.run.score)
+    for policy, of_seeds in scores.items():
+        add(study, space, policy, sum(of_seeds) / len(of_seeds), "same task")
+    return len(scores)
 
 
 
@@ -85,7 +122,6 @@ def advise(
         return rank_known(recall(ledger, asked, goal), asked, goal)
 
 
-
 def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | None = None) -> Similarity:
     """Tell how far two tasks are from each other, by group: see `lrsearch.knowledge.similarity`.
 
@@ -107,7 +143,6 @@ def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | N
     with readable_store(store or "sqlite:///:memory:", DEFAULT_FOLDER) as ledger:
         a, b = (_described(task, ledger) for task in (task_a, task_b))
         return compare_tasks(a, b, fingerprint(ramps_of(ledger, a)), fingerprint(ramps_of(ledger, b)))
-
 
 
 def _described(task: str | Task, store: Store) -> Mapping[str, Any]:

@@ -93,6 +93,7 @@ def _interval(one: "Recommendation") -> str:
 
 
 def _moved(one: "Recommendation", found: "Advice") -> str:
+    from lrsearch.knowledge.advice import CAUTION
     from lrsearch.knowledge.rescaling import applying
 
     if one.exact:
@@ -100,7 +101,8 @@ def _moved(one: "Recommendation", found: "Advice") -> str:
     probed = one.centre is not None and found.own_centre is not None
     told = [f"{each.name} {each.decades:+.2f} +- {each.doubt:.2f}" for each in applying(one.corrections, probed)]
     by = "moved by the range tests of both tasks" if probed else "learning rates as they are there, corrected"
-    return f"{by}; decades: {', '.join(told)}; doubt {one.doubt(found.own_centre):.2f} in all"
+    doubt = one.doubt(found.own_centre)
+    return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {CAUTION * doubt:.2f} lower for it"
 
 
 def _count(number: int, what: str) -> str:

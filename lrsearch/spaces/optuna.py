@@ -43,6 +43,31 @@ def enqueue(study: optuna.Study, space: Space, policy: Policy, origin: str, **at
     study.enqueue_trial(values, user_attrs={POLICY: str(policy), ORIGIN: origin, **attributes})
 
 
+def add(study: optuna.Study, space: Space, policy: Policy, value: float, origin: str) -> None:
+    """Add a policy of this space to a study as a finished trial, marked with where its value comes from.
+
+    Raises:
+        SpaceError: if the policy's LR function is not in the space.
+        PolicyError: if the policy has no natural coordinates at the space's horizon.
+        ValueError: if the policy lies outside the space's ranges.
+    """
+    values = space.values(policy)
+    axes: dict[str, optuna.distributions.BaseDistribution] = {}
+
+    def look(name: str, axis: Interval | Choice) -> Any:
+        if isinstance(axis, Choice):
+            axes[name] = optuna.distributions.CategoricalDistribution(axis.values)
+        elif axis.low < axis.high:
+            axes[name] = optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
+        return values[name]
+
+    space.build(look)
+    study.add_trial(optuna.create_trial(
+        value=value, params={name: values[name] for name in axes}, distributions=axes,
+        user_attrs={POLICY: str(policy), ORIGIN: origin},
+    ))
+
+
 def _enqueueable(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     """Take the nearest choice for what is none: Optuna refuses those values, but not numbers out of range."""
     fitting = dict(values)

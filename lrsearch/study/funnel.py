@@ -1,7 +1,8 @@
 """The funnel: probe, prune, then shorter complete runs of stretched policies, the best of which go on to longer ones.
 
 A short run is never the beginning of a long one: a schedule that decays late looks bad early. It is the whole
-policy, stretched to a sixteenth or a quarter of the horizon.
+policy, stretched to a sixteenth or a quarter of the horizon. What did well in longer runs of a near task is spared
+that: a policy for long runs loses short ones.
 """
 
 import math
@@ -12,10 +13,12 @@ import numpy as np
 
 from lrsearch.errors import BudgetError
 from lrsearch.heuristics import Pruned, prune
-from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.knowledge import Recommendation
+from lrsearch.knowledge.candidates import NEIGHBOURS
+from lrsearch.knowledge.known import LOCAL, PUBLISHED
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
-from lrsearch.study.probing import carried, gather, next_probing, ramp_count, ramp_steps
+from lrsearch.study.probing import TOO_DOUBTFUL, carried, gather, next_probing, ramp_count, ramp_steps
 from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
 
 SHORTER = (16, 4, 1)
@@ -25,6 +28,8 @@ ESCAPE_EVERY = 8
 BATCH = 8
 """Candidates that are suggested before any of them is known: so the search is the same on one worker and on eight."""
 MOST_KNOWN, MOST_STORED = 2, 2
+LONG = 0.25
+"""Of a task's horizon: shorter runs rank learning rates too high to be trusted with a full one."""
 DEFAULT_WARMUP = 0.05
 DEFAULT_PEAK = 0.5
 """Of the middle of the range test's bottom. The lowest loss itself can lie past the edge: digits-cnn loses 8 points."""
@@ -44,8 +49,8 @@ class Plan:
     counts: tuple[int, ...]
 
 
-def plan(setup: Setup, probed: int) -> Plan:
-    """Share what is left of the budget after the probes and the default.
+def plan(setup: Setup, probing: int, trusted: int = 0) -> Plan:
+    """Share what is left of the budget after the probes, the default, and full runs of what the store is trusted in.
 
     About half goes to confirming pairs of full runs. Of the rest b (in FRE), b/3 full runs, at least one; what
     then remains is shared by the two shorter rungs: 16 candidates a FRE at N/16, 4 at N/4. Where b does not pay
@@ -53,7 +58,7 @@ def plan(setup: Setup, probed: int) -> Plan:
     """
     n = setup.task.horizon
     horizons = tuple(max(1, round(n / shorter)) for shorter in SHORTER)
-    rest = (setup.cap - probed) / n - 1
+    rest = (setup.cap - probing) / n - 1 - trusted
     b = rest - 2 * int(max(0, rest) * CONFIRM_SHARE / 2)
     full = max(1, int(b / 3))
     quarter = max(full, int((b - full) / 2 * n / horizons[1]))
@@ -89,10 +94,18 @@ class Funnel:
             return None if is_flat else self._default(setup, history)
         if is_probing:
             return None
-        candidates = _rung(history, self.plan(setup, history).horizons[0])
-        if len(candidates) % BATCH == 0 and is_open([*with_role(history, "default"), *candidates]):
+        trusted = self.trusted(setup, history)
+        tried = {trial.assignment.policy for trial in _rung(history, setup.task.horizon)}
+        for policy in trusted:
+            if policy not in tried:
+                space = self.space(setup, history)
+                return Proposal("candidate", "stored", setup.task.horizon, setup.search_seed, space, policy)
+        planned = plan(setup, probed(history), len(trusted))
+        shortest = _rung(history, planned.horizons[0])
+        if len(shortest) % BATCH == 0 and is_open(with_role(history, "default") + with_role(history, "candidate")):
             return None
-        return self._candidate(setup, history) or self._promotion(setup, history) or self._confirmation(setup, history)
+        return (self._candidate(setup, history, planned, trusted) or self._promotion(setup, history, planned)
+                or self._confirmation(setup, history))
 
     def pruned(self, setup: Setup, history: Sequence[Trial]) -> Pruned:
         """Give the space that the probes leave."""
@@ -107,14 +120,34 @@ class Funnel:
         return Proposal("default", "default", setup.task.horizon, setup.search_seed, pruned.space,
                         strong_default(setup, pruned))
 
-    def _candidate(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+    def trusted(self, setup: Setup, history: Sequence[Trial]) -> list[Policy]:
+        """Give what is tried over the whole horizon without a shorter run before, once probing has ended.
+
+        It is the store's, of longer runs of one's own on a near task, in the peaks that the probes leave, and not
+        nearly the default. It takes no budget from candidates that would be their last: what a store knows of one task
+        may not keep a search from looking at another.
+        """
+        able = [one for one in setup.recommended if one.origin == LOCAL and one.share >= LONG]
+        if not able:
+            return []
+        pruned = self.pruned(setup, history)
+        default = strong_default(setup, pruned)
+        found = [
+            policy for one, policy in _stored(setup, pruned)
+            if one in able and one.doubt(pruned.centre) < TOO_DOUBTFUL and not _is_near(setup, policy, default)
+        ][:MOST_STORED]
+        paid = [n for n in range(len(found) + 1) if plan(setup, probed(history), n).counts[-1]]
+        return found[: max(paid)] if paid else found
+
+    def _candidate(
+        self, setup: Setup, history: Sequence[Trial], planned: Plan, trusted: Sequence[Policy]
+    ) -> Proposal | None:
         """A new candidate for the shortest rung: known ones, stored ones, then suggestions, every 8th an escape."""
-        planned = self.plan(setup, history)
         candidates = _rung(history, planned.horizons[0])
         if len(candidates) >= planned.counts[0]:
             return None
         pruned = self.pruned(setup, history)
-        asked = {trial.assignment.policy for trial in [*candidates, *with_role(history, "default")]}
+        asked = {*trusted, *(trial.assignment.policy for trial in [*candidates, *with_role(history, "default")])}
         place = len(candidates)
 
         def propose(origin: str, policy: Policy | None) -> Proposal:
@@ -128,12 +161,11 @@ class Funnel:
             return propose("escape", _outside(setup, pruned.space, place))
         return propose("suggested", None)
 
-    def _promotion(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
+    def _promotion(self, setup: Setup, history: Sequence[Trial], planned: Plan) -> Proposal | None:
         """The best candidate that is sure to be among the promoted, whatever the open ones bring.
 
         So the same candidates are promoted in whatever order runs end, on one worker or on many.
         """
-        planned = self.plan(setup, history)
         for rung in (1, 0):
             ended, finished = _outcome(history, planned.horizons[rung])
             unknown = _expected(planned, history, rung) - ended
@@ -159,10 +191,11 @@ class Funnel:
         space = self.space(setup, history)
         return Proposal("confirm", trial.assignment.origin, n, setup.fresh_seed(pair), space, trial.assignment.policy)
 
-    def plan(self, setup: Setup, history: Sequence[Trial]) -> Plan:
-        """Give the rungs, once probing has ended."""
-        probes = [*with_role(history, "range-test"), *with_role(history, "decade")]
-        return plan(setup, sum(trial.run.steps for trial in probes if trial.run))
+
+def probed(history: Sequence[Trial]) -> int:
+    """Give the steps that range tests and decades have cost."""
+    probes = with_role(history, "range-test") + with_role(history, "decade")
+    return sum(trial.run.steps for trial in probes if trial.run)
 
 
 def strong_default(setup: Setup, pruned: Pruned) -> Policy:
@@ -229,12 +262,20 @@ def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
     Only the peak is asked: other rules of the pruner, such as epoch multiples, do not hold for what did well.
     """
     known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
-    stored = [
-        ("published" if one.origin == PUBLISHED else "stored", policy)
-        for one, policy in carried(setup.raw, setup.recommended, pruned.centre)
-        if setup.raw.coordinates(policy)["peak"] in pruned.space.peak
-    ]
+    stored = [("published" if one.origin == PUBLISHED else "stored", policy) for one, policy in _stored(setup, pruned)]
     return known + stored[:MOST_STORED]
+
+
+def _stored(setup: Setup, pruned: Pruned) -> list[tuple[Recommendation, Policy]]:
+    """Give what the store recommends, carried over, where its peak is in the range."""
+    return [(one, policy) for one, policy in carried(setup.raw, setup.recommended, pruned.centre)
+            if setup.raw.coordinates(policy)["peak"] in pruned.space.peak]
+
+
+def _is_near(setup: Setup, policy: Policy, other: Policy) -> bool:
+    """Tell whether two policies are of one form and of nearly one peak: a run of one tells of both."""
+    peaks = [setup.raw.coordinates(one)["peak"] for one in (policy, other)]
+    return policy.form == other.form and abs(math.log10(peaks[0] / peaks[1])) <= NEIGHBOURS
 
 
 def _outside(setup: Setup, space: Space, place: int) -> Policy:

@@ -43,7 +43,7 @@ def test_a_recommendation_says_the_nearest_task_by_group_and_every_correction(ty
     found = typed("recommend", "mnist-lenet", "--store", store, "--horizon", "20000", "--json").json
     first = found["first"][0]
     assert (first["task"], first["origin"]) == ("fashion-lenet", "local")
-    assert first["carried"] == str(GOOD.stretch(2).scale(10 ** (-0.15 * 0.30103)).rounded())
+    assert first["carried"] == str(GOOD.stretch(2).scale(10 ** (-0.15 * 0.30103 - 0.5 * first["doubt"])).rounded())
     assert [one["name"] for one in first["corrections"]] == ["horizon", "another task", "no probe"]
     assert first["doubt"] > 0.5
     assert found["neighbours"][0]["parts"].keys() == {"data", "model", "training"}

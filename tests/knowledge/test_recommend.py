@@ -136,8 +136,9 @@ def test_policies_meet_by_the_range_tests_where_both_tasks_have_one():
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], 0.1, "accuracy").members) == 1
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], None, "accuracy").members) == 2
     found = advise([low], MNIST.description, ramps=[ramp(0.1)]).ranked[0]
-    assert found.carried(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2, rel=0.15)
-    assert found.carried(10_000, None) == GOOD
+    assert found.carried(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2 * 10**-0.15, rel=0.15)
+    lower = found.carried(10_000, None).params["k1"] / GOOD.params["k1"]
+    assert lower == pytest.approx(10 ** (-0.5 * math.hypot(0.3, 0.5)))         # by half of the doubt
     assert found.doubt(None)**2 == pytest.approx(found.doubt(0.1)**2 + 0.5**2)
 
 
@@ -207,8 +208,9 @@ def test_a_recommendation_comes_back_from_a_record_and_an_older_record_is_still_
 def test_corrections_move_the_rate_where_a_range_test_is_missing_and_only_then():
     one = Recommendation(GOOD, "x", 0.1, 0.9, 1, 0.0, 0.2, 10_000,
                          corrections=(Correction("horizon", -0.1, 0.1, probed=True), Correction("momentum", -1.0, 0.4)))
-    assert one.carried(10_000, None) == GOOD.scale(10**-1.1)
-    assert one.carried(10_000, 0.4) == GOOD.scale(2 * 10**-0.1)
+    moved = {centre: math.log10(one.carried(10_000, centre).params["k1"] / GOOD.params["k1"]) for centre in (None, 0.4)}
+    assert moved[None] == pytest.approx(-1.1 - 0.5 * math.hypot(0.1, 0.4))     # half of the doubt lower
+    assert moved[0.4] == pytest.approx(math.log10(2) - 0.1 - 0.5 * 0.1)
     assert replace(one, exact=True).carried(10_000, 0.4) == GOOD
 
 
@@ -234,3 +236,38 @@ def test_an_optuna_study_starts_from_recommendations_marked_with_their_origin():
     queued = [trial.user_attrs for trial in study.get_trials()]
     assert [one["lrsearch:origin"] for one in queued] == ["stored", "published", "published", "random"]
     assert queued[1]["lrsearch:policy"] == str(SIN2(k0=0.01, k1=0.06, l=200))
+
+
+def test_a_range_test_of_ones_own_moves_what_an_optuna_study_starts_from():
+    optuna = pytest.importorskip("optuna")
+    space = lrs.Space.standard("TRI", horizon=10_000, epoch=540)
+    one = Recommendation(GOOD, "other", 0.3, 0.9, 1, 0.0, centre=0.1, horizon=10_000)
+    offered = []
+    for centre in (None, 0.2):
+        study = optuna.create_study()
+        lrs.warm_start(study, space, [one], centre=centre)
+        offered.append(study.get_trials()[0].user_attrs["lrsearch:policy"])
+    assert offered == [str(GOOD), str(GOOD.scale(2).rounded())]
+
+
+def test_results_of_the_same_task_and_of_no_other_become_finished_trials():
+    optuna = pytest.importorskip("optuna")
+    good = Run(state=RunState.FINISHED, steps=10_000, seconds=1.0, score=0.9, loss=0.3)
+    space = lrs.Space.standard("TRI", horizon=10_000, epoch=540)
+    study = optuna.create_study(direction="maximize")
+    with open_store("sqlite:///:memory:") as store:
+        store.record(RunSpec(MNIST, GOOD, 10_000, 0), good)
+        store.record(RunSpec(MNIST, GOOD, 10_000, 1), replace(good, score=0.8))
+        store.record(RunSpec(MNIST, GOOD.scale(2), 2500, 0), good)                  # not the whole horizon
+        store.record(RunSpec(MNIST, GOOD.scale(1e6), 10_000, 0), good)              # outside the space
+        store.record(RunSpec(MNIST, FAIR, 10_000, 0), Run(state=RunState.DIVERGED, steps=10, seconds=0.1))
+        store.record(RunSpec(FASHION, GOOD.scale(3), 10_000, 0), good)              # another task
+        store.record(RunSpec(MNIST.with_horizon(5000), GOOD.stretch(0.5).scale(4), 10_000, 0), good)
+        assert lrs.add_results(study, space, store, MNIST) == 1
+        with pytest.raises(UsageError, match="direction='maximize'"):
+            lrs.add_results(optuna.create_study(), space, store, MNIST)
+    (trial,) = study.trials
+    assert (trial.value, trial.state.name) == (pytest.approx(0.85), "COMPLETE")
+    assert trial.user_attrs == {"lrsearch:policy": str(GOOD), "lrsearch:origin": "same task"}
+    assert trial.params["peak"] == pytest.approx(space.values(GOOD)["peak"])
+    assert space.suggest(study.ask()).form == "TRI"                                 # the same distributions
