@@ -56,7 +56,11 @@ def main() -> None:
           f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, seed {given.seed}")
     table = []
     with tempfile.TemporaryDirectory() as folder, postgresql(_made(Path(folder) / "server")) as server:
-        for name, measure in figures(Path(folder), server, given.seed, given.runs, SHORT if given.short else FULL):
+        known = figures(Path(folder), server, given.seed, given.runs, SHORT if given.short else FULL)
+        if unknown := set(given.figures) - {name.split(" ")[0] for name, _ in known}:
+            parser.error(f"no such figure: {', '.join(sorted(unknown))}; there are"
+                         f" {', '.join(dict.fromkeys(name.split(' ')[0] for name, _ in known))}")
+        for name, measure in known:
             if given.figures and name.split(" ")[0] not in given.figures:
                 continue
             began = time.perf_counter()

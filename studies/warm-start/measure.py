@@ -1,9 +1,10 @@
 """Does a second search profit from a first one on another task, and an Optuna study of one's own?
 
-    python studies/warm-start/measure.py SOURCE TARGET [--budget 4] [--seeds 5] [--data-dir DIR] [--out FOLDER]
+    python studies/warm-start/measure.py SOURCE TARGET [--budget 4] [--seeds 5] [--first 0] [--data-dir DIR]
+        [--out FOLDER]
 
 Searches SOURCE once with twice the budget. Then searches TARGET with every seed, with an empty store and with a copy of
-the first search's store. Prints for each: the validation score of the best full-length run after 2 FRE and in the
+the first search's store. Prints for each: the validation score of the best full-length run after 2.5 FRE and in the
 end, and the FRE until the mean of all cold searches' best scores was reached. Then the same with Optuna's TPE over the
 whole space, full runs only, with `lrs.warm_start` and without. Writes SOURCE-TARGET.json beside it.
 """
@@ -23,7 +24,7 @@ from lrsearch.tasks import find_task
 from lrsearch.training import RunSpec, Trainer
 
 HERE = Path(__file__).parent
-EARLY = 2.0
+EARLY = 2.5
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("--budget", type=float, default=4)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--trials", type=int, default=6, help="full runs of each Optuna study")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "lrsearch-warm-start")
@@ -41,8 +43,9 @@ def main() -> None:
     first = given.out / given.source
     known = lrs.search(given.source, 2 * given.budget, data_dir=given.data_dir, out=first)
     print(f"{given.source}: {known.best.policy} {known.best.score:.4f}", flush=True)
+    seeds = range(given.first, given.first + given.seeds)
     courses = {
-        kind: [course(given, kind, seed, first / "store.db" if kind == "warm" else None) for seed in range(given.seeds)]
+        kind: [course(given, kind, seed, first / "store.db" if kind == "warm" else None) for seed in seeds]
         for kind in ("cold", "warm")
     }
     goal = statistics.mean(one["points"][-1][1] for one in courses["cold"])
@@ -55,7 +58,7 @@ def main() -> None:
     apart = [warm["best"] - cold["best"] for warm, cold in zip(rows["warm"], rows["cold"], strict=True)]
     print(f"warm less cold, by seed: {[f'{100 * one:+.2f}' for one in apart]}")
     loops = {
-        kind: [own_loop(given, seed, first / "store.db" if kind == "warm" else None) for seed in range(given.seeds)]
+        kind: [own_loop(given, seed, first / "store.db" if kind == "warm" else None) for seed in seeds]
         for kind in ("cold", "warm")
     }
     for kind, some in loops.items():
@@ -101,7 +104,7 @@ def own_loop(given: argparse.Namespace, seed: int, store: Path | None) -> list[f
 
 
 def told(one: dict[str, object], goal: float) -> dict[str, float | None]:
-    """Give a course's score after 2 FRE and in the end, and the FRE at which the goal was reached."""
+    """Give a course's score after 2.5 FRE and in the end, and the FRE at which the goal was reached."""
     points = one["points"]
     assert isinstance(points, list)
     return {"early": max((score for cost, score in points if cost <= EARLY), default=0.0), "best": points[-1][1],
