@@ -258,7 +258,8 @@ def test_results_of_the_same_task_and_of_no_other_become_finished_trials():
     with open_store("sqlite:///:memory:") as store:
         store.record(RunSpec(MNIST, GOOD, 10_000, 0), good)
         store.record(RunSpec(MNIST, GOOD, 10_000, 1), replace(good, score=0.8))
-        store.record(RunSpec(MNIST, GOOD.scale(2), 2500, 0), good)                  # not the whole horizon
+        for horizon, by in ((2500, 2), (20_000, 5)):                                # not over its horizon
+            store.record(RunSpec(MNIST, GOOD.scale(by), horizon, 0), good)
         store.record(RunSpec(MNIST, GOOD.scale(1e6), 10_000, 0), good)              # outside the space
         store.record(RunSpec(MNIST, FAIR, 10_000, 0), Run(state=RunState.DIVERGED, steps=10, seconds=0.1))
         store.record(RunSpec(FASHION, GOOD.scale(3), 10_000, 0), good)              # another task

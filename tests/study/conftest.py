@@ -59,9 +59,9 @@ def open_study(store: Store, task: Task) -> Callable[..., Study]:
 def study_in(tmp_path: Path, task: Task) -> Callable[..., Study]:
     """Open a funnel study of budget 12 in a store of its own, by name."""
 
-    def open_(name: str, seed: int = 0) -> Study:
+    def open_(name: str) -> Study:
         raw = Space.standard(horizon=task.horizon, epoch=task.epoch)
         own = open_store(str(tmp_path / name))
-        return Study(Setup(task, raw, 12, seed), Funnel(), own, lambda name, known: RandomSampler(seed))
+        return Study(Setup(task, raw, 12, 0), Funnel(), own, lambda name, known: RandomSampler())
 
     return open_

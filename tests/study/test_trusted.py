@@ -5,11 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from lrsearch.knowledge import Recommendation
+from lrsearch.engines.optuna import OptunaSampler
+from lrsearch.knowledge import Recommendation, open_store
 from lrsearch.knowledge.known import LOCAL
 from lrsearch.knowledge.rescaling import Correction
+from lrsearch.spaces import Space
+from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import conclude
-from lrsearch.study.strategy import committed, with_role
+from lrsearch.study.strategy import Setup, committed, with_role
+from lrsearch.study.study import Study
 
 
 def finish(study, world, workers=1, rng=None):
@@ -124,13 +128,32 @@ def test_a_record_of_before_has_none(warm):
     assert Recommendation.from_json(held).share == 0
 
 
+def test_no_candidate_is_suggested_before_its_run_has_ended(warm, world):
+    study, answers, asked = warm(), world(), []
+    while (assignment := study.ask()) is not None:
+        if assignment.role == "candidate":
+            asked.append(assignment)
+        else:
+            study.tell(assignment, answers.train(assignment.spec(study.setup.task)))
+    assert [(one.origin, one.horizon) for one in asked] == [("stored", study.setup.task.horizon)] * len(asked)
+    assert asked
+
+
 @pytest.mark.parametrize("workers", [2, 8])
-def test_the_order_in_which_runs_end_changes_nothing(study_in, world, workers):
-    found = []
-    for name, crew, rng in (("one", 1, None), ("many", workers, random.Random(workers))):
-        finish(study_in(name), world())
-        found.append(finish(study_in(name, seed=1), world(), crew, rng))
-    alone, together = found
+def test_the_order_in_which_runs_end_changes_nothing(tmp_path, task, world, workers):
+    """Suggestions that learn from the stored policy's run included."""
+    raw = Space.standard(horizon=task.horizon, epoch=task.epoch)
+
+    def study(seed, store):
+        return Study(Setup(task, raw, 12, seed), Funnel(), store,
+                     lambda name, known: OptunaSampler(name, None, 0, task.horizon, "tpe"))
+
+    def second(crew, rng):
+        with open_store(str(tmp_path / f"{crew}.db")) as store:
+            finish(study(0, store), world())
+            return finish(study(1, store), world(), crew, rng)
+
+    alone, together = second(1, None), second(workers, random.Random(workers))
     assert in_full(alone)
     assert {(one.policy, one.horizon, one.seed) for one in candidates(alone)} == {
         (one.policy, one.horizon, one.seed) for one in candidates(together)}
