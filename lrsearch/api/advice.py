@@ -43,6 +43,14 @@ def warm_start(
 
     Returns:
         How many were enqueued.
+
+    >>> import optuna
+    >>> from lrsearch import FIX, open_store
+    >>> study = optuna.create_study(direction="maximize")
+    >>> space = Space.standard(horizon=10_000, epoch=540)
+    >>> with open_store("sqlite:///:memory:") as store:
+    ...     warm_start(study, space, [FIX(k0=0.1), *store.recommend(find_task("mnist-lenet"))])
+    4
     """
     import numpy as np
 
@@ -79,6 +87,17 @@ def add_results(study: "optuna.Study", space: Space, store: Store, task: str | T
 
     Raises:
         UsageError: if the study minimizes.
+        TaskError: for the name of no shipped task.
+
+    >>> import optuna
+    >>> from lrsearch import FIX, open_store, record
+    >>> task, study = find_task("digits-mlp"), optuna.create_study(direction="maximize")
+    >>> space = Space.standard(horizon=task.horizon, epoch=task.epoch)
+    >>> with open_store("sqlite:///:memory:") as store:
+    ...     with record(store, task=task, policy=FIX(k0=0.1)) as run:
+    ...         _ = run.finish(score=0.95)
+    ...     add_results(study, space, store, task), study.best_value
+    (1, 0.95)
     """
     from optuna.study import StudyDirection
 

@@ -194,7 +194,7 @@ class Recorder:
 
     @property
     def _is_in_memory(self) -> bool:
-        return ":memory:" in self._url
+        return ":memory:" in (read_url(self._url).database or "")
 
     def _end(
         self, state: RunState, score: float | None = None, loss: float | None = None, error: str | None = None

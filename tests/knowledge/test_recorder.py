@@ -322,3 +322,13 @@ def test_its_clock_is_an_argument():
     run = Recorder("sqlite:///:memory:", {"name": "mine"}, "FIX(k0=0.1)", 0, 5, clock=lambda: next(times))
     assert run._record().seconds == 2.5
     run._close()
+
+
+def test_an_open_store_in_memory_takes_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_store("sqlite:///:memory:") as store:
+        with lrs.record(store, task="mine", policy="FIX(k0=0.1)", horizon=5) as run:
+            run.log(5, val_loss=0.5)
+            run.finish(score=0.9)
+        assert [one.run.score for one in store.runs()] == [0.9]
+    assert list(tmp_path.iterdir()) == []
