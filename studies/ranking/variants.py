@@ -1,8 +1,9 @@
 """What else was tried before the rule of `lrs.rank` was settled, on the same held-out tasks?
 
-Four rules: the regret is capped at 20 noises, or already at the median candidate's; a cell of n seeds counts
-n / (n + 1), or by what the table's own variances say (the variance between tasks over itself plus 1 / n). `lrs.rank`
-caps at the median's and counts n / (n + 1). The columns: regret at 1, 3 and 10 tries, and their mean.
+Six rules: the regret is capped at 20 noises, or already at the median candidate's, or there and in parts of the way
+to it rather than in noises ("range"), so that all tasks count alike; a cell of n seeds counts n / (n + 1), or by what
+the table's own variances say (the variance between tasks over itself plus 1 / n). `lrs.rank` caps at the median's, in
+noises, and counts n / (n + 1). The columns: regret at 1, 3 and 10 tries, and their mean.
 
     python studies/ranking/variants.py DIR
 """
@@ -27,6 +28,12 @@ def capped_at_20(cells):
     return found
 
 
+def in_the_range(cells):
+    found = noise(cells)
+    found["noise"] = found["spread"] / regrets.WORST
+    return found
+
+
 def by_variances(table, weights=None):
     known = measured(table, weights)
     seen = known.seeds > 0
@@ -39,7 +46,8 @@ def by_variances(table, weights=None):
 def main(folder: Path) -> None:
     for name in ("deepobs", "algoperf"):
         settings = read_settings(name, folder)
-        for cap, regrets._noise in (("20", capped_at_20), ("median", noise)):  # this script's own process only
+        caps = (("20", capped_at_20), ("median", noise), ("range", in_the_range))
+        for cap, regrets._noise in caps:  # this script's own process only
             for counts, ranking.regrets in (("n/(n+1)", measured), ("variances", by_variances)):
                 for held_out, figures in hold_out(settings).figures.items():
                     values = {figure.name: figure.value for figure in figures}
