@@ -93,7 +93,6 @@ def _interval(one: "Recommendation") -> str:
 
 
 def _moved(one: "Recommendation", found: "Advice") -> str:
-    from lrsearch.knowledge.advice import CAUTION
     from lrsearch.knowledge.rescaling import applying
 
     if one.exact:
@@ -102,7 +101,7 @@ def _moved(one: "Recommendation", found: "Advice") -> str:
     told = [f"{each.name} {each.decades:+.2f} +- {each.doubt:.2f}" for each in applying(one.corrections, probed)]
     by = "moved by the range tests of both tasks" if probed else "learning rates as they are there, corrected"
     doubt = one.doubt(found.own_centre)
-    return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {CAUTION * doubt:.2f} lower for it"
+    return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {one.caution * doubt:.2f} lower for it"
 
 
 def _count(number: int, what: str) -> str:

@@ -43,6 +43,8 @@ class Recommendation:
         by_goal: minus its regret by goal, where it was ranked for all.
         front: whether none is better for one goal and as good for the others; None where one goal was asked for.
         share: the part of that task's horizon that the runs behind its score went over.
+        caution: the part of its doubt by which its learning rate is lowered; 0 in records from before there was one,
+            so that their studies are replayed as they were.
     """
 
     policy: Policy
@@ -69,19 +71,20 @@ class Recommendation:
     by_goal: tuple[tuple[str, float], ...] = ()
     front: bool | None = None
     share: float = 0.0
+    caution: float = 0.0
 
     def carried(self, horizon: int, own_centre: float | None) -> Policy:
         """Give the policy over another horizon, its learning rate moved by the range tests and by the corrections.
 
         Where both tasks have a range test it moves by the ratio of the two, and by those corrections that they do not
-        show; else by all of them. Then it is lowered by half of the doubt. Of a task that trains the same it stays as
+        show; else by all of them. Then it is lowered by its caution. Of a task that trains the same it stays as
         it is.
         """
         policy = self.policy.stretch(horizon / self.horizon)
         if self.exact:
             return policy
         probed = own_centre is not None and self.centre is not None
-        moved = sum(one.decades for one in applying(self.corrections, probed)) - CAUTION * self.doubt(own_centre)
+        moved = sum(one.decades for one in applying(self.corrections, probed)) - self.caution * self.doubt(own_centre)
         factor = own_centre / self.centre if own_centre is not None and self.centre is not None else 1.0
         return policy.scale(factor * 10**moved) if moved or factor != 1 else policy
 

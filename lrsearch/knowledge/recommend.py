@@ -9,7 +9,7 @@ import numpy as np
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.knowledge.advice import Advice, Neighbour, Recommendation
+from lrsearch.knowledge.advice import CAUTION, Advice, Neighbour, Recommendation
 from lrsearch.knowledge.candidates import SHORTEST, Candidates, Member, gather
 from lrsearch.knowledge.known import GOALS, LOCAL, KnownRun, KnownTask, check_goal
 from lrsearch.knowledge.published import published_tasks
@@ -230,7 +230,7 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
         field.centres[best.task], task.horizon, task.origin, task.source, moved, not moved,
         tuple(similar.parts.items()), best.value, float(row["low"]), float(row["high"]),
         float(row["p_best"]), int(row["tie_group"]), int(row["tasks"]), int(row["seeds"]), fair,
-        share=min(1.0, best.horizon / task.horizon),
+        share=min(1.0, best.horizon / task.horizon), caution=CAUTION,
     )
 
 

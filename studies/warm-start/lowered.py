@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import lrsearch as lrs
-from lrsearch.knowledge.advice import CAUTION
 from lrsearch.tasks import find_task
 from lrsearch.training import RunSpec, Trainer
 
@@ -36,7 +35,7 @@ def main() -> None:
             carried, doubt = known.carried(task.horizon, None), known.doubt(None)
             print(f"{known.policy} of {known.task} on {task.name}, doubt {doubt:.2f}")
             for share in SHARES:
-                policy = carried.scale(10 ** ((CAUTION - share) * doubt)).rounded()
+                policy = carried.scale(10 ** ((known.caution - share) * doubt)).rounded()
                 runs = [trainer.train(RunSpec(task, policy, task.horizon, seed)) for seed in range(given.seeds)]
                 scores = [100 * (run.score or 0.0) for run in runs]
                 told = ", ".join(f"{score:.2f}" for score in scores)

@@ -206,12 +206,15 @@ def test_a_recommendation_comes_back_from_a_record_and_an_older_record_is_still_
 
 
 def test_corrections_move_the_rate_where_a_range_test_is_missing_and_only_then():
-    one = Recommendation(GOOD, "x", 0.1, 0.9, 1, 0.0, 0.2, 10_000,
+    one = Recommendation(GOOD, "x", 0.1, 0.9, 1, 0.0, 0.2, 10_000, caution=0.5,
                          corrections=(Correction("horizon", -0.1, 0.1, probed=True), Correction("momentum", -1.0, 0.4)))
     moved = {centre: math.log10(one.carried(10_000, centre).params["k1"] / GOOD.params["k1"]) for centre in (None, 0.4)}
     assert moved[None] == pytest.approx(-1.1 - 0.5 * math.hypot(0.1, 0.4))     # half of the doubt lower
     assert moved[0.4] == pytest.approx(math.log10(2) - 0.1 - 0.5 * 0.1)
     assert replace(one, exact=True).carried(10_000, 0.4) == GOOD
+    held = one.to_json()
+    del held["caution"]                                                        # a record of before
+    assert Recommendation.from_json(held).carried(10_000, None) == GOOD.scale(10**-1.1)
 
 
 def test_runs_of_the_store_are_read_with_their_range_tests_and_their_origin():
