@@ -199,7 +199,8 @@ def _probes(told: Explanation) -> Table:
         table.add_column(name, justify="right" if name in ("seed", "steps") else "left", no_wrap=name != "policy")
     for run in told.probes:
         mark = "*" if run.key in behind else ""
-        table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), what_it_showed(run), escape(str(run.policy)))
+        showed = what_it_showed(run, told.rules)
+        table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), showed, escape(str(run.policy)))
     return table
 
 
@@ -282,6 +283,8 @@ def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
     for one in tested:
         title = f"{one.task.name}, weight decay {one.weight_decay:g}: {len(one.ramps)} tests of {one.steps} updates"
         console.print(f"[bold]{title}[/bold]\n{_VERDICTS[one.advice.verdict]}")
+        for note in dict.fromkeys(one.advice.notes):
+            console.print(escape(f"{note[0].upper()}{note[1:]}."))
         if one.advice.suggestions:
             table = _right_table("", "rule", "LR", "from", "to", "for")
             for found in one.advice.suggestions:
@@ -313,6 +316,7 @@ def print_recipe(recipe: Recipe) -> None:
 _VERDICTS = {
     "found": "The loss was lowest at about the same learning rate in all of them.",
     "disagree": "They disagree by over half a decade: make more of them (--repeats), or longer ones (--steps).",
+    "edge": "The range ends before the loss turns: they suggest nothing. Move its end (--low, --high).",
     "flat": "No curve falls: they suggest nothing. Try more steps or a higher end, and look at the picture.",
 }
 

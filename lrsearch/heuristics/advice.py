@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.heuristics.range_test import Reading, disagree, read_ramp
+from lrsearch.heuristics.range_test import HIGH, LOW, Reading, disagree, read_ramp
 
 Numbers = npt.NDArray[np.float64]
 Read = Callable[[Reading, Numbers, Numbers], float | None]
 ENOUGH_REPEATS = 3
+MOST_NAMED = 5
 SLIDE_WIDTH, SLIDE_LEVEL = 15, 0.005
 
 
@@ -47,26 +48,34 @@ class Advice:
     """What range tests advise.
 
     Args:
-        verdict: "found"; "disagree" where repeats are over half a decade apart; "flat" where no curve falls, which
-            suggests nothing.
+        verdict: "found"; "disagree" where repeats are over half a decade apart; "edge" where the range ends before the
+            loss turns, and "flat" where no curve falls: these two suggest nothing.
         readings: what each test shows.
-        suggestions: by every rule, the default first; none where the verdict is "flat".
+        suggestions: by every rule, the default first; none where the verdict is "edge" or "flat".
+        notes: what else a person should know: which end of the range to move, which losses were left out.
     """
 
     verdict: str
     readings: tuple[Reading, ...]
     suggestions: tuple[Suggestion, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def default(self) -> Suggestion | None:
-        """The suggestion of the rule that scatters least; None where the verdict is "flat"."""
+        """The suggestion of the rule that scatters least; None where there is none."""
         return self.suggestions[0] if self.suggestions else None
+
+    @property
+    def edge(self) -> str | None:
+        """The end of the range to move, "low" or "high", where the verdict is "edge"; else None."""
+        return _edge(self.readings) if self.verdict == "edge" else None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         return {"verdict": self.verdict, "suggestions": [one.to_json() for one in self.suggestions],
-                "tests": [{"run": one.run, "lowest": one.lowest, "bottom": one.bottom, "blown_up": one.blown_up}
-                          for one in self.readings]}
+                "tests": [{"run": one.run, "lowest": one.lowest, "bottom": one.bottom, "blown_up": one.blown_up,
+                           "edge": one.edge, "left_out": list(one.left_out)} for one in self.readings],
+                "edge": self.edge, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ def advise(ramps: Sequence[Ramp]) -> Advice:
     """Read range tests of one model and task, repeats of each other, by every rule.
 
     From three repeats on, a rule's scatter is that of its readings; below, the one that was measured over 12 seeds.
+    Curves that are flat, or had not turned when their range ended, suggest nothing.
 
     >>> rates = tuple(10 ** (-4 + n / 50) for n in range(200))
     >>> losses = tuple(2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2)) for rate in rates)
@@ -92,11 +102,35 @@ def advise(ramps: Sequence[Ramp]) -> Advice:
     ('found', 0.1)
     """
     readings = tuple(map(read_ramp, ramps))
-    falling = [(ramp, reading) for ramp, reading in zip(ramps, readings, strict=True) if reading.lowest]
-    if not falling:
-        return Advice("flat", readings, ())
-    suggestions = [found for rule in RULES if (found := _suggest(rule, falling)) is not None]
-    return Advice("disagree" if disagree(readings) else "found", readings, tuple(suggestions))
+    notes = tuple(note for ramp, reading in zip(ramps, readings, strict=True) for note in _notes(ramp, reading))
+    turned = [(ramp, reading) for ramp, reading in zip(ramps, readings, strict=True)
+              if reading.lowest and not reading.edge]
+    if not turned:
+        return Advice("edge" if _edge(readings) else "flat", readings, (), notes)
+    suggestions = [found for rule in SUGGESTING if (found := _suggest(rule, turned)) is not None]
+    return Advice("disagree" if disagree(readings) else "found", readings, tuple(suggestions), notes)
+
+
+def _edge(readings: Sequence[Reading]) -> str | None:
+    """The end of the range that most tests point to; None where none points to any."""
+    ends = [reading.edge for reading in readings if reading.edge]
+    return max(sorted(set(ends)), key=ends.count) if ends else None
+
+
+def _notes(ramp: Ramp, reading: Reading) -> list[str]:
+    """Say which end of a test's range to move, and what of it was left out."""
+    notes = []
+    if reading.edge == HIGH:
+        notes.append(f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.rates[-1]:.2g}:"
+                     " move the high end up")
+    if reading.edge == LOW:
+        notes.append(f"the loss rises from the first learning rate on, {ramp.rates[0]:.2g}: move the low end down")
+    if reading.left_out:
+        some = ", ".join(str(place + 1) for place in reading.left_out[:MOST_NAMED])
+        more = ", ..." if len(reading.left_out) > MOST_NAMED else ""
+        notes.append(f"{len(reading.left_out)} of {len(ramp.losses)} losses before the lowest are not finite or far"
+                     f" outside of the others and were left out (number {some}{more})")
+    return notes
 
 
 def _suggest(rule: _Rule, falling: Sequence[tuple[Ramp, Reading]]) -> Suggestion | None:
@@ -157,7 +191,7 @@ def _slide(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
 
 
 SMITH_CLR, SMITH_ONECYCLE, FASTAI = "Smith 2015", "Smith 2018", "fastai"
-RULES = (
+SUGGESTING = (
     _Rule("bottom", _below_bottom(1), 0.08, "peak of a decaying or cyclic policy", "lrsearch"),
     _Rule("bottom / 5", _below_bottom(5), 0.08, "constant learning rate", "lrsearch"),
     _Rule("minimum", _below_lowest(1), 0.18, "peak of a decaying or cyclic policy", SMITH_CLR),

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from lrsearch.errors import UsageError
 
+FIRST_RULES, RULES = 1, 2
+"""How range tests were read at first, and are today. A study keeps the rules that it began with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -30,12 +33,14 @@ class Ramp:
         rates: the learning rate at each point.
         losses: the training loss at each point; inf where it was not finite.
         looks: looks at validation samples, if there were any.
+        steps: points of the whole test, where it ended sooner; None where these are all.
     """
 
     run: str
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     looks: tuple[Look, ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Evidence:
         ramps: the range tests.
         probes: the constant learning rates.
         stored: peak learning rates of what the store recommends, carried over to this task.
+        rules: how the range tests are read, see `read_ramp`.
     """
 
     chance_loss: float
@@ -76,6 +82,7 @@ class Evidence:
     ramps: tuple[Ramp, ...] = ()
     probes: tuple[Probe, ...] = ()
     stored: tuple[float, ...] = ()
+    rules: int = RULES
 
     def __post_init__(self) -> None:
         if not 0 < self.chance_loss < math.inf:

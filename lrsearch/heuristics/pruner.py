@@ -135,7 +135,7 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
     The same evidence always gives the same space. Where it teaches nothing about the learning rate, the raw
     range stays, and `refusal` says why.
     """
-    readings = [read_ramp(ramp) for ramp in sorted(evidence.ramps, key=lambda ramp: ramp.run)]
+    readings = [read_ramp(ramp, evidence.rules) for ramp in sorted(evidence.ramps, key=lambda ramp: ramp.run)]
     refused = refusal(evidence)
     ahead = None if refused else forecast(evidence, raw.horizon)
     peak, contradiction = _peak_bound(raw, evidence, readings, ahead) if ahead else (None, None)

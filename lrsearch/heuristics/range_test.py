@@ -1,4 +1,7 @@
-"""Reading an LR range test: where its loss was lowest, and where it blew up (Smith 2015)."""
+"""Reading an LR range test: where its loss was lowest, and where it blew up (Smith 2015).
+
+All rules speak of the fall, first - lowest, so that they hold for any loss: cross-entropy, squared errors, perplexity.
+"""
 
 import math
 import statistics
@@ -8,14 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.heuristics.evidence import Ramp
+from lrsearch.heuristics.evidence import RULES, Ramp
 
 Numbers = npt.NDArray[np.float64]
 WINDOW_SHARE = 0.05
+FIRST_SHARE = 0.1
 BLOW_UP = 4.0
+"""Times the lowest loss, within the two levels below."""
+LEAST_RISE = 0.25
+"""Of the fall: a loss near 0 is not blown up where it is 4 times as near to 0."""
 FLAT_DROP = 0.05
+FLAT_SCATTER = 5.0
+"""Standard errors: in noise alone the lowest of 300 smoothed points lies so far below the first once in a hundred tests
+(4,000 draws, normal)."""
+FAR = 10.0
+"""Falls from the median of its neighbours: a loss so far off says nothing of its learning rate."""
+NEIGHBOURS = 5
 BOTTOM_SHARE = 0.1
 AGREE_DECADES = 0.5
+LOW, HIGH = "low", "high"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +38,14 @@ class Reading:
 
     Args:
         run: the run's key.
-        lowest: the learning rate at the lowest smoothed loss; None if the curve is flat.
+        lowest: the learning rate at the lowest smoothed loss; None if the curve does not fall.
         bottom: the middle, on a log axis, of the learning rates around it at which the smoothed loss is within a tenth
-            of its fall from the lowest; None if the curve is flat.
-        blown_up: the first learning rate past it at which the smoothed loss is over 4 times the lowest;
-            None if there is none.
+            of its fall from the lowest; None if the curve does not fall.
+        blown_up: the first learning rate past it at which the smoothed loss is over 4 times the lowest, or back at
+            its start; None if there is none.
         smoothed: the smoothed losses, one for each point.
+        edge: the end of the range beyond which the bottom may lie, "low" or "high"; None where the loss turned.
+        left_out: places of losses before the lowest that were not finite or far off, counted from 0.
     """
 
     run: str
@@ -37,30 +53,54 @@ class Reading:
     bottom: float | None
     blown_up: float | None
     smoothed: tuple[float, ...]
+    edge: str | None = None
+    left_out: tuple[int, ...] = ()
 
 
-def read_ramp(ramp: Ramp) -> Reading:
+def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
     """Read a range test: smooth by a centred window of 5 % of the points, take the bottom, look past it.
 
     The middle of the bottom is the reading that is most stable over seeds: sd 0.05 to 0.11 decades over 12 seeds of
     each of four tasks, 300 updates each (`studies/range-test`), where the minimum itself has 0.09 to 0.24; 125 updates
-    of LeNet are too few for either (0.3). A curve that falls by less than 5 % of its start is flat, and gives nothing.
+    of LeNet are too few for either (0.3).
+
+    A curve is flat, and gives nothing, where it falls by 5 % of its start or less, or not clearly out of its scatter.
+    It is blown up at the lower of two levels: its start, and 4 times the lowest (or a quarter of the fall above the
+    lowest, where that is more). A loss before the lowest that is not finite, or over 10 falls away from the median of
+    its neighbours, is left out.
+
+    Args:
+        ramp: the range test.
+        rules: those of a study's record; 1 is what held before losses were left out: 4 times the lowest alone.
     """
     if not ramp.losses:
         return Reading(ramp.run, None, None, None, ())
-    smoothed = smooth(ramp.losses)
+    left_out = implausible(ramp.losses) if rules > 1 else ()
+    smoothed = smooth(ramp.losses, left_out, ramp.steps)
     best = int(np.argmin(smoothed))
-    first = smoothed[: max(1, len(smoothed) // 10)].mean()
-    if not math.isfinite(smoothed[best]) or smoothed[best] > (1 - FLAT_DROP) * first:
-        return Reading(ramp.run, None, None, None, tuple(smoothed))
-    over = [i for i in range(best, len(smoothed)) if smoothed[i] > BLOW_UP * smoothed[best]]
-    blown_up, bottom = ramp.rates[over[0]] if over else None, _bottom(ramp.rates, smoothed, first)
-    return Reading(ramp.run, ramp.rates[best], bottom, blown_up, tuple(smoothed))
+    begun = max(1, int((ramp.steps or len(smoothed)) * FIRST_SHARE))
+    first = float(smoothed[:begun].mean())
+    if not math.isfinite(smoothed[best]):
+        return Reading(ramp.run, None, None, None, tuple(smoothed), None, left_out)
+    clear = _clear(ramp.losses, best, first, ramp.steps)
+    if smoothed[best] > (1 - FLAT_DROP) * first if rules == 1 else not first - smoothed[best] > clear:
+        edge = LOW if rules > 1 and _rises_at_once(smoothed, first, clear) else None
+        return Reading(ramp.run, None, None, None, tuple(smoothed), edge, left_out)
+    over = np.flatnonzero(smoothed[best:] > _blow_up(first, float(smoothed[best]), rules))
+    low, high = _bottom(smoothed, first)
+    edge = HIGH if rules > 1 and high == len(smoothed) - 1 else None
+    bottom = float(10 ** np.log10(ramp.rates[low : high + 1]).mean())
+    blown_up = ramp.rates[best + int(over[0])] if len(over) else None
+    return Reading(ramp.run, ramp.rates[best], bottom, blown_up, tuple(smoothed), edge, left_out)
 
 
 def centre(readings: Sequence[Reading]) -> float | None:
-    """Give the median, on a log axis, of the middles of the bottoms; None if all curves are flat."""
-    return _median([reading.bottom for reading in readings if reading.bottom])
+    """Give the median, on a log axis, of the middles of the bottoms; None if all curves are flat.
+
+    Curves that had not turned when their range ended count only where no curve turned.
+    """
+    turned = [reading.bottom for reading in readings if reading.bottom and not reading.edge]
+    return _median(turned or [reading.bottom for reading in readings if reading.bottom])
 
 
 def lowest(readings: Sequence[Reading]) -> float | None:
@@ -83,18 +123,99 @@ def disagree(readings: Sequence[Reading]) -> bool:
     return len(found) > 1 and max(found) - min(found) > AGREE_DECADES
 
 
-def _bottom(rates: Sequence[float], smoothed: Numbers, first: float) -> float:
-    """Go from the lowest loss to both sides as long as the loss is within a tenth of its fall, and take the middle."""
+def implausible(losses: Sequence[float]) -> tuple[int, ...]:
+    """Places of losses before the lowest that say nothing of their learning rate, counted from 0.
+
+    They are not finite, or over 10 falls away from the median of the five losses around them. The fall and the lowest
+    are those of the medians, so that one or two such losses in a row move neither. What is like that past the lowest
+    is left in: there it is the blow-up.
+
+    >>> implausible([math.inf, 2.3, 2.3, 2.2, 1.9, 1.2, 0.8, 0.7, 0.9, 2.0, math.inf])
+    (0,)
+    """
+    values, medians = _finite_or_inf(losses), np.array(running_median(losses))
+    if not len(medians):
+        return ()
+    best = int(np.argmin(medians))
+    if not math.isfinite(medians[best]):
+        return ()
+    before = medians[:best][np.isfinite(medians[:best])]
+    fall = float(before.max() - medians[best]) if len(before) else 0.0
+    with np.errstate(invalid="ignore"):
+        far = np.abs(values - medians)[:best] > FAR * fall
+    return tuple(np.flatnonzero(far | ~np.isfinite(values[:best])).tolist())
+
+
+def running_median(losses: Sequence[float]) -> tuple[float, ...]:
+    """The median of the five losses around each; at the ends, of the first or last five. Empty below five losses.
+
+    >>> running_median([2.3, math.nan, 2.2, 2.1, 1.9, 99.0, 1.5])
+    (2.2, 2.2, 2.2, 2.2, 2.1, 2.1, 2.1)
+    """
+    if len(losses) < NEIGHBOURS:
+        return ()
+    windows = np.lib.stride_tricks.sliding_window_view(_finite_or_inf(losses), NEIGHBOURS)
+    middle = np.partition(windows, NEIGHBOURS // 2, axis=1)[:, NEIGHBOURS // 2]
+    return tuple(np.pad(middle, NEIGHBOURS // 2, mode="edge").tolist())
+
+
+def smooth(losses: Sequence[float], left_out: Sequence[int] = (), steps: int | None = None) -> Numbers:
+    """Give the mean of a centred window of 5 % of the points; at the ends, of the part of it that there is.
+
+    Args:
+        losses: one for each point.
+        left_out: places that no mean counts; where a window holds nothing else, the next means stand in.
+        steps: points of the whole test, where it ended sooner.
+    """
+    half = _half_window(len(losses), steps)
+    window, values = np.ones(2 * half + 1), _finite_or_inf(losses)
+    counted = np.ones(len(values))
+    counted[list(left_out)] = 0
+    sums = np.convolve(np.where(counted > 0, values, 0), window, "same")
+    counts = np.convolve(counted, window, "same")
+    known = np.flatnonzero(counts)
+    means = sums[known] / counts[known]
+    return np.asarray(means if len(known) == len(values) else np.interp(np.arange(len(values)), known, means))
+
+
+def _half_window(points: int, steps: int | None) -> int:
+    return min(max(1, round((steps or points) * WINDOW_SHARE / 2)), max(0, points - 1) // 2)
+
+
+def _finite_or_inf(losses: Sequence[float]) -> Numbers:
+    read = np.asarray(losses, dtype=np.float64)
+    return np.where(np.isfinite(read), read, math.inf)
+
+
+def _clear(losses: Sequence[float], best: int, first: float, steps: int | None) -> float:
+    """By how much a smoothed loss must differ from the first to count: 5 % of it, or 5 of its standard errors.
+
+    The scatter of one loss is read from the jumps between neighbours, up to the lowest: those of the blow-up are none.
+    """
+    read = _finite_or_inf(losses)[: max(best + 1, len(losses) // 4)]
+    jumps = np.abs(np.diff(read[np.isfinite(read)]))
+    scatter = float(np.median(jumps)) / (0.6745 * math.sqrt(2)) if len(jumps) else 0.0
+    error = scatter / math.sqrt(2 * _half_window(len(losses), steps) + 1)
+    return max(FLAT_DROP * abs(first), FLAT_SCATTER * error)
+
+
+def _rises_at_once(smoothed: Numbers, first: float, clear: float) -> bool:
+    """Tell whether a curve that does not fall is above its start before half of its range: it begins too high."""
+    above = np.flatnonzero(smoothed > first + clear)
+    return len(above) > 0 and above[0] < len(smoothed) / 2
+
+
+def _blow_up(first: float, lowest: float, rules: int) -> float:
+    """The smoothed loss above which a curve is blown up."""
+    if rules == 1:
+        return BLOW_UP * lowest
+    return min(first, max(BLOW_UP * lowest, lowest + LEAST_RISE * (first - lowest)))
+
+
+def _bottom(smoothed: Numbers, first: float) -> tuple[int, int]:
+    """Go from the lowest loss to both sides as long as the loss is within a tenth of its fall."""
     best = int(np.argmin(smoothed))
     above = np.flatnonzero(smoothed > smoothed[best] + BOTTOM_SHARE * (first - smoothed[best]))
-    low = max(above[above < best], default=-1) + 1
-    high = min(above[above > best], default=len(smoothed)) - 1
-    return float(10 ** np.log10(rates[low : high + 1]).mean())
-
-
-def smooth(losses: Sequence[float]) -> Numbers:
-    """Give the mean of a centred window of 5 % of the points; at the ends, of the part of it that there is."""
-    half = min(max(1, round(len(losses) * WINDOW_SHARE / 2)), max(0, len(losses) - 1) // 2)
-    read = np.asarray(losses, dtype=np.float64)
-    window, values = np.ones(2 * half + 1), np.where(np.isfinite(read), read, math.inf)
-    return np.asarray(np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same"))
+    low = int(max(above[above < best], default=-1)) + 1
+    high = int(min(above[above > best], default=len(smoothed))) - 1
+    return low, high

@@ -1,7 +1,8 @@
 """Why a space is what it is, in sentences: what was cut, on which evidence, and how sure that is."""
 
 from lrsearch.heuristics import Bound
-from lrsearch.heuristics.range_test import read_ramp
+from lrsearch.heuristics.evidence import RULES
+from lrsearch.heuristics.range_test import HIGH, read_ramp
 from lrsearch.knowledge import StoredRun
 from lrsearch.knowledge.recommend import ramp_of
 from lrsearch.spaces.space import STANDARD_FORMS
@@ -42,14 +43,16 @@ def summary(told: Explanation) -> list[str]:
     return [*refused, _runs(told), *contradicted, _volume(told), _grid(told)]
 
 
-def what_it_showed(run: StoredRun) -> str:
+def what_it_showed(run: StoredRun, rules: int = RULES) -> str:
     """Say in a few words what a probe showed.
 
     A range test shows a learning rate, a constant one the loss that it ended with.
     """
     if run.policy.name != "RAMP":
         return f"loss {run.run.loss:.4g}" if run.run.loss is not None else str(run.run.state)
-    reading = read_ramp(ramp_of(run))
+    reading = read_ramp(ramp_of(run), rules)
+    if reading.edge:
+        return "still falling at its end" if reading.edge == HIGH else "rising from its start"
     if reading.bottom is None:
         return "flat"
     blown_up = f", blew up at {reading.blown_up:.2g}" if reading.blown_up else ""

@@ -31,7 +31,7 @@ def draw_search(result: SearchResult, folder: Path) -> list[Path]:
 def draw_range_test(axes: Axes, result: SearchResult) -> None:
     """Training loss over the rising learning rate, each repeat and its smoothed curve, with what was read off."""
     ramps = [ramp_of(trial.stored) for trial in with_role(result.history, "range-test") if trial.stored]
-    readings = [read_ramp(ramp) for ramp in ramps]
+    readings = [read_ramp(ramp, result.setup.rules) for ramp in ramps]
     for ramp, reading in zip(ramps, readings, strict=True):
         axes.plot(ramp.rates, _drawable(ramp.losses), color=GREY, alpha=0.35, linewidth=0.8)
         axes.plot(ramp.rates, _drawable(reading.smoothed), color=BLUE, linewidth=1.6)

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from lrsearch.errors import UsageError, WorkError
-from lrsearch.heuristics import Bound, Pruned, prune
+from lrsearch.heuristics import Bound, Evidence, Pruned, prune
+from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
 from lrsearch.knowledge.stored import PROBES
@@ -57,6 +58,7 @@ class Explanation:
         is_open: whether some of its probes have not ended.
         escapes: what came of candidates from outside.
         spent: what all probes cost.
+        rules: how its range tests are read.
     """
 
     task: str
@@ -69,6 +71,7 @@ class Explanation:
     is_open: bool
     escapes: Escapes
     spent: Cost = field(compare=False)
+    rules: int = RULES
 
     @property
     def space(self) -> Space:
@@ -120,8 +123,9 @@ def explain(store: Store, text: str) -> Explanation:
                          " could be explained")
     history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(found.key)]
     recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
-    chance = math.log(found.task["data"]["classes"])
-    return _explanation(found.task["name"], found.name, store, raw_space(found), chance, recommended, history,
+    raw, chance = raw_space(found), math.log(found.task["data"]["classes"])
+    evidence = evidence_of(raw, chance, recommended, history, found.frozen.get("rules", FIRST_RULES))
+    return _explanation(found.task["name"], found.name, store, raw, evidence, recommended, history,
                         _escapes(history, found.task["data"]["validation"]))
 
 
@@ -135,7 +139,8 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
     if not history:
         raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
                         f" ({task.horizon} steps): leave out --stored, and they are trained")
-    return _explanation(task.name, None, store, raw, task.chance_loss, (), history, Escapes())
+    evidence = evidence_of(raw, task.chance_loss, (), history)
+    return _explanation(task.name, None, store, raw, evidence, (), history, Escapes())
 
 
 def find_study(studies: Sequence[StoredStudy], text: str) -> StoredStudy:
@@ -174,17 +179,16 @@ def raw_space(study: StoredStudy) -> Space:
 
 
 def _explanation(
-    task: str, study: str | None, store: Store, raw: Space, chance_loss: float,
+    task: str, study: str | None, store: Store, raw: Space, evidence: Evidence,
     recommended: tuple[Recommendation, ...], history: Sequence[Trial], escapes: Escapes,
 ) -> Explanation:
-    evidence = evidence_of(raw, chance_loss, recommended, history)
     probing = [trial for role in PROBES for trial in with_role(history, role)]
     read = {ramp.run for ramp in evidence.ramps} | {probe.run for probe in evidence.probes}
     probes = sorted((one.stored for one in probing if one.stored and one.stored.key in read), key=_place)
     ended = [trial for trial in probing if trial.run]
     return Explanation(
         task, study, store.url, prune(raw, evidence), tuple(probes), len(ended) - len(probes), recommended,
-        is_open(probing), escapes, cost_of(probing, raw.horizon),
+        is_open(probing), escapes, cost_of(probing, raw.horizon), evidence.rules,
     )
 
 

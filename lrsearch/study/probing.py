@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from lrsearch.heuristics import Evidence, Probe
 from lrsearch.heuristics.decades import is_flat, next_probe
+from lrsearch.heuristics.evidence import RULES
 from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.knowledge import Recommendation
@@ -53,11 +54,12 @@ def carried(
 
 def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
     """Give the evidence in a history's probes, the longest ones, and in what the store recommended."""
-    return evidence_of(setup.raw, setup.task.chance_loss, setup.recommended, history)
+    return evidence_of(setup.raw, setup.task.chance_loss, setup.recommended, history, setup.rules)
 
 
 def evidence_of(
-    raw: Space, chance_loss: float, recommended: Sequence[Recommendation], history: Sequence[Trial]
+    raw: Space, chance_loss: float, recommended: Sequence[Recommendation], history: Sequence[Trial],
+    rules: int = RULES,
 ) -> Evidence:
     """Give the same evidence without the task itself: a space and the loss of guessing are enough."""
     ramps = [trial.stored for trial in with_role(history, "range-test") if trial.run and trial.stored]
@@ -65,7 +67,7 @@ def evidence_of(
     steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(raw))
     ended = [trial.stored for trial in decades if trial.run and trial.stored]
     read = tuple(map(ramp_of, ramps))
-    own_centre = centre([read_ramp(ramp) for ramp in read])
+    own_centre = centre([read_ramp(ramp, rules) for ramp in read])
     stored = [policy for known, policy in carried(raw, recommended, own_centre)
               if known.doubt(own_centre) < TOO_DOUBTFUL]
     return Evidence(
@@ -75,6 +77,7 @@ def evidence_of(
             for p in ended if p.horizon == steps
         ),
         tuple(raw.coordinates(policy)["peak"] for policy in stored),
+        rules,
     )
 
 
@@ -88,7 +91,7 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     spent = sum(trial.committed for trial in [*ramps, *decades])
     left = min(PROBE_SHARE * setup.cap, setup.cap - setup.task.horizon) - spent
     evidence = gather(setup, history)
-    readings = [read_ramp(ramp) for ramp in evidence.ramps]
+    readings = [read_ramp(ramp, evidence.rules) for ramp in evidence.ramps]
     if not decades and disagree(readings) and len(ramps) < MOST_RAMPS and left >= ramp_steps(setup.task):
         return _ramp(setup, len(ramps))
     if _is_worth_doubling(setup, evidence, left):

@@ -11,6 +11,7 @@ from typing import Any
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice
+from lrsearch.heuristics.range_test import centre
 from lrsearch.knowledge import Store, StoredRun
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
@@ -159,7 +160,7 @@ def follow(
 ) -> Recipe:
     """Follow the recipe on a task.
 
-    1. Range tests with two seeds; the peak is half of the middle of their bottom.
+    1. Range tests with two seeds; the peak is half of the middle of their bottom, or of what they saw of it.
     2. Batch size: half, the same, double, for the same seconds of training, the peak in proportion. Seconds are
        measured, so the lengths of these runs differ from one start to the next.
     3. Momentum 0.99, 0.97, 0.95, 0.9, the peak times (1 - momentum) / (1 - the task's): the effective step stays.
@@ -185,9 +186,12 @@ def follow(
     low, high = task.optimizer.rates
     length = ramp_steps(task)
     tested = make_range_tests(bench.trainer(task), store, ramp(low, high, length), length, [seed, seed + 1])
-    if tested.advice.default is None:
+    middle = centre(tested.advice.readings)
+    for note in dict.fromkeys(tested.advice.notes):
+        bench.tell(f"range test: {note}")
+    if middle is None:
         raise WorkError(f"the range tests of {task.name} are flat: there is no learning rate to begin with")
-    peak = PEAK_SHARE * tested.advice.default.rate
+    peak = PEAK_SHARE * float(f"{middle:.3g}")
     bench.tell(f"the peak is {peak:.2g}, half of the middle of the range tests' bottom")
     found, own_peak, steps = task, peak, []
     for choose in (_batch, _momentum, _decay):
@@ -306,5 +310,7 @@ def _chosen(setting: str, own: float, tried: Sequence[Tried]) -> Step:
         reason = f"{own:g} is the task's, and {'the best' if best == own else f'a tie with {best:g}'}"
         return Step(setting, own, own, tuple(tried), reason)
     ended = f"loss {losses[own]:.4f}" if math.isfinite(losses[own]) else "divergence"
+    end = {min(losses): "lowest", max(losses): "highest"}.get(best) if best else None  # nothing lies below zero
     reason = f"{best:g} ends at loss {losses[best]:.4f}, the task's {own:g} at {ended}"
+    reason += f"; it is the {end} that was tried, so the best may lie beyond" if end else ""
     return Step(setting, own, best, tuple(tried), reason)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lrsearch.errors import BudgetError, UsageError
+from lrsearch.heuristics.evidence import RULES
 from lrsearch.knowledge import Assignment, Recommendation, StoredRun
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
@@ -27,6 +28,7 @@ class Setup:
         budget: full-run equivalents (FRE) that all of it may cost: a hard cap.
         seed: the study's seed.
         recommended: what the store knew when the study began.
+        rules: how range tests were read when it began.
     """
 
     task: Task
@@ -34,6 +36,7 @@ class Setup:
     budget: float
     seed: int
     recommended: tuple[Recommendation, ...] = ()
+    rules: int = RULES
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.budget, int | float) and not isinstance(self.budget, bool)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from lrsearch.errors import WorkError
+from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
 from lrsearch.knowledge.stored import PROBES
 from lrsearch.schedules import Policy
@@ -65,9 +66,11 @@ class Study:
         self.name = f"{setup.task.name}-{self.key[:8]}"
         frozen = store.open_study(
             self.key, self.name, setup.task, _description(setup, strategy, cold),
-            {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms},
+            {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms,
+             "rules": setup.rules},
         )
-        self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])))
+        self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
+                             rules=frozen.get("rules", FIRST_RULES))
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()

@@ -1,20 +1,26 @@
 """The LR range test on any model and loop: the learning rate rises, the loss is noted, and nothing of it remains."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Look, Ramp
+from lrsearch.heuristics.range_test import read_ramp, running_median
 from lrsearch.schedules import CM, LINEAR, RAMP, Policy
+from lrsearch.schedules.ranks import mean_over_ranks
 from lrsearch.tasks import Split
 from lrsearch.training.loop import Trainer, Training, Watch, predict
 from lrsearch.training.record import judge
@@ -23,11 +29,11 @@ from lrsearch.training.snapshot import Part, Snapshot
 
 SHAPES = {"exponential": RAMP, "linear": LINEAR}
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
 LEAST_STEPS = 20
-OVER = 4.0
-"""Times the lowest smoothed loss: there the test ends, for what follows shows nothing more."""
-SMOOTHING = 0.9
 LOOKS, LOOK_SAMPLES = 30, 1000
+YOUR_OWN_LOOP = ("make the loop yourself, `while not test.is_over:`, and call test.step(loss) after every"
+                 " optimizer.step()")
 
 
 def ramp(
@@ -44,7 +50,7 @@ def ramp(
     Raises:
         UsageError: it says which of these cannot be.
     """
-    if not 0 < low < high < math.inf:
+    if not (_is_number(low) and _is_number(high) and 0 < low < high < math.inf):
         raise UsageError(f"a range test goes from a learning rate above 0 to a higher one, got {low!r} to {high!r}")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < LEAST_STEPS:
         raise UsageError(f"a range test takes {LEAST_STEPS} updates or more, got {steps!r}")
@@ -52,6 +58,10 @@ def ramp(
         raise UsageError(f"the shape is exponential or linear, got {shape!r}")
     rising = SHAPES[shape](k0=low, k1=high, l=steps - 1)
     return CM(policy=rising, m0=momentum[0], m1=momentum[1]) if momentum else rising
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> tuple[Run, tuple[Look, ...]]:
@@ -87,18 +97,22 @@ class RangeTest:
     named in `also`, and all random generators: also after an exception, and after a loss of NaN. Hooks that are
     registered inside stay; an optimizer within another one is restored if it is named in `also`.
 
+    A loss before the lowest that is not finite, or far outside of the others, is left out, and `advice.notes` says so.
+    In a distributed training every rank makes the test, and all read the mean of their losses.
+
     Args:
-        model: the model.
-        optimizer: any torch optimizer; its param groups keep the ratios of their learning rates.
+        model: the model. Lazy modules must have seen a batch.
+        optimizer: any torch optimizer; its param groups keep the ratios of their learning rates. Nothing else may set
+            its learning rates during the test.
         low, high: the first and the last learning rate.
-        steps: updates at most; the test ends sooner where the smoothed loss is over 4 times its lowest.
+        steps: updates at most; the test ends sooner where the loss has blown up, see `read_ramp`.
         shape: "exponential" or "linear".
         momentum: (first, last) for a momentum that falls as the learning rate rises; None to leave it.
         weight_decay: of all param groups during the test; None to leave it.
         also: what else is restored: a gradient scaler, a scheduler, the loader's `torch.Generator` ...
 
     Raises:
-        UsageError: for a range, number of steps or shape that cannot be.
+        UsageError: for a model, optimizer, range, number of steps, shape or part that cannot be.
         PolicyError: if every param group has a learning rate of 0, or there is no momentum to set.
 
     Source: Smith 2015, "Cyclical Learning Rates for Training Neural Networks"; cyclical momentum: Smith 2018.
@@ -116,7 +130,7 @@ class RangeTest:
     ...         test.step(loss)
     >>> optimizer.param_groups[0]["lr"], len(optimizer.state)
     (0.1, 0)
-    >>> test.advice.verdict in ("found", "flat")
+    >>> test.advice.verdict in ("found", "edge", "flat")
     True
     """
 
@@ -125,6 +139,7 @@ class RangeTest:
         shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decay: float | None = None,
         also: Sequence[Part] = (),
     ) -> None:
+        _require_parts(model, optimizer, also)
         self.model, self.optimizer, self.steps = model, optimizer, steps
         self.policy = ramp(low, high, steps, shape, momentum)
         self._weight_decay, self._also = weight_decay, also
@@ -135,7 +150,7 @@ class RangeTest:
         self._scheduler: LRScheduler | None = None
         self._losses: list[float] = []
         self._looks: list[Look] = []
-        self._smoothed, self._lowest = 0.0, math.inf
+        self._rates: list[float] = []
         self._is_blown_up = False
 
     def __enter__(self) -> Self:
@@ -147,6 +162,7 @@ class RangeTest:
                 for group in self.optimizer.param_groups:
                     group["weight_decay"] = self._weight_decay
             self._scheduler = self.policy.scheduler(self.optimizer)
+            self._rates = self._present_rates()
         except BaseException:
             self._snapshot.restore()
             raise
@@ -167,8 +183,8 @@ class RangeTest:
     @property
     def ramp(self) -> Ramp:
         """What the test showed so far, as evidence."""
-        rates = tuple(float(self.policy(step)) for step in range(len(self._losses)))
-        return Ramp("range test", rates, tuple(self._losses), tuple(self._looks))
+        rates = tuple(self.policy.curve(len(self._losses)).tolist())
+        return Ramp("range test", rates, tuple(self._losses), tuple(self._looks), self.steps)
 
     @property
     def advice(self) -> Advice:
@@ -179,53 +195,79 @@ class RangeTest:
         """Note the loss of an update that was made, and set the next learning rate.
 
         Args:
-            loss: the training loss of the batch, before the update; 0 or more.
+            loss: the training loss of the batch, before the update: one number. With several ranks, that of this one.
             val_loss: the validation loss after it, where it was looked at.
             accuracy: the validation accuracy in [0, 1] at the same look.
 
         Raises:
-            UsageError: outside of the context, and for a loss below 0.
+            UsageError: outside of the context, for a loss that is not one number, and where the optimizer had other
+                learning rates than the test had set.
         """
         if self.is_over:
             return
         if self._scheduler is None:
             raise UsageError("a range test is a context: step() belongs inside of `with lrs.range_test(...) as test:`")
+        is_foreign = self._present_rates() != self._rates
+        value, val_loss, accuracy, foreign = mean_over_ranks(
+            [_one_number(loss), val_loss, accuracy, 1.0 if is_foreign else None], self._device)
+        if foreign is not None:
+            raise UsageError(self._whose_rates(is_foreign))
         rate = float(self.policy(len(self._losses)))
-        value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-        if value < 0:
-            raise UsageError(f"a range test is read by how far the loss falls towards 0, and this one is {value:g}: add"
-                             " a constant to it")
+        assert value is not None
         self._losses.append(value if math.isfinite(value) else math.inf)
         if val_loss is not None:
             self._looks.append(Look(rate, val_loss if math.isfinite(val_loss) else math.inf, accuracy))
-        self._watch(value)
+        self._is_blown_up = self._has_blown_up()
         if not self.is_over:
             self._scheduler.step()
+            self._rates = self._present_rates()
+
+    @property
+    def _device(self) -> torch.device:
+        parameter: torch.Tensor = self.optimizer.param_groups[0]["params"][0]
+        return parameter.device
+
+    def _present_rates(self) -> list[float]:
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def _whose_rates(self, is_here: bool) -> str:
+        """Say that another hand set the learning rate."""
+        where = "on this rank" if is_here else "on another rank"
+        found = f": {self._rates[0]:g} was set, {self._present_rates()[0]:g} is there" if is_here else ""
+        return (f"update {len(self._losses) + 1} was not made at the learning rate of the range test ({where}{found})."
+                " Something else sets it: leave your own or the framework's scheduler out of the loop during the test")
 
     def run(
-        self, loader: Iterable[tuple[torch.Tensor, torch.Tensor]], loss: Loss = F.cross_entropy,
-        validation: Iterable[tuple[torch.Tensor, torch.Tensor]] | None = None,
+        self, loader: Iterable[Batch], loss: Loss = F.cross_entropy, validation: Iterable[Batch] | None = None,
     ) -> Self:
         """Make the whole test: a plain loop over the loader, from its start as often as is needed.
 
         Args:
-            loader: gives (inputs, labels), on the model's device.
+            loader: gives (inputs, labels), two tensors, and can be read again.
             loss: takes (the model's output, labels); a mean over the batch.
             validation: a few batches to look at 30 times during the test; None to look at none.
+
+        Raises:
+            UsageError: for other batches, an optimizer that wants a closure, a loader that ends for good, and a loss
+                that is not one number; it says that a loop of your own would do.
         """
-        device = next(self.model.parameters()).device
-        few = list(validation) if validation is not None else []
-        for x, y in self._batches(loader):
+        if _wants_closure(self.optimizer):
+            raise UsageError(f"{type(self.optimizer).__name__}.step wants a closure, which run() has not:"
+                             f" {YOUR_OWN_LOOP.replace('optimizer.step()', 'optimizer.step(closure)')}")
+        device = self._device
+        few = [_pair(batch) for batch in validation] if validation is not None else []
+        for x, y in map(_pair, self._batches(loader)):
             self.optimizer.zero_grad()
             value = loss(self.model(x.to(device)), y.to(device))
+            _one_number(value)
             value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             is_look = few and len(self._losses) % max(1, self.steps // LOOKS) == 0
             self.step(value.detach(), **(self._look(few, loss, device) if is_look else {}))
         return self
 
-    def _batches(self, loader: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[Any]:
-        """Give batches until the test is over."""
+    def _batches(self, loader: Iterable[Batch]) -> Iterator[object]:
+        """Read the loader again and again, until the test is over."""
         while True:
             is_empty = True
             for batch in loader:
@@ -233,13 +275,14 @@ class RangeTest:
                 yield batch
                 if self.is_over:
                     return
+            if isinstance(loader, Iterator):
+                raise UsageError(f"the loader is an iterator that ended after {len(self._losses)} of {self.steps}"
+                                 " updates: give one that can be read again, as a DataLoader or a list")
             if is_empty:
                 raise UsageError("the loader gave no batch: a range test needs some, as often as it asks")
 
     @torch.no_grad()
-    def _look(
-        self, few: Sequence[tuple[torch.Tensor, torch.Tensor]], loss: Loss, device: torch.device
-    ) -> dict[str, Any]:
+    def _look(self, few: Sequence[Batch], loss: Loss, device: torch.device) -> dict[str, Any]:
         """Judge the model on a few batches, each module in evaluation mode."""
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
@@ -252,9 +295,54 @@ class RangeTest:
             found["accuracy"] = sum(int((scores.argmax(1) == y).sum()) for _, scores, y in judged) / count
         return found
 
-    def _watch(self, loss: float) -> None:
-        """See whether the smoothed loss, its start debiased, is over 4 times its lowest."""
-        self._smoothed = SMOOTHING * self._smoothed + (1 - SMOOTHING) * loss
-        debiased = self._smoothed / (1 - SMOOTHING ** len(self._losses))
-        self._lowest = min(self._lowest, debiased)
-        self._is_blown_up = not debiased <= OVER * self._lowest
+    def _has_blown_up(self) -> bool:
+        """Tell whether it has by the running median, which one or two odd losses do not move.
+
+        The reading begins after a quarter of the updates; losses that are no numbers any more end the test at once.
+        """
+        medians = running_median(self._losses)
+        if not medians or math.isinf(medians[-1]):
+            return bool(medians)
+        return len(medians) >= self.steps / 4 and read_ramp(replace(self.ramp, losses=medians)).blown_up is not None
+
+
+def _require_parts(model: object, optimizer: object, also: Sequence[object]) -> None:
+    """Refuse what is no model, no optimizer, or has no state that could be restored."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"a range test takes a torch.nn.Module first, got {type(model).__name__}")
+    if not isinstance(optimizer, Optimizer):
+        raise UsageError(f"a range test takes a torch optimizer second, got {type(optimizer).__name__}")
+    lazy = [name for name, part in (*model.named_parameters(), *model.named_buffers()) if is_lazy(part)]
+    if lazy:
+        raise UsageError(f"{lazy[0]} of the model has no shape yet (a lazy module): pass a batch through the model"
+                         " before the range test, and before the optimizer is made")
+    for part in also:
+        if not isinstance(part, torch.Generator) and not hasattr(part, "load_state_dict"):
+            raise UsageError(f"`also` takes what has state_dict() and load_state_dict(), or a torch.Generator, got"
+                             f" {type(part).__name__}")
+
+
+def _wants_closure(optimizer: Optimizer) -> bool:
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _pair(batch: object) -> Batch:
+    """Refuse a batch that is not (inputs, labels)."""
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        x, y = batch
+        if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
+            return x, y
+    shape = f" of {len(batch)}" if isinstance(batch, tuple | list | dict) else ""
+    raise UsageError(f"run() takes batches of two tensors, (inputs, labels), and got a {type(batch).__name__}{shape}:"
+                     f" {YOUR_OWN_LOOP}")
+
+
+def _one_number(loss: object) -> float:
+    """The loss as a float; refuse what is not one number."""
+    if isinstance(loss, torch.Tensor) and loss.numel() == 1:
+        return float(loss.detach())
+    if isinstance(loss, np.generic) or _is_number(loss):
+        return float(loss)  # type: ignore[arg-type]
+    what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)[:80]
+    raise UsageError(f"the loss must be one number, a mean over the batch, got {what}")

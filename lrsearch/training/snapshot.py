@@ -28,15 +28,19 @@ class Snapshot:
     """The state of a model, its optimizer, what else takes part, and all random generators, now.
 
     Args:
-        model: its parameters with their gradients, its buffers, and which of its modules are in training mode.
+        model: its parameters with their gradients, and whether they take one; its modules with their parts, buffers
+            and plain attributes: numbers, texts, which of them are in training mode.
         optimizer: its state and its param groups.
         also: a gradient scaler, a scheduler, a `torch.Generator` ...
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, also: Sequence[Part] = ()) -> None:
-        self._modules = [(module, module.training, _tensors(module._buffers)) for module in model.modules()]
+        self._modules = [
+            (module, _plain(module), dict(module._modules), dict(module._parameters), _tensors(module._buffers))
+            for module in model.modules()
+        ]
         parameters = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
-        self._parameters = [(p, p.detach().clone(), p.grad, _cloned(p.grad)) for p in dict.fromkeys(parameters)]
+        self._parameters = [(_kept(p), _kept(p.grad), p.requires_grad) for p in dict.fromkeys(parameters)]
         self._optimizer = optimizer
         self._attributes = dict(vars(optimizer))  # a scheduler wraps its `step`, and leaves marks
         self._state = {p: _all_cloned(state) for p, state in optimizer.state.items()}
@@ -49,12 +53,19 @@ class Snapshot:
     @torch.no_grad()
     def restore(self) -> None:
         """Put everything back. A snapshot may be restored many times."""
-        for p, value, gradient, kept in self._parameters:
-            p.copy_(value)
-            p.grad = _restored(gradient, kept)
-        for module, mode, buffers in self._modules:
-            module.training = mode
-            for name in [name for name in module._buffers if name not in buffers]:
+        for parameter, gradient, takes_gradient in self._parameters:
+            p = parameter[0]
+            p.grad = None  # of another type or shape it would forbid what comes next
+            _restored(parameter)
+            p.requires_grad_(takes_gradient)
+            p.grad = _restored(gradient)
+        for module, plain, modules, own, buffers in self._modules:
+            for name in _plain(module).keys() - plain.keys():
+                delattr(module, name)
+            vars(module).update(plain)
+            _replace(module._modules, modules)
+            _replace(module._parameters, own)
+            for name in module._buffers.keys() - buffers.keys():
                 del module._buffers[name]
             _put(module._buffers, buffers)
         self._restore_optimizer()
@@ -85,25 +96,43 @@ class Snapshot:
             _put(group, values)
 
 
-Kept = dict[str, tuple[Any, Any]]
+Kept = tuple[Any, torch.Tensor | None, Any]
+"""A value: the object, the storage that it had where it is a tensor, and what was in it."""
 
 
-def _tensors(values: dict[str, Any]) -> Kept:
-    """Keep each value: the object itself, and what was in it."""
-    return {name: (value, _cloned(value)) for name, value in values.items()}
+def _plain(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes of a module: its mode, and counters and settings that its own code may change."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
 
 
-def _put(values: dict[str, Any], kept: Kept) -> None:
-    for name, (value, content) in kept.items():
-        values[name] = _restored(value, content)
+def _replace(parts: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Put back which parts there are, in their order."""
+    if list(parts.items()) != list(kept.items()):
+        parts.clear()
+        parts.update(kept)
 
 
-def _restored(value: Any, content: Any) -> Any:
-    """Give the same object with its content of then."""
-    if isinstance(value, torch.Tensor):
-        value.detach().copy_(content)
-        return value
-    return _cloned(content)
+def _tensors(values: dict[str, Any]) -> dict[str, Kept]:
+    return {name: _kept(value) for name, value in values.items()}
+
+
+def _put(values: dict[str, Any], kept: dict[str, Kept]) -> None:
+    for name, each in kept.items():
+        values[name] = _restored(each)
+
+
+def _kept(value: Any) -> Kept:
+    return value, value.data if isinstance(value, torch.Tensor) else None, _cloned(value)
+
+
+def _restored(kept: Kept) -> Any:
+    """The same object with its type, shape and content of then."""
+    value, storage, content = kept
+    if storage is None:
+        return _cloned(content)
+    value.data = storage
+    storage.copy_(content)
+    return value
 
 
 def _all_cloned(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 
 from lrsearch import api
-from lrsearch.heuristics.advice import RULES, advise
+from lrsearch.heuristics.advice import SUGGESTING, advise
 from lrsearch.schedules import FIX
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task
@@ -43,7 +43,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
 
     tested = api.range_tests(task, repeats=given.seeds, store=store, data_dir=given.data_dir, out=given.out)[0]
-    rules = {rule.name: spread(rule.name, tested.ramps) for rule in RULES}
+    rules = {rule.name: spread(rule.name, tested.ramps) for rule in SUGGESTING}
     default = rules["bottom"]
     print(f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
           f" decades over {given.seeds} seeds (all within {default['span']:.2f}), {tested.steps} updates each")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch.heuristics import Ramp
-from lrsearch.heuristics.advice import RULES, advise
+from lrsearch.heuristics.advice import SUGGESTING, advise
+from lrsearch.heuristics.range_test import read_ramp
 
 RATES = tuple(10 ** np.linspace(-6, 1, 300))
 
@@ -47,7 +48,7 @@ def test_the_steepest_place_lies_on_the_descent_and_the_valley_before_the_minimu
 
 def test_the_default_is_the_rule_that_scatters_least():
     assert advise([valley()]).default.rule == "bottom"
-    assert min(RULES, key=lambda rule: rule.scatter).name == "bottom"
+    assert min(SUGGESTING, key=lambda rule: rule.scatter).name == "bottom"
 
 
 def test_from_three_repeats_on_the_interval_is_that_of_the_repeats():
@@ -75,12 +76,63 @@ def test_curves_of_no_point_or_a_few_have_a_smoothed_loss_for_each(points):
     ramp = Ramp("few", RATES[:points], tuple(range(9, 9 - points, -1)))
     found = advise([ramp])
     assert len(found.readings[0].smoothed) == points
-    assert found.verdict in ("found", "flat")
+    assert found.verdict in ("found", "edge", "flat")
 
 
 def test_curves_of_a_few_points_and_of_ones_that_end_in_inf_are_read():
     short = Ramp("short", (0.01, 0.1, 1.0), (2.0, 1.0, 5.0))
-    assert advise([short]).verdict in ("found", "flat")
+    assert advise([short]).verdict in ("found", "edge", "flat")
     ended = Ramp("ended", RATES[:270], (*valley().losses[:269], math.inf))
     json.dumps(advise([ended]).to_json(), allow_nan=False)
     assert advise([ended]).verdict == "found"
+
+
+def cut(ramp: Ramp, first: int, last: int) -> Ramp:
+    return Ramp(ramp.run, ramp.rates[first:last], ramp.losses[first:last])
+
+
+def test_a_range_that_ends_before_the_loss_turns_is_an_edge_and_says_which_end_to_move():
+    whole = valley()
+    turned = read_ramp(whole).lowest
+    for last in range(150, RATES.index(turned) - 10, 5):
+        advice = advise([cut(whole, 0, last)])
+        assert advice.verdict in ("edge", "flat"), RATES[last]
+        assert advice.suggestions == ()
+    assert advice.edge == "high"
+    assert advice.notes[0].endswith(f"at the last learning rate, {RATES[last - 1]:.2g}: move the high end up")
+    assert advice.to_json()["edge"] == "high"
+
+
+def test_a_range_that_begins_past_the_bottom_is_an_edge_at_its_low_end():
+    whole = valley()
+    begin = next(n for n, rate in enumerate(RATES) if rate > 0.25)
+    advice = advise([cut(whole, begin, 300)])
+    assert (advice.verdict, advice.edge, advice.suggestions) == ("edge", "low", ())
+    assert "move the low end down" in advice.notes[0]
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-9, 2.3, 1e6, -5.0])
+def test_losses_that_are_all_equal_are_flat(level):
+    advice = advise([Ramp("equal", RATES, (level,) * len(RATES))])
+    assert (advice.verdict, advice.edge, advice.notes) == ("flat", None, ())
+
+
+def test_a_curve_that_stays_at_chance_and_then_blows_up_is_flat_and_no_edge():
+    losses = tuple(2.3 if rate < 0.5 else 50.0 for rate in RATES)
+    assert advise([Ramp("chance", RATES, losses)]).verdict == "flat"
+
+
+def test_a_repeat_that_had_not_turned_does_not_pull_the_suggestion():
+    whole, ended = valley(), cut(valley(0.5), 0, 235)
+    advice = advise([whole, ended])
+    assert advice.readings[1].edge == "high"
+    assert advice.default == advise([whole]).default
+    assert len(advice.notes) == 1
+
+
+def test_noise_around_a_level_is_flat_whatever_the_level():
+    verdicts = []
+    for seed in range(100):
+        noise = np.random.default_rng(seed).normal(size=len(RATES))
+        verdicts += [advise([Ramp("noise", RATES, tuple(level + noise))]).verdict for level in (0.0, 3.0, -3.0)]
+    assert verdicts.count("flat") >= 0.98 * len(verdicts)

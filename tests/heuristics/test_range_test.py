@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lrsearch.heuristics import Ramp
-from lrsearch.heuristics.range_test import ceiling, centre, disagree, read_ramp
+from lrsearch.heuristics.evidence import FIRST_RULES
+from lrsearch.heuristics.range_test import ceiling, centre, disagree, implausible, read_ramp
 
 POINTS = 300
 RATES = tuple(np.geomspace(1e-6, 10, POINTS).tolist())
@@ -99,3 +102,96 @@ def test_repeats_disagree_past_half_a_decade():
     assert not disagree([readings[0.01], readings[0.02]])
     assert disagree([readings[0.01], readings[0.05]])
     assert not disagree([readings[0.01], read_ramp(ramp([2.3] * POINTS))])
+
+
+def sigmoid_fall(rate: float) -> float:
+    """Fall from 2.3 to 0.3, and blow up from 0.5 on; the middle of the bottom is at 0.127."""
+    return 2.3 - 2 / (1 + math.exp(-4 * (math.log10(rate) + 2))) + max(0.0, (rate / 0.5) ** 3 - 1)
+
+
+FALL = [sigmoid_fall(rate) for rate in RATES]
+
+
+def test_the_undisturbed_case_reads_as_it_should():
+    rates = np.geomspace(1e-5, 10, POINTS).tolist()
+    reading = read_ramp(Ramp("case", tuple(rates), tuple(map(sigmoid_fall, rates))))
+    assert reading.bottom == pytest.approx(0.127, rel=0.001)
+    assert reading.left_out == ()
+
+
+@pytest.mark.parametrize("first", [math.inf, math.nan, -math.inf, 230.0, 1e12, -1e9])
+def test_an_absurd_first_loss_does_not_move_the_bottom(first):
+    reading = read_ramp(ramp([first, *FALL[1:]]))
+    assert abs(math.log10(reading.bottom / 0.127)) < 0.08
+    assert reading.left_out == (0,)
+    assert reading.blown_up == read_ramp(ramp(FALL)).blown_up
+
+
+@given(st.lists(st.tuples(st.integers(0, 170), st.sampled_from([math.inf, math.nan, 1e3, 1e9, -1e9])), max_size=8,
+                unique_by=lambda one: one[0] // 6), st.integers(0, 9))
+def test_losses_that_are_far_off_are_left_out_and_counted_wherever_they_come(bad, seed):
+    plain = valley(0.03, noise=0.02, seed=seed)
+    losses = list(plain.losses)
+    for place, loss in bad:
+        losses[place] = loss
+    reading = read_ramp(ramp(losses))
+    assert reading.left_out == tuple(sorted(place for place, _ in bad))
+    assert abs(math.log10(reading.bottom / read_ramp(plain).bottom)) < 0.05
+
+
+def test_a_test_that_begins_with_a_few_infinite_losses_is_read():
+    reading = read_ramp(ramp([math.inf] * 12 + FALL[12:]))
+    assert abs(math.log10(reading.bottom / 0.127)) < 0.08
+    assert len(reading.left_out) == 12
+
+
+@given(st.floats(-4, 0), st.floats(0, 0.05), st.integers(0, 99))
+def test_an_undisturbed_curve_leaves_nothing_out_and_its_bottom_reads_as_it_always_did(where, noise, seed):
+    plain = valley(10**where, noise=noise, seed=seed)
+    assert implausible(plain.losses) == ()
+    now, before = read_ramp(plain), read_ramp(plain, FIRST_RULES)
+    assert (now.lowest, now.bottom, now.smoothed) == (before.lowest, before.bottom, before.smoothed)
+
+
+@given(st.sampled_from([2.0**n for n in range(-30, 31)]), st.floats(0, 0.05), st.integers(0, 99))
+def test_a_reading_does_not_depend_on_the_unit_of_the_loss(factor, noise, seed):
+    plain = valley(0.03, noise=noise, seed=seed)
+    scaled, once = read_ramp(ramp([factor * loss for loss in plain.losses])), read_ramp(plain)
+    assert (scaled.lowest, scaled.bottom, scaled.blown_up, scaled.edge) == (
+        once.lowest, once.bottom, once.blown_up, once.edge)
+
+
+@given(st.floats(-20, 20), st.integers(0, 99))
+def test_a_constant_that_is_added_to_the_loss_moves_no_bottom(shift, seed):
+    plain = valley(0.03, noise=0.01, seed=seed)
+    shifted, once = read_ramp(ramp([loss + shift for loss in plain.losses])), read_ramp(plain)
+    assert shifted.lowest == once.lowest
+    assert shifted.bottom == pytest.approx(once.bottom, rel=0.05)  # a loss on the border of the bottom may change sides
+
+
+@given(st.floats(-0.29, 3), st.integers(0, 99))
+def test_blown_up_is_never_before_a_quarter_of_the_fall_nor_after_the_start(shift, seed):
+    reading = read_ramp(ramp([loss + shift for loss in valley(0.03, noise=0.01, seed=seed).losses]))
+    values, at = reading.smoothed, RATES.index(reading.blown_up)
+    first, low = np.mean(values[:30]), min(values)
+    best = values.index(low)
+    assert all(value <= max(4 * low, low + (first - low) / 4) or value <= first for value in values[best:at])
+    assert values[at] > low + (first - low) / 4
+    assert all(value <= first for value in values[best:at])
+
+
+def test_a_loss_that_can_fall_only_little_blows_up_where_it_is_back_at_its_start():
+    losses = [2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2) * 4) + 20 * max(0.0, math.log10(rate) + 0.5)
+              for rate in RATES]
+    reading = read_ramp(ramp(losses))
+    at = RATES.index(reading.blown_up)
+    assert reading.smoothed[at] > 2.3 >= reading.smoothed[at - 1]
+    assert reading.blown_up < read_ramp(ramp(losses), FIRST_RULES).blown_up
+
+
+def test_a_loss_near_zero_does_not_blow_up_by_its_noise():
+    rng = np.random.default_rng(0)
+    x = np.log10(RATES)
+    squares = 1e-4 + 1 / (1 + np.exp(6 * (x + 2))) + np.abs(rng.normal(0, 1e-3, POINTS)) + np.exp(9 * (x - 0.3))
+    reading = read_ramp(ramp(squares))
+    assert reading.blown_up > 1 > 0.5 > reading.bottom > 0.05
