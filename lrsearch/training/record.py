@@ -82,7 +82,7 @@ class Record:
 
     def _blew_up(self) -> bool:
         recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
-        return not bool((recent <= BLOWN_UP * self.losses[0]).all())
+        return not bool((recent.isfinite() & (recent <= BLOWN_UP * self.losses[0])).all())
 
     def _look(self, predict: Predict) -> bool:
         scores = predict(self.validation)

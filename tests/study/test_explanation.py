@@ -3,15 +3,19 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lrsearch.errors import UsageError, WorkError
-from lrsearch.knowledge import StoredStudy
+from lrsearch.heuristics.evidence import FIRST_RULES, RULES
+from lrsearch.heuristics.range_test import ceiling, read_ramp
+from lrsearch.knowledge import StoredStudy, open_store
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
 from lrsearch.study.baselines import FullRuns
 from lrsearch.study.explanation import explain, explain_stored, find_study
 from lrsearch.study.funnel import is_widened
+from lrsearch.study.probing import gather
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, with_role
 from lrsearch.study.study import Study
@@ -181,3 +185,27 @@ def test_a_study_of_an_older_version_is_explained_where_its_space_is_known(store
     assert explain(store, whole.name).pruned == conclude(whole).pruned
     with pytest.raises(WorkError, match="did not write down which LR functions"):
         explain(store, part.name)
+
+
+def test_a_study_keeps_the_rules_for_range_tests_that_it_began_with(study_in, world, tmp_path):
+    class SlowRise(world):
+        """Its range test falls by half and climbs back slowly: by today's rules it blew up sooner than by the first."""
+
+        def _ramp(self, spec):
+            run = super()._ramp(spec)
+            past = np.maximum(0, np.log10(spec.policy.curve(spec.horizon) / self.best) - 0.3)
+            return replace(run, train_losses=tuple(np.minimum(run.train_losses, 2.3) / 2 + 1.15 + 4 * past))
+
+    today = finish(study_in("today.db"), SlowRise())
+    begun, older = today.store.studies()[0], open_store(str(tmp_path / "older.db"))
+    assert begun.frozen["rules"] == today.setup.rules == RULES
+    frozen = {name: value for name, value in begun.frozen.items() if name != "rules"}
+    older.open_study(begun.key, begun.name, today.setup.task, begun.description, frozen)
+    before = finish(study_in("older.db"), SlowRise())
+    assert before.setup.rules == FIRST_RULES
+    first, now = (ceiling([read_ramp(ramp, rules) for ramp in gather(today.setup, today.history).ramps])
+                  for rules in (FIRST_RULES, RULES))
+    assert now < first
+    for study in (today, before):
+        assert explain(study.store, study.name).pruned == conclude(study).pruned
+    assert conclude(today).pruned.space.peak.high < conclude(before).pruned.space.peak.high
