@@ -22,8 +22,8 @@ LEAST_RISE = 0.25
 """Of the fall: a loss near 0 is not blown up where it is 4 times as near to 0."""
 FLAT_DROP = 0.05
 FLAT_SCATTER = 5.0
-"""Standard errors: in noise alone the lowest of 300 smoothed points lies so far below the first once in a hundred tests
-(4,000 draws, normal)."""
+"""Standard errors: of 1,000 curves of noise alone 0.6 % (normal) to 2.7 % (chi-squared) fall by more in 300 updates, up
+to 5 % in 100 and 14 % in 20."""
 FAR = 10.0
 """Falls from the median of its neighbours: a loss so far off says nothing of its learning rate."""
 NEIGHBOURS = 5
@@ -82,7 +82,7 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
     first = float(smoothed[:begun].mean())
     if not math.isfinite(smoothed[best]):
         return Reading(ramp.run, None, None, None, tuple(smoothed), None, left_out)
-    clear = _clear(ramp.losses, best, first, ramp.steps)
+    clear = _clear(ramp.losses, left_out, best, first, ramp.steps)
     if smoothed[best] > (1 - FLAT_DROP) * first if rules == 1 else not first - smoothed[best] > clear:
         edge = LOW if rules > 1 and _rises_at_once(smoothed, first, clear) else None
         return Reading(ramp.run, None, None, None, tuple(smoothed), edge, left_out)
@@ -187,14 +187,14 @@ def _finite_or_inf(losses: Sequence[float]) -> Numbers:
     return np.where(np.isfinite(read), read, math.inf)
 
 
-def _clear(losses: Sequence[float], best: int, first: float, steps: int | None) -> float:
+def _clear(losses: Sequence[float], left_out: Sequence[int], best: int, first: float, steps: int | None) -> float:
     """By how much a smoothed loss must differ from the first to count: 5 % of it, or 5 of its standard errors.
 
     The scatter of one loss is read from the jumps between neighbours, up to the lowest: those of the blow-up are none.
     """
-    read = _finite_or_inf(losses)[: max(best + 1, len(losses) // 4)]
-    jumps = np.abs(np.diff(read[np.isfinite(read)]))
-    scatter = float(np.median(jumps)) / (0.6745 * math.sqrt(2)) if len(jumps) else 0.0
+    read = np.delete(_finite_or_inf(losses), left_out)[: max(best + 1, len(losses) // 4)]
+    jumps = np.diff(read[np.isfinite(read)])
+    scatter = math.sqrt(float(np.mean(jumps**2)) / 2) if len(jumps) else 0.0
     error = scatter / math.sqrt(2 * _half_window(len(losses), steps) + 1)
     return max(FLAT_DROP * abs(first), FLAT_SCATTER * error)
 

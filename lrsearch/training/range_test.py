@@ -296,14 +296,16 @@ class RangeTest:
         return found
 
     def _has_blown_up(self) -> bool:
-        """Tell whether it has by the running median, which one or two odd losses do not move.
+        """Tell whether it has, by its losses, which show their scatter, and by their running median as well.
 
-        The reading begins after a quarter of the updates; losses that are no numbers any more end the test at once.
+        One or two odd losses do not move the median. The reading begins after a quarter of the updates; losses that
+        are no numbers any more end the test at once.
         """
         medians = running_median(self._losses)
         if not medians or math.isinf(medians[-1]):
             return bool(medians)
-        return len(medians) >= self.steps / 4 and read_ramp(replace(self.ramp, losses=medians)).blown_up is not None
+        seen = (self.ramp, replace(self.ramp, losses=medians)) if len(medians) >= self.steps / 4 else ()
+        return bool(seen) and all(read_ramp(ramp).blown_up is not None for ramp in seen)
 
 
 def _require_parts(model: object, optimizer: object, also: Sequence[object]) -> None:

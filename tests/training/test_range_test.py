@@ -310,6 +310,20 @@ def test_a_negative_loss_is_read_like_any_other():
     assert below.ramp.rates[-1] < 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_noise_of_a_squared_error_is_no_bottom(seed):
+    torch.manual_seed(seed)
+    x = torch.randn(2000, 20)
+    y = (x @ torch.randn(20) + x[:, 0] * x[:, 1] + torch.randn(2000))[:, None]
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0)
+    with RangeTest(model, optimizer, low=1e-6, high=10, steps=100) as test:
+        test.run(DataLoader(TensorDataset(x, y), 32, shuffle=True), loss=nn.functional.mse_loss)
+    assert test.advice.verdict == "found"
+    assert 0.02 < test.advice.default.rate < 0.3
+    assert 80 <= len(test.ramp.losses) < 100
+
+
 def test_the_mark_of_a_small_convolutional_net_is_where_its_loss_is_back_at_its_start():
     trainer = Trainer(CNN, device="cpu")
     run, _ = train_ramp(trainer, RunSpec(CNN, RAMP(k0=1e-6, k1=10, l=299), 300, 0))
