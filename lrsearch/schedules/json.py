@@ -51,7 +51,8 @@ def from_json(text: str) -> Policy:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Policy):
-        return {"name": value.name, **{name: _plain(inside) for name, inside in value.params.items()}}
+        pairs = zip(value.function.fields, value.values, strict=True)
+        return {"name": value.name, **{f.name: _plain(v) for f, v in pairs if not f.is_late or v != f.default}}
     if isinstance(value, tuple):
         return list(map(_plain, value))
     return str(value) if isinstance(value, Duration) else value
