@@ -41,7 +41,7 @@ def from_json(text: str) -> Policy:
     if len(text) > LONGEST_JSON:
         raise PolicyError(f"a policy's JSON has at most {LONGEST_JSON} characters, got {len(text)}")
     try:
-        found = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
+        found = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"not JSON: {error} (in {text[:80]!r})") from None
     if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
