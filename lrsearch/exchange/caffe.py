@@ -109,7 +109,7 @@ READERS: dict[str, Callable[[Fields], Policy]] = {
 def _text(name: str, field: str, value: float) -> str:
     """A number that Caffe can keep: its fields are float32."""
     try:
-        kept = struct.unpack("f", struct.pack("f", value))[0]
+        kept = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
         kept = float("inf")
     near = CLOSE * abs(value) if name != "EXP" or field != "gamma" else MEANT * (1 - value)

@@ -9,7 +9,7 @@ from lrsearch.exchange.numbers import number, whole
 TOKEN = re.compile(
     r"""[\s,;]*(?:#[^\n]*|(?P<string>"[^"\n]*"|'[^'\n]*')|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[:{}\[\]<>]))"""
 )
-NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?[fF]?")
+NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?[fF]?")
 """Protobuf's numbers but for octal and hexadecimal ones: 010 would be 8."""
 OPEN = {"{": "}", "<": ">"}
 Fields = dict[str, list[str]]

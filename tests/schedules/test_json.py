@@ -141,7 +141,7 @@ REFUSED = [
     (HEAD + '"NSTEP", "l": ' + "[" * 15_000, "not JSON"),
     (HEAD + '"FIX", "k0": 1}' + " " * 16_384, "at most 16384 characters, got 16"),
     (HEAD + '"FIX", "k0": 1} {}', "not JSON: Extra data"),
-    ("\ufeff" + VALID, "not JSON: Unexpected UTF-8 BOM"),
+    ("\ufeff\ufeff" + VALID, "not JSON: Unexpected UTF-8 BOM"),
     ("FIX(k0=1)", "not JSON: Expecting value"),
     ("{'name': 'FIX'}", "not JSON"),
 ]
