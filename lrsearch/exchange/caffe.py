@@ -65,7 +65,8 @@ def to_caffe(policy: Policy, horizon: float) -> str:
         return _written(policy, steps)
     whole_curve, length, start = unwarmed(policy)
     own = ("warmup_iter", str(_length(policy.name, length))), ("warmup_start_lr", _text(policy.name, "k0", start))
-    return f"# {' and '.join(key for key, _ in own)}: Intel's fork of Caffe\n{_written(whole_curve, steps)}{_lines(own)}"
+    needs = f"# {' and '.join(key for key, _ in own)}: Intel's fork of Caffe\n"
+    return needs + _written(whole_curve, steps) + _lines(own)
 
 
 def _written(policy: Policy, steps: int) -> str:

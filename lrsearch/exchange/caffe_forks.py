@@ -52,8 +52,8 @@ def unwarmed(policy: Policy) -> tuple[Policy, float, float]:
     counted = _counted(rest, length)
     is_rise = policy.name == "WARMUP" or (len(policy.parts) == 2 and policy.parts[0].params.get("l") == length)
     if counted is None or not is_rise or counted.params.get("k0") != top:
-        raise PolicyError(f"{policy.form}: Caffe has no such lr_policy. Intel's fork has a line to base_lr, and after it"
-                          " FIX, NSTEP, or FROM of a policy that starts at base_lr")
+        raise PolicyError(f"{policy.form}: Caffe has no such lr_policy. Intel's fork has a line to base_lr, and after"
+                          " it FIX, NSTEP, or FROM of a policy that starts at base_lr")
     return counted, length, start
 
 
@@ -71,7 +71,7 @@ def _warmed(policy: Policy, length: int, ends: tuple[float, float]) -> Policy:
     if length == 0:
         return policy
     rest = later(policy, length)
-    if ends == (0, rest(0)):
+    if ends[0] == 0 and rest(0) == ends[1]:
         return WARMUP(policy=rest, l=length)
     return joined([(length, LINEAR(k0=ends[0], l=length, k1=ends[1]))], rest)
 

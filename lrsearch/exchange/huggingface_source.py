@@ -25,7 +25,7 @@ FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "get_reduce_on_plateau_schedule": ("reduce_lr_on_plateau", ()),
 }
 """transformers' functions: the schedule's name, and the arguments after the optimizer, in order."""
-GENERAL = (WARMUP, TOTAL, "scheduler_specific_kwargs")
+GENERAL: tuple[str, ...] = (WARMUP, TOTAL, "scheduler_specific_kwargs")
 
 
 def schedule_of(source: str) -> tuple[str, dict[str, Any]]:

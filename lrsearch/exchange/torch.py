@@ -257,10 +257,10 @@ def _require_member(member: Any, policy: Policy, *, is_first: bool) -> None:
     name = type(member).__name__
     if name in ("SequentialLR", "ChainedScheduler"):
         raise PolicyError(f"a {name} inside: torch counts its steps wrongly or fails at its milestone"
-                          " (pytorch#162591); list its members in the outer one")
+                          " (pytorch#162591)")
     if policy.has_momentum:
         raise PolicyError(f"{name} cycles the momentum, which torch leaves where it stands when another member takes"
-                          " over: give it cycle_momentum=False")
+                          " over; with cycle_momentum=False it is read, and its learning rate is the same")
     empty = name in ("LinearLR", "PolynomialLR", "ConstantLR") and member.total_iters == 0
     if empty and not is_first and getattr(member, "factor", 0) != 1:
         raise PolicyError(f"{name}(total_iters=0) after a milestone: torch divides by zero there, or"

@@ -122,19 +122,21 @@ def _one_cycle(policy: Policy, steps: int | None, **momentum: Any) -> Call | Non
 
 
 def _begun(policy: Policy, steps: int | None) -> Call | None:
-    """OneCycleLR whose first phase ends before step 0, so that it begins inside the last: pct_start total_steps < 1."""
+    """OneCycleLR whose earlier phases end before step 0, so that it begins inside its last."""
     cosine, at = policy.parts[0], policy.params["at"]
     momenta = (cosine.params["m0"], cosine.params["m1"]) if cosine.name == "CM" else None
     cosine = cosine.parts[0] if momenta else cosine
-    p, end = cosine.params, cosine.params.get("l", 0) - at if cosine.name == "HALFCOS" else 0.5
-    total = round(end) + 1
-    if not (at < 1 and abs(end - round(end)) <= NOISE and p["k0"] > 0 and (steps is None or steps <= total)):
+    p, end = cosine.params, cosine.params["l"] - at if cosine.name == "HALFCOS" else 0.5
+    total, is_third = round(end) + 1, at > 1
+    is_still = momenta is None or momenta[0] == momenta[1]
+    if not (abs(end - round(end)) <= NOISE and at <= (2 if is_still else 1) and p["k0"] > 0 and
+            (steps is None or steps <= total)):
         return None
     low, high = momenta[::-1] if momenta and p["k0"] >= p["k1"] else momenta or (0, 0)
     cycles = {"base_momentum": low, "max_momentum": high} if momenta else {}
-    return _call("OneCycleLR", p["k0"], max_lr=float(p["k0"]), total_steps=total, pct_start=(1 - at) / total,
-                 anneal_strategy="cos", div_factor=1.0, final_div_factor=_ratio(p["k0"], p["k1"]),
-                 cycle_momentum=bool(momenta), **cycles)
+    return _call("OneCycleLR", p["k0"], max_lr=float(p["k0"]), total_steps=total, anneal_strategy="cos",
+                 pct_start=((2 - at) / 2 if is_third else 1 - at) / total, three_phase=is_third, div_factor=1.0,
+                 final_div_factor=_ratio(p["k0"], p["k1"]), cycle_momentum=bool(momenta), **cycles)
 
 
 def _ratio(above: float, below: float) -> float:

@@ -125,8 +125,8 @@ def _require_waves(scheduler: Any, start: float, other: float) -> None:
         raise PolicyError(f"step_size_up and step_size_down differ (up is {scheduler.step_ratio:.4g} of the cycle), and"
                           " no policy repeats unequal halves")
     if other < start and scheduler.mode != "triangular":
-        raise PolicyError(f"max_lr={other:g} is below base_lr={start:g}: upside down, only mode triangular has an equal"
-                          " policy, DTRI")
+        raise PolicyError(f"max_lr={other:g} is below base_lr={start:g}: upside down, and no policy is for mode"
+                          f" {scheduler.mode}")
 
 
 def _with_momentum(policy: Policy, at_lowest: float, at_highest: float) -> Policy:

@@ -41,7 +41,7 @@ def test_a_solver_has_the_learning_rates_of_caffe_s_formula(name):
     assert str(policy) == text
     assert [policy(step) for step in rates] == pytest.approx(list(rates.values()), rel=1e-11)
     if name == "sigmoid":
-        with pytest.raises(PolicyError, match="it falls with a gamma below 0 in Caffe, here -0.001, and Caffe checks"):
+        with pytest.raises(PolicyError, match=r"it falls with a gamma below 0 in Caffe, here -0\.001, and"):
             to_caffe(policy, horizon)
     else:
         assert from_caffe(to_caffe(policy, horizon)) == policy
@@ -203,7 +203,7 @@ def test_the_strict_reading_of_the_tests_refuses_what_caffe_refuses(gamma, oracl
         assert oracle.rate(oracle.solver(text), 5) == 0.05
     for line in ("stepsize: 1e5", "stepsize: 5.0", "stepsize: 010", "stepsize: 3000000000", "gamma: 1e100",
                  "gamma: 1_0", "warmup_iter: 5", "base_lr: inf", "base_lr: 1e-60"):
-        with pytest.raises(oracle.CaffeError, match="no |is infinite|is 0 in"):
+        with pytest.raises(oracle.CaffeError, match=r"no |is infinite|is 0 in"):
             oracle.solver(line)
 
 
@@ -243,7 +243,8 @@ def test_the_warm_up_over_milestones_that_was_advised_away_is_read():
                                     "rampup_interval: {n}\nrampup_lr: 0.1\nmin_lr: 0.05", "min_lr: 0.9",
                                     "rampup_interval: 0\nmin_lr: 0"])
 def test_what_is_advised_for_nvidia_s_fork_is_what_its_releases_compute(kind, forked, oracle):
-    rng, fields = random.Random(4), {**oracle.FIELDS, "rampup_interval": "int32", "rampup_lr": "float", "min_lr": "float"}
+    rng = random.Random(4)
+    fields = {**oracle.FIELDS, "rampup_interval": "int32", "rampup_lr": "float", "min_lr": "float"}
     for length in (1, 8, 60):
         text = f"{random_solver(rng, kind)}{forked.format(n=length)}\n"
         wanted = oracle.solver(text, fields)

@@ -162,8 +162,9 @@ def test_the_arguments_of_every_function_of_transformers_are_in_its_order():
 
     from lrsearch.exchange.huggingface_source import FUNCTIONS as KNOWN
 
+    others = ("get_scheduler", "get_adafactor_schedule", "get_greedy_schedule")
     made = {name: signature(function) for name, function in vars(optimization).items()
-            if name.startswith("get_") and name not in ("get_scheduler", "get_adafactor_schedule", "get_greedy_schedule")}
+            if name.startswith("get_") and name not in others}
     assert made.keys() == KNOWN.keys()
     for name, found in made.items():
         positional = [p.name for p in found.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]

@@ -39,6 +39,12 @@ def train(optimizer, scheduler, steps: int) -> np.ndarray:
     return np.array(used)
 
 
+def rolled(scheduler, steps: int) -> np.ndarray:
+    """The learning rates of a LambdaLR by its own formula."""
+    [factor], [base] = scheduler.lr_lambdas, scheduler.base_lrs
+    return np.array([base * factor(step) for step in range(steps)])
+
+
 def real(name: str, warmup: int, total: int, steps: int, **specific) -> np.ndarray:
     optimizer = sgd(PEAK)
     return train(optimizer, get_scheduler(name, optimizer, warmup, total, scheduler_specific_kwargs=specific), steps)
@@ -49,10 +55,12 @@ def assert_close(found, wanted) -> None:
 
 
 def assert_is(name: str, warmup: int, total: int, **specific) -> None:
-    """Assert that our policy is what transformers does, to the end and 25 steps past it."""
+    """Assert that our policy is what transformers does, to the end and 25 steps past it, and is written as it again."""
     policy = from_huggingface(name, PEAK, warmup, total, **specific)
     steps = max(warmup, total) + 25
     assert_close(policy.curve(steps), real(name, warmup, total, steps, **specific))
+    horizon = max(warmup, total, 1)
+    assert_close(rolled(to_huggingface(policy, horizon).build(sgd(7.0)), horizon), policy.curve(horizon))
 
 
 def test_every_name_of_the_installed_transformers_is_known():
@@ -230,7 +238,13 @@ def test_a_policy_is_what_the_schedule_it_is_written_as_does_in_training(text, n
     ("TRI(k0=0.1, k1=1, l=5)", "TRI: transformers has no schedule of this shape; its Trainer takes"),
     ("STEP(k0=0.1, gamma=0.5, l=10)", "STEP: transformers has no schedule of this shape"),
     ("ASLR(k0=0.1)", "ASLR: transformers has no schedule of this shape"),
-    ("CHAIN(policies=[FIX(k0=1), FIX(k0=0)], at=[5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+    ("CHAIN(policies=[FIX(k0=0), FIX(k0=1)], at=[5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+    ("CHAIN(policies=[FIX(k0=1), FIX(k0=0)], at=[5.5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+    ("CHAIN(policies=[LINEAR(k0=0.1, l=5, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
+    ("CHAIN(policies=[LINEAR(k0=0, l=9, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
+    ("FROM(policy=COS(k0=0, k1=1, l=5), at=2)", r"FROM\(COS\): transformers has no schedule"),
+    ("FROM(policy=TRI(k0=0, k1=1, l=5), at=1)", r"FROM\(TRI\): transformers has no schedule"),
+    ("UPCOS(k0=0, k1=1, l=5)", "UPCOS: an optimizer that starts at learning rate 0 stays there"),
     ("WARMUP(policy=INVSQRT(k0=0.1, l=10), l=5)", "INVSQRT has a warm-up of its own"),
     ("WARMUP(policy=FIX(k0=0.1), l=2.5)", "WARMUP: transformers counts whole steps"),
     ("LINEAR(k0=0.1, l=10, k1=0.2)", "transformers' polynomial falls, and k1=0.2 is not below k0=0.1"),
@@ -271,7 +285,20 @@ def test_every_lr_function_is_written_or_refused_and_nothing_else_happens():
             optimizer = sgd(1.0)
             assert_close(train(optimizer, call.build(optimizer), 100), function.example.curve(100))
     assert written == {"FIX", "LINEAR", "POLY", "HALFCOS", "COS", "COSRSW", "INVSQRT", "WSD", "COOLDOWN", "WARMUP",
-                       "PLATEAU"}
+                       "PLATEAU", "FROM"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_written_for_a_random_policy_is_accepted_and_is_it(name, policies):
+    for policy in policies(72, 20, FUNCTIONS[name]):
+        try:
+            call = to_huggingface(policy, 60)
+        except PolicyError:
+            continue
+        scheduler = call.build(sgd(7.0))
+        if not policy.is_controller:
+            used = rolled(scheduler, 60)
+            np.testing.assert_allclose(used, policy.curve(60), rtol=1e-9, atol=1e-12 * policy.bounds[1])
 
 
 def test_only_building_needs_transformers_and_says_so_where_it_is_missing(monkeypatch):
