@@ -175,5 +175,6 @@ def _write_plateau(policy: Policy, warmup: int, steps: int) -> Call:
 WRITERS: dict[str, Callable[[Policy, int, int], Call]] = {
     "FIX": _write_fix, "LINEAR": _write_line, "POLY": _write_line, "HALFCOS": _write_half_cosine, "COS": _write_cosine,
     "UPCOS": _write_cosine, "SGDR": _write_restarts, "COSRSW": _write_restarts, "INVSQRT": _write_inverse_sqrt,
-    "INV": _write_inverse, "WSD": _write_wsd, "COOLDOWN": _write_cooldown, "PLATEAU": _write_plateau, "CHAIN": _write_chain,
+    "INV": _write_inverse, "WSD": _write_wsd, "COOLDOWN": _write_cooldown, "PLATEAU": _write_plateau,
+    "CHAIN": _write_chain,
 }
