@@ -13,9 +13,10 @@ from lrsearch.errors import PolicyError, unknown
 from lrsearch.exchange.caffe import from_caffe, to_caffe
 from lrsearch.exchange.call import Call
 from lrsearch.exchange.huggingface import from_huggingface, to_huggingface
+from lrsearch.exchange.huggingface_source import schedule_of
 from lrsearch.exchange.lrbench import from_lrbench, to_lrbench
 from lrsearch.exchange.numbers import number
-from lrsearch.exchange.source import read, torch_call
+from lrsearch.exchange.source import torch_call
 from lrsearch.exchange.torch import from_torch, to_torch
 from lrsearch.schedules import Policy, from_json, parse, to_json
 
@@ -83,19 +84,7 @@ def _from_torch_source(text: str, lr: float) -> Policy:
 
 
 def _from_huggingface_source(text: str, lr: float) -> Policy:
-    """Take get_scheduler("cosine", num_warmup_steps=10, ...) or cosine(num_warmup_steps=10, ...)."""
-    said = read(text)
-    named = dict(said.named)
-    specific = named.pop("scheduler_specific_kwargs", None) or {}
-    if not isinstance(specific, dict):
-        raise PolicyError(f"scheduler_specific_kwargs is a dict, got {type(specific).__name__}")
-    name, positional = said.name, said.positional
-    if name == "get_scheduler":
-        name, positional = (positional[0], positional[1:]) if positional else (named.pop("name", ""), ())
-    given = named | specific
-    if positional or len(given) < len(named) + len(specific) or {"name", "lr"} & given.keys():
-        raise PolicyError('expected get_scheduler("cosine", num_warmup_steps=10, ...) or cosine(num_warmup_steps=10, '
-                          f"...), each argument by its name and once, got {text[:120]!r}")
+    name, given = schedule_of(text)
     return from_huggingface(name, _positive(lr), **given)
 
 

@@ -1,30 +1,29 @@
 """The learning rate of a Caffe solver, `lr_policy` and its friends in a prototxt, and policies.
 
 Formulas as Caffe prints them: fixed, step, exp, inv, multistep, poly, sigmoid. Caffe computes in float32; a policy is
-the formula.
+the formula. What is written passes Caffe's own checks and its number types; what only Intel's fork knows says so.
 """
 
-import re
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable
 from typing import Any
 
 from lrsearch.errors import PolicyError, unknown
-from lrsearch.exchange.numbers import bound, number, whole
+from lrsearch.exchange.caffe_forks import forked, unwarmed
+from lrsearch.exchange.numbers import bound, whole
 from lrsearch.exchange.numbers import text as checked_text
+from lrsearch.exchange.prototxt import Fields, fields_of, number_at, number_of, one, whole_at
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
 LONGEST_PROTOTXT = 65_536
-TOKEN = re.compile(
-    r"""[\s,;]*(?:#[^\n]*|(?P<string>"[^"\n]*"|'[^'\n]*')|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[:{}\[\]<>]))"""
-)
-NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?[fF]?")
-OPEN = {"{": "}", "<": ">"}
-OF_FORKS = ("warmup_iter", "warmup_start_lr", "rampup_interval", "rampup_lr", "min_lr")
-"""Keys by which forks of Caffe bend the curve."""
+LARGEST_INT32 = 2**31 - 1
+CLOSE = 1e-6
+"""How far float32 may be from a number, relatively: it has 24 bits, and less near 0."""
+MEANT = 0.01
+"""How far EXP's 1 - gamma may be, relatively: what is lost at each step."""
 FIX, STEP, NSTEP, EXP, INV, POLY, SIG = (
     FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "SIG"))
-Fields = dict[str, list[str]]
 
 
 def from_caffe(text: str) -> Policy:
@@ -36,16 +35,12 @@ def from_caffe(text: str) -> Policy:
     >>> from_caffe('base_lr: 0.01 lr_policy: "step" gamma: 0.1 stepsize: 100000  # AlexNet')
     STEP(k0=0.01, gamma=0.1, l=100000)
     """
-    fields = _fields(checked_text(text, "a solver prototxt", LONGEST_PROTOTXT))
-    forked = [name for name in OF_FORKS if name in fields]
-    if forked:
-        raise PolicyError(f"{forked[0]} belongs to a fork of Caffe, and bends the curve: take it out, and put the"
-                          " policy into WARMUP if that is what it does")
-    name = _one(fields, "lr_policy").strip("\"'")
+    fields = fields_of(checked_text(text, "a solver prototxt", LONGEST_PROTOTXT))
+    name = one(fields, "lr_policy").strip("\"'")
     if name not in READERS:
         raise PolicyError(unknown("lr_policy of Caffe", name, READERS))
     try:
-        return READERS[name](fields)
+        return forked(fields, READERS[name](fields))
     except PolicyError as error:
         raise PolicyError(f"lr_policy {name!r}: {error}") from None
 
@@ -65,160 +60,119 @@ def to_caffe(policy: Policy, horizon: float) -> str:
     max_iter: 10000
     """
     policy = bound(policy)
-    steps = whole(horizon, "horizon", least=1)
+    steps = _int32(horizon, "horizon")
+    if policy.name not in ("WARMUP", "CHAIN"):
+        return _written(policy, steps)
+    whole_curve, length, start = unwarmed(policy)
+    own = ("warmup_iter", str(_length(policy.name, length))), ("warmup_start_lr", _text(policy.name, "k0", start))
+    needs = f"# {' and '.join(key for key, _ in own)}: Intel's fork of Caffe\n"
+    return needs + _written(whole_curve, steps) + _lines(own)
+
+
+def _written(policy: Policy, steps: int) -> str:
     writer = WRITERS.get(policy.name)
     if writer is None:
         raise PolicyError(f"{policy.name}: Caffe has no such lr_policy. Known: {', '.join(READERS)}")
     name, *own = writer(policy.params, steps)
-    lines = [("base_lr", _text(policy.params["k0"])), ("lr_policy", f'"{name}"'), *own, ("max_iter", str(steps))]
-    return "".join(f"{key}: {value}\n" for key, value in lines)
+    base = _text(policy.name, "k0", policy.params["k0"])
+    return _lines((("base_lr", base), ("lr_policy", f'"{name}"'), *own, ("max_iter", str(steps))))
 
 
-def _fields(text: str) -> Fields:
-    """The values of each key at the top level, in order; messages inside are passed over."""
-    fields: Fields = {}
-    tokens = _tokens(text)
-    for token in tokens:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", token):
-            raise PolicyError(f"expected a key, found {token[:40]!r}: a solver prototxt has lines such as"
-                              " base_lr: 0.01")
-        value = _next(tokens, token)
-        if value == ":":
-            value = _next(tokens, token)
-        elif value not in OPEN:
-            raise PolicyError(f"expected ':' after {token[:40]!r}, found {value[:40]!r}")
-        if value in OPEN:
-            _skip(tokens, value, token)
-        elif value == "[":
-            fields.setdefault(token, []).extend(_listed(tokens, token))
-        elif value in ":}]>":
-            raise PolicyError(f"{token[:40]!r} has no value, found {value!r}")
-        else:
-            fields.setdefault(token, []).append(value)
-    return fields
-
-
-def _tokens(text: str) -> Iterator[str]:
-    position, end = 0, len(text.rstrip(" \t\r\n,;"))
-    while position < end:
-        match = TOKEN.match(text, position)
-        if match is None:
-            raise PolicyError(f"cannot read {text[position:position + 30].strip()!r} in the prototxt")
-        position = match.end()
-        if match.lastgroup:
-            yield match[match.lastgroup]
-
-
-def _next(tokens: Iterator[str], key: str) -> str:
-    found = next(tokens, None)
-    if found is None:
-        raise PolicyError(f"the prototxt ends after {key[:40]!r}")
-    return found
-
-
-def _listed(tokens: Iterator[str], key: str) -> list[str]:
-    items: list[str] = []
-    while (found := _next(tokens, key)) != "]":
-        items.append(found)
-    return items
-
-
-def _skip(tokens: Iterator[str], opened: str, key: str) -> None:
-    waiting = [OPEN[opened]]
-    while waiting:
-        found = _next(tokens, key)
-        if found in OPEN:
-            waiting.append(OPEN[found])
-        elif found == waiting[-1]:
-            waiting.pop()
-        elif found in "}>":
-            raise PolicyError(f"{found!r} inside {key[:40]!r} closes nothing")
-
-
-def _one(fields: Fields, key: str) -> str:
-    values = fields.get(key, [])
-    if len(values) != 1:
-        raise PolicyError(f"{key} must be given once, found {len(values)} times")
-    return values[0]
-
-
-def _read(text: str, key: str) -> float:
-    if not NUMBER.fullmatch(text):
-        raise PolicyError(f"{key} must be a number, got {text[:40]!r}")
-    return number(float(text.rstrip("fF")), key)
-
-
-def _number(fields: Fields, key: str) -> float:
-    return _read(_one(fields, key), key)
-
-
-def _whole(fields: Fields, key: str) -> int:
-    return whole(_number(fields, key), key, least=1)
+def _lines(pairs: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f"{key}: {value}\n" for key, value in pairs)
 
 
 def _multistep(fields: Fields) -> Policy:
-    k0, at = _number(fields, "base_lr"), [whole(_read(text, "stepvalue"), "stepvalue") for text in
+    k0, at = number_at(fields, "base_lr"), [whole(number_of(text, "stepvalue"), "stepvalue") for text in
                                           fields.get("stepvalue", [])]
-    return NSTEP(k0=k0, gamma=_number(fields, "gamma"), l=at) if at else FIX(k0=k0)
+    return NSTEP(k0=k0, gamma=number_at(fields, "gamma"), l=at) if at else FIX(k0=k0)
 
 
 def _sigmoid(fields: Fields) -> Policy:
     """Caffe's gamma is negative where the learning rate falls."""
-    gamma = _number(fields, "gamma")
+    gamma = number_at(fields, "gamma")
     if gamma > 0:
         raise PolicyError(f"gamma={gamma:g} is above 0: it rises, and SIG falls")
-    return SIG(k0=_number(fields, "base_lr"), gamma=abs(gamma), l=_whole(fields, "stepsize"))
+    return SIG(k0=number_at(fields, "base_lr"), gamma=abs(gamma), l=whole_at(fields, "stepsize"))
 
 
 READERS: dict[str, Callable[[Fields], Policy]] = {
-    "fixed": lambda f: FIX(k0=_number(f, "base_lr")),
-    "step": lambda f: STEP(k0=_number(f, "base_lr"), gamma=_number(f, "gamma"), l=_whole(f, "stepsize")),
-    "exp": lambda f: EXP(k0=_number(f, "base_lr"), gamma=_number(f, "gamma")),
-    "inv": lambda f: INV(k0=_number(f, "base_lr"), gamma=_number(f, "gamma"), p=_number(f, "power")),
+    "fixed": lambda f: FIX(k0=number_at(f, "base_lr")),
+    "step": lambda f: STEP(k0=number_at(f, "base_lr"), gamma=number_at(f, "gamma"), l=whole_at(f, "stepsize")),
+    "exp": lambda f: EXP(k0=number_at(f, "base_lr"), gamma=number_at(f, "gamma")),
+    "inv": lambda f: INV(k0=number_at(f, "base_lr"), gamma=number_at(f, "gamma"), p=number_at(f, "power")),
     "multistep": _multistep,
-    "poly": lambda f: POLY(k0=_number(f, "base_lr"), p=_number(f, "power"), l=_whole(f, "max_iter")),
+    "poly": lambda f: POLY(k0=number_at(f, "base_lr"), p=number_at(f, "power"), l=whole_at(f, "max_iter")),
     "sigmoid": _sigmoid,
 }
 
 
-def _text(value: float) -> str:
+def _text(name: str, field: str, value: float) -> str:
+    """A number that Caffe can keep: its fields are float32."""
+    try:
+        kept = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        kept = float("inf")
+    near = CLOSE * abs(value) if name != "EXP" or field != "gamma" else MEANT * (1 - value)
+    if not abs(kept - value) <= near:
+        raise PolicyError(f"{name}: Caffe has float32, and {field}={value!r} is {kept:.9g} there")
     return repr(value)
 
 
+def _int32(value: Any, what: str) -> int:
+    found = whole(value, what, least=1)
+    if found > LARGEST_INT32:
+        raise PolicyError(f"{what} must be at most {LARGEST_INT32}, Caffe's int32, got {found}")
+    return found
+
+
+def _length(name: str, value: Any) -> int:
+    return _int32(value, f"{name}: Caffe counts whole iterations, so l")
+
+
 Lines = tuple[Any, ...]
+Writer = Callable[[dict[str, Any], int], Lines]
+
+
+def _own(lr_policy: str, name: str, **keys: str) -> Writer:
+    """How an LR function is written whose parameters are keys of Caffe by other names."""
+    def write(p: dict[str, Any], steps: int) -> Lines:
+        return lr_policy, *((key, _text(name, field, p[field])) for key, field in keys.items())
+
+    return write
 
 
 def _write_step(p: dict[str, Any], steps: int) -> Lines:
     if p["k1"] > 0:
         raise PolicyError(f"STEP: Caffe's step has no floor, and k1 is {p['k1']!r}")
-    return "step", ("gamma", _text(p["gamma"])), ("stepsize", str(_length("STEP", p["l"])))
+    return "step", ("gamma", _text("STEP", "gamma", p["gamma"])), ("stepsize", str(_length("STEP", p["l"])))
 
 
 def _write_nstep(p: dict[str, Any], steps: int) -> Lines:
     at = (("stepvalue", str(_length("NSTEP", milestone))) for milestone in p["l"])
-    return "multistep", ("gamma", _text(p["gamma"])), *at
+    return "multistep", ("gamma", _text("NSTEP", "gamma", p["gamma"])), *at
 
 
 def _write_poly(p: dict[str, Any], steps: int) -> Lines:
     if p["k1"] > 0 or p["l"] != steps:
         raise PolicyError(f"Caffe's poly goes to 0 at max_iter, the end of the run: k1 must be 0, got {p['k1']!r},"
                           f" and l={p['l']!r} the horizon, got {steps}")
-    return "poly", ("power", _text(p.get("p", 1)))
+    return "poly", ("power", _text("POLY", "p", p.get("p", 1)))
 
 
 def _write_sigmoid(p: dict[str, Any], steps: int) -> Lines:
-    return "sigmoid", ("gamma", _text(-p["gamma"])), ("stepsize", str(_length("SIG", p["l"])))
+    """Caffe's sigmoid falls with a gamma below 0, at which its solver stops since 2017."""
+    if p["gamma"] > 0:
+        raise PolicyError(f"SIG: it falls with a gamma below 0 in Caffe, here {-p['gamma']!r}, and Caffe checks that"
+                          " gamma is 0 or more")
+    return "sigmoid", ("gamma", "0"), ("stepsize", str(_length("SIG", p["l"])))
 
 
-def _length(name: str, value: Any) -> int:
-    return whole(value, f"{name}: Caffe counts whole iterations, so l", least=1)
-
-
-WRITERS: dict[str, Callable[[dict[str, Any], int], Lines]] = {
-    "FIX": lambda p, steps: ("fixed",),
+WRITERS: dict[str, Writer] = {
+    "FIX": _own("fixed", "FIX"),
     "STEP": _write_step,
-    "EXP": lambda p, steps: ("exp", ("gamma", _text(p["gamma"]))),
-    "INV": lambda p, steps: ("inv", ("gamma", _text(p["gamma"])), ("power", _text(p["p"]))),
+    "EXP": _own("exp", "EXP", gamma="gamma"),
+    "INV": _own("inv", "INV", gamma="gamma", power="p"),
     "NSTEP": _write_nstep,
     "POLY": _write_poly,
     "LINEAR": _write_poly,

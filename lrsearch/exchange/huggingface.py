@@ -11,7 +11,7 @@ from typing import Any
 from lrsearch.errors import PolicyError, unknown
 from lrsearch.exchange.huggingface_calls import require_restarts, to_huggingface
 from lrsearch.exchange.numbers import number, whole
-from lrsearch.exchange.phases import joined, swing
+from lrsearch.exchange.phases import joined, later, swing
 from lrsearch.exchange.torch import plateau
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
@@ -140,14 +140,14 @@ def _cosine_with_min_lr(steps: _Steps, specific: Specific) -> Policy:
 
 
 def _cosine_warmup_with_min_lr(steps: _Steps, specific: Specific) -> Policy:
-    """Here the warm-up reaches the learning rate one step early, and the cosine begins there."""
+    """Here the cosine begins at the last step of the warm-up, which reaches the learning rate there."""
     rate = specific.get("warmup_lr_rate")
     first = steps.lr * number(rate, "warmup_lr_rate") if rate is not None else steps.lr / max(1, steps.warmup)
     fall = _oscillation(steps, _floor(steps, specific), _cycles(specific, 0.5))
     if steps.warmup == 0:
-        raise PolicyError("without a warm-up it begins one step inside its cosine, and no policy does")
+        return later(fall, 1)
     if steps.warmup == 1 and first != steps.lr:
-        raise PolicyError("a warm-up of one step jumps to the second step of its cosine, and no policy does")
+        return joined([(1, FIX(k0=first))], later(fall, 1))
     return joined([(steps.warmup - 1, LINEAR(k0=first, k1=steps.lr, l=max(steps.warmup - 1, 1)))], fall)
 
 
@@ -187,26 +187,16 @@ def _warmup_stable_decay(steps: _Steps, specific: Specific) -> Policy:
     if stable is None and not steps.has_total:
         raise PolicyError("num_training_steps or num_stable_steps is needed")
     held = steps.total - steps.warmup - decay if stable is None else whole(stable, "num_stable_steps")
-    if held < 0:
-        raise PolicyError(f"num_warmup_steps={steps.warmup} and num_decay_steps={decay} are more than"
-                          f" num_training_steps={steps.total}: transformers jumps into the middle of the decay")
     lr, floor = steps.lr, steps.lr * number(specific.get("min_lr_ratio", 0), "min_lr_ratio")
     warm, fall = specific.get("warmup_type", "linear"), specific.get("decay_type", "cosine")
-    if warm == fall == "linear" and floor == 0 and steps.warmup and held and decay:
+    if warm == fall == "linear" and floor == 0 and steps.warmup and held > 0 and decay:
         return WSD(k0=lr, l=[steps.warmup, steps.warmup + held, steps.warmup + held + decay])
     rise = (steps.warmup, _rise(str(warm), floor, lr, max(steps.warmup, 1)))
-    if fall == "1-sqrt" and decay:
-        if not held:
-            raise PolicyError("decay_type='1-sqrt' right after the warm-up: COOLDOWN holds for a step at least")
-        return joined([rise], COOLDOWN(k0=lr, l=[held, held + decay], k1=floor, p=0.5))
-    hold = (held, FIX(k0=lr))
-    if not decay:
-        return joined([rise, hold], FIX(k0=floor))
-    cycles = _cycles(specific, 0.5)
-    if fall == "cosine" and cycles != 0.5:
-        waves = FIX(k0=lr) if cycles == 0 else swing(lr, floor, decay / (2 * cycles))
-        return joined([rise, hold, (decay, waves)], FIX(k0=floor))
-    return joined([rise, hold], _fall(str(fall), lr, floor, decay))
+    if fall == "1-sqrt" and decay > max(-held, 0):
+        cooldown = COOLDOWN(k0=lr, l=[max(held, 1), max(held, 1) + decay], k1=floor, p=0.5)
+        return joined([rise], later(cooldown, max(1 - held, 0)))
+    return joined([rise, (held, FIX(k0=lr))], _decay(str(fall), (lr, floor), decay, max(-held, 0),
+                                                     _cycles(specific, 0.5)))
 
 
 def _rise(kind: str, low: float, lr: float, length: int) -> Policy:
@@ -216,11 +206,18 @@ def _rise(kind: str, low: float, lr: float, length: int) -> Policy:
     return shapes[kind](k0=low, k1=lr, l=length, **({"p": 0.5} if kind == "1-sqrt" else {}))
 
 
-def _fall(kind: str, lr: float, low: float, length: int) -> Policy:
+def _decay(kind: str, ends: tuple[float, float], length: int, passed: int, cycles: float) -> Policy:
+    """The decay after `passed` of its steps, and the floor it goes to; a longer warm-up has passed all of it."""
     shapes = {"linear": LINEAR, "cosine": HALFCOS}
-    if kind not in shapes:
+    if kind not in (*shapes, "1-sqrt"):
         raise PolicyError(unknown("decay_type", kind, (*shapes, "1-sqrt")))
-    return shapes[kind](k0=lr, k1=low, l=length)
+    lr, floor = ends
+    if length <= passed:
+        return FIX(k0=floor)
+    if kind == "cosine" and cycles != 0.5:
+        waves = FIX(k0=lr) if cycles == 0 else swing(lr, floor, length / (2 * cycles))
+        return joined([(length - passed, later(waves, passed))], FIX(k0=floor))
+    return later(shapes[kind](k0=lr, k1=floor, l=length), passed)
 
 
 def _plateau(steps: _Steps, specific: Specific) -> Policy:
@@ -229,7 +226,7 @@ def _plateau(steps: _Steps, specific: Specific) -> Policy:
 
 def _greedy(steps: _Steps, specific: Specific) -> Policy:
     raise PolicyError("GreedyLR raises the learning rate while the metric improves and lowers it while it does not;"
-                      " no controller here does both. PLATEAU lowers it")
+                      " no controller here does both")
 
 
 MIN_LR = ("num_cycles", "min_lr", "min_lr_rate")

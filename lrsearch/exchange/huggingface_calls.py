@@ -6,12 +6,13 @@ from typing import Any
 
 from lrsearch.errors import PolicyError
 from lrsearch.exchange.call import Call
+from lrsearch.exchange.huggingface_chains import write_phases
 from lrsearch.exchange.numbers import bound, whole
 from lrsearch.exchange.torch_calls import plateau_arguments
 from lrsearch.schedules import Policy
 
 MOST_CYCLES = 100_000
-SWINGS = ("COS", "SGDR", "COSRSW")
+SWINGS = ("COS", "UPCOS", "SGDR", "COSRSW")
 OWN_WARMUP = ("INVSQRT", "WSD")
 NOT_HERE = ("transformers has no schedule of this shape; its Trainer takes policy.scheduler(optimizer) in"
             " `optimizers=(optimizer, scheduler)`")
@@ -33,6 +34,9 @@ def to_huggingface(policy: Policy, horizon: float) -> Call:
     if policy.name == "WARMUP":
         inner, warmup = policy.params["policy"], _length(policy, policy.params["l"])
     writer = WRITERS.get(inner.name)
+    phased = write_phases(policy, steps) if inner.name in ("CHAIN", "FROM") else None
+    if phased is not None:
+        return phased
     if writer is None:
         raise PolicyError(f"{policy.form}: {NOT_HERE}")
     if warmup and inner.name in OWN_WARMUP:
@@ -55,7 +59,7 @@ def require_restarts(rest: int, cycles: float) -> None:
 def _call(name: str, policy: Policy, warmup: int | None = None, total: int | None = None, /, **specific: Any) -> Call:
     general = (("num_warmup_steps", warmup), ("num_training_steps", total))
     return Call(name=name, arguments=tuple((what, value) for what, value in general if value is not None),
-                lr=float(policy.params["k0"] if policy.name not in SWINGS else max(policy.bounds)), tool="huggingface",
+                lr=float(policy(0) if policy.name in SWINGS else policy.params["k0"]), tool="huggingface",
                 specific=tuple(specific.items()))
 
 
@@ -95,13 +99,17 @@ def _write_half_cosine(policy: Policy, warmup: int, steps: int) -> Call:
 
 
 def _write_cosine(policy: Policy, warmup: int, steps: int) -> Call:
-    low, _ = policy.bounds
+    """Swing to the other bound, which transformers calls min_lr even where it is the higher."""
+    other = policy.bounds[policy.name == "UPCOS"]
     rest = max(steps - warmup, 1)
     cycles = rest / (2 * policy.params["l"])
     own = {} if cycles == 0.5 else {"num_cycles": cycles}
-    if low == 0:
+    if other == 0:
         return _call("cosine", policy, warmup, warmup + rest, **own)
-    return _call("cosine_with_min_lr", policy, warmup, warmup + rest, **own, min_lr=float(low))
+    if policy(0) == 0:
+        raise PolicyError(f"{policy.name}: an optimizer that starts at learning rate 0 stays there: transformers"
+                          " multiplies")
+    return _call("cosine_with_min_lr", policy, warmup, warmup + rest, **own, min_lr=float(other))
 
 
 def _write_restarts(policy: Policy, warmup: int, steps: int) -> Call:
@@ -166,6 +174,7 @@ def _write_plateau(policy: Policy, warmup: int, steps: int) -> Call:
 
 WRITERS: dict[str, Callable[[Policy, int, int], Call]] = {
     "FIX": _write_fix, "LINEAR": _write_line, "POLY": _write_line, "HALFCOS": _write_half_cosine, "COS": _write_cosine,
-    "SGDR": _write_restarts, "COSRSW": _write_restarts, "INVSQRT": _write_inverse_sqrt, "INV": _write_inverse,
-    "WSD": _write_wsd, "COOLDOWN": _write_cooldown, "PLATEAU": _write_plateau, "CHAIN": _write_chain,
+    "UPCOS": _write_cosine, "SGDR": _write_restarts, "COSRSW": _write_restarts, "INVSQRT": _write_inverse_sqrt,
+    "INV": _write_inverse, "WSD": _write_wsd, "COOLDOWN": _write_cooldown, "PLATEAU": _write_plateau,
+    "CHAIN": _write_chain,
 }

@@ -133,7 +133,7 @@ def _upright(name: str, params: Params) -> tuple[str, Params]:
     params = {**params, "k0": params["k1"], "k1": params["k0"]}
     if name not in MIRRORED:
         raise PolicyError(f"{name}: k0={params['k1']:g} is above k1={params['k0']:g}, where LRBench turns the wave"
-                          " upside down, and no policy does; with k0 and k1 exchanged it is the wave of the paper")
+                          " upside down, and no policy does")
     return MIRRORED[name], params
 
 

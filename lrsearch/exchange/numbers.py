@@ -47,12 +47,12 @@ def bound(policy: Any) -> Policy:
 
 
 def text(value: Any, what: str, longest: int) -> str:
-    """Take a text of at most `longest` characters."""
+    """Take a text of at most `longest` characters, without the byte-order mark that some editors put first."""
     if not isinstance(value, str):
         raise PolicyError(f"{what} is a text, got {type(value).__name__}")
     if len(value) > longest:
         raise PolicyError(f"{what} has at most {longest} characters, got {len(value)}")
-    return value
+    return value.removeprefix("\ufeff")
 
 
 def _shown(value: Any) -> str:

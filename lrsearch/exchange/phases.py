@@ -6,7 +6,8 @@ from itertools import accumulate
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
-FIX, LINEAR, CHAIN, COS, UPCOS = (FUNCTIONS[name] for name in ("FIX", "LINEAR", "CHAIN", "COS", "UPCOS"))
+FIX, NSTEP, LINEAR, CHAIN, FROM, COS, UPCOS = (
+    FUNCTIONS[name] for name in ("FIX", "NSTEP", "LINEAR", "CHAIN", "FROM", "COS", "UPCOS"))
 Phase = tuple[float, Policy]
 
 
@@ -20,6 +21,22 @@ def joined(phases: Sequence[Phase], last: Policy) -> Policy:
     if not kept:
         return last
     return CHAIN(policies=[*(policy for _, policy in kept), last], at=list(accumulate(length for length, _ in kept)))
+
+
+def later(policy: Policy, at: float) -> Policy:
+    """What is left of a policy after so many steps: in plain words where it has them, else FROM.
+
+    >>> later(FUNCTIONS["NSTEP"](k0=0.5, gamma=0.5, l=[5, 30]), 10), later(LINEAR(k0=1, l=9), 3)
+    (NSTEP(k0=0.25, gamma=0.5, l=[20]), FROM(policy=LINEAR(k0=1, l=9), at=3))
+    """
+    if at == 0 or policy.name == "FIX":
+        return policy
+    if policy.name != "NSTEP":
+        return FROM(policy=policy, at=at)
+    p = policy.params
+    ahead = [milestone - at for milestone in p["l"] if milestone > at]
+    rate = p["k0"] * p["gamma"] ** (len(p["l"]) - len(ahead))
+    return NSTEP(k0=rate, gamma=p["gamma"], l=ahead) if ahead else FIX(k0=rate)
 
 
 def swing(start: float, other: float, l: float) -> Policy:

@@ -71,12 +71,12 @@ def plateau(k0: Any, *, mode: Any = "min", factor: Any = 0.1, patience: Any = 10
     >>> plateau(0.1, factor=0.5)
     PLATEAU(k0=0.1, gamma=0.5, eps=1e-8)
     """
-    if mode != "min":
-        raise PolicyError(f"mode={mode!r}: PLATEAU takes a metric that is better when lower, and not negative: report"
-                          " 1 - metric")
+    if mode not in ("min", "max"):
+        raise PolicyError(f"mode must be 'min' or 'max', got {mode!r}"[:120])
     if threshold_mode != "rel" and not (threshold_mode == "abs" and threshold == 0):
         raise PolicyError(f"threshold_mode={threshold_mode!r}: PLATEAU's threshold is relative")
-    return PLATEAU(k0=k0, gamma=factor, patience=patience, cooldown=cooldown, threshold=threshold, k1=min_lr, eps=eps)
+    return PLATEAU(k0=k0, gamma=factor, patience=patience, cooldown=cooldown, threshold=threshold, k1=min_lr, eps=eps,
+                   maximize=int(mode == "max"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +257,10 @@ def _require_member(member: Any, policy: Policy, *, is_first: bool) -> None:
     name = type(member).__name__
     if name in ("SequentialLR", "ChainedScheduler"):
         raise PolicyError(f"a {name} inside: torch counts its steps wrongly or fails at its milestone"
-                          " (pytorch#162591); list its members in the outer one")
+                          " (pytorch#162591)")
     if policy.has_momentum:
         raise PolicyError(f"{name} cycles the momentum, which torch leaves where it stands when another member takes"
-                          " over: give it cycle_momentum=False")
+                          " over; with cycle_momentum=False it is read, and its learning rate is the same")
     empty = name in ("LinearLR", "PolynomialLR", "ConstantLR") and member.total_iters == 0
     if empty and not is_first and getattr(member, "factor", 0) != 1:
         raise PolicyError(f"{name}(total_iters=0) after a milestone: torch divides by zero there, or"
@@ -283,8 +283,7 @@ def _chained(scheduler: Any, rates: Rates) -> Policy:
             gamma *= policy.params["gamma"]
         return EXP(k0=rates[0], gamma=gamma)
     named = ", ".join(type(member).__name__ for member in scheduler._schedulers)
-    raise PolicyError(f"members ({named}) that multiply each other; no policy is a product. SequentialLR, one member"
-                      " after the other, is CHAIN")
+    raise PolicyError(f"members ({named}) that multiply each other; no policy is a product")
 
 
 READERS: dict[str, _Reader] = {

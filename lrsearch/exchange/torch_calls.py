@@ -12,7 +12,10 @@ from lrsearch.errors import PolicyError
 from lrsearch.exchange.call import Call
 from lrsearch.exchange.numbers import bound, whole
 from lrsearch.schedules import Policy
+from lrsearch.schedules.values import text_of
 
+NOISE = 1e-9
+"""How far from a whole number of steps a phase may end."""
 Members = list[tuple[int, Call]]
 """Calls, each with the step at which it takes over."""
 Params = dict[str, Any]
@@ -59,8 +62,10 @@ def plateau_arguments(policy: Policy) -> tuple[tuple[str, Any], ...]:
     """
     p = policy.params
     if p["gamma"] == 1:
-        raise PolicyError("PLATEAU: gamma=1 never drops, and ReduceLROnPlateau takes a factor below 1: write FIX")
-    return (("factor", float(p["gamma"])), ("patience", p["patience"]), ("threshold", float(p["threshold"])),
+        raise PolicyError("PLATEAU: gamma=1 never drops, and ReduceLROnPlateau takes a factor below 1: write"
+                          f" FIX(k0={text_of(p['k0'])})")
+    mode = (("mode", "max"),) if p["maximize"] else ()
+    return (*mode, ("factor", float(p["gamma"])), ("patience", p["patience"]), ("threshold", float(p["threshold"])),
             ("cooldown", p["cooldown"]), ("min_lr", float(p["k1"])), ("eps", float(p["eps"])))
 
 
@@ -116,6 +121,24 @@ def _one_cycle(policy: Policy, steps: int | None, **momentum: Any) -> Call | Non
                  **(momentum or {"cycle_momentum": False}))
 
 
+def _begun(policy: Policy, steps: int | None) -> Call | None:
+    """OneCycleLR whose earlier phases end before step 0, so that it begins inside its last."""
+    cosine, at = policy.parts[0], policy.params["at"]
+    momenta = (cosine.params["m0"], cosine.params["m1"]) if cosine.name == "CM" else None
+    cosine = cosine.parts[0] if momenta else cosine
+    p, end = cosine.params, cosine.params["l"] - at if cosine.name == "HALFCOS" else 0.5
+    total, is_third = round(end) + 1, at > 1
+    is_still = momenta is None or momenta[0] == momenta[1]
+    if not (abs(end - round(end)) <= NOISE and at <= (2 if is_still else 1) and p["k0"] > 0 and
+            (steps is None or steps <= total)):
+        return None
+    low, high = momenta[::-1] if momenta and p["k0"] >= p["k1"] else momenta or (0, 0)
+    cycles = {"base_momentum": low, "max_momentum": high} if momenta else {}
+    return _call("OneCycleLR", p["k0"], max_lr=float(p["k0"]), total_steps=total, anneal_strategy="cos",
+                 pct_start=((2 - at) / 2 if is_third else 1 - at) / total, three_phase=is_third, div_factor=1.0,
+                 final_div_factor=_ratio(p["k0"], p["k1"]), cycle_momentum=bool(momenta), **cycles)
+
+
 def _ratio(above: float, below: float) -> float:
     return above / below if below > 0 else float("inf")
 
@@ -125,6 +148,7 @@ ALONE: dict[str, Callable[[Policy, int | None], Call | None]] = {
     "CM": _cycling,
     "ONECYCLE": _one_cycle,
     "ONECYCLE2": _one_cycle,
+    "FROM": _begun,
 }
 """What is no member of a SequentialLR, or not the same call there."""
 

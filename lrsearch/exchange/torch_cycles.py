@@ -6,7 +6,7 @@ from typing import Any
 
 from lrsearch.errors import PolicyError
 from lrsearch.exchange.numbers import number
-from lrsearch.exchange.phases import joined
+from lrsearch.exchange.phases import joined, later
 from lrsearch.schedules import LRFunction, Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
@@ -63,7 +63,9 @@ def one_cycle(scheduler: Any, rates: Rates) -> Policy:
         if "max_momentum" not in named:
             return policy
         return _with_momentum(policy, named["max_momentum"], named["base_momentum"])
-    *earlier, last = [(phase.end - phase.start, phase.policy(LINEAR if is_linear else HALFCOS)) for phase in phases]
+    shape = LINEAR if is_linear else HALFCOS
+    *earlier, last = [(phase.end - max(phase.start, 0), later(phase.policy(shape), max(-phase.start, 0)))
+                      for phase in phases]
     return joined(earlier, last[1])
 
 
@@ -75,7 +77,7 @@ def _is_cycle(cycle: LRFunction, named: dict[str, float]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """A phase of OneCycleLR: from step `start` to step `end`."""
+    """A phase of OneCycleLR: from step `start`, which may be before step 0, to step `end`."""
 
     start: float
     end: float
@@ -109,11 +111,7 @@ def _reached(listed: Sequence[Any], is_linear: bool, named: dict[str, float]) ->
             momenta = (named[phase["start_momentum"]], named[phase["end_momentum"]]) if cycles else None
             found.append(_Phase(before, end, rates, momenta))
         before = end
-    if found[0].start == 0:
-        return found
-    if not is_linear:
-        raise PolicyError("pct_start * total_steps is below 1: its cosine begins before step 0, and no policy does")
-    return [found[0].from_zero(), *found[1:]]
+    return [found[0].from_zero(), *found[1:]] if is_linear and found[0].start < 0 else found
 
 
 def _rest(ends: Ends, done: float) -> Ends:
@@ -127,8 +125,8 @@ def _require_waves(scheduler: Any, start: float, other: float) -> None:
         raise PolicyError(f"step_size_up and step_size_down differ (up is {scheduler.step_ratio:.4g} of the cycle), and"
                           " no policy repeats unequal halves")
     if other < start and scheduler.mode != "triangular":
-        raise PolicyError(f"max_lr={other:g} is below base_lr={start:g}: upside down, only mode triangular has an equal"
-                          " policy, DTRI")
+        raise PolicyError(f"max_lr={other:g} is below base_lr={start:g}: upside down, and no policy is for mode"
+                          f" {scheduler.mode}")
 
 
 def _with_momentum(policy: Policy, at_lowest: float, at_highest: float) -> Policy:

@@ -1,7 +1,7 @@
 """What a parameter of an LR function may be: a checker, and what stretching and scaling do to it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -46,6 +46,7 @@ class Field:
         rounded: its value in as many digits as a person wants to read.
         default: its value where none is given; REQUIRED if there is none.
         is_column: whether a formula takes a column of values as it takes one, so that many curves are one call.
+        is_late: whether it came after policies were stored: JSON, like the text, holds it only where it is not default.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Field:
     rounded: Callable[[Any], Any] = _short
     default: Any = REQUIRED
     is_column: bool = True
+    is_late: bool = False
 
     def check(self, value: Any, function: str) -> Any:
         """Return the value in its one canonical form, or refuse it by name."""
@@ -115,6 +117,11 @@ def whole(name: str, low: int, high: int, default: Any = REQUIRED) -> Field:
     """A whole number that neither stretching nor scaling changes."""
     return Field(name, f"a whole number from {low} to {high}", lambda v: isinstance(v, int) and low <= v <= high,
                  rounded=lambda v: v, default=default, is_column=False)
+
+
+def flag(name: str) -> Field:
+    """A choice of two, 0 or 1, that came late; 0 is what policies without it do."""
+    return replace(whole(name, 0, 1, 0), is_late=True)
 
 
 def threshold(name: str, default: Any) -> Field:

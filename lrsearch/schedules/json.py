@@ -41,7 +41,7 @@ def from_json(text: str) -> Policy:
     if len(text) > LONGEST_JSON:
         raise PolicyError(f"a policy's JSON has at most {LONGEST_JSON} characters, got {len(text)}")
     try:
-        found = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
+        found = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"not JSON: {error} (in {text[:80]!r})") from None
     if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
@@ -51,7 +51,8 @@ def from_json(text: str) -> Policy:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Policy):
-        return {"name": value.name, **{name: _plain(inside) for name, inside in value.params.items()}}
+        pairs = zip(value.function.fields, value.values, strict=True)
+        return {"name": value.name, **{f.name: _plain(v) for f, v in pairs if not f.is_late or v != f.default}}
     if isinstance(value, tuple):
         return list(map(_plain, value))
     return str(value) if isinstance(value, Duration) else value

@@ -5,7 +5,7 @@
     value  = item | "[" item *( "," item ) "]"
     item   = number | duration | term                        duration: 3ep, 0.1dur
 
-At most 4,096 characters, 4 policies deep, 64 items in a list. Spaces are free.
+At most 4,096 characters, 4 policies deep, 64 items in a list. Spaces and line breaks between pieces are free.
 """
 
 import re
@@ -17,9 +17,10 @@ from lrsearch.schedules.making import DEEPEST, LONGEST_TEXT
 from lrsearch.schedules.policy import Policy
 from lrsearch.schedules.values import canonical_value
 
+SPACES = " \t\r\n"
 # a piece with the spaces before it; then the number, the name or the mark
 TOKEN = re.compile(
-    r"([ \t]*(?:(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?:ep|dur)?)(?![0-9A-Za-z_.])"
+    r"([ \t\r\n]*(?:(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?(?:ep|dur)?)(?![0-9A-Za-z_.])"
     r"|([A-Za-z_][A-Za-z0-9_]*)|([(),=\[\]])))"
 )
 
@@ -37,7 +38,7 @@ def parse(text: str) -> Policy:
         raise PolicyError(f"a policy is read from text such as 'FIX(k0=0.1)', got {type(text).__name__}")
     if len(text) > LONGEST_TEXT:
         raise PolicyError(f"a policy's text has at most {LONGEST_TEXT} characters, got {len(text)}")
-    reader = _Reader(text)
+    reader = _Reader(text.removeprefix("\ufeff"))
     policy = reader.term(depth=1)
     reader.expect("end")
     return policy
@@ -55,7 +56,7 @@ class _Reader:
         self.kinds = ["number" if number else "name" if name else mark for _, number, name, mark in found]
         self.pieces.append("")
         self.kinds.append("end")
-        if sum(len(whole) for whole, *_ in found) < len(text.rstrip(" \t")):
+        if sum(len(whole) for whole, *_ in found) < len(text.rstrip(SPACES)):
             self.refuse_unreadable()
 
     def term(self, depth: int) -> Policy:
@@ -110,7 +111,7 @@ class _Reader:
 
     def refuse(self, problem: str, piece: int) -> NoReturn:
         starts = [max(match.start(n) for n in (2, 3, 4)) for match in TOKEN.finditer(self.text)]
-        at = starts[piece] if piece < len(starts) else len(self.text.rstrip(" \t"))
+        at = starts[piece] if piece < len(starts) else len(self.text.rstrip(SPACES))
         raise PolicyError(f"{problem} (at character {at + 1} of {self.text[:120]!r})")
 
     def refuse_unreadable(self) -> NoReturn:
@@ -120,7 +121,7 @@ class _Reader:
             if match.start() != end:
                 break
             end = match.end()
-        at = end + len(self.text[end:]) - len(self.text[end:].lstrip(" \t"))
+        at = end + len(self.text[end:]) - len(self.text[end:].lstrip(SPACES))
         raise PolicyError(f"cannot read {self.text[at:at + 20]!r} (at character {at + 1} of {self.text[:120]!r})")
 
 

@@ -62,9 +62,12 @@ class Trainer:
 
         Raises:
             TaskError: if the run is of another task.
-            UsageError: for snapshots of a controller, which has no cycles.
+            UsageError: for snapshots of a controller, which has no cycles, and for a controller that maximizes.
         """
         self.require(spec)
+        if spec.policy.params.get("maximize"):
+            raise UsageError(f"{spec.policy} takes a metric that is better when higher, and this loop reports the"
+                             " validation loss: leave maximize out")
         if snapshots and spec.policy.is_controller:
             raise UsageError(f"{spec.policy} is a controller: it has no cycles to take snapshots at")
         try:

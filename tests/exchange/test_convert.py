@@ -1,8 +1,10 @@
 """convert: a policy from one format to another, and Python source that is read and never run."""
 
 import random
+import re
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -63,6 +65,130 @@ def test_a_schedule_of_transformers_is_read_from_what_people_paste(call, policy)
     assert convert(call, "huggingface", "lrsearch", lr=0.1) == policy
 
 
+CANONICAL = {
+    "torch": ["StepLR(optimizer, step_size=30, gamma=0.1)", "CosineAnnealingLR(optimizer, T_max=90, eta_min=0.001)",
+              "OneCycleLR(optimizer, max_lr=1.0, total_steps=100, pct_start=0.5)",
+              "CyclicLR(optimizer, base_lr=0.001, max_lr=0.006, step_size_up=100, cycle_momentum=False)",
+              "MultiStepLR(optimizer, milestones=[30, 80], gamma=0.5)", "ReduceLROnPlateau(optimizer, mode='max')",
+              "SequentialLR(optimizer, schedulers=[LinearLR(optimizer, start_factor=0.5, total_iters=5), "
+              "ExponentialLR(optimizer, gamma=0.9)], milestones=[5])"],
+    "huggingface": ["get_linear_schedule_with_warmup(optimizer, num_warmup_steps=100, num_training_steps=1000)",
+                    "get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=10, num_training_steps=100)",
+                    'get_scheduler("polynomial", optimizer, num_warmup_steps=10, num_training_steps=100)',
+                    "get_wsd_schedule(optimizer, num_warmup_steps=10, num_decay_steps=10, num_training_steps=100)",
+                    'get_scheduler("cosine_with_min_lr", optimizer, num_warmup_steps=10, num_training_steps=100, '
+                    'scheduler_specific_kwargs={"min_lr": 0.01})'],
+}
+PASTED = {
+    "assigned": "scheduler = {}", "to an attribute": "self.scheduler = {}", "with a type": "scheduler: object = {}",
+    "a semicolon": "{};", "a comma": "{},", "a comment": "# the schedule\n{}  # as in the paper",
+    "a return": "return {}", "indented": "        scheduler = {}\n", "line ends of Windows": "\r\nscheduler = {}\r\n",
+    "a byte-order mark": "\ufeff{}", "in parentheses": "({})", "an example": ">>> scheduler = {}",
+    "an optimizer before": "optimizer = SGD(model.parameters(), lr=0.1)\nscheduler = {}",
+    "imports before": "import torch\nfrom torch.optim.lr_scheduler import *\n{}",
+}
+INSIDE = {
+    "optimizer by its name": lambda call: call.replace("optimizer, ", "optimizer=optimizer, ", 1),
+    "an attribute": lambda call: call.replace("optimizer, ", "self.optimizer, "),
+    "another name": lambda call: call.replace("optimizer, ", "opt, "),
+    "another attribute": lambda call: call.replace("optimizer, ", "self.opt, "),
+    "one of several": lambda call: call.replace("optimizer, ", "optimizers[0], "),
+    "no optimizer": lambda call: call.replace("optimizer, ", ""),
+    "no spaces": lambda call: call.replace(", ", ","),
+    "broken over lines": lambda call: call.replace(", ", ",\n        ").replace("(", "(\n    "),
+    "a comma at the end": lambda call: call[:-1] + ",)",
+    "sums": lambda call: call.replace("=100,", "=10*10,").replace("=100)", "=(20 - 10) * 10)").replace("=0.5", "=1/2"),
+    "powers": lambda call: re.sub(r"=100\b", "=10**2", call).replace("=0.1", "=10**-1").replace("=30", "=+30"),
+    "underscores": lambda call: call.replace("=100", "=1_00"),
+    "dots": lambda call: call.replace("=0.", "=.").replace("=1.0", "=1."),
+    "exponents": lambda call: call.replace("=0.001", "=1e-3").replace("=0.1", "=1E-1"),
+    "a tuple": lambda call: call.replace("[", "(").replace("]", ",)"),
+    "the other quotes": lambda call: call.translate({34: 39, 39: 34}),
+}
+PREFIXED = {"torch": ["torch.optim.lr_scheduler.", "optim.lr_scheduler.", "lr_scheduler."],
+            "huggingface": ["transformers.", "transformers.optimization."]}
+
+
+@pytest.mark.parametrize("tool", CANONICAL)
+def test_a_call_is_the_same_policy_however_it_is_pasted(tool):
+    changed = set()
+    for call in CANONICAL[tool]:
+        policy = convert(call, tool, "lrsearch", lr=0.1)
+        texts = {name: form.format(call) for name, form in PASTED.items()}
+        texts |= {name: change(call) for name, change in INSIDE.items()}
+        texts |= {prefix: prefix + call for prefix in PREFIXED[tool]}
+        for name, text in texts.items():
+            changed |= {name} if text != call else set()
+            assert convert(text, tool, "lrsearch", lr=0.1) == policy, text
+    assert changed >= {*PASTED, *PREFIXED[tool], *INSIDE} - {"dots", "exponents", "powers", "a tuple"}
+
+
+@pytest.mark.parametrize(("text", "policy"), [
+    ("CosineAnnealingLR(optimizer, T_max=200*391)", "COS(k0=0, k1=0.1, l=78200)"),
+    ("ConstantLR(optimizer, factor=1/3, total_iters=(2 + 3) * 4 // 2)",
+     "CHAIN(policies=[FIX(k0=0.03333333333333333), FIX(k0=0.1)], at=[10])"),
+    ("epochs, batches = 90, 391\nStepLR(optimizer, 30)", "STEP(k0=0.1, gamma=0.1, l=30)"),
+    ("epochs = 90\nbatches = 391\nsteps = epochs * batches\nCosineAnnealingLR(optimizer, T_max=steps)",
+     "COS(k0=0, k1=0.1, l=35190)"),
+    ("at = [30, 60]; MultiStepLR(optimizer, at)", "NSTEP(k0=0.1, gamma=0.1, l=[30, 60])"),
+    (">>> scheduler1 = ConstantLR(optimizer, factor=0.5, total_iters=99)\n"
+     ">>> scheduler2 = ExponentialLR(optimizer, gamma=0.9)\n"
+     ">>> scheduler = SequentialLR(\n...     optimizer, schedulers=[scheduler1, scheduler2], milestones=[20]\n... )",
+     "CHAIN(policies=[CHAIN(policies=[FIX(k0=0.05), FIX(k0=0.1)], at=[99]), EXP(k0=0.1, gamma=0.9)], at=[20])"),
+    ("StepLR(optimizer, step_size=30, gamma=0.1, verbose=True)", "STEP(k0=0.1, gamma=0.1, l=30)"),
+    ("StepLR(optimizer, step_size=30, last_epoch=-1)", "STEP(k0=0.1, gamma=0.1, l=30)"),
+])
+def test_arithmetic_and_names_in_a_pasted_call_are_worked_out(text, policy):
+    assert convert(text, "torch", "lrsearch", lr=0.1) == policy
+
+
+@pytest.mark.parametrize(("text", "policy"), [
+    ("get_linear_schedule_with_warmup(optimizer, 100, 1000)", "WARMUP(policy=LINEAR(k0=0.1, l=900), l=100)"),
+    ("get_scheduler('linear', optimizer, 100, 1000)", "WARMUP(policy=LINEAR(k0=0.1, l=900), l=100)"),
+    ("get_scheduler(SchedulerType.LINEAR, optimizer, 100, 1000)", "WARMUP(policy=LINEAR(k0=0.1, l=900), l=100)"),
+    ("get_scheduler(SchedulerType.REDUCE_ON_PLATEAU, optimizer)", "PLATEAU(k0=0.1, gamma=0.1, eps=1e-8)"),
+    ("get_scheduler('cosine_with_min_lr', optimizer, 0, 100, scheduler_specific_kwargs=dict(min_lr=1e-2))",
+     "COS(k0=0.01, k1=0.1, l=100)"),
+    ("get_constant_schedule(optimizer, last_epoch=-1)", "FIX(k0=0.1)"),
+])
+def test_transformers_own_functions_are_read(text, policy):
+    assert convert(text, "huggingface", "lrsearch", lr=0.1) == policy
+
+
+def test_the_arguments_of_every_function_of_transformers_are_in_its_order():
+    from inspect import Parameter, signature
+
+    from transformers import optimization
+
+    from lrsearch.exchange.huggingface_source import FUNCTIONS as KNOWN
+
+    others = ("get_scheduler", "get_adafactor_schedule", "get_greedy_schedule")
+    made = {name: signature(function) for name, function in vars(optimization).items()
+            if name.startswith("get_") and name not in others}
+    assert made.keys() == KNOWN.keys()
+    for name, found in made.items():
+        positional = [p.name for p in found.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        assert positional[1:] == list(KNOWN[name][1]), name
+        assert KNOWN[name][0] in optimization.TYPE_TO_SCHEDULER_FUNCTION
+        assert optimization.TYPE_TO_SCHEDULER_FUNCTION[KNOWN[name][0]] is getattr(optimization, name)
+
+
+@pytest.mark.parametrize("source", ["lrsearch", "json", "caffe", "lrbench"])
+@pytest.mark.parametrize("form", ["\ufeff{}", "{}\r\n", "\n  {}  \n", "\ufeff{}\n"])
+def test_a_text_of_data_is_the_same_policy_with_what_editors_put_around_it(source, form):
+    text = form.format(SOURCES[source].replace("\n", "\r\n" if "\r" in form else "\n"))
+    assert convert(text, source, "json") == convert(SOURCES[source], source, "json")
+
+
+def test_a_policy_that_a_table_broke_over_lines_is_read():
+    text = "CHAIN(policies=[WARMUP(policy=HALFCOS(k0=0.1079, l=1161, k1=0.001), l=119), FIX(k0=0.001)], at=[1280])"
+    for width in range(8, 60):
+        lines = textwrap.wrap(text, width, break_long_words=False)
+        assert str(parse("\n".join(lines))) == str(parse("\r\n        ".join(lines))) == text
+    with pytest.raises(PolicyError, match=r"expected ',', found '79'"):
+        parse(text.replace("0.1079", "0.10\n79"))
+
+
 @pytest.mark.parametrize("text", [
     "WARMUP(policy=HALFCOS(k0=0.1, l=90), l=10)", "WSD(k0=0.1, l=[10, 80, 100])",
     "ONECYCLE2(k0=0.1, k1=1, l=[30, 99], k2=0)",
@@ -111,9 +237,31 @@ def test_a_conversion_that_cannot_be_is_refused_with_the_reason(arguments, given
     ("StepLR(30)()", "only schedulers by name are called"),
     ("StepLRR(30)", "no torch scheduler 'StepLRR'; did you mean 'StepLR'"),
     ("LambdaLR(lr_lambda=5)", "LambdaLR holds arbitrary code"),
-    ("StepLR(step_size=lambda: 3)", "only literals and schedulers are arguments, not Lambda"),
-    ("StepLR(step_size=2**99)", r"only literals and schedulers are arguments, not BinOp \(at character 18\)"),
-    ("StepLR(step_size=n)", "not Name"),
+    ("StepLR(30); optimizer.step()", "expected one call"),
+    ("for epoch in range(9): StepLR(30)", "expected one call"),
+    ("StepLR(step_size=lambda: 3)", "only literals, arithmetic and schedulers are arguments, not Lambda"),
+    ("StepLR(step_size=2**99)", r"arithmetic stays within 2\^63 and real numbers \(at character 18\)"),
+    ("StepLR(step_size=9**9**9)", r"the result of \*\* must be at most 2\^63, got an exponent of 3.8742e\+08"),
+    ("StepLR(step_size=2**-(10**9))", r"the result of \*\* must be at most 2\^63"),
+    ("StepLR(step_size=0.5**2000)", r"the result of \*\* must be at most 2\^63"),
+    ("StepLR(step_size=(-8)**(1/3))", r"arithmetic stays within 2\^63 and real numbers"),
+    ("StepLR(step_size=1e300*1e300)", r"arithmetic stays within 2\^63"),
+    ("StepLR(step_size=9223372036854775807*2)", r"arithmetic stays within 2\^63"),
+    ("StepLR(step_size=1/0)", "arithmetic has no result: division by zero"),
+    ("StepLR(step_size=0**-1)", "arithmetic has no result"),
+    ("StepLR(step_size=7%3)", r"arithmetic is \+ - \* / // and \*\* on numbers"),
+    ("StepLR(step_size=1<<9)", r"arithmetic is \+ - \* / // and \*\* on numbers"),
+    ("StepLR(step_size='a'*9)", r"arithmetic is \+ - \* / // and \*\* on numbers"),
+    ("StepLR(step_size=[1]*9)", r"arithmetic is \+ - \* / // and \*\* on numbers"),
+    ("StepLR(step_size=True+1)", r"arithmetic is \+ - \* / // and \*\* on numbers"),
+    ("StepLR(step_size=" + "1+" * 2000 + "1)", "nest too deep|too many nested|has at most 2048 values"),
+    ("StepLR(step_size=" + "-" * 3000 + "1)", "nest too deep|recursion depth"),
+    ("a0=[1,1];" + "".join(f"a{n}=[a{n - 1},a{n - 1}];" for n in range(1, 99)) + "MultiStepLR(milestones=a98)",
+     "at most 2048 values"),
+    ("s0=StepLR(3);" + "".join(f"s{n}=ChainedScheduler([s{n - 1}]);" for n in range(1, 9)) + "SequentialLR([s8],[])",
+     "nest at most 4 deep"),
+    ("n = len(loader); StepLR(step_size=n)", "no torch scheduler 'len'"),
+    ("StepLR(step_size=n)", "not the name 'n': put its value there"),
     ("StepLR(step_size=f'{1}')", "not JoinedStr"),
     ("StepLR(step_size=b'1')", "not Constant"),
     ("StepLR(step_size=[x for x in (1,)])", "not ListComp"),
@@ -146,10 +294,14 @@ def test_source_that_is_no_scheduler_is_refused_and_nothing_is_run(source, why):
     ("cosinus(num_warmup_steps=1)", "no schedule of transformers 'cosinus'; did you mean 'cosine'"),
     ("get_scheduler()", "no schedule of transformers ''"),
     ("get_scheduler(5)", "no schedule of transformers '5'"),
-    ("get_scheduler('linear', 10, 100)", "each argument by its name and once"),
-    ("constant(lr=0.1)", "each argument by its name and once"),
+    ("get_scheduler('linear', 10, 100, {}, 5)", "each argument once"),
+    ("get_linear_schedule_with_warmup(optimizer, 10, 100, -1, 5)", "each argument once"),
+    ("get_linear_schedule_with_warmup(optimizer, 10, num_warmup_steps=10)", "each argument once"),
+    ("get_linear_schedule_with_warmup(optimizer, 10, 100, last_epoch=5)", "last_epoch: a schedule is read from its"),
+    ("get_adafactor_schedule(optimizer)", "no schedule of transformers 'get_adafactor_schedule'"),
+    ("constant(lr=0.1)", "each argument once"),
     ("cosine(num_warmup_steps=1, num_training_steps=9, num_cycles=1, scheduler_specific_kwargs={'num_cycles': 1})",
-     "each argument by its name and once"),
+     "each argument once"),
     ("cosine(scheduler_specific_kwargs=5)", "scheduler_specific_kwargs is a dict, got int"),
     ("cosine(num_warmup_steps='1', num_training_steps=9)", "num_warmup_steps must be a number, got '1'"),
     ("cosine(num_warmup_steps=[1], num_training_steps=9)", "num_warmup_steps must be a number"),

@@ -39,6 +39,12 @@ def train(optimizer, scheduler, steps: int) -> np.ndarray:
     return np.array(used)
 
 
+def rolled(scheduler, steps: int) -> np.ndarray:
+    """The learning rates of a LambdaLR by its own formula."""
+    [factor], [base] = scheduler.lr_lambdas, scheduler.base_lrs
+    return np.array([base * factor(step) for step in range(steps)])
+
+
 def real(name: str, warmup: int, total: int, steps: int, **specific) -> np.ndarray:
     optimizer = sgd(PEAK)
     return train(optimizer, get_scheduler(name, optimizer, warmup, total, scheduler_specific_kwargs=specific), steps)
@@ -49,10 +55,12 @@ def assert_close(found, wanted) -> None:
 
 
 def assert_is(name: str, warmup: int, total: int, **specific) -> None:
-    """Assert that our policy is what transformers does, to the end and 25 steps past it."""
+    """Assert that our policy is what transformers does, to the end and 25 steps past it, and is written as it again."""
     policy = from_huggingface(name, PEAK, warmup, total, **specific)
     steps = max(warmup, total) + 25
     assert_close(policy.curve(steps), real(name, warmup, total, steps, **specific))
+    horizon = max(warmup, total, 1)
+    assert_close(rolled(to_huggingface(policy, horizon).build(sgd(7.0)), horizon), policy.curve(horizon))
 
 
 def test_every_name_of_the_installed_transformers_is_known():
@@ -95,30 +103,23 @@ def test_a_cosine_with_a_floor_is_what_transformers_does(warmup, total, own):
     assert_is("cosine_with_min_lr", warmup, total, **own)
 
 
-@pytest.mark.parametrize(("warmup", "total"), [(w, n) for w, n in ALL_SIZES if w > 0])
+@pytest.mark.parametrize(("warmup", "total"), ALL_SIZES)
 @pytest.mark.parametrize("own", [*FLOORS, {"min_lr": 0.01, "warmup_lr_rate": 0.2},
                                  {"min_lr": 0.0, "warmup_lr_rate": 0}])
 def test_a_warm_up_that_ends_one_step_early_is_what_transformers_does(warmup, total, own):
-    if warmup == 1 and "warmup_lr_rate" in own:
-        with pytest.raises(PolicyError, match="jumps to the second step of its cosine"):
-            from_huggingface("cosine_warmup_with_min_lr", PEAK, warmup, total, **own)
-    else:
-        assert_is("cosine_warmup_with_min_lr", warmup, total, **own)
+    assert_is("cosine_warmup_with_min_lr", warmup, total, **own)
 
 
 @pytest.mark.parametrize(("warmup", "stable", "decay"), [
-    (10, 50, 20), (0, 50, 20), (10, 0, 20), (10, 50, 0), (0, 0, 20), (1, 1, 1), (0, 0, 0), (10, 0, 0),
+    (10, 50, 20), (0, 50, 20), (10, 0, 20), (10, 50, 0), (0, 0, 20), (1, 1, 1), (0, 0, 0), (10, 0, 0), (10, -7, 20),
+    (30, -20, 20), (30, -25, 20), (30, -5, 0), (2, -1, 9),
 ])
 @pytest.mark.parametrize("rise", ["linear", "cosine", "1-sqrt"])
 @pytest.mark.parametrize("fall", ["linear", "cosine", "1-sqrt"])
 @pytest.mark.parametrize("own", [{}, {"min_lr_ratio": 0.1}, {"num_cycles": 2, "min_lr_ratio": 0.2}, {"num_cycles": 0}])
 def test_warmup_stable_decay_is_what_transformers_does(warmup, stable, decay, rise, fall, own):
     own = {"num_decay_steps": decay, "warmup_type": rise, "decay_type": fall, **own}
-    if fall == "1-sqrt" and decay and not stable:
-        with pytest.raises(PolicyError, match="COOLDOWN holds for a step at least"):
-            from_huggingface("warmup_stable_decay", PEAK, warmup, warmup + stable + decay, **own)
-    else:
-        assert_is("warmup_stable_decay", warmup, warmup + stable + decay, **own)
+    assert_is("warmup_stable_decay", warmup, warmup + stable + decay, **own)
 
 
 def test_a_given_stable_phase_counts_more_than_the_training_steps():
@@ -129,7 +130,8 @@ def test_a_given_stable_phase_counts_more_than_the_training_steps():
     assert from_huggingface("warmup_stable_decay", PEAK, 10, **own) == parse("WSD(k0=0.3, l=[10, 40, 60])")
 
 
-@pytest.mark.parametrize("own", [{}, {"factor": 0.5, "patience": 1, "cooldown": 2, "min_lr": 0.01, "eps": 0}])
+@pytest.mark.parametrize("own", [{}, {"factor": 0.5, "patience": 1, "cooldown": 2, "min_lr": 0.01, "eps": 0},
+                                 {"mode": "max", "factor": 0.5, "patience": 1, "threshold": 0.01}])
 def test_plateau_is_what_transformers_does(own):
     optimizer = sgd(PEAK)
     scheduler = get_scheduler("reduce_lr_on_plateau", optimizer, scheduler_specific_kwargs=own)
@@ -137,12 +139,13 @@ def test_plateau_is_what_transformers_does(own):
     other = to_huggingface(policy, 100).build(sgd(1.0))
     state = policy.begin()
     for step in range(60):
-        loss = 1 / (1 + min(step, 4))
-        scheduler.step(loss)
-        other.step(loss)
-        state = state.after(loss, step)
+        metric = abs(("mode" in own) - 1 / (1 + min(step, 4)))
+        scheduler.step(metric)
+        other.step(metric)
+        state = state.after(metric, step)
         assert state.rate(step, 0.5) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
         assert other.get_last_lr() == scheduler.get_last_lr()
+    assert scheduler.get_last_lr()[0] < PEAK
 
 
 @pytest.mark.parametrize(("name", "policy"), [
@@ -173,21 +176,17 @@ def test_a_schedule_reads_as_the_policy_one_would_write(name, policy):
      "num_cycles must be a number, got 'x'"),
     ("cosine_with_min_lr", {"num_warmup_steps": 1, "num_training_steps": 9}, "one of min_lr and min_lr_rate"),
     ("cosine_with_min_lr", {"num_warmup_steps": 1, "num_training_steps": 9, "min_lr": 0, "min_lr_rate": 0}, "only one"),
-    ("cosine_warmup_with_min_lr", {"num_warmup_steps": 0, "num_training_steps": 9, "min_lr": 0},
-     "begins one step inside its cosine"),
     ("polynomial", {"num_warmup_steps": 9, "num_training_steps": 9}, "divides by zero at step 9"),
     ("polynomial", {"num_warmup_steps": 1, "num_training_steps": 9, "lr_end": 0.3}, "lr_end=0.3 must be below lr=0.3"),
     ("inverse_sqrt", {"num_warmup_steps": 1, "timescale": 0}, "timescale must be above 0"),
     ("warmup_stable_decay", {"num_warmup_steps": 1, "num_training_steps": 9},
      "num_decay_steps must be a number, got None"),
     ("warmup_stable_decay", {"num_warmup_steps": 1, "num_decay_steps": 9}, "num_training_steps or num_stable_steps"),
-    ("warmup_stable_decay", {"num_warmup_steps": 5, "num_decay_steps": 9, "num_training_steps": 9},
-     "jumps into the middle of the decay"),
     ("warmup_stable_decay", {"num_warmup_steps": 5, "num_decay_steps": 3, "num_stable_steps": 9, "decay_type": "sqrt"},
      "no decay_type 'sqrt'; did you mean '1-sqrt'"),
     ("warmup_stable_decay", {"num_warmup_steps": 5, "num_decay_steps": 3, "num_stable_steps": 9, "warmup_type": "exp"},
      "no warmup_type 'exp'"),
-    ("reduce_lr_on_plateau", {"mode": "max"}, "better when lower"),
+    ("reduce_lr_on_plateau", {"mode": "best"}, "mode must be 'min' or 'max', got 'best'"),
     ("greedy", {}, "GreedyLR raises the learning rate while the metric improves"),
 ])
 def test_what_no_policy_is_exactly_is_refused_with_the_reason(name, arguments, why):
@@ -239,7 +238,13 @@ def test_a_policy_is_what_the_schedule_it_is_written_as_does_in_training(text, n
     ("TRI(k0=0.1, k1=1, l=5)", "TRI: transformers has no schedule of this shape; its Trainer takes"),
     ("STEP(k0=0.1, gamma=0.5, l=10)", "STEP: transformers has no schedule of this shape"),
     ("ASLR(k0=0.1)", "ASLR: transformers has no schedule of this shape"),
-    ("CHAIN(policies=[FIX(k0=1), FIX(k0=0)], at=[5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+    ("CHAIN(policies=[FIX(k0=0), FIX(k0=1)], at=[5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+    ("CHAIN(policies=[FIX(k0=1), FIX(k0=0)], at=[5.5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+    ("CHAIN(policies=[LINEAR(k0=0.1, l=5, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
+    ("CHAIN(policies=[LINEAR(k0=0, l=9, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
+    ("FROM(policy=COS(k0=0, k1=1, l=5), at=2)", r"FROM\(COS\): transformers has no schedule"),
+    ("FROM(policy=TRI(k0=0, k1=1, l=5), at=1)", r"FROM\(TRI\): transformers has no schedule"),
+    ("UPCOS(k0=0, k1=1, l=5)", "UPCOS: an optimizer that starts at learning rate 0 stays there"),
     ("WARMUP(policy=INVSQRT(k0=0.1, l=10), l=5)", "INVSQRT has a warm-up of its own"),
     ("WARMUP(policy=FIX(k0=0.1), l=2.5)", "WARMUP: transformers counts whole steps"),
     ("LINEAR(k0=0.1, l=10, k1=0.2)", "transformers' polynomial falls, and k1=0.2 is not below k0=0.1"),
@@ -280,7 +285,20 @@ def test_every_lr_function_is_written_or_refused_and_nothing_else_happens():
             optimizer = sgd(1.0)
             assert_close(train(optimizer, call.build(optimizer), 100), function.example.curve(100))
     assert written == {"FIX", "LINEAR", "POLY", "HALFCOS", "COS", "COSRSW", "INVSQRT", "WSD", "COOLDOWN", "WARMUP",
-                       "PLATEAU"}
+                       "PLATEAU", "FROM"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_written_for_a_random_policy_is_accepted_and_is_it(name, policies):
+    for policy in policies(72, 20, FUNCTIONS[name]):
+        try:
+            call = to_huggingface(policy, 60)
+        except PolicyError:
+            continue
+        scheduler = call.build(sgd(7.0))
+        if not policy.is_controller:
+            used = rolled(scheduler, 60)
+            np.testing.assert_allclose(used, policy.curve(60), rtol=1e-9, atol=1e-12 * policy.bounds[1])
 
 
 def test_only_building_needs_transformers_and_says_so_where_it_is_missing(monkeypatch):

@@ -77,16 +77,20 @@ def test_a_function_of_the_step_has_no_state():
         TRI(k0=0, k1=1, l=5).begin()
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("seed", range(80))
-def test_plateau_does_what_torch_s_reduce_on_plateau_does(seed):
+def test_plateau_does_what_torch_s_reduce_on_plateau_does(seed, mode):
     rng = np.random.default_rng(seed)
     gamma, patience, cooldown = rng.uniform(0.1, 0.9), int(rng.integers(0, 5)), int(rng.integers(0, 4))
     threshold, floor, eps = rng.choice([0, 1e-4, 0.05]), rng.choice([0, 1e-3, 0.05]), rng.choice([0, 1e-8, 0.01])
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    theirs = ReduceLROnPlateau(optimizer, mode="min", threshold_mode="rel", factor=gamma, patience=patience,
+    theirs = ReduceLROnPlateau(optimizer, mode=mode, threshold_mode="rel", factor=gamma, patience=patience,
                                cooldown=cooldown, threshold=threshold, min_lr=floor, eps=eps)
-    policy = PLATEAU(k0=0.1, gamma=gamma, patience=patience, cooldown=cooldown, threshold=threshold, k1=floor, eps=eps)
+    policy = PLATEAU(k0=0.1, gamma=gamma, patience=patience, cooldown=cooldown, threshold=threshold, k1=floor, eps=eps,
+                     maximize=int(mode == "max"))
     losses, expected = noisy_losses(seed, 100), []
+    if mode == "max":
+        losses = [(-loss if rng.random() < 0.1 else 2.5 - loss) if loss < math.inf else -loss for loss in losses]
     for loss in losses:
         theirs.step(loss)
         expected.append(optimizer.param_groups[0]["lr"])
@@ -96,6 +100,16 @@ def test_plateau_does_what_torch_s_reduce_on_plateau_does(seed):
 def test_the_losses_of_the_comparison_make_plateau_drop_more_than_once():
     policy = PLATEAU(k0=0.1, gamma=0.5, patience=2)
     assert all(len(set(rates_after(policy.begin(), noisy_losses(seed, 100)))) > 3 for seed in range(80))
+
+
+def test_a_metric_that_is_better_when_higher_is_reported_as_it_is():
+    policy = PLATEAU(k0=0.1, gamma=0.5, patience=1, threshold=0.01, maximize=1)
+    accuracies = [0.900, 0.905, 0.908, 0.9085, 0.909, 0.9095]
+    assert rates_after(policy.begin(), accuracies) == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+    scheduler = policy.scheduler(SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0))
+    for accuracy in accuracies:
+        scheduler.step(accuracy)
+    assert scheduler.get_last_lr() == [0.025]
 
 
 def test_a_drop_waits_for_the_cooldown_stops_at_the_floor_and_is_not_made_if_tiny():

@@ -85,6 +85,8 @@ def test_twenty_thousand_mutated_jsons_are_policies_or_policy_errors_and_nothing
          HEAD + '"SAMPLED", "policy": {"name": "FIX", "k0": 1}, "every": [1, 2]}'),
         (PLATEAU(k0=1, gamma=0.5), HEAD + '"PLATEAU", "k0": 1, "gamma": 0.5, "patience": 10, "cooldown": 0,'
          ' "threshold": 0.0001, "k1": 0, "eps": 0}'),
+        (PLATEAU(k0=1, gamma=0.5, maximize=1), HEAD + '"PLATEAU", "k0": 1, "gamma": 0.5, "patience": 10,'
+         ' "cooldown": 0, "threshold": 0.0001, "k1": 0, "eps": 0, "maximize": 1}'),
     ],
     ids=str,
 )
@@ -139,7 +141,7 @@ REFUSED = [
     (HEAD + '"NSTEP", "l": ' + "[" * 15_000, "not JSON"),
     (HEAD + '"FIX", "k0": 1}' + " " * 16_384, "at most 16384 characters, got 16"),
     (HEAD + '"FIX", "k0": 1} {}', "not JSON: Extra data"),
-    ("\ufeff" + VALID, "not JSON: Unexpected UTF-8 BOM"),
+    ("\ufeff\ufeff" + VALID, "not JSON: Unexpected UTF-8 BOM"),
     ("FIX(k0=1)", "not JSON: Expecting value"),
     ("{'name': 'FIX'}", "not JSON"),
 ]

@@ -21,7 +21,9 @@ from lrsearch.schedules import (
     EXPRANGE,
     FIX,
     FRACTAL,
+    FROM,
     FUNCTIONS,
+    HALFCOS,
     INV,
     INVSQRT,
     LINEAR,
@@ -50,7 +52,7 @@ from lrsearch.schedules import (
 )
 from lrsearch.schedules.fields import REQUIRED, Field
 from lrsearch.schedules.functions.waves import WAVES
-from lrsearch.schedules.making import from_coordinates
+from lrsearch.schedules.making import DEEPEST, from_coordinates
 
 FAMILIES = {"fixed", "decaying", "cyclic", "one-shot", "combinator", "controller"}
 CURVES = [f for f in FUNCTIONS.values() if f.begin is None]
@@ -65,7 +67,8 @@ TOP = 2**31
 
 def moments(policy: Policy, start: float = 0) -> list[float]:
     """The steps, up to the first repetition, at which something happens in a policy or in those inside it."""
-    found, begins = [], {"WARMUP": lambda l, **_: [l], "CHAIN": lambda at, **_: [0, *at]}
+    found, begins = [], {"WARMUP": lambda l, **_: [l], "CHAIN": lambda at, **_: [0, *at],
+                         "FROM": lambda at, **_: [-at]}
     for field, value in zip(policy.function.fields, policy.values, strict=True):
         if "step" in field.rule and not field.rule.startswith("a factor"):
             found += [start + length for length in (value if isinstance(value, tuple) else [value])]
@@ -80,8 +83,8 @@ def edges(policy: Policy) -> list[int]:
     around = {0, 1, 2, TOP - 1, TOP}
     for moment in moments(policy):
         for whole in (math.floor(moment), math.floor(2 * moment), math.floor(7 * moment)):
-            around |= {max(0, whole - 1), whole, whole + 1}
-    return sorted(around)
+            around |= {whole - 1, whole, whole + 1}
+    return sorted(step for step in around if step >= 0)
 
 
 def steps_for(policy: Policy, seed: int) -> np.ndarray:
@@ -158,7 +161,8 @@ EXTREMES = [
     ONECYCLE(k0=0, k1=1e6, l=[SHORT, 2 * SHORT, 3 * SHORT], k2=1), WSD(k0=1, l=[1, math.nextafter(1, 2), 1e12]),
     INVSQRT(k0=1e6, l=SHORT), INVSQRT(k0=1e6, l=1e12), WARMUP(policy=FIX(k0=0), l=SHORT),
     WARMUP(policy=FIX(k0=1), l=1e12), SAMPLED(policy=TRI(k0=0, k1=1, l=3), every=SHORT),
-    SAMPLED(policy=STEP(k0=1, gamma=0.5, l=3, k1=0.1), every=SHORT),
+    SAMPLED(policy=STEP(k0=1, gamma=0.5, l=3, k1=0.1), every=SHORT), FROM(policy=TRI(k0=0, k1=1, l=SHORT), at=1e12),
+    FROM(policy=SGDR(k0=0, k1=1, l=1, growth=0.5), at=1e12), FROM(policy=RAMP(k0=TINY, k1=1e6, l=1000), at=SHORT),
     NSTEP(k0=1, gamma=1e-300, l=list(range(1, 65))), CM(policy=FIX(k0=0), m0=0, m1=0.999),
 ]
 
@@ -247,6 +251,8 @@ def test_the_example_changes_until_just_before_its_horizon(function):
         (CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=5)], at=[9]), None),
         (SAMPLED(policy=LINEAR(k0=1, l=30), every=20), 40), (SAMPLED(policy=LINEAR(k0=1, l=30), every=10), 30),
         (SAMPLED(policy=TRI(k0=0, k1=1, l=5), every=[1, 9]), 9), (STEP(k0=0.1, gamma=0.1, l=10, k1=0.001), 20),
+        (FROM(policy=LINEAR(k0=1, l=30), at=10), 20), (FROM(policy=LINEAR(k0=1, l=30), at=40), 0),
+        (FROM(policy=TRI(k0=0, k1=1, l=5), at=3), None),
         (SAMPLED(policy=TRI(k0=0, k1=1, l=5), every=9), None), (CM(policy=LINEAR(k0=1, l=30), m0=0.9, m1=0.8), 30),
     ],
     ids=str,
@@ -258,7 +264,7 @@ def test_a_horizon_is_the_last_change(policy, horizon):
 def one_period_later(policy: Policy, rates: np.ndarray) -> np.ndarray:
     """What the learning rates should be after one more period."""
     low, p = policy.bounds[0], policy.params
-    if policy.name == "CM":
+    if policy.name in ("CM", "FROM"):
         return one_period_later(p["policy"], rates)
     if policy.name == "STEP":
         return np.maximum(rates * p["gamma"], p["k1"])
@@ -640,6 +646,36 @@ def test_a_warm_up_ends_in_the_first_value_of_its_policy(policies):
         assert policy(math.ceil(length)) == inner(math.ceil(length) - length)
         assert policy(length / 2) == pytest.approx(inner(0) / 2, rel=1e-12)
         assert policy.form == f"WARMUP({inner.form})"
+
+
+@CURVED
+def test_a_policy_from_a_step_on_is_the_policy_from_that_step_on(function, policies):
+    rng, begun = np.random.default_rng(22), 0
+    for n, policy in enumerate(policies(22, 30, function)):
+        if policy.depth == DEEPEST:
+            continue
+        begun += 1
+        longest = max(moments(policy), default=1000)
+        for at in (1, rng.uniform(0, longest), longest, math.ceil(longest) + 1):
+            later, steps = FROM(policy=policy, at=at), steps_for(policy, n)
+            at = later.params["at"]
+            assert np.array_equal(later(steps), policy(steps + at)), later
+            assert later.has_momentum is policy.has_momentum
+            if policy.has_momentum:
+                assert np.array_equal(later.momentum(steps), policy.momentum(steps + at)), later
+            assert (later.period, later.bounds) == (policy.period, policy.bounds)
+            assert later.horizon == (None if policy.horizon is None else max(0, policy.horizon - at))
+            assert later.form == f"FROM({policy.form})"
+    assert begun >= 10
+
+
+def test_a_policy_begins_inside_its_curve_after_a_warm_up_that_counts():
+    cosine = HALFCOS(k0=1, l=100)
+    timm = CHAIN(policies=[LINEAR(k0=0, l=10, k1=1), FROM(policy=cosine, at=10)], at=[10])
+    assert timm.curve(10).tolist() == pytest.approx([step / 10 for step in range(10)], rel=1e-12)
+    assert timm(np.arange(10, 120)).tolist() == cosine(np.arange(10, 120)).tolist()
+    assert timm.horizon == cosine.horizon == 100
+    assert timm.curve(120).max() == pytest.approx(0.9755282581475768, rel=1e-12)
 
 
 def test_each_policy_of_a_chain_counts_from_its_own_start(policies):

@@ -63,6 +63,11 @@ def test_a_folder_that_cannot_be_written_costs_the_snapshots_and_a_controller_ha
         trainer.train(RunSpec(MLP, PLATEAU(k0=0.1, gamma=0.5, patience=0), 50, 0), snapshots=tmp_path / "s")
 
 
+def test_a_controller_that_waits_for_a_higher_metric_is_refused_since_it_would_hear_the_loss(trainer):
+    with pytest.raises(UsageError, match="better when higher, and this loop reports the validation loss"):
+        trainer.train(RunSpec(MLP, PLATEAU(k0=0.1, gamma=0.5, maximize=1), 50, 0))
+
+
 def test_an_ensemble_is_the_mean_of_its_members_probabilities(trainer, tmp_path):
     paths = []
     for seed in range(3):

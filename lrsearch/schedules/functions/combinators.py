@@ -7,7 +7,7 @@ import numpy as np
 from lrsearch.schedules.coordinates import Fraction
 from lrsearch.schedules.fields import fraction, milestones, steps, steps_or_milestones
 from lrsearch.schedules.function import Floats, lr_function
-from lrsearch.schedules.functions.decaying import FIX, LINEAR
+from lrsearch.schedules.functions.decaying import FIX, HALFCOS, LINEAR
 from lrsearch.schedules.functions.oneshot import ONECYCLE
 from lrsearch.schedules.functions.shapes import towards, whole
 from lrsearch.schedules.making import part, parts
@@ -65,6 +65,21 @@ def CHAIN(t: Floats, policies: tuple[Policy, ...], at: Steps) -> Floats:
     0.25
     """
     return _piecewise(t, policies, at, "at")
+
+
+@lr_function("combinator", "timm and Caffe's forks, whose curves count through a warm-up", part("policy"), steps("at"),
+             end=lambda policy, at: None if policy.horizon is None else max(0, policy.horizon - at),
+             period=lambda policy, at: policy.period, height=lambda t, policy, at: policy.height_at(t + at),
+             momentum=lambda t, policy, at: policy.momentum_at(t + at),
+             sample={"policy": HALFCOS(k0=1, l=100), "at": 20})
+def FROM(t: Floats, policy: Policy, at: float) -> Floats:
+    """The policy from its step `at` on, as after a warm-up during which it counted: p(t + at).
+
+    >>> from lrsearch.schedules import LINEAR
+    >>> FROM(policy=LINEAR(k0=1, l=100), at=25)(50)
+    0.25
+    """
+    return policy.at(t + at)
 
 
 def _sampled(t: Floats, every: float | Steps) -> Floats:

@@ -1,8 +1,8 @@
 """Controllers: LR functions that need feedback, each a frozen state that a report turns into the next.
 
 `rate(step, u)` is the learning rate of the update after `step` updates, u an even draw from [0, 1); `after`
-takes a report of a metric that is better when lower, such as the validation loss. A loss that is no number
-counts as worse than any.
+takes a report of a metric that is better when lower, such as the validation loss; PLATEAU with maximize=1 one that is
+better when higher. A metric that is no number counts as worse than any.
 """
 
 import math
@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Self
 
-from lrsearch.schedules.fields import factor, rate, reports, steps, threshold, whole
+from lrsearch.schedules.fields import factor, flag, rate, reports, steps, threshold, whole
 from lrsearch.schedules.function import controller
 from lrsearch.schedules.functions.decaying import FIX, floor_below_start
 from lrsearch.schedules.making import parts
@@ -103,7 +103,8 @@ ASLR = controller(
 class PlateauState:
     """Shrinks by gamma, never below k1, after more than `patience` reports in a row that are not better than the best.
 
-    Better means below best (1 - threshold). For `cooldown` reports after a drop none is counted as bad; a drop of
+    Better means below best (1 - threshold); with maximize=1, for a metric that is better when higher, above
+    best (1 + threshold). For `cooldown` reports after a drop none is counted as bad; a drop of
     eps or less is not made.
 
     >>> state = PLATEAU(k0=0.1, gamma=0.5, patience=0).begin()
@@ -121,16 +122,18 @@ class PlateauState:
     best: float | None = None
     bad: int = 0
     cooling: float = 0
+    sign: int = 1
 
     @classmethod
     def begin(cls, k0: float, gamma: float, patience: float, cooldown: float, threshold: float, k1: float,
-              eps: float) -> Self:
-        """Start at k0."""
-        return cls(k0, gamma, patience, cooldown, threshold, k1, eps)
+              eps: float, maximize: int) -> Self:
+        """Start at k0; a metric that is better when higher is negated, which turns the threshold round."""
+        sign = -1 if maximize else 1
+        return cls(k0, gamma, patience, cooldown, sign * threshold, k1, eps, sign=sign)
 
     def after(self, metric: float, step: int) -> Self:
         """Count a report, and drop once too many were bad."""
-        loss = _number(metric)
+        loss = _number(self.sign * metric)
         better = loss < (WORST if self.best is None else self.best * (1 - self.threshold))
         bad, cooling = 0 if better else self.bad + 1, self.cooling
         if cooling > 0:
@@ -149,7 +152,8 @@ class PlateauState:
 
 PLATEAU = controller(
     "PLATEAU", "torch, ReduceLROnPlateau", rate("k0"), factor("gamma"), reports("patience", 0, 10),
-    reports("cooldown", 0, 0), threshold("threshold", 1e-4), rate("k1", 0), rate("eps", 0), rule=floor_below_start,
+    reports("cooldown", 0, 0), threshold("threshold", 1e-4), rate("k1", 0), rate("eps", 0), flag("maximize"),
+    rule=floor_below_start,
     sample={"k0": 0.1, "gamma": 0.5, "patience": 1},
 )(PlateauState)
 
