@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lrsearch.errors import OutputError, UsageError
+from lrsearch.errors import OutputError, UsageError, given
 from lrsearch.knowledge import Store, open_store
 from lrsearch.knowledge.store import PAUSES
 from lrsearch.schedules import Policy
@@ -45,12 +45,16 @@ def readable_store(store: str | Store | None, folder: Path) -> Iterator[Store]:
 
 
 
-def writable(folder: Path) -> Path:
+def writable(folder: str | Path) -> Path:
     """Make a folder and see that files can be written there.
 
     Raises:
+        UsageError: for what is no folder's name.
         OutputError: if they cannot.
     """
+    if not isinstance(folder, str | Path):
+        raise UsageError(f"a folder is a path or its text, got {given(folder)}")
+    folder = Path(folder)
     mark = folder / ".lrsearch-write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -62,12 +62,12 @@ def test_a_run_is_stored_with_its_curves(path, backend, postgres):
     assert record.curves["train_loss"] == ((0, 2.0), (1, 2.0), (2, 2.0))
 
 
-def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_last_step(path):
+def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_steps_that_were_logged(path):
     train(path, task="digits-mlp")
     assert the_run(path)[0].horizon == find_task("digits-mlp").horizon
     other = path.with_name("other.db")
     train(other)
-    assert the_run(other)[0].horizon == 2
+    assert the_run(other)[0].horizon == 3
 
 
 def test_it_is_evidence_for_the_task_of_its_name_as_it_was(path):
@@ -76,7 +76,7 @@ def test_it_is_evidence_for_the_task_of_its_name_as_it_was(path):
         train(path, policy=policy, seed=seed, score=0.9)
         train(path, policy=POLICY, seed=seed, score=0.5)
     (best, *_) = api.advise("mine", store=str(path)).first()
-    assert (best.policy, best.carried(2, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
+    assert (best.policy, best.carried(3, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
 
 
 def test_it_is_never_taken_for_a_run_of_a_search(path):
