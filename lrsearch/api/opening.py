@@ -1,6 +1,6 @@
 """What all calls begin with: a folder that can be written, a store, a space, and who trains."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,8 @@ def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
     """The raw space of some LR functions or policies on a task."""
     if isinstance(functions, str):
         raise UsageError(f"functions is a list of LR functions or policies, such as [{functions!r}], got a text")
+    if not isinstance(functions, Iterable):
+        raise UsageError(f"functions is a list of LR functions or policies, such as ['TRI'], got {given(functions)}")
     return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
 
 
@@ -72,6 +74,6 @@ def opened_store(store: str | Store | None, folder: Path, *, existing: bool = Fa
     if isinstance(store, Store):
         yield store
         return
-    url = store or f"sqlite:///{folder / 'store.db'}"
+    url = f"sqlite:///{folder / 'store.db'}" if store is None or store == "" else store
     with open_store(url, existing=existing, pauses=() if existing else PAUSES) as opened:
         yield opened

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import UsageError, given
@@ -15,20 +14,13 @@ from lrsearch.tasks import Task, find_task
 if TYPE_CHECKING:
     import optuna
 
+    from lrsearch.spaces.optuna import Offer
+
 MOST_STORED = 2
 MOST_RESULTS = 1000
 STRETCHED = "lrsearch:stretched"
 """The user attribute of a trial that tells the policy as it was given, where it was of another length."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A policy for the queue: where it is from, and as it was given where that was of another length."""
-
-    origin: str
-    policy: Policy
-    given: Policy | None = None
 
 
 def warm_start(
@@ -74,19 +66,15 @@ def warm_start(
     """
     import numpy as np
 
-    from lrsearch.spaces.optuna import enqueue_once
+    from lrsearch.spaces.optuna import Offer, hand_over
 
     _check_study(study, space)
     if isinstance(policies, Policy | Recommendation | str):
         policies = [policies]
     if not isinstance(policies, Iterable):
         raise UsageError(f"policies is a list of policies or of what store.recommend gave, got {given(policies)}")
-    random = _Offer("random", space.sample(np.random.default_rng(seed)))
-    enqueued = 0
-    for one in (*_fitting(policies, space, centre), random):
-        marks: dict[str, Any] = {STRETCHED: str(one.given)} if one.given else {}
-        enqueued += enqueue_once(study, space, one.policy, one.origin, prefix, **marks)
-    return enqueued
+    random = Offer(policy=space.sample(np.random.default_rng(seed)), origin="random")
+    return hand_over(study, space, [*_fitting(policies, space, centre), random], prefix)
 
 
 def add_results(
@@ -127,7 +115,7 @@ def add_results(
     """
     from optuna.study import StudyDirection
 
-    from lrsearch.spaces.optuna import add_once
+    from lrsearch.spaces.optuna import SAME_TASK, Offer, hand_over
 
     _check_study(study, space)
     if not isinstance(store, Store):
@@ -140,7 +128,8 @@ def add_results(
         is_whole = stored.horizon == asked.horizon and stored.unit == unit
         if is_whole and stored.run.score is not None and stored.policy in space:
             scores.setdefault(stored.policy, {})[stored.key] = stored.run.score
-    return sum(add_once(study, space, policy, of_seeds, prefix) for policy, of_seeds in scores.items())
+    offers = [Offer(policy=policy, origin=SAME_TASK, scores=of_seeds) for policy, of_seeds in scores.items()]
+    return hand_over(study, space, offers, prefix)
 
 
 def _check_study(study: Any, space: Any) -> None:
@@ -152,22 +141,26 @@ def _check_study(study: Any, space: Any) -> None:
         raise UsageError(f"space is a Space, such as lrs.Space.standard(horizon=..., epoch=...), got {given(space)}")
 
 
-def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> list[_Offer]:
+def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "list[Offer]":
     """The first three policies that fit the space; what is not among them is named."""
-    fitting: list[_Offer] = []
+    from lrsearch.spaces.optuna import Offer
+
+    fitting: list[Offer] = []
     for one in offered:
         origin, policy = _carried(one, space, centre)
         fit = _fit(policy, space)
         if fit is None:
             log.warning("%s is not enqueued: %s", policy, space.misfit(policy))
+        elif fit in [other.policy for other in fitting]:
+            continue
         elif len(fitting) > MOST_STORED:
             log.warning("%s is not enqueued: a study starts from %d policies at most", policy, 1 + MOST_STORED)
         elif fit == policy:
-            fitting.append(_Offer(origin, policy))
+            fitting.append(Offer(policy=policy, origin=origin))
         else:
             log.warning("%s ends after %g steps, the space after %d: it is enqueued as %s", policy, policy.horizon,
                         space.horizon, fit)
-            fitting.append(_Offer(origin, fit, policy))
+            fitting.append(Offer(policy=fit, origin=origin, attributes={STRETCHED: str(policy)}))
     return fitting
 
 
