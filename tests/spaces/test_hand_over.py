@@ -39,7 +39,7 @@ def hand_over_with_others(url, rounds, together, sums):
     storage = RDBStorage(url)
     for number in range(rounds):
         study = optuna.load_study(study_name=f"study {number}", storage=storage)
-        together.wait()
+        together.wait(timeout=30)
         added = hand_over(study, SPACE, QUEUE + RESULTS)
         assert not [t for t in study.trials if t.state is TrialState.RUNNING and t.user_attrs[ORIGIN] == SAME_TASK
                     and WITHDRAWN not in t.user_attrs]
@@ -56,12 +56,13 @@ def test_of_processes_that_start_together_one_hands_over_each_policy(backend, ro
         optuna.create_study(study_name=f"study {number}", storage=storage, direction="maximize")
     context = multiprocessing.get_context("spawn")
     together, sums = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=hand_over_with_others, args=(url, rounds, together, sums)) for _ in range(2)]
+    given = (url, rounds, together, sums)
+    processes = [context.Process(target=hand_over_with_others, args=given, daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
     added = Counter()
     for _ in range(2 * rounds):
-        number, count = sums.get(timeout=120)
+        number, count = sums.get(timeout=40)
         added[number] += count
     for process in processes:
         process.join()
