@@ -18,6 +18,8 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 
 class LRSearchError(Exception):
@@ -68,14 +70,31 @@ class EngineError(WorkError):
     """An engine that could not do its part."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Say that a name is not known, with the nearest right one.
+def unknown(kind: str, name: Any, known: Iterable[str]) -> str:
+    """Say that a name is not known, with the nearest right one; what is no text is none either.
 
     >>> unknown("task", "mnist-lent", ["mnist-lenet", "digits-mlp"])
     "no task 'mnist-lent'; did you mean 'mnist-lenet'? Known: digits-mlp, mnist-lenet"
     """
     names = sorted(known)
+    if not isinstance(name, str):
+        return f"the name of a {kind} is a text, got {given(name)}. Known: {', '.join(names)}"
     folded = {candidate.lower(): candidate for candidate in names}
     near = get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     hint = f"; did you mean {folded[near[0]]!r}?" if near else "."
     return f"no {kind} {name[:80]!r}{hint} Known: {', '.join(names)}"
+
+
+def given(value: Any) -> str:
+    """Say what was given, in few words: a plain value as it is, anything else by its type.
+
+    >>> given("TRI"), given(None), given({}), given(given), given(Path)
+    ("'TRI'", 'None', 'an object of type dict', 'the function given', 'the class Path')
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | Path):
+        return repr(value)[:80]
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    return f"an object of type {type(value).__name__}"

@@ -1,10 +1,10 @@
 """What all calls begin with: a folder that can be written, a store, a space, and who trains."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lrsearch.errors import OutputError, UsageError
+from lrsearch.errors import OutputError, UsageError, given
 from lrsearch.knowledge import Store, open_store
 from lrsearch.knowledge.store import PAUSES
 from lrsearch.schedules import Policy
@@ -20,6 +20,8 @@ def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
     """The raw space of some LR functions or policies on a task."""
     if isinstance(functions, str):
         raise UsageError(f"functions is a list of LR functions or policies, such as [{functions!r}], got a text")
+    if not isinstance(functions, Iterable):
+        raise UsageError(f"functions is a list of LR functions or policies, such as ['TRI'], got {given(functions)}")
     return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
 
 
@@ -45,12 +47,16 @@ def readable_store(store: str | Store | None, folder: Path) -> Iterator[Store]:
 
 
 
-def writable(folder: Path) -> Path:
+def writable(folder: str | Path) -> Path:
     """Make a folder and see that files can be written there.
 
     Raises:
+        UsageError: for what is no folder's name.
         OutputError: if they cannot.
     """
+    if not isinstance(folder, str | Path):
+        raise UsageError(f"a folder is a path or its text, got {given(folder)}")
+    folder = Path(folder)
     mark = folder / ".lrsearch-write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +74,6 @@ def opened_store(store: str | Store | None, folder: Path, *, existing: bool = Fa
     if isinstance(store, Store):
         yield store
         return
-    url = store or f"sqlite:///{folder / 'store.db'}"
+    url = f"sqlite:///{folder / 'store.db'}" if store is None or store == "" else store
     with open_store(url, existing=existing, pauses=() if existing else PAUSES) as opened:
         yield opened

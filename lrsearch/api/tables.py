@@ -14,7 +14,7 @@ from lrsearch.compare.replay import replay as replay_tables
 from lrsearch.compare.reproduction import Results, read_results
 from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
-from lrsearch.errors import UsageError
+from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Store
 from lrsearch.schedules import Policy
 from lrsearch.study.strategy import Setup
@@ -83,10 +83,12 @@ def run_table(
         The results: `.outcomes`, `.agreement`.
 
     Raises:
-        UsageError: if `workers` is not 1 or more.
+        UsageError: if `workers` is not 1 or more, or `table` is none.
         WorkError: if the data or the store fails, or a worker dies.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
+    if not isinstance(table, PolicyTable):
+        raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
     with opened_store(store, writable(Path(out))) as ledger:
         if read_results(table, ledger).missing:
             with open_crew(table.task, workers, data_dir) as crew:

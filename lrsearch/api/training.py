@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
-from lrsearch.errors import UsageError
+from lrsearch.errors import UsageError, given
 from lrsearch.heuristics import Ramp
 from lrsearch.knowledge import Store
 from lrsearch.schedules import Policy
@@ -157,7 +157,11 @@ def final_test(
     Returns:
         `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps` and a `note` for people. Runs
         whose weights are not in `out` are trained once more for it, outside of the budget.
+
+    Raises:
+        UsageError: for what is no result.
     """
+    _check_result(result)
     with opened_store(store, Path(out)) as ledger:
         trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
         return read_test(result, ledger, trainer, writable(Path(out) / "weights"))
@@ -184,8 +188,9 @@ def ensemble(
         `loss top1 top5 ac cd cdac` of the ensemble, and `members`: their policies, seeds and validation scores.
 
     Raises:
-        UsageError: if k is not 1 or more, or no full run has its weights in `out`.
+        UsageError: for what is no result, if k is not 1 or more, or no full run has its weights in `out`.
     """
+    _check_result(result)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise UsageError(f"k must be a whole number, 1 or more, got {k!r}")
     folder = Path(out) / "weights"
@@ -196,3 +201,8 @@ def ensemble(
     found = score_ensemble(trainer, [folder / f"{stored.key}.pt" for stored in members], test=test)
     told = [{"policy": str(s.policy), "seed": s.seed, "score": s.run.score} for s in members]
     return {**found, "members": told}
+
+
+def _check_result(result: Any) -> None:
+    if not isinstance(result, SearchResult):
+        raise UsageError(f"result is what lrs.search(...) returned, got {given(result)}")

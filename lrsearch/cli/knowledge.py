@@ -80,7 +80,7 @@ def _why(one: "Recommendation", found: "Advice") -> list[str]:
     """Say in a few lines where a recommendation is from, what moved it, and how sure it is."""
     seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
     origin = f"published, {one.source}, chosen on the test set" if one.source else one.origin
-    lines = [f"{100 * one.score:.2f} % over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})"]
+    lines = [f"{one.score_text} over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})"]
     seen = f"{_count(one.tasks, 'task')}, {_count(one.runs or 0, 'run')}"
     lines.append(f"P(best) {one.p_best or 0.0:.2f}; {one.regret:.1f} noise units behind the best tries, 90 % interval"
                  f" {_interval(one)}; seen on {seen}")

@@ -62,7 +62,7 @@ def read_settings(name: str, folder: Path) -> Settings:
         UsageError: for an unknown table.
         DataError: for files that are missing or broken.
     """
-    if name not in SETTINGS:
+    if not isinstance(name, str) or name not in SETTINGS:
         raise UsageError(unknown("table", name, SETTINGS))
     return SETTINGS[name](folder)
 

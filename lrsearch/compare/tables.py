@@ -142,7 +142,7 @@ def read_table(name: str, folder: Path) -> tuple[Table, ...]:
         UsageError: for an unknown table.
         DataError: for files that are missing or broken.
     """
-    if name not in READERS:
+    if not isinstance(name, str) or name not in READERS:
         raise UsageError(unknown("table", name, READERS))
     return READERS[name](folder)
 

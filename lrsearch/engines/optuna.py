@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -102,7 +103,7 @@ class OptunaSampler:
             self.study.tell(trial, state=TrialState.PRUNED)
 
     def _enqueued(self, assignment: Assignment, space: Space) -> optuna.Trial:
-        marks = {NUMBER: assignment.number, HORIZON: assignment.horizon}
+        marks: dict[str, Any] = {NUMBER: assignment.number, HORIZON: assignment.horizon}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Fixed parameter")
             enqueue(self.study, space, assignment.policy, assignment.origin, **marks)

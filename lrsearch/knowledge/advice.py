@@ -45,6 +45,7 @@ class Recommendation:
         share: the part of that task's horizon that the runs behind its score went over.
         caution: the part of its doubt by which its learning rate is lowered; 0 in records from before there was one,
             so that their studies are replayed as they were.
+        unit: of the score; empty where it is within 0 and 1.
     """
 
     policy: Policy
@@ -72,6 +73,12 @@ class Recommendation:
     front: bool | None = None
     share: float = 0.0
     caution: float = 0.0
+    unit: str = ""
+
+    @property
+    def score_text(self) -> str:
+        """The score for people, with its unit."""
+        return f"{self.score:.4g} {self.unit}" if self.unit else f"{100 * self.score:.2f} %"
 
     def carried(self, horizon: int, own_centre: float | None) -> Policy:
         """Give the policy over another horizon, its learning rate moved by the range tests and by the corrections.

@@ -56,6 +56,7 @@ class KnownTask:
         ramps: its range tests.
         origin: `local`, `published`, or where else the runs come from.
         source: the paper, for people; empty for runs of one's own.
+        unit: of the scores; empty where they are within 0 and 1.
     """
 
     key: str
@@ -64,6 +65,7 @@ class KnownTask:
     ramps: tuple[Ramp, ...] = ()
     origin: str = LOCAL
     source: str = ""
+    unit: str = ""
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrsearch.errors import UsageError
+from lrsearch.errors import TaskError, UsageError, given, unknown
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.knowledge.advice import CAUTION, Advice, Neighbour, Recommendation
 from lrsearch.knowledge.candidates import SHORTEST, Candidates, Member, gather
@@ -16,7 +16,7 @@ from lrsearch.knowledge.published import published_tasks
 from lrsearch.knowledge.ranking import rank
 from lrsearch.knowledge.rescaling import corrections
 from lrsearch.knowledge.similarity import Description, Similarity, compare_many, distance, fingerprint
-from lrsearch.tasks import Task
+from lrsearch.tasks import TASKS, Task, find_task
 from lrsearch.tasks.task import task_key
 
 if TYPE_CHECKING:
@@ -41,7 +41,21 @@ COURSES = ("cost", PARETO)
 """Goals that ask how a run went, and not only how it ended."""
 
 
-def recommend(store: "Store", task: Task, k: int = 2) -> list[Recommendation]:
+def described(task: str | Task, store: "Store") -> Description:
+    """Find a task's description: of a task, of a shipped one, or of one in the store by name, the first of its keys.
+
+    Raises:
+        TaskError: if there is none of that name.
+    """
+    if isinstance(task, Task) or not isinstance(task, str) or task in TASKS:
+        return find_task(task).description
+    held = {str(one["name"]): one for _, one in sorted(store.tasks().items(), reverse=True)}
+    if task not in held:
+        raise TaskError(unknown("task", task, {*TASKS, *held}))
+    return held[task]
+
+
+def recommend(store: "Store", task: str | Task, k: int = 2) -> list[Recommendation]:
     """Give at most k policies of different forms to start a study with, best first; none without relevant evidence.
 
     The runs of similar tasks in the store, on the validation split, and the papers' published results are ranked
@@ -49,10 +63,17 @@ def recommend(store: "Store", task: Task, k: int = 2) -> list[Recommendation]:
 
     Args:
         store: the knowledge store.
-        task: the task that a study is about to search.
-        k: policies to give at most.
+        task: the task that a study is about to search, or the name of a shipped task or of one in the store.
+        k: policies to give at most, 0 or more.
+
+    Raises:
+        TaskError: for the name of no task.
+        UsageError: if k is not a whole number, 0 or more.
     """
-    return advise(recall(store, task.description), task.description, most=TRIED).first(k)
+    if isinstance(k, bool) or not isinstance(k, int) or k < 0:
+        raise UsageError(f"k is a whole number of policies, 0 or more, got {given(k)}")
+    asked = described(task, store)
+    return advise(recall(store, asked), asked, most=TRIED).first(k)
 
 
 def recall(store: "Store", asked: Description, goal: str = "accuracy") -> list[KnownTask]:
@@ -69,14 +90,21 @@ def recall(store: "Store", asked: Description, goal: str = "accuracy") -> list[K
 
 
 def _of_store(store: "Store", key: str, description: Description, courses: bool) -> list[KnownTask]:
-    """Give a task of the store, once for each origin of its runs."""
+    """Give a task of the store, once for each origin of its runs and each unit of their scores."""
     ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST), curves=courses)
     ramps = _ramps(store.ramps(key))
+    kinds = sorted({(run.origin, run.unit or "") for run in ended})
     return [
-        KnownTask(key if origin == LOCAL else f"{key} ({origin})", description,
-                  tuple(_known(run) for run in ended if run.origin == origin), ramps, origin)
-        for origin in sorted({run.origin for run in ended})
+        KnownTask(_key(key, origin, unit), description,
+                  tuple(_known(run) for run in ended if (run.origin, run.unit or "") == (origin, unit)), ramps, origin,
+                  unit=unit)
+        for origin, unit in kinds
     ]
+
+
+def _key(task: str, origin: str, unit: str) -> str:
+    told = [*([origin] if origin != LOCAL else []), *([f"in {unit}"] if unit else [])]
+    return f"{task} ({', '.join(told)})" if told else task
 
 
 def ramps_of(store: "Store", description: Description) -> tuple[Ramp, ...]:
@@ -230,7 +258,7 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
         field.centres[best.task], task.horizon, task.origin, task.source, moved, not moved,
         tuple(similar.parts.items()), best.value, float(row["low"]), float(row["high"]),
         float(row["p_best"]), int(row["tie_group"]), int(row["tasks"]), int(row["seeds"]), fair,
-        share=min(1.0, best.horizon / task.horizon), caution=CAUTION,
+        share=min(1.0, best.horizon / task.horizon), caution=CAUTION, unit=task.unit,
     )
 
 

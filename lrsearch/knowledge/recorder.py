@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageError
+from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageError, given
 from lrsearch.knowledge.bundles import bundle_of, read_bundle
 from lrsearch.knowledge.database import file_of, read_url
 from lrsearch.knowledge.record import Curve, Record, check_name, digest
+from lrsearch.knowledge.stops import state_of
 from lrsearch.knowledge.store import Store
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import TASKS, Task, find_task
@@ -35,11 +36,14 @@ def record(
     """Record a run of your own training loop, with its curves.
 
     The run is in the store as `running` from its first log on, and in the end as what came of it: `finished`,
-    `diverged` where the score is not finite, `failed` or `interrupted` where an exception or Ctrl-C left the block, or
-    where the block ended without a score. Training never stops because of the store and never waits more than a few
-    seconds for it: a thread of its own writes every ten seconds. What could not be written when the run ended lies as a
-    bundle in the folder `lrsearch-waiting` beside the store's file, or in the working folder (or in `~/.cache`, where
-    that cannot be written either), and is written by the next `record`, or by `lrsearch store import`.
+    `diverged` where the score is not finite, `stopped` where a framework's stop left the block (`optuna.TrialPruned`:
+    see `lrsearch.knowledge.stops`), `interrupted` where Ctrl-C did, `failed` where another exception did, or where the
+    block ended without a score. Every exception goes on its way.
+
+    Training never stops because of the store and never waits more than a few seconds for it: a thread of its own writes
+    every ten seconds. What could not be written when the run ended lies as a bundle in the folder `lrsearch-waiting`
+    beside the store's file, or in the working folder (or in `~/.cache`, where that cannot be written either), and is
+    written by the next `record`, or by `lrsearch store import`.
 
     A run that was trained elsewhere has a key of its own: no search takes it for one of its runs. It is evidence for
     `recommend`, under the origin "recorded".
@@ -49,7 +53,7 @@ def record(
         task: a task, the name of a shipped one, or any other name: such a task is matched by its name alone.
         policy: the policy, or its text.
         seed: the run's seed.
-        horizon: steps of the run; a task has its own, and of a name alone the last step that was logged is taken.
+        horizon: steps of the run; a task has its own, and of a name alone the steps that were logged are taken.
 
     Raises:
         UsageError: if policy, seed or horizon cannot be.
@@ -62,12 +66,14 @@ def record(
     >>> run.state
     <RunState.FINISHED: 'finished'>
     """
+    if not isinstance(store, str | Path | Store):
+        raise UsageError(f"store is an open store, its file, or its URL, got {given(store)}")
     described = _task(task)
     own = described.get("horizon")
     for name, value, low in (("seed", seed, None), ("horizon", horizon if own is None else horizon or own, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or (low and value < low)):
             raise UsageError(f"{name} must be a whole number{f', {low} or more' if low else ''}, got {value!r}")
-    bound = parse(policy) if isinstance(policy, str) else policy
+    bound = policy if isinstance(policy, Policy) else parse(policy)
     if not bound.is_bound:
         raise UsageError(f"{bound} waits for its task: bind(horizon=..., epoch=...) it first")
     return Recorder(store, described, str(bound), seed, horizon or own)
@@ -117,7 +123,8 @@ class Recorder:
         self._task, self._policy, self._seed, self._horizon = task, policy, seed, horizon
         self._clock, self._began, self._attempt = clock, clock(), secrets.token_hex(4)
         self._series: dict[str, Series] = {}
-        self._steps, self._score, self._loss, self._error = 0, None, None, None
+        self._logged, self._from_zero = -1, False
+        self._score, self._loss, self._unit, self._error = None, None, None, None
         self._lock, self._wake, self._written = threading.Lock(), threading.Event(), threading.Event()
         self._has_warned = False
         try:
@@ -127,6 +134,7 @@ class Recorder:
 
     _score: float | None
     _loss: float | None
+    _unit: str | None
     _error: str | None
 
     @property
@@ -145,8 +153,9 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._end(RunState.FAILED if isinstance(error, Exception) else RunState.INTERRUPTED,
-                      error=f"{type(error).__name__}: {error}")
+            state = state_of(error)
+            if state is not RunState.STOPPED or self.state is RunState.RUNNING:  # nothing stops what has finished
+                self._end(state, error=f"{type(error).__name__}: {error}")
         elif self.state is RunState.RUNNING:
             self._end(RunState.FAILED, error="the block ended without run.finish(score=...)")
         if self._is_in_memory:
@@ -162,11 +171,12 @@ class Recorder:
         `val_loss` and `val_score`, logged together, and `train_loss` are what lrsearch's pictures know.
 
         Args:
-            step: updates so far, 0 or more, rising.
+            step: updates so far, 0 or more, rising; or, where 0 and 1 are the first two, the number of an update as
+                `range` counts: such a loop made one update more than its last number.
             values: numbers, or tensors and arrays of one.
         """
         try:
-            at, numbers = int(step), {name: float(value) for name, value in values.items()}
+            at, numbers = int(step), {name: number(value) for name, value in values.items()}
             if at < 0:
                 raise ValueError(f"step {at} is below 0")
             for name in numbers:
@@ -175,32 +185,54 @@ class Recorder:
             self._warn(f"a log of {', '.join(values)} was left out: {error}")
             return
         with self._lock:
-            self._steps = max(self._steps, at)
-            for name, number in numbers.items():
-                self._series.setdefault(name, Series()).add(at, number)
+            self._from_zero |= (self._logged, at) == (0, 1)
+            self._logged = max(self._logged, at)
+            for name, value in numbers.items():
+                self._series.setdefault(name, Series()).add(at, value)
 
-    def finish(self, score: float, loss: float | None = None) -> None:
+    def finish(self, score: float, loss: float | None = None, *, unit: str | None = None) -> None:
         """Say how the run ended: with a score, higher is better, and a loss if there is one.
 
-        A score that is not finite is a run that diverged.
+        A score that is not finite is a run that diverged. Scores of different units are never compared.
+
+        Args:
+            score: a number, or a tensor or array of one: within 0 and 1, or any with its unit.
+            loss: the same, of any size.
+            unit: what the score is counted in, such as "%" or "R2": a text of 1 to 40 characters, kept with the run.
+
+        Raises:
+            UsageError: for a score without a unit that is not within 0 and 1, and what is no number or no unit. The
+                run goes on: it can be finished again.
         """
-        try:
-            value, other = float(score), None if loss is None else float(loss)
-        except NO_NUMBER as error:
-            self._warn(f"its score is no number: {error}")
-            self._end(RunState.FAILED, error=f"its score is no number: {error}")
-            return
-        self._end(RunState.FINISHED if math.isfinite(value) else RunState.DIVERGED, value, other)
+        value = _one("score", score)
+        other = None if loss is None else _one("loss", loss)
+        if unit is not None and not (isinstance(unit, str) and unit.strip() and unit.isprintable() and len(unit) <= 40):
+            raise UsageError(f"unit is a text of 1 to 40 characters, such as '%', got {given(unit)}")
+        if unit is None and math.isfinite(value) and not 0 <= value <= 1:
+            raise UsageError(f"a score without a unit is within 0 and 1, the higher the better, got {value:g}: name its"
+                             f" unit, as in finish(score={value:g}, unit='%')")
+        self._end(RunState.FINISHED if math.isfinite(value) else RunState.DIVERGED, value, other, unit=unit)
+
+    @property
+    def _steps(self) -> int:
+        """Updates so far; a loop that counts from 0 made one more than it said, up to the horizon.
+
+        All steps of a run that finished were trained: one short of its horizon, it counted from 0 as well.
+        """
+        is_at_end = self.state is RunState.FINISHED and self._logged + 1 == self._horizon
+        is_below = self._horizon is None or self._logged < self._horizon
+        return max(self._logged, 0) + (is_at_end or (self._from_zero and is_below))
 
     @property
     def _is_in_memory(self) -> bool:
         return ":memory:" in (read_url(self._url).database or "")
 
     def _end(
-        self, state: RunState, score: float | None = None, loss: float | None = None, error: str | None = None
+        self, state: RunState, score: float | None = None, loss: float | None = None, *, unit: str | None = None,
+        error: str | None = None,
     ) -> None:
         with self._lock:
-            self.state, self._score, self._loss, self._error = state, score, loss, error
+            self.state, self._score, self._loss, self._unit, self._error = state, score, loss, unit, error
             self._horizon = self._horizon or max(self._steps, 1)
 
     def _record(self) -> Record | None:
@@ -212,7 +244,8 @@ class Recorder:
                 key=self.key, task=task_key(self._task), policy=self._policy, horizon=self._horizon, seed=self._seed,
                 origin=STRANGER, state=str(self.state), score=self._score, loss=self._loss, steps=self._steps,
                 seconds=self._clock() - self._began,
-                details={"stride": 1, "error": self._error, "attempt": self._attempt},
+                details={"stride": 1, "error": self._error, "attempt": self._attempt}
+                | ({"unit": self._unit} if self._unit else {}),
                 curves={name: series.curve() for name, series in self._series.items()},
             )
 
@@ -299,8 +332,33 @@ def _folders(url: str) -> list[Path]:
     return [(file.parent if file else Path()) / WAITING, Path.home() / ".cache" / WAITING]
 
 
+def number(value: Any) -> float:
+    """Read a number, or a tensor or array of one, without its gradient; a text is none.
+
+    Raises:
+        One of `NO_NUMBER`: if it is none.
+    """
+    if isinstance(value, str | bytes | bytearray):
+        raise TypeError(f"a text is no number: {value!r}"[:80])
+    detach = getattr(value, "detach", None)
+    return float(detach() if callable(detach) else value)
+
+
+def _one(name: str, value: Any) -> float:
+    """Read the number that a run ends with."""
+    is_claim = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+    try:
+        if not is_claim:
+            return number(value)
+    except NO_NUMBER:
+        pass
+    raise UsageError(f"{name} is a number, or a tensor or array of one, got {given(value)}")
+
+
 def _task(task: str | Task) -> dict[str, Any]:
     """Give a task's description: whole, or of a name alone."""
+    if not isinstance(task, str | Task):
+        raise UsageError(f"task is a Task, or the name of one, got {given(task)}")
     if isinstance(task, Task) or task in TASKS:
         return find_task(task).description
     return {"name": check_name("a task's name", task)}

@@ -107,8 +107,9 @@ def add_attempt(session: Session, row: Mapping[str, Any]) -> None:
 def add_runs(session: Session, records: Sequence[Record], trusted: bool = True) -> int:
     """Write runs whose tasks and origins are there, and give how many were new.
 
-    What is there and did not end gives way; of two that ended, the first stays, and the second is kept as an attempt if
-    it says something else. Only what is trusted changes what is trusted, and it takes the place of what is not.
+    What is there and did not end gives way; of two that ended, the first stays, or the one that was not stopped, and
+    the other is kept as an attempt if it says something else. Only what is trusted changes what is trusted, and it
+    takes the place of what is not.
     """
     policies = {text: parse(text) for text in {record.policy for record in records}}
     insert_all_new(session, PolicyRow, [{"key": policy.key, "text": text, "form": policy.form}
@@ -258,7 +259,7 @@ def _merge(session: Session, new: Record, policy: Policy, trusted: bool) -> None
         _replace(session, place, new, policy)
         return
     was_trusted = session.scalar(select(OriginRow.trusted).where(OriginRow.name == old.origin))
-    if trusted and not was_trusted:
+    if trusted and (not was_trusted or _went_further(new, old)):
         _keep_attempt(session, old, new)
         _replace(session, place, new, policy)
     elif RunState(old.state).is_final or not trusted:
@@ -280,10 +281,16 @@ def _left_behind(old: Record, new: Record) -> int:
     return old.steps if another and old.state == RunState.RUNNING else 0
 
 
+def _went_further(new: Record, old: Record) -> bool:
+    """Whether a run was trained to its end that was stopped before: in somebody's own loop a pruner may stop either."""
+    return new.state == RunState.FINISHED and old.state == RunState.STOPPED and new.steps > old.steps
+
+
 def _outcome(record: Record) -> str:
     """What two trainings of one run must agree about; their seconds may differ."""
     values = record.to_json()
-    return digest([values[name] for name in ("state", "score", "loss", "steps", "curves")])
+    said = [values[name] for name in ("state", "score", "loss", "steps", "curves")]
+    return digest([*said, record.details.get("unit")])
 
 
 def _keep_attempt(session: Session, record: Record, beside: Record) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from lrsearch.errors import StoreAwayError, StoreError
+from lrsearch.errors import StoreAwayError, StoreError, UsageError, given
 from lrsearch.knowledge import queries
 from lrsearch.knowledge.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
 from lrsearch.knowledge.migrations import prepare
@@ -320,8 +320,8 @@ class Store:
         with self._reads() as session:
             return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
 
-    def recommend(self, task: Task, k: int = 2) -> "list[Recommendation]":
-        """Give the policies that did best on similar tasks: see `lrsearch.knowledge.recommend`."""
+    def recommend(self, task: str | Task, k: int = 2) -> "list[Recommendation]":
+        """Give the policies that did best on tasks similar to a task or to that of a name: see `recommend`."""
         from lrsearch.knowledge.recommend import recommend
 
         return recommend(self, task, k)
@@ -395,12 +395,15 @@ def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[floa
         pauses: as for `Store`.
 
     Raises:
+        UsageError: for what is neither.
         StoreError: if it cannot be opened, or is not a store.
 
     >>> with open_store("sqlite:///:memory:") as store:
     ...     store.runs()
     []
     """
+    if not isinstance(url, str | Path):
+        raise UsageError(f"a store is opened by a file name or a URL, such as sqlite:///store.db, got {given(url)}")
     if existing:
         check_exists(str(url))
     return Store(str(url), pauses=pauses)

@@ -47,7 +47,8 @@ class Assignment:
 class StoredRun:
     """A run as the store knows it.
 
-    `task` is the task's name; `lost_steps` were trained in attempts that did not end.
+    `task` is the task's name; `lost_steps` were trained in attempts that did not end; `unit` is that of a score that is
+    not within 0 and 1 (see `lrsearch.record`).
     """
 
     key: str
@@ -59,13 +60,15 @@ class StoredRun:
     origin: str
     run: Run
     lost_steps: int
+    unit: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values for `store runs`."""
         run = self.run
         return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
                 "horizon": self.horizon, "state": str(run.state), "score": run.score,
-                "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin}
+                "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin,
+                **({"unit": self.unit} if self.unit else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +120,4 @@ class ShownRun:
 def stored(record: Record, task: str, policy: Policy) -> StoredRun:
     """Give the run of a record, with the name of its task and its policy."""
     return StoredRun(record.key, task, record.task, policy, record.horizon, record.seed, record.origin, record.run(),
-                     record.lost_steps)
+                     record.lost_steps, record.details.get("unit"))

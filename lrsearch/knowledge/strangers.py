@@ -12,7 +12,7 @@ from lrsearch.training.run import TRAINERS, RunState, run_key
 MOST_POINTS, MOST_NUMBERS = 200_000, 8
 LARGEST = 2**53
 """Whole numbers above it are not what they say in every reader of JSON."""
-DETAILS = {"evaluations", "metrics", "stride", "error", "split", "shared", "memory", "attempt"}
+DETAILS = {"evaluations", "metrics", "stride", "error", "split", "shared", "memory", "attempt", "unit"}
 
 
 def check_description(values: Any) -> None:
@@ -93,7 +93,7 @@ def _check_details(details: Any) -> None:
     for name, low in (("stride", 1), ("evaluations", 0), ("shared", 0), ("memory", 0)):
         if details.get(name) is not None:
             _whole(name, details[name], low)
-    for name in ("error", "split", "attempt"):
+    for name in ("error", "split", "attempt", "unit"):
         if not isinstance(details.get(name), str | None):
             raise StoreError(f"{name} must be a text")
     for which, metrics in _mapping("metrics", details.get("metrics", {})).items():

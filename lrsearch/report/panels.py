@@ -179,7 +179,7 @@ def _recommended(known: Recommendation) -> str:
         return (f"- {code(str(known.policy))}: published, {100 * known.score:.2f} % on {code(known.task)}, chosen on"
                 f" the test set ({code(known.source)}), at distance {known.distance:.2f}")
     return (
-        f"- {code(str(known.policy))}: the store's, {100 * known.score:.2f} % on {code(known.task)} over {known.seeds}"
+        f"- {code(str(known.policy))}: the store's, {known.score_text} on {code(known.task)} over {known.seeds}"
         f" seed{'s' if known.seeds > 1 else ''} of {known.horizon} steps, at distance {known.distance:.2f}"
     )
 

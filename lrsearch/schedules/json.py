@@ -24,6 +24,8 @@ def to_json(policy: Policy) -> str:
     >>> to_json(LINEAR(k0=0.1, l="1dur"))
     '{"format": "lrsearch.policy/1", "name": "LINEAR", "k0": 0.1, "l": "1dur", "k1": 0}'
     """
+    if not isinstance(policy, Policy):
+        raise PolicyError(f"only a policy is written as a policy's JSON, got {type(policy).__name__}")
     return json.dumps({"format": FORMAT, **_plain(policy)})
 
 

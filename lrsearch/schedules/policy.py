@@ -345,7 +345,9 @@ def curves(policies: Iterable[Policy], steps: int) -> Floats:
     >>> curves([FIX(k0=0.5), LINEAR(k0=1, l=4)], 3).tolist()
     [[0.5, 0.5, 0.5], [1.0, 0.75, 0.5]]
     """
-    policies, steps = list(policies), _count(steps)
+    policies, steps = list(policies) if isinstance(policies, Iterable) else [policies], _count(steps)
+    if not all(isinstance(one, Policy) for one in policies):
+        raise PolicyError("policies is a list of policies, such as [FIX(k0=0.1)]")
     rows: dict[LRFunction, list[int]] = {}
     for row, policy in enumerate(policies):
         policy.require_curve()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrsearch.errors import PolicyError, SpaceError, unknown
+from lrsearch.errors import PolicyError, SpaceError, given, unknown
 from lrsearch.schedules import FUNCTIONS, Policy, parse
 from lrsearch.schedules.coordinates import Bounds, Coordinates, Restarts, Stages
 from lrsearch.schedules.making import from_coordinates
@@ -142,11 +142,28 @@ class Space:
         """Draw a policy: functions equally likely, coordinates evenly on their scales."""
         return self.build(lambda name, axis: axis.draw(rng))
 
-    def suggest(self, trial: "Trial") -> Policy:
-        """Let an Optuna trial suggest a policy. One study needs one space."""
+    def suggest(self, trial: "Trial", prefix: str | None = None) -> Policy:
+        """Let an Optuna trial suggest a policy. The same space suggests the same policy again.
+
+        Args:
+            trial: the Optuna trial.
+            prefix: a name for one of several policies in a trial, 1 to 40 letters, digits, `_` or `-`. Its
+                parameters are `<prefix>.function`, `<prefix>.peak` and so on.
+
+        Raises:
+            UsageError: if the trial has a policy of another space under this prefix, or under none.
+
+        >>> import optuna
+        >>> generator = Space.standard("COS", horizon=1000, epoch=50)
+        >>> critic = Space.standard("FIX", horizon=5000, epoch=50, peak=(1e-4, 1e-3))
+        >>> trial = optuna.create_study().ask()
+        >>> policies = generator.suggest(trial, prefix="g"), critic.suggest(trial, prefix="c")
+        >>> [policy.form for policy in policies], "c.peak" in trial.params
+        (['COS', 'FIX'], True)
+        """
         from lrsearch.spaces.optuna import suggest
 
-        return suggest(self, trial)
+        return suggest(self, trial, prefix)
 
     def rounded(self, policy: Policy) -> Policy:
         """Give nearly the same policy in as many digits as a person wants to read; whole values stay what they are."""
@@ -198,6 +215,32 @@ class Space:
         self.build(look)
         return inside
 
+    def misfit(self, policy: Policy) -> str:
+        """Say why no values of this space, inside its ranges or not, make a policy's curve; "" where some do.
+
+        A range of one value is no parameter in Optuna, so a policy needs that very value; and a choice is one of a few.
+
+        >>> space = Space.standard("HALFCOS", horizon=60, epoch=10)
+        >>> space.misfit(FUNCTIONS["HALFCOS"](k0=0.1, l=180)), space.misfit(FUNCTIONS["HALFCOS"](k0=99, l=60))
+        ('its HALFCOS.end is 3, and 1 in the space', '')
+        """
+        try:
+            found = self.values(policy)
+        except (PolicyError, SpaceError) as error:
+            return str(error)
+        missed: list[str] = []
+
+        def look(name: str, axis: Any) -> Any:
+            value = found[name]
+            if isinstance(axis, Choice) and value not in axis:
+                missed.append(f"its {name} is {value}, and one of {', '.join(map(str, axis.values))} in the space")
+            elif isinstance(axis, Interval) and axis.low == axis.high and value not in axis:
+                missed.append(f"its {name} is {value:g}, and {axis.low:g} in the space")
+            return value
+
+        self.build(look)
+        return "; ".join(missed)
+
     def to_json(self) -> dict[str, Any]:
         """Give all ranges as plain JSON values, under the names that the parameters have in Optuna.
 
@@ -244,6 +287,9 @@ class Space:
 
 
 def _standard_form(name: str | Policy, horizon: int, epoch: float) -> str:
+    if not isinstance(name, str | Policy):
+        raise SpaceError(f"an LR function is given by its name, as in Space.standard('TRI', 'REX', horizon=...,"
+                         f" epoch=...), got {given(name)}")
     if isinstance(name, Policy) or "=" in name:
         policy = name if isinstance(name, Policy) else parse(name)
         return str(policy.bind(horizon=horizon, epoch=epoch))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from lrsearch.errors import UsageError, WorkError
+from lrsearch.errors import UsageError, WorkError, given
 from lrsearch.heuristics import Bound, Evidence, Pruned, prune
 from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
@@ -149,6 +149,8 @@ def find_study(studies: Sequence[StoredStudy], text: str) -> StoredStudy:
     Raises:
         UsageError: if there is none, with the nearest names, or there are several.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"study is its name, or the beginning of its name or key, got {given(text)}")
     exact = [study for study in studies if text in (study.name, study.key)]
     found = exact or [one for one in studies if text and (one.name.startswith(text) or one.key.startswith(text))]
     if len(found) == 1:

@@ -48,7 +48,7 @@ def ask(task: Task, policy: str | Policy, target: float | str, budget: int, seed
         raise UsageError(f"seeds is a whole number from 1 to {MOST_SEEDS}, got {seeds!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= 2**31 - seeds:
         raise UsageError(f"the seed is a whole number from 0 to {2**31 - seeds}, got {seed!r}")
-    written = parse(policy) if isinstance(policy, str) else policy
+    written = policy if isinstance(policy, Policy) else parse(policy)
     bound = written.bind(horizon=budget, epoch=task.epoch)
     plain = replace(task, target=None)
     as_written = replace(plain, horizon=budget, known=()) if bound.is_controller else plain

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from lrsearch.errors import TaskError, unknown
+from lrsearch.errors import TaskError, given, unknown
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks import models
 from lrsearch.tasks.cifar import CropFlip, load_cifar
@@ -74,6 +74,8 @@ def find_task(task: str | Task) -> Task:
     """
     if isinstance(task, Task):
         return task
+    if not isinstance(task, str):
+        raise TaskError(f"task is a shipped task's name, or a Task such as Task.of(...) makes, got {given(task)}")
     if task not in TASKS:
         raise TaskError(unknown("task", task, TASKS))
     return TASKS[task]

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from lrsearch.errors import TaskError, unknown
-from lrsearch.schedules import Policy
+from lrsearch.errors import TaskError, given, unknown
+from lrsearch.schedules import Policy, parse
 from lrsearch.tasks.optimizers import Optimizer
 
 PRECISIONS = ("fp32", "bf16")
@@ -99,7 +99,8 @@ class Task:
             on; `lrs.verify` sets it.
         protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
             `in_paper_protocol`.
-        known: policies that the field trains this task with.
+        known: policies that the field trains this task with: a list of policies or their texts, or one of them.
+            Durations such as `0.1dur` are of this task's horizon and epoch.
         load: gives the splits from a data folder, or from where they are cached if there is none.
         build: gives a new model, initialised from torch's random state.
         parameters: how many numbers the model learns; counted, not given.
@@ -147,6 +148,7 @@ class Task:
             raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
         if self.protocol not in METRICS:
             raise TaskError(unknown("protocol", str(self.protocol), METRICS))
+        object.__setattr__(self, "known", _policies(self.name, self.known, self.horizon, self.epoch))
         object.__setattr__(self, "parameters", _count_parameters(self.name, self.build))
 
     @classmethod
@@ -254,6 +256,16 @@ class _Undrawn(TorchFunctionMode):
         if function in (torch.Tensor.normal_, nn.init.normal_):
             return args[0] if args else given["tensor"]
         return function(*args, **given)
+
+
+def _policies(name: str, known: Any, horizon: int, epoch: float) -> tuple[Policy, ...]:
+    """Read the known policies of a task."""
+    listed = [known] if isinstance(known, Policy | str) else known
+    if not isinstance(listed, Sequence) or not all(isinstance(one, Policy | str) for one in listed):
+        raise TaskError(f"task {name!r}: known is a list of policies or their texts, such as [FIX(k0=0.1)],"
+                        f" got {given(known)}")
+    read = (parse(one) if isinstance(one, str) else one for one in listed)
+    return tuple(policy.bind(horizon=horizon, epoch=epoch) for policy in read)
 
 
 def _count_parameters(name: str, build: Callable[[], nn.Module]) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lrsearch as lrs
-from lrsearch.errors import UsageError
+from lrsearch.errors import TaskError, UsageError
 from lrsearch.heuristics import Ramp
 from lrsearch.knowledge import Recommendation, open_store
 from lrsearch.knowledge.candidates import NEIGHBOURS, gather
@@ -228,6 +228,16 @@ def test_runs_of_the_store_are_read_with_their_range_tests_and_their_origin():
         assert FAIR in found
         assert found[FAIR].origin == "a colleague"
         assert BAD not in found
+
+
+def test_a_task_is_recommended_for_by_its_name_as_well():
+    with open_store("sqlite:///:memory:") as store:
+        assert store.recommend("mnist-lenet") == store.recommend(MNIST) != []
+        with lrs.record(store, task="mine", policy=GOOD, horizon=9) as run:
+            run.finish(score=0.5)
+        assert [one.policy for one in store.recommend("mine")] == [GOOD]
+        with pytest.raises(TaskError, match="no task 'mime'; did you mean 'mine'"):
+            store.recommend("mime")
 
 
 def test_an_optuna_study_starts_from_recommendations_marked_with_their_origin():

@@ -1,5 +1,6 @@
 """A stranger's training loop: what is logged is stored, and nothing that befalls the store stops the training."""
 
+import contextlib
 import itertools
 import math
 import sqlite3
@@ -9,13 +10,14 @@ import warnings
 from contextlib import closing
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
 import lrsearch as lrs
 from lrsearch import api
 from lrsearch.errors import StoreAwayError, StoreError, UsageError
-from lrsearch.knowledge import open_store, read_bundle, recorder
+from lrsearch.knowledge import open_store, read_bundle, recorder, write_bundle
 from lrsearch.knowledge.recorder import MOST_POINTS, Recorder, Series
 from lrsearch.knowledge.store import PAUSES, Store
 from lrsearch.schedules import FIX, TRI
@@ -62,12 +64,12 @@ def test_a_run_is_stored_with_its_curves(path, backend, postgres):
     assert record.curves["train_loss"] == ((0, 2.0), (1, 2.0), (2, 2.0))
 
 
-def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_last_step(path):
+def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_steps_that_were_logged(path):
     train(path, task="digits-mlp")
     assert the_run(path)[0].horizon == find_task("digits-mlp").horizon
     other = path.with_name("other.db")
     train(other)
-    assert the_run(other)[0].horizon == 2
+    assert the_run(other)[0].horizon == 3
 
 
 def test_it_is_evidence_for_the_task_of_its_name_as_it_was(path):
@@ -76,7 +78,7 @@ def test_it_is_evidence_for_the_task_of_its_name_as_it_was(path):
         train(path, policy=policy, seed=seed, score=0.9)
         train(path, policy=POLICY, seed=seed, score=0.5)
     (best, *_) = api.advise("mine", store=str(path)).first()
-    assert (best.policy, best.carried(2, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
+    assert (best.policy, best.carried(3, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
 
 
 def test_it_is_never_taken_for_a_run_of_a_search(path):
@@ -88,7 +90,15 @@ def test_it_is_never_taken_for_a_run_of_a_search(path):
         assert store.find(key) is None
 
 
-@pytest.mark.parametrize(("error", "state"), [(ValueError("no\0pe"), "failed"), (KeyboardInterrupt(), "interrupted")])
+class Enough(optuna.TrialPruned):
+    """A stop of one's own, made from a framework's."""
+
+
+@pytest.mark.parametrize(("error", "state"), [
+    (ValueError("no\0pe"), "failed"), (StopIteration(), "failed"), (optuna.exceptions.StorageInternalError(), "failed"),
+    (KeyboardInterrupt(), "interrupted"), (SystemExit(0), "interrupted"),
+    (optuna.TrialPruned(), "stopped"), (Enough("too slow"), "stopped"),
+])
 def test_what_leaves_the_block_is_recorded_and_goes_on_its_way(path, error, state):
     with pytest.raises(type(error)), lrs.record(path, task="mine", policy=POLICY) as run:
         run.log(7, val_loss=1.0)
@@ -96,6 +106,28 @@ def test_what_leaves_the_block_is_recorded_and_goes_on_its_way(path, error, stat
     found, _ = the_run(path)
     assert (str(found.run.state), found.run.steps) == (state, 7)
     assert found.run.error.startswith(type(error).__name__)
+
+
+def test_what_has_finished_is_not_stopped_afterwards(path):
+    with pytest.raises(optuna.TrialPruned), lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:
+        run.finish(score=0.5)
+        raise optuna.TrialPruned
+    assert (str(the_run(path)[0].run.state), the_run(path)[0].run.score) == ("finished", 0.5)
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_a_run_that_was_trained_to_its_end_stands_before_one_that_was_stopped(path, order):
+    for is_stopped in order:
+        with contextlib.suppress(optuna.TrialPruned), lrs.record(path, task="mine", policy=POLICY, horizon=9) as run:
+            run.log(3, val_loss=1.0)
+            if is_stopped:
+                raise optuna.TrialPruned
+            run.log(9, val_loss=0.5)
+            run.finish(score=0.5)
+    found, _ = the_run(path)
+    assert (str(found.run.state), found.run.score, found.run.steps, found.lost_steps) == ("finished", 0.5, 9, 0)
+    with open_store(path) as store:
+        assert [attempt.state for attempt in store.attempts(found.key)] == ["stopped"]
 
 
 def test_a_block_without_a_score_failed(path):
@@ -128,7 +160,102 @@ def test_values_that_are_no_numbers_are_left_out_with_one_warning(path, caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_value_with_a_gradient_is_its_number(path):
+    loss = (torch.ones(1, requires_grad=True) * 0.5).sum()
+    with lrs.record(path, task="mine", policy=POLICY) as run:
+        run.log(8, train_loss=loss)
+        run.finish(score=loss, loss=loss)
+    found, record = the_run(path)
+    assert (record.curves["train_loss"], found.run.score, found.run.loss) == (((8, 0.5),), 0.5, 0.5)
+
+
+LOOPS = {
+    "from 0": range(100), "updates so far": range(1, 101), "every tenth, so far": range(10, 101, 10),
+    "before the first, then every tenth": [0, *range(10, 101, 10)], "the last of ten": [*range(9, 100, 10)],
+}
+
+
+@pytest.mark.parametrize("horizon", [None, 100])
+@pytest.mark.parametrize("steps", LOOPS.values(), ids=LOOPS)
+def test_a_loop_of_100_updates_is_a_run_of_100_steps(path, steps, horizon):
+    with lrs.record(path, task="mine", policy=POLICY, horizon=horizon) as run:
+        for step in steps:
+            run.log(step, train_loss=1.0)
+        run.finish(score=0.5)
+    found, _ = the_run(path)
+    short = horizon is None and steps == LOOPS["the last of ten"]  # nothing tells that it counts from 0
+    assert (found.run.steps, found.horizon) == ((99, 99) if short else (100, 100))
+
+
+def test_a_loop_that_died_is_as_long_as_it_was(path):
+    with pytest.raises(ValueError, match="x"), lrs.record(path, task="mine", policy=POLICY, horizon=100) as run:
+        for step in range(99):
+            run.log(step, train_loss=1.0)
+        raise ValueError("x")
+    assert the_run(path)[0].run.steps == 99
+
+
+@pytest.mark.parametrize("score", [97.5, 1.0000001, -0.1, 53])
+def test_a_score_that_is_no_share_needs_a_unit(path, score):
+    with lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:
+        with pytest.raises(UsageError, match=r"within 0 and 1.*unit='%'"):
+            run.finish(score=score)
+        run.finish(score=score, unit="points")
+    found, record = the_run(path)
+    assert (str(found.run.state), found.run.score, found.unit) == ("finished", score, "points")
+    assert (found.to_json()["unit"], record.details["unit"]) == ("points", "points")
+    with open_store(path) as store:
+        assert store.show(found.key).to_json()["unit"] == "points"
+
+
+def test_a_score_that_was_refused_and_never_said_again_is_in_the_runs_error(path):
+    with pytest.raises(UsageError, match="unit"), lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:
+        run.finish(score=97.5)
+    found, _ = the_run(path)
+    assert str(found.run.state) == "failed"
+    assert "97.5" in found.run.error
+    train(path, horizon=1)
+    assert the_run(path)[0].run.score == 0.75
+
+
+@pytest.mark.parametrize("score", ["0.9", b"0.9", True, np.bool_(1), torch.tensor(True), None, [0.5, 0.6], 1j, {},
+                                   torch.zeros(2), FIX, 10**400], ids=str)
+def test_what_is_no_score_is_refused(path, score):
+    with lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:
+        with pytest.raises(UsageError, match="score is a number, or a tensor or array of one"):
+            run.finish(score=score)
+        with pytest.raises(UsageError, match="unit is a text of 1 to 40 characters"):
+            run.finish(score=0.5, unit=score if isinstance(score, bytes | bool) else " ")
+        if score is not None:
+            with pytest.raises(UsageError, match="loss is a number"):
+                run.finish(score=0.5, loss=score)
+        run.finish(score=torch.tensor(0.5), loss=np.float32(0.25))
+    assert (the_run(path)[0].run.score, the_run(path)[0].run.loss) == (0.5, 0.25)
+
+
+def test_scores_of_different_units_are_never_compared(path):
+    for policy, score, unit in ((POLICY, 0.9, None), (FIX(k0=0.2), 90.0, "%"), (FIX(k0=0.3), 80.0, "%")):
+        with lrs.record(path, task="mine", policy=policy, horizon=9) as run:
+            run.finish(score=score, unit=unit)
+    found = {one.policy: one for one in api.advise("mine", store=str(path)).ranked}
+    assert {str(policy): one.score_text for policy, one in found.items()} == {
+        "FIX(k0=0.1)": "90.00 %", "FIX(k0=0.2)": "90 %", "FIX(k0=0.3)": "80 %"}
+    assert found[FIX(k0=0.1)].regret <= found[FIX(k0=0.2)].regret < found[FIX(k0=0.3)].regret
+
+
+def test_a_unit_travels_with_a_bundle(path):
+    with lrs.record(path, task="mine", policy=POLICY, horizon=9) as run:
+        run.finish(score=90, unit="%")
+    with open_store(path) as store, open_store(path.with_name("other.db")) as other:
+        write_bundle(store, path.with_name("runs.bundle"))
+        assert read_bundle(other, path.with_name("runs.bundle")).new == 1
+        assert [one.unit for one in other.runs()] == ["%"]
+
+
 @pytest.mark.parametrize(("given", "says"), [
+    ({"task": {"name": "x"}}, "task is a Task, or the name of one, got an object of type dict"),
+    ({"policy": 5}, "a policy is read from text"),
     ({"policy": "FIX(k0=-1)"}, "k0"), ({"policy": "STEP(k0=0.1, gamma=0.5, l=3ep)"}, "bind"), ({"seed": 1.5}, "seed"),
     ({"horizon": 0}, "horizon"), ({"horizon": "9"}, "horizon"),
 ])

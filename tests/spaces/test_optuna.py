@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from lrsearch.errors import PolicyError, SpaceError
 from lrsearch.schedules import EXP, HALFCOS, NSTEP, SIN, STEP, TRI, WARMUP, parse
 from lrsearch.spaces import Choice, Fractions, Interval, Space
-from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
+from lrsearch.spaces.optuna import ORIGIN, POLICY, SPACE, enqueue
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 RAW = Space.standard(horizon=10_000, epoch=600)
@@ -76,7 +76,7 @@ def test_an_enqueued_policy_is_suggested_exactly_also_outside_the_ranges(policy)
     enqueue(study, SMALL, policy, origin="store", source="digits-mlp")
     trial = study.ask()
     assert SMALL.suggest(trial) == policy
-    assert trial.user_attrs == {POLICY: str(policy), ORIGIN: "store", "source": "digits-mlp"}
+    assert trial.user_attrs == {POLICY: str(policy), ORIGIN: "store", "source": "digits-mlp", SPACE: SMALL.key}
     study.tell(trial, 1.0)
     following = study.ask()
     assert SMALL.suggest(following) in SMALL

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import lrsearch as lrs
-from lrsearch.errors import TaskError
-from lrsearch.schedules import FIX
+from lrsearch.errors import TaskError, UsageError
+from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import Adam, Task
 from lrsearch.training import RunSpec, RunState, Trainer
 
@@ -84,6 +84,22 @@ def test_models_of_other_layers_have_other_keys_whatever_their_names():
     other = Task.of(lambda: nn.Sequential(nn.Linear(5, 3), nn.Identity()), (X, Y), name="mine", batch_size=10, epochs=2)
     assert one.parameters == other.parameters
     assert one.key != other.key
+
+
+@pytest.mark.parametrize("known", ["TRI(k0=0.1, k1=1, l=27)", TRI(k0=0.1, k1=1, l=27), ["TRI(k0=0.1, k1=1, l=0.5dur)"],
+                                   (TRI(k0=0.1, k1=1, l="1ep"),)], ids=str)
+def test_known_policies_are_read_from_texts_and_bound_to_the_task(known):
+    assert made(known=known).known == (TRI(k0=0.1, k1=1, l=27),)
+    assert made(known=known).key == made().key
+
+
+@pytest.mark.parametrize(("known", "says"), [
+    (5, "known is a list of policies or their texts"), ([5], "known is a list"), (None, "known is a list"),
+    ({TRI}, "known is a list"), ("TRI(k0=0.1)", "missing k1, l"),
+])
+def test_what_are_no_known_policies_is_refused_when_the_task_is_made(known, says):
+    with pytest.raises(UsageError, match=says):
+        made(known=known)
 
 
 def test_numbers_of_numpy_are_numbers():

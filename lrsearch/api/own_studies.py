@@ -1,0 +1,191 @@
+"""An Optuna study of one's own: what the store knows is put in its queue, or among its finished trials."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.errors import UsageError, given
+from lrsearch.knowledge import Recommendation, Store
+from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.schedules import Policy, parse
+from lrsearch.spaces import Space
+from lrsearch.tasks import Task, find_task
+
+if TYPE_CHECKING:
+    import optuna
+
+    from lrsearch.spaces.optuna import Offer
+
+MOST_STORED = 2
+MOST_RESULTS = 1000
+STRETCHED = "lrsearch:stretched"
+"""The user attribute of a trial that tells the policy as it was given, where it was of another length."""
+log = logging.getLogger(__name__)
+
+
+def warm_start(
+    study: "optuna.Study", space: Space, policies: Sequence[Policy | Recommendation | str], seed: int = 0,
+    centre: float | None = None, prefix: str | None = None,
+) -> int:
+    """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
+
+    Each trial says where its policy is from, in the user attribute `lrsearch:origin`: `stored`, `published` or
+    `random`. The call can be repeated, also by several processes at once: a policy that is in the study is not
+    enqueued again, whatever became of its trial. When it returns, all are in the queue or were taken from it.
+
+    A policy is enqueued as it is where the space's coordinates make its curve over the space's horizon, inside the
+    ranges or not. One that they do not, and that ends at another step than the space, is of another length: it is
+    stretched to the horizon, which a warning and the trial's user attribute `lrsearch:stretched` say. What is left out
+    is named in a warning, with the reason.
+
+    Args:
+        study: the Optuna study; its objective calls `space.suggest(trial)`.
+        space: the space of the study.
+        policies: the default first, then stored ones, as policies or texts, or what `store.recommend` gave, which is
+            carried over to the space's horizon. Durations such as `0.1dur` are of that horizon.
+        seed: for the random point.
+        centre: the middle of the bottom of your range test (`test.advice.default.rate`), by which learning rates of
+            tasks that have one in the store are moved; None without one.
+        prefix: as in `space.suggest(trial, prefix=...)`. A trial's policies of other prefixes are suggested.
+
+    Returns:
+        How many were enqueued now.
+
+    Raises:
+        UsageError: if one of the arguments is not what it should be.
+
+    >>> import optuna
+    >>> from lrsearch import FIX, open_store
+    >>> study = optuna.create_study(direction="maximize")
+    >>> space = Space.standard(horizon=10_000, epoch=540)
+    >>> with open_store("sqlite:///:memory:") as store:
+    ...     warm_start(study, space, [FIX(k0=0.1), *store.recommend("mnist-lenet")])
+    4
+    >>> warm_start(study, space, [FIX(k0=0.1)])
+    0
+    """
+    import numpy as np
+
+    from lrsearch.spaces.optuna import Offer, hand_over
+
+    _check_study(study, space)
+    if isinstance(policies, Policy | Recommendation | str):
+        policies = [policies]
+    if not isinstance(policies, Iterable):
+        raise UsageError(f"policies is a list of policies or of what store.recommend gave, got {given(policies)}")
+    random = Offer(policy=space.sample(np.random.default_rng(seed)), origin="random")
+    return hand_over(study, space, [*_fitting(policies, space, centre), random], prefix)
+
+
+def add_results(
+    study: "optuna.Study", space: Space, store: Store, task: str | Task, *, unit: str | None = None,
+    prefix: str | None = None,
+) -> int:
+    """Add what a store knows of this very task to an Optuna study of one's own, as finished trials.
+
+    A policy that ran over the whole horizon is one trial, its value the mean score over seeds, its user attribute
+    `lrsearch:origin` `same task`. Results of other tasks never are, however similar: see `warm_start`. The call can be
+    repeated, also by several processes at once: no run enters twice, and runs that are new make a trial of their own.
+
+    Args:
+        study: the Optuna study, which maximizes the task's score.
+        space: the space of the study; policies outside of it are left out.
+        store: the knowledge store.
+        task: a shipped task's name, or a task: the same in all of its description.
+        unit: the unit of the scores: others are left out. None for scores within 0 and 1, which have none.
+        prefix: as in `space.suggest(trial, prefix=...)`; no other policy may be in the study's trials.
+
+    Returns:
+        How many were added now.
+
+    Raises:
+        UsageError: if the study minimizes, or one of the arguments is not what it should be.
+        TaskError: for the name of no shipped task.
+
+    >>> import optuna
+    >>> from lrsearch import FIX, open_store, record
+    >>> task, study = find_task("digits-mlp"), optuna.create_study(direction="maximize")
+    >>> space = Space.standard(horizon=task.horizon, epoch=task.epoch)
+    >>> with open_store("sqlite:///:memory:") as store:
+    ...     with record(store, task=task, policy=FIX(k0=0.1)) as run:
+    ...         _ = run.finish(score=0.95)
+    ...     added = [add_results(study, space, store, task) for _ in range(2)]
+    >>> added, study.best_value
+    ([1, 0], 0.95)
+    """
+    from optuna.study import StudyDirection
+
+    from lrsearch.spaces.optuna import SAME_TASK, Offer, hand_over
+
+    _check_study(study, space)
+    if not isinstance(store, Store):
+        raise UsageError(f"store is an open store, such as lrs.open_store('store.db'), got {given(store)}")
+    if study.directions != [StudyDirection.MAXIMIZE]:
+        raise UsageError("scores are the better the higher: make the study with direction='maximize'")
+    asked = find_task(task)
+    scores: dict[Policy, dict[str, float]] = {}
+    for stored in store.telling(asked.key, shortest=asked.horizon, policies=MOST_RESULTS):
+        is_whole = stored.horizon == asked.horizon and stored.unit == unit
+        if is_whole and stored.run.score is not None and stored.policy in space:
+            scores.setdefault(stored.policy, {})[stored.key] = stored.run.score
+    offers = [Offer(policy=policy, origin=SAME_TASK, scores=of_seeds) for policy, of_seeds in scores.items()]
+    return hand_over(study, space, offers, prefix)
+
+
+def _check_study(study: Any, space: Any) -> None:
+    import optuna
+
+    if not isinstance(study, optuna.Study):
+        raise UsageError(f"study is an Optuna study, such as optuna.create_study(), got {given(study)}")
+    if not isinstance(space, Space):
+        raise UsageError(f"space is a Space, such as lrs.Space.standard(horizon=..., epoch=...), got {given(space)}")
+
+
+def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "list[Offer]":
+    """The first three policies that fit the space; what is not among them is named."""
+    from lrsearch.spaces.optuna import Offer
+
+    fitting: list[Offer] = []
+    for one in offered:
+        origin, policy = _carried(one, space, centre)
+        fit = _fit(policy, space)
+        if fit is None:
+            log.warning("%s is not enqueued: %s", policy, space.misfit(policy))
+        elif fit in [other.policy for other in fitting]:
+            continue
+        elif len(fitting) > MOST_STORED:
+            log.warning("%s is not enqueued: a study starts from %d policies at most", policy, 1 + MOST_STORED)
+        elif fit == policy:
+            fitting.append(Offer(policy=policy, origin=origin))
+        else:
+            log.warning("%s ends after %g steps, the space after %d: it is enqueued as %s", policy, policy.horizon,
+                        space.horizon, fit)
+            fitting.append(Offer(policy=fit, origin=origin, attributes={STRETCHED: str(policy)}))
+    return fitting
+
+
+def _carried(one: Any, space: Space, centre: float | None) -> tuple[str, Policy]:
+    """Where a policy is from, and what it is over the space's horizon."""
+    if isinstance(one, Recommendation):
+        carried = one.carried(space.horizon, centre)
+        return PUBLISHED if one.origin == PUBLISHED else "stored", _readable(carried, space)
+    if not isinstance(one, Policy | str):
+        raise UsageError(f"policies are policies, their texts, or what store.recommend gave, got {given(one)}")
+    policy = parse(one) if isinstance(one, str) else one
+    return "stored", policy.bind(horizon=space.horizon, epoch=space.epoch)
+
+
+def _fit(policy: Policy, space: Space) -> Policy | None:
+    """The policy itself where the space can describe it, or else stretched to the horizon, or else None."""
+    if not space.misfit(policy):
+        return policy
+    if policy.is_controller or not policy.horizon or policy.horizon == space.horizon:
+        return None
+    stretched = policy.stretch(space.horizon / policy.horizon)
+    return None if space.misfit(stretched) else _readable(stretched, space)
+
+
+def _readable(policy: Policy, space: Space) -> Policy:
+    """The policy in fewer digits, where the space can describe that as well."""
+    rounded = policy.rounded()
+    return policy if space.misfit(rounded) else rounded
