@@ -1,6 +1,7 @@
 """What the store knows for a task, how alike two tasks are, and the warm start of an Optuna study of one's own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,13 @@ from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
 from lrsearch.errors import TaskError, UsageError, unknown
 from lrsearch.knowledge import Advice, Recommendation, Similarity, Store
 from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.knowledge.recommend import PARETO, ramps_of, recall
 from lrsearch.knowledge.recommend import advise as rank_known
-from lrsearch.knowledge.recommend import ramps_of, recall
 from lrsearch.knowledge.similarity import compare as compare_tasks
 from lrsearch.knowledge.similarity import fingerprint
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.study.answers import stored_answers
 from lrsearch.tasks import TASKS, Task, find_task
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_STORED = 2
 MOST_RESULTS = 1000
+DECIDED = ("accuracy", PARETO)
+"""The goals that begin with the score, which searches decide by."""
 
 
 def warm_start(
@@ -138,7 +142,8 @@ def advise(
     """
     with readable_store(store, Path(out)) as ledger:
         asked = _described(task, ledger)
-        return rank_known(recall(ledger, asked, goal), asked, goal)
+        answers = stored_answers(ledger, asked) if goal in DECIDED else ()
+        return replace(rank_known(recall(ledger, asked, goal), asked, goal), answers=answers)
 
 
 def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | None = None) -> Similarity:

@@ -13,6 +13,7 @@ from lrsearch.exchange.numbers import bound, number, whole
 from lrsearch.exchange.numbers import text as checked_text
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
+from lrsearch.words import counted
 
 LONGEST_PROTOTXT = 65_536
 TOKEN = re.compile(
@@ -138,7 +139,7 @@ def _skip(tokens: Iterator[str], opened: str, key: str) -> None:
 def _one(fields: Fields, key: str) -> str:
     values = fields.get(key, [])
     if len(values) != 1:
-        raise PolicyError(f"{key} must be given once, found {len(values)} times")
+        raise PolicyError(f"{key} must be given once, found {counted(len(values), 'time')}")
     return values[0]
 
 

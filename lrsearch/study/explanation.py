@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,12 +12,15 @@ from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
 from lrsearch.knowledge.stored import PROBES
 from lrsearch.spaces import Space
+from lrsearch.study.answers import decided_by
+from lrsearch.study.decision import Decision
 from lrsearch.study.funnel import escape_won, is_widened
 from lrsearch.study.probing import evidence_of
 from lrsearch.study.pruning import Probing, stored_probes
 from lrsearch.study.result import Cost, cost_of
 from lrsearch.study.strategy import Trial, is_open, with_role
 from lrsearch.tasks import Task
+from lrsearch.words import counted
 
 PRUNING = ("funnel", Probing().name)
 MOST_NEAR = 3
@@ -57,6 +60,7 @@ class Explanation:
         is_open: whether some of its probes have not ended.
         escapes: what came of candidates from outside.
         spent: what all probes cost.
+        decision: the search's answer; None where it has not ended, or is no search.
     """
 
     task: str
@@ -69,6 +73,7 @@ class Explanation:
     is_open: bool
     escapes: Escapes
     spent: Cost = field(compare=False)
+    decision: Decision | None = None
 
     @property
     def space(self) -> Space:
@@ -99,6 +104,8 @@ class Explanation:
             "is_open": self.is_open,
             "escapes": {name: getattr(self.escapes, name) for name in Escapes.__slots__},
             "cost": self.spent.to_json(),
+            "verdict": self.decision.verdict if self.decision else None,
+            "best": self.decision.best.to_json() if self.decision else None,
         }
 
 
@@ -121,8 +128,9 @@ def explain(store: Store, text: str) -> Explanation:
     history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(found.key)]
     recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
     chance = math.log(found.task["data"]["classes"])
-    return _explanation(found.task["name"], found.name, store, raw_space(found), chance, recommended, history,
+    told = _explanation(found.task["name"], found.name, store, raw_space(found), chance, recommended, history,
                         _escapes(history, found.task["data"]["validation"]))
+    return replace(told, decision=decided_by(found, history))
 
 
 def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
@@ -134,7 +142,7 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
     history = stored_probes(store, task)
     if not history:
         raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
-                        f" ({task.horizon} steps): leave out --stored, and they are trained")
+                        f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained")
     return _explanation(task.name, None, store, raw, task.chance_loss, (), history, Escapes())
 
 
