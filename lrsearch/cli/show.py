@@ -246,6 +246,8 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")
+    if comparison.caution:
+        console.print(comparison.caution)
     console.print(f"[bold]picture[/bold] {escape(picture)}")
 
 
