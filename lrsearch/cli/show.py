@@ -212,7 +212,8 @@ def print_explanation(told: Explanation) -> None:
     """Print why a study's space is what it is."""
     console = Console(highlight=False)
     console.print(f"[bold]{escape(told.study or told.task)}[/bold]")
-    for sentence in sentences(told):
+    answer = [f"The search's answer: {told.decision.verdict}"] if told.decision else []
+    for sentence in [*answer, *sentences(told)]:
         console.print()
         console.print(escape(sentence))
     console.print()

@@ -26,7 +26,6 @@ ADVICE = {
 def sentences(told: Explanation) -> list[str]:
     """Explain a pruned space as one would to a colleague: a sentence for each thing, with where it comes from."""
     return [
-        *([f"The search's answer: {told.decision.verdict}"] if told.decision else []),
         _learning_rate(told),
         _runs(told),
         *(_rule(bound) for bound in told.pruned.bounds if bound.rule),
