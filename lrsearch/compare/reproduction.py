@@ -122,7 +122,8 @@ class Results:
     def sentences(self) -> list[str]:
         """What a person should know beside the numbers."""
         apart, pairs = self.separable
-        said = [f"{counted(self.missing, 'run')} missing."] if self.missing else []
+        are = "is" if self.missing == 1 else "are"
+        said = [f"{counted(self.missing, 'run')} {are} missing."] if self.missing else []
         if pairs and self.table.seeds > 1:
             said.append(f"{apart} of {counted(pairs, 'pair')} of policies are told apart by a paired t-test over seeds"
                         f" at 5 %; {0.05 * pairs:.1f} would be by chance. The others are ties.")
