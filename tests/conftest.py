@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,10 @@ os.environ.pop("LRSEARCH_STORE", None)
 os.environ.pop("LRSEARCH_DATA", None)
 
 ROOT = Path(__file__).parent.parent
+MANY_OF_ONE = re.compile(
+    r"(?<![\w.,:/-])1 (?:(?!of |in |to |and |or )[a-z]+ )?(?:runs|seeds|steps|epochs|tasks|studies|policies|updates|"
+    r"points|pairs|tests|samples|classes|parameters|probes|candidates|lines)\b")
+"""A count of one thing with the noun for many."""
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +70,12 @@ class Finished:
         return json.loads(self.out)
 
 
+def agreeing(ended: Finished) -> Finished:
+    """Whatever a test asks a command, no count in what it prints disagrees with its noun."""
+    assert not MANY_OF_ONE.findall(ended.out + ended.err)
+    return ended
+
+
 @pytest.fixture
 def lrsearch(tmp_path: Path) -> Callable[..., Finished]:
     """Run the command line in an empty folder."""
@@ -72,7 +83,7 @@ def lrsearch(tmp_path: Path) -> Callable[..., Finished]:
     def run(*words: str, cwd: Path = tmp_path, **environment: str) -> Finished:
         ended = subprocess.run([sys.executable, "-m", "lrsearch", *words], cwd=cwd, capture_output=True, text=True,
                                check=False, env={**os.environ, "COLUMNS": "200", **environment})
-        return Finished(ended.returncode, ended.stdout, ended.stderr)
+        return agreeing(Finished(ended.returncode, ended.stdout, ended.stderr))
 
     return run
 
@@ -92,7 +103,7 @@ def typed(
         monkeypatch.setattr(sys, "argv", ["lrsearch", *words])
         with pytest.raises(SystemExit) as ended:
             main()
-        return Finished(int(ended.value.code or 0), *capsys.readouterr())
+        return agreeing(Finished(int(ended.value.code or 0), *capsys.readouterr()))
 
     yield run
     for number, handler in handlers.items():
@@ -140,6 +151,54 @@ class World:
     def _draw(self, spec: object) -> float:
         seed = zlib.crc32(f"{spec.policy}|{spec.horizon}|{spec.seed}".encode())
         return float(np.random.default_rng(seed).normal(0, self.noise))
+
+
+@pytest.fixture(scope="session")
+def result_of() -> Callable[..., object]:
+    """Make the result of a search of digits-mlp from scores alone.
+
+    `default`, `candidates`: of full runs with the search's seed, None where one diverged. `pairs`: (default, candidate)
+    on fresh seeds; "failed" for a run that is to be left out. `confirmed`: the candidate they are of, by its place.
+    """
+    from lrsearch.heuristics import prune
+    from lrsearch.knowledge import Assignment, StoredRun
+    from lrsearch.schedules import HALFCOS, SIN2, TRI, WARMUP
+    from lrsearch.spaces import Space
+    from lrsearch.study.decision import decide
+    from lrsearch.study.probing import gather
+    from lrsearch.study.result import SearchResult, cost_of
+    from lrsearch.study.strategy import Setup, Trial
+    from lrsearch.tasks import find_task
+    from lrsearch.training import Run, RunState
+
+    task = find_task("digits-mlp")
+    policies = [WARMUP(policy=HALFCOS(k0=0.1, l=1216), l=64), TRI(k0=0.01, k1=0.2, l=64),
+                SIN2(k0=0.02, k1=0.3, l=128), WARMUP(policy=HALFCOS(k0=0.2, l=1216), l=64)]
+    setup = Setup(task, Space.standard(horizon=task.horizon, epoch=task.epoch), 12, 0)
+
+    def make(
+        default: float | None, candidates: tuple[float | None, ...] = (),
+        pairs: tuple[tuple[float | str | None, float | str | None], ...] = (), confirmed: int = 0,
+    ) -> SearchResult:
+        asked = [("default", policies[0], 0, default)]
+        asked += [("candidate", policy, 0, score) for policy, score in zip(policies[1:], candidates, strict=False)]
+        for seed, pair in enumerate(pairs, 100):
+            asked += [("confirm", policies[0], seed, pair[0]), ("confirm", policies[1 + confirmed], seed, pair[1])]
+        trials = []
+        for number, (role, policy, seed, score) in enumerate(asked):
+            state = RunState.FAILED if score == "failed" else RunState.DIVERGED if score is None else RunState.FINISHED
+            ended = score if state is RunState.FINISHED else None
+            run = Run(state=state, steps=task.horizon, seconds=1.0, score=ended, loss=None if ended is None else 1.0)
+            assignment = Assignment(number, role, "suggested", policy, task.horizon, seed)
+            key = assignment.spec(task).key
+            stored = StoredRun(key, task.name, task.key, policy, task.horizon, seed, "local", run, 0)
+            trials.append(Trial(assignment, stored))
+        decision = decide(trials, task.horizon, task.validation_size)
+        pruned = prune(setup.raw, gather(setup, trials))
+        return SearchResult("digits-mlp-00000000", "0" * 16, "sqlite://", setup, tuple(trials), pruned, decision,
+                            cost_of(trials, task.horizon))
+
+    return make
 
 
 @pytest.fixture

@@ -1,14 +1,19 @@
 """What the store knows for a task, and how alike two tasks are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
 from lrsearch.knowledge import Advice, Similarity, Store
+from lrsearch.knowledge.recommend import PARETO, described, ramps_of, recall
 from lrsearch.knowledge.recommend import advise as rank_known
-from lrsearch.knowledge.recommend import described, ramps_of, recall
 from lrsearch.knowledge.similarity import compare as compare_tasks
 from lrsearch.knowledge.similarity import fingerprint
+from lrsearch.study.answers import stored_answers
 from lrsearch.tasks import Task
+
+DECIDED = ("accuracy", PARETO)
+"""The goals that begin with the score, which searches decide by."""
 
 
 def advise(
@@ -33,7 +38,8 @@ def advise(
     """
     with readable_store(store, Path(out)) as ledger:
         asked = described(task, ledger)
-        return rank_known(recall(ledger, asked, goal), asked, goal)
+        answers = stored_answers(ledger, asked) if goal in DECIDED else ()
+        return replace(rank_known(recall(ledger, asked, goal), asked, goal), answers=answers)
 
 
 def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | None = None) -> Similarity:

@@ -8,6 +8,7 @@ from pathlib import Path
 from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
 from lrsearch.engines import optuna as optuna_engine
 from lrsearch.knowledge import Store
+from lrsearch.report.best_trial import is_told
 from lrsearch.report.panels import publish
 from lrsearch.schedules import Policy
 from lrsearch.study.explanation import Explanation, explain_stored
@@ -51,7 +52,10 @@ def search(
             asks for more keeps its own work under `if __name__ == "__main__":`, for the workers import it.
 
     Returns:
-        The result: `.best.policy`, `.cost` in FRE, `.table()`.
+        The result. `.best` is the answer, with its `.policy`, `.score`, `.seeds` and whether it is `.confirmed`: on a
+        tie, and where nothing else was found, the default. `.best_found` is the best policy beside the default, or
+        None, and `.default` the strong default: all over the same seeds, fresh ones where the budget paid for them,
+        else the search's own. `.verdict` is the advice in a sentence, `.cost` in FRE, `.table()` has all runs.
 
     Raises:
         UsageError: for an unknown task or function, or a budget that buys nothing.
@@ -184,10 +188,15 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
 
 
 def _conclude(study: Study) -> SearchResult:
-    """Give the result, and tell its story in the Optuna Dashboard if there is news."""
+    """Give the result, and tell its story in the Optuna Dashboard if there is news.
+
+    An answer that is not the one told there is news too, as in the study of an older version.
+    """
     result = conclude(study)
-    if result.spent.trained_runs and isinstance(study.sampler, optuna_engine.OptunaSampler):
-        publish(result, study.sampler.study)
+    if isinstance(study.sampler, optuna_engine.OptunaSampler):
+        optuna_study = study.sampler.study
+        if result.spent.trained_runs or not is_told(result, optuna_study):
+            publish(result, optuna_study)
     return result
 
 

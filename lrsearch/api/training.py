@@ -148,15 +148,16 @@ def final_test(
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
 ) -> dict[str, Any]:
-    """Read the test set for a search's best policy and the default: once, and never to choose.
+    """Read the test set for a search's answer and the default: once, and never to choose.
 
     Args:
         result: what `search` gave.
         store, data_dir, out: as they were given to `search`.
 
     Returns:
-        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps` and a `note` for people. Runs
-        whose weights are not in `out` are trained once more for it, outside of the budget.
+        `best`, the answer, and `default` (top-1 in [0, 1]; None where all runs diverged), `policy`, `seeds`,
+        `retrained_steps` and a `note` for people. Runs whose weights
+        are not in `out` are trained once more for it, outside of the budget.
 
     Raises:
         UsageError: for what is no result.

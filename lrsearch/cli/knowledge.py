@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from lrsearch.knowledge import Advice, Recommendation
@@ -16,7 +18,7 @@ TaskName = Annotated[str, typer.Argument(
 Goal = Annotated[str, typer.Option(
     help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD - CDAC),"
          " or pareto: the front of all four first.")]
-MOST_STORED = 2
+MOST_STORED, MOST_ANSWERS = 2, 3
 WIDE = 160
 
 
@@ -63,6 +65,7 @@ def _print_recommended(found: "Advice") -> None:
 
     console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
     console.print(f"[bold]{escape(found.task)}[/bold], for {found.goal}: {escape(found.reason)}.")
+    _print_answers(found, console)
     if found.neighbours:
         console.print(_neighbours(found))
     first = found.first(MOST_STORED)
@@ -76,12 +79,27 @@ def _print_recommended(found: "Advice") -> None:
         console.print("and from nothing else: it searches as on an empty store")
 
 
+def _print_answers(found: "Advice", console: "Console") -> None:
+    """Print what searches of this very task have answered, before anything that is ranked."""
+    from rich.markup import escape
+
+    for answer in found.answers[:MOST_ANSWERS]:
+        console.print(f"[bold]answer of the search {escape(answer.study)}[/bold]: {escape(answer.verdict)}")
+    more = len(found.answers) - MOST_ANSWERS
+    if more > 0:
+        console.print(f"{counted(more, 'more search', 'more searches')} of this task: `--json` has all answers")
+    if found.answers:
+        console.print("What follows ranks the runs of all tasks and seeds, the search's own seed included: an order of"
+                      " what to try, which need not begin with an answer.")
+
+
 def _why(one: "Recommendation", found: "Advice") -> list[str]:
     """Say in a few lines where a recommendation is from, what moved it, and how sure it is."""
-    seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
+    seeds = counted(one.seeds, "seed")
     origin = f"published, {one.source}, chosen on the test set" if one.source else one.origin
-    lines = [f"{one.score_text} over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})"]
-    seen = f"{_count(one.tasks, 'task')}, {_count(one.runs or 0, 'run')}"
+    lines = [f"the answer of the search {name}" for name in found.answered(one)]
+    lines.append(f"{one.score_text} over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})")
+    seen = f"{counted(one.tasks, 'task')}, {counted(one.runs or 0, 'run')}"
     lines.append(f"P(best) {one.p_best or 0.0:.2f}; {one.regret:.1f} noise units behind the best tries, 90 % interval"
                  f" {_interval(one)}; seen on {seen}")
     lines.append(_moved(one, found))
@@ -104,8 +122,10 @@ def _moved(one: "Recommendation", found: "Advice") -> str:
     return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {one.caution * doubt:.2f} lower for it"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _source(one: "Recommendation", found: "Advice") -> str:
+    """Return the task that a recommendation is from, and the searches whose answer it is."""
+    searches = found.answered(one)
+    return f"{one.task} (answer of {', '.join(searches)})" if searches else one.task
 
 
 def _neighbours(found: "Advice") -> "Table":
@@ -134,6 +154,7 @@ def _print_ranked(found: "Advice") -> None:
 
     console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
     console.print(f"[bold]{escape(found.task)}[/bold], for {found.goal}: {escape(found.reason)}.")
+    _print_answers(found, console)
     if not found.ranked:
         return
     table = Table(box=None, pad_edge=False)
@@ -146,7 +167,7 @@ def _print_ranked(found: "Advice") -> None:
         front = "*" if one.front else ""
         table.add_row(f"{place}{front}", str(one.tie_group), f"{one.p_best or 0.0:.2f}", f"{one.regret:.1f}",
                       _interval(one), f"{one.value:.4g}", str(one.tasks), str(one.runs), escape(one.origin),
-                      escape(str(one.carried(found.horizon, found.own_centre).rounded())), escape(one.task))
+                      escape(str(one.carried(found.horizon, found.own_centre).rounded())), escape(_source(one, found)))
     console.print(table)
     front = " *: none is better for one goal and as good for the others." if found.goal == "pareto" else ""
     console.print("Behind: standard deviations of the noise behind the best tries, shrunk to the usual; the order is"

@@ -7,6 +7,7 @@ import typer
 
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Horizon, Out, Precision, Seed, StoreUrl, TaskName, named_task
 from lrsearch.errors import UsageError
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     from lrsearch.heuristics import Ramp
@@ -46,7 +47,8 @@ def range_test(
     own_process(found)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
-        tell_line(f"seed {spec.seed}, weight decay {spec.task.optimizer.weight_decay:g}: {len(ramp.rates)} points")
+        tell_line(f"seed {spec.seed}, weight decay {spec.task.optimizer.weight_decay:g}:"
+                  f" {counted(len(ramp.rates), 'point')}")
 
     tested = api.range_tests(
         found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),

@@ -231,12 +231,9 @@ def quiet_optuna() -> None:
 def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, Any] | None) -> None:
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_result
-    from lrsearch.report.figures import PICTURES, draw_search
+    from lrsearch.report.figures import draw_search
 
-    folder = out / result.study
-    there = [folder / name for name in PICTURES if (folder / name).is_file()]
-    is_old = not result.spent.trained_runs and len(there) == len(PICTURES)
-    pictures = [str(path) for path in (there if is_old else draw_search(result, folder))]
+    pictures = [str(path) for path in draw_search(result, out / result.study)]
     if as_json:
         print_json(result.to_json() | {"test": test, "pictures": pictures})
     else:

@@ -15,7 +15,15 @@ from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.heuristics import Pruned
 from lrsearch.knowledge import Assignment
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
-from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried, where_it_started
+from lrsearch.report.story import (
+    answer_trial,
+    how_to_use,
+    judged,
+    score_text,
+    what_was_cut,
+    what_was_tried,
+    where_it_started,
+)
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.range_tests import RangeTested
 from lrsearch.study.recipe import Recipe
@@ -25,6 +33,7 @@ from lrsearch.study.study import Study
 from lrsearch.tasks import Portrait
 from lrsearch.training.run import Metrics
 from lrsearch.training.together import Lockstep
+from lrsearch.words import counted
 
 LEADERS = 8
 WIDE = 120
@@ -61,7 +70,8 @@ class Talk:
         run, asked = trial.run, trial.assignment
         state = run.state if run else "interrupted"
         outcome = f"{100 * run.score:6.2f} %" if run and run.score is not None else f"{state}"
-        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {asked.horizon:>6} steps  {outcome:>11}  {asked.policy}"
+        steps = counted(asked.horizon, "step", form=">6")
+        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
         width = self.console.width if self.console.is_terminal else len(line)
         self.console.print(escape(line[:width]), soft_wrap=True)
 
@@ -74,28 +84,29 @@ class Talk:
 
 
 def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any] | None) -> None:
-    """Print what a person wants to know of a search."""
+    """Print what a person wants to know of a search: the verdict first."""
     console = Console(highlight=False, soft_wrap=True)
 
     def say(label: str, text: str) -> None:
-        console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
+        console.print(f"[bold]{label:<16}[/bold] {escape(text)}")
 
-    console.print()
-    say("best policy", str(result.best.policy))
-    say("validation", score_text(result.best))
-    say("default", f"{score_text(result.default)}  {result.default.policy}")
-    say("verdict", result.verdict)
+    console.print(f"[bold]{escape(result.verdict)}[/bold]")
+    for label, answer in judged(result.decision):
+        say(label, f"{score_text(answer)}  {answer.policy}")
     if test:
-        say("test set", f"{100 * test['best']:.2f} %; default {100 * test['default']:.2f} % ({test['note']})")
+        read = {name: "diverged" if test[name] is None else f"{100 * test[name]:.2f} %" for name in ("best", "default")}
+        default = "" if result.decision.is_default else f"; default {read['default']}"
+        say("test set", f"{read['best']}{default} ({test['note']})")
     spent = result.spent
-    say("cost", f"{spent.fre:.2f} of {result.setup.budget:g} FRE: {spent.steps} steps, {spent.runs} runs,"
+    say("cost", f"{spent.fre:.2f} of {result.setup.budget:g} FRE: {counted(spent.steps, 'step')},"
+                f" {counted(spent.runs, 'run')},"
                 f" {spent.seconds:.0f} s of training")
-    say("this start", f"{spent.trained_runs} runs trained ({spent.trained_steps} steps),"
+    say("this start", f"{counted(spent.trained_runs, 'run')} trained ({counted(spent.trained_steps, 'step')}),"
                       f" {spent.reused_runs} taken from the store")
     for line in where_it_started(result):
         say("started from", line)
     console.print(_tried(result), _leaders(result), _metrics(result, test), _cuts(result))
-    console.print(f"[bold]use it[/bold]\n{escape(how_to_use(result.best.policy))}\n")
+    console.print(f"[bold]use it[/bold]\n{escape(how_to_use(result.decision))}\n")
     for picture in pictures:
         say("picture", picture)
     say("study", f"{result.study} in {result.store}")
@@ -112,11 +123,13 @@ def _tried(result: SearchResult) -> Table:
 
 
 def _leaders(result: SearchResult) -> Table:
-    """The best of those that were trained longest, by the search's seed."""
+    """The best of those that were trained longest, by the search's seed; it chose, and does not decide."""
     searched = [*with_role(result.history, "default"), *with_role(result.history, "candidate")]
     ended = sorted((t for t in searched if t.run), key=lambda t: (-t.assignment.horizon, t.rank))
-    table = Table(title="best by the search's own seed", title_justify="left", box=None, pad_edge=False)
-    for name in ("steps", "top-1", "loss"):
+    answer = answer_trial(result)
+    title = "by the search's own seed, the longest first (* the answer)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("", "steps", "top-1", "loss"):
         table.add_column(name, justify="right")
     table.add_column("from")
     table.add_column("policy", overflow="fold")
@@ -124,23 +137,38 @@ def _leaders(result: SearchResult) -> Table:
         run = trial.run
         score = f"{100 * run.score:.2f}" if run and run.score is not None else "-"
         loss = f"{run.loss:.4f}" if run and run.loss is not None else "-"
-        asked = trial.assignment
-        table.add_row(str(asked.horizon), score, loss, asked.origin, escape(str(asked.policy)))
+        asked, mark = trial.assignment, "*" if trial is answer else ""
+        table.add_row(mark, str(asked.horizon), score, loss, asked.origin, escape(str(asked.policy)))
     return table
 
 
 def _metrics(result: SearchResult, test: dict[str, Any] | None) -> Table:
     """The metrics of the LRBench paper at the last step, means over the seeds of the reported scores."""
-    table = Table(title="metrics at the last step, by validation", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="metrics at the last step, by validation", title_justify="left", box=None, pad_edge=False,
+                  padding=(0, 1, 0, 0))
     table.add_column("of", no_wrap=True)
     for name in ("top-1", "top-5", "loss", "LD", "AC", "CD", "CDAC", "best at", "numbers"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, answer in (("best", result.best), ("default", result.default)):
+    for name, answer in judged(result.decision):
         at = f"{answer.best_step:.0f}" if answer.best_step is not None else "-"
-        table.add_row(name, *_numbers(answer.metrics), at, str(answer.policy.numbers))
-    for name, metrics in (test or {}).get("metrics", {}).items():
-        table.add_row(f"{name}, test", *_numbers(metrics), "", "")
+        table.add_row(_word(name), *_numbers(answer.metrics), at, str(answer.policy.numbers))
+    for name, metrics in _read(result, test):
+        table.add_row(f"{_word(name)}, test", *_numbers(metrics), "", "")
     return table
+
+
+def _word(label: str) -> str:
+    """Give a label without what stands in brackets, for a narrow table."""
+    return label.partition(" (")[0]
+
+
+def _read(result: SearchResult, test: dict[str, Any] | None) -> list[tuple[str, Metrics]]:
+    """Give (label, metrics) of what was read on the test set: of the answer and of the default, no other."""
+    if not test:
+        return []
+    kinds = [(label, "best" if answer is result.best else "default") for label, answer in judged(result.decision)
+             if answer is result.best or answer is result.default]
+    return [(label, test["metrics"].get(kind, {})) for label, kind in kinds]
 
 
 def _numbers(metrics: Metrics) -> list[str]:
@@ -160,7 +188,7 @@ def _bounds(title: str, pruned: Pruned) -> Table:
     table.add_column("range", no_wrap=True)
     table.add_column("why", overflow="fold")
     for bound in pruned.bounds:
-        behind = f" [{len(bound.runs)} runs]" if bound.runs else ""
+        behind = f" [{counted(len(bound.runs), 'run')}]" if bound.runs else ""
         table.add_row(bound.coordinate, f"{bound.low:.3g} .. {bound.high:.3g}", escape(bound.reason + behind))
     return table
 
@@ -172,7 +200,8 @@ def print_pruned(told: Explanation) -> None:
     console.print(_bounds(f"the space that is left of {told.task}", told.pruned), _probes(told))
     for sentence in summary(told):
         console.print(escape(sentence))
-    console.print(f"[bold]{'this start':<12}[/bold] {spent.trained_runs} runs trained ({spent.trained_steps} steps),"
+    console.print(f"[bold]{'this start':<12}[/bold] {counted(spent.trained_runs, 'run')} trained"
+                  f" ({counted(spent.trained_steps, 'step')}),"
                   f" {spent.reused_runs} taken from the store")
     console.print(f"[bold]use it[/bold]\n{escape(how_to_search(told))}\n")
     if told.study:
@@ -183,7 +212,8 @@ def print_explanation(told: Explanation) -> None:
     """Print why a study's space is what it is."""
     console = Console(highlight=False)
     console.print(f"[bold]{escape(told.study or told.task)}[/bold]")
-    for sentence in sentences(told):
+    answer = [f"The search's answer: {told.decision.verdict}"] if told.decision else []
+    for sentence in [*answer, *sentences(told)]:
         console.print()
         console.print(escape(sentence))
     console.print()
@@ -218,6 +248,8 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")
+    if comparison.caution:
+        console.print(comparison.caution)
     console.print(f"[bold]picture[/bold] {escape(picture)}")
 
 
@@ -264,14 +296,16 @@ def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for label, text in (
         ("task", task),
-        ("data", f"{data.samples} samples of {shape} to learn from, {data.classes} classes, label entropy"
+        ("data", f"{counted(data.samples, 'sample')} of {shape} to learn from,"
+                 f" {counted(data.classes, 'class', 'classes')}, label entropy"
                  f" {data.label_entropy:.3f} nats"),
         ("channels", f"mean {means}; deviation {deviations}"),
         ("landmarks", f"nearest neighbour {100 * marks.neighbour:.1f} %, naive Bayes {100 * marks.bayes:.1f} %,"
                       f" linear {100 * marks.linear:.1f} %"),
-        ("model", f"{model.family}, {model.parameters} parameters, depth {model.depth}, norm {model.norm}"),
+        ("model", f"{model.family}, {counted(model.parameters, 'parameter')}, depth {model.depth}, norm {model.norm}"),
         ("training", f"{training.optimizer}, momentum {training.momentum:g}, weight decay {training.weight_decay:g},"
-                     f" batch {training.batch_size}, {training.horizon} steps, {portrait.epochs:.3g} epochs"),
+                     f" batch {training.batch_size}, {counted(training.horizon, 'step')},"
+                     f" {counted(portrait.epochs, 'epoch', form='.3g')}"),
         ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
     ):
         console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
@@ -281,7 +315,8 @@ def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
     """Print what range tests advise, and where their picture is."""
     console = Console(highlight=False, soft_wrap=True)
     for one in tested:
-        title = f"{one.task.name}, weight decay {one.weight_decay:g}: {len(one.ramps)} tests of {one.steps} updates"
+        title = f"{one.task.name}, weight decay {one.weight_decay:g}: {counted(len(one.ramps), 'test')}"
+        title += f" of {counted(one.steps, 'update')}"
         console.print(f"[bold]{title}[/bold]\n{_VERDICTS[one.advice.verdict]}")
         for note in dict.fromkeys(one.advice.notes):
             console.print(escape(f"{note[0].upper()}{note[1:]}."))
@@ -308,7 +343,7 @@ def print_recipe(recipe: Recipe) -> None:
             console.print(table)
     plain, score = ("diverged" if each is None else f"{100 * each:.2f} %" for each in (recipe.plain, recipe.score))
     settings = ", ".join(f"{step.setting} {step.chosen:g}" for step in recipe.steps if step.tried)
-    console.print(f"[bold]found[/bold]: {settings}, {recipe.found.horizon} steps, {recipe.policy}")
+    console.print(f"[bold]found[/bold]: {settings}, {counted(recipe.found.horizon, 'step')}, {recipe.policy}")
     console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
 

@@ -12,6 +12,7 @@ from lrsearch.knowledge.bundles import Imported
 from lrsearch.knowledge.checking import Check
 from lrsearch.knowledge.record import told
 from lrsearch.knowledge.stored import ShownRun
+from lrsearch.words import counted
 
 
 def print_runs(found: list[StoredRun]) -> None:
@@ -27,20 +28,21 @@ def print_runs(found: list[StoredRun]) -> None:
                       escape(stored.origin), escape(str(stored.policy)))
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{len(found)} runs")
+    console.print(counted(len(found), "run"))
 
 
 def print_run(shown: ShownRun) -> None:
     """Print all that is known of a run."""
     stored, record = shown.run, shown.record
     console = Console(highlight=False, soft_wrap=True)
+    curves = (f"{name} ({counted(len(curve), 'point')})" for name, curve in record.curves.items())
     rows = {
         "run": stored.key, "policy": str(stored.policy), "task": f"{stored.task} ({stored.task_key})",
-        "horizon": f"{stored.horizon} steps", "seed": str(stored.seed), "origin": stored.origin,
+        "horizon": counted(stored.horizon, "step"), "seed": str(stored.seed), "origin": stored.origin,
         "state": f"{stored.run.state}: {stored.run.state.meaning}",
         "score": _number(record.score), "loss": _number(record.loss),
-        "trained": f"{record.steps} steps in {record.seconds:.1f} s, {record.lost_steps} more were lost",
-        "curves": ", ".join(f"{name} ({len(curve)} points)" for name, curve in record.curves.items()) or "none",
+        "trained": f"{counted(record.steps, 'step')} in {record.seconds:.1f} s, {record.lost_steps} more were lost",
+        "curves": ", ".join(curves) or "none",
         "studies": ", ".join(shown.studies) or "none",
         "error": stored.run.error,
     }
@@ -72,8 +74,9 @@ def print_stats(stats: Mapping[str, Any]) -> None:
         if said:
             console.print(f"[bold]{name}[/bold] {escape(said)}", soft_wrap=True)
     hours = stats["seconds"] / 3600
-    console.print(f"{stats['runs']} runs of {stats['policies']} policies, {stats['studies']} studies,"
-                  f" {stats['steps']:,} steps, {hours:.1f} hours of training")
+    policies, studies = counted(stats["policies"], "policy", "policies"), counted(stats["studies"], "study", "studies")
+    console.print(f"{counted(stats['runs'], 'run')} of {policies}, {studies},"
+                  f" {counted(stats['steps'], 'step', form=',')}, {hours:.1f} hours of training")
 
 
 def print_check(check: Check) -> None:
@@ -94,7 +97,7 @@ def print_import(done: Imported, bundle: str) -> None:
         console.print(f"line {line.number}: {escape(line.reason)}")
     did = f"{done.new} were new" if done.new is not None else "nothing was written"
     named = f", from now on of origin {done.origin}" if done.origin else ""
-    console.print(escape(f"{bundle}: {done.runs} runs{named}, {len(done.bad)} bad lines; {did}"))
+    console.print(escape(f"{bundle}: {counted(done.runs, 'run')}{named}, {counted(len(done.bad), 'bad line')}; {did}"))
 
 
 def print_studies(found: list[StoredStudy]) -> None:
@@ -108,4 +111,4 @@ def print_studies(found: list[StoredStudy]) -> None:
         table.add_row(escape(stored.name), escape(str(told["task"])), escape(str(told["strategy"])), *numbers)
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{len(found)} {'study' if len(found) == 1 else 'studies'}")
+    console.print(counted(len(found), "study", "studies"))

@@ -7,6 +7,7 @@ import typer
 
 from lrsearch.cli.options import AsJson, StoreUrl
 from lrsearch.errors import UsageError, unknown
+from lrsearch.words import counted
 
 app = typer.Typer(help="Look into the knowledge store, check it, carry runs between stores.", no_args_is_help=True)
 
@@ -139,7 +140,7 @@ def salvage(
         print_json(found.to_json())
     else:
         rows = ", ".join(f"{count} {name}" for name, count in found.rows.items())
-        print(f"{found.store}: {rows}; {found.left} runs were damaged and left")
+        print(f"{found.store}: {rows}; {counted(found.left, 'damaged run')} left")
 
 
 @app.command("export")
@@ -155,7 +156,7 @@ def export_bundle(
         names = {description["name"] for description in opened.tasks().values()}
         if task and task not in names:
             raise UsageError(unknown("task", task, names))
-        print(f"{bundle}: {write_bundle(opened, bundle, task)} runs")
+        print(f"{bundle}: {counted(write_bundle(opened, bundle, task), 'run')}")
 
 
 @app.command("import")
@@ -190,4 +191,4 @@ def merge(
     from lrsearch.knowledge import open_store
 
     with open_store(other, existing=True) as source, open_store(store or str(DEFAULT_STORE)) as opened:
-        print(f"{opened.url}: {opened.merge(source)} new runs")
+        print(f"{opened.url}: {counted(opened.merge(source), 'new run')}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, Precision, StoreUrl, named_task
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     from lrsearch.study.verdict import Verdict
@@ -40,7 +41,7 @@ def verify(
     own_process(found)
 
     def tell(spec: "RunSpec", run: "Run") -> None:
-        tell_line(f"seed {spec.seed}: {run.state} after {run.steps} updates")
+        tell_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
 
     verdict = api.verify(policy, found, target, budget, seeds=seeds, seed=seed, workers=workers, store=store,
                          data_dir=data_dir, out=out, watch=tell)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.engines.optuna import OptunaSampler, run
+from lrsearch.engines.optuna import STARTUP, OptunaSampler, run
 from lrsearch.errors import UsageError, unknown
 from lrsearch.knowledge import Store
 from lrsearch.study.baselines import FullRuns
@@ -14,6 +14,7 @@ from lrsearch.study.strategy import Setup, Strategy, best_so_far, committed
 from lrsearch.study.study import Study
 from lrsearch.training import Trainer
 from lrsearch.training.together import Here
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +32,14 @@ class Course:
         strategy, seed: which one.
         points: (cost in FRE, best validation score so far) after each full-length run.
         cost: FRE spent in the end.
+        runs: full-length runs, those that diverged included.
     """
 
     strategy: str
     seed: int
     points: tuple[tuple[float, float], ...]
     cost: float
+    runs: int = 0
 
     @property
     def best(self) -> float:
@@ -88,6 +91,15 @@ class Comparison:
             })
         return rows
 
+    @property
+    def caution(self) -> str | None:
+        """What the budget cannot tell apart, in a sentence; None where there is no such thing."""
+        runs = max((course.runs for course in self._of("tpe")), default=0)
+        if not 0 < runs <= STARTUP:
+            return None
+        return (f"With {counted(runs, 'full run')} TPE still draws at random: Optuna's TPE learns from its"
+                f" {STARTUP + 1}th trial on, so here it is random search. A budget above {STARTUP} tells them apart.")
+
     def table(self) -> "pd.DataFrame":
         """Give the rows as a data frame."""
         import pandas as pd
@@ -98,11 +110,11 @@ class Comparison:
         """Give it as plain JSON values, every course included."""
         courses = [
             {"strategy": c.strategy, "seed": c.seed, "cost": c.cost, "best": c.best,
-             "points": [list(point) for point in c.points]}
+             "runs": c.runs, "points": [list(point) for point in c.points]}
             for c in self.courses
         ]
         return {"task": self.task, "budget": self.budget, "target": self.target, "strategies": self.rows(),
-                "courses": courses}
+                "caution": self.caution, "courses": courses}
 
     def _of(self, strategy: str) -> list[Course]:
         return [course for course in self.courses if course.strategy == strategy]
@@ -147,7 +159,8 @@ def _course(setup: Setup, strategy: Strategy, store: Store, trainer: Trainer) ->
     )
     run(study, Here(trainer))
     points = tuple(best_so_far(study.history, horizon))
-    return Course(strategy.name, setup.seed, points, committed(study.history) / horizon)
+    runs = sum(trial.assignment.horizon == horizon for trial in study.history)
+    return Course(strategy.name, setup.seed, points, committed(study.history) / horizon, runs)
 
 
 def _strategy(name: str) -> Strategy:

@@ -17,6 +17,7 @@ from lrsearch.knowledge import Recommendation
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import MOST_STORED
+from lrsearch.words import counted
 
 SEEDS = 20
 """Studies of each strategy on each task. Each sees the rates in another unit: its decades fall elsewhere."""
@@ -122,7 +123,7 @@ def replay(tables: Sequence[Table], seeds: int = SEEDS, watch: Callable[[str], N
                   for problem in {table.problem for table in tables}}
         replayed += [replay_study(study, stores[study.table.problem]) for study in studies]
         if watch:
-            watch(f"seed {seed + 1} of {seeds}: {len(tables)} tasks")
+            watch(f"seed {seed + 1} of {seeds}: {counted(len(tables), 'task')}")
     return replayed
 
 

@@ -14,6 +14,7 @@ from lrsearch.knowledge import Store
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.training.metrics import mean_metrics
 from lrsearch.training.run import Run
+from lrsearch.words import counted
 
 DRAWS = 2000
 CONFIDENCE = 0.95
@@ -121,12 +122,14 @@ class Results:
     def sentences(self) -> list[str]:
         """What a person should know beside the numbers."""
         apart, pairs = self.separable
-        said = [f"{self.missing} runs are missing."] if self.missing else []
+        are = "is" if self.missing == 1 else "are"
+        said = [f"{counted(self.missing, 'run')} {are} missing."] if self.missing else []
         if pairs and self.table.seeds > 1:
-            said.append(f"{apart} of {pairs} pairs of policies are told apart by a paired t-test over seeds at 5 %;"
-                        f" {0.05 * pairs:.1f} would be by chance. The others are ties.")
+            said.append(f"{apart} of {counted(pairs, 'pair')} of policies are told apart by a paired t-test over seeds"
+                        f" at 5 %; {0.05 * pairs:.1f} would be by chance. The others are ties.")
         if agreement := self.agreement:
-            said.append(f"Rank correlation with the published order of {agreement.policies} policies: {agreement}.")
+            policies = counted(agreement.policies, "policy", "policies")
+            said.append(f"Rank correlation with the published order of {policies}: {agreement}.")
         return said
 
     def to_json(self) -> dict[str, Any]:

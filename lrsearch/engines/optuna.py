@@ -24,6 +24,9 @@ from lrsearch.training.together import Crew, Group, groups
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 
+STARTUP = 10
+"""Trials that Optuna's TPE draws at random before it learns: its own default, given so that we can say so."""
+
 Progress = Callable[[Assignment, int], None]
 
 
@@ -136,7 +139,7 @@ class OptunaSampler:
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return TPESampler(seed=seed, group=True)
+            return TPESampler(seed=seed, group=True, n_startup_trials=STARTUP)
 
 
 def _has_place(policy: Policy, space: Space) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from lrsearch.errors import PolicyError
 from lrsearch.exchange.numbers import number, whole
+from lrsearch.words import counted
 
 TOKEN = re.compile(
     r"""[\s,;]*(?:#[^\n]*|(?P<string>"[^"\n]*"|'[^'\n]*')|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[:{}\[\]<>]))"""
@@ -84,7 +85,7 @@ def one(fields: Fields, key: str) -> str:
     """
     values = fields.get(key, [])
     if len(values) != 1:
-        raise PolicyError(f"{key} must be given once, found {len(values)} times")
+        raise PolicyError(f"{key} must be given once, found {counted(len(values), 'time')}")
     return values[0]
 
 

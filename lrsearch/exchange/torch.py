@@ -16,6 +16,7 @@ from lrsearch.exchange.torch_calls import to_torch
 from lrsearch.exchange.torch_cycles import CODE, Rates, base, cyclic, cyclic_rates, one_cycle, one_cycle_rates
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
+from lrsearch.words import counted
 
 __all__ = ["from_torch", "plateau", "to_torch"]
 
@@ -129,8 +130,8 @@ def _require_standing(scheduler: Any, policy: Policy, top: float) -> None:
     step = whole(inner.last_epoch, "last_epoch")
     if policy.is_controller:
         if step:
-            raise PolicyError(f"it has taken {step} reports, and no longer knows the learning rate it started at:"
-                              " read it before the first report")
+            raise PolicyError(f"it has taken {counted(step, 'report')}, and no longer knows the learning rate it"
+                              " started at: read it before the first report")
         return
     if step >= getattr(inner, "total_steps", step + 1):
         return

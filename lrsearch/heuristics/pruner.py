@@ -16,6 +16,7 @@ from lrsearch.schedules import FUNCTIONS
 from lrsearch.schedules.coordinates import Repeat
 from lrsearch.spaces import Choice, Interval, Space
 from lrsearch.spaces.axes import Axis
+from lrsearch.words import counted
 
 FIX_BELOW_CEILING, PEAK_BELOW_CEILING = 0.3, 0.1
 PEAK_ABOVE_FIX = 1.0
@@ -203,8 +204,8 @@ def _why(
     best, longer = ahead.best, raw.horizon / evidence.probe_steps
     peaks = "" if raw.forms == ("FIX",) else f", and peaks that decay lie up to {10**PEAK_ABOVE_FIX:g} times higher"
     return (
-        f"the best constant LR of {len(best.runs)} short runs is {10**best.decade:.2g}; over {longer:.0f} times the"
-        f" steps about {ahead.rate:.2g} (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}"
+        f"the best constant LR of {counted(len(best.runs), 'short run')} is {10**best.decade:.2g}; over {longer:.0f}"
+        f" times the steps about {ahead.rate:.2g} (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}"
         + (f", held below {top:.2g} where the range test blew up" if top else "")
         + (f"; {best.doubt}" if best.doubt else "")
         + (f"; {contradiction}" if contradiction else "")
@@ -221,8 +222,8 @@ def _structural(raw: Space) -> dict[str, Bound]:
         "decay": Bound("decay", *SPAN, "half a decade to four decades are lost by the end: gamma follows from it",
                        rule="end-of-run decay"),
         "cycles": Bound("cycles", min(cycles, default=1), max(cycles, default=1),
-                        f"step sizes are multiples of an epoch ({raw.epoch:g} steps), or make whole cycles that end at"
-                        " the floor", rule="epoch multiples"),
+                        f"step sizes are multiples of an epoch ({counted(raw.epoch, 'step', form='g')}), or make whole"
+                        " cycles that end at the floor", rule="epoch multiples"),
         "power": Bound("power", *POWERS, "exponents that published policies use", rule="power"),
         "warmup": Bound("warmup", *WARMUPS, "a warm-up takes 1 % to 20 % of the run", rule="warm-up"),
         "milestones": Bound("milestones", *FRACTIONS, "drops come between 20 % and 95 % of the run", rule="milestones"),

@@ -144,6 +144,31 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """The answer of a search of the very task: decided on its own pairs of runs, not by ranking.
+
+    Args:
+        study: the study's name.
+        policy: the answer.
+        score: its validation top-1 in [0, 1], mean over its seeds.
+        seeds: runs behind the score.
+        confirmed: whether they are of fresh seeds.
+        verdict: the answer as a sentence of advice.
+    """
+
+    study: str
+    policy: Policy
+    score: float
+    seeds: int
+    confirmed: bool
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"policy": str(self.policy)}
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """What is known for a task.
 
@@ -156,6 +181,7 @@ class Advice:
         ranked: the candidates, the first to try first; none without relevant evidence.
         own_centre: the middle of the task's own range tests, if it has any in the store.
         horizon: the task's steps.
+        answers: of searches of the task itself, for accuracy, the one on most fresh seeds first.
     """
 
     task: str
@@ -166,6 +192,12 @@ class Advice:
     ranked: tuple[Recommendation, ...]
     own_centre: float | None
     horizon: int
+    answers: tuple[Searched, ...] = ()
+
+    def answered(self, one: Recommendation) -> tuple[str, ...]:
+        """Return the names of the searches of this task whose answer a recommendation is."""
+        is_own = one.exact and one.task == self.task and one.horizon == self.horizon
+        return tuple(each.study for each in self.answers if is_own and each.policy == one.policy)
 
     def first(self, k: int = 2) -> list[Recommendation]:
         """Give at most k policies of different forms, best first, each a fair one."""
@@ -180,6 +212,7 @@ class Advice:
         return {
             "task": self.task, "goal": self.goal, "relevant": self.relevant, "reason": self.reason,
             "own_centre": self.own_centre, "neighbours": [one.to_json() for one in self.neighbours],
+            "answers": [one.to_json() for one in self.answers],
             "ranked": [self.told(one) for one in self.ranked],
         }
 

@@ -23,6 +23,7 @@ from lrsearch.knowledge.record import Record, canonical, digest
 from lrsearch.knowledge.store import Store
 from lrsearch.knowledge.strangers import check_description, check_record
 from lrsearch.tasks.task import task_key
+from lrsearch.words import counted
 
 FORMAT = 1
 LONGEST_LINE, LARGEST_FILE = 16 * 2**20, 2**30
@@ -122,8 +123,9 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
             for number, line in enumerate(file, start=2):
                 records += isinstance(_read_line(line, number, tasks, bad), Record)
             if bad and not partly and not dry:
-                raise StoreError(f"{path} has {len(bad)} bad lines, the first is line {bad[0].number}: {bad[0].reason};"
-                                 " nothing was imported; look at all with --dry-run, or take the others with --partly")
+                raise StoreError(f"{path} has {counted(len(bad), 'bad line')}, the first is line {bad[0].number}:"
+                                 f" {bad[0].reason}; nothing was imported; look at all with --dry-run, or"
+                                 " take the others with --partly")
             origin = "" if trust else f"bundle-{whole[:8]}"
             new = None if dry else _import(store, file, tasks, origin)
     except OSError as error:

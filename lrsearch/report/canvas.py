@@ -30,25 +30,25 @@ def tidy(axes: Axes) -> Axes:
     return axes
 
 
-def keep(figure: Figure, path: Path, pixels_per_inch: int = PIXELS_PER_INCH) -> Path:
-    """Keep a figure as a PNG file; its folder is made.
+def keep(figure: Figure, path: Path, pixels_per_inch: int = PIXELS_PER_INCH, description: str = "") -> Path:
+    """Keep a figure as a PNG file, which can carry a description; its folder is made.
 
     Raises:
         OutputError: if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=pixels_per_inch)
+        figure.savefig(path, dpi=pixels_per_inch, metadata={"Description": description} if description else None)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; give another file") from None
     return path
 
 
-def save(path: Path, draw: Callable[..., None], *what: Any) -> Path:
+def save(path: Path, draw: Callable[..., None], *what: Any, description: str = "") -> Path:
     """Let a function draw something on axes, and keep the picture as a PNG file."""
     figure = blank(*SIZE, layout="constrained")
     draw(tidy(figure.add_subplot()), *what)
-    return keep(figure, path)
+    return keep(figure, path, description=description)
 
 
 def colors(count: int) -> list[str]:

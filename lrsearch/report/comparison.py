@@ -7,19 +7,23 @@ from matplotlib.axes import Axes
 from lrsearch.compare.comparison import Comparison
 from lrsearch.report.canvas import GREY, colors, save
 
+DASHES = ("-", "--", ":")
+
 
 def draw_comparison(comparison: Comparison, folder: Path) -> Path:
     """Draw a comparison into a PNG file in a folder."""
 
     def draw(axes: Axes) -> None:
         hues = dict(zip(comparison.strategies, colors(len(comparison.strategies)), strict=True))
+        dashes = dict(zip(comparison.strategies, DASHES, strict=False))  # equal courses lie on each other
         for course in comparison.courses:
             costs = [cost for cost, _ in course.points] + [course.cost]
             scores = [100 * score for _, score in course.points] + [100 * course.best]
-            axes.step(costs, scores, where="post", color=hues[course.strategy], linewidth=1.5, alpha=0.8)
+            axes.step(costs, scores, where="post", color=hues[course.strategy], linewidth=1.8,
+                      linestyle=dashes.get(course.strategy, "-"))
             axes.plot(costs[:1], scores[:1], "o", color=hues[course.strategy], markersize=4)
         for name, hue in hues.items():
-            axes.plot([], [], color=hue, label=name)
+            axes.plot([], [], color=hue, linestyle=dashes.get(name, "-"), label=name)
         axes.axhline(100 * comparison.target, color=GREY, linestyle=":", linewidth=1,
                      label=f"reached by all on average: {100 * comparison.target:.2f} %")
         axes.set(xlim=(0, comparison.budget), xlabel="cost in full-run equivalents (FRE), probes included",

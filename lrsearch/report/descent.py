@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from lrsearch.report.canvas import blank, colors, keep, tidy, wrapped
 from lrsearch.schedules import Policy, parse
 from lrsearch.schedules.function import Floats
+from lrsearch.words import counted
 
 START = (0.75, 1.0)
 EDGE = 1.5
@@ -95,7 +96,7 @@ def draw_paths(path: Path, policies: Sequence[Policy] = PAPER, steps: int = STEP
         rates.plot(policy.curve(steps), color=hue, linewidth=1.5)
     surface.plot(*START, "o", color="white", markeredgecolor="black", markersize=8, label="start")
     surface.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", xlabel="x", ylabel="y",
-                title=f"{steps} steps of SGD" + (f", Nesterov momentum {momentum:g}" if momentum else ""))
+                title=f"{counted(steps, 'step')} of SGD" + (f", Nesterov momentum {momentum:g}" if momentum else ""))
     surface.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=8)
     tidy(rates).set(xlabel="step", ylabel="learning rate", xlim=(0, steps), ylim=(0, None))
     return keep(figure, path)

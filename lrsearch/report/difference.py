@@ -8,6 +8,7 @@ import numpy as np
 from lrsearch.schedules import Policy
 from lrsearch.schedules.function import Floats
 from lrsearch.schedules.values import text_of
+from lrsearch.words import counted
 
 NOISE = 1e-9
 """Relative differences up to this are rounding."""
@@ -36,12 +37,12 @@ class Gap:
     def lines(self, what: str, steps: int) -> list[str]:
         """Say it in words."""
         if self.first is None:
-            return [f"{what}: the same curve over {steps} steps"]
+            return [f"{what}: the same curve over {counted(steps, 'step')}"]
         return [
             f"{what}: differs from step {self.first} on",
             f"  by {self.absolute:.6g} at most, at step {self.absolute_at};"
             f" relatively by {100 * self.relative:.3g} %, at step {self.relative_at}",
-            f"  mean over {steps} steps: {self.means[0]:.6g} in A, {self.means[1]:.6g} in B",
+            f"  mean over {counted(steps, 'step')}: {self.means[0]:.6g} in A, {self.means[1]:.6g} in B",
         ]
 
 

@@ -7,6 +7,7 @@ from lrsearch.knowledge import StoredRun
 from lrsearch.knowledge.recommend import ramp_of
 from lrsearch.spaces.space import STANDARD_FORMS
 from lrsearch.study.explanation import Explanation
+from lrsearch.words import counted
 
 SUBJECTS = {
     "peak": "The learning rate", "ratio": "The floor as a part of the peak", "decay": "What decay leaves at the end",
@@ -66,7 +67,8 @@ def how_to_search(told: Explanation) -> str:
     if told.study:
         call, task = f'lrs.explain("{told.study}", {store})', ""
     else:
-        call, task = f"lrs.prune(task, {functions}{store}, stored=True)", f"   # {told.task}, {raw.horizon} steps"
+        call = f"lrs.prune(task, {functions}{store}, stored=True)"
+        task = f"   # {told.task}, {counted(raw.horizon, 'step')}"
     return (
         "import lrsearch as lrs\n"
         f"space = {call}.space{task}\n"
@@ -90,15 +92,21 @@ def _runs(told: Explanation) -> str:
     """Say how many short runs that rests on."""
     ramps = [run for run in told.probes if run.policy.name == "RAMP"]
     constant = [run for run in told.probes if run.policy.name != "RAMP"]
-    read = [_count(runs, what) for runs, what in ((ramps, "range test"), (constant, "constant learning rate")) if runs]
-    aside = f"; {told.set_aside} shorter ones showed no difference and were set aside" if told.set_aside else ""
+    read = [f"{counted(len(runs), what)} of {counted(runs[0].horizon, 'step')}"
+            for runs, what in ((ramps, "range test"), (constant, "constant learning rate")) if runs]
+    shorter = counted(told.set_aside, "shorter one")
+    aside = f"; {shorter} showed no difference and {_were(told.set_aside)} set aside" if told.set_aside else ""
     open_ = " Some of its probes have not ended: this is what they say so far." if told.is_open else ""
     return (f"It was read from {' and '.join(read) or 'no run'}{aside}, which cost {told.spent.fre:.2f} full runs"
             f" in all.{open_}")
 
 
-def _count(runs: list[StoredRun], what: str) -> str:
-    return f"{len(runs)} {what}{'s' if len(runs) > 1 else ''} of {runs[0].horizon} steps"
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _rule(bound: Bound) -> str:
@@ -115,9 +123,9 @@ def _volume(told: Explanation) -> str:
 def _grid(told: Explanation) -> str:
     before, after = told.grid
     raw = told.pruned.raw.peak
-    kept = "all of them are still there" if before == after else f"{after} of them are left"
+    kept = "all of them are still there" if before == after else f"{after} of them {_are(after)} left"
     return (f"A grid of learning rates at 1, 1.5, 2, 3, 5, 7 in each decade from {raw.low:g} to {raw.high:g} has"
-            f" {before} points; {kept}.")
+            f" {counted(before, 'point')}; {kept}.")
 
 
 def _store(told: Explanation) -> str:
@@ -139,7 +147,7 @@ def _escape(told: Explanation) -> str:
     found = told.escapes
     if not found.outside:
         return "No policy from outside of the space has been tried yet, so nothing has tested the cut."
-    tried = f"Of {found.candidates} short candidates {found.outside} came from outside of the space"
+    tried = f"Of {counted(found.candidates, 'short candidate')} {found.outside} came from outside of the space"
     if found.widened:
         return f"{tried}, and one of them won clearly: later candidates came from the raw space as well."
     if found.won:

@@ -10,22 +10,39 @@ from matplotlib.axes import Axes
 
 from lrsearch.heuristics.range_test import centre, read_ramp
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, colors, save, wrapped
-from lrsearch.report.story import peak_of
+from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, save, wrapped
+from lrsearch.report.story import answer_trial, full_runs, headline, judged, peak_of, score_text
 from lrsearch.schedules import Policy
+from lrsearch.study.decision import Answer
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Trial, best_so_far, searched_in_full, with_role
+from lrsearch.study.strategy import Trial, best_so_far, with_role
+from lrsearch.words import counted
 
 LADDER = (BLUE, GREEN, ORANGE)
+DEFAULT, FOUND, INK = "#b8580a", "#0b5cad", "#23272e"
+FULL_RUN_MARKS = ((DEFAULT, False), (DEFAULT, True), (FOUND, False), (FOUND, True))
+"""(colour, whether it is filled), in the order of `full_runs`: filled for fresh seeds, which decide."""
 SHADE = "#2463a81c"
 PICTURES = ("range-test.png", "response.png", "policy.png", "progress.png")
 
 
 def draw_search(result: SearchResult, folder: Path) -> list[Path]:
-    """Draw the range test, the response over LR, the winning curve and best-so-far against cost; give the files."""
+    """Draw the range test, the response over LR, the answer's curve and full runs against cost; give the files.
+
+    Each carries the verdict as its description. Pictures that are there and say this verdict stay as they are, unless
+    this start has trained more.
+    """
+    files = [folder / name for name in PICTURES]
+    if not result.spent.trained_runs and all(_says(path, result.verdict) for path in files):
+        return files
     folder.mkdir(parents=True, exist_ok=True)
-    draws = (draw_range_test, draw_response, _draw_winner, draw_progress)
-    return [save(folder / name, draw, result) for name, draw in zip(PICTURES, draws, strict=True)]
+    draws = (draw_range_test, draw_response, draw_policies, draw_progress)
+    return [save(path, draw, result, description=result.verdict) for path, draw in zip(files, draws, strict=True)]
+
+
+def _says(path: Path, verdict: str) -> bool:
+    """Tell whether a picture is there and was drawn of this verdict; a PNG file keeps its description as plain text."""
+    return path.is_file() and verdict.encode("latin-1", "replace") in path.read_bytes()
 
 
 def draw_range_test(axes: Axes, result: SearchResult) -> None:
@@ -45,7 +62,7 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
     firsts = [reading.smoothed[0] for reading in readings if reading.smoothed and math.isfinite(reading.smoothed[0])]
     start = max(firsts, default=result.setup.task.chance_loss)
     axes.set(xscale="log", ylim=(0, 1.6 * start), xlabel="learning rate", ylabel="training loss",
-             title=f"LR range test, {result.setup.task.name}, {len(ramps)} seeds")
+             title=f"LR range test, {result.setup.task.name}, {counted(len(ramps), 'seed')}")
     axes.legend(frameon=False, loc="upper left")
 
 
@@ -59,46 +76,63 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
     mark(with_role(result.history, "decade"), marker="o", color=GREY, markersize=5, label="FIX, short probes")
     for horizon, color, marker in zip(sorted({t.assignment.horizon for t in candidates}), LADDER, "^sD", strict=False):
         here = [t for t in candidates if t.assignment.horizon == horizon]
-        mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=f"candidates, {horizon} steps")
-    mark(with_role(result.history, "default"), marker="*", color=RED, markersize=13, label="default")
+        label = f"candidates, {counted(horizon, 'step')}"
+        mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=label)
+    mark(with_role(result.history, "default"), marker="*", color=DEFAULT, markersize=13, label="default")
+    answer = answer_trial(result)
+    mark([answer] if answer else [], marker="o", color=INK, markersize=17, markerfacecolor="none", markeredgewidth=1.6,
+         label=judged(result.decision)[0][0])
     _shade(axes, result)
     is_drawn = any(len(np.asarray(line.get_ydata())) for line in axes.lines)
     axes.set(xscale="log", yscale="log" if is_drawn else "linear", xlabel="peak learning rate",
-             ylabel="validation loss at the end", title=f"Response over learning rate, {result.setup.task.name}")
+             ylabel="validation loss at the end", title=f"Response over learning rate\n{headline(result)}")
     axes.legend(frameon=False, fontsize=8)
 
 
 def draw_progress(axes: Axes, result: SearchResult) -> None:
-    """Best validation score of a full-length run so far against everything spent, probes included."""
-    horizon = result.setup.task.horizon
-    points = best_so_far(result.history, horizon)
-    if not points:
-        axes.set(title="No full-length run finished")
+    """Scores of full runs against everything spent, probes included: open ones chose, filled ones decide."""
+    runs = full_runs(result)
+    every = [100 * (trial.run.score or 0) for some in runs.values() for _, trial in some if trial.run]
+    if not every:
+        axes.set(title=f"No full-length run finished\n{headline(result)}")
         return
-    costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
-    full = searched_in_full(result.history, horizon)
-    every = [100 * t.run.score for t in full if t.run and t.run.score is not None]
-    axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=BLUE, label="best so far")
-    axes.plot(costs, every, "o", color=BLUE, markersize=5, markerfacecolor="white", label="full-length runs")
-    axes.axhline(scores[0], color=RED, linewidth=1, linestyle=":", label="the default, first full run")
+    points = best_so_far(result.history, result.setup.task.horizon)
+    if points:
+        costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
+        axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=GREY, linewidth=1,
+                  label="best so far by the search's seed")
+    for (name, some), (color, is_filled) in zip(runs.items(), FULL_RUN_MARKS, strict=True):
+        if some:
+            axes.plot([cost for cost, _ in some], [100 * (trial.run.score or 0) for _, trial in some if trial.run],
+                      "o", color=color, markersize=6.5, markerfacecolor=color if is_filled else "white", label=name)
+    axes.axhline(100 * result.best.score, color=_color(result, result.best), linewidth=1.2, linestyle="--",
+                 label=_legend(*judged(result.decision)[0]))
     margin = max(0.5, max(every) - min(every))
-    axes.set_ylim(min(every) - margin, min(100.05, max(every) + margin))
-    axes.axvline(result.cost, color=GREY, linewidth=1, label=f"all spent: {result.cost:.2f} FRE")
-    axes.set(xlim=(0, result.setup.budget), xlabel="cost in full-run equivalents (FRE)",
-             ylabel="best validation top-1 so far, %", title=f"Best so far against cost, {result.setup.task.name}")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_ylim(min(every) - margin, min(100.4, max(every) + margin))
+    axes.axvline(result.cost, color=GREY, linewidth=1, linestyle=":", label=f"all spent: {result.cost:.2f} FRE")
+    axes.set(xlim=(0, 1.02 * result.setup.budget), xlabel="cost in full-run equivalents (FRE)",
+             ylabel="validation top-1, %", title=f"Full runs against cost\n{headline(result)}")
+    axes.legend(frameon=False, fontsize=7, loc="lower left")
 
 
-def _draw_winner(axes: Axes, result: SearchResult) -> None:
-    """Learning rates over the run: of a controller, those that it gave in its first full-length run."""
-    drawn = list(dict.fromkeys([result.best.policy, result.default.policy]))
-    for policy, color in zip(drawn, colors(len(drawn)), strict=True):
-        steps, rates = _curve(policy, result)
-        axes.plot(steps, rates, color=color, linewidth=1.6, label=wrapped(str(policy), 70))
+def draw_policies(axes: Axes, result: SearchResult) -> None:
+    """Learning rates over the run, the answer's thicker: of a controller, those of its first full-length run."""
+    for label, answer in judged(result.decision):
+        steps, rates = _curve(answer.policy, result)
+        axes.plot(steps, rates, color=_color(result, answer), linewidth=2.6 if answer is result.best else 1.2,
+                  label=_legend(label, answer))
     axes.set(xlabel="step", ylabel="learning rate", xlim=(0, result.setup.task.horizon),
-             title="Learning rate over the run")
+             title=f"Learning rate over the run\n{headline(result)}")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
+
+
+def _color(result: SearchResult, answer: Answer) -> str:
+    return DEFAULT if answer.policy == result.default.policy else FOUND
+
+
+def _legend(label: str, answer: Answer) -> str:
+    return wrapped(f"{label}: {answer.policy}, {score_text(answer)}", 70)
 
 
 def _curve(policy: Policy, result: SearchResult) -> tuple[Sequence[float], Sequence[float]]:

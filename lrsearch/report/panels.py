@@ -1,8 +1,7 @@
-"""What a search found, as the Optuna Dashboard shows it: a note and two figures on the Optuna study."""
+"""What a search found, as the Optuna Dashboard shows it: notes, attributes and two figures on the Optuna study."""
 
 import html
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,22 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.heuristics import Bound
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.known import PUBLISHED
-from lrsearch.report.story import how_to_use, score_text, what_was_cut, what_was_tried
+from lrsearch.report.best_trial import mark_answer, optuna_best
+from lrsearch.report.markdown import code, escape, one_line, shortened
+from lrsearch.report.story import (
+    answer_trial,
+    full_runs,
+    headline,
+    how_to_use,
+    judged,
+    score_text,
+    what_was_cut,
+    what_was_tried,
+)
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, best_so_far, with_role
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     import optuna
@@ -21,23 +32,24 @@ if TYPE_CHECKING:
 
 RESPONSE_ID, PROGRESS_ID = "lrsearch_response", "lrsearch_progress"
 BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b5403a"
+INK = "#23272e"
 SHADE = "rgba(36, 99, 168, 0.11)"
 SHAPES = (("triangle-up", BLUE), ("square", GREEN), ("diamond", ORANGE))
 ORIGINS = {"suggested": "suggested by the sampler", "known": "of the field", "stored": "from the store",
            "published": "of papers", "escape": "from outside the pruned space"}
-FULL_RUNS = (("candidate, full length", "candidate", "diamond", ORANGE),
-             ("confirming run, fresh seed", "confirm", "circle-open", GREY), ("the default", "default", "star", RED))
+FULL_RUN_MARKS = (("star-open", RED), ("star", RED), ("diamond-open", ORANGE), ("diamond", ORANGE))
+"""In the order of `full_runs`: open for the search's own seed, filled for fresh ones, which decide."""
 LOSS_TICKS = [mark * 10.0**exponent for exponent in range(-6, 6) for mark in (1, 2, 5)]
 GAP = "\u00a0"
 """The dashboard draws tables without padding; Markdown trims plain spaces, but not this one."""
 MOST_POINTS = 100
 """Points of one group in a figure: the page fetches every figure whole, each time that it polls."""
-LONGEST_HOVER, LONGEST_TEXT = 60, 300
+LONGEST_HOVER = 60
 DIVERGED_ABOVE = 1.5
 
 
 def publish(result: SearchResult, optuna_study: "optuna.Study") -> None:
-    """Save the note and both figures on the Optuna study; doing so again replaces them.
+    """Save the note, both figures and the answer on the Optuna study; doing so again replaces them.
 
     Args:
         result: what the search found.
@@ -45,7 +57,8 @@ def publish(result: SearchResult, optuna_study: "optuna.Study") -> None:
     """
     from optuna_dashboard import save_note, save_plotly_graph_object
 
-    save_note(optuna_study, study_note(result))
+    save_note(optuna_study, study_note(result, optuna_best(result, optuna_study)))
+    mark_answer(result, optuna_study)
     save_plotly_graph_object(optuna_study, response_figure(result), graph_object_id=RESPONSE_ID)
     save_plotly_graph_object(optuna_study, progress_figure(result), graph_object_id=PROGRESS_ID)
 
@@ -64,7 +77,8 @@ def response_figure(result: SearchResult) -> "go.Figure":
     for name, trials, shape, color in groups:
         figure.add_trace(_cloud(name, trials, shape, color, top))
     _mark_range(figure, result)
-    _lay_out(figure, f"Response over learning rate: {result.setup.task.name}", "peak learning rate",
+    _circle_answer(figure, result)
+    _lay_out(figure, f"Response over learning rate: {headline(result)}", "peak learning rate",
              "validation loss at the end")
     figure.update_xaxes(type="log", exponentformat="power", dtick=1)
     figure.update_yaxes(type="log", tickvals=LOSS_TICKS, tickformat="~g")
@@ -80,82 +94,63 @@ def progress_figure(result: SearchResult) -> "go.Figure":
     line = [*steps, (costs[-1], steps[-1][1])] if steps else []
     figure = go.Figure(go.Scatter(
         x=_short([cost for cost, _ in line]), y=_short([100 * score for _, score in line]), mode="lines",
-        line={"shape": "hv", "color": BLUE, "width": 2}, name="best so far", hoverinfo="skip",
+        line={"shape": "hv", "color": BLUE, "width": 2}, name="best so far, the search's own seed", hoverinfo="skip",
     ))
-    for name, role, shape, color in FULL_RUNS:
-        ended = [(cost, trial) for cost, trial in zip(costs, result.history, strict=True)
-                 if trial.assignment.role == role and trial.assignment.horizon == horizon and _score(trial) is not None]
-        figure.add_trace(_scores(name, ended[:MOST_POINTS], shape, color))
+    for (name, runs), (shape, color) in zip(full_runs(result).items(), FULL_RUN_MARKS, strict=True):
+        figure.add_trace(_scores(name, runs[:MOST_POINTS], shape, color))
     _mark_costs(figure, result, costs)
-    _lay_out(figure, f"Best so far against cost: {result.setup.task.name}", "cost in full-run equivalents (FRE)",
+    _lay_out(figure, f"Full runs against cost: {headline(result)}", "cost in full-run equivalents (FRE)",
              "validation top-1, %")
     figure.update_xaxes(range=[0, 1.02 * max(float(result.setup.budget), costs[-1] if costs else 0)])
     return figure
 
 
-def study_note(result: SearchResult) -> str:
-    """Tell the story of a search in Markdown: what won, what it cost, what was cut and why, how to use it."""
+def study_note(result: SearchResult, optuna_says: str = "") -> str:
+    """Tell the story of a search in Markdown: the answer, what it cost, what was cut and why, how to use it.
+
+    Args:
+        result: what the search found.
+        optuna_says: a sentence on what Optuna calls the best trial: see `optuna_best`.
+    """
     parts = [
-        f"# {_escape(result.setup.task.name)}",
-        f"**{_escape(result.verdict)}**",
+        f"# {escape(result.setup.task.name)}",
+        f"**{escape(result.verdict)}**",
+        *([escape(optuna_says)] if optuna_says else []),
         _answers(result),
         f"## Cost\n\n{_cost(result)}",
         f"## What the heuristics cut\n\n{_cuts(result)}",
         f"## Where it started\n\n{_started(result)}",
-        f"## Use it\n\n```python\n{how_to_use(result.best.policy)}\n```",
+        f"## Use it\n\n```python\n{how_to_use(result.decision)}\n```",
         f"Study {code(result.study)}, seed {result.setup.seed}. Trials that are *pruned* here are shorter complete runs"
         " of the stretched policy, or diverged; only runs over the whole horizon are *complete*.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def code(text: str) -> str:
-    """Give any text as a Markdown code span, in which nothing is markup, that also fits in a table's cell.
-
-    >>> code("TRI(k0=0.1)")
-    '`TRI(k0=0.1)`'
-    """
-    plain = _one_line(text).replace("|", "¦")
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
-    space = " " if plain.startswith("`") or plain.endswith("`") or not plain else ""
-    return f"{fence}{space}{plain}{space}{fence}"
-
-
-def _escape(text: str) -> str:
-    """Escape what Markdown or HTML could read as markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#!|~$&])", r"\\\1", _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    """Give a text without line breaks and control characters, and not too long."""
-    plain = "".join(char if char.isprintable() else " " for char in text).strip()
-    return plain if len(plain) <= LONGEST_TEXT else plain[: LONGEST_TEXT - 3] + "..."
-
-
 def _answers(result: SearchResult) -> str:
-    rows = [("best", result.best), ("default", result.default)]
-    lines = [_row(name, code(str(answer.policy)), _escape(score_text(answer))) for name, answer in rows]
+    lines = [_row(name, code(str(answer.policy)), escape(score_text(answer)))
+             for name, answer in judged(result.decision)]
     return "\n".join([_row("", "policy", "validation top-1"), "|---|---|---|", *lines])
 
 
 def _cost(result: SearchResult) -> str:
     spent = result.spent
     reused = f"; {spent.reused_runs} of them came from the store" if spent.reused_runs else ""
-    total = (f"{spent.fre:.2f} of {result.setup.budget:g} full-run equivalents (FRE): {spent.steps} steps in"
-             f" {spent.runs} runs, {spent.seconds:.0f} s{reused}.")
-    rows = [_row(_escape(what), str(runs), f"{fre:.2f}") for what, runs, fre in what_was_tried(result)]
+    total = (f"{spent.fre:.2f} of {result.setup.budget:g} full-run equivalents (FRE):"
+             f" {counted(spent.steps, 'step')} in {counted(spent.runs, 'run')}, {spent.seconds:.0f} s{reused}.")
+    rows = [_row(escape(what), str(runs), f"{fre:.2f}") for what, runs, fre in what_was_tried(result)]
     return "\n".join([total, "", _row("what", "runs", "FRE"), "|---|---:|---:|", *rows])
 
 
 def _cuts(result: SearchResult) -> str:
     rows = [_bound_row(bound) for bound in result.pruned.bounds]
     head = [_row("coordinate", "from", "to", "why", "evidence"), "|---|---:|---:|---|---|"]
-    return "\n".join([_sentence(_escape(what_was_cut(result))), "", *(head if rows else []), *rows])
+    return "\n".join([_sentence(escape(what_was_cut(result))), "", *(head if rows else []), *rows])
 
 
 def _bound_row(bound: Bound) -> str:
-    evidence = f"rule: {_escape(bound.rule)}" if bound.rule else f"{len(bound.runs)} runs"
-    return _row(code(bound.coordinate), f"{bound.low:.3g}", f"{bound.high:.3g}", _escape(bound.reason), evidence)
+    evidence = f"rule: {escape(bound.rule)}" if bound.rule else counted(len(bound.runs), "run")
+    return _row(code(bound.coordinate), f"{bound.low:.3g}", f"{bound.high:.3g}", escape(bound.reason), evidence)
 
 
 def _row(*cells: str) -> str:
@@ -179,8 +174,8 @@ def _recommended(known: Recommendation) -> str:
         return (f"- {code(str(known.policy))}: published, {100 * known.score:.2f} % on {code(known.task)}, chosen on"
                 f" the test set ({code(known.source)}), at distance {known.distance:.2f}")
     return (
-        f"- {code(str(known.policy))}: the store's, {known.score_text} on {code(known.task)} over {known.seeds}"
-        f" seed{'s' if known.seeds > 1 else ''} of {known.horizon} steps, at distance {known.distance:.2f}"
+        f"- {code(str(known.policy))}: the store's, {known.score_text} on {code(known.task)} over"
+        f" {counted(known.seeds, 'seed')} of {counted(known.horizon, 'step')}, at distance {known.distance:.2f}"
     )
 
 
@@ -205,7 +200,7 @@ def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], s
     ]
     for horizon, (shape, color) in zip(horizons, SHAPES, strict=False):
         there = [trial for trial in candidates if trial.assignment.horizon == horizon]
-        groups.append((f"candidates, {horizon} steps", there, shape, color))
+        groups.append((f"candidates, {counted(horizon, 'step')}", there, shape, color))
     return [*groups, ("the default", with_role(result.history, "default"), "star", RED)]
 
 
@@ -232,8 +227,27 @@ def _scores(name: str, trials: Sequence[tuple[float, Trial]], shape: str, color:
     return go.Scatter(
         x=_short([cost for cost, _ in trials]), y=_short([100 * (_score(trial) or 0) for _, trial in trials]),
         mode="markers", name=name, text=[_hover(trial) for _, trial in trials], hovertemplate="%{text}<br>%{y} %",
-        marker={"color": color, "symbol": shape, "size": 14 if shape == "star" else 9},
+        marker={"color": color, "symbol": shape, "size": 14 if shape.startswith("star") else 9},
     )
+
+
+def _circle_answer(figure: "go.Figure", result: SearchResult) -> None:
+    """Draw a ring around the answer's own full run; there is none where it diverged."""
+    import plotly.graph_objects as go
+
+    trial = answer_trial(result)
+    loss = _loss(trial) if trial else None
+    if trial and loss is not None:
+        figure.add_trace(go.Scatter(
+            x=_short([_peak(trial.assignment.policy)]), y=_short([loss]), mode="markers", name=_answer_name(result),
+            hoverinfo="skip", marker={"color": INK, "symbol": "circle-open", "size": 22, "line": {"width": 2}},
+        ))
+
+
+def _answer_name(result: SearchResult) -> str:
+    """Give what a figure's legend says of the answer."""
+    label, answer = judged(result.decision)[0]
+    return f"{label}: {html.escape(shortened(str(answer.policy), LONGEST_HOVER))}"
 
 
 def _mark_range(figure: "go.Figure", result: SearchResult) -> None:
@@ -247,15 +261,20 @@ def _mark_range(figure: "go.Figure", result: SearchResult) -> None:
 
 
 def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float]) -> None:
-    """Shade what the probes cost, and draw lines at the default's score and at all that was spent."""
+    """Shade what the probes cost, and draw lines at the answer's score and at all that was spent."""
+    import plotly.graph_objects as go
+
     probed = max((cost for cost, trial in zip(costs, result.history, strict=True)
                   if trial.assignment.role in ("range-test", "decade")), default=0.0)
     figure.add_vrect(x0=0, x1=float(f"{probed:.4g}"), fillcolor="rgba(138, 143, 152, 0.18)", line_width=0,
                      layer="below")
     _write(figure, 0, 0, f"probes: {probed:.2f}", "left")
-    default = [score for trial in with_role(result.history, "default") if (score := _score(trial)) is not None]
-    if default:
-        figure.add_hline(y=float(f"{100 * default[0]:.4g}"), line={"color": RED, "dash": "dot", "width": 1})
+    score = float(f"{100 * result.best.score:.4g}")
+    figure.add_trace(go.Scatter(
+        x=_short([0, max(float(result.setup.budget), result.cost)]), y=[score, score], mode="lines",
+        name=f"{_answer_name(result)}, {score_text(result.best)}", hoverinfo="skip",
+        line={"color": INK, "dash": "dot", "width": 1.5},
+    ))
     figure.add_vline(x=float(f"{result.cost:.4g}"), line={"color": GREY, "width": 1})
     _write(figure, result.cost, 0, f"spent: {result.cost:.2f}", "right")
 
@@ -268,15 +287,14 @@ def _write(figure: "go.Figure", x: float, y: float, text: str, anchor: str) -> N
 
 def _lay_out(figure: "go.Figure", title: str, x: str, y: str) -> None:
     figure.update_layout(
-        template="plotly_white", title={"text": html.escape(_one_line(title)), "font": {"size": 16}}, xaxis_title=x,
+        template="plotly_white", title={"text": html.escape(one_line(title)), "font": {"size": 16}}, xaxis_title=x,
         yaxis_title=y, legend={"orientation": "h", "y": -0.22}, margin={"l": 60, "r": 20, "t": 50, "b": 40},
     )
 
 
 def _hover(trial: Trial) -> str:
     """Give a policy for a figure's label, where plotly reads a few HTML tags."""
-    text = _one_line(str(trial.assignment.policy))
-    return html.escape(text if len(text) <= LONGEST_HOVER else text[: LONGEST_HOVER - 3] + "...")
+    return html.escape(shortened(str(trial.assignment.policy), LONGEST_HOVER))
 
 
 def _costs(result: SearchResult) -> list[float]:

@@ -11,6 +11,7 @@ from lrsearch.heuristics.range_test import Reading, smooth
 from lrsearch.report.canvas import GREY, ORANGE, RED, blank, colors, keep, tidy
 from lrsearch.schedules import LINEAR, Policy
 from lrsearch.study.range_tests import RangeTested
+from lrsearch.words import counted
 
 HEADROOM = 1.6
 
@@ -46,7 +47,8 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
     _scale(losses, tested)
     losses.set_ylabel("loss")
     losses.legend(fontsize=8, loc="upper left")
-    losses.set_title(f"{tested[0].task.name}: LR range test, {tested[0].steps} updates", loc="left", fontsize=10)
+    updates = counted(tested[0].steps, "update")
+    losses.set_title(f"{tested[0].task.name}: LR range test, {updates}", loc="left", fontsize=10)
     panels[-1].set_xlabel("learning rate")
     return keep(figure, path)
 

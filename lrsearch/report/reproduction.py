@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from lrsearch.compare.reproduction import Results
 from lrsearch.report.canvas import BLUE, GREY, ORANGE, blank, keep, tidy, wrapped
+from lrsearch.words import counted
 
 ROW_HEIGHT = 0.42
 TEXT_WIDTH = 52
@@ -39,5 +40,6 @@ def _draw(axes: Axes, results: Results) -> None:
     if any("top1" in outcome.row.published for outcome in ranked):
         axes.plot([], [], "D", color=ORANGE, markersize=5, label="published, with its standard deviation")
     axes.set_xlabel(f"{results.table.task.description['metric'].split(',')[0]}, %", color=GREY, fontsize=8)
-    axes.set_title(f"{results.table.name}: {results.table.task.name}, {results.table.task.horizon} steps", fontsize=10)
+    steps = counted(results.table.task.horizon, "step")
+    axes.set_title(f"{results.table.name}: {results.table.task.name}, {steps}", fontsize=10)
     axes.figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)

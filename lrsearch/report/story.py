@@ -2,11 +2,16 @@
 
 from collections import Counter
 
-from lrsearch.schedules import Policy
+from lrsearch.study.decision import Answer, Decision, full_run
 from lrsearch.study.funnel import is_widened
-from lrsearch.study.result import Answer, SearchResult
+from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, with_role
 
+FULL_RUNS = {
+    (True, False): "default, the search's seed", (True, True): "default, fresh seeds",
+    (False, False): "others, the search's seed", (False, True): "best found, fresh seeds",
+}
+"""What a full run is called, by whether it is of the default, and of a fresh seed."""
 GIVEN = ("known", "stored", "published")
 ROLES = {
     "range-test": "range tests",
@@ -20,6 +25,43 @@ ROLES = {
 def peak_of(trial: Trial) -> float:
     """Give the highest learning rate of a trial's policy: of its bounds, reached or not."""
     return float(trial.assignment.policy.bounds[1])
+
+
+def judged(decision: Decision) -> list[tuple[str, Answer]]:
+    """Give (label, policy with its score): the answer first, then what it was judged against."""
+    if not decision.is_default:
+        return [("answer", decision.best), ("default", decision.default)]
+    found = [("best found", decision.best_found)] if decision.best_found else []
+    return [("answer (default)" if decision.is_usable else "default", decision.best), *found]
+
+
+def headline(result: SearchResult) -> str:
+    """Give what a picture's title says: the task, and which policy is the answer."""
+    decision = result.decision
+    if not decision.is_usable:
+        return f"{result.setup.task.name}, no answer"
+    which = "the default" if decision.is_default else decision.best.policy.form
+    sure = decision.best.on if decision.best.confirmed else "not confirmed"
+    return f"{result.setup.task.name}, answer: {which} ({sure})"
+
+
+def answer_trial(result: SearchResult) -> Trial | None:
+    """Give the answer's own trial of the search: at full length, with the search's seed."""
+    return full_run(result.history, result.best.policy, result.setup.task.horizon)
+
+
+def full_runs(result: SearchResult) -> dict[str, list[tuple[float, Trial]]]:
+    """Give (cost in FRE when it ended, trial) of all full runs with a score, by whose and which seed's they are."""
+    found: dict[str, list[tuple[float, Trial]]] = {name: [] for name in FULL_RUNS.values()}
+    steps, horizon = 0, result.setup.task.horizon
+    for trial in result.history:
+        steps += trial.spent
+        asked = trial.assignment
+        is_full = asked.role in ("default", "candidate", "confirm") and asked.horizon == horizon
+        if is_full and trial.run and trial.run.score is not None:
+            kind = asked.policy == result.default.policy, asked.role == "confirm"
+            found[FULL_RUNS[kind]].append((steps / horizon, trial))
+    return found
 
 
 def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
@@ -64,16 +106,16 @@ def what_was_cut(result: SearchResult) -> str:
 def score_text(answer: Answer) -> str:
     """Give a score in percent with its spread and seeds."""
     spread = f" +- {100 * answer.spread:.2f}" if answer.spread is not None else ""
-    fresh = f"{answer.seeds} fresh seed{'s' if answer.seeds > 1 else ''}"
-    seeds = fresh if answer.confirmed else "the search's seed only"
-    return f"{100 * answer.score:.2f} %{spread} ({seeds})"
+    return f"{100 * answer.score:.2f} %{spread} ({answer.on})"
 
 
-def how_to_use(policy: Policy) -> str:
-    """Give the few lines of Python that use a policy in a training loop of one's own."""
+def how_to_use(decision: Decision) -> str:
+    """Give the few lines of Python that use the answer in a training loop of one's own."""
+    if not decision.is_usable:
+        return "# no policy of this search can be used: see its verdict"
     return (
         "import lrsearch as lrs\n"
-        f'policy = lrs.parse("{policy}")\n'
+        f'policy = lrs.parse("{decision.best.policy}")\n'
         "scheduler = policy.scheduler(optimizer)   # scheduler.step() after every optimizer.step()"
     )
 

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from lrsearch.errors import PolicyError
 from lrsearch.schedules.values import snap
+from lrsearch.words import counted
 
 Coordinates = dict[str, Any]
 Params = dict[str, Any]
@@ -224,7 +225,8 @@ class Restarts:
             return {"cycles": horizon / first, "growth": 1}
         grown = horizon * (g - 1) / first
         if not grown > -1:
-            raise PolicyError(f"no natural coordinates at {horizon:g} steps: restarts that shorten by {g:g} end before")
+            raise PolicyError(f"no natural coordinates at {counted(horizon, 'step', form='g')}: restarts that"
+                              f" shorten by {g:g} end before")
         return {"cycles": math.log1p(grown) / math.log(g), "growth": g}
 
     def write(self, at: Mapping[str, Any], horizon: float) -> Params:
@@ -249,7 +251,8 @@ class Stages:
         steps = params[self.field]
         first = steps[0] if self.warmup else 0
         if not first < horizon:
-            raise PolicyError(f"no natural coordinates: nothing of {horizon:g} steps is left after the warm-up")
+            raise PolicyError(f"no natural coordinates: nothing of {counted(horizon, 'step', form='g')} is left after"
+                              " the warm-up")
         *inside, end = ((step - first) / (horizon - first) for step in steps[1 if self.warmup else 0:])
         found: Coordinates = {"warmup": first / horizon} if self.warmup else {}
         return found | {"milestones": tuple(inside), "end": end}

@@ -13,6 +13,7 @@ from lrsearch.schedules.coordinates import Coordinates
 from lrsearch.schedules.fields import REQUIRED
 from lrsearch.schedules.function import Floats, LRFunction, State
 from lrsearch.schedules.values import Duration, canonical_value, is_number, text_of
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -290,7 +291,8 @@ class Policy:
         for part in self.parts:
             rest = horizon * (1 - found.get("warmup", 0))
             if not rest > 0:
-                raise PolicyError(f"{self.form}: nothing of {horizon:g} steps is left after the warm-up")
+                raise PolicyError(f"{self.form}: nothing of {counted(horizon, 'step', form='g')} is left after the"
+                                  " warm-up")
             inner = part.coordinates(rest)
             if found.keys() & inner.keys():
                 raise PolicyError(f"{self.form}: no natural coordinates for a warm-up inside a warm-up")

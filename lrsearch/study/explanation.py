@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,12 +13,15 @@ from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
 from lrsearch.knowledge.stored import PROBES
 from lrsearch.spaces import Space
+from lrsearch.study.answers import decided_by
+from lrsearch.study.decision import Decision
 from lrsearch.study.funnel import escape_won, is_widened
 from lrsearch.study.probing import evidence_of
 from lrsearch.study.pruning import Probing, stored_probes
 from lrsearch.study.result import Cost, cost_of
 from lrsearch.study.strategy import Trial, is_open, with_role
 from lrsearch.tasks import Task
+from lrsearch.words import counted
 
 PRUNING = ("funnel", Probing().name)
 MOST_NEAR = 3
@@ -59,6 +62,7 @@ class Explanation:
         escapes: what came of candidates from outside.
         spent: what all probes cost.
         rules: how its range tests are read.
+        decision: the search's answer; None where it has not ended, or is no search.
     """
 
     task: str
@@ -72,6 +76,7 @@ class Explanation:
     escapes: Escapes
     spent: Cost = field(compare=False)
     rules: int = RULES
+    decision: Decision | None = None
 
     @property
     def space(self) -> Space:
@@ -102,6 +107,8 @@ class Explanation:
             "is_open": self.is_open,
             "escapes": {name: getattr(self.escapes, name) for name in Escapes.__slots__},
             "cost": self.spent.to_json(),
+            "verdict": self.decision.verdict if self.decision else None,
+            "best": self.decision.best.to_json() if self.decision else None,
         }
 
 
@@ -125,8 +132,9 @@ def explain(store: Store, text: str) -> Explanation:
     recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
     raw, chance = raw_space(found), math.log(found.task["data"]["classes"])
     evidence = evidence_of(raw, chance, recommended, history, found.frozen.get("rules", FIRST_RULES))
-    return _explanation(found.task["name"], found.name, store, raw, evidence, recommended, history,
+    told = _explanation(found.task["name"], found.name, store, raw, evidence, recommended, history,
                         _escapes(history, found.task["data"]["validation"]))
+    return replace(told, decision=decided_by(found, history))
 
 
 def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
@@ -138,7 +146,7 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
     history = stored_probes(store, task)
     if not history:
         raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
-                        f" ({task.horizon} steps): leave out --stored, and they are trained")
+                        f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained")
     evidence = evidence_of(raw, task.chance_loss, (), history)
     return _explanation(task.name, None, store, raw, evidence, (), history, Escapes())
 

@@ -12,12 +12,13 @@ from lrsearch.training import RunSpec, RunState, Trainer
 from lrsearch.training.checkpoint import files
 from lrsearch.training.metrics import means
 from lrsearch.training.run import Metrics
+from lrsearch.words import counted
 
 READING = "top-1 on the test set, read once, mean over the seeds of the reported validation score"
 
 
 def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Path) -> dict[str, Any]:
-    """Read the test set for the best policy and the default, or give what was read before.
+    """Read the test set for the answer and the default, or give what was read before.
 
     Args:
         result: the study's result.
@@ -27,10 +28,11 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
             once more: the same run, to the bit on the same machine, outside of the budget; the note says so.
 
     Returns:
-        `best` and `default` (top-1 in [0, 1]), `policy`, `seeds`, `retrained_steps`, a `note` for people, and
-        `metrics` of both: means of `loss top1 top5 ac cd cdac`, and `ld`, the loss less the training loss.
+        `best`, the answer, and `default` (top-1 in [0, 1], None where all its runs diverged), `policy`, `seeds`,
+        `retrained_steps`, a `note` for people, and `metrics` of both: means of `loss top1 top5 ac cd cdac`, and `ld`,
+        the loss less the training loss.
     """
-    known = store.note(result.key)
+    known = _read_before(result, store.note(result.key))
     if known is not None:
         return known | {"note": f"{known['note']}; read by an earlier call"}
     trainer.require_test()
@@ -38,15 +40,30 @@ def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Pa
     missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
     again = sum(_train_again(trial.assignment.spec(result.setup.task), trainer, weights) for trial in missing)
     read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
-    best, default = (means(read[policy], read[policy][0]) for policy in (result.best.policy, result.default.policy))
+    best, default = (means(some, some[0] if some else ()) for some in (read[result.best.policy],
+                                                                       read[result.default.policy]))
     reading = {
-        "policy": str(result.best.policy), "best": best["top1"], "default": default["top1"],
+        "policy": str(result.best.policy), "best": best.get("top1"), "default": default.get("top1"),
         "seeds": len(read[result.best.policy]), "retrained_steps": again,
         "metrics": {"best": best, "default": default},
-        "note": READING + (f"; {len(missing)} runs trained again for their weights" if again else ""),
+        "note": READING + (f"; {counted(len(missing), 'run')} trained again for their weights" if again else ""),
     }
     store.note(result.key, reading)
     return reading
+
+
+def _read_before(result: SearchResult, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Give an earlier reading where it is of the answer.
+
+    Earlier versions gave the best found as the answer on a tie: of such a reading the default's part holds.
+    """
+    if known is None or known["policy"] == str(result.best.policy):
+        return known
+    if not result.decision.is_default:
+        return None
+    metrics = known.get("metrics", {}).get("default", {})
+    return known | {"policy": str(result.best.policy), "best": known["default"],
+                    "metrics": {"best": metrics, "default": metrics}}
 
 
 def _train_again(spec: RunSpec, trainer: Trainer, weights: Path) -> int:

@@ -20,6 +20,7 @@ from lrsearch.tasks import SGD, Split, Splits, Task
 from lrsearch.training.loop import Trainer
 from lrsearch.training.range_test import ramp
 from lrsearch.training.run import RunSpec
+from lrsearch.words import counted
 
 SHORT_SHARE, LEAST_SHORT = 1 / 8, 50
 CLOCK_STEPS, CLOCK_ROUNDS = 40, 3
@@ -228,7 +229,7 @@ def _batch(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
     seconds = _seconds(bench, variants)
     for size, variant in variants.items():
         steps = max(LEAST_SHORT, round(_short(task) * seconds[own] / seconds[size]))
-        bench.tell(f"batch size {size}, {steps} steps")
+        bench.tell(f"batch size {size}, {counted(steps, 'step')}")
         tried.append(bench.short(variant, peak * size / own, size, min(steps, variant.horizon)))
     step = _chosen("batch size", own, tried)
     size = round(step.chosen)

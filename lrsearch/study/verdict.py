@@ -6,6 +6,7 @@ from typing import Any
 from lrsearch.schedules import Policy
 from lrsearch.tasks import Task
 from lrsearch.training.run import RunSpec
+from lrsearch.words import counted
 
 CONFIDENCE = 0.95
 LOCAL = "local"
@@ -139,15 +140,15 @@ class Verdict:
     def sentence(self) -> str:
         """Say it in a sentence."""
         asked = self.question
-        about = f"{_percent(asked.target)} on {asked.task.name} within {asked.budget} updates"
+        about = f"{_percent(asked.target)} on {asked.task.name} within {counted(asked.budget, 'update')}"
         begins = {True: "Yes", False: "No", None: "It depends on the seed"}[self.reached]
         verb = "does not reach" if self.reached is False else "reaches"
         if len(self.answers) == 1:
             return f"{begins}: {asked.policy} {verb} {about}; {_showed(self.answers[0])}."
         low, high = self.interval
         hits = {True: "each", False: "any", None: str(sum(answer.reached for answer in self.answers))}[self.reached]
-        return (f"{begins}: {asked.policy} {verb} {about} with {hits} of {len(self.answers)} seeds, a share of"
-                f" {100 * self.share:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %).")
+        return (f"{begins}: {asked.policy} {verb} {about} with {hits} of {counted(len(self.answers), 'seed')}, a share"
+                f" of {100 * self.share:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %).")
 
     @property
     def cost(self) -> str:
@@ -156,7 +157,7 @@ class Verdict:
         told = f" Not trained here: runs from {', '.join(origins)}." if origins else ""
         if self.by == "store":
             return f"The store knew it: nothing was trained.{told}"
-        return f"Trained {self.trained} of {self.trained + self.saved} updates.{told}"
+        return f"Trained {self.trained} of {counted(self.trained + self.saved, 'update')}.{told}"
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""

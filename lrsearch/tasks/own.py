@@ -14,6 +14,7 @@ from lrsearch.errors import TaskError
 from lrsearch.tasks.data import make_splits
 from lrsearch.tasks.optimizers import SGD, Optimizer
 from lrsearch.tasks.task import Split, Splits, Task
+from lrsearch.words import counted
 
 Samples = Any
 """A pair (x, y) of arrays or tensors, or a torch Dataset of such pairs."""
@@ -91,8 +92,8 @@ def _held(name: str, validation: Samples, n: int) -> int | None:
         return None
     held = validation if isinstance(validation, int) else round(validation * n) if 0 < validation < 1 else 0
     if not 0 < held < n:
-        raise TaskError(f"task {name!r}: validation is a share of the {n} samples, a number of them, or samples of its"
-                        f" own, got {validation!r}")
+        raise TaskError(f"task {name!r}: validation is a share of the {counted(n, 'sample')}, a number of them, or"
+                        f" samples of its own, got {validation!r}")
     return held
 
 
@@ -117,8 +118,8 @@ def _tensors(name: str, samples: Samples, which: str) -> tuple[torch.Tensor, tor
         raise TaskError(f"task {name!r}: {which} is a pair (x, y) of arrays, or a torch Dataset of (x, class) pairs of"
                         f" one shape: {reason}") from error
     if y.is_floating_point() or y.ndim != 1 or len(x) != len(y) or not len(y) or int(y.min()) < 0:
-        raise TaskError(f"task {name!r}: {which} needs one class number from 0 on for each sample, got {len(x)} samples"
-                        f" and classes of type {y.dtype} and shape {tuple(y.shape)}")
+        raise TaskError(f"task {name!r}: {which} needs one class number from 0 on for each sample, got"
+                        f" {counted(len(x), 'sample')} and classes of type {y.dtype} and shape {tuple(y.shape)}")
     if not bool(torch.isfinite(x).all()):
         raise TaskError(f"task {name!r}: {which} has samples that are not finite")
     return x.float(), y.long()

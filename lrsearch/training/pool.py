@@ -29,6 +29,7 @@ from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
 from lrsearch.training.run import Run, RunSpec
 from lrsearch.training.together import Group, Lockstep, Progress, lockstep, train_group
+from lrsearch.words import counted
 
 NEWS_EVERY_SECONDS = 0.2
 SPLITS = ("train", "validation", "test")
@@ -78,7 +79,8 @@ class Pool:
         try:
             self._workers.extend(_start(task, self._stop) for _ in range(workers))
         except OSError as error:
-            raise WorkError(f"{workers} worker processes cannot be started: {error.strerror}") from error
+            asked = counted(workers, "worker process", "worker processes")
+            raise WorkError(f"{asked} cannot be started: {error.strerror}") from error
         except Exception as error:  # what a task is made of may refuse in its own way
             raise TaskError(f"task {task.name!r} cannot be handed to another process: {error}; define its functions at"
                             " the top of a module") from error

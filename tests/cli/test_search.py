@@ -29,11 +29,15 @@ def searched(tmp_path_factory):
 
 def test_the_json_contract_holds(searched):
     _, result, _ = searched
-    for name in ("best", "default"):
+    for name in ("best", "best_found", "default"):
         assert isinstance(result[name]["policy"], str)
         assert 0 < result[name]["score"] <= 1
         assert result[name]["seeds"] == 1
         assert result[name]["spread"] is None
+        assert result[name]["confirmed"] is False
+    assert result["best"] in (result["best_found"], result["default"])
+    assert result["verdict"].startswith("Use ")
+    assert "not confirmed on fresh seeds" in result["verdict"]
     cost = result["cost"]
     assert 1 < cost["fre"] <= 3.3
     assert cost["steps"] == pytest.approx(cost["fre"] * HORIZON)
@@ -116,7 +120,7 @@ def test_the_optuna_study_is_a_normal_one_in_which_complete_means_full_length(se
     complete = states[optuna.trial.TrialState.COMPLETE]
     assert len(complete) == 2
     assert {trial.user_attrs["lrsearch:horizon"] for trial in complete} == {HORIZON}
-    assert study.best_value == max(result["best"]["score"], result["default"]["score"])
+    assert study.best_value == max(result["best_found"]["score"], result["default"]["score"])
     pruned = states[optuna.trial.TrialState.PRUNED]
     assert len(pruned) > 5
     assert all(next(iter(trial.intermediate_values)) < HORIZON for trial in pruned)
@@ -147,9 +151,26 @@ def test_people_get_a_table_that_says_what_matters(searched, lrsearch):
     folder, result, _ = searched
     shown = lrsearch(*QUICK, "--out", str(folder))
     assert shown.code == 0
-    for text in ("best policy", result["best"]["policy"], "validation", "verdict", "FRE", "what the heuristics cut",
+    assert shown.out.splitlines()[0] == result["verdict"]
+    assert f'lrs.parse("{result["best"]["policy"]}")' in shown.out
+    for text in ("answer", result["best"]["policy"], "validation", "FRE", "what the heuristics cut",
                  "range tests", "import lrsearch as lrs", ".png", "taken from the store", result["study"]):
         assert text in shown.out
+
+
+def test_recommend_and_explain_say_the_answer_before_anything_else(searched, typed):
+    folder, result, _ = searched
+    task = ("digits-mlp", "--horizon", str(HORIZON), "--out", str(folder))
+    for command in ("recommend", "rank"):
+        lines = typed(command, *task).out.splitlines()
+        assert lines[1] == f"answer of the search {result['study']}: {result['verdict']}"
+        assert "need not begin with an answer" in lines[2]
+    told = typed("rank", *task, "--json").json
+    assert [(one["study"], one["policy"]) for one in told["answers"]] == [(result["study"], result["best"]["policy"])]
+    assert typed("rank", *task, "--goal", "cost", "--json").json["answers"] == []
+    explained = typed("explain", result["study"], "--out", str(folder))
+    assert result["verdict"] in " ".join(explained.out.split())
+    assert explained.out.split("\n\n")[1].startswith("The search's answer: Use ")
 
 
 def test_progress_is_told_on_stderr_only(searched):

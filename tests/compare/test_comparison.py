@@ -3,10 +3,20 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from lrsearch.compare.comparison import Comparison, Course
+from lrsearch.engines.optuna import STARTUP, OptunaSampler
+from lrsearch.knowledge import Assignment
+from lrsearch.spaces import Space
+from lrsearch.tasks import find_task
+
+
+@pytest.fixture
+def task():
+    return find_task("digits-mlp")
 
 
 def course(strategy, seed, *points):
@@ -25,6 +35,32 @@ def test_the_target_is_what_all_reach_on_average_and_costs_are_told_to_it():
     assert random["spread"] == pytest.approx(0.0282842712)
 
 
+@pytest.mark.parametrize(("runs", "says"), [
+    ((4, 4), "With 4 full runs TPE still draws at random"), ((10, 9), "With 10 full runs"),
+    ((1, 1), "With 1 full run TPE"), ((11, 10), None), ((0, 0), None),
+])
+def test_where_tpe_has_not_begun_to_learn_the_comparison_says_so(runs, says):
+    courses = tuple(replace(course("tpe", seed, (1.0, 0.5)), runs=n) for seed, n in enumerate(runs))
+    caution = Comparison("t", 4.0, (*courses, course("random", 0, (1.0, 0.5)))).caution
+    assert caution is None if says is None else caution.startswith(says)
+    assert Comparison("t", 4.0, (replace(course("random", 0, (1.0, 0.5)), runs=4),)).caution is None
+
+
+def test_tpe_is_random_search_for_as_many_trials_as_are_said(task, world):
+    """And differs from the next one on."""
+    def suggested(kind):
+        sampler, space = OptunaSampler("s", None, 3, task.horizon, kind), Space.standard(horizon=task.horizon, epoch=32)
+        for number in range(STARTUP + 1):
+            asked = Assignment(number, "candidate", "suggested", sampler.suggest(number, space), task.horizon, 0)
+            sampler.given(asked, space)
+            sampler.tell(asked, world().train(asked.spec(task)))
+            yield asked.policy
+
+    tpe, random = list(suggested("tpe")), list(suggested("random"))
+    assert tpe[:STARTUP] == random[:STARTUP]
+    assert tpe[STARTUP] != random[STARTUP]
+
+
 @pytest.mark.slow
 def test_a_comparison_runs_and_the_same_command_again_trains_nothing(lrsearch, tmp_path):
     words = ("compare", "digits-mlp", "--strategies", "funnel,tpe,random", "--seeds", "1", "--budget", "3",
@@ -34,6 +70,7 @@ def test_a_comparison_runs_and_the_same_command_again_trains_nothing(lrsearch, t
     result = first.json
     assert [row["strategy"] for row in result["strategies"]] == ["funnel", "tpe", "random"]
     assert all(0 < row["cost"] <= 3 for row in result["strategies"])
+    assert result["caution"].startswith("With 3 full runs TPE still draws at random")
     assert {len(c["points"]) for c in result["courses"] if c["strategy"] != "funnel"} == {3}
     for one in result["courses"]:
         scores = [score for _, score in one["points"]]

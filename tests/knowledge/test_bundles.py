@@ -140,7 +140,7 @@ def test_a_run_that_cannot_be_is_refused(store, bundle, other, changes):
     bundle.write_bytes(sealed(lines))
     (bad,) = read_bundle(other, bundle, dry=True).bad
     assert bad.number == len(lines) + 1
-    with pytest.raises(StoreError, match="1 bad lines"):
+    with pytest.raises(StoreError, match="1 bad line,"):
         read_bundle(other, bundle)
     assert other.records() == []
 

@@ -10,6 +10,7 @@ import pytest
 from optuna_dashboard import get_note
 
 from lrsearch.knowledge import Recommendation
+from lrsearch.report.best_trial import optuna_best
 from lrsearch.report.panels import (
     MOST_POINTS,
     PROGRESS_ID,
@@ -49,7 +50,7 @@ def test_the_response_figure_shows_every_probe_and_candidate(searched):
     probes = points(figure, "FIX")
     assert list(probes.x) == pytest.approx([t.assignment.policy.params["k0"] for t in sorted(
         with_role(history, "decade"), key=lambda t: t.rank)])
-    shown = sum(len(trace.x) for trace in figure.data)
+    shown = sum(len(trace.x) for trace in figure.data if not trace.name.startswith("answer"))
     assert shown == sum(t.assignment.role in ("decade", "candidate", "default") for t in history)
 
 
@@ -90,7 +91,7 @@ def test_the_progress_figure_ends_at_the_cost_with_the_best_score_of_full_runs(s
 
 
 def test_the_default_is_marked_where_it_ended(searched):
-    star = points(progress_figure(searched.result), "the default")
+    star = points(progress_figure(searched.result), "default, the search's seed")
     assert list(star.y) == pytest.approx([100 * searched.result.default.score], rel=1e-3)
     assert star.x[0] > 1
 
@@ -142,7 +143,7 @@ def test_hostile_names_stay_text(searched, text):
     """Outside of code spans no character that opens markup stays unescaped, and no line is added."""
     setup = searched.result.setup
     known = Recommendation(FIX(k0=0.1), text, 0.25, 0.9, 2, 0.0, None, 100)
-    hostile = replace(searched.result, study=text, verdict=text,
+    hostile = replace(searched.result, study=text,
                       setup=replace(setup, task=replace(setup.task, name=text), recommended=(known,)))
     plain = replace(searched.result, setup=replace(setup, recommended=(known,)))
     note = study_note(hostile)
@@ -169,4 +170,4 @@ def test_publishing_again_replaces(searched):
     attributes = study._storage.get_study_system_attrs(study._study_id)
     figures = {key.split(":")[2] for key in attributes if key.startswith("dashboard:plot_data:")}
     assert figures == {RESPONSE_ID, PROGRESS_ID}
-    assert get_note(study) == study_note(searched.result)
+    assert get_note(study) == study_note(searched.result, optuna_best(searched.result, study))

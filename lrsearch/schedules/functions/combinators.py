@@ -12,6 +12,7 @@ from lrsearch.schedules.functions.oneshot import ONECYCLE
 from lrsearch.schedules.functions.shapes import towards, whole
 from lrsearch.schedules.making import part, parts
 from lrsearch.schedules.policy import Policy
+from lrsearch.words import counted
 
 NOISE = 1 + 1e-12
 Steps = tuple[float, ...]
@@ -19,7 +20,7 @@ Steps = tuple[float, ...]
 
 def _joined(policies: tuple[Policy, ...], at: Steps) -> str | None:
     if len(at) != len(policies) - 1:
-        return f"{len(policies)} policies need {len(policies) - 1} steps in at, got {len(at)}"
+        return f"{len(policies)} policies need {counted(len(policies) - 1, 'step')} in at, got {len(at)}"
     carried = [policy.has_momentum for policy in policies]
     return "all policies carry a momentum, or none does" if any(carried) and not all(carried) else None
 

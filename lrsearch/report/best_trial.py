@@ -1,0 +1,71 @@
+"""What Optuna calls a study's best trial, and what the search's answer is: they may differ, and this says so.
+
+Optuna's rule is the highest value of a complete trial. Here that is the score of the search's own seed, which chose
+the policy; the answer is decided on fresh seeds. No value is changed for that: a sentence names the answer's trial, in
+the study's note, its user attributes, and the notes of both trials. (Optuna takes no attribute of an ended trial.)
+"""
+
+import warnings
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState
+
+from lrsearch.engines.optuna import NUMBER
+from lrsearch.report.markdown import escape
+from lrsearch.report.story import answer_trial
+from lrsearch.study.result import SearchResult
+
+METRIC = "validation top-1, the search's own seed"
+VERDICT, ANSWER, ANSWER_TRIAL, BEST_FOUND, OPTUNA_BEST = (
+    f"lrsearch:{name}" for name in ("verdict", "answer", "answer trial", "best found", "Optuna's best trial"))
+
+
+def optuna_best(result: SearchResult, optuna_study: optuna.Study) -> str:
+    """Say in a sentence which trial Optuna calls the best, and which is the answer."""
+    answer, best = _answer(result, optuna_study), _best(optuna_study)
+    value = "a trial's value is the score of the search's own seed"
+    if best is None:
+        return f"Optuna has no best trial here: none is complete, and {value}."
+    if answer is None:
+        return f"Optuna's best trial, number {best.number}, is not the answer, which is no trial here; {value}."
+    if answer.number == best.number:
+        return f"Optuna's best trial, number {best.number}, is the answer; {value}."
+    return (f"Optuna's best trial, number {best.number}, is not the answer: that is trial number {answer.number};"
+            f" {value}, and the verdict says what decides.")
+
+
+def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
+    """Write the answer into the study's user attributes, and into the notes of its trial and of Optuna's best."""
+    from optuna_dashboard import save_note
+
+    answer, best, sentence = _answer(result, optuna_study), _best(optuna_study), optuna_best(result, optuna_study)
+    told = {
+        VERDICT: result.verdict, ANSWER: str(result.best.policy), ANSWER_TRIAL: answer.number if answer else None,
+        BEST_FOUND: str(result.best_found.policy) if result.best_found else None, OPTUNA_BEST: sentence,
+    }
+    for name, value in told.items():
+        optuna_study.set_user_attr(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna_study.set_metric_names([METRIC])
+    for trial in {one.number: one for one in (answer, best) if one}.values():
+        save_note(optuna.Trial(optuna_study, trial._trial_id), f"{escape(result.verdict)}\n\n{escape(sentence)}\n")
+
+
+def is_told(result: SearchResult, optuna_study: optuna.Study) -> bool:
+    """Tell whether the study says this answer already."""
+    return optuna_study.user_attrs.get(VERDICT) == result.verdict
+
+
+def _best(optuna_study: optuna.Study) -> FrozenTrial | None:
+    complete = optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    return optuna_study.best_trial if complete else None
+
+
+def _answer(result: SearchResult, optuna_study: optuna.Study) -> FrozenTrial | None:
+    """Find the answer's full run among the trials; Optuna's space cannot hold every policy, and drops what diverged."""
+    trial = answer_trial(result)
+    complete = optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    wanted = trial.assignment.number if trial else None
+    return next((one for one in complete if one.user_attrs.get(NUMBER) == wanted), None)
