@@ -1,4 +1,4 @@
-"""The Optuna Dashboard as it is deployed: `gunicorn --workers 1 --threads 4 wsgi:application`.
+"""The Optuna Dashboard as it is deployed: `waitress-serve --listen=127.0.0.1:8080 wsgi:application`.
 
 Environment:
     LRSEARCH_OPTUNA: the Optuna storage's URL.

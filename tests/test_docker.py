@@ -57,9 +57,17 @@ def test_there_is_no_default_secret(compose):
 def test_the_dashboard_runs_the_guarded_app(compose):
     service = compose["services"]["dashboard"]
     assert "wsgi:application" in service["command"]
-    assert "--chdir=/app/dashboards" in service["command"]
+    assert service["environment"]["PYTHONPATH"] == "/app/dashboards"
     source = (ROOT / "dashboards" / "wsgi.py").read_text(encoding="utf-8")
-    assert all(name in source for name in service["environment"])
+    assert all(name in source for name in service["environment"] if name.startswith("LRSEARCH"))
+
+
+def test_the_dashboard_in_the_container_closes_half_open_connections_and_caps_them(compose):
+    service = compose["services"]["dashboard"]
+    limits = dict(word.removeprefix("--").split("=") for word in service["command"] if word.startswith("--"))
+    assert "waitress-serve" in service["entrypoint"]
+    assert 0 < int(limits["channel-timeout"]) <= 30
+    assert 0 < int(limits["connection-limit"]) <= 100
 
 
 def test_the_search_uses_options_that_the_command_has(compose):

@@ -10,6 +10,7 @@ from lrsearch.words import counted
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from lrsearch.knowledge import Advice, Recommendation
 
@@ -18,8 +19,11 @@ TaskName = Annotated[str, typer.Argument(
 Goal = Annotated[str, typer.Option(
     help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD - CDAC),"
          " or pareto: the front of all four first.")]
+Limit = Annotated[int, typer.Option(min=1, help="Rows to print at most; --json has all.")]
 MOST_STORED, MOST_ANSWERS = 2, 3
 WIDE = 160
+SCORES = {"accuracy": "score", "cost": "of the run", "robustness": "LD", "confidence": "AC-CD-CDAC", "pareto": "score"}
+"""What a row's value is by goal; LD and the share of a run until the median score are the better the lower."""
 
 
 def recommend(
@@ -39,16 +43,16 @@ def recommend(
 
 def rank(
     task: TaskName, goal: Goal = "accuracy", store: StoreUrl = None, as_json: AsJson = False, out: Out = FOLDER,
-    horizon: Horizon = None,
+    horizon: Horizon = None, limit: Limit = 10,
 ) -> None:
-    """Rank all that the store and the papers know for a task, with intervals, ties and P(best)."""
+    """Rank what the store and the papers know for a task, with intervals, P(best), and what each place rests on."""
     from lrsearch.cli.plain import print_json
 
     found = _advice(task, goal, store, out, horizon)
     if as_json:
         print_json(found.to_json())
     else:
-        _print_ranked(found)
+        _print_ranked(found, limit)
 
 
 def _advice(task: str, goal: str, store: str | None, out: Any, horizon: int | None) -> "Advice":
@@ -60,31 +64,38 @@ def _advice(task: str, goal: str, store: str | None, out: Any, horizon: int | No
 
 
 def _print_recommended(found: "Advice") -> None:
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
-    console.print(f"[bold]{escape(found.task)}[/bold], for {found.goal}: {escape(found.reason)}.")
+    from lrsearch.cli.plain import open_console
+
+    console = open_console(least_width=WIDE)
+    console.print(_heading(found))
     _print_answers(found, console)
     if found.neighbours:
         console.print(_neighbours(found))
     first = found.first(MOST_STORED)
-    console.print("[bold]a new study starts from[/bold]")
+    console.print(Text("a new study starts from", "bold"))
     console.print("its strong default: a range test, then warm-up and cosine")
     for one in first:
-        console.print(escape(str(one.carried(found.horizon, found.own_centre).rounded())))
+        console.print(str(one.carried(found.horizon, found.own_centre).rounded()))
         for line in _why(one, found):
-            console.print(f"  {escape(line)}")
+            console.print(f"  {line}")
     if not first:
         console.print("and from nothing else: it searches as on an empty store")
 
 
+def _heading(found: "Advice") -> "Text":
+    from rich.text import Text
+
+    return Text.assemble((found.task, "bold"), f", for {found.goal}: {found.reason}.")
+
+
 def _print_answers(found: "Advice", console: "Console") -> None:
     """Print what searches of this very task have answered, before anything that is ranked."""
-    from rich.markup import escape
+    from rich.text import Text
 
     for answer in found.answers[:MOST_ANSWERS]:
-        console.print(f"[bold]answer of the search {escape(answer.study)}[/bold]: {escape(answer.verdict)}")
+        console.print(Text.assemble((f"answer of the search {answer.study}", "bold"), f": {answer.verdict}"))
     more = len(found.answers) - MOST_ANSWERS
     if more > 0:
         console.print(f"{counted(more, 'more search', 'more searches')} of this task: `--json` has all answers")
@@ -122,14 +133,7 @@ def _moved(one: "Recommendation", found: "Advice") -> str:
     return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {one.caution * doubt:.2f} lower for it"
 
 
-def _source(one: "Recommendation", found: "Advice") -> str:
-    """Return the task that a recommendation is from, and the searches whose answer it is."""
-    searches = found.answered(one)
-    return f"{one.task} (answer of {', '.join(searches)})" if searches else one.task
-
-
 def _neighbours(found: "Advice") -> "Table":
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="the nearest tasks", title_justify="left", box=None, pad_edge=False)
@@ -142,33 +146,63 @@ def _neighbours(found: "Advice") -> "Table":
         parts = (f"{one.similarity.parts[group]:.2f}" if group in one.similarity.parts else "-" for group in groups)
         apart = one.similarity.gate or ""
         distance = "-" if one.similarity.gate else f"{one.similarity.distance:.2f}"
-        table.add_row(distance, *parts, f"{one.weight:.2f}", str(one.runs), escape(one.origin),
-                      escape(f"{one.name}: {apart}" if apart else one.name))
+        table.add_row(distance, *parts, f"{one.weight:.2f}", str(one.runs), one.origin,
+                      f"{one.name}: {apart}" if apart else one.name)
     return table
 
 
-def _print_ranked(found: "Advice") -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def _print_ranked(found: "Advice", limit: int) -> None:
+    from lrsearch.cli.plain import open_console
 
-    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
-    console.print(f"[bold]{escape(found.task)}[/bold], for {found.goal}: {escape(found.reason)}.")
+    console = open_console(least_width=WIDE)
+    console.print(_heading(found))
     _print_answers(found, console)
     if not found.ranked:
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "tie", "P(best)", "behind", "90 % interval", "there", "tasks", "runs"):
+    ranked = found.by_regret()
+    console.print(_ranking(found, ranked[:limit]))
+    for line in _read_as(found, ranked, limit):
+        console.print(line)
+
+
+def _ranking(found: "Advice", shown: list["Recommendation"]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title="by how far each is behind, the least first", title_justify="left", box=None, pad_edge=False)
+    for name in ("", "behind", "90 % interval", "P(best)", SCORES[found.goal], "steps"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("origin", no_wrap=True)
     table.add_column("policy here", overflow="fold")
-    table.add_column("from", overflow="fold", min_width=24)
-    for place, one in enumerate(found.ranked, 1):
-        front = "*" if one.front else ""
-        table.add_row(f"{place}{front}", str(one.tie_group), f"{one.p_best or 0.0:.2f}", f"{one.regret:.1f}",
-                      _interval(one), f"{one.value:.4g}", str(one.tasks), str(one.runs), escape(one.origin),
-                      escape(str(one.carried(found.horizon, found.own_centre).rounded())), escape(_source(one, found)))
-    console.print(table)
-    front = " *: none is better for one goal and as good for the others." if found.goal == "pareto" else ""
-    console.print("Behind: standard deviations of the noise behind the best tries, shrunk to the usual; the order is"
-                  f" what to try first, each next one for what those before do not cover.{front}")
+    table.add_column("why here", overflow="fold", min_width=24)
+    for place, one in enumerate(shown, 1):
+        steps = f"{one.steps} " if one.steps == found.horizon else f"{one.steps}*"
+        front = "+" if one.front else ""
+        table.add_row(f"{place}{front}", f"{one.regret:.1f}", _interval(one), f"{one.p_best or 0.0:.2f}",
+                      _score(found.goal, one), steps,
+                      str(one.carried(found.horizon, found.own_centre).rounded()), found.why(one))
+    return table
+
+
+def _score(goal: str, one: "Recommendation") -> str:
+    value = one.score if one.value is None else one.value
+    if goal in ("cost", "robustness"):
+        value = -value  # ranked as "the higher the better"
+    if goal in ("robustness", "confidence"):
+        return f"{value:.4f}"
+    return f"{100 * value:.2f} %" if 0 <= value <= 1 else f"{value:.4g}"
+
+
+def _read_as(found: "Advice", ranked: list["Recommendation"], limit: int) -> list[str]:
+    """Say how the table is read: its unit, its marks, who is not told apart, and what it leaves out."""
+    lines = ["Behind: how far behind the best, in standard deviations of the noise; the fewer and shorter the runs, the"
+             " nearer to what is usual."]
+    if any(one.steps != found.horizon for one in ranked[:limit]):
+        lines.append(f"*: over other than this task's {found.horizon} steps; such scores are not compared with those of"
+                     " another length.")
+    if found.goal == "pareto":
+        lines.append("+: none is better for one goal and as good for the others; these come first.")
+    tied = sum(one.tie_group == 1 for one in ranked)
+    if tied > 1:
+        lines.append(f"{tied} of {len(ranked)} are not told apart from the best; P(best): the probability to be it.")
+    if len(ranked) > limit:
+        lines.append(f"{counted(len(ranked) - limit, 'more row')}: --limit {len(ranked)}.")
+    return lines

@@ -10,27 +10,27 @@ if TYPE_CHECKING:
     from lrsearch.tasks import Task
 
 FOLDER = Path("lrsearch-runs")
+STORE_HELP = "Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://..."
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A shipped task: see `lrsearch tasks`.")]
 Budget = Annotated[float, typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap.")]
 StoreUrl = Annotated[str | None, typer.Option(
-    "--store", envvar="LRSEARCH_STORE", help="Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://... "
-    "[default: store.db in --out]", show_default=False)]
+    "--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default="store.db in --out")]
 Seed = Annotated[int, typer.Option(help="The study's seed.")]
 Functions = Annotated[str, typer.Option(
-    help="LR functions to search, as TRI,SINEXP, or whole policies"
-         " [default: LRBench's table and the strong default]", show_default=False)]
+    help="LR functions to search, as TRI,SINEXP, or whole policies",
+    show_default="LRBench's table and the strong default")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
 DataDir = Annotated[Path | None, typer.Option(
-    envvar="LRSEARCH_DATA", help="Where the data set lies [default: a cache, filled by download]", show_default=False)]
-Horizon = Annotated[int | None, typer.Option(help="Steps of a full run [default: the task's]", show_default=False)]
+    envvar="LRSEARCH_DATA", help="Where the data set lies", show_default="a cache, filled by download")]
+Horizon = Annotated[int | None, typer.Option(help="Steps of a full run", show_default="the task's")]
 Precision = Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor has it.")]
 Storage = Annotated[str | None, typer.Option(
-    help="Optuna storage URL [default: optuna.db in --out]", show_default=False)]
+    help="Optuna storage URL", show_default="optuna.db in --out")]
 Workers = Annotated[int | None, typer.Option(
-    help="Processes that train, one thread each [default: the cores, at most 4; 1 for small models and on a GPU]",
-    show_default=False)]
+    help="Processes that train, one thread each",
+    show_default="the cores, at most 4; 1 for small models and on a GPU")]
 
 
 def named_task(name: str, horizon: int | None, precision: str) -> "Task":

@@ -30,10 +30,10 @@ Picture = Annotated[Path | None, typer.Option("-o", "--output", help="A PNG file
 @app.command("list")
 def list_functions(as_json: AsJson = False) -> None:
     """List the LR functions with their parameters."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.plain import open_console, print_json
 
     if as_json:
         print_json([
@@ -47,11 +47,11 @@ def list_functions(as_json: AsJson = False) -> None:
     for column in ("function", "parameters", "what it does"):
         shown.add_column(column, no_wrap=column == "function")
     for family in dict.fromkeys(function.family for function in FUNCTIONS.values()):
-        shown.add_row(f"[bold]{family}[/]", "", "")
+        shown.add_row(Text(family, "bold"), "", "")
         for function in (f for f in FUNCTIONS.values() if f.family == family):
             says = function.summary.partition(": ")[0].rstrip(".")
             shown.add_row(function.name, " ".join(map(_parameter, function.fields)), says)
-    Console(highlight=False).print(shown)
+    open_console(soft_wrap=False).print(shown)
 
 
 @app.command()
@@ -141,7 +141,7 @@ def convert(
 @app.command()
 def paths(
     text: Annotated[list[str] | None, typer.Argument(
-        metavar="TEXT...", help="Policies [default: the paper's three].", show_default=False)] = None,
+        metavar="TEXT...", help="Policies", show_default="the paper's three")] = None,
     output: Output = Path("paths.png"),
     steps: Steps = 200,
     momentum: Annotated[float, typer.Option(min=0, max=0.999, help="Nesterov momentum.")] = 0,

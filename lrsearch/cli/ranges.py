@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 def range_test(
     task: TaskName,
     repeats: Annotated[int, typer.Option(help="How often, each time with another seed.")] = 2,
-    low: Annotated[float | None, typer.Option(help="The first learning rate [default: the optimizer's lowest]",
-                                              show_default=False)] = None,
-    high: Annotated[float | None, typer.Option(help="The last learning rate [default: the optimizer's highest]",
-                                               show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates [default: 300, at most a quarter of the horizon]",
-                                              show_default=False)] = None,
+    low: Annotated[float | None, typer.Option(
+        help="The first learning rate", show_default="the optimizer's lowest")] = None,
+    high: Annotated[float | None, typer.Option(
+        help="The last learning rate", show_default="the optimizer's highest")] = None,
+    steps: Annotated[int | None, typer.Option(
+        help="Updates", show_default="300, at most a quarter of the horizon")] = None,
     shape: Annotated[str, typer.Option(help="exponential, or linear.")] = "exponential",
-    momentum: Annotated[str, typer.Option(help="FIRST,LAST: it falls as the learning rate rises, as 0.95,0.85"
-                                          " [default: the task's]", show_default=False)] = "",
-    weight_decays: Annotated[str, typer.Option(help="Several to compare, as 1e-3,1e-4,0 [default: the task's]",
-                                               show_default=False)] = "",
+    momentum: Annotated[str, typer.Option(
+        help="FIRST,LAST: it falls as the learning rate rises, as 0.95,0.85", show_default="the task's")] = "",
+    weight_decays: Annotated[str, typer.Option(
+        help="Several to compare, as 1e-3,1e-4,0", show_default="the task's")] = "",
     store: StoreUrl = None,
     seed: Seed = 0,
     as_json: AsJson = False,

@@ -71,7 +71,7 @@ def sweep(
     budget: Budget = 12,
     address: Annotated[str, typer.Option(help="A Ray cluster's address, auto, or local to start one here.")] = "local",
     workers: Annotated[int | None, typer.Option(
-        help="Runs at a time [default: the cluster's CPUs]", show_default=False)] = None,
+        help="Runs at a time", show_default="the cluster's CPUs")] = None,
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
@@ -106,7 +106,7 @@ def compare(
         "--rank", help="With --table: hold its tasks out, and try what `lrs.rank` makes of the others.")] = False,
     strategies: Annotated[str, typer.Option(help="funnel, tpe, random: which to compare.")] = "funnel,tpe,random",
     seeds: Annotated[int | None, typer.Option(
-        help="Studies of each strategy [default: 2; with --table 20 of each task]", show_default=False)] = None,
+        help="Studies of each strategy", show_default="2; with --table 20 of each task")] = None,
     budget: Budget = 4,
     store: StoreUrl = None,
     functions: Functions = "",
@@ -203,10 +203,9 @@ def tasks(
 
 
 def _list_tasks(as_json: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.plain import open_console, print_json
     from lrsearch.tasks import TASKS
 
     if as_json:
@@ -218,7 +217,7 @@ def _list_tasks(as_json: bool) -> None:
     for task in TASKS.values():
         epochs = f"{task.horizon / task.epoch:.3g}"
         table.add_row(task.name, task.data, str(task.batch_size), str(task.horizon), epochs, task.optimizer.summary)
-    Console(highlight=False).print(table)
+    open_console(soft_wrap=False).print(table)
 
 
 def quiet_optuna() -> None:

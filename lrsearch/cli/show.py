@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from lrsearch.cli.plain import labelled, open_console
 from lrsearch.compare.comparison import Comparison
 from lrsearch.compare.figures import Figure, Replay
 from lrsearch.compare.held_out import Ranked
@@ -43,9 +43,9 @@ class Talk:
     """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
 
     def __init__(self, budget: float, horizon: int) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = open_console(stderr=True, soft_wrap=False)
         self.horizon = horizon
-        columns = (TextColumn("{task.fields[fre]}"), BarColumn(), TimeElapsedColumn(),
+        columns = (TextColumn("{task.fields[fre]}", markup=False), BarColumn(), TimeElapsedColumn(),
                    TextColumn("{task.description}", markup=False))
         self.bar = Progress(*columns, console=self.console, transient=True)
         self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
@@ -73,7 +73,7 @@ class Talk:
         steps = counted(asked.horizon, "step", form=">6")
         line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
         width = self.console.width if self.console.is_terminal else len(line)
-        self.console.print(escape(line[:width]), soft_wrap=True)
+        self.console.print(line[:width], soft_wrap=True)
 
     def stepped(self, asked: Assignment, steps: int) -> None:
         """Move the bar."""
@@ -85,12 +85,12 @@ class Talk:
 
 def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any] | None) -> None:
     """Print what a person wants to know of a search: the verdict first."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
 
     def say(label: str, text: str) -> None:
-        console.print(f"[bold]{label:<16}[/bold] {escape(text)}")
+        console.print(labelled(label, text, 16))
 
-    console.print(f"[bold]{escape(result.verdict)}[/bold]")
+    console.print(Text(result.verdict, "bold"))
     for label, answer in judged(result.decision):
         say(label, f"{score_text(answer)}  {answer.policy}")
     if test:
@@ -106,7 +106,7 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
     for line in where_it_started(result):
         say("started from", line)
     console.print(_tried(result), _leaders(result), _metrics(result, test), _cuts(result))
-    console.print(f"[bold]use it[/bold]\n{escape(how_to_use(result.decision))}\n")
+    console.print(Text("use it", "bold"), f"{how_to_use(result.decision)}\n", sep="\n")
     for picture in pictures:
         say("picture", picture)
     say("study", f"{result.study} in {result.store}")
@@ -138,7 +138,7 @@ def _leaders(result: SearchResult) -> Table:
         score = f"{100 * run.score:.2f}" if run and run.score is not None else "-"
         loss = f"{run.loss:.4f}" if run and run.loss is not None else "-"
         asked, mark = trial.assignment, "*" if trial is answer else ""
-        table.add_row(mark, str(asked.horizon), score, loss, asked.origin, escape(str(asked.policy)))
+        table.add_row(mark, str(asked.horizon), score, loss, asked.origin, str(asked.policy))
     return table
 
 
@@ -189,33 +189,33 @@ def _bounds(title: str, pruned: Pruned) -> Table:
     table.add_column("why", overflow="fold")
     for bound in pruned.bounds:
         behind = f" [{counted(len(bound.runs), 'run')}]" if bound.runs else ""
-        table.add_row(bound.coordinate, f"{bound.low:.3g} .. {bound.high:.3g}", escape(bound.reason + behind))
+        table.add_row(bound.coordinate, f"{bound.low:.3g} .. {bound.high:.3g}", bound.reason + behind)
     return table
 
 
 def print_pruned(told: Explanation) -> None:
     """Print a pruned space: its ranges, the runs behind it, what it cost and how to use it."""
     spent = told.spent
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print(_bounds(f"the space that is left of {told.task}", told.pruned), _probes(told))
     for sentence in summary(told):
-        console.print(escape(sentence))
-    console.print(f"[bold]{'this start':<12}[/bold] {counted(spent.trained_runs, 'run')} trained"
-                  f" ({counted(spent.trained_steps, 'step')}),"
-                  f" {spent.reused_runs} taken from the store")
-    console.print(f"[bold]use it[/bold]\n{escape(how_to_search(told))}\n")
+        console.print(sentence)
+    console.print(labelled("this start", f"{counted(spent.trained_runs, 'run')} trained"
+                                         f" ({counted(spent.trained_steps, 'step')}),"
+                                         f" {spent.reused_runs} taken from the store"))
+    console.print(Text("use it", "bold"), f"{how_to_search(told)}\n", sep="\n")
     if told.study:
-        console.print(f"[bold]{'study':<12}[/bold] {escape(f'{told.study} in {told.store}')}")
+        console.print(labelled("study", f"{told.study} in {told.store}"))
 
 
 def print_explanation(told: Explanation) -> None:
     """Print why a study's space is what it is."""
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(told.study or told.task)}[/bold]")
+    console = open_console(soft_wrap=False)
+    console.print(Text(told.study or told.task, "bold"))
     answer = [f"The search's answer: {told.decision.verdict}"] if told.decision else []
     for sentence in [*answer, *sentences(told)]:
         console.print()
-        console.print(escape(sentence))
+        console.print(sentence)
     console.print()
     console.print(_probes(told))
 
@@ -230,7 +230,7 @@ def _probes(told: Explanation) -> Table:
     for run in told.probes:
         mark = "*" if run.key in behind else ""
         showed = what_it_showed(run, told.rules)
-        table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), showed, escape(str(run.policy)))
+        table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), showed, str(run.policy))
     return table
 
 
@@ -245,12 +245,12 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
         to_target = f"{row['cost_to_target']:.2f} ({row['reached']} of {row['seeds']})" if row["reached"] else "never"
         best, cost_of = f"{100 * row['best']:.2f}", f"{row['cost']:.2f}"
         table.add_row(row["strategy"], str(row["seeds"]), best, spread, cost_of, to_target)
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print(table)
     console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")
     if comparison.caution:
         console.print(comparison.caution)
-    console.print(f"[bold]picture[/bold] {escape(picture)}")
+    console.print(labelled("picture", picture, 0))
 
 
 def print_table(results: Results, picture: str) -> None:
@@ -261,13 +261,13 @@ def print_table(results: Results, picture: str) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("policy", overflow="fold")
     for outcome in sorted(results.outcomes, key=lambda o: (not o.scores, -o.mean if o.scores else 0.0)):
-        table.add_row(*_outcome(outcome, results.look), escape(str(outcome.row.policy)))
-    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, WIDE))
+        table.add_row(*_outcome(outcome, results.look), str(outcome.row.policy))
+    console = open_console(least_width=WIDE)
     console.print(table)
     console.print(f"Score: {results.table.task.description['metric']}; mean over seeds ± standard deviation (ddof 1).")
     for line in results.sentences:
         console.print(line)
-    console.print(f"[bold]picture[/bold] {escape(picture)}")
+    console.print(labelled("picture", picture, 0))
 
 
 def _outcome(outcome: Outcome, look: str) -> list[str]:
@@ -293,7 +293,7 @@ def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
     shape = " x ".join(map(str, data.shape))
     means, deviations = (", ".join(f"{x:.4f}" for x in numbers) for numbers in (data.means, data.deviations))
     marks = data.landmarks
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for label, text in (
         ("task", task),
         ("data", f"{counted(data.samples, 'sample')} of {shape} to learn from,"
@@ -308,32 +308,32 @@ def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
                      f" {counted(portrait.epochs, 'epoch', form='.3g')}"),
         ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
     ):
-        console.print(f"[bold]{label:<12}[/bold] {escape(text)}")
+        console.print(labelled(label, text))
 
 
 def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
     """Print what range tests advise, and where their picture is."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for one in tested:
         title = f"{one.task.name}, weight decay {one.weight_decay:g}: {counted(len(one.ramps), 'test')}"
         title += f" of {counted(one.steps, 'update')}"
-        console.print(f"[bold]{title}[/bold]\n{_VERDICTS[one.advice.verdict]}")
+        console.print(Text(title, "bold"), _VERDICTS[one.advice.verdict], sep="\n")
         for note in dict.fromkeys(one.advice.notes):
-            console.print(escape(f"{note[0].upper()}{note[1:]}."))
+            console.print(f"{note[0].upper()}{note[1:]}.")
         if one.advice.suggestions:
             table = _right_table("", "rule", "LR", "from", "to", "for")
             for found in one.advice.suggestions:
                 table.add_row(found.rule, *(f"{rate:.2g}" for rate in (found.rate, found.low, found.high)),
                               found.purpose)
             console.print(table)
-    console.print(f"picture: {escape(picture)}")
+    console.print(f"picture: {picture}")
 
 
 def print_recipe(recipe: Recipe) -> None:
     """Print what the recipe tried, chose, and came to."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for step in recipe.steps:
-        console.print(f"[bold]{step.setting}[/bold]: {escape(step.reason)}")
+        console.print(Text.assemble((step.setting, "bold"), ": ", step.reason))
         table = _right_table("", "value", "steps", "loss", "top-1")
         for one in step.tried:
             loss = "diverged" if one.loss is None else f"{one.loss:.4f}"
@@ -343,7 +343,8 @@ def print_recipe(recipe: Recipe) -> None:
             console.print(table)
     plain, score = ("diverged" if each is None else f"{100 * each:.2f} %" for each in (recipe.plain, recipe.score))
     settings = ", ".join(f"{step.setting} {step.chosen:g}" for step in recipe.steps if step.tried)
-    console.print(f"[bold]found[/bold]: {settings}, {counted(recipe.found.horizon, 'step')}, {recipe.policy}")
+    console.print(Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.found.horizon, 'step')},"
+                                                   f" {recipe.policy}"))
     console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
 
@@ -358,7 +359,7 @@ _VERDICTS = {
 
 def print_replay(replay: Replay) -> None:
     """Print a replay: its figures against their bars, what each strategy paid, and on which task."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     figures = _figures("", "figure", replay.figures)
     names = ("mean", "median", "p90", "mean_if_stopped", "first", "reached")
     strategies = _right_table("FRE until a run is good", "strategy", "mean", "median", "p90", "if stopped",
@@ -376,7 +377,7 @@ def print_replay(replay: Replay) -> None:
 
 def print_ranked(ranked: Ranked) -> None:
     """Print what ranking gave on held-out tasks: figures with intervals, those with a bar against it."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for held_out, figures in ranked.figures.items():
         console.print(_figures(f"{ranked.table}, {held_out} held out", "regret at k tries", figures))
     console.print("Regret: (best - value) / (best - median) of the held-out task, at most 1, of the best of the first"
@@ -402,4 +403,4 @@ def _right_table(title: str, *columns: str) -> Table:
 
 def tell_line(line: str) -> None:
     """Print a line of talk on stderr."""
-    Console(stderr=True, highlight=False, markup=False).print(line)
+    open_console(stderr=True, soft_wrap=False).print(line)

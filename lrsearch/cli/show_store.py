@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from lrsearch.cli.plain import labelled, open_console
 from lrsearch.knowledge import StoredRun, StoredStudy
 from lrsearch.knowledge.bundles import Imported
 from lrsearch.knowledge.checking import Check
@@ -24,9 +23,9 @@ def print_runs(found: list[StoredRun]) -> None:
     for stored in found:
         run = stored.run
         score = "-" if run.score is None else f"{100 * run.score:.2f} %" if 0 <= run.score <= 1 else f"{run.score:.4g}"
-        table.add_row(stored.key[:8], escape(stored.task), str(run.state), score, str(stored.horizon), str(stored.seed),
-                      escape(stored.origin), escape(str(stored.policy)))
-    console = Console(highlight=False)
+        table.add_row(stored.key[:8], stored.task, str(run.state), score, str(stored.horizon), str(stored.seed),
+                      stored.origin, str(stored.policy))
+    console = open_console(soft_wrap=False)
     console.print(table)
     console.print(counted(len(found), "run"))
 
@@ -34,13 +33,13 @@ def print_runs(found: list[StoredRun]) -> None:
 def print_run(shown: ShownRun) -> None:
     """Print all that is known of a run."""
     stored, record = shown.run, shown.record
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     curves = (f"{name} ({counted(len(curve), 'point')})" for name, curve in record.curves.items())
     rows = {
         "run": stored.key, "policy": str(stored.policy), "task": f"{stored.task} ({stored.task_key})",
         "horizon": counted(stored.horizon, "step"), "seed": str(stored.seed), "origin": stored.origin,
         "state": f"{stored.run.state}: {stored.run.state.meaning}",
-        "score": _number(record.score), "loss": _number(record.loss),
+        "score": f"{_number(record.score)} {stored.unit or ''}".strip(), "loss": _number(record.loss),
         "trained": f"{counted(record.steps, 'step')} in {record.seconds:.1f} s, {record.lost_steps} more were lost",
         "curves": ", ".join(curves) or "none",
         "studies": ", ".join(shown.studies) or "none",
@@ -48,9 +47,9 @@ def print_run(shown: ShownRun) -> None:
     }
     for name, value in rows.items():
         if value:
-            console.print(f"[bold]{name:8}[/bold] {escape(value)}")
+            console.print(labelled(name, value, 8))
     for attempt in shown.attempts:
-        console.print(f"[bold]again   [/bold] {escape(f'{attempt.origin}: {attempt.state}, {told(attempt.score)}')}")
+        console.print(labelled("again", f"{attempt.origin}: {attempt.state}, {told(attempt.score)}", 8))
 
 
 def _number(value: float | None) -> str:
@@ -59,12 +58,12 @@ def _number(value: float | None) -> str:
 
 def print_stats(stats: Mapping[str, Any]) -> None:
     """Print how much a store holds."""
-    console = Console(highlight=False)
+    console = open_console(soft_wrap=False)
     table = Table(box=None, pad_edge=False)
     for name in ("task", "framework", "model", "data", "classes", "runs", "policies"):
         table.add_column(name, justify="right" if name in ("classes", "runs", "policies") else "left", overflow="fold")
     for task in stats["tasks"]:
-        table.add_row(*(escape(str(task[name])) if task[name] is not None else "-"
+        table.add_row(*(str(task[name]) if task[name] is not None else "-"
                         for name in ("task", "framework", "model", "data", "classes", "runs", "policies")))
     console.print(table)
     states = ", ".join(f"{count} {state}" for state, count in stats["states"].items())
@@ -72,7 +71,7 @@ def print_stats(stats: Mapping[str, Any]) -> None:
                         for row in stats["origins"])
     for name, said in (("states", states), ("origins", origins)):
         if said:
-            console.print(f"[bold]{name}[/bold] {escape(said)}", soft_wrap=True)
+            console.print(labelled(name, said, 0), soft_wrap=True)
     hours = stats["seconds"] / 3600
     policies, studies = counted(stats["policies"], "policy", "policies"), counted(stats["studies"], "study", "studies")
     console.print(f"{counted(stats['runs'], 'run')} of {policies}, {studies},"
@@ -81,23 +80,23 @@ def print_stats(stats: Mapping[str, Any]) -> None:
 
 def print_check(check: Check) -> None:
     """Print what a check found."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for damage in check.damage:
-        console.print(f"[bold]{damage.table}[/bold] {escape(f'{damage.key} {damage.what}'.strip())}")
+        console.print(labelled(damage.table, f"{damage.key} {damage.what}".strip(), 0))
     rows = ", ".join(f"{count} {name}" for name, count in check.rows.items() if count)
     damaged = f"{len(check.damage)} damaged; `lrsearch store salvage` gets out what is whole"
     said = "whole" if check.is_whole else damaged
-    console.print(f"{escape(check.store)}: {rows or 'nothing in it'}: {said}")
+    console.print(f"{check.store}: {rows or 'nothing in it'}: {said}")
 
 
 def print_import(done: Imported, bundle: str) -> None:
     """Print what an import did, or would do."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     for line in done.bad:
-        console.print(f"line {line.number}: {escape(line.reason)}")
+        console.print(f"line {line.number}: {line.reason}")
     did = f"{done.new} were new" if done.new is not None else "nothing was written"
     named = f", from now on of origin {done.origin}" if done.origin else ""
-    console.print(escape(f"{bundle}: {counted(done.runs, 'run')}{named}, {counted(len(done.bad), 'bad line')}; {did}"))
+    console.print(f"{bundle}: {counted(done.runs, 'run')}{named}, {counted(len(done.bad), 'bad line')}; {did}")
 
 
 def print_studies(found: list[StoredStudy]) -> None:
@@ -108,7 +107,7 @@ def print_studies(found: list[StoredStudy]) -> None:
     for stored in found:
         told = stored.to_json()
         numbers = (f"{told['budget']:g}", str(told["seed"]), str(told["horizon"]))
-        table.add_row(escape(stored.name), escape(str(told["task"])), escape(str(told["strategy"])), *numbers)
-    console = Console(highlight=False)
+        table.add_row(stored.name, str(told["task"]), str(told["strategy"]), *numbers)
+    console = open_console(soft_wrap=False)
     console.print(table)
     console.print(counted(len(found), "study", "studies"))

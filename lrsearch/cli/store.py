@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli.options import AsJson, StoreUrl
+from lrsearch.cli.options import FOLDER, STORE_HELP, AsJson
 from lrsearch.errors import UsageError, unknown
 from lrsearch.words import counted
 
 app = typer.Typer(help="Look into the knowledge store, check it, carry runs between stores.", no_args_is_help=True)
 
-DEFAULT_STORE = Path("lrsearch-runs") / "store.db"
+DEFAULT_STORE = FOLDER / "store.db"
+StoreUrl = Annotated[str | None, typer.Option(
+    "--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default=str(DEFAULT_STORE))]
 
 
 @app.callback()

@@ -22,10 +22,9 @@ def study() -> None:
 def run_study(
     file: Annotated[Path, typer.Argument(help="A TOML file: a table of policies, such as those in studies/.")],
     workers: Workers = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of each policy [default: the file's]",
-                                              show_default=False)] = None,
-    horizon: Annotated[int | None, typer.Option(help="Steps of a run; policies are stretched to it [default: the"
-                                                     " file's]", show_default=False)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of each policy", show_default="the file's")] = None,
+    horizon: Annotated[int | None, typer.Option(
+        help="Steps of a run; policies are stretched to it", show_default="the file's")] = None,
     store: StoreUrl = None,
     data_dir: DataDir = None,
     out: Out = FOLDER,

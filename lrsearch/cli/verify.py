@@ -53,12 +53,12 @@ def verify(
 
 def _print(verdict: "Verdict") -> None:
     """Print the answer, each seed's look where there are several, and what it cost."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(escape(verdict.sentence))
+    from lrsearch.cli.plain import open_console
+
+    console = open_console()
+    console.print(verdict.sentence)
     if len(verdict.answers) > 1:
         table = Table(box=None, pad_edge=False)
         for name in ("seed", "reached", "top-1", "update", "by"):

@@ -8,6 +8,7 @@ from lrsearch.knowledge.known import LOCAL
 from lrsearch.knowledge.rescaling import Correction, applying, doubt_of
 from lrsearch.knowledge.similarity import Similarity
 from lrsearch.schedules import Policy, parse
+from lrsearch.words import counted
 
 CAUTION = 0.5
 """A learning rate is lowered by so much of its doubt: one that is too high costs more than one that is too low."""
@@ -46,6 +47,7 @@ class Recommendation:
         caution: the part of its doubt by which its learning rate is lowered; 0 in records from before there was one,
             so that their studies are replayed as they were.
         unit: of the score; empty where it is within 0 and 1.
+        policies: how many policies were pooled into it: those nearby count as one.
     """
 
     policy: Policy
@@ -74,11 +76,17 @@ class Recommendation:
     share: float = 0.0
     caution: float = 0.0
     unit: str = ""
+    policies: int = 1
 
     @property
     def score_text(self) -> str:
         """The score for people, with its unit."""
         return f"{self.score:.4g} {self.unit}" if self.unit else f"{100 * self.score:.2f} %"
+
+    @property
+    def steps(self) -> int:
+        """Steps of the runs behind its score."""
+        return round(self.share * self.horizon)
 
     def carried(self, horizon: int, own_centre: float | None) -> Policy:
         """Give the policy over another horizon, its learning rate moved by the range tests and by the corrections.
@@ -207,6 +215,34 @@ class Advice:
                 chosen.setdefault(one.policy.form, one)
         return list(chosen.values())[:k]
 
+    def by_regret(self) -> list[Recommendation]:
+        """Sort the candidates by what is known of them: the least behind first, after the front of all goals if asked.
+
+        `ranked` is another order, for trying one after the other: there a candidate of which little is known may come
+        before a better one that those before it cover.
+        """
+        return sorted(self.ranked, key=lambda one: (
+            one.front is False, round(one.regret, 9), -one.share, -(one.value or 0.0), -(one.p_best or 0.0)))
+
+    def why(self, one: Recommendation) -> str:
+        """Say in few words what a candidate's place rests on."""
+        if one.source:
+            where = f"published for {one.task}"
+        elif one.distance == 0 and one.task == self.task:
+            where = "measured on this task"
+        else:
+            where = f"carried from {one.task}"
+        imported = f" (from {one.origin})" if one.origin != LOCAL and not one.source else ""
+        parts = [f"answer of {name}" for name in self.answered(one)]
+        parts += [where + imported, counted(one.seeds, "seed")]
+        if one.share < 1:
+            parts.append("short runs")
+        if one.policies > 1:
+            parts.append(f"pooled with {counted(one.policies - 1, 'policy', 'policies')} nearby")
+        if one.tasks > 1:
+            parts.append(f"seen on {one.tasks} tasks")
+        return ", ".join(parts)
+
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values, each policy with what it is on the task asked for."""
         return {
@@ -217,6 +253,13 @@ class Advice:
         }
 
     def told(self, one: Recommendation) -> dict[str, Any]:
-        """Give a recommendation as plain JSON values, with `carried`, the policy here, and `doubt` in decades."""
+        """Give a recommendation as plain JSON values.
+
+        Beside its own there are `carried`, the policy here; `doubt`, in decades; `place`, from 1, by regret; `steps` of
+        the runs behind its score; and `why`.
+        """
         here = one.carried(self.horizon, self.own_centre).rounded()
-        return one.to_json() | {"carried": str(here), "doubt": one.doubt(self.own_centre)}
+        return one.to_json() | {
+            "carried": str(here), "doubt": one.doubt(self.own_centre), "place": 1 + self.by_regret().index(one),
+            "steps": one.steps, "why": self.why(one),
+        }

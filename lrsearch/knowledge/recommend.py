@@ -258,7 +258,7 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
         field.centres[best.task], task.horizon, task.origin, task.source, moved, not moved,
         tuple(similar.parts.items()), best.value, float(row["low"]), float(row["high"]),
         float(row["p_best"]), int(row["tie_group"]), int(row["tasks"]), int(row["seeds"]), fair,
-        share=min(1.0, best.horizon / task.horizon), caution=CAUTION, unit=task.unit,
+        share=min(1.0, best.horizon / task.horizon), caution=CAUTION, unit=task.unit, policies=len(members),
     )
 
 

@@ -276,8 +276,8 @@ class RangeTest:
                 if self.is_over:
                     return
             if isinstance(loader, Iterator):
-                raise UsageError(f"the loader is an iterator that ended after {len(self._losses)} of {self.steps}"
-                                 " updates: give one that can be read again, as a DataLoader or a list")
+                raise UsageError(f"the loader is an iterator that ended after update {len(self._losses)} of"
+                                 f" {self.steps}: give one that can be read again, as a DataLoader or a list")
             if is_empty:
                 raise UsageError("the loader gave no batch: a range test needs some, as often as it asks")
 

@@ -364,8 +364,8 @@ PLAIN = torch.zeros(4, 6), torch.zeros(4, dtype=torch.long)
     ([PLAIN[0]], "got a Tensor: make the loop yourself"),
     ([(PLAIN[0], [0, 1])], r"batches of two tensors, \(inputs, labels\), and got a tuple of 2"),
     ([{"x"}], "got a set"),
-    (iter([PLAIN] * 5), "the loader is an iterator that ended after 5 of 40 updates"),
-    (iter([]), "ended after 0 of 40"),
+    (iter([PLAIN] * 5), "the loader is an iterator that ended after update 5 of 40"),
+    (iter([]), "ended after update 0 of 40"),
 ])
 def test_batches_that_run_cannot_take_are_refused_with_what_would_do_and_leave_no_trace(batches, says):
     world = World("momentum")
