@@ -272,7 +272,8 @@ class PolicyScheduler(GroupedScheduler):
         if self._is_initial or not self._counts:
             return
         self._is_odd = False
-        if self._updates > 1:
+        most = 2 if self._step_count == 2 else 1  # one more at first is common: it makes the optimizer's state
+        if self._updates > most:
             self._warn("updates", f"{self._updates} optimizer updates ran at one LR. The steps of {self.policy} are"
                        " updates: call scheduler.step() after every optimizer.step() (Lightning:"
                        f" interval='step'). It may be written in epochs on purpose. {SILENCE}", stacklevel=3)
