@@ -124,7 +124,7 @@ class PolicyScheduler(GroupedScheduler):
         self.groups = ParamGroups(optimizer)
         self._told = set()
         self._adopted: Policy | None = None
-        self._updates, self._is_odd, self._is_updating, self._was_updated = 0, True, False, False
+        self._updates, self._is_odd, self._is_updating, self._was_updated = 0, False, False, False
         self._forget()
         super().__init__(optimizer)
         self._attach()
@@ -168,6 +168,12 @@ class PolicyScheduler(GroupedScheduler):
         """The step whose LR holds at present."""
         return max(self.last_epoch, 0)
 
+    def _initial_step(self) -> None:
+        """Set the first LR: now, and again where a SequentialLR begins with this scheduler."""
+        self._step_count = 1
+        self._update_lr()
+        self._is_odd = True  # until an update is made
+
     def _update_lr(self, epoch: int | None = None) -> None:
         self._see_groups()
         self._updates, self._is_odd = 0, False
@@ -183,8 +189,7 @@ class PolicyScheduler(GroupedScheduler):
 
     def _set(self, known: KnownGroup, rate: float) -> None:
         """Set an LR that is in a tensor, or was changed."""
-        if not self._is_initial:
-            self._require_unchanged(known, stacklevel=3)
+        self._require_unchanged(known, stacklevel=3)
         known.set(rate)
 
     @property
@@ -269,9 +274,9 @@ class PolicyScheduler(GroupedScheduler):
 
     def _check_updates(self) -> None:
         """Warn if there was no update before the first step, or more than one between two."""
-        if self._is_initial or not self._counts:
-            return
         self._is_odd = False
+        if not self._counts:
+            return
         most = 2 if self._step_count == 2 else 1  # one more at first is common: it makes the optimizer's state
         if self._updates > most:
             self._warn("updates", f"{self._updates} optimizer updates ran at one LR. The steps of {self.policy} are"

@@ -91,6 +91,15 @@ def test_the_optimizer_s_default_is_measured_by_the_largest_lr_at_first():
     assert optimizer.used[-1] == [0.2, 0.025, 0.05]
 
 
+def test_an_lr_of_its_own_that_equals_the_default_is_the_default():
+    optimizer = Watched([weight()], lr=0.125)
+    scheduler = FIX(k0=0.5).scheduler(optimizer)
+    update(optimizer, scheduler)
+    optimizer.add_param_group({"params": [weight()], "lr": float("0.125")})
+    optimizer.step()
+    assert optimizer.used[-1] == [0.5, 0.5]
+
+
 @pytest.mark.parametrize(("policy", "lr"), [(FIX(k0=0.01), 0.5), (FIX(k0=0.01), 0.0101), (FIX(k0=0), 0.1),
                                             (WARMUP(policy=HALFCOS(k0=0.1, l=9), l=5), 1e-9)], ids=str)
 def test_a_ratio_above_1_that_only_results_is_refused_and_so_is_one_over_an_lr_of_0(policy, lr):
@@ -255,6 +264,33 @@ def test_a_scheduler_that_is_gone_leaves_no_hook_on_the_optimizer():
     gc.collect()
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_post_hooks
+
+
+class Wrapped(torch.optim.Optimizer):
+    """As Accelerate's: it never initialises the base class, and so has no hooks of its own."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    param_groups = property(lambda self: self.optimizer.param_groups)
+    defaults = property(lambda self: self.optimizer.defaults)
+
+    def add_param_group(self, param_group):
+        self.optimizer.add_param_group(param_group)
+
+    def step(self, closure=None):
+        return self.optimizer.step(closure)
+
+
+def test_a_late_group_of_an_optimizer_in_a_wrapper_without_hooks_is_followed():
+    inner = Watched([weight()], lr=1.0)
+    optimizer = Wrapped(inner)
+    scheduler = FIX(k0=0.25).scheduler(optimizer)
+    update(optimizer, scheduler, 3)
+    optimizer.add_param_group({"params": [weight()]})
+    scheduler.add_param_group({"params": [weight()]}, ratio=0.5)
+    update(optimizer, scheduler)
+    assert inner.used[-1] == [0.25, 0.25, 0.125]
 
 
 SCALES = [0.27, 0.42, 0.65, 1.0]
