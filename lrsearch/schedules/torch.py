@@ -172,6 +172,7 @@ class PolicyScheduler(GroupedScheduler):
         """Set the first LR: now, and again where a SequentialLR begins with this scheduler."""
         self._step_count = 1
         self._update_lr()
+        self._fill(self._place)
         self._is_odd = True  # until an update is made
 
     def _update_lr(self, epoch: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Param groups under a policy's scheduler: each has policy(t) x its ratio at every update, also one that comes later."""
+"""Param groups under a policy's scheduler: each has policy(t) x its ratio at every update, a late one too."""
 
 import copy
 import gc
@@ -108,8 +108,8 @@ def test_a_ratio_above_1_that_only_results_is_refused_and_so_is_one_over_an_lr_o
     scheduler = policy.scheduler(optimizer)
     optimizer.add_param_group({"params": [weight()], "lr": lr})
     for way in (optimizer.step, scheduler.step, scheduler.get_lr):
-        with pytest.raises(PolicyError, match=r"param group 1 .* above 1\. Add it by scheduler\.add_param_group\(group, "
-                                              r"ratio=\.\.\.\)"):
+        with pytest.raises(PolicyError, match=r"param group 1 .* above 1\. Add it by"
+                                              r" scheduler\.add_param_group\(group, ratio=\.\.\.\)"):
             way()
     assert "initial_lr" not in optimizer.param_groups[1]
 
@@ -119,7 +119,7 @@ def test_a_default_above_the_largest_initial_lr_is_refused():
     FIX(k0=0.01).scheduler(optimizer)
     scheduler = FIX(k0=0.01).scheduler(optimizer)
     optimizer.add_param_group({"params": [weight()]})
-    with pytest.raises(PolicyError, match=r"LR 1, the optimizer's default, over 0\.2, the largest at first: the ratio 5"):
+    with pytest.raises(PolicyError, match=r"LR 1, the optimizer's default, over 0\.2, .*: the ratio 5"):
         update(optimizer, scheduler)
 
 
