@@ -18,6 +18,7 @@ from lrsearch.errors import (
     LRSearchError,
     OutputError,
     PolicyError,
+    SchedulerWarning,
     SpaceError,
     StoreError,
     TaskError,
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
-    "OutputError", "Policy", "PolicyError", "Space", "SpaceError", "StoreError", "Task", "TaskError", "UsageError",
-    "WorkError", "add_results", "curves", "explain", "from_json", "open_store", "parse", "prune", "range_test", "rank",
-    "record", "search", "similarity", "sweep", "to_json", "verify", "warm_start",
+    "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError", "StoreError", "Task",
+    "TaskError", "UsageError", "WorkError", "add_results", "curves", "explain", "from_json", "open_store", "parse",
+    "prune", "range_test", "rank", "record", "search", "similarity", "sweep", "to_json", "verify", "warm_start",
 ]
 
 _LATER = {

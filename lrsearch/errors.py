@@ -14,6 +14,7 @@
        `- EngineError        Optuna or Ray could not do its part
 
 `UsageError` is a `ValueError` as well. A message says what was given, where, and what would do.
+`SchedulerWarning` is a `UserWarning`: a scheduler is used, but not as it says.
 """
 
 from collections.abc import Iterable
@@ -68,6 +69,10 @@ class OutputError(WorkError):
 
 class EngineError(WorkError):
     """An engine that could not do its part."""
+
+
+class SchedulerWarning(UserWarning):
+    """A scheduler is stepped, or its optimizer changed, so that updates do not run at the policy's LR."""
 
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> str:

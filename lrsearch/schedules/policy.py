@@ -299,14 +299,36 @@ class Policy:
             found |= inner
         return found
 
-    def scheduler(self, optimizer: "Optimizer", *, seed: int = 0) -> "PolicyScheduler | ControllerScheduler":
-        """Give a torch `LRScheduler` that sets each param group to policy(t) x its share of the largest initial LR.
+    def scheduler(
+        self, optimizer: "Optimizer", *, seed: int = 0, adopt: bool = False
+    ) -> "PolicyScheduler | ControllerScheduler":
+        """Make a torch `LRScheduler` that sets each param group to policy(t) x its ratio.
+
+        A group's ratio is its initial LR / the largest initial LR, times timm's `lr_scale` where it has one. (Where the
+        LRs differ as `lr_scale` does, as OpenMMLab writes them, it counts once.) A group that is added later has its
+        ratio from the first update on. With an `lr` of its own that is its lr / the present LR of ratio 1. With the
+        optimizer's default `lr`, it is the default / the largest initial LR. `scheduler.add_param_group(group, ratio=)`
+        leaves no doubt.
 
         A controller's scheduler takes the metric, as ReduceLROnPlateau does; its random draws follow from `seed`.
+
+        Args:
+            optimizer: any torch optimizer.
+            seed: where a controller's random draws come from.
+            adopt: take the step from the state of another policy in `load_state_dict`, and warn of it: to train on
+                under a longer policy. Without it such a state is refused. Not for controllers.
+
+        Raises:
+            PolicyError: if every param group starts at LR 0, a momentum finds no place, or a controller is to adopt.
         """
         from lrsearch.schedules.torch import ControllerScheduler, PolicyScheduler
 
-        return ControllerScheduler(optimizer, self, seed) if self.is_controller else PolicyScheduler(optimizer, self)
+        if not self.is_controller:
+            return PolicyScheduler(optimizer, self, adopt)
+        if adopt:
+            raise PolicyError(f"{self.name} needs feedback: its LR follows from the losses it was told, not from a step"
+                              " that it could adopt")
+        return ControllerScheduler(optimizer, self, seed)
 
     def __str__(self) -> str:
         shown = (

@@ -1,53 +1,139 @@
-"""A policy as a torch `LRScheduler`: the only file of schedules that knows torch."""
+"""A policy as a torch `LRScheduler`. Only this file and torch_groups.py and torch_updates.py beside it know torch."""
 
 import dataclasses
+import math
+import warnings
 from typing import Any
 
 import numpy as np
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lrsearch.errors import PolicyError
+from lrsearch.errors import PolicyError, SchedulerWarning
 from lrsearch.schedules.policy import Policy
-from lrsearch.schedules.values import canonical_value
+from lrsearch.schedules.text import parse
+from lrsearch.schedules.torch_groups import KnownGroup, ParamGroups, has_momentum, momentum_of, set_momentum
+from lrsearch.schedules.torch_updates import attach, may_be_skipped
+from lrsearch.schedules.values import canonical_value, is_number
 
 BLOCK = 4096
 """How many steps of a curve are computed at once."""
-Groups = list[dict[str, Any]]
+FORGOTTEN = 1000
+"""After so many updates without a `step()` the scheduler warns: a rule, within the first epoch of most trainings."""
+SILENCE = "To silence this: warnings.filterwarnings('ignore', category=lrsearch.SchedulerWarning)"
 
 
-class PolicyScheduler(LRScheduler):
-    """Sets each param group to policy(t) x its initial LR / the largest initial LR, and the momentum if there is one.
+class GroupedScheduler(LRScheduler):
+    """What both schedulers share: each param group keeps its ratio, also one that comes later."""
+
+    policy: Policy
+    groups: ParamGroups
+    _told: set[str]
+
+    @property
+    def largest(self) -> float:
+        """The largest initial LR, which has ratio 1."""
+        return self.groups.largest
+
+    def add_param_group(self, param_group: dict[str, Any], *, ratio: float) -> None:
+        """Add a param group to the optimizer that has `ratio` times the policy's LR from its first update on.
+
+        Args:
+            param_group: as for `optimizer.add_param_group`, without `lr`.
+            ratio: 0 or more; it may be above 1.
+
+        Raises:
+            PolicyError: if the ratio is no such number, or the group has an `lr` beside it.
+
+        >>> import torch
+        >>> from lrsearch.schedules import FIX
+        >>> head, body = torch.nn.Linear(4, 2), torch.nn.Linear(4, 4)
+        >>> optimizer = torch.optim.SGD(head.parameters(), lr=1.0)
+        >>> scheduler = FIX(k0=0.5).scheduler(optimizer)
+        >>> scheduler.add_param_group({"params": body.parameters()}, ratio=0.25)
+        >>> scheduler.get_last_lr()
+        [0.5, 0.125]
+        """
+        number = canonical_value(ratio)
+        if not (is_number(number) and number >= 0):
+            raise PolicyError(f"the ratio of a param group is a finite number, 0 or more, got {str(ratio)[:80]}")
+        if "lr" in param_group:
+            raise PolicyError("a param group takes a ratio or an lr, and this one has both: leave out its lr")
+        _require_momentum(self.policy, self.optimizer, self.optimizer.defaults | param_group)
+        self._see_groups()
+        self.optimizer.add_param_group(param_group | {"initial_lr": number * self.largest})
+        self._see_groups()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._attach()
+
+    def _attach(self) -> None:
+        """Be called before each update: a group may take part that was added since the last one."""
+        attach(self.optimizer, self._see_groups)
+
+    def _see_groups(self) -> None:
+        if not self.groups.is_current:
+            self._look()
+
+    def _look(self) -> None:
+        raise NotImplementedError
+
+    def _warn(self, kind: str, text: str, stacklevel: int) -> None:
+        """Warn once of a kind."""
+        if kind not in self._told:
+            self._told.add(kind)
+            warnings.warn(text, SchedulerWarning, stacklevel=stacklevel + 1)
+
+    def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
+        """Warn where another hand has set an LR since this scheduler did."""
+        if known.is_changed:
+            self._warn("changed", f"a param group has LR {float(known.group['lr']):g}, and this scheduler had set"
+                       f" {known.lr:g}: something else sets it too, perhaps another scheduler. The policy's LR"
+                       " takes its place again", stacklevel + 1)
+
+
+class PolicyScheduler(GroupedScheduler):
+    """Sets each param group to policy(t) x its ratio, and the momentum if there is one.
 
     A pure function of the step: it can be resumed in either load order, and holds no state but the step.
-    Call `step()` once after every `optimizer.step()`. An LR that is a tensor is filled in place. A group that is added
-    later gets its own share of what was the largest at the start.
+    Call `step()` once after every `optimizer.step()`. An LR that is a tensor is filled in place.
+
+    A group's ratio is its initial LR / the largest initial LR, times timm's `lr_scale` where it has one. A group that
+    is added later has its ratio from the first update on. With an `lr` of its own that is its lr / the present LR of
+    ratio 1; with the optimizer's default, the default / the largest initial LR. `add_param_group` takes the ratio.
+
+    It warns once, by `lrsearch.SchedulerWarning`, where it is stepped before the first update, or once in many updates,
+    and where something else sets the LR too.
 
     Args:
         optimizer: any torch optimizer; its groups keep their ratios.
         policy: the policy; its steps are optimizer updates.
+        adopt: take the step from the state of another policy, warn of it, and leave the rest of that state.
 
     Raises:
         PolicyError: if every param group starts at LR 0, the policy is not bound, it carries a momentum and the
-            optimizer has none, or a loaded state belongs to another policy.
+            optimizer has none, a loaded state belongs to another policy, or an added group's ratio is above 1.
     """
 
-    def __init__(self, optimizer: Optimizer, policy: Policy) -> None:
+    def __init__(self, optimizer: Optimizer, policy: Policy, adopt: bool = False) -> None:
         policy.require_curve()
-        if policy.has_momentum and not all(map(_has_momentum, optimizer.param_groups)):
-            raise PolicyError(f"{policy.name} carries a momentum, and {type(optimizer).__name__} has none to set:"
-                              " take SGD, RMSprop with a momentum above 0, or an optimizer with betas")
-        self.policy = policy
-        self.largest = _largest(optimizer.param_groups)
-        self._start = -BLOCK
+        for group in optimizer.param_groups:
+            _require_momentum(policy, optimizer, group)
+        self.policy, self.adopt = policy, adopt
+        self.groups = ParamGroups(optimizer)
+        self._told = set()
+        self._adopted: Policy | None = None
+        self._updates, self._is_odd, self._is_updating, self._was_updated = 0, False, False, False
         self._forget()
         super().__init__(optimizer)
+        self._attach()
 
     def get_lr(self) -> list[Any]:
         """Give the LR of each param group at the present step."""
-        rate = self.policy(max(self.last_epoch, 0))
-        return [rate * share for share in _shares(self.optimizer.param_groups, self.largest)]
+        self._see_groups()
+        rate = self.policy(self._place)
+        return [rate * known.ratio for known in self.groups.known]
 
     def step(self, epoch: int | None = None) -> None:
         """Go one update on, or to the given one."""
@@ -55,32 +141,57 @@ class PolicyScheduler(LRScheduler):
         if epoch is not None:
             self._update_lr(epoch)
             return
+        groups, every = self.optimizer.param_groups, self.groups.known
+        if groups is not self.groups.source or len(groups) != len(every) or groups[-1] is not every[-1].group:
+            self._look()
+            every = self.groups.known
+        if self._is_odd:
+            self._check_updates()
+        self._updates = 0
         self.last_epoch = t = self.last_epoch + 1
-        groups = self.optimizer.param_groups
-        if groups is not self._groups or len(groups) != len(self._shared) or groups[-1] is not self._shared[-1][0]:
-            self._look(groups)
         index = t - self._start
         if not 0 <= index < BLOCK:
             self._fill(t)
             index = 0
         rate = self._rates[index]
-        for group, share in self._shared:
-            if group["lr"].__class__ is float:
-                group["lr"] = rate * share
+        for known in every:
+            group = known.group
+            if group["lr"] is known.lr:  # the very object that was set: no other hand was here
+                group["lr"] = known.lr = rate * known.ratio
             else:
-                _set(group, rate * share)
+                self._set(known, rate)
         if self._momenta:
-            _set_momentum(groups, self._momenta[index])
+            set_momentum(groups, self._momenta[index])
+
+    @property
+    def _place(self) -> int:
+        """The step whose LR holds at present."""
+        return max(self.last_epoch, 0)
+
+    def _initial_step(self) -> None:
+        """Set the first LR: now, and again where a SequentialLR begins with this scheduler."""
+        self._step_count = 1
+        self._update_lr()
+        self._fill(self._place)
+        self._is_odd = True  # until an update is made
 
     def _update_lr(self, epoch: int | None = None) -> None:
+        self._see_groups()
+        self._updates, self._is_odd = 0, False
         self.last_epoch = self.last_epoch + 1 if epoch is None else _whole(epoch, "a step", 0)
         self._apply()
 
     def _apply(self) -> None:
-        for group, own in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            _set(group, own)
+        rate = self.policy(self._place)
+        for known in self.groups.known:
+            known.set(rate)
         if self.policy.has_momentum:
-            _set_momentum(self.optimizer.param_groups, self.policy.momentum(max(self.last_epoch, 0)))
+            set_momentum([known.group for known in self.groups.known], self.policy.momentum(self._place))
+
+    def _set(self, known: KnownGroup, rate: float) -> None:
+        """Set an LR that is in a tensor, or was changed."""
+        self._require_unchanged(known, stacklevel=3)
+        known.set(rate)
 
     @property
     def _last_lr(self) -> list[Any]:  # type: ignore[override]
@@ -95,28 +206,86 @@ class PolicyScheduler(LRScheduler):
         """Take up a state, and set the LR that belongs to it.
 
         An LR that another hand has set since this scheduler did is left: it came with the optimizer's own state, or
-        from the scheduler whose turn it is inside a SequentialLR.
+        from the scheduler whose turn it is inside a SequentialLR. With `adopt`, an LR of the policy before is not.
         """
-        _require_owner(state_dict, self.policy, "last_epoch", "largest")
-        is_ours = np.allclose(self._last_lr, self.get_lr(), rtol=1e-6, atol=0)
-        self.largest = float(state_dict["largest"])
-        self.last_epoch = _whole(state_dict["last_epoch"], "last_epoch", -1)
+        _require_owner(state_dict, self.policy, "last_epoch", "largest", adopt=self.adopt)
+        last_epoch, largest = _whole(state_dict["last_epoch"], "last_epoch", -1), float(state_dict["largest"])
+        is_ours = self.groups.follow(self.policy(self._place))
+        self.groups.rescale(largest)
+        self.last_epoch = last_epoch
         self._step_count = self.last_epoch + 1
         self._forget()
-        if is_ours:
+        self._adopted = None
+        if state_dict["policy"] != str(self.policy):
+            self._adopt(parse(state_dict["policy"]))
+        if is_ours or self._is_left_by_adopted:
             self._apply()
 
+    def _adopt(self, before: Policy) -> None:
+        """Follow another policy from its step on."""
+        self._adopted = before
+        stays = before.has_momentum and not self.policy.has_momentum
+        momentum = f". The momentum stays at {before.momentum(self._place):g}" if stays else ""
+        self._warn(f"adopted {before}", f"adopted at step {self._place}: {before} was followed up to here, and"
+                   f" {self.policy} is from here on{momentum}", stacklevel=3)
+
+    @property
+    def _is_left_by_adopted(self) -> bool:
+        """Whether the LRs are those of the adopted policy, which came with the optimizer's state."""
+        before = self._adopted
+        return before is not None and (before.is_controller or self.groups.follow(before(self._place)))
+
     def _forget(self) -> None:
-        """Compute shares and rates anew at the next step."""
-        self._groups: Groups | None = None
-        self._shared: list[tuple[dict[str, Any], float]] = []
+        """Compute rates anew at the next step."""
         self._start = -BLOCK
         self._rates: list[float] = []
         self._momenta: list[float] = []
 
-    def _look(self, groups: Groups) -> None:
-        """Take in param groups that are new: added later, or loaded."""
-        self._groups, self._shared = groups, list(zip(groups, _shares(groups, self.largest), strict=True))
+    def _attach(self) -> None:
+        self._counts = attach(self.optimizer, self._before_update, self._after_update)
+
+    def _before_update(self) -> None:
+        self._see_groups()
+        self._is_updating = True
+
+    def _after_update(self) -> None:
+        if self._is_updating:  # an optimizer's step that calls its parent's comes by twice
+            self._is_updating = False
+            self._updates = count = self._updates + 1
+            self._is_odd = count > 1
+            if count == FORGOTTEN and self.groups.follow(self.policy(self._place)):
+                self._warn("updates", f"{FORGOTTEN} optimizer updates ran at one LR, and scheduler.step() was not"
+                           f" called. Call it after every optimizer.step(). {SILENCE}", stacklevel=5)
+
+    def _look(self) -> None:
+        """Take in param groups that were loaded or added, and set what they lack."""
+        is_loaded = self.groups.is_loaded
+        for group in self.optimizer.param_groups:
+            _require_momentum(self.policy, self.optimizer, group)
+        new = self.groups.look(self.policy(self._place))
+        if self.policy.has_momentum:
+            standing = [known.group for known in self.groups.known if known not in new]
+            momentum = momentum_of(standing[0]) if standing else self.policy.momentum(self._place)
+            set_momentum([known.group for known in new], momentum)
+        if is_loaded:
+            self._was_updated |= self._updates > 0
+            self._updates = 0
+            if self._is_left_by_adopted:
+                self._apply()
+
+    def _check_updates(self) -> None:
+        """Warn if there was no update before the first step, or more than one between two."""
+        self._is_odd = False
+        if not self._counts:
+            return
+        most = 2 if self._step_count == 2 else 1  # one more at first is common: it makes the optimizer's state
+        if self._updates > most:
+            self._warn("updates", f"{self._updates} optimizer updates ran at one LR. The steps of {self.policy} are"
+                       " updates: call scheduler.step() after every optimizer.step() (Lightning:"
+                       f" interval='step'). It may be written in epochs on purpose. {SILENCE}", stacklevel=3)
+        elif not (self._updates or self._was_updated or may_be_skipped(self.optimizer)):
+            self._warn("order", f"scheduler.step() was called before the first optimizer.step(): the LR of step 0,"
+                       f" {self.policy(0):g}, was not used. Call it after every optimizer.step()", stacklevel=3)
 
     def _fill(self, start: int) -> None:
         """Compute the rates of the steps from a start on."""
@@ -127,11 +296,11 @@ class PolicyScheduler(LRScheduler):
             self._momenta = self.policy.momentum_at(t).tolist()
 
 
-class ControllerScheduler(ReduceLROnPlateau):
+class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
     """A controller as a scheduler that takes the metric, as ReduceLROnPlateau does.
 
     `step(loss)` reports a validation loss (lower is better); `step()` goes one update on, which matters for
-    controllers that count updates or draw a rate for each. Groups keep their ratios.
+    controllers that count updates or draw a rate for each. Groups keep their ratios, as in `PolicyScheduler`.
 
     Args:
         optimizer: any torch optimizer.
@@ -139,18 +308,23 @@ class ControllerScheduler(ReduceLROnPlateau):
         seed: where its random draws come from, if it has any.
 
     Raises:
-        PolicyError: if every param group starts at LR 0, or a loaded state belongs to another policy.
+        PolicyError: if every param group starts at LR 0, a loaded state belongs to another policy, or an added group's
+            ratio is above 1.
     """
 
     def __init__(self, optimizer: Optimizer, policy: Policy, seed: int = 0) -> None:
         self.policy, self.seed = policy, seed
         self.state: Any = policy.begin()
-        self.largest = _largest(optimizer.param_groups)
+        self.groups, self._told = ParamGroups(optimizer), set()
         super().__init__(optimizer)
         self._apply()
+        self._attach()
 
     def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
         """Report a metric, or go one update on."""
+        self._see_groups()
+        for known in self.groups.known:
+            self._require_unchanged(known, stacklevel=2)
         if metrics is not None:
             self.state = self.state.after(float(metrics), self.last_epoch)
         else:
@@ -171,55 +345,25 @@ class ControllerScheduler(ReduceLROnPlateau):
                   for name, value in state_dict["state"].items()}
         self.state = dataclasses.replace(self.state, **stands)
         self.seed, self.last_epoch = int(state_dict["seed"]), int(state_dict["last_epoch"])
-        self.largest = float(state_dict["largest"])
+        self.groups.rescale(float(state_dict["largest"]))
+        self._apply()
+
+    def _look(self) -> None:
+        self.groups.look(math.nan)  # the present LR is what the others have
         self._apply()
 
     def _apply(self) -> None:
-        groups = self.optimizer.param_groups
-        draws = np.random.default_rng((self.seed, self.last_epoch)).random(len(groups)).tolist()
-        self._last_lr = rates = [self.state.rate(self.last_epoch, u) * share
-                                 for u, share in zip(draws, _shares(groups, self.largest), strict=True)]
-        for group, own in zip(groups, rates, strict=True):
-            _set(group, own)
+        known = self.groups.known
+        draws = np.random.default_rng((self.seed, self.last_epoch)).random(len(known)).tolist()
+        for one, u in zip(known, draws, strict=True):
+            one.set(self.state.rate(self.last_epoch, u))
+        self._last_lr = [one.lr for one in known]
 
 
-def _largest(groups: Groups) -> float:
-    """The largest initial LR; each group's own is remembered under torch's name for it."""
-    for group in groups:
-        if isinstance(group["lr"], torch.Tensor) and not group["lr"].is_floating_point():
-            raise PolicyError(f"an LR tensor of type {group['lr'].dtype} cannot hold the policy's rates: make it"
-                              " float32")
-        group.setdefault("initial_lr", float(group["lr"]))
-    largest = max(float(group["initial_lr"]) for group in groups)
-    if not largest > 0:
-        raise PolicyError("every param group starts at LR 0, so their ratios are not defined")
-    return largest
-
-
-def _shares(groups: Groups, largest: float) -> list[float]:
-    for group in groups:
-        group.setdefault("initial_lr", float(group["lr"]))
-    return [float(group["initial_lr"]) / largest for group in groups]
-
-
-def _set(group: dict[str, Any], rate: float) -> None:
-    if isinstance(group["lr"], torch.Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
-
-
-def _has_momentum(group: dict[str, Any]) -> bool:
-    """Whether a momentum can be set: RMSprop makes no place for one that starts at 0."""
-    return "betas" in group or ("momentum" in group and ("alpha" not in group or group["momentum"] > 0))
-
-
-def _set_momentum(groups: Groups, momentum: float) -> None:
-    for group in groups:
-        if "momentum" in group:
-            group["momentum"] = momentum
-        else:
-            group["betas"] = (momentum, *group["betas"][1:])
+def _require_momentum(policy: Policy, optimizer: Optimizer, group: dict[str, Any]) -> None:
+    if policy.has_momentum and not has_momentum(group):
+        raise PolicyError(f"{policy.name} carries a momentum, and {type(optimizer).__name__} has none to set:"
+                          " take SGD, RMSprop with a momentum above 0, or an optimizer with betas")
 
 
 def _is_plain(value: Any) -> bool:
@@ -227,10 +371,14 @@ def _is_plain(value: Any) -> bool:
     return all(item is None or isinstance(item, int | float) for item in items)
 
 
-def _require_owner(state: Any, policy: Policy, *needed: str) -> None:
+def _require_owner(state: Any, policy: Policy, *needed: str, adopt: bool = False) -> None:
     owner = state.get("policy", "another scheduler") if isinstance(state, dict) else type(state).__name__
-    if owner != str(policy):
-        raise PolicyError(f"this state belongs to {owner}, not to {policy}")
+    if adopt and owner == "another scheduler":
+        raise PolicyError("adopt takes the step from the state of a policy, and this one belongs to another scheduler,"
+                          " whose steps may be epochs: scheduler.step(n) goes to the n-th update")
+    if owner != str(policy) and not adopt:
+        advice = "" if policy.is_controller else ". policy.scheduler(optimizer, adopt=True) takes its step and goes on"
+        raise PolicyError(f"this state belongs to {owner}, not to {policy}{advice}")
     missing = [name for name in needed if name not in state]
     if missing:
         raise PolicyError(f"this state of {policy} lacks {', '.join(missing)}")

@@ -1,0 +1,54 @@
+"""What an optimizer does between two steps of its scheduler."""
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+
+def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[], None] | None = None) -> bool:
+    """Call two methods of one object before and after each update, as long as that object lives.
+
+    Returns:
+        Whether the optimizer has such hooks. Accelerate's wrapper has none, but what it wraps.
+    """
+    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        inner = getattr(optimizer, "optimizer", None)
+        if not isinstance(inner, Optimizer):
+            return False
+        optimizer = inner
+    handles = [optimizer.register_step_pre_hook(_weak(before))]
+    if after is not None:
+        handles.append(optimizer.register_step_post_hook(_weak(after)))
+    weakref.finalize(before.__self__, _remove, handles).atexit = False  # type: ignore[attr-defined]
+    return True
+
+
+def may_be_skipped(optimizer: Optimizer) -> bool:
+    """Whether an update that was not made may have been skipped on purpose, for gradients that are not finite.
+
+    Gradients that are away tell nothing: then it may be so if some GradScaler has scaled a loss.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norms = [float(gradient.detach().float().norm()) for gradient in gradients]
+    if any(norm > 0 or norm != norm for norm in norms):
+        return not all(norm < torch.inf for norm in norms)
+    return any(issubclass(type(one), torch.amp.GradScaler) and one._scale is not None for one in gc.get_objects())
+
+
+def _weak(method: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
+    this, function = weakref.ref(method.__self__), method.__func__  # type: ignore[attr-defined]
+
+    def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if (scheduler := this()) is not None:
+            function(scheduler)
+
+    return hook
+
+
+def _remove(handles: list[Any]) -> None:
+    for handle in handles:
+        handle.remove()
