@@ -1,4 +1,4 @@
-"""A policy as a torch `LRScheduler`. Only this file and torch_groups.py and torch_updates.py beside it know torch."""
+"""A policy as a torch `LRScheduler`. Only this file, ranks.py, torch_groups.py and torch_updates.py know torch."""
 
 import dataclasses
 import math
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lrsearch.errors import PolicyError, SchedulerWarning
 from lrsearch.schedules.policy import Policy
+from lrsearch.schedules.ranks import mean_over_ranks
 from lrsearch.schedules.text import parse
 from lrsearch.schedules.torch_groups import KnownGroup, ParamGroups, has_momentum, momentum_of, set_momentum
 from lrsearch.schedules.torch_updates import attach, may_be_skipped
@@ -300,7 +301,8 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
     """A controller as a scheduler that takes the metric, as ReduceLROnPlateau does.
 
     `step(loss)` reports a validation loss (lower is better); `step()` goes one update on, which matters for
-    controllers that count updates or draw a rate for each. Groups keep their ratios, as in `PolicyScheduler`.
+    controllers that count updates or draw a rate for each. Groups keep their ratios, as in `PolicyScheduler`. In a
+    distributed training every rank reports, and all follow the mean, so that their LRs stay the same.
 
     Args:
         optimizer: any torch optimizer.
@@ -326,7 +328,8 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
         for known in self.groups.known:
             self._require_unchanged(known, stacklevel=2)
         if metrics is not None:
-            self.state = self.state.after(float(metrics), self.last_epoch)
+            device = self.optimizer.param_groups[0]["params"][0].device
+            self.state = self.state.after(mean_over_ranks([float(metrics)], device)[0], self.last_epoch)
         else:
             self.last_epoch += 1
         self._apply()

@@ -32,5 +32,10 @@ try:
             test.step(1.0)
 except UsageError as error:
     seen["refused"] = str(error)
+plateau = lrs.parse("PLATEAU(k0=0.4, gamma=0.5, patience=0)").scheduler(optimizer)
+seen["plateau"] = []
+for loss in ((1.0, 3.0), (1.2, 2.0), (1.4, 2.0), (1.0, 5.0)):  # means: 2, 1.6, 1.7, 3
+    plateau.step(loss[rank])
+    seen["plateau"].append(optimizer.param_groups[0]["lr"])
 distributed.destroy_process_group()
 print(json.dumps(seen))

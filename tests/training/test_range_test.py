@@ -489,5 +489,6 @@ def test_two_ranks_read_one_test_and_end_it_at_the_same_update(tmp_path):
     assert first["advice"]["verdict"] == "found"
     assert len(first["losses"]) < 60
     assert first["looks"] > 20
+    assert first["plateau"] == [0.4, 0.4, 0.2, 0.1]
     assert "update 1 was not made at the learning rate of the range test (on another rank)" in refused[0]
     assert "(on this rank: 1e-05 was set, 0.5 is there)" in refused[1]
