@@ -27,6 +27,7 @@ NEVER_ONE = {
     "the best of {tried} decades": "the fewest that are read is three",
     "says {told} samples": "a pair of numbers",
     "{len(STEPS)} steps": "a constant",
+    "{self._updates} optimizer updates": "it warns of two or more",
     "The {len(functions)} LR functions": "there are many",
     "cycles the momentum": "a verb",
     "searches along its own loss": "a verb",

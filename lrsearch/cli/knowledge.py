@@ -196,8 +196,8 @@ def _read_as(found: "Advice", ranked: list["Recommendation"], limit: int) -> lis
     lines = ["Behind: how far behind the best, in standard deviations of the noise; the fewer and shorter the runs, the"
              " nearer to what is usual."]
     if any(one.steps != found.horizon for one in ranked[:limit]):
-        lines.append(f"*: over other than this task's {found.horizon} steps; such scores are not compared with those of"
-                     " another length.")
+        lines.append(f"*: over other than this task's {counted(found.horizon, 'step')}; such scores are not compared"
+                     " with those of another length.")
     if found.goal == "pareto":
         lines.append("+: none is better for one goal and as good for the others; these come first.")
     tied = sum(one.tie_group == 1 for one in ranked)

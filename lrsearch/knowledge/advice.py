@@ -240,7 +240,7 @@ class Advice:
         if one.policies > 1:
             parts.append(f"pooled with {counted(one.policies - 1, 'policy', 'policies')} nearby")
         if one.tasks > 1:
-            parts.append(f"seen on {one.tasks} tasks")
+            parts.append(f"seen on {counted(one.tasks, 'task')}")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def test_weight_decays_are_compared_and_a_linear_one_is_drawn(lrsearch, tmp_path
     found = lrsearch("range-test", "digits-mlp", "--out", "o", "--weight-decays", "1e-2,0", "--repeats", "1", "--shape",
                      "linear", "--low", "0.001", "--high", "1", "--momentum", "0.95,0.85", "--steps", "60")
     assert found.code == 0, found.err
-    assert "weight decay 0.01: 1 tests of 60 updates" in found.out
-    assert "weight decay 0: 1 tests" in found.out
+    assert "weight decay 0.01: 1 test of 60 updates" in found.out
+    assert "weight decay 0: 1 test" in found.out
     assert "bottom / 5" in found.out
     assert (tmp_path / "o/digits-mlp/range-test.png").is_file()
 

@@ -19,6 +19,7 @@ from optuna_dashboard import wsgi
 
 from lrsearch.errors import EngineError, UsageError
 from lrsearch.report import dashboard
+from lrsearch.report.best_trial import optuna_best
 from lrsearch.report.dashboard import find_study, guarded, open_server, open_storage, serve
 from lrsearch.report.panels import PROGRESS_ID, RESPONSE_ID, study_note
 
@@ -125,7 +126,8 @@ def test_the_dashboard_serves_the_note_and_both_figures(searched, client, page):
     status, _, body = client(f"/api/studies/{page}")
     study = json.loads(body)
     assert status == 200
-    assert study["note"]["body"] == study_note(searched.result)
+    kept = optuna.load_study(study_name=searched.result.study, storage=f"sqlite:///{searched.folder / 'optuna.db'}")
+    assert study["note"]["body"] == study_note(searched.result, optuna_best(searched.result, kept))
     figures = {figure["id"]: json.loads(figure["graph_object"]) for figure in study["plotly_graph_objects"]}
     assert set(figures) == {RESPONSE_ID, PROGRESS_ID}
     assert all(figure["data"] for figure in figures.values())
@@ -137,7 +139,7 @@ def test_the_dashboard_serves_the_trials_of_the_study(searched, client, page):
     trials = json.loads(client(f"/api/studies/{page}")[2])["trials"]
     tried = [t.assignment for t in searched.result.history if t.assignment.role in ("default", "candidate")]
     assert len(trials) == sum(one.policy.form in searched.result.setup.raw.forms for one in tried)
-    assert client(f"/csv/{page}")[2].startswith(b"Number,State,Value")
+    assert client(f"/csv/{page}")[2].startswith(b'Number,State,"validation top-1, the search\'s own seed"')
 
 
 def test_the_token_in_the_address_becomes_a_cookie(client, page):
