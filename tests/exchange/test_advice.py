@@ -91,6 +91,7 @@ def the_ratios_of_groups():
     for step in range(30):
         assert [group["lr"] for group in scheduler.optimizer.param_groups] == pytest.approx(
             [policy(step), policy(step) / 4])
+        scheduler.optimizer.step()
         scheduler.step()
 
 

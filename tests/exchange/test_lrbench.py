@@ -79,7 +79,7 @@ def test_a_policy_is_written_as_lrbench_prints_it(text, string):
     ("lrPolicy_TRI2+k0_0.9+k1_0.1+l_50", "TRI2: k0=0.9 is above k1=0.1"),
     ("lrPolicy_RSW+k0_0.9+k1_0.1+l_50", "RSW: k0=0.9 is above k1=0.1"),
     ("lrPolicy_FIX+k0_1-lrPolicy_FIX+k0_2", "2 policies need -AT-"),
-    ("lrPolicy_FIX+k0_1-lrPolicy_FIX+k0_2-AT-5+6", "2 policies need 1 steps in at, got 2"),
+    ("lrPolicy_FIX+k0_1-lrPolicy_FIX+k0_2-AT-5+6", "2 policies need 1 step in at, got 2"),
     ("lrPolicy_FIX+k0_1-lrPolicy_FIX+k0_2-AT-", "a step after -AT- must be a number, got ''"),
     ("lrPolicy_FIX+k0_1-AT-5", "a list of 2 to 16 policies"),
     ("lrPolicy_FIX+k0_1-AT-5-k0F-3", "-k0F- belongs to fixedPiecewiseLR"),

@@ -608,7 +608,7 @@ def test_missing_and_unknown_parameters_are_named(function, policies):
         ("ONECYCLE2(k0=0, k1=1, l=[1, 2], k2=2)", "ONECYCLE2: k1 is the peak: k0=0 and k2=2 must not be above k1=1"),
         ("FRACTAL(k0=0, k1=1, n=3, l=8)", "FRACTAL: both bounds must be above 0, got k0=0, k1=1"),
         ("ASLR(k0=0)", "ASLR: k0 must be above 0"),
-        ("CHAIN(policies=[FIX(k0=1), FIX(k0=2)], at=[1, 2])", "CHAIN: 2 policies need 1 steps in at, got 2"),
+        ("CHAIN(policies=[FIX(k0=1), FIX(k0=2)], at=[1, 2])", "CHAIN: 2 policies need 1 step in at, got 2"),
         ("CHANGEONPLATEAU(policies=[FIX(k0=1), FIX(k0=2)], l=1, start=2)",
          "CHANGEONPLATEAU: start is the place of one of 2 policies, counted from 0, got 2"),
     ],
