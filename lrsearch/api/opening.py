@@ -7,9 +7,9 @@ from pathlib import Path
 from lrsearch.errors import OutputError, UsageError, given
 from lrsearch.knowledge import Store, open_store
 from lrsearch.knowledge.store import PAUSES
+from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.tasks import Task
 from lrsearch.training import Pool, Trainer
 from lrsearch.training.together import Crew, Here
 

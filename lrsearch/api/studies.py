@@ -10,6 +10,7 @@ from lrsearch.engines import optuna as optuna_engine
 from lrsearch.knowledge import Store
 from lrsearch.report.best_trial import is_told
 from lrsearch.report.panels import publish
+from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study
@@ -18,7 +19,7 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import Task, find_task
+from lrsearch.tasks import find_task
 
 
 def search(

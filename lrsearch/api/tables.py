@@ -16,11 +16,12 @@ from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
 from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
-from lrsearch.tasks import Task, find_task
-from lrsearch.training import Run, RunSpec, Trainer
+from lrsearch.tasks import find_task
+from lrsearch.training import Trainer
 
 
 def compare(

@@ -9,6 +9,7 @@ from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_sp
 from lrsearch.errors import UsageError, given
 from lrsearch.heuristics import Ramp
 from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
@@ -20,8 +21,8 @@ from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.verdict import Verdict
 from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
-from lrsearch.tasks import Task, find_task
-from lrsearch.training import Run, RunSpec, Trainer, score_ensemble
+from lrsearch.tasks import find_task
+from lrsearch.training import Trainer, score_ensemble
 from lrsearch.training.range_test import ramp
 
 

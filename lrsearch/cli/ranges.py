@@ -11,7 +11,7 @@ from lrsearch.words import counted
 
 if TYPE_CHECKING:
     from lrsearch.heuristics import Ramp
-    from lrsearch.training import RunSpec
+    from lrsearch.runs import RunSpec
 
 
 def range_test(

@@ -24,6 +24,7 @@ from lrsearch.report.story import (
     what_was_tried,
     where_it_started,
 )
+from lrsearch.runs import Metrics
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.range_tests import RangeTested
 from lrsearch.study.recipe import Recipe
@@ -31,7 +32,6 @@ from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
 from lrsearch.tasks import Portrait
-from lrsearch.training.run import Metrics
 from lrsearch.training.together import Lockstep
 from lrsearch.words import counted
 

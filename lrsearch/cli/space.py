@@ -22,8 +22,8 @@ from lrsearch.cli.options import (
 from lrsearch.cli.search import quiet_optuna
 
 if TYPE_CHECKING:
+    from lrsearch.runs import Task
     from lrsearch.study.explanation import Explanation
-    from lrsearch.tasks import Task
 
 
 def prune(

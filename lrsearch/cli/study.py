@@ -8,7 +8,7 @@ import typer
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
-    from lrsearch.training import Run, RunSpec
+    from lrsearch.runs import Run, RunSpec
 
 app = typer.Typer(help="Run named studies.", no_args_is_help=True)
 

@@ -8,8 +8,8 @@ from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, Precision, StoreU
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
+    from lrsearch.runs import Run, RunSpec
     from lrsearch.study.verdict import Verdict
-    from lrsearch.training import Run, RunSpec
 
 
 def verify(

@@ -27,10 +27,10 @@ from ray.tune.search import Searcher
 
 from lrsearch.errors import EngineError, UsageError
 from lrsearch.knowledge import Assignment
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import parse
 from lrsearch.study.study import Study
-from lrsearch.tasks import Task
-from lrsearch.training import Run, RunSpec, RunState, Trainer, own_process
+from lrsearch.training import Trainer, own_process
 from lrsearch.training.checkpoint import files
 from lrsearch.training.fused import fuse
 from lrsearch.training.together import lockstep

@@ -5,13 +5,13 @@ from typing import Any
 
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import Store, StoredRun
+from lrsearch.runs import Metrics, RunSpec, RunState
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
-from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.checkpoint import files
 from lrsearch.training.metrics import means
-from lrsearch.training.run import Metrics
 from lrsearch.words import counted
 
 READING = "top-1 on the test set, read once, mean over the seeds of the reported validation score"

@@ -9,11 +9,10 @@ from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.knowledge import Store
 from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import Task
 from lrsearch.training.loop import Trainer
 from lrsearch.training.range_test import train_ramp
-from lrsearch.training.run import Run, RunSpec, RunState
 
 Ended = Callable[[RunSpec, Ramp], None]
 

@@ -13,13 +13,13 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice
 from lrsearch.heuristics.range_test import centre
 from lrsearch.knowledge import Store, StoredRun
+from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import make_range_tests, require_ended
-from lrsearch.tasks import SGD, Split, Splits, Task
+from lrsearch.tasks import SGD, Split, Splits
 from lrsearch.training.loop import Trainer
 from lrsearch.training.range_test import ramp
-from lrsearch.training.run import RunSpec
 from lrsearch.words import counted
 
 SHORT_SHARE, LEAST_SHORT = 1 / 8, 50

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from lrsearch.training.run import RunSpec
+from lrsearch.runs import RunSpec
 
 EVERY_SECONDS = 30.0
 State = dict[str, Any]

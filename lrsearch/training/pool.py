@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from lrsearch.errors import LRSearchError, OutputError, TaskError, UsageError, WorkError
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import parse
-from lrsearch.tasks import Split, Splits, Task
+from lrsearch.tasks import Split, Splits
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
-from lrsearch.training.run import Run, RunSpec
 from lrsearch.training.together import Group, Lockstep, Progress, lockstep, train_group
 from lrsearch.words import counted
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.training.checkpoint import State, files
 from lrsearch.training.loop import Trainer, Training, Watch
-from lrsearch.training.run import Run, RunSpec, RunState
 
 LEAST_SHARE = 0.05
 """Of the horizon: a shorter common beginning is not worth a fork."""

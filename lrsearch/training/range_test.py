@@ -19,12 +19,12 @@ from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Look, Ramp
 from lrsearch.heuristics.range_test import read_ramp, running_median
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import CM, LINEAR, RAMP, Policy
 from lrsearch.schedules.ranks import mean_over_ranks
 from lrsearch.tasks import Split
 from lrsearch.training.loop import Trainer, Training, Watch, predict
 from lrsearch.training.record import judge
-from lrsearch.training.run import Run, RunSpec, RunState
 from lrsearch.training.snapshot import Part, Snapshot
 
 SHAPES = {"exponential": RAMP, "linear": LINEAR}

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState
 from lrsearch.tasks import Split
 from lrsearch.training.metrics import score_predictions
 from lrsearch.training.process import forget_peak_memory, peak_memory
-from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
 
 CHECK_EVERY = 25
 LOOKS = 10

@@ -15,10 +15,10 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.training.fused import fused, why_not
 from lrsearch.training.loop import Trainer, Watch
 from lrsearch.training.prefixes import Ended, families, train_family
-from lrsearch.training.run import Run, RunSpec, RunState
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ import torch
 import lrsearch as lrs
 from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.engines.ray import StudySearcher, share
+from lrsearch.runs import Run, RunState
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study
 from lrsearch.tasks import SGD, find_task
-from lrsearch.training import Run, RunState
 
 pytestmark = [
     pytest.mark.ray, pytest.mark.slow,

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS
 from lrsearch.tasks import Task, find_task
-from lrsearch.training import Pool, RunSpec, RunState, Trainer
+from lrsearch.training import Pool, Trainer
 from lrsearch.training.fused import fuse
 from lrsearch.training.together import Group
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import ASLR, FIX, NSTEP
 from lrsearch.tasks import Adam, Task, find_task
-from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.together import LEAST_ROWS, MOST_ROWS, Group, Here, groups, lockstep, train_group
 
 MLP = find_task("digits-mlp")
