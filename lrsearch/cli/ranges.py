@@ -41,10 +41,8 @@ def range_test(
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_range_tests, tell_line
     from lrsearch.report.range_test import draw_range_tests
-    from lrsearch.training import own_process
 
     found = named_task(task, horizon, precision)
-    own_process(found)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
         tell_line(f"seed {spec.seed}, weight decay {spec.task.optimizer.weight_decay:g}:"
@@ -53,7 +51,7 @@ def range_test(
     tested = api.range_tests(
         found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),
         weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed, store=store,
-        data_dir=data_dir, out=out, watch=tell,
+        data_dir=data_dir, out=out, watch=tell, is_own_process=True,
     )
     picture = draw_range_tests(tested, Path(out) / found.name / "range-test.png")
     if as_json:
@@ -76,11 +74,10 @@ def recipe(
     from lrsearch import api
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_recipe, tell_line
-    from lrsearch.training import own_process
 
     found = named_task(task, horizon, precision)
-    own_process(found)
-    result = api.recipe(found, seed=seed, store=store, data_dir=data_dir, out=out, watch=tell_line)
+    result = api.recipe(found, seed=seed, store=store, data_dir=data_dir, out=out, watch=tell_line,
+                        is_own_process=True)
     if as_json:
         print_json(result.to_json())
     else:

@@ -47,22 +47,22 @@ def search(
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
     from lrsearch.cli.show import Talk
-    from lrsearch.training.process import default_workers, own_process
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
-    quiet_optuna()
     found = named_task(task, horizon, precision)
-    processes = workers if workers is not None else default_workers(found)
-    own_process(found)
+    quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}
     with Talk(budget, found.horizon) as talk:
         if engine == "ray":
             result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
         else:
-            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, workers=processes, **given)
-    test = api.final_test(result, store=store, data_dir=data_dir, out=out) if final_test else None
+            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, workers=workers,
+                                is_own_process=True, **given)
+    test = None
+    if final_test:
+        test = api.final_test(result, store=store, data_dir=data_dir, out=out, is_own_process=True)
     _report(result, out, as_json, test)
 
 
@@ -86,8 +86,8 @@ def sweep(
     from lrsearch import api
     from lrsearch.cli.show import Talk
 
-    quiet_optuna()
     found = named_task(task, horizon, precision)
+    quiet_optuna()
     with Talk(budget, found.horizon) as talk:
         result = api.sweep(
             found, budget, functions=split_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
@@ -121,9 +121,7 @@ def compare(
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_comparison, tell_line
     from lrsearch.report.comparison import draw_comparison
-    from lrsearch.training import own_process
 
-    quiet_optuna()
     if (task is None) == (table is None):
         raise UsageError("compare takes a TASK to train, or a complete table with --table: one of the two")
     if ranking and (table is None or seeds is not None):
@@ -136,10 +134,10 @@ def compare(
         return
     assert task is not None
     found = named_task(task, horizon, precision)
-    own_process(found)
+    quiet_optuna()
     comparison = api.compare(
         found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
-        store=store, data_dir=data_dir, out=out, watch=tell_line,
+        store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
     )
     picture = draw_comparison(comparison, api.writable(out / f"compare-{found.name}"))
     if as_json:

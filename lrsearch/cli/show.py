@@ -1,17 +1,13 @@
 """What the commands print: results on stdout, talk on stderr."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from lrsearch.cli.plain import labelled, open_console
-from lrsearch.compare.comparison import Comparison
-from lrsearch.compare.figures import Figure, Replay
-from lrsearch.compare.held_out import Ranked
-from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.heuristics import Pruned
 from lrsearch.knowledge import Assignment
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
@@ -26,14 +22,20 @@ from lrsearch.report.story import (
 )
 from lrsearch.runs import Metrics
 from lrsearch.study.explanation import Explanation
-from lrsearch.study.range_tests import RangeTested
-from lrsearch.study.recipe import Recipe
 from lrsearch.study.result import SearchResult, cost
 from lrsearch.study.strategy import Trial, with_role
 from lrsearch.study.study import Study
-from lrsearch.tasks import Portrait
-from lrsearch.training.together import Lockstep
 from lrsearch.words import counted
+
+if TYPE_CHECKING:
+    from lrsearch.compare.comparison import Comparison
+    from lrsearch.compare.figures import Figure, Replay
+    from lrsearch.compare.held_out import Ranked
+    from lrsearch.compare.reproduction import Outcome, Results
+    from lrsearch.study.range_tests import RangeTested
+    from lrsearch.study.recipe import Recipe
+    from lrsearch.tasks import Portrait
+    from lrsearch.training.groups import Lockstep
 
 LEADERS = 8
 WIDE = 120
@@ -234,7 +236,7 @@ def _probes(told: Explanation) -> Table:
     return table
 
 
-def print_comparison(comparison: Comparison, picture: str) -> None:
+def print_comparison(comparison: "Comparison", picture: str) -> None:
     """Print a comparison as a table."""
     table = Table(box=None, pad_edge=False, title=f"{comparison.task}, budget {comparison.budget:g} FRE each",
                   title_justify="left")
@@ -253,7 +255,7 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
     console.print(labelled("picture", picture, 0))
 
 
-def print_table(results: Results, picture: str) -> None:
+def print_table(results: "Results", picture: str) -> None:
     """Print what came of a table of policies, the best first."""
     table = Table(box=None, pad_edge=False, title=f"{results.table.name}: {results.table.task.name}",
                   title_justify="left")
@@ -270,7 +272,7 @@ def print_table(results: Results, picture: str) -> None:
     console.print(labelled("picture", picture, 0))
 
 
-def _outcome(outcome: Outcome, look: str) -> list[str]:
+def _outcome(outcome: "Outcome", look: str) -> list[str]:
     if not outcome.scores:
         return ["diverged" if outcome.runs else "-", str(len(outcome.runs)), "-", "-", "-", _published(outcome)]
     spread = f" ± {100 * outcome.spread:.2f}" if outcome.spread is not None else ""
@@ -278,7 +280,7 @@ def _outcome(outcome: Outcome, look: str) -> list[str]:
             f"{100 * outcome.metric('top1', 'end'):.2f}", f"{outcome.metric('ld', look):.4f}", _published(outcome)]
 
 
-def _published(outcome: Outcome) -> str:
+def _published(outcome: "Outcome") -> str:
     published = outcome.row.published
     if "top1" not in published:
         return "-"
@@ -287,7 +289,7 @@ def _published(outcome: Outcome) -> str:
     return f"{published['top1']:.2f}{spread}{steps}"
 
 
-def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
+def print_portrait(task: str, portrait: "Portrait", lockstep: "Lockstep") -> None:
     """Print a task's portrait, and how its short runs train."""
     data, model, training = portrait.data, portrait.model, portrait.training
     shape = " x ".join(map(str, data.shape))
@@ -311,7 +313,7 @@ def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
         console.print(labelled(label, text))
 
 
-def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
+def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
     """Print what range tests advise, and where their picture is."""
     console = open_console()
     for one in tested:
@@ -329,7 +331,7 @@ def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
     console.print(f"picture: {picture}")
 
 
-def print_recipe(recipe: Recipe) -> None:
+def print_recipe(recipe: "Recipe") -> None:
     """Print what the recipe tried, chose, and came to."""
     console = open_console()
     for step in recipe.steps:
@@ -357,7 +359,7 @@ _VERDICTS = {
 }
 
 
-def print_replay(replay: Replay) -> None:
+def print_replay(replay: "Replay") -> None:
     """Print a replay: its figures against their bars, what each strategy paid, and on which task."""
     console = open_console()
     figures = _figures("", "figure", replay.figures)
@@ -375,7 +377,7 @@ def print_replay(replay: Replay) -> None:
                   " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good.")
 
 
-def print_ranked(ranked: Ranked) -> None:
+def print_ranked(ranked: "Ranked") -> None:
     """Print what ranking gave on held-out tasks: figures with intervals, those with a bar against it."""
     console = open_console()
     for held_out, figures in ranked.figures.items():
@@ -384,7 +386,7 @@ def print_ranked(ranked: Ranked) -> None:
                   " k; mean: over 1, 3 and 10. Intervals: bootstrap over tasks. The bar at k is a standard error.")
 
 
-def _figures(title: str, what: str, figures: Iterable[Figure]) -> Table:
+def _figures(title: str, what: str, figures: Iterable["Figure"]) -> Table:
     table = _right_table(title, what, "value", "95 % interval", "n", "bar", "met")
     for figure in figures:
         met = {True: "yes", False: "no", None: ""}[figure.is_met]

@@ -45,8 +45,8 @@ def prune(
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_pruned
 
-    quiet_optuna()
     found = named_task(task, horizon, precision)
+    quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "out": out}
     if stored:
         told = api.prune(found, budget, stored=True, **given)
@@ -79,13 +79,11 @@ def explain(
 
 
 def _train(task: "Task", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
-    """Train the probes as `search` does: by as many processes, each in as many threads."""
+    """Train the probes as `search` does."""
     from lrsearch import api
     from lrsearch.cli.show import Talk
     from lrsearch.study.probing import PROBE_SHARE
-    from lrsearch.training.process import default_workers, own_process
 
-    processes = workers if workers is not None else default_workers(task)
-    own_process(task)
     with Talk(PROBE_SHARE * budget, task.horizon) as talk:
-        return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=processes, **given)
+        return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True,
+                         **given)

@@ -36,11 +36,8 @@ def run_study(
     from lrsearch.cli.show import print_table, tell_line
     from lrsearch.report.reproduction import draw_results
     from lrsearch.study.file import read_study
-    from lrsearch.training.process import default_workers, own_process
 
     table = read_study(file, seeds=seeds, horizon=horizon)
-    processes = workers if workers is not None else default_workers(table.task)
-    own_process(table.task)
     ended = 0
 
     def tell(spec: "RunSpec", run: "Run") -> None:
@@ -49,7 +46,8 @@ def run_study(
         outcome = f"{100 * run.score:6.2f} %" if run.score is not None else str(run.state)
         tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
-    results = api.run_table(table, workers=processes, store=store, data_dir=data_dir, out=out, watch=tell)
+    results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell,
+                            is_own_process=True)
     picture = str(draw_results(results, api.writable(out / table.name)))
     if as_json:
         print_json(results.to_json() | {"pictures": [picture]})

@@ -20,7 +20,7 @@ from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.study.study import Study
-from lrsearch.training.together import Crew, Group, groups
+from lrsearch.training.groups import Crew, Group, groups
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 

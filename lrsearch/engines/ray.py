@@ -31,7 +31,7 @@ from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import parse
 from lrsearch.study.study import Study
 from lrsearch.training import Trainer, own_process
-from lrsearch.training.checkpoint import files
+from lrsearch.training.files import files
 from lrsearch.training.fused import fuse
 from lrsearch.training.together import lockstep
 

@@ -1,8 +1,8 @@
 """Tasks: what is trained. Torch loads when data or a model is wanted."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lrsearch.later import load_later
 from lrsearch.runs import Optimizer, Task
 from lrsearch.tasks.catalogue import TASKS, find_task
 from lrsearch.tasks.line_searches import L4, SLS
@@ -17,11 +17,4 @@ __all__ = [
     "Splits", "Task", "find_task", "portray",
 ]
 
-_LATER = {"Portrait": "lrsearch.tasks.portrait", "portray": "lrsearch.tasks.portrait"}
-
-
-def __getattr__(name: str) -> Any:
-    """Load the module that a name is in: the portraits need torch."""
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'lrsearch.tasks' has no attribute {name!r}")
+__getattr__ = load_later(__name__, {"Portrait": "lrsearch.tasks.portrait", "portray": "lrsearch.tasks.portrait"})

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
 from lrsearch.tasks import SGD, Split
-from lrsearch.training.checkpoint import files
+from lrsearch.training.files import files
 from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
 from lrsearch.training.record import EVALUATION_BATCH, Record
 

@@ -26,9 +26,10 @@ from lrsearch.errors import LRSearchError, OutputError, TaskError, UsageError, W
 from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits
+from lrsearch.training.groups import Group, Lockstep, Progress
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
-from lrsearch.training.together import Group, Lockstep, Progress, lockstep, train_group
+from lrsearch.training.together import lockstep, train_group
 from lrsearch.words import counted
 
 NEWS_EVERY_SECONDS = 0.2

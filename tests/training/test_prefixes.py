@@ -11,7 +11,8 @@ from lrsearch.schedules import FIX, NSTEP, PLATEAU, STEP, WSD, parse
 from lrsearch.tasks import SLS, Adam, Task, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.training import Trainer
-from lrsearch.training.prefixes import families, train_family
+from lrsearch.training.groups import families
+from lrsearch.training.prefixes import train_family
 
 MLP = find_task("digits-mlp")
 N = 200
