@@ -11,7 +11,7 @@ from lrsearch.knowledge.store import PAUSES
 from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.training.groups import Crew
+from lrsearch.training.groups import Crew, require_workers
 
 if TYPE_CHECKING:
     from lrsearch.training import Trainer
@@ -43,6 +43,8 @@ def open_crew(
     task: Task, workers: int | None, data_dir: str | Path | None, is_own_process: bool = False
 ) -> Iterator[Crew]:
     """Give those who train: this process, or as many others as are asked for; None for what suits the task."""
+    if workers is not None:
+        require_workers(workers)
     from lrsearch.training.pool import Pool
     from lrsearch.training.process import default_workers, own_process
     from lrsearch.training.together import Here

@@ -18,6 +18,7 @@ from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.tasks import find_task
+from lrsearch.training.groups import require_workers
 
 if TYPE_CHECKING:
     from lrsearch.engines.optuna import OptunaSampler, Progress
@@ -116,6 +117,8 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
+    if workers is not None:
+        require_workers(workers)
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.engines import ray as ray_engine

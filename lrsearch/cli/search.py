@@ -25,6 +25,8 @@ from lrsearch.cli.options import (
 from lrsearch.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from lrsearch.compare.comparison import Comparison
+    from lrsearch.runs import Task
     from lrsearch.study.result import SearchResult
 
 
@@ -46,7 +48,7 @@ def search(
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.show import Talk
+    from lrsearch.cli.talk import Talk
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
@@ -84,7 +86,7 @@ def sweep(
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
-    from lrsearch.cli.show import Talk
+    from lrsearch.cli.talk import Talk
 
     found = named_task(task, horizon, precision)
     quiet_optuna()
@@ -118,9 +120,7 @@ def compare(
 ) -> None:
     """Compare ways to search: best validation score against training steps spent, probes included."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_comparison, tell_line
-    from lrsearch.report.comparison import draw_comparison
+    from lrsearch.cli.talk import tell_line
 
     if (task is None) == (table is None):
         raise UsageError("compare takes a TASK to train, or a complete table with --table: one of the two")
@@ -139,7 +139,15 @@ def compare(
         found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
         store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
     )
-    picture = draw_comparison(comparison, api.writable(out / f"compare-{found.name}"))
+    _report_comparison(comparison, api.writable(out / f"compare-{found.name}"), as_json)
+
+
+def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_comparison
+    from lrsearch.report.comparison import draw_comparison
+
+    picture = draw_comparison(comparison, folder)
     if as_json:
         print_json(comparison.to_json() | {"pictures": [str(picture)]})
     else:
@@ -167,7 +175,8 @@ def _table_folder(table: str, data_dir: Path | None) -> Path:
 def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool) -> None:
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_replay, tell_line
+    from lrsearch.cli.show import print_replay
+    from lrsearch.cli.talk import tell_line
     from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
 
     data_dir = _table_folder(table, data_dir)
@@ -187,17 +196,23 @@ def tasks(
     if task is None:
         _list_tasks(as_json)
         return
+    from lrsearch.tasks import find_task
+
+    _show_task(find_task(task), data_dir, as_json)
+
+
+def _show_task(task: "Task", data_dir: Path | None, as_json: bool) -> None:
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_portrait
-    from lrsearch.tasks import find_task, portray
-    from lrsearch.training.loop import Trainer
+    from lrsearch.tasks import portray
+    from lrsearch.training import Trainer
     from lrsearch.training.together import lockstep
 
     portrait = portray(task, data_dir)
     if as_json:
-        print_json({"task": task, **portrait.to_json()})
+        print_json({"task": task.name, **portrait.to_json()})
     else:
-        print_portrait(task, portrait, lockstep(Trainer(find_task(task), data_dir)))
+        print_portrait(task.name, portrait, lockstep(Trainer(task, data_dir)))
 
 
 def _list_tasks(as_json: bool) -> None:

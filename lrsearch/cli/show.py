@@ -1,15 +1,13 @@
-"""What the commands print: results on stdout, talk on stderr."""
+"""What the commands print of results, on stdout."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from lrsearch.cli.plain import labelled, open_console
 from lrsearch.heuristics import Pruned
-from lrsearch.knowledge import Assignment
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
 from lrsearch.report.story import (
     answer_trial,
@@ -22,9 +20,8 @@ from lrsearch.report.story import (
 )
 from lrsearch.runs import Metrics
 from lrsearch.study.explanation import Explanation
-from lrsearch.study.result import SearchResult, cost
-from lrsearch.study.strategy import Trial, with_role
-from lrsearch.study.study import Study
+from lrsearch.study.result import SearchResult
+from lrsearch.study.strategy import with_role
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
@@ -39,50 +36,6 @@ if TYPE_CHECKING:
 
 LEADERS = 8
 WIDE = 120
-
-
-class Talk:
-    """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
-
-    def __init__(self, budget: float, horizon: int) -> None:
-        self.console = open_console(stderr=True, soft_wrap=False)
-        self.horizon = horizon
-        columns = (TextColumn("{task.fields[fre]}", markup=False), BarColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.description}", markup=False))
-        self.bar = Progress(*columns, console=self.console, transient=True)
-        self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
-        self.budget, self.spent = budget, 0
-        self.open: dict[int, int] = {}
-
-    def __enter__(self) -> "Talk":
-        if self.console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def ended(self, study: Study, trial: Trial) -> None:
-        """Say that a run ended."""
-        spent = cost(study)
-        self.spent = spent.steps
-        self.open.pop(trial.assignment.number, None)
-        if trial.reused:
-            return
-        run, asked = trial.run, trial.assignment
-        state = run.state if run else "interrupted"
-        outcome = f"{100 * run.score:6.2f} %" if run and run.score is not None else f"{state}"
-        steps = counted(asked.horizon, "step", form=">6")
-        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
-        width = self.console.width if self.console.is_terminal else len(line)
-        self.console.print(line[:width], soft_wrap=True)
-
-    def stepped(self, asked: Assignment, steps: int) -> None:
-        """Move the bar."""
-        self.open[asked.number] = steps
-        done = self.spent + sum(self.open.values())
-        self.bar.update(self.row, completed=done, fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
-                        description=f"{asked.role} {asked.policy}"[:60])
 
 
 def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any] | None) -> None:
@@ -401,8 +354,3 @@ def _right_table(title: str, *columns: str) -> Table:
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
     return table
-
-
-def tell_line(line: str) -> None:
-    """Print a line of talk on stderr."""
-    open_console(stderr=True, soft_wrap=False).print(line)

@@ -42,8 +42,6 @@ def prune(
 ) -> None:
     """Shrink a task's space by short runs: those that a search begins with, which it then takes from the store."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_pruned
 
     found = named_task(task, horizon, precision)
     quiet_optuna()
@@ -52,10 +50,7 @@ def prune(
         told = api.prune(found, budget, stored=True, **given)
     else:
         told = _train(found, budget, workers, given | {"data_dir": data_dir})
-    if as_json:
-        print_json(told.to_json())
-    else:
-        print_pruned(told)
+    _report(told, as_json)
 
 
 def explain(
@@ -78,10 +73,20 @@ def explain(
         print_explanation(told)
 
 
+def _report(told: "Explanation", as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_pruned
+
+    if as_json:
+        print_json(told.to_json())
+    else:
+        print_pruned(told)
+
+
 def _train(task: "Task", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
     """Train the probes as `search` does."""
     from lrsearch import api
-    from lrsearch.cli.show import Talk
+    from lrsearch.cli.talk import Talk
     from lrsearch.study.probing import PROBE_SHARE
 
     with Talk(PROBE_SHARE * budget, task.horizon) as talk:

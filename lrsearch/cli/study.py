@@ -8,6 +8,7 @@ import typer
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
+    from lrsearch.compare.reproduction import Results
     from lrsearch.runs import Run, RunSpec
 
 app = typer.Typer(help="Run named studies.", no_args_is_help=True)
@@ -32,9 +33,7 @@ def run_study(
 ) -> None:
     """Train a table of policies, each with every seed. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_table, tell_line
-    from lrsearch.report.reproduction import draw_results
+    from lrsearch.cli.talk import tell_line
     from lrsearch.study.file import read_study
 
     table = read_study(file, seeds=seeds, horizon=horizon)
@@ -48,7 +47,15 @@ def run_study(
 
     results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell,
                             is_own_process=True)
-    picture = str(draw_results(results, api.writable(out / table.name)))
+    _report(results, api.writable(out / table.name), as_json)
+
+
+def _report(results: "Results", folder: Path, as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_table
+    from lrsearch.report.reproduction import draw_results
+
+    picture = str(draw_results(results, folder))
     if as_json:
         print_json(results.to_json() | {"pictures": [picture]})
     else:

@@ -34,7 +34,7 @@ def verify(
     """
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import tell_line
+    from lrsearch.cli.talk import tell_line
 
     found = named_task(task, None, precision)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lrsearch.errors import UsageError
 from lrsearch.runs import Run, RunSpec
 
 LEAST_ROWS = 4
@@ -75,6 +76,16 @@ class Crew(Protocol):
         Raises:
             KeyboardInterrupt: if it was interrupted, after that was told of every run that it ended.
         """
+
+
+def require_workers(workers: int) -> None:
+    """Refuse a number of processes that cannot be.
+
+    Raises:
+        UsageError: if it is not a whole number, 1 or more.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers must be a whole number, 1 or more, got {workers!r}")
 
 
 def groups(specs: Sequence[RunSpec], short: Sequence[RunSpec], rows: int, workers: int = 1) -> list[Group]:

@@ -186,7 +186,7 @@ def test_a_ray_client_is_refused(tmp_path):
 
 
 def test_no_workers_are_refused(tmp_path):
-    with pytest.raises(lrs.UsageError, match="workers must be 1 or more, got 0"):
+    with pytest.raises(lrs.UsageError, match="workers must be a whole number, 1 or more, got 0"):
         lrs.sweep(TASK, 2, workers=0, store="sqlite:///:memory:", out=tmp_path)
 
 
