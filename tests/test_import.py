@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,9 @@ def test_every_public_name_is_there_and_stays_what_it_is_after_all_rooms_are_loa
     assert {name: getattr(lrsearch, name) for name in lrsearch.__all__} == before
     assert callable(lrsearch.search)
     assert lrsearch.TRI(k0=0.1, k1=0.2, l=3).name == "TRI"
+
+
+def test_the_package_says_that_its_types_are_meant_for_others():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["lrsearch"]
+    assert (Path(lrsearch.__file__).parent / "py.typed").is_file()
