@@ -8,7 +8,6 @@
 Schedules and spaces load at once; torch, Optuna, Ray and the store load when they are first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import (
@@ -25,13 +24,15 @@ from lrsearch.errors import (
     UsageError,
     WorkError,
 )
+from lrsearch.later import load_later
 from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, from_json, parse, to_json
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
     from lrsearch.api import add_results, explain, prune, search, similarity, sweep, verify, warm_start
     from lrsearch.knowledge import open_store, rank, record
-    from lrsearch.tasks import TASKS, Task
+    from lrsearch.runs import Task
+    from lrsearch.tasks import TASKS
     from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
 
 __version__ = "0.1.0"
@@ -42,12 +43,12 @@ __all__ = [
     "prune", "range_test", "rank", "record", "search", "similarity", "sweep", "to_json", "verify", "warm_start",
 ]
 
-_LATER = {
+_load = load_later(__name__, {
     "add_results": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api", "search": "lrsearch.api",
     "sweep": "lrsearch.api", "similarity": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
     "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge",
-    "Task": "lrsearch.tasks", "TASKS": "lrsearch.tasks",
-}
+    "Task": "lrsearch.runs", "TASKS": "lrsearch.tasks",
+})
 
 
 def __getattr__(name: str) -> Any:
@@ -55,7 +56,7 @@ def __getattr__(name: str) -> Any:
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     if name == "range_test":
-        return import_module("lrsearch.training.range_test").RangeTest
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'lrsearch' has no attribute {name!r}")
+        from lrsearch.training.range_test import RangeTest
+
+        return RangeTest
+    return _load(name)

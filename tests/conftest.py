@@ -122,7 +122,7 @@ class World:
         self.trained: list[str] = []
 
     def train(self, spec: object) -> object:
-        from lrsearch.training import Point, Run, RunState
+        from lrsearch.runs import Point, Run, RunState
 
         self.trained.append(spec.key)
         peak = float(spec.policy.curve(spec.horizon).max())
@@ -139,7 +139,7 @@ class World:
                    points=(Point(spec.horizon, loss, score),))
 
     def _ramp(self, spec: object) -> object:
-        from lrsearch.training import Run, RunState
+        from lrsearch.runs import Run, RunState
 
         rates = spec.policy.curve(spec.horizon)
         chance = spec.task.chance_loss
@@ -162,6 +162,7 @@ def result_of() -> Callable[..., object]:
     """
     from lrsearch.heuristics import prune
     from lrsearch.knowledge import Assignment, StoredRun
+    from lrsearch.runs import Run, RunState
     from lrsearch.schedules import HALFCOS, SIN2, TRI, WARMUP
     from lrsearch.spaces import Space
     from lrsearch.study.decision import decide
@@ -169,7 +170,6 @@ def result_of() -> Callable[..., object]:
     from lrsearch.study.result import SearchResult, cost_of
     from lrsearch.study.strategy import Setup, Trial
     from lrsearch.tasks import find_task
-    from lrsearch.training import Run, RunState
 
     task = find_task("digits-mlp")
     policies = [WARMUP(policy=HALFCOS(k0=0.1, l=1216), l=64), TRI(k0=0.01, k1=0.2, l=64),

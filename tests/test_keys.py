@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import parse
 from lrsearch.spaces import Space
 from lrsearch.study.baselines import FullRuns
@@ -15,7 +16,6 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import study_key
 from lrsearch.tasks import SGD, SLS, TASKS, AdamW, Task
-from lrsearch.training import RunSpec
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 POLICIES = ("FIX(k0=0.1)", "RAMP(k0=1e-6, k1=10, l=299)", "WARMUP(policy=HALFCOS(k0=0.0951, l=1216), l=64)",

@@ -1,14 +1,31 @@
 """What `lrs.` offers beyond values: search, sweep, prune, explain, verify, compare, the warm start of Optuna."""
 
-from lrsearch.api.advice import advise, similarity
-from lrsearch.api.opening import DEFAULT_FOLDER, writable
-from lrsearch.api.own_studies import add_results, warm_start
-from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
-from lrsearch.api.tables import compare, replay, replay_ranking, run_table
-from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
+from typing import TYPE_CHECKING
+
+from lrsearch.later import load_later
+
+if TYPE_CHECKING:
+    from lrsearch.api.advice import advise, similarity
+    from lrsearch.api.opening import DEFAULT_FOLDER, writable
+    from lrsearch.api.own_studies import add_results, warm_start
+    from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
+    from lrsearch.api.tables import compare, replay, replay_ranking, run_table
+    from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
 
 __all__ = [
     "DEFAULT_FOLDER", "add_results", "advise", "compare", "ensemble", "explain", "final_test", "prune", "range_tests",
     "recipe", "replay", "replay_ranking", "run_table", "search", "similarity", "sweep", "tpe_sampler", "verify",
     "warm_start", "writable",
 ]
+
+_MODULES = {
+    "advice": ("advise", "similarity"),
+    "opening": ("DEFAULT_FOLDER", "writable"),
+    "own_studies": ("add_results", "warm_start"),
+    "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),
+    "tables": ("compare", "replay", "replay_ranking", "run_table"),
+    "training": ("ensemble", "final_test", "range_tests", "recipe", "verify"),
+}
+
+__getattr__ = load_later(
+    __name__, {name: f"lrsearch.api.{module}" for module, names in _MODULES.items() for name in names})

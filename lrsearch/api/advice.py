@@ -9,8 +9,8 @@ from lrsearch.knowledge.recommend import PARETO, described, ramps_of, recall
 from lrsearch.knowledge.recommend import advise as rank_known
 from lrsearch.knowledge.similarity import compare as compare_tasks
 from lrsearch.knowledge.similarity import fingerprint
+from lrsearch.runs import Task
 from lrsearch.study.answers import stored_answers
-from lrsearch.tasks import Task
 
 DECIDED = ("accuracy", PARETO)
 """The goals that begin with the score, which searches decide by."""

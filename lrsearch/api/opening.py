@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrsearch.errors import OutputError, UsageError, given
 from lrsearch.knowledge import Store, open_store
 from lrsearch.knowledge.store import PAUSES
+from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.tasks import Task
-from lrsearch.training import Pool, Trainer
-from lrsearch.training.together import Crew, Here
+from lrsearch.training.groups import Crew, require_workers
+
+if TYPE_CHECKING:
+    from lrsearch.training import Trainer
 
 DEFAULT_FOLDER = Path("lrsearch-runs")
 
@@ -26,14 +29,33 @@ def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
 
 
 
+def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) -> "Trainer":
+    """Make what trains a task in this process, which is set up for it where it is our own. Torch loads here."""
+    from lrsearch.training import Trainer, own_process
+
+    if is_own_process:
+        own_process(task)
+    return Trainer(task, Path(data_dir) if data_dir else None)
+
+
 @contextmanager
-def open_crew(task: Task, workers: int, data_dir: str | Path | None) -> Iterator[Crew]:
-    """Give those who train: this process, or as many others as are asked for."""
-    data = Path(data_dir) if data_dir else None
-    if workers == 1:
-        yield Here(Trainer(task, data))
+def open_crew(
+    task: Task, workers: int | None, data_dir: str | Path | None, is_own_process: bool = False
+) -> Iterator[Crew]:
+    """Give those who train: this process, or as many others as are asked for; None for what suits the task."""
+    if workers is not None:
+        require_workers(workers)
+    from lrsearch.training.pool import Pool
+    from lrsearch.training.process import default_workers, own_process
+    from lrsearch.training.together import Here
+
+    processes = default_workers(task) if workers is None else workers
+    if processes == 1:
+        yield Here(open_trainer(task, data_dir, is_own_process))
         return
-    with Pool(task, workers, data) as pool:
+    if is_own_process:
+        own_process(task)
+    with Pool(task, processes, Path(data_dir) if data_dir else None) as pool:
         yield pool
 
 

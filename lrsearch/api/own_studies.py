@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Recommendation, Store
 from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.runs import Task
 from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
-from lrsearch.tasks import Task, find_task
+from lrsearch.tasks import find_task
 
 if TYPE_CHECKING:
     import optuna

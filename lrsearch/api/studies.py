@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
-from lrsearch.engines import optuna as optuna_engine
 from lrsearch.knowledge import Store
-from lrsearch.report.best_trial import is_told
-from lrsearch.report.panels import publish
+from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study
@@ -18,7 +17,11 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import Task, find_task
+from lrsearch.tasks import find_task
+from lrsearch.training.groups import require_workers
+
+if TYPE_CHECKING:
+    from lrsearch.engines.optuna import OptunaSampler, Progress
 
 
 def search(
@@ -32,8 +35,9 @@ def search(
     out: str | Path = DEFAULT_FOLDER,
     storage: str | None = None,
     watch: Watch | None = None,
-    progress: optuna_engine.Progress | None = None,
-    workers: int = 1,
+    progress: "Progress | None" = None,
+    workers: int | None = 1,
+    is_own_process: bool = False,
 ) -> SearchResult:
     """Search the best LR policy for a task. The same call again goes on where the last one ended.
 
@@ -48,8 +52,10 @@ def search(
         storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
         watch: is called with the study and every trial that ends.
         progress: is called with an assignment and its steps done, every few steps.
-        workers: processes that train, one thread each; 1 to train in this one. The search is the same. A script that
-            asks for more keeps its own work under `if __name__ == "__main__":`, for the workers import it.
+        workers: processes that train, one thread each; 1 to train in this one, None for what suits the task and the
+            machine. The search is the same. A script that asks for more keeps its own work under
+            `if __name__ == "__main__":`, for the workers import it.
+        is_own_process: whether this process does nothing else: it is then set up for training, as the command line's.
 
     Returns:
         The result. `.best` is the answer, with its `.policy`, `.score`, `.seeds` and whether it is `.confirmed`: on a
@@ -64,7 +70,9 @@ def search(
     """
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
-            with open_crew(study.setup.task, workers, data_dir) as crew:
+            from lrsearch.engines import optuna as optuna_engine
+
+            with open_crew(study.setup.task, workers, data_dir, is_own_process) as crew:
                 optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
         return _conclude(study)
 
@@ -109,6 +117,8 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
+    if workers is not None:
+        require_workers(workers)
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.engines import ray as ray_engine
@@ -130,8 +140,9 @@ def prune(
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
     watch: Watch | None = None,
-    progress: optuna_engine.Progress | None = None,
-    workers: int = 1,
+    progress: "Progress | None" = None,
+    workers: int | None = 1,
+    is_own_process: bool = False,
 ) -> Explanation:
     """Shrink a task's space by the probes that `search` with the same arguments begins with, and by nothing else.
 
@@ -141,7 +152,7 @@ def prune(
         task: as in `search`, like all that is not said here.
         budget: of the search; the probes get at most a fifth of it.
         stored: train nothing, and read the runs of this task that the store knows, whoever asked for them.
-        functions, store, seed, data_dir, out, watch, progress, workers: as in `search`.
+        functions, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
 
     Returns:
         The explanation: `.space` for any search of one's own, `.pruned` with the reasons, `.probes`, `.spent`.
@@ -161,7 +172,9 @@ def prune(
     with opened_store(store, writable(Path(out))) as ledger:
         study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
         if not study.is_done:
-            with open_crew(found, workers, data_dir) as crew:
+            from lrsearch.engines import optuna as optuna_engine
+
+            with open_crew(found, workers, data_dir, is_own_process) as crew:
                 optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
         return replace(explain_study(ledger, study.key), spent=cost(study))
 
@@ -192,8 +205,13 @@ def _conclude(study: Study) -> SearchResult:
 
     An answer that is not the one told there is news too, as in the study of an older version.
     """
+    from lrsearch.engines.optuna import OptunaSampler
+
     result = conclude(study)
-    if isinstance(study.sampler, optuna_engine.OptunaSampler):
+    if isinstance(study.sampler, OptunaSampler):
+        from lrsearch.report.best_trial import is_told
+        from lrsearch.report.panels import publish
+
         optuna_study = study.sampler.study
         if result.spent.trained_runs or not is_told(result, optuna_study):
             publish(result, optuna_study)
@@ -217,8 +235,8 @@ def _study(
 
 
 
-def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], optuna_engine.OptunaSampler]:
+def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:
     """Give what makes the study's sampler, once its name and the number of its known assignments are known."""
-    return lambda name, known: optuna_engine.OptunaSampler(
-        name, storage, setup.seed, setup.task.horizon, known=known
-    )
+    from lrsearch.engines.optuna import OptunaSampler
+
+    return lambda name, known: OptunaSampler(name, storage, setup.seed, setup.task.horizon, known=known)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
-from lrsearch.compare.comparison import Comparison
+from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, open_trainer, opened_store, raw_space, writable
+from lrsearch.compare.comparison import Comparison, choose
 from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.compare.figures import Replay
 from lrsearch.compare.figures import conclude as conclude_replay
@@ -16,11 +16,11 @@ from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
 from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
-from lrsearch.tasks import Task, find_task
-from lrsearch.training import Run, RunSpec, Trainer
+from lrsearch.tasks import find_task
 
 
 def compare(
@@ -34,6 +34,7 @@ def compare(
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
     watch: Callable[[str], None] | None = None,
+    is_own_process: bool = False,
 ) -> Comparison:
     """Compare ways to search: best validation score against training steps spent, probes included.
 
@@ -42,7 +43,7 @@ def compare(
         strategies: "funnel", "tpe" (Optuna's TPE on the raw space), "random".
         seeds: studies of each strategy.
         budget: full-run equivalents (FRE) for each study.
-        functions, store, data_dir, out: as in `search`.
+        functions, store, data_dir, out, is_own_process: as in `search`.
         watch: is told, in a line, of each study that ends.
 
     Returns:
@@ -53,21 +54,23 @@ def compare(
         WorkError: if the data, the store or the training fails.
     """
     found = find_task(task)
-    raw = raw_space(found, functions)
+    setup = Setup(found, raw_space(found, functions), budget, seed=0)
+    choose(setup, strategies, seeds)
     with opened_store(store, writable(Path(out))) as ledger:
-        trainer = Trainer(found, Path(data_dir) if data_dir else None)
-        return compare_strategies(Setup(found, raw, budget, seed=0), strategies, seeds, ledger, trainer, watch)
+        trainer = open_trainer(found, data_dir, is_own_process)
+        return compare_strategies(setup, strategies, seeds, ledger, trainer, watch)
 
 
 
 def run_table(
     table: PolicyTable,
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     store: str | Store | None = None,
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
     watch: Callable[[RunSpec, Run], None] | None = None,
+    is_own_process: bool = False,
 ) -> Results:
     """Train every policy of a table with every seed. The same call again goes on where the last one ended.
 
@@ -75,8 +78,7 @@ def run_table(
 
     Args:
         table: the policies, the task and the seeds.
-        workers: processes that train, one thread each; 1 to train in this one.
-        store, data_dir, out: as in `search`.
+        workers, store, data_dir, out, is_own_process: as in `search`.
         watch: is called with every run that ends.
 
     Returns:
@@ -91,7 +93,7 @@ def run_table(
         raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
     with opened_store(store, writable(Path(out))) as ledger:
         if read_results(table, ledger).missing:
-            with open_crew(table.task, workers, data_dir) as crew:
+            with open_crew(table.task, workers, data_dir, is_own_process) as crew:
                 train_table(table, ledger, crew, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)
 

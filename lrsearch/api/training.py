@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
+from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, open_trainer, opened_store, raw_space, writable
 from lrsearch.errors import UsageError, given
 from lrsearch.heuristics import Ramp
 from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
@@ -20,9 +21,8 @@ from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.verdict import Verdict
 from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
-from lrsearch.tasks import Task, find_task
-from lrsearch.training import Run, RunSpec, Trainer, score_ensemble
-from lrsearch.training.range_test import ramp
+from lrsearch.tasks import find_task
+from lrsearch.training.ramps import ramp
 
 
 def range_tests(
@@ -30,6 +30,7 @@ def range_tests(
     shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decays: Sequence[float] = (),
     repeats: int = 2, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Ramp], None] | None = None,
+    is_own_process: bool = False,
 ) -> list[RangeTested]:
     """Make LR range tests of a task; in a loop of one's own, `lrs.range_test` is one.
 
@@ -44,7 +45,7 @@ def range_tests(
         weight_decays: several to compare; the task's own where none is given.
         repeats: how often, each time with another seed.
         seed: the study's seed.
-        store, data_dir, out: as in `search`.
+        store, data_dir, out, is_own_process: as in `search`.
         watch: is called with every run that ends, and what it showed.
 
     Returns:
@@ -63,22 +64,23 @@ def range_tests(
         raise UsageError(f"repeats is a whole number from 1 to {FIRST_FRESH - 1}, got {repeats!r}")
     setup = Setup(found, raw_space(found, ()), 1, seed)
     tasks = [replace(found, optimizer=replace(found.optimizer, weight_decay=each)) for each in weight_decays] or [found]
-    data, seeds = Path(data_dir) if data_dir else None, [setup.probe_seed(repeat) for repeat in range(repeats)]
+    seeds = [setup.probe_seed(repeat) for repeat in range(repeats)]
     with opened_store(store, writable(Path(out))) as ledger:
-        return [make_range_tests(Trainer(one, data), ledger, policy, length, seeds, watch) for one in tasks]
+        trainers = (open_trainer(one, data_dir, is_own_process) for one in tasks)
+        return [make_range_tests(trainer, ledger, policy, length, seeds, watch) for trainer in trainers]
 
 
 
 def recipe(
     task: str | Task, *, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
-    out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None, is_own_process: bool = False,
 ) -> Recipe:
     """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
 
     Args:
         task: a shipped task's name, or a task of one's own.
         seed: the study's seed.
-        store, data_dir, out: as in `search`.
+        store, data_dir, out, is_own_process: as in `search`.
         watch: is told, in a line, what is tried.
 
     Returns:
@@ -92,6 +94,10 @@ def recipe(
     found = find_task(task)
     setup = Setup(found, raw_space(found, ()), 1, seed)
     with opened_store(store, writable(Path(out))) as ledger:
+        if is_own_process:
+            from lrsearch.training import own_process
+
+            own_process(found)
         splits = found.load(Path(data_dir) if data_dir else None)
         return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
 
@@ -99,8 +105,9 @@ def recipe(
 
 def verify(
     policy: str | Policy, task: str | Task, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
-    workers: int = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
+    workers: int | None = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
+    is_own_process: bool = False,
 ) -> Verdict:
     """Say whether a policy's validation top-1 is at least `target` at any look within `budget` updates.
 
@@ -118,7 +125,7 @@ def verify(
         budget: updates, 16 or more.
         seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
         seed: the first of them, 0 or more.
-        workers, store, data_dir, out: as in `search`.
+        workers, store, data_dir, out, is_own_process: as in `search`.
         watch: is called with every run that ends.
 
     Returns:
@@ -135,7 +142,7 @@ def verify(
         answers = from_store(asked, ledger)
         missing = [each for each in asked.seeds if each not in answers]
         if missing:
-            with open_crew(asked.stopping(seed).task, workers, data_dir) as crew:
+            with open_crew(asked.stopping(seed).task, workers, data_dir, is_own_process) as crew:
                 answers |= train_answers(asked, missing, ledger, crew, watch, writable(Path(out) / "weights"))
         return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 
@@ -147,12 +154,14 @@ def final_test(
     store: str | Store | None = None,
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
+    is_own_process: bool = False,
 ) -> dict[str, Any]:
     """Read the test set for a search's answer and the default: once, and never to choose.
 
     Args:
         result: what `search` gave.
         store, data_dir, out: as they were given to `search`.
+        is_own_process: as in `search`.
 
     Returns:
         `best`, the answer, and `default` (top-1 in [0, 1]; None where all runs diverged), `policy`, `seeds`,
@@ -164,7 +173,7 @@ def final_test(
     """
     _check_result(result)
     with opened_store(store, Path(out)) as ledger:
-        trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
+        trainer = open_trainer(result.setup.task, data_dir, is_own_process)
         return read_test(result, ledger, trainer, writable(Path(out) / "weights"))
 
 
@@ -198,7 +207,9 @@ def ensemble(
     members = best_runs(result, k, folder)
     if not members:
         raise UsageError(f"no full run of {result.study} has its weights in {folder}; give the `out` of its search")
-    trainer = Trainer(result.setup.task, Path(data_dir) if data_dir else None)
+    from lrsearch.training import score_ensemble
+
+    trainer = open_trainer(result.setup.task, data_dir, is_own_process=False)
     found = score_ensemble(trainer, [folder / f"{stored.key}.pt" for stored in members], test=test)
     told = [{"policy": str(s.policy), "seed": s.seed, "score": s.run.score} for s in members]
     return {**found, "members": told}

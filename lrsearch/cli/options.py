@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lrsearch.tasks import Task
+    from lrsearch.runs import Task
 
 FOLDER = Path("lrsearch-runs")
 STORE_HELP = "Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://..."

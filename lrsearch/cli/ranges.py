@@ -11,7 +11,9 @@ from lrsearch.words import counted
 
 if TYPE_CHECKING:
     from lrsearch.heuristics import Ramp
-    from lrsearch.training import RunSpec
+    from lrsearch.runs import RunSpec
+    from lrsearch.study.range_tests import RangeTested
+    from lrsearch.study.recipe import Recipe
 
 
 def range_test(
@@ -38,13 +40,9 @@ def range_test(
 ) -> None:
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_range_tests, tell_line
-    from lrsearch.report.range_test import draw_range_tests
-    from lrsearch.training import own_process
+    from lrsearch.cli.talk import tell_line
 
     found = named_task(task, horizon, precision)
-    own_process(found)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
         tell_line(f"seed {spec.seed}, weight decay {spec.task.optimizer.weight_decay:g}:"
@@ -53,11 +51,19 @@ def range_test(
     tested = api.range_tests(
         found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),
         weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed, store=store,
-        data_dir=data_dir, out=out, watch=tell,
+        data_dir=data_dir, out=out, watch=tell, is_own_process=True,
     )
-    picture = draw_range_tests(tested, Path(out) / found.name / "range-test.png")
+    _report_tests(found.name, tested, out, as_json)
+
+
+def _report_tests(task: str, tested: "list[RangeTested]", out: Path, as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_range_tests
+    from lrsearch.report.range_test import draw_range_tests
+
+    picture = draw_range_tests(tested, out / task / "range-test.png")
     if as_json:
-        print_json({"task": found.name, "tests": [one.to_json() for one in tested], "pictures": [str(picture)]})
+        print_json({"task": task, "tests": [one.to_json() for one in tested], "pictures": [str(picture)]})
     else:
         print_range_tests(tested, str(picture))
 
@@ -74,13 +80,18 @@ def recipe(
 ) -> None:
     """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_recipe, tell_line
-    from lrsearch.training import own_process
+    from lrsearch.cli.talk import tell_line
 
     found = named_task(task, horizon, precision)
-    own_process(found)
-    result = api.recipe(found, seed=seed, store=store, data_dir=data_dir, out=out, watch=tell_line)
+    result = api.recipe(found, seed=seed, store=store, data_dir=data_dir, out=out, watch=tell_line,
+                        is_own_process=True)
+    _report_recipe(result, as_json)
+
+
+def _report_recipe(result: "Recipe", as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_recipe
+
     if as_json:
         print_json(result.to_json())
     else:

@@ -25,6 +25,8 @@ from lrsearch.cli.options import (
 from lrsearch.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from lrsearch.compare.comparison import Comparison
+    from lrsearch.runs import Task
     from lrsearch.study.result import SearchResult
 
 
@@ -46,23 +48,23 @@ def search(
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.show import Talk
-    from lrsearch.training.process import default_workers, own_process
+    from lrsearch.cli.talk import Talk
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
-    quiet_optuna()
     found = named_task(task, horizon, precision)
-    processes = workers if workers is not None else default_workers(found)
-    own_process(found)
+    quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}
     with Talk(budget, found.horizon) as talk:
         if engine == "ray":
             result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
         else:
-            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, workers=processes, **given)
-    test = api.final_test(result, store=store, data_dir=data_dir, out=out) if final_test else None
+            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, workers=workers,
+                                is_own_process=True, **given)
+    test = None
+    if final_test:
+        test = api.final_test(result, store=store, data_dir=data_dir, out=out, is_own_process=True)
     _report(result, out, as_json, test)
 
 
@@ -84,10 +86,10 @@ def sweep(
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
-    from lrsearch.cli.show import Talk
+    from lrsearch.cli.talk import Talk
 
-    quiet_optuna()
     found = named_task(task, horizon, precision)
+    quiet_optuna()
     with Talk(budget, found.horizon) as talk:
         result = api.sweep(
             found, budget, functions=split_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
@@ -118,12 +120,8 @@ def compare(
 ) -> None:
     """Compare ways to search: best validation score against training steps spent, probes included."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_comparison, tell_line
-    from lrsearch.report.comparison import draw_comparison
-    from lrsearch.training import own_process
+    from lrsearch.cli.talk import tell_line
 
-    quiet_optuna()
     if (task is None) == (table is None):
         raise UsageError("compare takes a TASK to train, or a complete table with --table: one of the two")
     if ranking and (table is None or seeds is not None):
@@ -136,12 +134,20 @@ def compare(
         return
     assert task is not None
     found = named_task(task, horizon, precision)
-    own_process(found)
+    quiet_optuna()
     comparison = api.compare(
         found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
-        store=store, data_dir=data_dir, out=out, watch=tell_line,
+        store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
     )
-    picture = draw_comparison(comparison, api.writable(out / f"compare-{found.name}"))
+    _report_comparison(comparison, api.writable(out / f"compare-{found.name}"), as_json)
+
+
+def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_comparison
+    from lrsearch.report.comparison import draw_comparison
+
+    picture = draw_comparison(comparison, folder)
     if as_json:
         print_json(comparison.to_json() | {"pictures": [str(picture)]})
     else:
@@ -169,7 +175,8 @@ def _table_folder(table: str, data_dir: Path | None) -> Path:
 def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool) -> None:
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_replay, tell_line
+    from lrsearch.cli.show import print_replay
+    from lrsearch.cli.talk import tell_line
     from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
 
     data_dir = _table_folder(table, data_dir)
@@ -189,17 +196,23 @@ def tasks(
     if task is None:
         _list_tasks(as_json)
         return
+    from lrsearch.tasks import find_task
+
+    _show_task(find_task(task), data_dir, as_json)
+
+
+def _show_task(task: "Task", data_dir: Path | None, as_json: bool) -> None:
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_portrait
-    from lrsearch.tasks import find_task, portray
-    from lrsearch.training.loop import Trainer
+    from lrsearch.tasks import portray
+    from lrsearch.training import Trainer
     from lrsearch.training.together import lockstep
 
     portrait = portray(task, data_dir)
     if as_json:
-        print_json({"task": task, **portrait.to_json()})
+        print_json({"task": task.name, **portrait.to_json()})
     else:
-        print_portrait(task, portrait, lockstep(Trainer(find_task(task), data_dir)))
+        print_portrait(task.name, portrait, lockstep(Trainer(task, data_dir)))
 
 
 def _list_tasks(as_json: bool) -> None:

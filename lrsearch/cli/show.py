@@ -1,19 +1,13 @@
-"""What the commands print: results on stdout, talk on stderr."""
+"""What the commands print of results, on stdout."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from lrsearch.cli.plain import labelled, open_console
-from lrsearch.compare.comparison import Comparison
-from lrsearch.compare.figures import Figure, Replay
-from lrsearch.compare.held_out import Ranked
-from lrsearch.compare.reproduction import Outcome, Results
 from lrsearch.heuristics import Pruned
-from lrsearch.knowledge import Assignment
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
 from lrsearch.report.story import (
     answer_trial,
@@ -24,63 +18,24 @@ from lrsearch.report.story import (
     what_was_tried,
     where_it_started,
 )
+from lrsearch.runs import Metrics
 from lrsearch.study.explanation import Explanation
-from lrsearch.study.range_tests import RangeTested
-from lrsearch.study.recipe import Recipe
-from lrsearch.study.result import SearchResult, cost
-from lrsearch.study.strategy import Trial, with_role
-from lrsearch.study.study import Study
-from lrsearch.tasks import Portrait
-from lrsearch.training.run import Metrics
-from lrsearch.training.together import Lockstep
+from lrsearch.study.result import SearchResult
+from lrsearch.study.strategy import with_role
 from lrsearch.words import counted
+
+if TYPE_CHECKING:
+    from lrsearch.compare.comparison import Comparison
+    from lrsearch.compare.figures import Figure, Replay
+    from lrsearch.compare.held_out import Ranked
+    from lrsearch.compare.reproduction import Outcome, Results
+    from lrsearch.study.range_tests import RangeTested
+    from lrsearch.study.recipe import Recipe
+    from lrsearch.tasks import Portrait
+    from lrsearch.training.groups import Lockstep
 
 LEADERS = 8
 WIDE = 120
-
-
-class Talk:
-    """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
-
-    def __init__(self, budget: float, horizon: int) -> None:
-        self.console = open_console(stderr=True, soft_wrap=False)
-        self.horizon = horizon
-        columns = (TextColumn("{task.fields[fre]}", markup=False), BarColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.description}", markup=False))
-        self.bar = Progress(*columns, console=self.console, transient=True)
-        self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
-        self.budget, self.spent = budget, 0
-        self.open: dict[int, int] = {}
-
-    def __enter__(self) -> "Talk":
-        if self.console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def ended(self, study: Study, trial: Trial) -> None:
-        """Say that a run ended."""
-        spent = cost(study)
-        self.spent = spent.steps
-        self.open.pop(trial.assignment.number, None)
-        if trial.reused:
-            return
-        run, asked = trial.run, trial.assignment
-        state = run.state if run else "interrupted"
-        outcome = f"{100 * run.score:6.2f} %" if run and run.score is not None else f"{state}"
-        steps = counted(asked.horizon, "step", form=">6")
-        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
-        width = self.console.width if self.console.is_terminal else len(line)
-        self.console.print(line[:width], soft_wrap=True)
-
-    def stepped(self, asked: Assignment, steps: int) -> None:
-        """Move the bar."""
-        self.open[asked.number] = steps
-        done = self.spent + sum(self.open.values())
-        self.bar.update(self.row, completed=done, fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
-                        description=f"{asked.role} {asked.policy}"[:60])
 
 
 def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any] | None) -> None:
@@ -234,7 +189,7 @@ def _probes(told: Explanation) -> Table:
     return table
 
 
-def print_comparison(comparison: Comparison, picture: str) -> None:
+def print_comparison(comparison: "Comparison", picture: str) -> None:
     """Print a comparison as a table."""
     table = Table(box=None, pad_edge=False, title=f"{comparison.task}, budget {comparison.budget:g} FRE each",
                   title_justify="left")
@@ -253,7 +208,7 @@ def print_comparison(comparison: Comparison, picture: str) -> None:
     console.print(labelled("picture", picture, 0))
 
 
-def print_table(results: Results, picture: str) -> None:
+def print_table(results: "Results", picture: str) -> None:
     """Print what came of a table of policies, the best first."""
     table = Table(box=None, pad_edge=False, title=f"{results.table.name}: {results.table.task.name}",
                   title_justify="left")
@@ -270,7 +225,7 @@ def print_table(results: Results, picture: str) -> None:
     console.print(labelled("picture", picture, 0))
 
 
-def _outcome(outcome: Outcome, look: str) -> list[str]:
+def _outcome(outcome: "Outcome", look: str) -> list[str]:
     if not outcome.scores:
         return ["diverged" if outcome.runs else "-", str(len(outcome.runs)), "-", "-", "-", _published(outcome)]
     spread = f" ± {100 * outcome.spread:.2f}" if outcome.spread is not None else ""
@@ -278,7 +233,7 @@ def _outcome(outcome: Outcome, look: str) -> list[str]:
             f"{100 * outcome.metric('top1', 'end'):.2f}", f"{outcome.metric('ld', look):.4f}", _published(outcome)]
 
 
-def _published(outcome: Outcome) -> str:
+def _published(outcome: "Outcome") -> str:
     published = outcome.row.published
     if "top1" not in published:
         return "-"
@@ -287,7 +242,7 @@ def _published(outcome: Outcome) -> str:
     return f"{published['top1']:.2f}{spread}{steps}"
 
 
-def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
+def print_portrait(task: str, portrait: "Portrait", lockstep: "Lockstep") -> None:
     """Print a task's portrait, and how its short runs train."""
     data, model, training = portrait.data, portrait.model, portrait.training
     shape = " x ".join(map(str, data.shape))
@@ -311,7 +266,7 @@ def print_portrait(task: str, portrait: Portrait, lockstep: Lockstep) -> None:
         console.print(labelled(label, text))
 
 
-def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
+def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
     """Print what range tests advise, and where their picture is."""
     console = open_console()
     for one in tested:
@@ -329,7 +284,7 @@ def print_range_tests(tested: Sequence[RangeTested], picture: str) -> None:
     console.print(f"picture: {picture}")
 
 
-def print_recipe(recipe: Recipe) -> None:
+def print_recipe(recipe: "Recipe") -> None:
     """Print what the recipe tried, chose, and came to."""
     console = open_console()
     for step in recipe.steps:
@@ -357,7 +312,7 @@ _VERDICTS = {
 }
 
 
-def print_replay(replay: Replay) -> None:
+def print_replay(replay: "Replay") -> None:
     """Print a replay: its figures against their bars, what each strategy paid, and on which task."""
     console = open_console()
     figures = _figures("", "figure", replay.figures)
@@ -375,7 +330,7 @@ def print_replay(replay: Replay) -> None:
                   " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good.")
 
 
-def print_ranked(ranked: Ranked) -> None:
+def print_ranked(ranked: "Ranked") -> None:
     """Print what ranking gave on held-out tasks: figures with intervals, those with a bar against it."""
     console = open_console()
     for held_out, figures in ranked.figures.items():
@@ -384,7 +339,7 @@ def print_ranked(ranked: Ranked) -> None:
                   " k; mean: over 1, 3 and 10. Intervals: bootstrap over tasks. The bar at k is a standard error.")
 
 
-def _figures(title: str, what: str, figures: Iterable[Figure]) -> Table:
+def _figures(title: str, what: str, figures: Iterable["Figure"]) -> Table:
     table = _right_table(title, what, "value", "95 % interval", "n", "bar", "met")
     for figure in figures:
         met = {True: "yes", False: "no", None: ""}[figure.is_met]
@@ -399,8 +354,3 @@ def _right_table(title: str, *columns: str) -> Table:
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
     return table
-
-
-def tell_line(line: str) -> None:
-    """Print a line of talk on stderr."""
-    open_console(stderr=True, soft_wrap=False).print(line)

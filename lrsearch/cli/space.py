@@ -22,8 +22,8 @@ from lrsearch.cli.options import (
 from lrsearch.cli.search import quiet_optuna
 
 if TYPE_CHECKING:
+    from lrsearch.runs import Task
     from lrsearch.study.explanation import Explanation
-    from lrsearch.tasks import Task
 
 
 def prune(
@@ -42,20 +42,15 @@ def prune(
 ) -> None:
     """Shrink a task's space by short runs: those that a search begins with, which it then takes from the store."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_pruned
 
-    quiet_optuna()
     found = named_task(task, horizon, precision)
+    quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "out": out}
     if stored:
         told = api.prune(found, budget, stored=True, **given)
     else:
         told = _train(found, budget, workers, given | {"data_dir": data_dir})
-    if as_json:
-        print_json(told.to_json())
-    else:
-        print_pruned(told)
+    _report(told, as_json)
 
 
 def explain(
@@ -78,14 +73,22 @@ def explain(
         print_explanation(told)
 
 
-def _train(task: "Task", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
-    """Train the probes as `search` does: by as many processes, each in as many threads."""
-    from lrsearch import api
-    from lrsearch.cli.show import Talk
-    from lrsearch.study.probing import PROBE_SHARE
-    from lrsearch.training.process import default_workers, own_process
+def _report(told: "Explanation", as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_pruned
 
-    processes = workers if workers is not None else default_workers(task)
-    own_process(task)
+    if as_json:
+        print_json(told.to_json())
+    else:
+        print_pruned(told)
+
+
+def _train(task: "Task", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
+    """Train the probes as `search` does."""
+    from lrsearch import api
+    from lrsearch.cli.talk import Talk
+    from lrsearch.study.probing import PROBE_SHARE
+
     with Talk(PROBE_SHARE * budget, task.horizon) as talk:
-        return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=processes, **given)
+        return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True,
+                         **given)

@@ -37,9 +37,9 @@ def runs(
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_runs
     from lrsearch.knowledge import open_store
+    from lrsearch.runs import RunState
     from lrsearch.schedules import parse
     from lrsearch.tasks import TASKS
-    from lrsearch.training import RunState
 
     wanted = parse(policy) if policy else None
     if state and state not in list(RunState):

@@ -8,7 +8,8 @@ import typer
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
-    from lrsearch.training import Run, RunSpec
+    from lrsearch.compare.reproduction import Results
+    from lrsearch.runs import Run, RunSpec
 
 app = typer.Typer(help="Run named studies.", no_args_is_help=True)
 
@@ -32,15 +33,10 @@ def run_study(
 ) -> None:
     """Train a table of policies, each with every seed. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_table, tell_line
-    from lrsearch.report.reproduction import draw_results
+    from lrsearch.cli.talk import tell_line
     from lrsearch.study.file import read_study
-    from lrsearch.training.process import default_workers, own_process
 
     table = read_study(file, seeds=seeds, horizon=horizon)
-    processes = workers if workers is not None else default_workers(table.task)
-    own_process(table.task)
     ended = 0
 
     def tell(spec: "RunSpec", run: "Run") -> None:
@@ -49,8 +45,17 @@ def run_study(
         outcome = f"{100 * run.score:6.2f} %" if run.score is not None else str(run.state)
         tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
-    results = api.run_table(table, workers=processes, store=store, data_dir=data_dir, out=out, watch=tell)
-    picture = str(draw_results(results, api.writable(out / table.name)))
+    results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell,
+                            is_own_process=True)
+    _report(results, api.writable(out / table.name), as_json)
+
+
+def _report(results: "Results", folder: Path, as_json: bool) -> None:
+    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.show import print_table
+    from lrsearch.report.reproduction import draw_results
+
+    picture = str(draw_results(results, folder))
     if as_json:
         print_json(results.to_json() | {"pictures": [picture]})
     else:

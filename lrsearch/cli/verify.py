@@ -8,8 +8,8 @@ from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, Precision, StoreU
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
+    from lrsearch.runs import Run, RunSpec
     from lrsearch.study.verdict import Verdict
-    from lrsearch.training import Run, RunSpec
 
 
 def verify(
@@ -34,17 +34,15 @@ def verify(
     """
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import tell_line
-    from lrsearch.training import own_process
+    from lrsearch.cli.talk import tell_line
 
     found = named_task(task, None, precision)
-    own_process(found)
 
     def tell(spec: "RunSpec", run: "Run") -> None:
         tell_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
 
     verdict = api.verify(policy, found, target, budget, seeds=seeds, seed=seed, workers=workers, store=store,
-                         data_dir=data_dir, out=out, watch=tell)
+                         data_dir=data_dir, out=out, watch=tell, is_own_process=True)
     if as_json:
         print_json(verdict.to_json())
     else:

@@ -5,19 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.engines.optuna import STARTUP, OptunaSampler, run
 from lrsearch.errors import UsageError, unknown
 from lrsearch.knowledge import Store
 from lrsearch.study.baselines import FullRuns
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, Strategy, best_so_far, committed
 from lrsearch.study.study import Study
-from lrsearch.training import Trainer
-from lrsearch.training.together import Here
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lrsearch.training import Trainer
 
 STRATEGIES: dict[str, Strategy] = {s.name: s for s in (Funnel(), FullRuns("tpe"), FullRuns("random"))}
 
@@ -95,6 +94,8 @@ class Comparison:
     def caution(self) -> str | None:
         """What the budget cannot tell apart, in a sentence; None where there is no such thing."""
         runs = max((course.runs for course in self._of("tpe")), default=0)
+        from lrsearch.engines.optuna import STARTUP
+
         if not 0 < runs <= STARTUP:
             return None
         return (f"With {counted(runs, 'full run')} TPE still draws at random: Optuna's TPE learns from its"
@@ -121,7 +122,7 @@ class Comparison:
 
 
 def compare(
-    setup: Setup, strategies: Sequence[str], seeds: int, store: Store, trainer: Trainer, watch: Watch | None = None
+    setup: Setup, strategies: Sequence[str], seeds: int, store: Store, trainer: "Trainer", watch: Watch | None = None
 ) -> Comparison:
     """Run a study of each strategy for each seed; what the store already holds is not trained again.
 
@@ -136,12 +137,7 @@ def compare(
     Raises:
         UsageError: for an unknown strategy, none, or no seeds.
     """
-    chosen = [_strategy(name) for name in dict.fromkeys(strategies)]
-    if not chosen or seeds < 1:
-        raise UsageError(f"a comparison needs strategies and 1 seed or more, got {len(chosen)} and {seeds}")
-    for strategy in chosen:
-        strategy.check(setup)
-    courses = []
+    chosen, courses = choose(setup, strategies, seeds), []
     for seed in range(seeds):
         for strategy in chosen:
             course = _course(replace(setup, seed=seed), strategy, store, trainer)
@@ -151,7 +147,24 @@ def compare(
     return Comparison(setup.task.name, float(setup.budget), tuple(courses))
 
 
-def _course(setup: Setup, strategy: Strategy, store: Store, trainer: Trainer) -> Course:
+def choose(setup: Setup, strategies: Sequence[str], seeds: int) -> list[Strategy]:
+    """Give the strategies by their names, and refuse what cannot be compared.
+
+    Raises:
+        UsageError: for an unknown strategy, none, or no seeds.
+    """
+    chosen = [_strategy(name) for name in dict.fromkeys(strategies)]
+    if not chosen or seeds < 1:
+        raise UsageError(f"a comparison needs strategies and 1 seed or more, got {len(chosen)} and {seeds}")
+    for strategy in chosen:
+        strategy.check(setup)
+    return chosen
+
+
+def _course(setup: Setup, strategy: Strategy, store: Store, trainer: "Trainer") -> Course:
+    from lrsearch.engines.optuna import OptunaSampler, run
+    from lrsearch.training.together import Here
+
     kind = "random" if strategy.name == "random" else "tpe"
     horizon = setup.task.horizon
     study = Study(

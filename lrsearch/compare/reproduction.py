@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsearch.knowledge import Store
+from lrsearch.runs import Run
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.training.metrics import mean_metrics
-from lrsearch.training.run import Run
 from lrsearch.words import counted
 
 DRAWS = 2000

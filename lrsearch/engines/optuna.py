@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.errors import EngineError, PolicyError, SpaceError
 from lrsearch.knowledge import Assignment
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.study.study import Study
-from lrsearch.training import Run, RunSpec, RunState
-from lrsearch.training.together import Crew, Group, groups
+from lrsearch.training.groups import Crew, Group, groups
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 

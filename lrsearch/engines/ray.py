@@ -25,13 +25,13 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.search import Searcher
 
-from lrsearch.errors import EngineError, UsageError
+from lrsearch.errors import EngineError
 from lrsearch.knowledge import Assignment
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import parse
 from lrsearch.study.study import Study
-from lrsearch.tasks import Task
-from lrsearch.training import Run, RunSpec, RunState, Trainer, own_process
-from lrsearch.training.checkpoint import files
+from lrsearch.training import Trainer, own_process
+from lrsearch.training.files import files
 from lrsearch.training.fused import fuse
 from lrsearch.training.together import lockstep
 
@@ -63,8 +63,6 @@ def run(
         WorkError: if a probe or the default failed.
         KeyboardInterrupt: when interrupted, after what is open is recorded.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be 1 or more, got {workers}")
     searcher = StudySearcher(study)
     with _cluster(address, workers), _quiet(), _own_signals():
         tuner = _tuner(searcher, study, data_dir, folder.resolve(), workers)

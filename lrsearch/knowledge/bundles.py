@@ -22,7 +22,7 @@ from lrsearch.errors import LRSearchError, StoreError
 from lrsearch.knowledge.record import Record, canonical, digest
 from lrsearch.knowledge.store import Store
 from lrsearch.knowledge.strangers import check_description, check_record
-from lrsearch.tasks.task import task_key
+from lrsearch.runs import task_key
 from lrsearch.words import counted
 
 FORMAT = 1

@@ -26,8 +26,8 @@ from lrsearch.knowledge.schema import (
     StudyRow,
     TaskRow,
 )
+from lrsearch.runs import task_key
 from lrsearch.schedules import parse
-from lrsearch.tasks.task import task_key
 
 Values = Mapping[str, Any]
 CURVES = "curves of the run"

@@ -7,8 +7,8 @@ from typing import Any
 
 from lrsearch.errors import UsageError, unknown
 from lrsearch.heuristics.evidence import Ramp
+from lrsearch.runs import Metrics
 from lrsearch.schedules import Policy
-from lrsearch.training.run import Metrics
 
 LOCAL, PUBLISHED = "local", "published"
 GOALS = {

@@ -31,8 +31,8 @@ from lrsearch.knowledge.rows import (
     chunks,
 )
 from lrsearch.knowledge.schema import SCHEMA_VERSION, Base, SchemaRow
+from lrsearch.runs import Run
 from lrsearch.schedules import parse
-from lrsearch.training.run import Run
 
 PREPARATION_LOCK = 7_105_117_101
 log = logging.getLogger(__name__)

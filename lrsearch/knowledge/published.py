@@ -13,8 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 from lrsearch.knowledge.known import PUBLISHED, KnownRun, KnownTask
+from lrsearch.runs import Metrics
 from lrsearch.schedules import Policy, parse
-from lrsearch.training.run import Metrics
 
 
 @dataclass(frozen=True, slots=True)

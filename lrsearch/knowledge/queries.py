@@ -16,7 +16,7 @@ from lrsearch.knowledge.schema import (
     StudyRow,
     TaskRow,
 )
-from lrsearch.training.run import RunState
+from lrsearch.runs import RunState
 
 TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
 """What a stranger's bundle says neither recommends nor is a result of a search."""

@@ -16,8 +16,8 @@ from lrsearch.knowledge.published import published_tasks
 from lrsearch.knowledge.ranking import rank
 from lrsearch.knowledge.rescaling import corrections
 from lrsearch.knowledge.similarity import Description, Similarity, compare_many, distance, fingerprint
-from lrsearch.tasks import TASKS, Task, find_task
-from lrsearch.tasks.task import task_key
+from lrsearch.runs import Task, task_key
+from lrsearch.tasks import TASKS, find_task
 
 if TYPE_CHECKING:
     from lrsearch.knowledge.store import Store

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from lrsearch.errors import StoreError
-from lrsearch.training.run import Run, RunSpec, RunState
+from lrsearch.runs import Run, RunSpec, RunState
 
 LOOKS = ("val_loss", "val_score")
 """The series that are a run's looks at the validation split."""

@@ -16,10 +16,9 @@ from lrsearch.knowledge.database import file_of, read_url
 from lrsearch.knowledge.record import Curve, Record, check_name, digest
 from lrsearch.knowledge.stops import state_of
 from lrsearch.knowledge.store import Store
+from lrsearch.runs import STRANGER, RunState, Task, run_key, task_key
 from lrsearch.schedules import Policy, parse
-from lrsearch.tasks import TASKS, Task, find_task
-from lrsearch.tasks.task import task_key
-from lrsearch.training.run import STRANGER, RunState, run_key
+from lrsearch.tasks import TASKS, find_task
 
 MOST_POINTS = 10_000
 """Points kept of a curve: one that grows longer is thinned evenly, by half."""

@@ -26,9 +26,8 @@ from lrsearch.knowledge.schema import (
     StudyRow,
     TaskRow,
 )
+from lrsearch.runs import RunState, task_key
 from lrsearch.schedules import Policy, parse
-from lrsearch.tasks.task import task_key
-from lrsearch.training.run import RunState
 
 T = TypeVar("T")
 LOCAL = "local"

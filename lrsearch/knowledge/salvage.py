@@ -41,8 +41,7 @@ from lrsearch.knowledge.schema import (
     StudyRow,
     TaskRow,
 )
-from lrsearch.tasks.task import task_key
-from lrsearch.training.run import RunState
+from lrsearch.runs import RunState, task_key
 
 Row = Mapping[str, Any]
 MOST_CHOICES = 64

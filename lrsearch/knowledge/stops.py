@@ -7,7 +7,7 @@ where the data ran out as well. Keras, transformers and Ignite stop by flags, an
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 
-from lrsearch.training.run import RunState
+from lrsearch.runs import RunState
 
 STOPS: Mapping[str, str] = MappingProxyType({
     "optuna.exceptions.TrialPruned": "a pruner of Optuna ended the trial",

@@ -44,9 +44,8 @@ from lrsearch.knowledge.schema import (
     TaskRow,
 )
 from lrsearch.knowledge.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy, parse
-from lrsearch.tasks import Task
-from lrsearch.training.run import Run, RunSpec, RunState
 
 if TYPE_CHECKING:
     from lrsearch.knowledge.recommend import Recommendation

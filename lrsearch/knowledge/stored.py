@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.knowledge.record import Record
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import Task
-from lrsearch.training.run import Run, RunSpec
 
 PROBES = ("range-test", "decade")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from lrsearch.errors import StoreError
 from lrsearch.knowledge.record import Record, check_name
+from lrsearch.runs import TRAINERS, RunState, run_key
 from lrsearch.schedules import parse
-from lrsearch.training.run import TRAINERS, RunState, run_key
 
 MOST_POINTS, MOST_NUMBERS = 200_000, 8
 LARGEST = 2**53

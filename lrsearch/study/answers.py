@@ -6,10 +6,10 @@ from typing import Any
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import Store, StoredStudy
 from lrsearch.knowledge.advice import Searched
+from lrsearch.runs import task_key
 from lrsearch.study.decision import Decision, decide
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Trial, is_open
-from lrsearch.tasks.task import task_key
 
 
 def stored_answers(store: Store, description: Mapping[str, Any]) -> tuple[Searched, ...]:

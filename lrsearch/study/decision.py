@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch.runs import Metrics
 from lrsearch.schedules import Policy
 from lrsearch.study.strategy import Trial, searched_in_full, with_role
 from lrsearch.training.metrics import mean_metrics
-from lrsearch.training.run import Metrics
 from lrsearch.words import counted
 
 TIE = 2

@@ -12,6 +12,7 @@ from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
 from lrsearch.knowledge.stored import PROBES
+from lrsearch.runs import Task
 from lrsearch.spaces import Space
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
@@ -20,7 +21,6 @@ from lrsearch.study.probing import evidence_of
 from lrsearch.study.pruning import Probing, stored_probes
 from lrsearch.study.result import Cost, cost_of
 from lrsearch.study.strategy import Trial, is_open, with_role
-from lrsearch.tasks import Task
 from lrsearch.words import counted
 
 PRUNING = ("funnel", Probing().name)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError, unknown
+from lrsearch.runs import Task
 from lrsearch.schedules import parse
 from lrsearch.study.table import PolicyTable, Row
-from lrsearch.tasks import Task, find_task
+from lrsearch.tasks import find_task
 
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
               "policies": list}

@@ -1,23 +1,25 @@
 """The test set, read once for what a study found."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import Store, StoredRun
+from lrsearch.runs import Metrics, RunSpec, RunState
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
-from lrsearch.training import RunSpec, RunState, Trainer
-from lrsearch.training.checkpoint import files
+from lrsearch.training.files import files
 from lrsearch.training.metrics import means
-from lrsearch.training.run import Metrics
 from lrsearch.words import counted
+
+if TYPE_CHECKING:
+    from lrsearch.training import Trainer
 
 READING = "top-1 on the test set, read once, mean over the seeds of the reported validation score"
 
 
-def final_test(result: SearchResult, store: Store, trainer: Trainer, weights: Path) -> dict[str, Any]:
+def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: Path) -> dict[str, Any]:
     """Read the test set for the answer and the default, or give what was read before.
 
     Args:
@@ -66,7 +68,7 @@ def _read_before(result: SearchResult, known: dict[str, Any] | None) -> dict[str
                     "metrics": {"best": metrics, "default": metrics}}
 
 
-def _train_again(spec: RunSpec, trainer: Trainer, weights: Path) -> int:
+def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
     """Train a run for its weights, and give its steps.
 
     Raises:
@@ -92,7 +94,7 @@ def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:
     return sorted(full.values(), key=lambda stored: (-(stored.run.score or 0.0), stored.key))[:k]
 
 
-def _read(trial: Trial, trainer: Trainer, weights: Path) -> Metrics:
+def _read(trial: Trial, trainer: "Trainer", weights: Path) -> Metrics:
     """Give the metrics of a run on the test set, with the loss above that of its last epoch of training."""
     found = trainer.test(_file(trial, weights))
     end = trial.run.metrics.get("end", {}) if trial.run else {}

@@ -11,10 +11,10 @@ from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.runs import Task
 from lrsearch.schedules import FIX, RAMP, Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
-from lrsearch.tasks import Task
 
 MOST_RAMPS = 4
 RAMP_STEPS = 300

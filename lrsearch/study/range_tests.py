@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.knowledge import Store
 from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import Task
-from lrsearch.training.loop import Trainer
-from lrsearch.training.range_test import train_ramp
-from lrsearch.training.run import Run, RunSpec, RunState
+
+if TYPE_CHECKING:
+    from lrsearch.training import Trainer
 
 Ended = Callable[[RunSpec, Ramp], None]
 
@@ -53,7 +53,7 @@ class RangeTested:
 
 
 def make_range_tests(
-    trainer: Trainer, store: Store, policy: Policy, steps: int, seeds: Sequence[int], ended: Ended | None = None
+    trainer: "Trainer", store: Store, policy: Policy, steps: int, seeds: Sequence[int], ended: Ended | None = None
 ) -> RangeTested:
     """Make a range test with each seed. Each is trained, for its looks are not stored, and recorded if it is new.
 
@@ -61,6 +61,8 @@ def make_range_tests(
         KeyboardInterrupt: when interrupted; what ended is recorded.
         WorkError: if training fails.
     """
+    from lrsearch.training.range_test import train_ramp
+
     ramps = []
     for seed in seeds:
         spec = RunSpec(trainer.task, policy, steps, seed)

@@ -7,20 +7,22 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice
 from lrsearch.heuristics.range_test import centre
 from lrsearch.knowledge import Store, StoredRun
+from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import make_range_tests, require_ended
-from lrsearch.tasks import SGD, Split, Splits, Task
-from lrsearch.training.loop import Trainer
-from lrsearch.training.range_test import ramp
-from lrsearch.training.run import RunSpec
+from lrsearch.tasks import SGD, Split, Splits
+from lrsearch.training.ramps import ramp
 from lrsearch.words import counted
+
+if TYPE_CHECKING:
+    from lrsearch.training import Trainer
 
 SHORT_SHARE, LEAST_SHORT = 1 / 8, 50
 CLOCK_STEPS, CLOCK_ROUNDS = 40, 3
@@ -134,7 +136,9 @@ class _Bench:
     tell: Told
     trained: dict[str, int] = field(default_factory=dict)
 
-    def trainer(self, task: Task) -> Trainer:
+    def trainer(self, task: Task) -> "Trainer":
+        from lrsearch.training import Trainer
+
         return Trainer(replace(task, load=lambda folder: self.splits))
 
     def train(self, task: Task, policy: Policy, steps: int, seed: int) -> StoredRun:
@@ -245,7 +249,7 @@ def _seconds(bench: _Bench, variants: Mapping[int, Task]) -> dict[int, float]:
     return {size: statistics.median(found[1:]) for size, found in measured.items()}
 
 
-def _clocked(trainer: Trainer, spec: RunSpec) -> float:
+def _clocked(trainer: "Trainer", spec: RunSpec) -> float:
     """Measure the seconds of a step by a short run that looks at one validation sample only."""
     trainer.validation = Split(trainer.validation.x[:1], trainer.validation.y[:1])
     run = trainer.train(spec)

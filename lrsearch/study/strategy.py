@@ -8,10 +8,9 @@ from typing import Protocol
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.heuristics.evidence import RULES
 from lrsearch.knowledge import Assignment, Recommendation, StoredRun
+from lrsearch.runs import Run, RunState, Task
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.tasks import Task
-from lrsearch.training.run import Run, RunState
 
 SEEDS_PER_STUDY = 1000
 FIRST_FRESH = 100

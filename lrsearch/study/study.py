@@ -10,10 +10,10 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
 from lrsearch.knowledge.stored import PROBES
+from lrsearch.runs import Run, RunState
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
-from lrsearch.training.run import Run, RunState
 
 Watch = Callable[["Study", Trial], None]
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import Task
-from lrsearch.training.run import Run, RunSpec
-from lrsearch.training.together import LEAST_ROWS, Crew, groups
+from lrsearch.training.groups import LEAST_ROWS, Crew, groups
 
 MOST_SEEDS = 1000
 

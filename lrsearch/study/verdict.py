@@ -3,9 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import Task
-from lrsearch.training.run import RunSpec
 from lrsearch.words import counted
 
 CONFIDENCE = 0.95

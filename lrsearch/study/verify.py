@@ -15,14 +15,13 @@ from typing import Any
 
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.knowledge import Store, StoredRun
+from lrsearch.runs import Point, Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Answer, Question
-from lrsearch.tasks import Task
-from lrsearch.training.checkpoint import files
-from lrsearch.training.record import look_steps
-from lrsearch.training.run import Point, Run, RunSpec, RunState
-from lrsearch.training.together import Crew, Group
+from lrsearch.training.files import files
+from lrsearch.training.groups import Crew, Group
+from lrsearch.training.looks import look_steps
 
 LEAST_BUDGET = 16
 MOST_SEEDS = 1000

@@ -1,17 +1,18 @@
-"""The shipped tasks, with the settings of the papers they come from."""
+"""The shipped tasks, with the settings of the papers they come from. They are descriptions: none builds its model."""
 
 from collections.abc import Callable
 from functools import partial
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from lrsearch.errors import TaskError, given, unknown
+from lrsearch.runs import Augment, Task
 from lrsearch.schedules import INV, NSTEP, Policy
-from lrsearch.tasks import models
 from lrsearch.tasks.cifar import CropFlip, load_cifar
 from lrsearch.tasks.data import load_digits, load_idx
 from lrsearch.tasks.optimizers import SGD
-from lrsearch.tasks.task import Augment, Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LENET_KNOWN = (
     INV(k0=0.01, gamma=0.0001, p=0.75),
@@ -22,46 +23,59 @@ CNN3_KNOWN = (NSTEP(k0=0.001, gamma=0.1, l=[60_000, 65_000]),)
 RESNET_KNOWN = (NSTEP(k0=0.1, gamma=0.1, l=[32_000, 48_000]),)
 
 
-def _digits(name: str, model: Callable[[], nn.Module]) -> Task:
+def _digits(name: str, build: "Callable[[], nn.Module]", parameters: int) -> Task:
     return Task(name=name, data="digits", model=name, classes=10, shape=(1, 8, 8), train_size=1024,
                 validation_size=384, test_size=389, batch_size=32, horizon=1280, optimizer=SGD(),
-                load=load_digits, build=model)
+                load=load_digits, build=build, parameters=parameters)
 
 
-def _idx(data: str, model: str, build: Callable[[], nn.Module], horizon: int, known: tuple[Policy, ...] = ()) -> Task:
+def _idx(data: str, model: str, build: "Callable[[], nn.Module]", parameters: int, horizon: int,
+         known: tuple[Policy, ...] = ()) -> Task:
     name = f"{'fashion' if data == 'FashionMNIST' else 'mnist'}-{model}"
     return Task(name=name, data=data, model=model, classes=10, shape=(1, 28, 28), train_size=54_000,
                 validation_size=6000, test_size=10_000, batch_size=100, horizon=horizon, optimizer=SGD(), known=known,
-                load=partial(load_idx, data), build=build)
+                load=partial(load_idx, data), build=build, parameters=parameters)
 
 
-def _cifar(model: str, build: Callable[[], nn.Module], *, name: str = "CIFAR-10", classes: int = 10, centre: str,
-           batch: int, horizon: int, optimizer: SGD, augment: Augment | None = None,
+def _cifar(model: str, build: "Callable[[], nn.Module]", parameters: int, *, name: str = "CIFAR-10", classes: int = 10,
+           centre: str, batch: int, horizon: int, optimizer: SGD, augment: Augment | None = None,
            known: tuple[Policy, ...] = ()) -> Task:
     return Task(name=f"{name.replace('-', '').lower()}-{model}", data=name, model=model, classes=classes,
                 shape=(3, 32, 32), train_size=45_000, validation_size=5000, test_size=10_000, batch_size=batch,
                 horizon=horizon, optimizer=optimizer, augment=augment, known=known,
-                load=partial(load_cifar, name, centre=centre), build=build)
+                load=partial(load_cifar, name, centre=centre), build=build, parameters=parameters)
 
 
-def _resnet(depth: int, name: str = "CIFAR-10", classes: int = 10) -> Task:
-    return _cifar(f"resnet{depth}", partial(models.resnet, depth, classes), name=name, classes=classes,
+def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 10) -> Task:
+    return _cifar(f"resnet{depth}", _model("resnet", depth, classes), parameters, name=name, classes=classes,
                   centre="channels", batch=128, horizon=64_000, augment=CropFlip(), known=RESNET_KNOWN,
                   optimizer=SGD(momentum=0.9, weight_decay=0.0001, nesterov=True))
+
+
+def _model(name: str, *settings: int) -> "Callable[[], nn.Module]":
+    """What makes a model of `models` when it is called: torch loads then."""
+    return partial(_build, name, *settings)
+
+
+def _build(name: str, *settings: int) -> "nn.Module":
+    from lrsearch.tasks import models
+
+    model: nn.Module = getattr(models, name)(*settings)
+    return model
 
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        _digits("digits-mlp", models.digits_mlp),
-        _digits("digits-cnn", models.digits_cnn),
-        _idx("MNIST", "mlp", models.mnist_mlp, 2000),
-        _idx("MNIST", "lenet", models.lenet, 10_000, LENET_KNOWN),
-        _idx("FashionMNIST", "mlp", models.mnist_mlp, 2000),
-        _idx("FashionMNIST", "lenet", models.lenet, 10_000, LENET_KNOWN),
-        _cifar("cnn3", models.cnn3, centre="image", batch=100, horizon=70_000, known=CNN3_KNOWN,
+        _digits("digits-mlp", _model("digits_mlp"), 9610),
+        _digits("digits-cnn", _model("digits_cnn"), 6090),
+        _idx("MNIST", "mlp", _model("mnist_mlp"), 101_770, 2000),
+        _idx("MNIST", "lenet", _model("lenet"), 431_080, 10_000, LENET_KNOWN),
+        _idx("FashionMNIST", "mlp", _model("mnist_mlp"), 101_770, 2000),
+        _idx("FashionMNIST", "lenet", _model("lenet"), 431_080, 10_000, LENET_KNOWN),
+        _cifar("cnn3", _model("cnn3"), 89_578, centre="image", batch=100, horizon=70_000, known=CNN3_KNOWN,
                optimizer=SGD(momentum=0.9, weight_decay=0.004)),
-        _resnet(20), _resnet(32), _resnet(56), _resnet(56, "CIFAR-100", 100),
+        _resnet(20, 269_722), _resnet(32, 464_154), _resnet(56, 853_018), _resnet(56, 858_868, "CIFAR-100", 100),
     )
 }
 

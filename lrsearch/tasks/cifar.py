@@ -7,15 +7,17 @@ to never unpickling.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import numpy as np
-import torch
 
 from lrsearch.errors import DataError
 from lrsearch.tasks.data import CACHE, make_splits
-from lrsearch.tasks.task import Splits
+from lrsearch.tasks.splits import Splits
+
+if TYPE_CHECKING:
+    import torch
 
 NAMES = {"CIFAR-10": "CIFAR10", "CIFAR-100": "CIFAR100"}
 PADDING = 4
@@ -98,13 +100,16 @@ class CropFlip:
 
     name: str = "crop and flip"
 
-    def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, x: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
         """Change a batch of shape (n, channels, h, w); the same generator state gives the same changes.
 
+        >>> import torch
         >>> x = torch.arange(32.0).reshape(1, 2, 4, 4)
         >>> CropFlip()(x, torch.Generator().manual_seed(0)).shape
         torch.Size([1, 2, 4, 4])
         """
+        import torch
+
         n, _, height, width = x.shape
         draws = torch.randint(0, 2 * PADDING + 1, (2, n), generator=generator)
         mirrored = (torch.rand(n, generator=generator) < 0.5).to(x.device)

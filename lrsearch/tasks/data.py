@@ -10,10 +10,9 @@ from urllib.error import URLError
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from lrsearch.errors import DataError
-from lrsearch.tasks.task import Split, Splits
+from lrsearch.tasks.splits import Split, Splits
 
 SPLIT_SEED = 20_260_101
 CACHE = Path.home() / ".cache" / "lrsearch"
@@ -65,6 +64,8 @@ def make_splits(
 
     `prepare` learns from the training images how to make numbers of all of them; None if they are numbers.
     """
+    from torch import from_numpy
+
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     held, kept = np.sort(order[:validation]), np.sort(order[validation:])
     digest = hashlib.sha256(held.astype("<i8").tobytes() + labels.astype("<i8").tobytes()).hexdigest()[:16]
@@ -72,7 +73,7 @@ def make_splits(
     numbers = prepare(images[kept]) if prepare else np.asarray
 
     def split(x: npt.NDArray[Any], y: npt.NDArray[np.int64]) -> Split:
-        return Split(torch.from_numpy(np.ascontiguousarray(numbers(x))), torch.from_numpy(np.ascontiguousarray(y)))
+        return Split(from_numpy(np.ascontiguousarray(numbers(x))), from_numpy(np.ascontiguousarray(y)))
 
     return Splits(split(images[kept], labels[kept]), split(images[held], labels[held]),
                   split(test_images, test_labels), digest)

@@ -1,27 +1,21 @@
 """Line searches as optimizers: they choose each step by the loss of its batch, within what the policy's LR allows.
 
-Their torch optimizers take `step(closure)`: the closure gives the loss of the batch at the present parameters, the same
-function at every call, and calls no `backward`. The step that was taken is left in the param group's "rate".
+Their torch optimizers are in `torch_line_searches`.
 Neither paper decays weights, and an L2 penalty is no part of a loss that comes from a closure: SLS would judge a step
 by another function than the one it descends, L4 would aim at another minimum. So weight decay is refused.
 """
 
 import math
 from abc import ABC
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, ClassVar
 
 from lrsearch.errors import TaskError
-from lrsearch.tasks.optimizers import Optimizer
+from lrsearch.runs import Optimizer
 
-Closure = Callable[[], torch.Tensor]
-Tensors = list[torch.Tensor]
-MOST_TRIES = 100
-"""Steps that SLS tries in one update."""
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +64,11 @@ class SLS(LineSearch):
     rates: tuple[float, float] = (0.01, 100.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"c": (0, 1), "beta": (0.01, 1), "gamma": (1, 1e6)}
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        return _SLS(model, c=self.c, shrink=self.beta, growth=self.gamma ** (1 / epoch), start=math.inf)
+        from lrsearch.tasks.torch_line_searches import TorchSLS
+
+        return TorchSLS(model, c=self.c, shrink=self.beta, growth=self.gamma ** (1 / epoch), start=math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,87 +106,9 @@ class L4(LineSearch):
         "momentum": (0, 1), "gamma": (0, 1), "gamma0": (0, 1), "tau": (1, 1e9), "eps": (0, 1),
     }
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        return _L4(model, momentum=self.momentum, gamma=self.gamma, gamma0=self.gamma0, tau=self.tau, eps=self.eps,
-                   weight=0.0)
+        from lrsearch.tasks.torch_line_searches import TorchL4
 
-
-class _Searching(torch.optim.Optimizer):
-    """One group of all parameters; what a search remembers lies in it, and so in the state dict.
-
-    Args:
-        model: whose parameters.
-        settings: of the search, and what it remembers at its start.
-    """
-
-    def __init__(self, model: nn.Module, **settings: float) -> None:
-        super().__init__(model.parameters(), {"lr": 1.0, "rate": 0.0, **settings})
-
-    @torch.no_grad()
-    def step(self, closure: Closure) -> torch.Tensor:  # type: ignore[override]
-        """Make one update, and give the loss before it."""
-        with torch.enable_grad():
-            loss = closure()
-            loss.backward()  # type: ignore[no-untyped-call]
-        group = self.param_groups[0]
-        moving = [p for p in group["params"] if p.grad is not None]
-        group["rate"] = self._move(moving, [p.grad for p in moving], loss.detach(), closure)
-        return loss
-
-    def _move(self, parameters: Tensors, gradients: Tensors, loss: torch.Tensor, closure: Closure) -> float:
-        """Move the parameters, and give the step that was taken."""
-        raise NotImplementedError
-
-
-class _SLS(_Searching):
-    """Backtracks on Armijo's condition. The group's "start" is the next search's, unless the LR is below it."""
-
-    def _move(self, parameters: Tensors, gradients: Tensors, loss: torch.Tensor, closure: Closure) -> float:
-        group, before = self.param_groups[0], [p.clone() for p in parameters]
-        step, slope = min(group["start"], group["lr"]), _squares(gradients)
-        if not (step and torch.isfinite(loss + slope)):
-            return 0.0
-        start = group["start"]
-        for _ in range(MOST_TRIES):
-            _place(parameters, before, gradients, step)
-            if closure() <= loss - group["c"] * step * slope:
-                group["start"] = start * group["growth"]
-                return float(step)
-            step = start = step * group["shrink"]
-        _place(parameters, before, gradients, 0.0)
-        return 0.0
-
-
-class _L4(_Searching):
-    """Steps along the mean gradient, to where the linearised loss is an estimate of its minimum."""
-
-    def _move(self, parameters: Tensors, gradients: Tensors, loss: torch.Tensor, closure: Closure) -> float:
-        group = self.param_groups[0]
-        now = float(loss)
-        lowest = min(now, group.get("lowest", group["gamma0"] * now))
-        mean = self._mean(parameters, gradients)
-        step = group["lr"] * (now - group["gamma"] * lowest) / (float(_squares(mean)) + group["eps"])
-        _place(parameters, parameters, mean, step)
-        group["lowest"] = lowest * (1 + 1 / group["tau"])
-        return float(step)
-
-    def _mean(self, parameters: Tensors, gradients: Tensors) -> Tensors:
-        """Take the gradients into their running means; give these, corrected for their start at 0."""
-        group = self.param_groups[0]
-        new = 1 - group["momentum"]
-        group["weight"] += new * (1 - group["weight"])
-        for p, gradient in zip(parameters, gradients, strict=True):
-            self.state[p].setdefault("mean", torch.zeros_like(p)).lerp_(gradient, new)
-        return [self.state[p]["mean"] / group["weight"] for p in parameters]
-
-
-def _squares(tensors: Tensors) -> torch.Tensor:
-    """The sum of the squares of all numbers."""
-    return torch.stack([tensor.square().sum() for tensor in tensors]).sum()
-
-
-def _place(parameters: Tensors, before: Tensors, directions: Tensors, step: float) -> None:
-    """Put parameters where a step against a direction leads from where they were before."""
-    for p, start, direction in zip(parameters, before, directions, strict=True):
-        p.copy_(start).sub_(direction, alpha=step)
+        return TorchL4(model, momentum=self.momentum, gamma=self.gamma, gamma0=self.gamma0, tau=self.tau, eps=self.eps,
+                       weight=0.0)

@@ -1,60 +1,19 @@
 """Optimizers as values: which one, and its fixed settings. The learning rate is the policy's.
 
 Each knows the range of learning rates that is searched with it, and its family: policies of one family may
-serve another task of the same. `build` gives the torch optimizer with LR 1, until the policy sets it.
+serve another task of the same. `build` gives the torch optimizer with LR 1, until the policy sets it; torch loads then.
 Line searches, which ask for the loss again within an update, are in `line_searches`.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import ClassVar
-
-import torch
-from torch import nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from lrsearch.errors import TaskError
+from lrsearch.runs import Optimizer
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Optimizer(ABC):
-    """What all optimizers have.
-
-    Args:
-        weight_decay: 0 or more.
-        family: "sgd", "adam", "rmsprop", "adagrad", "adadelta", "sls" or "l4".
-        rates: the range of peak learning rates, as it is searched before anything is known.
-        searches: whether it chooses each step by the loss: its torch optimizer then takes `step(closure)`, where the
-            closure gives the loss of the batch at the present parameters, and leaves the step in the group's "rate".
-
-    Raises:
-        TaskError: for a setting that cannot be; it names the optimizer and the setting.
-    """
-
-    weight_decay: float = 0.0
-    family: str
-    rates: tuple[float, float]
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
-    searches: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        limits = {"weight_decay": (0, 100), **self.ranges}
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
-                raise TaskError(f"{type(self).__name__}: {name} must be in [{low:g}, {high:g}), got {value!r}")
-        if not isinstance(self.rates, tuple) or len(self.rates) != 2 or not 0 < self.rates[0] < self.rates[1]:
-            raise TaskError(f"{type(self).__name__}: rates must be two rising numbers above 0, got {self.rates!r}")
-
-    @property
-    def summary(self) -> str:
-        """Its name and settings, for people."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("family", "rates", "eps")}
-        told = [name if value is True else f"{name} {value:g}" for name, value in named.items() if value is not False]
-        return ", ".join((type(self).__name__, *told)).replace("_", " ")
-
-    @abstractmethod
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
-        """Give the torch optimizer of a model's parameters; `epoch` is the updates of one pass over the samples."""
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +32,11 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise TaskError("SGD: nesterov needs a momentum above 0, got momentum=0")
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        return torch.optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
+        from torch import optim
+
+        return optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
                                nesterov=self.nesterov, fused=True)
 
 
@@ -91,9 +52,11 @@ class Adam(Optimizer):
     rates: tuple[float, float] = (1e-7, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, 1)}
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
+        from torch import optim
+
+        kind = optim.AdamW if self.decoupled else optim.Adam
         return kind(model.parameters(), lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps,
                     weight_decay=self.weight_decay, fused=True)
 
@@ -118,9 +81,11 @@ class RMSprop(Optimizer):
     rates: tuple[float, float] = (1e-7, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0, 1), "momentum": (0, 1), "eps": (0, 1)}
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        return torch.optim.RMSprop(model.parameters(), lr=1.0, alpha=self.alpha, momentum=self.momentum, eps=self.eps,
+        from torch import optim
+
+        return optim.RMSprop(model.parameters(), lr=1.0, alpha=self.alpha, momentum=self.momentum, eps=self.eps,
                                    weight_decay=self.weight_decay)
 
 
@@ -133,9 +98,11 @@ class Adagrad(Optimizer):
     rates: tuple[float, float] = (1e-6, 10.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"eps": (0, 1)}
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        return torch.optim.Adagrad(model.parameters(), lr=1.0, eps=self.eps, weight_decay=self.weight_decay)
+        from torch import optim
+
+        return optim.Adagrad(model.parameters(), lr=1.0, eps=self.eps, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +115,9 @@ class Adadelta(Optimizer):
     rates: tuple[float, float] = (1e-4, 100.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"rho": (0, 1), "eps": (0, 1)}
 
-    def build(self, model: nn.Module, epoch: float = 1.0) -> torch.optim.Optimizer:
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
-        return torch.optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps,
+        from torch import optim
+
+        return optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps,
                                     weight_decay=self.weight_decay)

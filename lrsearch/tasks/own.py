@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from lrsearch.errors import TaskError
+from lrsearch.runs import Optimizer, Task
 from lrsearch.tasks.data import make_splits
-from lrsearch.tasks.optimizers import SGD, Optimizer
-from lrsearch.tasks.task import Split, Splits, Task
+from lrsearch.tasks.optimizers import SGD
+from lrsearch.tasks.splits import Split, Splits
 from lrsearch.words import counted
 
 Samples = Any

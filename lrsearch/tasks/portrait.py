@@ -18,10 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from lrsearch.runs import Optimizer, Task
 from lrsearch.tasks.catalogue import find_task
 from lrsearch.tasks.models import LocalNorm
-from lrsearch.tasks.optimizers import Optimizer
-from lrsearch.tasks.task import Split, Task
+from lrsearch.tasks.splits import Split
 
 SAMPLES = 1000
 FOLDS = 5

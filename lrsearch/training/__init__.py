@@ -1,11 +1,22 @@
-"""Training: runs, and the loop that trains them."""
+"""Training: the loop that trains runs, and who runs it. Torch loads when something trains."""
 
-from lrsearch.training.ensemble import score_ensemble
-from lrsearch.training.fused import train_fused
-from lrsearch.training.loop import Trainer
-from lrsearch.training.pool import Pool
-from lrsearch.training.process import own_process
-from lrsearch.training.run import TRAINER_VERSION, Point, Run, RunSpec, RunState
+from typing import TYPE_CHECKING
+
+from lrsearch.later import load_later
+from lrsearch.runs import TRAINER_VERSION, Point, Run, RunSpec, RunState
+
+if TYPE_CHECKING:
+    from lrsearch.training.ensemble import score_ensemble
+    from lrsearch.training.fused import train_fused
+    from lrsearch.training.loop import Trainer
+    from lrsearch.training.pool import Pool
+    from lrsearch.training.process import own_process
 
 __all__ = ["TRAINER_VERSION", "Point", "Pool", "Run", "RunSpec", "RunState", "Trainer", "own_process",
            "score_ensemble", "train_fused"]
+
+__getattr__ = load_later(__name__, {
+    "Pool": "lrsearch.training.pool", "Trainer": "lrsearch.training.loop",
+    "own_process": "lrsearch.training.process", "score_ensemble": "lrsearch.training.ensemble",
+    "train_fused": "lrsearch.training.fused",
+})

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 import torch
 
-from lrsearch.training.run import RunSpec
-
 EVERY_SECONDS = 30.0
 State = dict[str, Any]
 """Tensors and plain values."""
@@ -92,14 +90,6 @@ class Checkpoint:
         if self.path is not None:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
-
-
-def files(folder: Path | None, spec: RunSpec) -> tuple[Path | None, Path | None]:
-    """Give the files in a folder for a run's final weights, if it is a full one, and for its checkpoint."""
-    if folder is None:
-        return None, None
-    is_full = spec.horizon == spec.task.horizon
-    return folder / f"{spec.key}.pt" if is_full else None, folder / f"{spec.key}.checkpoint"
 
 
 def replace_file(path: Path, content: Any) -> None:

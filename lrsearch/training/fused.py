@@ -19,12 +19,12 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import SGD, Split, Task
-from lrsearch.training.checkpoint import files
+from lrsearch.tasks import SGD, Split
+from lrsearch.training.files import files
 from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
 from lrsearch.training.record import EVALUATION_BATCH, Record
-from lrsearch.training.run import Run, RunSpec, RunState
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.errors import TaskError, UsageError
+from lrsearch.runs import Metrics, Run, RunSpec, RunState, Task
 from lrsearch.schedules.torch import ControllerScheduler
-from lrsearch.tasks import Split, Task
+from lrsearch.tasks import Split
 from lrsearch.training.batch_loss import BatchLoss, Forward
 from lrsearch.training.checkpoint import Checkpoint, Part, State, replace_file
 from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
-from lrsearch.training.run import Metrics, Run, RunSpec, RunState
 
 Watch = Callable[[int], None]
 

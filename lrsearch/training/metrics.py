@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsearch.errors import UsageError
-from lrsearch.training.run import Metrics, Run
+from lrsearch.runs import Metrics, Run
 
 TOP = 5
 NAMES = ("step", "loss", "top1", "top5", "ac", "cd", "cdac", "ld")

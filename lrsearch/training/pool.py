@@ -22,13 +22,14 @@ from typing import Literal, Self
 import numpy as np
 import torch
 
-from lrsearch.errors import LRSearchError, OutputError, TaskError, UsageError, WorkError
+from lrsearch.errors import LRSearchError, OutputError, TaskError, WorkError
+from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import parse
-from lrsearch.tasks import Split, Splits, Task
+from lrsearch.tasks import Split, Splits
+from lrsearch.training.groups import Group, Lockstep, Progress, require_workers
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
-from lrsearch.training.run import Run, RunSpec
-from lrsearch.training.together import Group, Lockstep, Progress, lockstep, train_group
+from lrsearch.training.together import lockstep, train_group
 from lrsearch.words import counted
 
 NEWS_EVERY_SECONDS = 0.2
@@ -60,8 +61,7 @@ class Pool:
     """
 
     def __init__(self, task: Task, workers: int, data_dir: Path | None = None) -> None:
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-            raise UsageError(f"workers must be a whole number, 1 or more, got {workers!r}")
+        require_workers(workers)
         self.task, self.workers = task, workers
         self._stop = multiprocessing.get_context("spawn").Event()
         self._open: dict[Connection, list[RunSpec]] = {}

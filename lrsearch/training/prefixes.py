@@ -6,39 +6,17 @@ deterministic. Worth it for policies such as STEP and NSTEP from one k0, WSD, an
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from lrsearch.training.checkpoint import State, files
+from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.training.checkpoint import State
+from lrsearch.training.files import files
+from lrsearch.training.groups import Ended, common, course
 from lrsearch.training.loop import Trainer, Training, Watch
-from lrsearch.training.run import Run, RunSpec, RunState
-
-LEAST_SHARE = 0.05
-"""Of the horizon: a shorter common beginning is not worth a fork."""
-
-Ended = Callable[[RunSpec, Run], None]
-
-
-def families(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-    """Group runs that begin alike, over 5 % of their horizon or more; the order is kept.
-
-    Runs are alike in task, horizon and seed. A controller, a line search and a task with early stopping have runs
-    that are not known ahead, so each of these is alone.
-    """
-    found: list[list[RunSpec]] = []
-    for spec in specs:
-        least = max(1, round(LEAST_SHARE * spec.horizon))
-        home = next((family for family in found if _common(family[0], spec) >= least), None)
-        if home is None:
-            found.append([spec])
-        else:
-            home.append(spec)
-    return found
 
 
 def train_family(
@@ -103,7 +81,7 @@ class _Growth:
     def _advance(self) -> RunState | None:
         """Train to the end, and fork where others part from it."""
         while self.twins:
-            parting = min(_common(self.training.spec, twin) for twin in self.twins)
+            parting = min(common(self.training.spec, twin) for twin in self.twins)
             if (ended := self.training.advance(until=parting)) is not None:
                 return ended
             self._fork(parting)
@@ -112,9 +90,9 @@ class _Growth:
     def _fork(self, parting: int) -> None:
         """Part from those whose next step is another; they may go on together."""
         state, others = copy.deepcopy(self.training.checkpoint.state(parting)), defaultdict[bytes, list[RunSpec]](list)
-        ours = _course(self.training.spec)[parting].tobytes()
+        ours = course(self.training.spec)[parting].tobytes()
         for twin in self.twins:
-            others[_course(twin)[parting].tobytes()].append(twin)
+            others[course(twin)[parting].tobytes()].append(twin)
         self.twins = others.pop(ours, [])
         self.forks += [_Branch(specs, state) for specs in others.values()]
 
@@ -128,20 +106,3 @@ class _Growth:
         parts["scheduler"] = training.scheduler.state_dict() | {"last_epoch": state["steps"]}
         parts["record"] |= {"seconds": 0.0, "shared": state["steps"]}
         return state
-
-
-def _common(a: RunSpec, b: RunSpec) -> int:
-    """Give the number of steps over which two runs are the same."""
-    stops = a.task.patience or a.task.target
-    alone = a.policy.is_controller or b.policy.is_controller or a.task.optimizer.searches or stops
-    if alone or (a.task.key, a.horizon, a.seed) != (b.task.key, b.horizon, b.seed):
-        return 0
-    differing = np.flatnonzero((_course(a) != _course(b)).any(axis=1))
-    return int(differing[0]) if len(differing) else a.horizon
-
-
-def _course(spec: RunSpec) -> npt.NDArray[np.float64]:
-    """The learning rate and the momentum of each step, shape (horizon, 2); -1 where it is the optimizer's own."""
-    steps = np.arange(spec.horizon, dtype=np.float64)
-    momentum = spec.policy.momentum(steps) if spec.policy.has_momentum else np.full(spec.horizon, -1.0)
-    return np.stack([spec.policy.curve(spec.horizon), momentum], axis=1)

@@ -8,7 +8,7 @@ import sys
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrsearch.tasks import Task
+from lrsearch.runs import Task
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 SMALL_MODEL = 200_000

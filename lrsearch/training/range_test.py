@@ -19,49 +19,19 @@ from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Look, Ramp
 from lrsearch.heuristics.range_test import read_ramp, running_median
-from lrsearch.schedules import CM, LINEAR, RAMP, Policy
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules.ranks import mean_over_ranks
 from lrsearch.tasks import Split
 from lrsearch.training.loop import Trainer, Training, Watch, predict
+from lrsearch.training.ramps import is_number, ramp
 from lrsearch.training.record import judge
-from lrsearch.training.run import Run, RunSpec, RunState
 from lrsearch.training.snapshot import Part, Snapshot
 
-SHAPES = {"exponential": RAMP, "linear": LINEAR}
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
-LEAST_STEPS = 20
 LOOKS, LOOK_SAMPLES = 30, 1000
 YOUR_OWN_LOOP = ("make the loop yourself, `while not test.is_over:`, and call test.step(loss) after every"
                  " optimizer.step()")
-
-
-def ramp(
-    low: float, high: float, steps: int, shape: str = "exponential", momentum: tuple[float, float] | None = None
-) -> Policy:
-    """Give the policy of a range test: the learning rate rises from `low` to `high` in `steps` updates.
-
-    Args:
-        low, high: learning rates, 0 < low < high.
-        steps: updates, 20 or more.
-        shape: "exponential" (each update by the same factor) or "linear" (by the same amount, as Smith has it).
-        momentum: (first, last): it falls as the learning rate rises, as Smith's 1cycle report tests it.
-
-    Raises:
-        UsageError: it says which of these cannot be.
-    """
-    if not (_is_number(low) and _is_number(high) and 0 < low < high < math.inf):
-        raise UsageError(f"a range test goes from a learning rate above 0 to a higher one, got {low!r} to {high!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < LEAST_STEPS:
-        raise UsageError(f"a range test takes {LEAST_STEPS} updates or more, got {steps!r}")
-    if shape not in SHAPES:
-        raise UsageError(f"the shape is exponential or linear, got {shape!r}")
-    rising = SHAPES[shape](k0=low, k1=high, l=steps - 1)
-    return CM(policy=rising, m0=momentum[0], m1=momentum[1]) if momentum else rising
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> tuple[Run, tuple[Look, ...]]:
@@ -344,7 +314,7 @@ def _one_number(loss: object) -> float:
     """The loss as a float; refuse what is not one number."""
     if isinstance(loss, torch.Tensor) and loss.numel() == 1:
         return float(loss.detach())
-    if isinstance(loss, np.generic) or _is_number(loss):
+    if isinstance(loss, np.generic) or is_number(loss):
         return float(loss)  # type: ignore[arg-type]
     what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)[:80]
     raise UsageError(f"the loss must be one number, a mean over the batch, got {what}")

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState
 from lrsearch.tasks import Split
+from lrsearch.training.looks import cycle_ends, look_steps
 from lrsearch.training.metrics import score_predictions
 from lrsearch.training.process import forget_peak_memory, peak_memory
-from lrsearch.training.run import Metrics, Point, Run, RunSpec, RunState
 
 CHECK_EVERY = 25
-LOOKS = 10
-PAPER_LOOK_EVERY = 500
-"""Steps between looks in the papers' protocol: Caffe's setting for LeNet; LRBench does not print its own."""
 KEPT_LOSSES = 200
 BLOWN_UP = 1e6
 EVALUATION_BATCH = 2000
@@ -38,7 +36,7 @@ class Record:
     def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
         self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
         self.looks = look_steps(spec)
-        self.cycle_ends = _cycle_ends(spec)
+        self.cycle_ends = cycle_ends(spec)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
@@ -136,39 +134,6 @@ class Record:
             metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
             shared=self.shared, memory=peak_memory(self.losses.device),
         )
-
-
-def look_steps(spec: RunSpec) -> frozenset[int]:
-    """Give the steps at which a run is looked at: every so many, at the ends of cycles that count, and at the last.
-
-    >>> from lrsearch.schedules import FIX
-    >>> from lrsearch.tasks import find_task
-    >>> sorted(look_steps(RunSpec(find_task("digits-mlp"), FIX(k0=0.1), horizon=100, seed=0)))  # an epoch is 32 steps
-    [32, 64, 96, 100]
-    """
-    every = _look_every(spec)
-    return frozenset(range(every, spec.horizon, every)) | _cycle_ends(spec) | {spec.horizon}
-
-
-def _look_every(spec: RunSpec) -> int:
-    """Steps between looks: ten looks, an epoch apart at least; a look an epoch of the full run for a controller.
-
-    A controller lives on its looks, so over a shorter horizon they come as much closer as it is shorter.
-    """
-    shortened, tenth = spec.horizon / spec.task.horizon, math.ceil(spec.horizon / LOOKS)
-    if spec.policy.is_controller:
-        return max(1, round(spec.task.epoch * shortened))
-    if spec.task.protocol == "paper":
-        return PAPER_LOOK_EVERY if shortened >= 1 else max(round(PAPER_LOOK_EVERY * shortened), tenth)
-    return max(math.ceil(spec.task.epoch), tenth)
-
-
-def _cycle_ends(spec: RunSpec) -> frozenset[int]:
-    """The ends of cycles at which early stopping looks; none for a policy without cycles, and where nothing stops."""
-    if spec.task.patience is None or spec.policy.is_controller:
-        return frozenset()
-    ends = spec.policy.cycle_ends(spec.horizon)
-    return frozenset(ends if len(ends) > 1 else ())
 
 
 def score_split(scores: torch.Tensor, split: Split) -> dict[str, float | None]:

@@ -6,23 +6,20 @@ run is what it is alone but for rounding: a store that a table has filled gives 
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.training.fused import fused, why_not
+from lrsearch.training.groups import LEAST_ROWS, Ended, Group, Lockstep, Progress
 from lrsearch.training.loop import Trainer, Watch
-from lrsearch.training.prefixes import Ended, families, train_family
-from lrsearch.training.run import Run, RunSpec, RunState
+from lrsearch.training.prefixes import train_family
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[RunSpec, int], None]
 
 MOST_FLOP = 10e6
 """Of a forward pass of one batch, for lockstep to pay on a CPU: measured by `studies/benchmarks/fused.py`."""
@@ -33,40 +30,6 @@ CACHED_BYTES = 80 * 2**20
 
 CPU_SHARE, GPU_SHARE = 0.6, 0.8
 """Of the memory that is free."""
-
-LEAST_ROWS = 4
-"""In lockstep, two or three runs take longer than one after the other."""
-
-
-MOST_STEPS = 10_000
-"""Of a run in lockstep: it keeps no checkpoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lockstep:
-    """Whether short runs of a task train in lockstep.
-
-    Args:
-        rows: how many at a time; 0 if they train one by one.
-        reason: why, for people.
-    """
-
-    rows: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Runs for one worker.
-
-    Args:
-        specs: the runs: of one horizon where they are in lockstep.
-        in_lockstep: whether they are, else they share a beginning, or there is one.
-    """
-
-    specs: tuple[RunSpec, ...]
-    in_lockstep: bool = False
-
 
 def lockstep(trainer: Trainer) -> Lockstep:
     """Say whether runs of a task gain by training in lockstep, and how many fit into memory; it is logged as well."""
@@ -91,30 +54,6 @@ def _lockstep(trainer: Trainer) -> Lockstep:
     return Lockstep(rows, f"a batch takes its model {flop / 1e6:.2g} million operations")
 
 
-def groups(specs: Sequence[RunSpec], short: Sequence[RunSpec], rows: int, workers: int = 1) -> list[Group]:
-    """Group runs for workers. Runs in lockstep are of one seed, for convolutions round otherwise in mixed company.
-
-    Args:
-        specs: what to train.
-        short: those among them that train in lockstep if the task's runs do.
-        rows: how many do at a time; 0 for none.
-        workers: how many processes train: a group is not larger than a worker's share of its horizon.
-    """
-    wanted = {spec.key for spec in short if rows and _can_be_in_lockstep(spec)}
-    chosen = [spec for spec in specs if spec.key in wanted]
-    found: list[Group] = []
-    for horizon, seed in dict.fromkeys((spec.horizon, spec.seed) for spec in chosen):
-        alike = [spec for spec in chosen if (spec.horizon, spec.seed) == (horizon, seed)]
-        size = min(rows, max(LEAST_ROWS, -(-len(alike) // workers)))
-        found += [Group(tuple(alike[start : start + size]), True) for start in range(0, len(alike), size)]
-    return found + [Group(tuple(family)) for family in families([spec for spec in specs if spec.key not in wanted])]
-
-
-def _can_be_in_lockstep(spec: RunSpec) -> bool:
-    """Tell whether a run knows its learning rates ahead, and is short enough to begin anew if it is interrupted."""
-    return spec.horizon <= MOST_STEPS and not spec.policy.is_controller
-
-
 def train_group(
     trainer: Trainer, group: Group, ended: Ended, watch: Watch | None = None, folder: Path | None = None
 ) -> None:
@@ -124,34 +63,6 @@ def train_group(
         return
     for n, run in fused(trainer, group.specs, watch, folder):
         ended(group.specs[n], run)
-
-
-class Crew(Protocol):
-    """Those who train: worker processes, or this one."""
-
-    @property
-    def workers(self) -> int:
-        """How many groups they train at a time."""
-
-    @property
-    def lockstep(self) -> Lockstep:
-        """Whether short runs of their task train in lockstep."""
-
-    def train(
-        self, ask: Callable[[], Group | None], ended: Ended, *, folder: Path | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        """Train groups until there are none, and tell of each run that ends.
-
-        Args:
-            ask: gives what to train next; None while what is open must end first, and when nothing is left.
-            ended: is told of every run that ends.
-            folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
-            progress: is told the steps done of a run that is open, every now and then.
-
-        Raises:
-            KeyboardInterrupt: if it was interrupted, after that was told of every run that it ended.
-        """
 
 
 class Here:

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from lrsearch.compare.reproduction import rank_correlation
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX, HALFCOS, WARMUP, Policy, parse
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer, own_process
+from lrsearch.training import Trainer, own_process
 
 PEAKS = (0.003, 0.01, 0.03, 0.1, 0.2)
 

@@ -10,9 +10,10 @@ import time
 
 import numpy as np
 
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import HALFCOS
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer, own_process
+from lrsearch.training import Trainer, own_process
 from lrsearch.training.fused import fuse
 
 POLICIES = 16

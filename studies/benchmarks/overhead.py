@@ -27,9 +27,10 @@ from torch.nn import functional as F
 
 from lrsearch.api import search
 from lrsearch.errors import DataError
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer, own_process
+from lrsearch.training import Trainer, own_process
 from lrsearch.training.loop import evaluate
 
 PAIRS = 7

@@ -26,10 +26,11 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Split, Splits, Task, find_task
 from lrsearch.tasks.own import InMemory
-from lrsearch.training import RunSpec, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.fused import fuse, why_not
 
 ROUNDS = 3

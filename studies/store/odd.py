@@ -15,8 +15,8 @@ from lrsearch.knowledge.record import Record, canonical, digest
 from lrsearch.knowledge.rows import read_runs
 from lrsearch.knowledge.schema import RunRow
 from lrsearch.knowledge.store import Store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
-from lrsearch.training import Run, RunSpec, RunState
 
 NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-0.0": -0.0, "denormal": 5e-324, "2**63": 2.0**63,
            "largest": 1.7976931348623157e308, "none": None}

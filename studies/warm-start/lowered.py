@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 import lrsearch as lrs
+from lrsearch.runs import RunSpec
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer
+from lrsearch.training import Trainer
 
 SHARES = (0.0, 0.5, 1.0)
 

@@ -19,9 +19,10 @@ import optuna
 
 import lrsearch as lrs
 from lrsearch.knowledge import open_store
+from lrsearch.runs import RunSpec
 from lrsearch.study.strategy import best_so_far
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer
+from lrsearch.training import Trainer
 
 HERE = Path(__file__).parent
 EARLY = 2.5

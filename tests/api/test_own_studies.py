@@ -9,12 +9,12 @@ import pytest
 import lrsearch as lrs
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Recommendation, open_store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import COS, FIX, FUNCTIONS, HALFCOS, NSTEP, TRI, WARMUP, parse
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY
 from lrsearch.spaces.space import FORMS
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 HORIZON = 60

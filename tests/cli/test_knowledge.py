@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from lrsearch.knowledge import open_store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, SIN2, TRI, parse
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 FASHION = find_task("fashion-lenet")
 GOOD = TRI(k0=0.001, k1=0.02, l=2000)

@@ -13,9 +13,9 @@ from rich.table import Table
 from lrsearch.cli.main import app
 from lrsearch.cli.plain import labelled, open_console
 from lrsearch.knowledge import open_store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 ROOT = Path(__file__).parents[2]
 ODD = "[bold]x[/bold] [/] :cat: [505, 1168]"

@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 
 from lrsearch.knowledge import open_store
+from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX
 from lrsearch.tasks import find_task
-from lrsearch.training import Point, Run, RunSpec, RunState
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
 RUN = Run(state=RunState.FINISHED, steps=100, seconds=36.0, score=0.5, loss=0.25, points=(Point(100, 0.25, 0.5),))

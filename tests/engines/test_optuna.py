@@ -9,9 +9,9 @@ from optuna.trial import TrialState
 from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.errors import EngineError
 from lrsearch.knowledge import Assignment
+from lrsearch.runs import Run, RunState
 from lrsearch.schedules import EXP, FIX, NSTEP, TRI
 from lrsearch.spaces import Interval, Space
-from lrsearch.training import Run, RunState
 
 SPACE = Space.standard("TRI", "FIX", "NSTEP", "EXP", horizon=1600, epoch=40).narrowed(
     Interval(0.01, 0.1), Interval(0.01, 1), lambda form, name, axis: axis)

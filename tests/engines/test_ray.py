@@ -16,12 +16,12 @@ import torch
 import lrsearch as lrs
 from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.engines.ray import StudySearcher, share
+from lrsearch.runs import Run, RunState
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study
 from lrsearch.tasks import SGD, find_task
-from lrsearch.training import Run, RunState
 
 pytestmark = [
     pytest.mark.ray, pytest.mark.slow,
@@ -186,7 +186,7 @@ def test_a_ray_client_is_refused(tmp_path):
 
 
 def test_no_workers_are_refused(tmp_path):
-    with pytest.raises(lrs.UsageError, match="workers must be 1 or more, got 0"):
+    with pytest.raises(lrs.UsageError, match="workers must be a whole number, 1 or more, got 0"):
         lrs.sweep(TASK, 2, workers=0, store="sqlite:///:memory:", out=tmp_path)
 
 

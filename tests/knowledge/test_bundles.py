@@ -12,9 +12,9 @@ import lrsearch
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import open_store, read_bundle, write_bundle
 from lrsearch.knowledge.record import Record, canonical, digest
+from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import find_task
-from lrsearch.training import Point, Run, RunSpec, RunState
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
 

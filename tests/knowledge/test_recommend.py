@@ -17,9 +17,9 @@ from lrsearch.knowledge.known import GOALS, KnownRun, KnownTask
 from lrsearch.knowledge.published import published_tasks
 from lrsearch.knowledge.recommend import FAR, NEAR, advise
 from lrsearch.knowledge.rescaling import Correction
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, INV, RAMP, SIN2, TRI, TRI2
 from lrsearch.tasks import TASKS
-from lrsearch.training import Run, RunSpec, RunState
 
 MNIST, FASHION, DIGITS = (TASKS[name] for name in ("mnist-lenet", "fashion-lenet", "digits-cnn"))
 GOOD, FAIR, BAD = TRI(k0=0.001, k1=0.02, l=2000), HALFCOS(k0=0.05, l=10_000), FIX(k0=0.9)

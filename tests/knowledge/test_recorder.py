@@ -20,9 +20,9 @@ from lrsearch.errors import StoreAwayError, StoreError, UsageError
 from lrsearch.knowledge import open_store, read_bundle, recorder, write_bundle
 from lrsearch.knowledge.recorder import MOST_POINTS, Recorder, Series
 from lrsearch.knowledge.store import PAUSES, Store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 POLICY = FIX(k0=0.1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lrsearch.knowledge.stops import EXITS, STOPS, state_of
-from lrsearch.training import RunState
+from lrsearch.runs import RunState
 
 
 def ended_as(code, module):

@@ -11,9 +11,9 @@ import pytest
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import Assignment, open_store
 from lrsearch.knowledge.recommend import distance
+from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, RAMP, TRI
 from lrsearch.tasks import SLS, TASKS, Adagrad, AdamW, find_task
-from lrsearch.training import Point, Run, RunSpec, RunState
 
 MLP = find_task("digits-mlp")
 

@@ -9,11 +9,11 @@ from lrsearch.heuristics.pruner import Contradiction
 from lrsearch.heuristics.refusals import refusal
 from lrsearch.knowledge import Recommendation, open_store
 from lrsearch.report.explanation import ADVICE, SUBJECTS, how_to_search, sentences, summary, what_it_showed
+from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
 from lrsearch.study.explanation import Escapes, explain, explain_stored
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunState
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from lrsearch.report.panels import (
     response_figure,
     study_note,
 )
+from lrsearch.runs import RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.study.strategy import with_role
-from lrsearch.training.run import RunState
 
 LARGEST = 50_000
 HOSTILE = [

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from lrsearch.knowledge import Assignment, Store, open_store
+from lrsearch.runs import Run
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study
 from lrsearch.tasks import Task, find_task
-from lrsearch.training import Run
 
 
 class RandomSampler:

@@ -10,6 +10,7 @@ from lrsearch.errors import UsageError, WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.range_test import ceiling, read_ramp
 from lrsearch.knowledge import StoredStudy, open_store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
 from lrsearch.study.baselines import FullRuns
@@ -20,7 +21,6 @@ from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, with_role
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 CHAIN = "CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.01)], at=[640])"
 

@@ -11,13 +11,13 @@ from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.errors import BudgetError, UsageError, WorkError
 from lrsearch.knowledge import open_store
 from lrsearch.report.figures import draw_search
+from lrsearch.runs import Run, RunState
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
 from lrsearch.study.probing import gather, probe_steps
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, committed, with_role
 from lrsearch.study.study import Study
-from lrsearch.training import Run, RunState
 
 
 def finish(study, world):

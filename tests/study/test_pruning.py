@@ -9,6 +9,7 @@ import pytest
 from lrsearch.errors import BudgetError, WorkError
 from lrsearch.heuristics import prune
 from lrsearch.knowledge import open_store
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, RAMP
 from lrsearch.spaces import Space
 from lrsearch.study.explanation import explain, explain_stored
@@ -18,7 +19,6 @@ from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, committed, with_role
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState
 
 TASK = find_task("digits-mlp")
 RAW = Space.standard(horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.rates)
@@ -111,7 +111,7 @@ def test_runs_that_did_not_end_of_other_tasks_and_of_other_trainers_are_no_evide
         run = replace(ended, state=state) if state else ended
         store.record(RunSpec(task, FIX(k0=0.1), 50, 7 if state else 0), run)
     with monkeypatch.context() as other:
-        other.setattr("lrsearch.training.run.TRAINER_VERSION", "an older one")
+        other.setattr("lrsearch.runs.run.TRAINER_VERSION", "an older one")
         store.record(RunSpec(TASK, FIX(k0=0.1), 50, 0), ended)
     assert stored_probes(store, TASK) == []
     with pytest.raises(WorkError, match=r"no range tests and no short runs .* leave out --stored"):

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from lrsearch import api
 from lrsearch.errors import TaskError
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Adagrad, Adam, Task
-from lrsearch.training import RunSpec, Trainer
+from lrsearch.training import Trainer
 
 STEPS = 640
 

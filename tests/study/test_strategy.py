@@ -1,9 +1,9 @@
 """What a trial costs the budget."""
 
 from lrsearch.knowledge import Assignment, StoredRun
+from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX
 from lrsearch.study.strategy import Trial
-from lrsearch.training import Run, RunState
 
 
 def trial(run: Run | None, lost: int = 0) -> Trial:

@@ -6,10 +6,10 @@ import pytest
 
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import Recommendation
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, parse
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import with_role
-from lrsearch.training import Run, RunSpec, RunState
 
 
 def train_some(study, world, count):

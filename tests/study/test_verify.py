@@ -10,12 +10,13 @@ import lrsearch as lrs
 from lrsearch import api
 from lrsearch.errors import BudgetError, PolicyError, TaskError, UsageError, WorkError
 from lrsearch.knowledge import open_store
+from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, LINEAR, PLATEAU, TRI
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.study.verdict import Answer, Question, Verdict
 from lrsearch.study.verify import ask, from_store, read_target
 from lrsearch.tasks import find_task
-from lrsearch.training import Point, Run, RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.loop import Training
 
 MLP = find_task("digits-mlp")
@@ -225,7 +226,7 @@ def test_only_the_same_training_answers(store):
 
 def test_runs_of_another_version_of_the_trainer_answer_nothing(store, monkeypatch):
     asked = ask(MLP, GOOD, 0.9, 320)
-    monkeypatch.setattr("lrsearch.training.run.TRAINER_VERSION", 0)
+    monkeypatch.setattr("lrsearch.runs.run.TRAINER_VERSION", 0)
     store.record(asked.spec(0), made_up({320: 0.99}))
     assert from_store(asked, store)
     monkeypatch.undo()

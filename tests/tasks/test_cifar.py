@@ -13,11 +13,12 @@ import torch
 from torchvision import datasets
 
 from lrsearch.errors import DataError
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP
 from lrsearch.tasks import SGD, TASKS, Split, Splits
 from lrsearch.tasks.cifar import CropFlip, load_cifar
 from lrsearch.tasks.models import LocalNorm
-from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 
 PARAMETERS = {"cifar10-cnn3": 89_578, "cifar10-resnet20": 269_722, "cifar10-resnet32": 464_154,
               "cifar10-resnet56": 853_018, "cifar100-resnet56": 858_868}

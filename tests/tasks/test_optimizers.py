@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from lrsearch.errors import TaskError
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Adadelta, Adagrad, Adam, AdamW, RMSprop, find_task
-from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 
 EVERY = {
     "SGD": (SGD(momentum=0, weight_decay=0), lambda p: torch.optim.SGD(p, lr=0.01)),

@@ -8,9 +8,10 @@ from torch.utils.data import TensorDataset
 
 import lrsearch as lrs
 from lrsearch.errors import TaskError, UsageError
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import Adam, Task
-from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 300)

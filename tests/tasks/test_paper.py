@@ -8,10 +8,11 @@ from torch import nn
 
 from lrsearch.errors import TaskError
 from lrsearch.knowledge import open_store
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import TASKS, Task, find_task
 from lrsearch.tasks.data import load_digits
-from lrsearch.training import RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 
 MLP = find_task("digits-mlp")
 PAPER = MLP.in_paper_protocol()

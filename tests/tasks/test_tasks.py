@@ -1,7 +1,9 @@
 """Tasks and their data: what is learned from, chosen by, and tested on."""
 
 import gzip
+import pickle
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +42,39 @@ def test_building_a_task_leaves_the_random_state_alone():
     before = torch.random.get_rng_state()
     find_task("digits-cnn").with_horizon(320)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_task_counts_its_model_once_and_its_variants_build_none():
+    built = []
+
+    def build():
+        built.append(1)
+        return nn.Linear(3, 2)
+
+    x, y = torch.zeros(40, 3), torch.arange(40) % 2
+    task = Task.of(build, (x, y), name="mine", batch_size=4, epochs=5, test=(x, y))
+    made = len(built)
+    variants = [task.with_horizon(100), task.in_paper_protocol(), replace(task, precision="bf16")]
+    assert [variant.parameters for variant in variants] == [8, 8, 8]
+    assert len(built) == made
+
+
+def test_a_task_with_another_model_counts_that():
+    lenet = find_task("mnist-lenet")
+    other = replace(lenet, build=lambda: nn.Linear(784, 10))
+    assert (other.parameters, replace(other, build=lenet.build).parameters) == (7850, lenet.parameters)
+    assert other.key != lenet.key
+
+
+def test_a_pickled_task_builds_no_model_when_it_is_changed():
+    task = replace(find_task("digits-mlp"), parameters=7)
+    assert pickle.loads(pickle.dumps(task)).with_horizon(100).parameters == 7  # noqa: S301  our own
+
+
+@pytest.mark.parametrize("parameters", [-1, 2.5, True, "7"])
+def test_a_number_of_parameters_that_cannot_be_is_refused(parameters):
+    with pytest.raises(TaskError, match="parameters must be a whole number, 0 or more, or left out to be counted"):
+        replace(find_task("digits-mlp"), parameters=parameters)
 
 
 def test_the_splits_of_digits_share_no_sample_and_never_change():

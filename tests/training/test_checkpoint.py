@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, PLATEAU, parse
 from lrsearch.tasks import L4, SLS, Adam, Task, find_task
 from lrsearch.tasks.cifar import CropFlip
-from lrsearch.training import RunSpec, RunState, Trainer, checkpoint
+from lrsearch.training import Trainer, checkpoint
 
 MLP = find_task("digits-mlp")
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import ASLR, CM, FIX, HALFCOS, ONECYCLE, STEP, TRI, parse
 from lrsearch.tasks import SGD, Adam, Split, Splits, Task, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
-from lrsearch.training import Run, RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.fused import _Fused, _Rows, fuse, fused, train_fused, why_not
 from lrsearch.training.loop import batches
 

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import CM, FIX, HALFCOS, ONECYCLE
 from lrsearch.tasks import L4, SGD, SLS, find_task
-from lrsearch.training import Run, RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.batch_loss import BatchLoss
 from lrsearch.training.fused import fuse, why_not
 from lrsearch.training.loop import batches

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.errors import PolicyError, TaskError
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, parse
 from lrsearch.tasks import find_task
-from lrsearch.training import Run, RunSpec, RunState, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.loop import batches, evaluate
 from lrsearch.training.metrics import score_predictions
 

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS
 from lrsearch.tasks import Task, find_task
-from lrsearch.training import Pool, RunSpec, RunState, Trainer
+from lrsearch.training import Pool, Trainer
 from lrsearch.training.fused import fuse
-from lrsearch.training.together import Group
+from lrsearch.training.groups import Group
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
 LONG = 200_000

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from torch import nn
 
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP, PLATEAU, STEP, WSD, parse
 from lrsearch.tasks import SLS, Adam, Task, find_task
 from lrsearch.tasks.cifar import CropFlip
-from lrsearch.training import RunSpec, RunState, Trainer
-from lrsearch.training.prefixes import families, train_family
+from lrsearch.training import Trainer
+from lrsearch.training.groups import families
+from lrsearch.training.prefixes import train_family
 
 MLP = find_task("digits-mlp")
 N = 200

@@ -19,9 +19,10 @@ from lrsearch.errors import PolicyError, UsageError
 from lrsearch.heuristics import Ramp
 from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.heuristics.range_test import read_ramp
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import RAMP
 from lrsearch.tasks import find_task
-from lrsearch.training import RunSpec, Trainer
+from lrsearch.training import Trainer
 from lrsearch.training.range_test import RangeTest, train_ramp
 
 CNN = find_task("digits-cnn")

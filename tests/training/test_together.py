@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import ASLR, FIX, NSTEP
 from lrsearch.tasks import Adam, Task, find_task
-from lrsearch.training import RunSpec, RunState, Trainer
-from lrsearch.training.together import LEAST_ROWS, MOST_ROWS, Group, Here, groups, lockstep, train_group
+from lrsearch.training import Trainer
+from lrsearch.training.groups import LEAST_ROWS, Group, groups
+from lrsearch.training.together import MOST_ROWS, Here, lockstep, train_group
 
 MLP = find_task("digits-mlp")
 GIB = 2**30

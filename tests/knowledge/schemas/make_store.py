@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from lrsearch.knowledge import Store, open_store
+from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, parse
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_task
-from lrsearch.training import Point, Run, RunSpec, RunState
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
 FUNCTIONS = ("FIX", "TRI", "HALFCOS")

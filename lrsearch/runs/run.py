@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from lrsearch.errors import PolicyError
+from lrsearch.runs.task import Task
 from lrsearch.schedules import Policy
-from lrsearch.tasks import Task
 
 TRAINER_VERSION = 1
 STRANGER = "recorded"

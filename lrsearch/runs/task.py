@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lrsearch.errors import TaskError, given, unknown
+from lrsearch.runs.optimizer import Optimizer
 from lrsearch.schedules import Policy, parse
-from lrsearch.tasks.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lrsearch.tasks.splits import Splits
 
 PRECISIONS = ("fp32", "bf16")
 METRICS = {
@@ -24,44 +26,6 @@ METRICS = {
 """What a run's score is, by protocol."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The samples of one split, in memory: `x` of shape (n, ...), `y` class numbers of shape (n,)."""
-
-    x: torch.Tensor
-    y: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def to(self, device: torch.device) -> "Split":
-        """Give the split on a device."""
-        return Split(self.x.to(device), self.y.to(device))
-
-
-@dataclass(frozen=True, slots=True)
-class Splits:
-    """Train to learn, validation to choose, test to be read once. `digest` names the samples of each."""
-
-    train: Split
-    validation: Split
-    test: Split
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class PaperSplits:
-    """Gives what the papers learn from and choose by: all training samples, and the test set."""
-
-    load: Callable[[Path | None], Splits]
-
-    def __call__(self, folder: Path | None) -> Splits:
-        """Load the splits and put them together so; no test set is left."""
-        splits = self.load(folder)
-        x, y = (torch.cat([splits.train.x, splits.validation.x]), torch.cat([splits.train.y, splits.validation.y]))
-        return Splits(Split(x, y), splits.test, Split(splits.test.x[:0], splits.test.y[:0]), f"{splits.digest}-paper")
-
-
 class Augment(Protocol):
     """Changes a batch at random, on the batch's device."""
 
@@ -69,13 +33,15 @@ class Augment(Protocol):
     def name(self) -> str:
         """What it does, for people and for the task's key."""
 
-    def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, x: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
         """Give a changed batch of the same shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What is trained, described so that it can be stored, compared and trained again.
+
+    It is a description: with `parameters`, making one builds no model, loads no data, and needs no torch.
 
     Args:
         name: how people call it.
@@ -103,7 +69,9 @@ class Task:
             Durations such as `0.1dur` are of this task's horizon and epoch.
         load: gives the splits from a data folder, or from where they are cached if there is none.
         build: gives a new model, initialised from torch's random state.
-        parameters: how many numbers the model learns; counted, not given.
+        parameters: how many numbers the model learns, 0 or more; counted where it is not given, and anew for another
+            `build`.
+        counted: the `build` that `parameters` is of; nobody gives it.
 
     Raises:
         TaskError: for numbers that cannot be, or a model that cannot be built.
@@ -126,9 +94,10 @@ class Task:
     target: float | None = None
     protocol: str = "validation"
     known: tuple[Policy, ...] = ()
-    load: Callable[[Path | None], Splits] = field(compare=False, repr=False)
-    build: Callable[[], nn.Module] = field(compare=False, repr=False)
-    parameters: int = field(init=False)
+    load: "Callable[[Path | None], Splits]" = field(compare=False, repr=False)
+    build: "Callable[[], nn.Module]" = field(compare=False, repr=False)
+    parameters: int = None  # type: ignore[assignment]  # a number once the task is made
+    counted: "Callable[[], nn.Module] | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
@@ -149,10 +118,11 @@ class Task:
         if self.protocol not in METRICS:
             raise TaskError(unknown("protocol", str(self.protocol), METRICS))
         object.__setattr__(self, "known", _policies(self.name, self.known, self.horizon, self.epoch))
-        object.__setattr__(self, "parameters", _count_parameters(self.name, self.build))
+        object.__setattr__(self, "parameters", self._parameters())
+        object.__setattr__(self, "counted", self.build)
 
     @classmethod
-    def of(cls, build: Callable[[], nn.Module], train: Any, **given: Any) -> "Task":
+    def of(cls, build: "Callable[[], nn.Module]", train: Any, **given: Any) -> "Task":
         """Make a task of a function that makes a model, and samples in memory.
 
         Its key follows the samples: other data, other runs.
@@ -170,6 +140,7 @@ class Task:
             TaskError: for samples or numbers that cannot be.
 
         >>> import numpy as np
+        >>> from torch import nn
         >>> x, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
         >>> task = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, epochs=5)
         >>> task.horizon, task.epoch, task.classes, task.validation_size
@@ -178,6 +149,17 @@ class Task:
         from lrsearch.tasks.own import task_of
 
         return task_of(build, train, **given)
+
+    def _parameters(self) -> int:
+        """The number of parameters, as it was given for this very model, else counted."""
+        if self.parameters is None or (self.counted is not None and self.counted is not self.build):
+            from lrsearch.tasks.counting import count_parameters
+
+            return count_parameters(self.name, self.build)
+        if isinstance(self.parameters, bool) or not isinstance(self.parameters, int) or self.parameters < 0:
+            raise TaskError(f"task {self.name!r}: parameters must be a whole number, 0 or more, or left out to be"
+                            f" counted, got {self.parameters!r}")
+        return self.parameters
 
     @property
     def epoch(self) -> float:
@@ -234,6 +216,8 @@ class Task:
         if self.protocol == "paper" or not self.test_size:
             reason = "is judged so already" if self.protocol == "paper" else "has no test split"
             raise TaskError(f"task {self.name!r} {reason}: the papers choose by the test set")
+        from lrsearch.tasks.splits import PaperSplits
+
         return replace(
             self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,
             validation_size=self.test_size, test_size=0, load=PaperSplits(self.load),
@@ -245,19 +229,6 @@ def task_key(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class _Undrawn(TorchFunctionMode):
-    """Draws no normal numbers: for a tensor without memory, torch would import its compiler to do so."""
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), named: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Call a function of torch, but for those that fill a tensor with normal numbers: they give it as it is."""
-        given = dict(named or {})
-        if function in (torch.Tensor.normal_, nn.init.normal_):
-            return args[0] if args else given["tensor"]
-        return function(*args, **given)
-
-
 def _policies(name: str, known: Any, horizon: int, epoch: float) -> tuple[Policy, ...]:
     """Read the known policies of a task."""
     listed = [known] if isinstance(known, Policy | str) else known
@@ -266,17 +237,3 @@ def _policies(name: str, known: Any, horizon: int, epoch: float) -> tuple[Policy
                         f" got {given(known)}")
     read = (parse(one) if isinstance(one, str) else one for one in listed)
     return tuple(policy.bind(horizon=horizon, epoch=epoch) for policy in read)
-
-
-def _count_parameters(name: str, build: Callable[[], nn.Module]) -> int:
-    """Count what a model learns, without memory where its constructor allows that; random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"), _Undrawn():
-                return sum(parameter.numel() for parameter in build().parameters())
-        except Exception:  # noqa: S110  a constructor that needs memory is tried with it below
-            pass
-        try:
-            return sum(parameter.numel() for parameter in build().parameters())
-        except Exception as error:
-            raise TaskError(f"task {name!r}: its model cannot be built: {type(error).__name__}: {error}") from error

@@ -1,0 +1,53 @@
+"""What all optimizers have, as values; those that there are stand in `lrsearch.tasks`."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
+
+from lrsearch.errors import TaskError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer(ABC):
+    """What all optimizers have.
+
+    Args:
+        weight_decay: 0 or more.
+        family: "sgd", "adam", "rmsprop", "adagrad", "adadelta", "sls" or "l4".
+        rates: the range of peak learning rates, as it is searched before anything is known.
+        searches: whether it chooses each step by the loss: its torch optimizer then takes `step(closure)`, where the
+            closure gives the loss of the batch at the present parameters, and leaves the step in the group's "rate".
+
+    Raises:
+        TaskError: for a setting that cannot be; it names the optimizer and the setting.
+    """
+
+    weight_decay: float = 0.0
+    family: str
+    rates: tuple[float, float]
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    searches: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        limits = {"weight_decay": (0, 100), **self.ranges}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+                raise TaskError(f"{type(self).__name__}: {name} must be in [{low:g}, {high:g}), got {value!r}")
+        if not isinstance(self.rates, tuple) or len(self.rates) != 2 or not 0 < self.rates[0] < self.rates[1]:
+            raise TaskError(f"{type(self).__name__}: rates must be two rising numbers above 0, got {self.rates!r}")
+
+    @property
+    def summary(self) -> str:
+        """Its name and settings, for people."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("family", "rates", "eps")}
+        told = [name if value is True else f"{name} {value:g}" for name, value in named.items() if value is not False]
+        return ", ".join((type(self).__name__, *told)).replace("_", " ")
+
+    @abstractmethod
+    def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
+        """Give the torch optimizer of a model's parameters; `epoch` is the updates of one pass over the samples."""
