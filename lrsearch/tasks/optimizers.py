@@ -37,7 +37,7 @@ class SGD(Optimizer):
         from torch import optim
 
         return optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
-                               nesterov=self.nesterov, fused=True)
+                         nesterov=self.nesterov, fused=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class RMSprop(Optimizer):
         from torch import optim
 
         return optim.RMSprop(model.parameters(), lr=1.0, alpha=self.alpha, momentum=self.momentum, eps=self.eps,
-                                   weight_decay=self.weight_decay)
+                             weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,4 +120,4 @@ class Adadelta(Optimizer):
         from torch import optim
 
         return optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps,
-                                    weight_decay=self.weight_decay)
+                              weight_decay=self.weight_decay)
