@@ -92,7 +92,7 @@ class Optimum:
         spread: the standard deviation of that, in decades.
         runs: keys of the runs behind it.
         low, high: where else it may lie, in log10; both are `decade` where the probes agree.
-        doubt: why low and high are apart, in words; None where they are not.
+        doubt: why low and high are apart, in words, or that nothing was tried beyond the best; None else.
     """
 
     decade: float
@@ -125,7 +125,7 @@ def optimum(evidence: Evidence) -> Optimum | None:
         return _doubted(vertex, max(spread, EDGE_SPREAD), runs, [*by_seed, *basins], told)
     if basins:
         return _doubted(vertex, spread, runs, basins, f"beyond a gap, {_rates(basins)} is as good")
-    return Optimum(vertex, spread, runs, vertex, vertex)
+    return Optimum(vertex, spread, runs, vertex, vertex, _outermost(tried, best))
 
 
 def is_at_edge(evidence: Evidence) -> bool:
@@ -142,6 +142,13 @@ def is_flat(evidence: Evidence) -> bool:
         return False
     best = _best(seen)
     return max(level.loss for level in seen) <= best.loss + _margin(best, evidence.chance_loss)
+
+
+def _outermost(tried: list[Level], best: Level) -> str | None:
+    """Say that the best of several rates is the last on one side; None where it has neighbours on both."""
+    if len(tried) < LEAST_LEVELS or best not in (tried[0], tried[-1]):
+        return None
+    return f"it is the {'lowest' if best is tried[0] else 'highest'} that was tried, so the best may lie beyond"
 
 
 def _refined(tried: list[Level], best: Level, chance_loss: float) -> tuple[float, float]:

@@ -226,3 +226,13 @@ def test_flat_is_no_difference_of_one_percent_of_the_drop_among_three(losses, fl
 def test_seed_noise_makes_a_curve_flat_that_would_not_be():
     assert not is_flat(at_rates((-3, [1.1]), (-2, [1.0]), (-1, [1.2])))
     assert is_flat(at_rates((-3, [1.1]), (-2, [0.8, 1.2]), (-1, [1.2])))
+
+
+@pytest.mark.parametrize(("losses", "says"), [
+    ((1.5, 1.0, 0.5), "it is the highest that was tried"), ((0.5, 1.0, 1.5), "it is the lowest that was tried"),
+    ((1.0, 0.5, 1.5), None),
+])
+def test_an_optimum_on_the_border_of_what_was_tried_says_so(losses, says):
+    found = optimum(at_rates(*((decade, [loss]) for decade, loss in zip((-3, -2, -1), losses, strict=True))))
+    assert (found.doubt or "").startswith(says or "")
+    assert (found.doubt is None) == (says is None)
