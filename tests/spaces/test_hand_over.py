@@ -1,7 +1,10 @@
 """What is handed over to an Optuna study can be handed over again, also by several processes at once."""
 
-import multiprocessing
+import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import optuna
 import pytest
@@ -34,19 +37,6 @@ def told(study):
             for trial in study.trials]
 
 
-def hand_over_with_others(url, rounds, together, sums):
-    """What each of the processes does."""
-    storage = RDBStorage(url)
-    for number in range(rounds):
-        study = optuna.load_study(study_name=f"study {number}", storage=storage)
-        together.wait(timeout=30)
-        added = hand_over(study, SPACE, QUEUE + RESULTS)
-        assert not [t for t in study.trials if t.state is TrialState.RUNNING and t.user_attrs[ORIGIN] == SAME_TASK
-                    and WITHDRAWN not in t.user_attrs]
-        sums.put((number, added))
-    storage.engine.dispose()
-
-
 @pytest.mark.parametrize(("backend", "rounds"), [("sqlite", 3), ("postgresql", 2)])
 def test_of_processes_that_start_together_one_hands_over_each_policy(backend, rounds, tmp_path, postgres):
     url = f"sqlite:///{tmp_path / 'optuna.db'}" if backend == "sqlite" else postgres("hand_over")
@@ -54,18 +44,12 @@ def test_of_processes_that_start_together_one_hands_over_each_policy(backend, ro
     assert storage.engine.name == backend
     for number in range(rounds):
         optuna.create_study(study_name=f"study {number}", storage=storage, direction="maximize")
-    context = multiprocessing.get_context("spawn")
-    together, sums = context.Barrier(2), context.Queue()
-    given = (url, rounds, together, sums)
-    processes = [context.Process(target=hand_over_with_others, args=given, daemon=True) for _ in range(2)]
-    for process in processes:
-        process.start()
+    script = Path(__file__).with_name("hand_over_together.py")
+    ended = subprocess.run([sys.executable, str(script), url, str(rounds)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
     added = Counter()
-    for _ in range(2 * rounds):
-        number, count = sums.get(timeout=40)
+    for number, count in json.loads(ended.stdout):
         added[number] += count
-    for process in processes:
-        process.join()
     assert added == dict.fromkeys(range(rounds), 5)
     for number in range(rounds):
         trials = optuna.load_study(study_name=f"study {number}", storage=storage).trials
