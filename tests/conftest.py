@@ -14,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("LRSEARCH_STORE", None)
 os.environ.pop("LRSEARCH_DATA", None)
+
+settings.register_profile("patient", settings(), deadline=None)  # no test asserts how long an example takes
+settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 MANY_OF_ONE = re.compile(
