@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.heuristics.evidence import RULES, Ramp
+from lrsearch.heuristics.evidence import FIRST_RULES, RULES, Ramp
 
 Numbers = npt.NDArray[np.float64]
 WINDOW_SHARE = 0.05
@@ -71,11 +71,13 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
 
     Args:
         ramp: the range test.
-        rules: those of a study's record; 1 is what held before losses were left out: 4 times the lowest alone.
+        rules: those of a study's record. By the first ones no loss is left out, 5 % of the start alone is flat, 4 times
+            the lowest alone is blown up, and no range has an edge.
     """
     if not ramp.losses:
         return Reading(ramp.run, None, None, None, ())
-    left_out = implausible(ramp.losses) if rules > 1 else ()
+    is_first = rules == FIRST_RULES
+    left_out = () if is_first else implausible(ramp.losses)
     smoothed = smooth(ramp.losses, left_out, ramp.steps)
     best = int(np.argmin(smoothed))
     begun = max(1, int((ramp.steps or len(smoothed)) * FIRST_SHARE))
@@ -83,12 +85,13 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
     if not math.isfinite(smoothed[best]):
         return Reading(ramp.run, None, None, None, tuple(smoothed), None, left_out)
     clear = _clear(ramp.losses, left_out, best, first, ramp.steps)
-    if smoothed[best] > (1 - FLAT_DROP) * first if rules == 1 else not first - smoothed[best] > clear:
-        edge = LOW if rules > 1 and _rises_at_once(smoothed, first, clear) else None
+    if smoothed[best] > (1 - FLAT_DROP) * first if is_first else not first - smoothed[best] > clear:
+        edge = LOW if not is_first and _rises_at_once(smoothed, first, clear) else None
         return Reading(ramp.run, None, None, None, tuple(smoothed), edge, left_out)
-    over = np.flatnonzero(smoothed[best:] > _blow_up(first, float(smoothed[best]), rules))
+    least = float(smoothed[best])
+    over = np.flatnonzero(smoothed[best:] > (BLOW_UP * least if is_first else _blow_up(first, least)))
     low, high = _bottom(smoothed, first)
-    edge = HIGH if rules > 1 and high == len(smoothed) - 1 else None
+    edge = HIGH if not is_first and high == len(smoothed) - 1 else None
     bottom = float(10 ** np.log10(ramp.rates[low : high + 1]).mean())
     blown_up = ramp.rates[best + int(over[0])] if len(over) else None
     return Reading(ramp.run, ramp.rates[best], bottom, blown_up, tuple(smoothed), edge, left_out)
@@ -205,10 +208,8 @@ def _rises_at_once(smoothed: Numbers, first: float, clear: float) -> bool:
     return len(above) > 0 and above[0] < len(smoothed) / 2
 
 
-def _blow_up(first: float, lowest: float, rules: int) -> float:
+def _blow_up(first: float, lowest: float) -> float:
     """The smoothed loss above which a curve is blown up."""
-    if rules == 1:
-        return BLOW_UP * lowest
     return min(first, max(BLOW_UP * lowest, lowest + LEAST_RISE * (first - lowest)))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.heuristics.range_test import Reading, smooth
+from lrsearch.heuristics.range_test import Reading
 from lrsearch.report.canvas import GREY, ORANGE, RED, blank, colors, keep, tidy
 from lrsearch.schedules import LINEAR, Policy
 from lrsearch.study.range_tests import RangeTested
@@ -29,7 +29,7 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
     losses, gap = tidy(panels[0]), tidy(panels[1])
     for one, color in zip(tested, colors(len(tested)), strict=True):
         for ramp, reading in zip(one.ramps, one.advice.readings, strict=True):
-            _draw_losses(losses, ramp, color)
+            _draw_losses(losses, ramp, reading, color)
             _draw_gap(gap, ramp, reading, color)
             if has_scores:
                 _draw_scores(tidy(panels[2]), ramp, color)
@@ -58,9 +58,9 @@ def _is_linear(policy: Policy) -> bool:
     return LINEAR.name in str(policy)
 
 
-def _draw_losses(axes: Axes, ramp: Ramp, color: str) -> None:
+def _draw_losses(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
     axes.plot(ramp.rates, ramp.losses, color=color, alpha=0.18, linewidth=0.7)
-    axes.plot(ramp.rates, smooth(ramp.losses), color=color, linewidth=1.5)
+    axes.plot(ramp.rates, reading.smoothed, color=color, linewidth=1.5)
     axes.plot([look.rate for look in ramp.looks], [look.loss for look in ramp.looks], color=color, linestyle="--",
               marker=".", markersize=4, linewidth=0.9)
 
