@@ -31,23 +31,26 @@ from lrsearch.spaces import Space
 if TYPE_CHECKING:
     from lrsearch.api import add_results, explain, prune, search, similarity, sweep, verify, warm_start
     from lrsearch.knowledge import open_store, rank, record
-    from lrsearch.runs import Task
+    from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.tasks import TASKS
+    from lrsearch.tasks.own import classification
     from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
 
 __version__ = "0.1.0"
 __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
-    "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError", "StoreError", "Task",
-    "TaskError", "UsageError", "WorkError", "add_results", "curves", "explain", "from_json", "open_store", "parse",
-    "prune", "range_test", "rank", "record", "search", "similarity", "sweep", "to_json", "verify", "warm_start",
+    "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError", "StoreError",
+    "Task", "TaskError", "UsageError", "WorkError", "add_results", "classification", "curves", "explain",
+    "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank", "record", "search",
+    "similarity", "sweep", "to_json", "verify", "warm_start",
 ]
 
 _load = load_later(__name__, {
     "add_results": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api", "search": "lrsearch.api",
     "sweep": "lrsearch.api", "similarity": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
     "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge",
-    "Task": "lrsearch.runs", "TASKS": "lrsearch.tasks",
+    "Objective": "lrsearch.runs", "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs",
+    "TASKS": "lrsearch.tasks", "classification": "lrsearch.tasks.own",
 })
 
 

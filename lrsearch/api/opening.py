@@ -11,6 +11,7 @@ from lrsearch.knowledge.store import PAUSES
 from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.tasks import find_classification
 from lrsearch.training.groups import Crew, require_workers
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
         raise UsageError(f"functions is a list of LR functions or policies, such as [{functions!r}], got a text")
     if not isinstance(functions, Iterable):
         raise UsageError(f"functions is a list of LR functions or policies, such as ['TRI'], got {given(functions)}")
-    return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
+    return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
 
 
 
@@ -33,18 +34,20 @@ def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) 
     """Make what trains a task in this process, which is set up for it where it is our own. Torch loads here."""
     from lrsearch.training import Trainer, own_process
 
+    found = find_classification(task)
     if is_own_process:
-        own_process(task)
-    return Trainer(task, Path(data_dir) if data_dir else None)
+        own_process(found)
+    return Trainer(found, Path(data_dir) if data_dir else None)
 
 
 @contextmanager
 def open_crew(
-    task: Task, workers: int | None, data_dir: str | Path | None, is_own_process: bool = False
+    asked: Task, workers: int | None, data_dir: str | Path | None, is_own_process: bool = False
 ) -> Iterator[Crew]:
     """Give those who train: this process, or as many others as are asked for; None for what suits the task."""
     if workers is not None:
         require_workers(workers)
+    task = find_classification(asked)
     from lrsearch.training.pool import Pool
     from lrsearch.training.process import default_workers, own_process
     from lrsearch.training.together import Here

@@ -21,7 +21,7 @@ from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.verdict import Verdict
 from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
-from lrsearch.tasks import find_task
+from lrsearch.tasks import find_classification, find_task
 from lrsearch.training.ramps import ramp
 
 
@@ -56,9 +56,9 @@ def range_tests(
         WorkError: if the data or the store fails.
         KeyboardInterrupt: when interrupted; what ended is kept.
     """
-    found = find_task(task)
+    found = find_classification(task)
     length = steps if steps is not None else ramp_steps(found)
-    bounds = found.optimizer.rates
+    bounds = found.lr_range
     policy = ramp(bounds[0] if low is None else low, bounds[1] if high is None else high, length, shape, momentum)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < FIRST_FRESH:
         raise UsageError(f"repeats is a whole number from 1 to {FIRST_FRESH - 1}, got {repeats!r}")
@@ -91,7 +91,7 @@ def recipe(
         WorkError: if the data, the store or the training fails, or the range tests are flat.
         KeyboardInterrupt: when interrupted; what ended is kept.
     """
-    found = find_task(task)
+    found = find_classification(task)
     setup = Setup(found, raw_space(found, ()), 1, seed)
     with opened_store(store, writable(Path(out))) as ledger:
         if is_own_process:
@@ -142,7 +142,7 @@ def verify(
         answers = from_store(asked, ledger)
         missing = [each for each in asked.seeds if each not in answers]
         if missing:
-            with open_crew(asked.stopping(seed).task, workers, data_dir, is_own_process) as crew:
+            with open_crew(asked.task, workers, data_dir, is_own_process) as crew:
                 answers |= train_answers(asked, missing, ledger, crew, watch, writable(Path(out) / "weights"))
         return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 

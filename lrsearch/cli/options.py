@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lrsearch.runs import Task
+    from lrsearch.tasks import Classification
 
 FOLDER = Path("lrsearch-runs")
 STORE_HELP = "Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://..."
@@ -33,11 +33,11 @@ Workers = Annotated[int | None, typer.Option(
     show_default="the cores, at most 4; 1 for small models and on a GPU")]
 
 
-def named_task(name: str, horizon: int | None, precision: str) -> "Task":
+def named_task(name: str, horizon: int | None, precision: str) -> "Classification":
     """Find a shipped task, and change what was asked for."""
-    from lrsearch.tasks import find_task
+    from lrsearch.tasks import find_classification
 
-    task = replace(find_task(name), precision=precision)
+    task = replace(find_classification(name), precision=precision)
     return task if horizon is None else task.with_horizon(horizon)
 
 

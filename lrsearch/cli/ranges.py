@@ -41,12 +41,13 @@ def range_test(
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
     from lrsearch.cli.talk import tell_line
+    from lrsearch.tasks import find_classification
 
     found = named_task(task, horizon, precision)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
-        tell_line(f"seed {spec.seed}, weight decay {spec.task.optimizer.weight_decay:g}:"
-                  f" {counted(len(ramp.rates), 'point')}")
+        decay = find_classification(spec.task).optimizer.weight_decay
+        tell_line(f"seed {spec.seed}, weight decay {decay:g}: {counted(len(ramp.rates), 'point')}")
 
     tested = api.range_tests(
         found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),

@@ -26,8 +26,8 @@ from lrsearch.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from lrsearch.compare.comparison import Comparison
-    from lrsearch.runs import Task
     from lrsearch.study.result import SearchResult
+    from lrsearch.tasks import Classification
 
 
 def search(
@@ -196,12 +196,12 @@ def tasks(
     if task is None:
         _list_tasks(as_json)
         return
-    from lrsearch.tasks import find_task
+    from lrsearch.tasks import find_classification
 
-    _show_task(find_task(task), data_dir, as_json)
+    _show_task(find_classification(task), data_dir, as_json)
 
 
-def _show_task(task: "Task", data_dir: Path | None, as_json: bool) -> None:
+def _show_task(task: "Classification", data_dir: Path | None, as_json: bool) -> None:
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show import print_portrait
     from lrsearch.tasks import portray

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lrsearch.knowledge import Store
 from lrsearch.runs import Run
 from lrsearch.study.table import PolicyTable, Row
+from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import mean_metrics
 from lrsearch.words import counted
 
@@ -98,7 +99,7 @@ class Results:
     @property
     def look(self) -> str:
         """The look that the score is from."""
-        return "best" if self.table.task.protocol == "paper" else "end"
+        return "best" if is_optimistic(self.table.task) else "end"
 
     @property
     def agreement(self) -> Agreement | None:

@@ -30,6 +30,7 @@ from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import parse
 from lrsearch.study.study import Study
+from lrsearch.tasks import find_classification
 from lrsearch.training import Trainer, own_process
 from lrsearch.training.files import files
 from lrsearch.training.fused import fuse
@@ -199,7 +200,7 @@ class Worker(tune.Trainable):
     def _train(self, config: dict[str, Any]) -> Run:
         try:
             if self._trainer is None:
-                self._trainer = Trainer(self._task, self._data_dir)
+                self._trainer = Trainer(find_classification(self._task), self._data_dir)
                 self._in_lockstep = lockstep(self._trainer).rows > 0
             spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
             self._weights.mkdir(parents=True, exist_ok=True)

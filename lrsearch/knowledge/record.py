@@ -84,7 +84,7 @@ class Record:
         """Take a run apart. The steps of one that did not end are lost: it will be trained again."""
         kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
         return cls(
-            key=spec.key, task=spec.task.key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
+            key=spec.key, task=spec.task_key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
             origin=origin, **outcome(run) | {"steps": kept}, lost_steps=lost,
         )
 
@@ -118,8 +118,8 @@ class Record:
 def outcome(run: Run) -> dict[str, Any]:
     """Give what a record says of what came of a run."""
     curves = {
-        "val_loss": tuple((point.step, float(point.loss)) for point in run.points),
-        "val_score": tuple((point.step, float(point.score)) for point in run.points),
+        "val_loss": tuple((point.step, float(point.loss)) for point in run.points if point.loss is not None),
+        "val_score": tuple((point.step, float(point.score)) for point in run.points if point.loss is not None),
         "train_loss": tuple((at * run.stride, math.nan if loss is None else float(loss))
                             for at, loss in enumerate(run.train_losses)),
         "rate": tuple((at * run.stride, float(rate)) for at, rate in enumerate(run.rates)),

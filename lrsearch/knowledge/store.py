@@ -122,7 +122,7 @@ class Store:
     @_patient
     def record(self, spec: RunSpec, run: Run, origin: str = LOCAL) -> None:
         """Record a run. A final result stays; what did not end gives way to it, its steps kept as lost."""
-        self._add_task(spec.task)
+        self._add_task(spec.task_key, spec.description)
         self.add([Record.of(spec, run, origin)])
 
     def add(
@@ -242,7 +242,8 @@ class Store:
         self, key: str, name: str, task: Task, description: Mapping[str, Any], frozen: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Record a study unless it is known, and give what it started from: the first record's."""
-        task_key = self._add_task(task)
+        task_key = task.key
+        self._add_task(task_key, task.description)
         with self._writes() as session:
             add_study(session, {"key": key, "name": name, "task_key": task_key, "description": dict(description),
                                 "frozen": dict(frozen)})
@@ -325,13 +326,11 @@ class Store:
 
         return recommend(self, task, k)
 
-    def _add_task(self, task: Task) -> str:
-        key = task.key
+    def _add_task(self, key: str, description: Mapping[str, Any]) -> None:
         if key not in self._known_tasks:
             with self._writes() as session:
-                add_task(session, key, task.description)
+                add_task(session, key, description)
             self._known_tasks.add(key)
-        return key
 
     def _task_keys(self, name: str) -> list[str]:
         with self._reads() as session:

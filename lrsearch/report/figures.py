@@ -60,7 +60,7 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
         axes.axvline(min(tops), color=RED, linewidth=1.2, linestyle="--", label=f"blown up: {min(tops):.3g}")
     _shade(axes, result)
     firsts = [reading.smoothed[0] for reading in readings if reading.smoothed and math.isfinite(reading.smoothed[0])]
-    start = max(firsts, default=result.setup.task.chance_loss)
+    start = max(firsts, default=result.setup.task.chance_loss or 1.0)
     axes.set(xscale="log", ylim=(0, 1.6 * start), xlabel="learning rate", ylabel="training loss",
              title=f"LR range test, {result.setup.task.name}, {counted(len(ramps), 'seed')}")
     axes.legend(frameon=False, loc="upper left")

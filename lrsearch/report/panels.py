@@ -73,7 +73,7 @@ def response_figure(result: SearchResult) -> "go.Figure":
     figure = go.Figure()
     groups = _response_groups(result)
     finite = [loss for _, trials, _, _ in groups for trial in trials if (loss := _loss(trial)) is not None]
-    top = DIVERGED_ABOVE * max(finite, default=result.setup.task.chance_loss)
+    top = DIVERGED_ABOVE * max(finite, default=result.setup.task.chance_loss or 1.0)
     for name, trials, shape, color in groups:
         figure.add_trace(_cloud(name, trials, shape, color, top))
     _mark_range(figure, result)

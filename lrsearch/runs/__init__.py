@@ -1,5 +1,6 @@
 """The words of training, without torch: what is trained, a run of it, and what came of it."""
 
+from lrsearch.runs.objective import Objective, maximize, minimize, objectives_of
 from lrsearch.runs.optimizer import Optimizer
 from lrsearch.runs.run import (
     STRANGER,
@@ -12,9 +13,10 @@ from lrsearch.runs.run import (
     RunState,
     run_key,
 )
-from lrsearch.runs.task import METRICS, PRECISIONS, Augment, Task, task_key
+from lrsearch.runs.stop import Stop
+from lrsearch.runs.task import OWN, Task, task_key
 
 __all__ = [
-    "METRICS", "PRECISIONS", "STRANGER", "TRAINERS", "TRAINER_VERSION", "Augment", "Metrics", "Optimizer", "Point",
-    "Run", "RunSpec", "RunState", "Task", "run_key", "task_key",
+    "OWN", "STRANGER", "TRAINERS", "TRAINER_VERSION", "Metrics", "Objective", "Optimizer", "Point", "Run", "RunSpec",
+    "RunState", "Stop", "Task", "maximize", "minimize", "objectives_of", "run_key", "task_key",
 ]

@@ -8,14 +8,18 @@ from enum import StrEnum
 from typing import Any, Self
 
 from lrsearch.errors import PolicyError
-from lrsearch.runs.task import Task
+from lrsearch.runs.stop import Stop
+from lrsearch.runs.task import OWN, Task, task_key
 from lrsearch.schedules import Policy
 
 TRAINER_VERSION = 1
 STRANGER = "recorded"
 """The trainer of runs that were trained in somebody's own loop."""
-TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), STRANGER)
+TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), STRANGER, OWN)
 Metrics = Mapping[str, float | None]
+Curve = tuple[tuple[int, float], ...]
+OWN_FIELDS = ("cause", "applied", "scores", "startup_seconds")
+"""What only runs of a user's own training say, beside their curves."""
 
 
 class RunState(StrEnum):
@@ -51,7 +55,14 @@ _MEANING = {
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What identifies a run: task, policy, horizon and seed, under the present version of the trainer.
+    """What identifies a run: task, policy, horizon, seed and how it ends early, under the version of its trainer.
+
+    Args:
+        task: what is trained.
+        policy: the policy over the run's own horizon.
+        horizon: updates.
+        seed: of everything that is drawn.
+        stop: how it ends early; the task's own way where none is given.
 
     Raises:
         PolicyError: if the policy has durations that were not bound.
@@ -61,16 +72,29 @@ class RunSpec:
     policy: Policy
     horizon: int
     seed: int
+    stop: Stop | None = None
 
     def __post_init__(self) -> None:
+        if self.stop is None:
+            object.__setattr__(self, "stop", self.task.stop)
         if not self.policy.is_bound:
             raise PolicyError(f"{self.policy} waits for its task: bind(horizon={self.horizon},"
                               f" epoch={self.task.epoch:g}) it first")
 
     @property
     def key(self) -> str:
-        """A digest of the four and the trainer's version: 24 hex digits."""
-        return run_key(self.task.key, str(self.policy), self.horizon, self.seed, TRAINER_VERSION)
+        """A digest of what identifies it and of the trainer: 24 hex digits."""
+        return run_key(self.task_key, str(self.policy), self.horizon, self.seed, self.task.trainer)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The task's description with how the run ends: a run that stops is kept apart from the full ones."""
+        return self.task.description | (self.stop.description if self.stop else {})
+
+    @property
+    def task_key(self) -> str:
+        """The key under which the store keeps its task: the digest of the description."""
+        return task_key(self.description)
 
 
 def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str) -> str:
@@ -81,10 +105,10 @@ def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A look at the validation split during a run."""
+    """An evaluation during a run: validation loss, None where only the metric is known, and score."""
 
     step: int
-    loss: float
+    loss: float | None
     score: float
 
 
@@ -96,9 +120,9 @@ class Run:
         state: how it ended.
         steps: updates trained, also where it did not finish.
         seconds: wall time, with the looks at the validation split.
-        score: validation top-1 in [0, 1] at the last step, or what else the task's protocol says; None unless finished
-            or stopped.
-        loss: validation cross-entropy at the same look; None unless finished or stopped.
+        score: the objective's value at the last evaluation, in its own unit and sign: of a classification validation
+            top-1 in [0, 1], or what else its protocol says. None unless finished or stopped.
+        loss: validation cross-entropy at the same look, of lrsearch's own loop; None unless finished or stopped.
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
         rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own;
@@ -115,6 +139,13 @@ class Run:
         shared: how many of the steps were trained as part of another run that began alike.
         memory: bytes at the highest: of the GPU during the run, else of the process so far. It does not tell runs
             apart.
+        cause: why it failed, in a word: `stale` where the metric was not of the last evaluation, `missing` where it
+            was never there, `policy` where the policy was not applied, `error` where an exception ended it.
+        applied: whether the policy was applied, of a run that was not trained by lrsearch's own loop: "yes", "not
+            checked", or from which update on it was not.
+        scores: the other metrics at its last evaluation.
+        curves: (step, value) of what a user's own training logged, by name.
+        startup_seconds: from asking for the run to its first update; None where it is not known.
     """
 
     state: RunState
@@ -132,6 +163,11 @@ class Run:
     split: str | None = None
     shared: int = 0
     memory: int | None = field(default=None, compare=False)
+    cause: str | None = None
+    applied: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    startup_seconds: float | None = field(default=None, compare=False)
 
     @classmethod
     def failed(cls, error: Exception) -> Self:
@@ -145,7 +181,9 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
-        return {"points": [[p.step, p.loss, p.score] for p in self.points],
+        own = {name: value for name in OWN_FIELDS if (value := getattr(self, name)) not in (None, {})}
+        curves = {"curves": {name: [list(point) for point in curve] for name, curve in self.curves.items()}}
+        return own | (curves if self.curves else {}) | {"points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses), "rates": list(self.rates),
                 "evaluations": self.evaluations, "metrics": dict(self.metrics), "stride": self.stride,
                 "error": self.error, "split": self.split, "shared": self.shared,
@@ -176,5 +214,8 @@ class Run:
             train_losses=tuple(curves["train_losses"]), rates=tuple(curves.get("rates", ())),
             evaluations=curves.get("evaluations", 0), metrics=curves.get("metrics", {}), stride=curves["stride"],
             error=curves["error"], split=curves.get("split"),
-            shared=curves.get("shared", 0), memory=curves.get("memory"), **numbers,
+            shared=curves.get("shared", 0), memory=curves.get("memory"),
+            curves={name: tuple((step, value) for step, value in curve)
+                    for name, curve in curves.get("curves", {}).items()},
+            **{name: curves[name] for name in OWN_FIELDS if name in curves}, **numbers,
         )

@@ -1,239 +1,245 @@
-"""A task is what is trained: data set, model, optimizer, batch size, horizon, split and metric."""
+"""A task is what is trained, described: plain data. Nothing is built or loaded, and its digest is its key."""
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from lrsearch.errors import TaskError, given, unknown
-from lrsearch.runs.optimizer import Optimizer
+from lrsearch.errors import TaskError, given
+from lrsearch.runs.objective import Objective, finite_cost
 from lrsearch.schedules import Policy, parse
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Callable
+
     from torch import nn
 
-    from lrsearch.tasks.splits import Splits
+    from lrsearch.runs.run import Run
+    from lrsearch.runs.stop import Stop
 
-PRECISIONS = ("fp32", "bf16")
-METRICS = {
-    "validation": "validation top-1 at the last step",
-    "paper": "test top-1 at its best look, learning from all training samples, as the papers report it",
-}
-"""What a run's score is, by protocol."""
-
-
-class Augment(Protocol):
-    """Changes a batch at random, on the batch's device."""
-
-    @property
-    def name(self) -> str:
-        """What it does, for people and for the task's key."""
-
-    def __call__(self, x: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
-        """Give a changed batch of the same shape."""
+OWN = "own"
+"""The trainer of runs that a user's function or program trained."""
+LEAST_HORIZON = 16
+WIDEST = (1e-7, 10.0)
+LR_RANGES = {"sgd": (1e-6, 10.0), "adam": (1e-7, 1.0)}
+"""The peak learning rates that are searched before anything is known, by family of optimizer."""
+FAMILIES = {"adam": "adam", "adamw": "adam", "nadam": "adam", "radam": "adam", "adamax": "adam", "lamb": "adam",
+            "sgd": "sgd", "rmsprop": "rmsprop", "adagrad": "adagrad", "adadelta": "adadelta"}
+"""Optimizers whose learning rates mean about the same; any other is a family of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What is trained, described so that it can be stored, compared and trained again.
 
-    It is a description: with `parameters`, making one builds no model, loads no data, and needs no torch.
-
     Args:
         name: how people call it.
-        data: the data set's name.
-        model: the model's name.
-        classes: number of classes, 2 or more.
-        shape: the shape of one sample.
-        train_size: samples of the training split.
-        validation_size: samples held out of the training set to choose by.
-        test_size: samples of the test split; 0 where there is none.
-        batch_size: samples of one update.
-        horizon: updates of a full run.
-        optimizer: the optimizer and its fixed settings.
-        augment: changes a batch at every look; None to train on the data as they are.
-        precision: "fp32", or "bf16" for bfloat16 products with float32 weights: faster where the processor has them.
-        patience: end a run early once this many looks in a row were no better than the best before: its state is then
-            "stopped", its score that of the last look. Of a policy with cycles only looks at their ends count, where
-            the learning rate is low. None to train all runs to their horizon.
-        target: end a run at the first look whose validation top-1 is this or higher, above 0 and at most 1: its state
-            is then "stopped". It is part of the task's key, so that such a run never stands for a full one. None to go
-            on; `lrs.verify` sets it.
-        protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
-            `in_paper_protocol`.
-        known: policies that the field trains this task with: a list of policies or their texts, or one of them.
-            Durations such as `0.1dur` are of this task's horizon and epoch.
-        load: gives the splits from a data folder, or from where they are cached if there is none.
-        build: gives a new model, initialised from torch's random state.
-        parameters: how many numbers the model learns, 0 or more; counted where it is not given, and anew for another
-            `build`.
-        counted: the `build` that `parameters` is of; nobody gives it.
+        horizon: updates of a full run, 16 or more.
+        epoch: updates of one pass over the training samples, above 0.
+        objectives: the metrics; the first decides.
+        version: changes where what is trained has changed: then its runs are others.
+        facts: what the key and similarity know of it, as plain values: `optimizer`, `batch_size`, `parameters`, `data`,
+            `model`, and any other.
+        settings: plain values that the training receives.
+        lr_range: the peak learning rates that are searched before anything is known; of the optimizer's family where
+            it is not given.
+        known: policies that the field trains this with: a list of policies or their texts, or one of them. Durations
+            such as `0.1dur` are of its horizon and epoch.
+        evaluations: how often a full run is evaluated, 1 or more; an epoch apart at least.
 
     Raises:
-        TaskError: for numbers that cannot be, or a model that cannot be built.
+        TaskError: for what cannot be.
+
+    >>> from lrsearch.runs import minimize
+    >>> task = Task(name="mine", horizon=1200, epoch=60, objectives=(minimize("val_loss"),),
+    ...             facts={"optimizer": "adamw"})
+    >>> task.lr_range, task.objective.direction, len(task.key)
+    ((1e-07, 1.0), 'minimize', 16)
     """
 
     name: str
-    data: str
-    model: str
-    classes: int
-    shape: tuple[int, ...]
-    train_size: int
-    validation_size: int
-    test_size: int = 0
-    batch_size: int
     horizon: int
-    optimizer: Optimizer
-    augment: Augment | None = None
-    precision: str = "fp32"
-    patience: int | None = None
-    target: float | None = None
-    protocol: str = "validation"
+    epoch: float
+    objectives: tuple[Objective, ...]
+    version: str = "1"
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    lr_range: tuple[float, float] = None  # type: ignore[assignment]  # a pair once the task is made
     known: tuple[Policy, ...] = ()
-    load: "Callable[[Path | None], Splits]" = field(compare=False, repr=False)
-    build: "Callable[[], nn.Module]" = field(compare=False, repr=False)
-    parameters: int = None  # type: ignore[assignment]  # a number once the task is made
-    counted: "Callable[[], nn.Module] | None" = field(default=None, compare=False, repr=False)
+    evaluations: int = 10
+    trainer: ClassVar[int | str] = OWN
 
     def __post_init__(self) -> None:
-        least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
-        if self.patience is not None and (isinstance(self.patience, bool) or not isinstance(self.patience, int)
-                                          or self.patience < 1):
-            raise TaskError(f"task {self.name!r}: patience must be a whole number, 1 or more, or None,"
-                            f" got {self.patience!r}")
-        if self.target is not None and (isinstance(self.target, bool) or not isinstance(self.target, int | float)
-                                        or not 0 < self.target <= 1):
-            raise TaskError(f"task {self.name!r}: target must be a number above 0, at most 1, or None,"
-                            f" got {self.target!r}")
-        if self.precision not in PRECISIONS:
-            raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
-        if self.protocol not in METRICS:
-            raise TaskError(unknown("protocol", str(self.protocol), METRICS))
-        object.__setattr__(self, "known", _policies(self.name, self.known, self.horizon, self.epoch))
-        object.__setattr__(self, "parameters", self._parameters())
-        object.__setattr__(self, "counted", self.build)
+        self._check_name()
+        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < LEAST_HORIZON:
+            raise self._refused(f"horizon must be a whole number, {LEAST_HORIZON} or more, got {self.horizon!r}")
+        if not _is_number(self.epoch) or not 0 < self.epoch < math.inf:
+            raise self._refused(f"epoch is the updates of one pass over the samples, above 0, got {self.epoch!r}")
+        if not isinstance(self.evaluations, int) or isinstance(self.evaluations, bool) or self.evaluations < 1:
+            raise self._refused(f"evaluations must be a whole number, 1 or more, got {self.evaluations!r}")
+        if not isinstance(self.version, str):
+            raise self._refused(f"version is a text, such as '1', got {given(self.version)}")
+        object.__setattr__(self, "objectives", self._objectives())
+        for name in ("facts", "settings"):
+            object.__setattr__(self, name, self._plain(name))
+        object.__setattr__(self, "lr_range", self._lr_range())
+        object.__setattr__(self, "known", policies_of(self.name, self.known, self.horizon, self.epoch))
 
     @classmethod
     def of(cls, build: "Callable[[], nn.Module]", train: Any, **given: Any) -> "Task":
-        """Make a task of a function that makes a model, and samples in memory.
+        """The older name of `lrs.classification`, which it calls."""
+        import warnings
 
-        Its key follows the samples: other data, other runs.
+        from lrsearch.tasks.own import classification
 
-        Args:
-            build: gives a new model, initialised from torch's random state.
-            train: a pair (x, y) of arrays or tensors, x of shape (n, ...), y class numbers of shape (n,); or a torch
-                Dataset of (x, class) pairs.
-            given: `name`, `batch_size`, and `horizon` in steps or `epochs` are needed. `validation` is the share or
-                number of samples held out to choose by [0.1], or samples of its own; `test` samples are read once, by
-                `--final-test`; `optimizer` is SGD with momentum where none is given; `model` names the model, whose
-                layers become part of the name; the rest as for a task.
+        warnings.warn("Task.of is lrs.classification now, with the same arguments; Task.of goes in 0.3",
+                      DeprecationWarning, stacklevel=2)
+        return classification(build, train, **given)
 
-        Raises:
-            TaskError: for samples or numbers that cannot be.
+    @property
+    def objective(self) -> Objective:
+        """The metric that decides."""
+        return self.objectives[0]
 
-        >>> import numpy as np
-        >>> from torch import nn
-        >>> x, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
-        >>> task = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, epochs=5)
-        >>> task.horizon, task.epoch, task.classes, task.validation_size
-        (45, 9.0, 2, 20)
+    @property
+    def stop(self) -> "Stop | None":
+        """How its runs end early, where their spec says nothing else; None where they do not."""
+        return None
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether runs that begin alike can train that part once."""
+        return False
+
+    @property
+    def chance_loss(self) -> float | None:
+        """What guessing costs, as `level` counts it; None where only runs tell."""
+        return None
+
+    def level(self, run: "Run") -> float:
+        """What a run at a constant learning rate shows: lower is better, infinite where it has no score."""
+        return finite_cost(self.objective, run.score)
+
+    def evaluate_every(self, horizon: int, *, is_controller: bool = False) -> int:
+        """Updates from one evaluation of a run to the next.
+
+        A full run has `evaluations` of them, an epoch apart at least. A controller lives on its evaluations: they are
+        an epoch of the full run apart, and over a shorter horizon as much closer as it is shorter.
         """
-        from lrsearch.tasks.own import task_of
-
-        return task_of(build, train, **given)
-
-    def _parameters(self) -> int:
-        """The number of parameters, as it was given for this very model, else counted."""
-        if self.parameters is None or (self.counted is not None and self.counted is not self.build):
-            from lrsearch.tasks.counting import count_parameters
-
-            return count_parameters(self.name, self.build)
-        if isinstance(self.parameters, bool) or not isinstance(self.parameters, int) or self.parameters < 0:
-            raise TaskError(f"task {self.name!r}: parameters must be a whole number, 0 or more, or left out to be"
-                            f" counted, got {self.parameters!r}")
-        return self.parameters
-
-    @property
-    def epoch(self) -> float:
-        """Updates of one pass over the training split."""
-        return self.train_size / self.batch_size
-
-    @property
-    def chance_loss(self) -> float:
-        """The cross-entropy of guessing."""
-        return math.log(self.classes)
+        if is_controller:
+            return max(1, round(self.epoch * horizon / self.horizon))
+        return max(math.ceil(self.epoch), math.ceil(horizon / self.evaluations))
 
     @property
     def description(self) -> dict[str, Any]:
         """Everything that tells this task from another, as plain JSON values."""
-        return {
-            "name": self.name,
-            "data": {"name": self.data, "classes": self.classes, "shape": list(self.shape),
-                     "train": self.train_size, "validation": self.validation_size},
-            "model": {"name": self.model, "parameters": self.parameters},
-            "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
-            "batch_size": self.batch_size,
-            "horizon": self.horizon,
-            "precision": self.precision,
-            "metric": METRICS[self.protocol],
-        } | ({"augment": self.augment.name} if self.augment else {}) | (
-            {"patience": self.patience} if self.patience else {}) | (
-            {"target": self.target} if self.target is not None else {})
+        told: dict[str, Any] = {
+            "name": self.name, "objectives": [one.to_json() for one in self.objectives], "version": self.version,
+            "horizon": self.horizon, "epoch": _whole(self.epoch),
+        }
+        return told | _described(self.facts) | ({"settings": dict(self.settings)} if self.settings else {})
 
     @property
     def key(self) -> str:
         """A digest of the description: 16 hex digits."""
         return task_key(self.description)
 
-    def with_horizon(self, horizon: int) -> "Task":
-        """Give the same task with another number of updates; its known policies are stretched along."""
+    def with_horizon(self, horizon: int) -> Self:
+        """The same task with another number of updates; its known policies are stretched along."""
         known = tuple(policy.stretch(horizon / self.horizon) for policy in self.known)
         return replace(self, horizon=horizon, known=known)
 
-    def in_paper_protocol(self) -> "Task":
-        """Give the same task judged as the papers do, to compare with their tables and for nothing else.
+    def _refused(self, why: str) -> TaskError:
+        return TaskError(f"task {self.name!r}: {why}")
 
-        It learns from all training samples, looks at the test set every 500 steps (a controller at every epoch; a run
-        that is shorter looks ten times or more), and its score is the best look's: an optimistic number, for the test
-        set has chosen. Its name ends with "-paper"; its runs never recommend.
+    def _check_name(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
+            raise TaskError(f"a task has a name, such as 'char-gpt', got {given(self.name)}")
 
-        Raises:
-            TaskError: if it has no test split, or is judged so already.
+    def _objectives(self) -> tuple[Objective, ...]:
+        asked: Any = self.objectives
+        listed = [asked] if isinstance(asked, Objective) else asked
+        if not isinstance(listed, Sequence) or not listed or not all(isinstance(one, Objective) for one in listed):
+            raise self._refused("objectives are made by lrs.minimize('val_loss') or lrs.maximize('accuracy'), at least"
+                                f" one, got {given(asked)}")
+        names = [one.name for one in listed]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise self._refused(f"{twice!r} is asked for twice")
+        return tuple(listed)
 
-        >>> from lrsearch.tasks import find_task
-        >>> task = find_task("mnist-lenet").in_paper_protocol()
-        >>> task.name, task.train_size, task.validation_size
-        ('mnist-lenet-paper', 60000, 10000)
-        """
-        if self.protocol == "paper" or not self.test_size:
-            reason = "is judged so already" if self.protocol == "paper" else "has no test split"
-            raise TaskError(f"task {self.name!r} {reason}: the papers choose by the test set")
-        from lrsearch.tasks.splits import PaperSplits
+    def _plain(self, name: str) -> dict[str, Any]:
+        """Plain JSON values, in which a whole float is an integer: 1.2e6 and 1200000 are one number in a key."""
+        values = getattr(self, name)
+        if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+            raise self._refused(f"{name} is a mapping of names to plain values, got {given(values)}")
+        try:
+            text = json.dumps(_whole(dict(values)), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise self._refused(f"{name} holds plain values: texts, finite numbers, lists, mappings; {error}") from None
+        found: dict[str, Any] = json.loads(text)
+        return found
 
-        return replace(
-            self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,
-            validation_size=self.test_size, test_size=0, load=PaperSplits(self.load),
-        )
+    def _lr_range(self) -> tuple[float, float]:
+        asked: Any = self.lr_range
+        if asked is None:
+            return LR_RANGES.get(_family(self.facts.get("optimizer")) or "", WIDEST)
+        pair = tuple(asked) if isinstance(asked, Sequence) else ()
+        if len(pair) != 2 or not all(map(_is_number, pair)) or not 0 < pair[0] < pair[1] < math.inf:
+            raise self._refused(f"lr_range is two rising learning rates above 0, such as (1e-5, 1), got {given(asked)}")
+        return float(pair[0]), float(pair[1])
 
 
 def task_key(description: Mapping[str, Any]) -> str:
-    """Give the digest of a task's description: 16 hex digits."""
+    """The digest of a task's description: 16 hex digits."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _policies(name: str, known: Any, horizon: int, epoch: float) -> tuple[Policy, ...]:
-    """Read the known policies of a task."""
+def policies_of(name: str, known: Any, horizon: int, epoch: float) -> tuple[Policy, ...]:
+    """Read the known policies of a task.
+
+    Raises:
+        TaskError: for what is none.
+    """
     listed = [known] if isinstance(known, Policy | str) else known
     if not isinstance(listed, Sequence) or not all(isinstance(one, Policy | str) for one in listed):
         raise TaskError(f"task {name!r}: known is a list of policies or their texts, such as [FIX(k0=0.1)],"
                         f" got {given(known)}")
     read = (parse(one) if isinstance(one, str) else one for one in listed)
     return tuple(policy.bind(horizon=horizon, epoch=epoch) for policy in read)
+
+
+def _described(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts where similarity looks for them: the same places as in the description of a classification."""
+    more = dict(facts)
+    found: dict[str, Any] = {}
+    if (optimizer := more.pop("optimizer", None)) is not None:
+        named = optimizer if isinstance(optimizer, Mapping) else {"name": str(optimizer)}
+        found["optimizer"] = {"family": _family(optimizer), **named}
+    if (batch_size := more.pop("batch_size", None)) is not None:
+        found["batch_size"] = batch_size
+    for name in ("data", "model"):
+        if (value := more.pop(name, None)) is not None:
+            found[name] = dict(value) if isinstance(value, Mapping) else {"name": str(value)}
+    if (parameters := more.pop("parameters", None)) is not None:
+        found["model"] = {**found.get("model", {}), "parameters": parameters}
+    return found | ({"facts": more} if more else {})
+
+
+def _family(optimizer: Any) -> str | None:
+    name = optimizer.get("family", optimizer.get("name")) if isinstance(optimizer, Mapping) else optimizer
+    return None if name is None else FAMILIES.get(str(name).lower(), str(name).lower())
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(name): _whole(inner) for name, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -147,6 +147,7 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
     if not history:
         raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
                         f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained")
+    assert task.chance_loss is not None
     evidence = evidence_of(raw, task.chance_loss, (), history)
     return _explanation(task.name, None, store, raw, evidence, (), history, Escapes())
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError, unknown
-from lrsearch.runs import Task
 from lrsearch.schedules import parse
 from lrsearch.study.table import PolicyTable, Row
-from lrsearch.tasks import find_task
+from lrsearch.tasks import Classification, find_classification
 
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
               "policies": list}
@@ -53,8 +52,8 @@ def _named(where: object) -> Iterator[None]:
         raise type(error)(f"{where}: {error}") from None
 
 
-def _task(values: Mapping[str, Any]) -> Task:
-    task = replace(find_task(values["task"]), precision=values.get("precision", "fp32"))
+def _task(values: Mapping[str, Any]) -> Classification:
+    task = replace(find_classification(values["task"]), precision=values.get("precision", "fp32"))
     protocol = values.get("protocol", "validation")
     if protocol == "validation":
         return task

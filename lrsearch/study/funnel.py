@@ -157,7 +157,7 @@ class Funnel:
             if policy not in asked:
                 return propose(origin, policy)
         known = candidates[: place - place % BATCH]
-        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(known, setup.task.validation_size):
+        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(known, setup.task.objective.samples or 1):
             return propose("escape", _outside(setup, pruned.space, place))
         return propose("suggested", None)
 

@@ -54,6 +54,7 @@ def carried(
 
 def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
     """Give the evidence in a history's probes, the longest ones, and in what the store recommended."""
+    assert setup.task.chance_loss is not None
     return evidence_of(setup.raw, setup.task.chance_loss, setup.recommended, history, setup.rules)
 
 
@@ -96,7 +97,7 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
         return _ramp(setup, len(ramps))
     if _is_worth_doubling(setup, evidence, left):
         evidence = replace(evidence, probe_steps=2 * evidence.probe_steps, probes=())
-    wanted = next_probe(evidence, centre(readings), setup.task.optimizer.rates)
+    wanted = next_probe(evidence, centre(readings), setup.task.lr_range)
     if wanted is None or left < evidence.probe_steps:
         return None
     rate, repeat = wanted
@@ -106,14 +107,14 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
 def _is_worth_doubling(setup: Setup, evidence: Evidence, left: float) -> bool:
     """Tell whether probes twice as long come next: what was seen is flat, and three of them can be paid for."""
     longer = 2 * evidence.probe_steps
-    if next_probe(evidence, None, setup.task.optimizer.rates) is not None or not is_flat(evidence):
+    if next_probe(evidence, None, setup.task.lr_range) is not None or not is_flat(evidence):
         return False
     return longer <= MOST_DOUBLED * probe_steps(setup.task) and LEAST_DECADES * longer <= left
 
 
 def range_test(task: Task) -> Policy:
     """Give the policy of a search's range tests: over all learning rates of the task's optimizer."""
-    low, high = task.optimizer.rates
+    low, high = task.lr_range
     return RAMP(k0=low, k1=high, l=max(1, ramp_steps(task) - 1))
 
 

@@ -9,8 +9,9 @@ from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.knowledge import Store
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.runs import Run, RunSpec, RunState, Task
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import Policy
+from lrsearch.tasks.classification import Classification
 
 if TYPE_CHECKING:
     from lrsearch.training import Trainer
@@ -30,7 +31,7 @@ class RangeTested:
         advice: what they advise together.
     """
 
-    task: Task
+    task: Classification
     policy: Policy
     steps: int
     ramps: tuple[Ramp, ...]

@@ -13,11 +13,12 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice
 from lrsearch.heuristics.range_test import centre
 from lrsearch.knowledge import Store, StoredRun
-from lrsearch.runs import RunSpec, Task
+from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import make_range_tests, require_ended
 from lrsearch.tasks import SGD, Split, Splits
+from lrsearch.tasks.classification import Classification
 from lrsearch.training.ramps import ramp
 from lrsearch.words import counted
 
@@ -91,8 +92,8 @@ class Recipe:
         cost: all samples trained on, in full-run equivalents (FRE), without the few steps by which batches are timed.
     """
 
-    task: Task
-    found: Task
+    task: Classification
+    found: Classification
     policy: Policy
     advice: Advice
     steps: tuple[Step, ...]
@@ -136,12 +137,12 @@ class _Bench:
     tell: Told
     trained: dict[str, int] = field(default_factory=dict)
 
-    def trainer(self, task: Task) -> "Trainer":
+    def trainer(self, task: Classification) -> "Trainer":
         from lrsearch.training import Trainer
 
         return Trainer(replace(task, load=lambda folder: self.splits))
 
-    def train(self, task: Task, policy: Policy, steps: int, seed: int) -> StoredRun:
+    def train(self, task: Classification, policy: Policy, steps: int, seed: int) -> StoredRun:
         spec = RunSpec(task, policy, steps, seed)
         known = self.store.find(spec.key)
         if known is None or not known.run.state.is_final:
@@ -153,7 +154,7 @@ class _Bench:
         self.trained[spec.key] = known.run.steps * task.batch_size
         return known
 
-    def short(self, task: Task, peak: float, value: float, steps: int) -> Tried:
+    def short(self, task: Classification, peak: float, value: float, steps: int) -> Tried:
         """Train a whole 1cycle over a few steps."""
         stored = self.train(task, onecycle(peak, steps), steps, self.seed)
         self.tell(f"{value:g}: {'diverged' if stored.run.loss is None else f'loss {stored.run.loss:.4f}'}")
@@ -161,7 +162,7 @@ class _Bench:
 
 
 def follow(
-    task: Task, store: Store, splits: Splits, seed: int = 0, fresh_seed: int = 100, tell: Told | None = None
+    task: Classification, store: Store, splits: Splits, seed: int = 0, fresh_seed: int = 100, tell: Told | None = None
 ) -> Recipe:
     """Follow the recipe on a task.
 
@@ -188,7 +189,7 @@ def follow(
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
     bench = _Bench(store, splits, seed, tell or (lambda line: None))
-    low, high = task.optimizer.rates
+    low, high = task.lr_range
     length = ramp_steps(task)
     tested = make_range_tests(bench.trainer(task), store, ramp(low, high, length), length, [seed, seed + 1])
     middle = centre(tested.advice.readings)
@@ -219,11 +220,11 @@ def onecycle(peak: float, steps: int) -> Policy:
     return ONECYCLE(k0=float(f"{top / 10:.3g}"), k1=top, l=marks, k2=float(f"{top / 1000:.3g}"))
 
 
-def _short(task: Task) -> int:
+def _short(task: Classification) -> int:
     return min(task.horizon, max(LEAST_SHORT, round(SHORT_SHARE * task.horizon)))
 
 
-def _batch(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
+def _batch(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Classification, float]:
     """Compare batch sizes at equal seconds; the horizon keeps the number of samples."""
     own, tried, variants = task.batch_size, [], {}
     for factor in BATCHES:
@@ -240,7 +241,7 @@ def _batch(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
     return step, variants[size], peak * size / own
 
 
-def _seconds(bench: _Bench, variants: Mapping[int, Task]) -> dict[int, float]:
+def _seconds(bench: _Bench, variants: Mapping[int, Classification]) -> dict[int, float]:
     """Measure the seconds of a step at each batch size: the median of rounds in turn, after one that warms up."""
     measured: dict[int, list[float]] = {size: [] for size in variants}
     for _ in range(1 + CLOCK_ROUNDS):
@@ -257,7 +258,7 @@ def _clocked(trainer: "Trainer", spec: RunSpec) -> float:
     return max(run.seconds / spec.horizon, 1e-6)
 
 
-def _momentum(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
+def _momentum(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Classification, float]:
     optimizer = task.optimizer
     if type(optimizer) is not SGD or not optimizer.momentum:
         kind = type(optimizer).__name__
@@ -272,7 +273,7 @@ def _momentum(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float
     return step, replace(task, optimizer=chosen), peak * (1 - step.chosen) / (1 - own)
 
 
-def _decay(bench: _Bench, task: Task, peak: float) -> tuple[Step, Task, float]:
+def _decay(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Classification, float]:
     own, tried = task.optimizer.weight_decay, list[Tried]()
     if task.optimizer.searches:
         reason = f"{type(task.optimizer).__name__} searches along its own loss, and takes no weight decay"

@@ -123,7 +123,7 @@ def conclude(study: Study) -> SearchResult:
     setup, history = study.setup, study.history
     funnel = study.strategy
     assert isinstance(funnel, Funnel)
-    decision = decide(history, setup.task.horizon, setup.task.validation_size)
+    decision = decide(history, setup.task.horizon, setup.task.objective.samples or 1)
     if decision is None:
         first = next(iter(with_role(history, "default")), None)
         why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"

@@ -1,9 +1,9 @@
 """What was asked of a policy, and what came of it: does it reach a target accuracy within a budget of steps?"""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.runs import RunSpec, Task
+from lrsearch.runs import RunSpec, Stop, Task
 from lrsearch.schedules import Policy
 from lrsearch.words import counted
 
@@ -35,7 +35,8 @@ class Question:
 
     def stopping(self, seed: int) -> RunSpec:
         """Give what identifies the run that ends at the target: by its key no search takes it for a full one."""
-        return RunSpec(replace(self.task, target=self.target), self.policy, self.budget, seed)
+        stop = Stop(self.task.stop.patience if self.task.stop else None, self.target)
+        return RunSpec(self.task, self.policy, self.budget, seed, stop)
 
 
 @dataclass(frozen=True, slots=True)

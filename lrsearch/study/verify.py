@@ -15,13 +15,14 @@ from typing import Any
 
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.knowledge import Store, StoredRun
-from lrsearch.runs import Point, Run, RunSpec, RunState, Task
+from lrsearch.runs import Point, Run, RunSpec, RunState, Stop, Task
+from lrsearch.runs.evaluations import evaluation_steps
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Answer, Question
+from lrsearch.tasks.classification import Classification
 from lrsearch.training.files import files
 from lrsearch.training.groups import Crew, Group
-from lrsearch.training.looks import look_steps
 
 LEAST_BUDGET = 16
 MOST_SEEDS = 1000
@@ -49,7 +50,7 @@ def ask(task: Task, policy: str | Policy, target: float | str, budget: int, seed
         raise UsageError(f"the seed is a whole number from 0 to {2**31 - seeds}, got {seed!r}")
     written = policy if isinstance(policy, Policy) else parse(policy)
     bound = written.bind(horizon=budget, epoch=task.epoch)
-    plain = replace(task, target=None)
+    plain = replace(task, target=None) if isinstance(task, Classification) else task
     as_written = replace(plain, horizon=budget, known=()) if bound.is_controller else plain
     return Question(as_written, bound, read_target(target), budget, tuple(range(seed, seed + seeds)))
 
@@ -106,7 +107,7 @@ def train(
         question: what is asked.
         seeds: those that the store does not answer.
         store: where the runs are recorded.
-        crew: those who train, on the task with the target.
+        crew: those who train.
         ended: is told of every run that ends.
         folder: for checkpoints, from which the same question goes on after an interruption, and for the weights of
             full runs that were not stopped.
@@ -149,12 +150,13 @@ def _alike(question: Question, store: Store) -> Iterator[tuple[StoredRun, RunSpe
     """Give the stored runs that began as the asked ones do, by this version of the trainer, each with its spec."""
     own = _fixed(question.task.description)
     tasks = {
-        key: replace(question.task, horizon=description["horizon"], target=description.get("target"), known=())
+        key: (replace(question.task, horizon=description["horizon"], known=()), Stop.of(description))
         for key, description in store.tasks().items() if _fixed(description) == own
     }
     for stored in store.runs(task=question.task.name, policy=question.policy, trusted=True):
         if stored.seed in question.seeds and stored.run.state.is_final and stored.task_key in tasks:
-            made = RunSpec(tasks[stored.task_key], stored.policy, stored.horizon, stored.seed)
+            task, stop = tasks[stored.task_key]
+            made = RunSpec(task, stored.policy, stored.horizon, stored.seed, stop)
             if made.key == stored.key and _trains_alike(question, made):
                 yield stored, made
 
@@ -169,7 +171,8 @@ def _trains_alike(question: Question, made: RunSpec) -> bool:
     if not made.policy.is_controller:
         return True
     end = min(made.horizon, question.budget)
-    ours, theirs = ({step for step in look_steps(spec) if step < end} for spec in (question.spec(made.seed), made))
+    both = question.spec(made.seed), made
+    ours, theirs = ({step for step in evaluation_steps(spec) if step < end} for spec in both)
     return ours == theirs
 
 
@@ -180,7 +183,7 @@ def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | No
     if first is not None:
         return True, first
     needed = {
-        step for step in look_steps(question.spec(made.seed))
+        step for step in evaluation_steps(question.spec(made.seed))
         if step < run.steps or (step == run.steps and run.state is not RunState.DIVERGED)
     }
     if not _is_over(question, made, run) or needed - {point.step for point in within}:
@@ -191,7 +194,7 @@ def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | No
 def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
     """Tell whether nothing would follow within the budget: it went as far, diverged, or ran out of patience."""
     if run.state is RunState.STOPPED and run.steps < question.budget:
-        at_target = made.task.target is not None and run.points[-1].score >= made.task.target
+        at_target = made.stop and made.stop.target is not None and run.points[-1].score >= made.stop.target
         return made.horizon == question.budget and not at_target
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 

@@ -5,9 +5,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lrsearch.errors import TaskError, given, unknown
-from lrsearch.runs import Augment, Task
+from lrsearch.runs import Task
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks.cifar import CropFlip, load_cifar
+from lrsearch.tasks.classification import Augment, Classification
 from lrsearch.tasks.data import load_digits, load_idx
 from lrsearch.tasks.optimizers import SGD
 
@@ -23,30 +24,30 @@ CNN3_KNOWN = (NSTEP(k0=0.001, gamma=0.1, l=[60_000, 65_000]),)
 RESNET_KNOWN = (NSTEP(k0=0.1, gamma=0.1, l=[32_000, 48_000]),)
 
 
-def _digits(name: str, build: "Callable[[], nn.Module]", parameters: int) -> Task:
-    return Task(name=name, data="digits", model=name, classes=10, shape=(1, 8, 8), train_size=1024,
+def _digits(name: str, build: "Callable[[], nn.Module]", parameters: int) -> Classification:
+    return Classification(name=name, data="digits", model=name, classes=10, shape=(1, 8, 8), train_size=1024,
                 validation_size=384, test_size=389, batch_size=32, horizon=1280, optimizer=SGD(),
                 load=load_digits, build=build, parameters=parameters)
 
 
 def _idx(data: str, model: str, build: "Callable[[], nn.Module]", parameters: int, horizon: int,
-         known: tuple[Policy, ...] = ()) -> Task:
+         known: tuple[Policy, ...] = ()) -> Classification:
     name = f"{'fashion' if data == 'FashionMNIST' else 'mnist'}-{model}"
-    return Task(name=name, data=data, model=model, classes=10, shape=(1, 28, 28), train_size=54_000,
+    return Classification(name=name, data=data, model=model, classes=10, shape=(1, 28, 28), train_size=54_000,
                 validation_size=6000, test_size=10_000, batch_size=100, horizon=horizon, optimizer=SGD(), known=known,
                 load=partial(load_idx, data), build=build, parameters=parameters)
 
 
 def _cifar(model: str, build: "Callable[[], nn.Module]", parameters: int, *, name: str = "CIFAR-10", classes: int = 10,
            centre: str, batch: int, horizon: int, optimizer: SGD, augment: Augment | None = None,
-           known: tuple[Policy, ...] = ()) -> Task:
-    return Task(name=f"{name.replace('-', '').lower()}-{model}", data=name, model=model, classes=classes,
+           known: tuple[Policy, ...] = ()) -> Classification:
+    return Classification(name=f"{name.replace('-', '').lower()}-{model}", data=name, model=model, classes=classes,
                 shape=(3, 32, 32), train_size=45_000, validation_size=5000, test_size=10_000, batch_size=batch,
                 horizon=horizon, optimizer=optimizer, augment=augment, known=known,
                 load=partial(load_cifar, name, centre=centre), build=build, parameters=parameters)
 
 
-def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 10) -> Task:
+def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 10) -> Classification:
     return _cifar(f"resnet{depth}", _model("resnet", depth, classes), parameters, name=name, classes=classes,
                   centre="channels", batch=128, horizon=64_000, augment=CropFlip(), known=RESNET_KNOWN,
                   optimizer=SGD(momentum=0.9, weight_decay=0.0001, nesterov=True))
@@ -64,7 +65,7 @@ def _build(name: str, *settings: int) -> "nn.Module":
     return model
 
 
-TASKS: dict[str, Task] = {
+TASKS: dict[str, Classification] = {
     task.name: task
     for task in (
         _digits("digits-mlp", _model("digits_mlp"), 9610),
@@ -81,15 +82,30 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(task: str | Task) -> Task:
-    """Give a shipped task by name; a task of one's own is given back as it is.
+    """Find a shipped task by name; a task of one's own, or that of a function under `@lrs.task`, is what it is.
 
     Raises:
         TaskError: if there is none of that name; it gives the nearest.
     """
-    if isinstance(task, Task):
-        return task
+    own = getattr(task, "task", task)
+    if isinstance(own, Task):
+        return own
     if not isinstance(task, str):
-        raise TaskError(f"task is a shipped task's name, or a Task such as Task.of(...) makes, got {given(task)}")
+        raise TaskError("task is a shipped task's name, a function under @lrs.task, or what lrs.classification(...)"
+                        f" makes, got {given(task)}")
     if task not in TASKS:
         raise TaskError(unknown("task", task, TASKS))
     return TASKS[task]
+
+
+def find_classification(task: str | Task) -> Classification:
+    """Find a task as `find_task` does, of those that lrsearch's own loop trains.
+
+    Raises:
+        TaskError: for one that a function of somebody's own trains.
+    """
+    found = find_task(task)
+    if not isinstance(found, Classification):
+        raise TaskError(f"task {found.name!r} is trained by its own function; this needs a model and samples that"
+                        " lrsearch trains itself: a shipped task, or lrs.classification(...)")
+    return found

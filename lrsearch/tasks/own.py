@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from lrsearch.errors import TaskError
-from lrsearch.runs import Optimizer, Task
+from lrsearch.runs import Optimizer
+from lrsearch.tasks.classification import Classification
 from lrsearch.tasks.data import make_splits
 from lrsearch.tasks.optimizers import SGD
 from lrsearch.tasks.splits import Split, Splits
@@ -32,12 +33,35 @@ class InMemory:
         return self.splits
 
 
-def task_of(
+def classification(
     build: Callable[[], nn.Module], train: Samples, *, name: str, batch_size: int, horizon: int | None = None,
     epochs: float | None = None, validation: Samples = 0.1, test: Samples = None, optimizer: Optimizer | None = None,
     **more: Any,
-) -> Task:
-    """Make a task of a model and samples: see `Task.of`."""
+) -> Classification:
+    """A task of a function that makes a model, and samples in memory.
+
+    Its key follows the samples: other data, other runs.
+
+    Args:
+        build: gives a new model, initialised from torch's random state.
+        train: a pair (x, y) of arrays or tensors, x of shape (n, ...), y class numbers of shape (n,); or a torch
+            Dataset of (x, class) pairs.
+        name: how people call it.
+        batch_size: samples of one update.
+        horizon, epochs: the length, in steps or in passes over the samples: one of the two.
+        validation: the share or number of samples held out to choose by, or samples of its own.
+        test: samples that are read once, by `--final-test`.
+        optimizer: SGD with momentum where none is given.
+        more: `model` names the model, whose layers become part of the name; the rest as for a `Classification`.
+
+    Raises:
+        TaskError: for samples or numbers that cannot be.
+
+    >>> x, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+    >>> task = classification(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, epochs=5)
+    >>> task.horizon, task.epoch, task.classes, task.validation_size
+    (45, 9.0, 2, 20)
+    """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise TaskError(f"task {name!r}: batch_size must be a whole number, 1 or more, got {batch_size!r}")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
@@ -57,10 +81,11 @@ def task_of(
     seen = 1 + max(int(split.y.max()) for split in (splits.train, splits.validation))
     given = {"data": f"{name}-{digest[:8]}", "classes": seen, **more}
     given["model"] = _model(name, build, x[:2], given["classes"], more.get("model"))
-    return Task(name=name, shape=tuple(x.shape[1:]), train_size=len(splits.train),
-                validation_size=len(splits.validation), test_size=len(splits.test), batch_size=batch_size,
-                horizon=steps, optimizer=optimizer or SGD(),
-                load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)), build=build, **given)
+    return Classification(name=name, shape=tuple(x.shape[1:]), train_size=len(splits.train),
+                          validation_size=len(splits.validation), test_size=len(splits.test), batch_size=batch_size,
+                          horizon=steps, optimizer=optimizer or SGD(),
+                          load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)), build=build,
+                          **given)
 
 
 def _steps(name: str, epochs: Any, epoch: float) -> int:

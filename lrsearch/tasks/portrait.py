@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from lrsearch.runs import Optimizer, Task
-from lrsearch.tasks.catalogue import find_task
+from lrsearch.tasks.catalogue import find_classification
+from lrsearch.tasks.classification import Classification
 from lrsearch.tasks.models import LocalNorm
 from lrsearch.tasks.splits import Split
 
@@ -198,9 +199,9 @@ def portray(task: str | Task, data_dir: Path | None = None) -> Portrait:
     >>> Portrait.from_json(portrait.to_json()) == portrait
     True
     """
-    task = find_task(task)
-    return Portrait(data=_portray_data(task.load(data_dir).train, task.classes), model=_portray_model(task),
-                    training=_portray_training(task))
+    found = find_classification(task)
+    return Portrait(data=_portray_data(found.load(data_dir).train, found.classes), model=_portray_model(found),
+                    training=_portray_training(found))
 
 
 def _portray_data(train: Split, classes: int) -> DataPortrait:
@@ -258,7 +259,7 @@ def _predict(classifier: Any, x: Floats, y: Ints, asked: Floats) -> Ints:
     return predicted
 
 
-def _portray_model(task: Task) -> ModelPortrait:
+def _portray_model(task: Classification) -> ModelPortrait:
     with torch.random.fork_rng(devices=[]):
         model = task.build().eval()
         return ModelPortrait(family=_family(model, task.shape), parameters=task.parameters, depth=_depth(model),
@@ -314,7 +315,7 @@ def _norm_of(module: nn.Module) -> str | None:
     return "other" if type(module).__name__.lower().endswith("norm") else None
 
 
-def _portray_training(task: Task) -> TrainingPortrait:
+def _portray_training(task: Classification) -> TrainingPortrait:
     return TrainingPortrait(optimizer=task.optimizer.family, momentum=_momentum(task.optimizer),
                             weight_decay=task.optimizer.weight_decay, batch_size=task.batch_size,
                             horizon=task.horizon)

@@ -19,9 +19,10 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from lrsearch.runs import Run, RunSpec, RunState, Task
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import Policy
 from lrsearch.tasks import SGD, Split
+from lrsearch.tasks.classification import Classification
 from lrsearch.training.files import files
 from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
 from lrsearch.training.record import EVALUATION_BATCH, Record
@@ -54,7 +55,7 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
 
 
 def train_fused(
-    task: Task, policies: Sequence[Policy], seeds: Sequence[int] = (0,), *, horizon: int | None = None,
+    task: Classification, policies: Sequence[Policy], seeds: Sequence[int] = (0,), *, horizon: int | None = None,
     data_dir: Path | None = None, device: str | None = None,
 ) -> list[Run]:
     """Train a task under several policies and seeds at once, each policy with each seed.

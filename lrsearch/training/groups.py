@@ -131,8 +131,8 @@ def families(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
 
 def common(a: RunSpec, b: RunSpec) -> int:
     """Give the number of steps over which two runs are the same."""
-    stops = a.task.patience or a.task.target
-    alone = a.policy.is_controller or b.policy.is_controller or a.task.optimizer.searches or stops
+    stops = a.stop or b.stop
+    alone = a.policy.is_controller or b.policy.is_controller or not a.task.can_fork or stops
     if alone or (a.task.key, a.horizon, a.seed) != (b.task.key, b.horizon, b.seed):
         return 0
     differing = np.flatnonzero((course(a) != course(b)).any(axis=1))

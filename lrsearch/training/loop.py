@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.errors import TaskError, UsageError
-from lrsearch.runs import Metrics, Run, RunSpec, RunState, Task
+from lrsearch.runs import Metrics, Run, RunSpec, RunState
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split
+from lrsearch.tasks.classification import Classification
 from lrsearch.training.batch_loss import BatchLoss, Forward
 from lrsearch.training.checkpoint import Checkpoint, Part, State, replace_file
 from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
@@ -33,7 +34,7 @@ class Trainer:
         TaskError: if its splits have other sizes than the task says.
     """
 
-    def __init__(self, task: Task, data_dir: Path | None = None, device: str | None = None) -> None:
+    def __init__(self, task: Classification, data_dir: Path | None = None, device: str | None = None) -> None:
         self.task = task
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         splits = task.load(data_dir)

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from lrsearch.errors import LRSearchError, OutputError, TaskError, WorkError
-from lrsearch.runs import Run, RunSpec, Task
+from lrsearch.runs import Run, RunSpec
 from lrsearch.schedules import parse
 from lrsearch.tasks import Split, Splits
+from lrsearch.tasks.classification import Classification
 from lrsearch.training.groups import Group, Lockstep, Progress, require_workers
 from lrsearch.training.loop import Trainer
 from lrsearch.training.process import own_process
@@ -60,7 +61,7 @@ class Pool:
         OutputError: if the workers' copy of it cannot be written.
     """
 
-    def __init__(self, task: Task, workers: int, data_dir: Path | None = None) -> None:
+    def __init__(self, task: Classification, workers: int, data_dir: Path | None = None) -> None:
         require_workers(workers)
         self.task, self.workers = task, workers
         self._stop = multiprocessing.get_context("spawn").Event()
@@ -75,7 +76,7 @@ class Pool:
             self._end()
             raise
 
-    def _begin(self, workers: int, task: Task) -> None:
+    def _begin(self, workers: int, task: Classification) -> None:
         try:
             self._workers.extend(_start(task, self._stop) for _ in range(workers))
         except OSError as error:
@@ -145,7 +146,7 @@ class Pool:
             folder: for weights of full runs and checkpoints; None to keep none.
         """
         line = next(worker.line for worker in self._workers if worker.line not in self._open)
-        asked = [(str(spec.policy), spec.horizon, spec.seed) for spec in group.specs]
+        asked = [(str(spec.policy), spec.horizon, spec.seed, spec.stop) for spec in group.specs]
         line.send((asked, group.in_lockstep, folder))
         self._open[line] = list(group.specs)
 
@@ -216,7 +217,7 @@ class _Mapped:
         return torch.from_numpy(np.load(path, mmap_mode=mode))
 
 
-def _in_files(trainer: Trainer, folder: Path) -> Task:
+def _in_files(trainer: Trainer, folder: Path) -> Classification:
     """Give a trainer's task with its data in files of a folder."""
     try:
         for name, split in zip(SPLITS, (trainer.train_split, trainer.validation, trainer.test_split), strict=True):
@@ -228,7 +229,7 @@ def _in_files(trainer: Trainer, folder: Path) -> Task:
     return replace(trainer.task, load=_Mapped(folder, trainer.digest))
 
 
-def _start(task: Task, stop: Event) -> _Worker:
+def _start(task: Classification, stop: Event) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(task, theirs, stop), daemon=True)
@@ -251,7 +252,7 @@ def _ignored_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(task: Task, line: Connection, stop: Event) -> None:
+def _work(task: Classification, line: Connection, stop: Event) -> None:
     """Train what comes down the line, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     own_process(task, threads=1)
@@ -260,7 +261,7 @@ def _work(task: Task, line: Connection, stop: Event) -> None:
     with suppress(EOFError, OSError):  # the line was closed, perhaps in the middle of a run
         while True:
             asked, in_lockstep, folder = line.recv()
-            specs = tuple(RunSpec(task, parse(policy), horizon, seed) for policy, horizon, seed in asked)
+            specs = tuple(RunSpec(task, parse(policy), horizon, seed, stop) for policy, horizon, seed, stop in asked)
             _train(trainer, Group(specs, in_lockstep), folder, line, stop)
 
 

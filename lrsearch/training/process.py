@@ -8,7 +8,7 @@ import sys
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrsearch.runs import Task
+from lrsearch.tasks.classification import Classification
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 SMALL_MODEL = 200_000
@@ -18,7 +18,7 @@ SMALL_BATCH = 100e6
 MOST_WORKERS = 4
 
 
-def own_process(task: Task, threads: int | None = None) -> None:
+def own_process(task: Classification, threads: int | None = None) -> None:
     """Set up a process for training a task; it changes the whole process, so call it in one of your own.
 
     A small model trains in one thread: several gain it nothing, and where cores are shared they wait for each
@@ -33,7 +33,7 @@ def own_process(task: Task, threads: int | None = None) -> None:
         torch.set_num_threads(threads or 1)
 
 
-def default_workers(task: Task) -> int:
+def default_workers(task: Classification) -> int:
     """Give how many processes train at a time where nobody said: the cores that this process may use, at most 4.
 
     One for a small model, whose runs are over before a process has started, and one where there is a GPU.
@@ -44,12 +44,12 @@ def default_workers(task: Task) -> int:
     return min(cores, MOST_WORKERS)
 
 
-def is_small(task: Task) -> bool:
+def is_small(task: Classification) -> bool:
     """Tell whether a model has so few parameters, and so little to do, that its runs gain nothing by more cores."""
     return task.parameters < SMALL_MODEL and _operations(task) < SMALL_BATCH
 
 
-def _operations(task: Task) -> int:
+def _operations(task: Classification) -> int:
     """Count the operations of a batch's forward pass, without making it; 0 where the model will not be counted."""
     try:
         with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState
+from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState, Stop
+from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
 from lrsearch.tasks import Split
-from lrsearch.training.looks import cycle_ends, look_steps
+from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import score_predictions
 from lrsearch.training.process import forget_peak_memory, peak_memory
 
@@ -35,13 +36,15 @@ class Record:
 
     def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
         self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
-        self.looks = look_steps(spec)
+        self.stop = spec.stop or Stop()
+        self.looks = evaluation_steps(spec)
         self.cycle_ends = cycle_ends(spec)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
         self.evaluations, self.shared = 0, 0
         self.steps = 0
+        self.judged_at = "best" if is_optimistic(spec.task) else "end"
         self.began = time.perf_counter()
         forget_peak_memory(losses.device)
 
@@ -66,12 +69,12 @@ class Record:
         return RunState.STOPPED if self.is_look_due and (self._is_there() or self._is_tired()) else None
 
     def _is_there(self) -> bool:
-        """Tell whether the last look reached the task's target."""
-        return self.spec.task.target is not None and self.points[-1].score >= self.spec.task.target
+        """Tell whether the last look reached the target."""
+        return self.stop.target is not None and self.points[-1].score >= self.stop.target
 
     def _is_tired(self) -> bool:
-        """Tell whether the last looks that count, as many as the task's patience, were no better than one before."""
-        patience = self.spec.task.patience
+        """Tell whether the last looks that count, as many as its patience, were no better than one before."""
+        patience = self.stop.patience
         counting = [p.score for p in self.points if not self.cycle_ends or p.step in self.cycle_ends]
         is_counted = not self.cycle_ends or self.steps in self.cycle_ends
         if patience is None or not is_counted or len(counting) <= patience:
@@ -88,7 +91,7 @@ class Record:
         if not math.isfinite(loss):
             return False
         is_best = score > max((point.score for point in self.points), default=-1)
-        if is_best or self.steps == self.spec.horizon or self.spec.task.patience:
+        if is_best or self.steps == self.spec.horizon or self.stop.patience:
             metrics = self._metrics(scores, loss)
             self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
         self.points.append(Point(self.steps, loss, score))
@@ -124,7 +127,7 @@ class Record:
         losses = self.losses[: self.steps].cpu().numpy()
         means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
         finished = state in (RunState.FINISHED, RunState.STOPPED)
-        judged = self.metrics["best" if self.spec.task.protocol == "paper" else "end"] if finished else {}
+        judged = self.metrics[self.judged_at] if finished else {}
         return Run(
             state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
             score=judged.get("top1"), loss=judged.get("loss"),

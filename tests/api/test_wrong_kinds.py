@@ -19,8 +19,8 @@ def a_function():
 GIVEN = {"None": None, "a function": a_function, "a text": "no such", "a dict": {}, "a number": 5, "a float": 0.5,
          "yes": True, "a list": [], "bytes": b"x", "a path": Path("no-such"), "a class": dict, "an object": object()}
 SPACE = lrs.Space.standard("FIX", horizon=60, epoch=10)
-NOTHING = {"LRFunction", "Policy", "Space", "Task"}
-"""Classes, which are made by functions that are here: `lrs.TRI`, `Space.standard`, `Task.of`."""
+NOTHING = {"LRFunction", "Objective", "Policy", "Space", "Task"}
+"""Classes, which are made by functions that are here: `lrs.TRI`, `Space.standard`, `minimize`, `classification`."""
 ELSEWHERE = {"range_test", "tpe_sampler"}
 """The first takes what it is given as it is until it begins; what the second gives refuses a storage."""
 MORE = {"curves": {"steps": 5}, "record": {"task": "mine", "policy": "FIX(k0=0.1)"},
@@ -50,9 +50,10 @@ def of_study(call):
 METHODS = {
     "TRI(k0=)": lambda first: lrs.TRI(k0=first, k1=1, l=5),
     "Space.standard": lambda first: lrs.Space.standard(first, horizon=60, epoch=10),
-    "Task.of": lambda first: lrs.Task.of(first, ([[1.0]] * 20, [0, 1] * 10), name="mine", batch_size=2, epochs=9),
-    "Task.of(known=)": lambda first: lrs.Task.of(a_function, ([[1.0]] * 20, [0, 1] * 10), name="mine", batch_size=2,
-                                                 epochs=9, known=first),
+    "classification": lambda first: lrs.classification(first, ([[1.0]] * 20, [0, 1] * 10), name="mine", batch_size=2,
+                                                       epochs=9),
+    "classification(known=)": lambda first: lrs.classification(a_function, ([[1.0]] * 20, [0, 1] * 10), name="mine",
+                                                               batch_size=2, epochs=9, known=first),
     "space.suggest": SPACE.suggest,
     "store.recommend": with_store(lambda store, first: store.recommend(first)),
     "explain, of a store": with_store(lambda store, first: lrs.explain(first, store=store)),

@@ -111,7 +111,7 @@ def test_runs_that_did_not_end_of_other_tasks_and_of_other_trainers_are_no_evide
         run = replace(ended, state=state) if state else ended
         store.record(RunSpec(task, FIX(k0=0.1), 50, 7 if state else 0), run)
     with monkeypatch.context() as other:
-        other.setattr("lrsearch.runs.run.TRAINER_VERSION", "an older one")
+        other.setattr("lrsearch.tasks.classification.Classification.trainer", "an older one")
         store.record(RunSpec(TASK, FIX(k0=0.1), 50, 0), ended)
     assert stored_probes(store, TASK) == []
     with pytest.raises(WorkError, match=r"no range tests and no short runs .* leave out --stored"):

@@ -12,7 +12,8 @@ from lrsearch import api
 from lrsearch.errors import TaskError
 from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
-from lrsearch.tasks import SGD, Adagrad, Adam, Task
+from lrsearch.tasks import SGD, Adagrad, Adam
+from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer
 
 STEPS = 640
@@ -73,7 +74,8 @@ class Restless(nn.Module):
 
 
 def probed(tmp_path, build=plain, data=None, optimizer=None, functions=()):
-    task = Task.of(build, data or blobs(), name="mine", batch_size=20, horizon=STEPS, optimizer=optimizer or SGD())
+    task = classification(build, data or blobs(), name="mine", batch_size=20, horizon=STEPS,
+                          optimizer=optimizer or SGD())
     return api.prune(task, 12, out=tmp_path, functions=functions), task
 
 
@@ -122,7 +124,7 @@ def test_what_teaches_nothing_is_refused_with_its_code_and_the_raw_range_stays(t
 def test_a_single_class_is_refused_before_anything_is_trained():
     x, _ = blobs()
     with pytest.raises(TaskError, match="class"):
-        Task.of(plain, (x, torch.zeros(600, dtype=torch.int64)), name="mine", batch_size=20, horizon=STEPS)
+        classification(plain, (x, torch.zeros(600, dtype=torch.int64)), name="mine", batch_size=20, horizon=STEPS)
 
 
 def test_a_model_that_begins_elsewhere_each_time_gives_a_range_or_a_reason_and_never_an_exception(tmp_path):

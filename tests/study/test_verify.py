@@ -226,7 +226,7 @@ def test_only_the_same_training_answers(store):
 
 def test_runs_of_another_version_of_the_trainer_answer_nothing(store, monkeypatch):
     asked = ask(MLP, GOOD, 0.9, 320)
-    monkeypatch.setattr("lrsearch.runs.run.TRAINER_VERSION", 0)
+    monkeypatch.setattr("lrsearch.tasks.classification.Classification.trainer", 0)
     store.record(asked.spec(0), made_up({320: 0.99}))
     assert from_store(asked, store)
     monkeypatch.undo()

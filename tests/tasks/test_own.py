@@ -10,7 +10,8 @@ import lrsearch as lrs
 from lrsearch.errors import TaskError, UsageError
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
-from lrsearch.tasks import Adam, Task
+from lrsearch.tasks import Adam
+from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer
 
 RNG = np.random.default_rng(0)
@@ -21,9 +22,12 @@ X = RNG.normal(size=(300, 5)) + Y[:, None]
 def small() -> nn.Module:
     return nn.Linear(5, 3)
 
+GIVEN = {"name": "mine", "batch_size": 10, "epochs": 2}
+
 
 def made(**changes):
-    return Task.of(small, changes.pop("train", (X, Y)), **({"name": "mine", "batch_size": 10, "epochs": 2} | changes))
+    train = changes.pop("train", (X, Y))
+    return classification(small, train, **(GIVEN | changes))
 
 
 def test_arrays_tensors_and_a_dataset_make_the_same_task():
@@ -81,8 +85,8 @@ def test_samples_and_numbers_that_cannot_be_are_refused_with_the_reason(changes,
 
 
 def test_models_of_other_layers_have_other_keys_whatever_their_names():
-    one = Task.of(lambda: nn.Sequential(nn.Linear(5, 3), nn.ReLU()), (X, Y), name="mine", batch_size=10, epochs=2)
-    other = Task.of(lambda: nn.Sequential(nn.Linear(5, 3), nn.Identity()), (X, Y), name="mine", batch_size=10, epochs=2)
+    one = classification(lambda: nn.Sequential(nn.Linear(5, 3), nn.ReLU()), (X, Y), **GIVEN)
+    other = classification(lambda: nn.Sequential(nn.Linear(5, 3), nn.Identity()), (X, Y), **GIVEN)
     assert one.parameters == other.parameters
     assert one.key != other.key
 

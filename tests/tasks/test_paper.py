@@ -10,8 +10,9 @@ from lrsearch.errors import TaskError
 from lrsearch.knowledge import open_store
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
-from lrsearch.tasks import TASKS, Task, find_task
+from lrsearch.tasks import TASKS, find_task
 from lrsearch.tasks.data import load_digits
+from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer
 
 MLP = find_task("digits-mlp")
@@ -72,7 +73,7 @@ def test_runs_chosen_on_the_test_set_never_recommend(tmp_path):
 
 def test_without_a_test_set_or_twice_it_is_refused():
     x, y = torch.randn(60, 3), torch.arange(60) % 2
-    mine = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
+    mine = classification(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
     with pytest.raises(TaskError, match="'mine' has no test split"):
         mine.in_paper_protocol()
     with pytest.raises(TaskError, match="judged so already"):

@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from lrsearch.tasks import SGD, TASKS, Adam, AdamW, Portrait, Split, Splits, Task, find_task, portray
-from lrsearch.tasks.own import InMemory
+from lrsearch.tasks.own import InMemory, classification
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 240)
@@ -33,7 +33,7 @@ def of(x, y, **changes) -> Task:
         return nn.Sequential(flat, nn.Linear(math.prod(x.shape[1:]), max(2, 1 + int(np.max(y)))))
 
     given = {"build": linear, "validation": (x[:1], y[:1]), "name": "mine", "batch_size": 10, "horizon": 100}
-    return Task.of(train=(x, y), **given | changes)
+    return classification(train=(x, y), **given | changes)
 
 
 def length(x: np.ndarray) -> float:

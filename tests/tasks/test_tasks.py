@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from lrsearch.errors import DataError, TaskError
-from lrsearch.tasks import SGD, TASKS, Task, find_task
+from lrsearch.tasks import SGD, TASKS, Classification, find_task
 from lrsearch.tasks.data import load_digits, load_idx
+from lrsearch.tasks.own import classification
 
 MNIST_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
                "t10k-labels-idx1-ubyte.gz")
@@ -52,7 +53,7 @@ def test_a_task_counts_its_model_once_and_its_variants_build_none():
         return nn.Linear(3, 2)
 
     x, y = torch.zeros(40, 3), torch.arange(40) % 2
-    task = Task.of(build, (x, y), name="mine", batch_size=4, epochs=5, test=(x, y))
+    task = classification(build, (x, y), name="mine", batch_size=4, epochs=5, test=(x, y))
     made = len(built)
     variants = [task.with_horizon(100), task.in_paper_protocol(), replace(task, precision="bf16")]
     assert [variant.parameters for variant in variants] == [8, 8, 8]
@@ -101,7 +102,7 @@ def test_an_impossible_task_is_refused_by_name(change, says):
              "validation_size": 10, "batch_size": 5, "horizon": 100, "optimizer": SGD(), "load": load_digits,
              "build": lambda: nn.Linear(3, 2)}
     with pytest.raises(TaskError, match=says):
-        Task(**given | change)
+        Classification(**given | change)
 
 
 def test_a_misspelt_task_gets_the_nearest_name():

@@ -9,8 +9,9 @@ from torch import nn
 
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, PLATEAU, parse
-from lrsearch.tasks import L4, SLS, Adam, Task, find_task
+from lrsearch.tasks import L4, SLS, Adam, find_task
 from lrsearch.tasks.cifar import CropFlip
+from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer, checkpoint
 
 MLP = find_task("digits-mlp")
@@ -25,7 +26,7 @@ def dropping():
 def rich(**more):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(240, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 240)
-    return Task.of(dropping, (x, y), name="rich", batch_size=20, horizon=200, augment=CropFlip(), **more)
+    return classification(dropping, (x, y), name="rich", batch_size=20, horizon=200, augment=CropFlip(), **more)
 
 
 class Killed(BaseException):

@@ -12,7 +12,7 @@ from torch import nn
 
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import ASLR, CM, FIX, HALFCOS, ONECYCLE, STEP, TRI, parse
-from lrsearch.tasks import SGD, Adam, Split, Splits, Task, find_task
+from lrsearch.tasks import SGD, Adam, Classification, Split, Splits, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
 from lrsearch.training import Trainer
@@ -45,14 +45,14 @@ def flat() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
-def task(build, dtype=torch.float64, **changes) -> Task:
+def task(build, dtype=torch.float64, **changes) -> Classification:
     given = {"name": "noise", "data": "noise", "model": "m", "classes": 10, "shape": (1, 8, 8), "train_size": 300,
              "validation_size": 100, "batch_size": 20, "horizon": STEPS, "optimizer": SGD(momentum=0.9),
              "load": partial(noise, dtype), "build": lambda: build().to(dtype)}
-    return Task(**given | changes)
+    return Classification(**given | changes)
 
 
-def specs(of: Task, seeds=(0,), policies=POLICIES, steps=STEPS) -> list[RunSpec]:
+def specs(of: Classification, seeds=(0,), policies=POLICIES, steps=STEPS) -> list[RunSpec]:
     return [RunSpec(of, policy, steps, seed) for seed in seeds for policy in policies]
 
 

@@ -11,7 +11,8 @@ from torch import nn
 from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS
-from lrsearch.tasks import Task, find_task
+from lrsearch.tasks import find_task
+from lrsearch.tasks.own import classification
 from lrsearch.training import Pool, Trainer
 from lrsearch.training.fused import fuse
 from lrsearch.training.groups import Group
@@ -109,7 +110,7 @@ def test_a_worker_that_is_killed_is_said_to_have_died():
 
 def test_a_lambda_is_refused_in_words():
     x, y = torch.randn(60, 3), torch.arange(60) % 2
-    task = Task.of(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
+    task = classification(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
     with pytest.raises(TaskError, match="'mine' cannot be handed to another process"):
         Pool(task, 1)
 

@@ -8,8 +8,9 @@ from torch import nn
 
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP, PLATEAU, STEP, WSD, parse
-from lrsearch.tasks import SLS, Adam, Task, find_task
+from lrsearch.tasks import SLS, Adam, find_task
 from lrsearch.tasks.cifar import CropFlip
+from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer
 from lrsearch.training.groups import families
 from lrsearch.training.prefixes import train_family
@@ -31,7 +32,7 @@ def rich():
     """A task with everything that has a state of its own."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(240, 1, 8, 8)).astype(np.float32), rng.integers(0, 10, 240)
-    return Task.of(dropping, (x, y), name="rich", batch_size=20, horizon=N, augment=CropFlip())
+    return classification(dropping, (x, y), name="rich", batch_size=20, horizon=N, augment=CropFlip())
 
 
 def specs(task, policies, seed=3):

@@ -11,6 +11,7 @@ from torch import nn
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import ASLR, FIX, NSTEP
 from lrsearch.tasks import Adam, Task, find_task
+from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer
 from lrsearch.training.groups import LEAST_ROWS, Group, groups
 from lrsearch.training.together import MOST_ROWS, Here, lockstep, train_group
@@ -22,7 +23,7 @@ GIB = 2**30
 def wide() -> Task:
     """A task whose model is too large for lockstep to pay."""
     x, y = torch.randn(120, 3000), torch.arange(120) % 2
-    return Task.of(lambda: nn.Linear(3000, 200), (x, y), name="wide", batch_size=20, horizon=30)
+    return classification(lambda: nn.Linear(3000, 200), (x, y), name="wide", batch_size=20, horizon=30)
 
 
 @pytest.mark.parametrize(("task", "says"), [

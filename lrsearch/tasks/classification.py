@@ -1,0 +1,223 @@
+"""A classification of samples in memory: data set, model, optimizer, batch size, split, and how it is judged."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from lrsearch.errors import TaskError, unknown
+from lrsearch.runs import Objective, Optimizer, Run, Stop, Task, maximize
+from lrsearch.runs.objective import TOP1
+from lrsearch.runs.run import TRAINER_VERSION
+from lrsearch.runs.task import policies_of
+from lrsearch.schedules import Policy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lrsearch.tasks.splits import Splits
+
+PAPER_EVERY = 500
+"""Steps between evaluations in the papers' protocol: Caffe's setting for LeNet; LRBench does not print its own."""
+PRECISIONS = ("fp32", "bf16")
+METRICS = {
+    "validation": "validation top-1 at the last step",
+    "paper": "test top-1 at its best look, learning from all training samples, as the papers report it",
+}
+"""What a run's score is, by protocol."""
+
+
+def is_optimistic(task: Task) -> bool:
+    """Whether a run's score is that of its best evaluation, as the papers report it."""
+    return isinstance(task, Classification) and task.protocol == "paper"
+
+
+class Augment(Protocol):
+    """Changes a batch at random, on the batch's device."""
+
+    @property
+    def name(self) -> str:
+        """What it does, for people and for the task's key."""
+
+    def __call__(self, x: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
+        """Give a changed batch of the same shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification(Task):
+    """A classification that lrsearch's own loop trains: a data set, a model and an optimizer.
+
+    It is a description: with `parameters`, making one builds no model, loads no data, and needs no torch. What a task
+    has beside (`epoch`, `objectives`, `lr_range`) follows from it.
+
+    Args:
+        name: how people call it.
+        data: the data set's name.
+        model: the model's name.
+        classes: number of classes, 2 or more.
+        shape: the shape of one sample.
+        train_size: samples of the training split.
+        validation_size: samples held out of the training set to choose by.
+        test_size: samples of the test split; 0 where there is none.
+        batch_size: samples of one update.
+        horizon: updates of a full run.
+        optimizer: the optimizer and its fixed settings.
+        augment: changes a batch at every look; None to train on the data as they are.
+        precision: "fp32", or "bf16" for bfloat16 products with float32 weights: faster where the processor has them.
+        patience: end a run early once this many looks in a row were no better than the best before: its state is then
+            "stopped", its score that of the last look. Of a policy with cycles only looks at their ends count, where
+            the learning rate is low. None to train all runs to their horizon.
+        target: end a run at the first look whose validation top-1 is this or higher, above 0 and at most 1: its state
+            is then "stopped". It is part of the task's key, so that such a run never stands for a full one. None to go
+            on; `lrs.verify` sets it.
+        protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
+            `in_paper_protocol`.
+        known: policies that the field trains this task with: a list of policies or their texts, or one of them.
+            Durations such as `0.1dur` are of this task's horizon and epoch.
+        load: gives the splits from a data folder, or from where they are cached if there is none.
+        build: gives a new model, initialised from torch's random state.
+        parameters: how many numbers the model learns, 0 or more; counted where it is not given, and anew for another
+            `build`.
+        counted: the `build` that `parameters` is of; nobody gives it.
+
+    Raises:
+        TaskError: for numbers that cannot be, or a model that cannot be built.
+    """
+
+    name: str
+    data: str
+    model: str
+    classes: int
+    shape: tuple[int, ...]
+    train_size: int
+    validation_size: int
+    test_size: int = 0
+    batch_size: int
+    horizon: int
+    optimizer: Optimizer
+    augment: Augment | None = None
+    precision: str = "fp32"
+    patience: int | None = None
+    target: float | None = None
+    protocol: str = "validation"
+    known: tuple[Policy, ...] = ()
+    load: "Callable[[Path | None], Splits]" = field(compare=False, repr=False)
+    build: "Callable[[], nn.Module]" = field(compare=False, repr=False)
+    parameters: int = None  # type: ignore[assignment]  # a number once the task is made
+    counted: "Callable[[], nn.Module] | None" = field(default=None, compare=False, repr=False)
+    epoch: float = field(init=False, repr=False)
+    objectives: tuple[Objective, ...] = field(init=False, repr=False)
+    version: str = field(init=False, repr=False, default="1")
+    facts: Mapping[str, Any] = field(init=False, repr=False, hash=False, default_factory=dict)
+    settings: Mapping[str, Any] = field(init=False, repr=False, hash=False, default_factory=dict)
+    lr_range: tuple[float, float] = field(init=False, repr=False)
+    evaluations: int = field(init=False, repr=False, default=10)
+    trainer: ClassVar[int | str] = TRAINER_VERSION
+
+    def __post_init__(self) -> None:
+        least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
+        if self.patience is not None and (isinstance(self.patience, bool) or not isinstance(self.patience, int)
+                                          or self.patience < 1):
+            raise TaskError(f"task {self.name!r}: patience must be a whole number, 1 or more, or None,"
+                            f" got {self.patience!r}")
+        if self.target is not None and (isinstance(self.target, bool) or not isinstance(self.target, int | float)
+                                        or not 0 < self.target <= 1):
+            raise TaskError(f"task {self.name!r}: target must be a number above 0, at most 1, or None,"
+                            f" got {self.target!r}")
+        if self.precision not in PRECISIONS:
+            raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
+        if self.protocol not in METRICS:
+            raise TaskError(unknown("protocol", str(self.protocol), METRICS))
+        derived = {"epoch": self.train_size / self.batch_size, "lr_range": self.optimizer.rates,
+                   "objectives": (maximize(TOP1, samples=self.validation_size),)}
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "known", policies_of(self.name, self.known, self.horizon, self.epoch))
+        object.__setattr__(self, "parameters", self._parameters())
+        object.__setattr__(self, "counted", self.build)
+
+    def _parameters(self) -> int:
+        """The number of parameters, as it was given for this very model, else counted."""
+        if self.parameters is None or (self.counted is not None and self.counted is not self.build):
+            from lrsearch.tasks.counting import count_parameters
+
+            return count_parameters(self.name, self.build)
+        if isinstance(self.parameters, bool) or not isinstance(self.parameters, int) or self.parameters < 0:
+            raise TaskError(f"task {self.name!r}: parameters must be a whole number, 0 or more, or left out to be"
+                            f" counted, got {self.parameters!r}")
+        return self.parameters
+
+    @property
+    def stop(self) -> Stop | None:
+        """How its runs end early; None where they do not."""
+        return Stop.of(self.description)
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether runs that begin alike can train that part once; a line search is not known ahead."""
+        return not self.optimizer.searches
+
+    @property
+    def chance_loss(self) -> float:
+        """The cross-entropy of guessing."""
+        return math.log(self.classes)
+
+    def evaluate_every(self, horizon: int, *, is_controller: bool = False) -> int:
+        """Updates from one evaluation of a run to the next; in the papers' protocol as the papers have it."""
+        if self.protocol != "paper" or is_controller:
+            return Task.evaluate_every(self, horizon, is_controller=is_controller)
+        shortened = horizon / self.horizon
+        tenth = math.ceil(horizon / self.evaluations)
+        return PAPER_EVERY if shortened >= 1 else max(round(PAPER_EVERY * shortened), tenth)
+
+    def level(self, run: Run) -> float:
+        """The validation cross-entropy at a run's end; infinite where it diverged."""
+        return math.inf if run.loss is None else run.loss
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Everything that tells this task from another, as plain JSON values."""
+        return {
+            "name": self.name,
+            "data": {"name": self.data, "classes": self.classes, "shape": list(self.shape),
+                     "train": self.train_size, "validation": self.validation_size},
+            "model": {"name": self.model, "parameters": self.parameters},
+            "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
+            "batch_size": self.batch_size,
+            "horizon": self.horizon,
+            "precision": self.precision,
+            "metric": METRICS[self.protocol],
+        } | ({"augment": self.augment.name} if self.augment else {}) | (
+            {"patience": self.patience} if self.patience else {}) | (
+            {"target": self.target} if self.target is not None else {})
+
+    def in_paper_protocol(self) -> "Classification":
+        """Give the same task judged as the papers do, to compare with their tables and for nothing else.
+
+        It learns from all training samples, looks at the test set every 500 steps (a controller at every epoch; a run
+        that is shorter looks ten times or more), and its score is the best look's: an optimistic number, for the test
+        set has chosen. Its name ends with "-paper"; its runs never recommend.
+
+        Raises:
+            TaskError: if it has no test split, or is judged so already.
+
+        >>> from lrsearch.tasks import find_task
+        >>> task = find_task("mnist-lenet").in_paper_protocol()
+        >>> task.name, task.train_size, task.validation_size
+        ('mnist-lenet-paper', 60000, 10000)
+        """
+        if self.protocol == "paper" or not self.test_size:
+            reason = "is judged so already" if self.protocol == "paper" else "has no test split"
+            raise TaskError(f"task {self.name!r} {reason}: the papers choose by the test set")
+        from lrsearch.tasks.splits import PaperSplits
+
+        return replace(
+            self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,
+            validation_size=self.test_size, test_size=0, load=PaperSplits(self.load),
+        )
