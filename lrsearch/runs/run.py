@@ -18,7 +18,7 @@ STRANGER = "recorded"
 TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), STRANGER, OWN)
 Metrics = Mapping[str, float | None]
 Curve = tuple[tuple[int, float], ...]
-OWN_FIELDS = ("cause", "applied", "scores", "startup_seconds")
+OWN_FIELDS = ("cause", "applied", "scores", "source", "startup_seconds")
 """What only runs of a user's own training say, beside their curves."""
 
 
@@ -145,6 +145,8 @@ class Run:
             checked", or from which update on it was not.
         scores: the other metrics at its last evaluation.
         curves: (step, value) of what a user's own training logged, by name.
+        lost: updates of killed attempts, less those of earlier attempts that this one did not make again.
+        source: the digest of the source of the function that trained it.
         startup_seconds: from asking for the run to its first update; None where it is not known.
     """
 
@@ -167,6 +169,8 @@ class Run:
     applied: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    lost: int = 0
+    source: str | None = None
     startup_seconds: float | None = field(default=None, compare=False)
 
     @classmethod

@@ -1,0 +1,389 @@
+"""A job is a run that is to be trained: what a training function receives."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.errors import UsageError, given
+from lrsearch.runs.counter import StepCounter
+from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
+from lrsearch.runs.run import Point, RunSpec
+from lrsearch.runs.series import Log
+from lrsearch.runs.stop import Stop
+from lrsearch.schedules import Policy
+
+if TYPE_CHECKING:
+    import torch
+
+    from lrsearch.schedules.torch_jobs import JobControllerScheduler, JobScheduler, SchedulerSet
+
+TRAIN_LOSS = "train_loss"
+HEARD_EVERY = 25
+"""Steps between two times that whoever asked for the job hears of it, and can interrupt it."""
+NOT_FINITE = 25
+"""So many training losses in a row that are not finite end a run; a single one may be an update that AMP skips."""
+PATIENCE = 2
+"""Evaluations after a stop that was not heard, until `log` raises `JobStopped`."""
+RANGE_TEST = "RAMP"
+Heard = Callable[[int], None]
+
+
+class JobStopped(BaseException):
+    """A run was to end, and its training went on: it ends here."""
+
+
+class Job:
+    """A run that is to be trained.
+
+    Args:
+        spec: what identifies it.
+        number: its place in its study.
+        folder: for its checkpoints, the same on a retry; a temporary one where none is given.
+        device: where to train, such as "cuda:0"; the GPU if there is one, else the CPU, where none is given.
+        heard: is told the number of steps done every now and then, and may raise `KeyboardInterrupt`.
+
+    >>> from lrsearch import FIX, Task, minimize
+    >>> task = Task(name="toy", horizon=20, epoch=5, objectives=(minimize("val_loss"),))
+    >>> job = Job(RunSpec(task, FIX(k0=0.1), 20, seed=0))
+    >>> for step in range(1, 1 + job.horizon):
+    ...     job.log(step, train_loss=1 / step)
+    ...     if job.is_evaluation_due(step):
+    ...         job.log(step, val_loss=2 / step)
+    >>> job.horizon, job.epoch, job.epochs, job.points[-1]
+    (20, 5, 4.0, Point(step=20, loss=None, score=0.1))
+    """
+
+    def __init__(
+        self, spec: RunSpec, *, number: int = 0, folder: Path | None = None, device: str | None = None,
+        heard: Heard | None = None,
+    ) -> None:
+        self.spec, self.number = spec, number
+        self._folder, self._device, self._heard = folder, device, heard
+        self._objective = spec.task.objective
+        self._scheduler: JobScheduler | JobControllerScheduler | SchedulerSet | None = None
+        self._evaluations = frozenset() if self.is_range_test else evaluation_steps(spec)
+        self._cycle_ends, self._stop = cycle_ends(spec), spec.stop or Stop()
+        self._values = Log()
+        self._counter = StepCounter(folder)
+        self._logged = 0
+        self._began_at = 0
+        self._unheard = 0
+        self.rates: list[float] = []
+        self.points: list[Point] = []
+        self.skipped = 0
+        self.changed: str | None = None
+        self.stopped_at: int | None = None
+        self.has_diverged = False
+        self.first_step_at: float | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy over this run's own horizon."""
+        return self.spec.policy
+
+    @property
+    def horizon(self) -> int:
+        """Updates of this run; of a shorter run it is less than the task's."""
+        return self.spec.horizon
+
+    @property
+    def epoch(self) -> float:
+        """Updates of one pass over the training samples."""
+        return self.spec.task.epoch
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training samples in this run."""
+        return self.horizon / self.epoch
+
+    @property
+    def seed(self) -> int:
+        """The seed of all that is drawn; `random`, numpy and torch are seeded with it."""
+        return self.spec.seed
+
+    @property
+    def key(self) -> str:
+        """The run's key in the store."""
+        return self.spec.key
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Plain values that the task gives its training."""
+        return self.spec.task.settings
+
+    @property
+    def is_range_test(self) -> bool:
+        """Whether its learning rate only rises: it is read by its training losses, and no evaluation is due."""
+        return self.policy.form == RANGE_TEST
+
+    @property
+    def device(self) -> str:
+        """Where to train: "cuda:0", "cuda" or "cpu"."""
+        if self._device is None:
+            import torch
+
+            self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        return self._device
+
+    @property
+    def folder(self) -> Path:
+        """A folder for checkpoints: the same when the run is started again."""
+        if self._folder is None:
+            self._folder = Path(mkdtemp(prefix="lrsearch-job-"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an attempt before this one made updates: its checkpoints may be in the folder."""
+        return self._counter.before > 0
+
+    @property
+    def step(self) -> int:
+        """Updates done, by the scheduler's clock; without a scheduler the last step that was logged."""
+        return max(self._scheduler.last_epoch, 0) if self._scheduler is not None else self._logged
+
+    @property
+    def has_scheduler(self) -> bool:
+        """Whether the training asked for its scheduler, so that its learning rates are checked."""
+        return self._scheduler is not None
+
+    @property
+    def values(self) -> Log:
+        """What was logged, read as numbers."""
+        self._values.read()
+        return self._values
+
+    @property
+    def trained(self) -> int:
+        """Updates made in this attempt."""
+        return max(0, self.step - self._began_at)
+
+    @property
+    def lost(self) -> int:
+        """Updates of earlier attempts that nobody was told of, less those that this one did not make again."""
+        return self._counter.untold - self._began_at if self._counter.before else 0
+
+    def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0) -> Any:
+        """The scheduler of this run's policy: call its `step()` after every update.
+
+        The ratios of the learning rates of all param groups of all optimizers are kept, and nothing else of them: the
+        largest is 1. One optimizer has a torch `LRScheduler`; several have one object with the same methods.
+
+        Args:
+            optimizers: torch optimizers, one or more.
+            last_step: updates that were made before, where the training goes on from a checkpoint.
+
+        Raises:
+            UsageError: for a second call, no optimizer, or a step beyond the horizon.
+            PolicyError: if every param group starts at LR 0, or a momentum finds no place.
+        """
+        if self._scheduler is not None:
+            raise UsageError("job.scheduler was called before: give it all optimizers in one call, as"
+                             " job.scheduler(generator, discriminator)")
+        if not optimizers:
+            raise UsageError("job.scheduler takes the optimizers of the training, one or more")
+        if isinstance(last_step, bool) or not isinstance(last_step, int) or not 0 <= last_step <= self.horizon:
+            raise UsageError(f"last_step is the updates made so far, 0 to {self.horizon}, got {last_step!r}")
+        from lrsearch.schedules.torch_jobs import SchedulerSet, job_schedulers
+
+        made = job_schedulers(self.policy, optimizers, self, self.seed)
+        self._scheduler = made
+        if last_step:
+            for one in made.schedulers if isinstance(made, SchedulerSet) else (made,):
+                one.step(epoch=last_step)
+            self._began_at = last_step
+        self._note_rate()
+        return made
+
+    def batches(self, loader: Iterable[Any], *, accumulate: int = 1) -> Iterator[Any]:
+        """The batches of this run: `accumulate` for each of its updates, pass after pass over the loader.
+
+        Where the loader or its sampler has `set_epoch`, it is called before each pass. After a resume the passes go on
+        where they were. They end early where the run is to stop.
+
+        Args:
+            loader: gives the batches of one pass each time it is iterated over.
+            accumulate: batches of one update, 1 or more.
+
+        Raises:
+            UsageError: for a loader without batches, or a number that cannot be.
+        """
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+            raise UsageError(f"accumulate is a whole number of batches, 1 or more, got {accumulate!r}")
+        at, end = self.step * accumulate, self.horizon * accumulate
+        left = at if at else 0
+        passes = 0
+        if left and (size := _length(loader)):
+            passes, left = divmod(left, size)
+        while at < end:
+            _set_epoch(loader, passes)
+            seen = 0
+            for batch in loader:
+                seen += 1
+                if left:
+                    left -= 1
+                    continue
+                if at >= end or (at % accumulate == 0 and self.should_stop):
+                    return
+                at += 1
+                yield batch
+            if not seen:
+                raise UsageError("the loader gave no batch: a generator is used up after one pass; give a DataLoader,"
+                                 " a list, or an object that can be iterated over again")
+            passes += 1
+
+    def log(self, step: int | None = None, /, **values: Any) -> None:
+        """Note values at a step. A tensor is fine: it is read later, without a device sync per step.
+
+        `train_loss` is what range tests are read by. The objective's metric is logged at evaluations.
+
+        Args:
+            step: updates so far, from 1 on; `job.step` where it is not given.
+            values: numbers, or tensors and arrays of one.
+
+        Raises:
+            UsageError: for what is no number, or a step that cannot be.
+            JobStopped: two evaluations after a stop that the training did not heed.
+        """
+        at = self.step if step is None else step
+        if type(at) is not int:
+            at = _whole(at)
+        if at > self._logged:
+            self._logged = at
+            if self._scheduler is None:
+                self._hear(at)
+        add = self._values.add
+        for name, value in values.items():
+            add(at, name, value)
+        if self._objective.name in values:
+            self._evaluated(at)
+
+    def is_evaluation_due(self, step: int | None = None) -> bool:
+        """Whether to evaluate now: ten times in a full run, an epoch apart at least, and at the last step."""
+        return (self.step if step is None else step) in self._evaluations
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the run is to end now: it diverged, or reached what it was trained for."""
+        return self.stopped_at is not None or self.has_diverged
+
+    @property
+    def last_evaluation(self) -> int:
+        """The step of the last evaluation of the run, as far as it went."""
+        return self.horizon if self.stopped_at is None else self.stopped_at
+
+    def stepped(self, updates: int | None) -> None:
+        """Hear from the scheduler that the training made an update."""
+        at = self.step
+        if self.first_step_at is None:
+            self.first_step_at = time.perf_counter()
+        self._counter.count()
+        if updates is not None and updates != 1:
+            self._count_updates(at, updates)
+        if self.policy.is_controller:
+            self._note_rate()
+        if at % HEARD_EVERY == 0 or at in self._evaluations or at >= self.horizon:
+            self._hear(at)
+
+    def changed_lr(self, lr: float, expected: float) -> None:
+        """Hear from the scheduler that another hand set a learning rate."""
+        if self.changed is None:
+            self.changed = (f"at update {self.step + 1} a param group had LR {lr:g} where the policy has {expected:g}:"
+                            " something else sets it too")
+
+    def told(self) -> None:
+        """Note that the steps of this attempt were told: they count, though the run has not ended."""
+        self._counter.tell()
+
+    def forget(self) -> None:
+        """Forget the count of earlier attempts: the run has ended, and one of its key is another."""
+        self._counter.forget()
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether there is a folder, given or asked for."""
+        return self._folder is not None
+
+    def _count_updates(self, at: int, updates: int) -> None:
+        """Note updates that were skipped, and one LR that was used for several."""
+        if updates == 0:
+            self.skipped += 1
+        elif self.changed is None and (at > 1 or updates > 2):  # one more at first is common: it makes a state
+            self.changed = (f"by update {at} the optimizer made {updates} updates at one LR: call scheduler.step()"
+                            " after every optimizer.step()")
+
+    def _hear(self, at: int) -> None:
+        if self._heard is not None:
+            self._heard(at)
+        self._see_divergence()
+
+    def _see_divergence(self) -> None:
+        losses = self.values.series.get(TRAIN_LOSS, ())
+        recent = losses[-NOT_FINITE:]
+        if len(recent) == NOT_FINITE and not any(math.isfinite(loss) for _, loss in recent):
+            self.has_diverged = True
+
+    def _evaluated(self, at: int) -> None:
+        """Take a value of the objective: it may end the run, and a controller learns from it."""
+        self._require_heard()
+        _, value = self.values.series[self._objective.name][-1]
+        point = Point(at, None, value)
+        if self.points and self.points[-1].step == at:
+            self.points[-1] = point
+        else:
+            self.points.append(point)
+        if not math.isfinite(value):
+            self.has_diverged = True
+        elif self._is_there(value) or self._is_tired(at):
+            self.stopped_at = at
+        if self.policy.is_controller and self._scheduler is not None and math.isfinite(value):
+            self._scheduler.step(self._objective.cost(value))  # type: ignore[arg-type]  # a controller takes a metric
+
+    def _require_heard(self) -> None:
+        self._unheard += self.should_stop
+        if self._unheard >= PATIENCE:
+            raise JobStopped(f"the run was to stop at step {self.last_evaluation}: end the loop where job.should_stop"
+                             " is true")
+
+    def _is_there(self, value: float) -> bool:
+        """Whether a value reaches the target of the run, if it has one; the last one ends the run by itself."""
+        return self._stop.target is not None and self._objective.is_reached(value, self._stop.target)
+
+    def _is_tired(self, at: int) -> bool:
+        """Whether the last evaluations that count, as many as its patience, were no better than one before."""
+        patience, ends = self._stop.patience, self._cycle_ends
+        counting = [self._objective.cost(p.score) for p in self.points if not ends or p.step in ends]
+        if patience is None or (ends and at not in ends) or len(counting) <= patience:
+            return False
+        return min(counting[-patience:]) >= min(counting[:-patience])
+
+    def _note_rate(self) -> None:
+        if self.policy.is_controller and self._scheduler is not None:
+            self.rates.append(float(self._scheduler.get_last_lr()[0]))
+
+
+def _whole(step: Any) -> int:
+    try:
+        whole = int(step)
+    except (TypeError, ValueError):
+        whole = -1
+    if isinstance(step, bool) or whole != step or whole < 0:
+        raise UsageError(f"a step is the number of updates so far, 0 or more, got {given(step)}")
+    return whole
+
+
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader) or None
+    except TypeError:
+        return None
+
+
+def _set_epoch(loader: Any, number: int) -> None:
+    for one in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
+        if callable(set_epoch := getattr(one, "set_epoch", None)):
+            set_epoch(number)

@@ -1,0 +1,124 @@
+"""A policy's schedulers for a job: they tell a listener what was done with the learning rates."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch.optim import Optimizer
+
+from lrsearch.schedules.policy import Policy
+from lrsearch.schedules.torch import ControllerScheduler, GroupedScheduler, PolicyScheduler
+from lrsearch.schedules.torch_groups import KnownGroup, ParamGroups
+
+
+class Listener(Protocol):
+    """Hears what a scheduler sees."""
+
+    def stepped(self, updates: int | None) -> None:
+        """The scheduler went one update on; `updates` the optimizer made since the step before, None if unknown."""
+
+    def changed_lr(self, lr: float, expected: float) -> None:
+        """A param group had another learning rate than the policy's."""
+
+
+class JobScheduler(PolicyScheduler):
+    """A policy's scheduler that tells its listener of each step, and of learning rates that another hand has set."""
+
+    def __init__(self, optimizer: Optimizer, policy: Policy, listener: Listener, is_alone: bool = True) -> None:
+        self._listener, self._is_alone = listener, is_alone
+        super().__init__(optimizer, policy)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go one update on, or to the given one."""
+        updates = self._updates if self._counts and self._is_alone else None
+        super().step(epoch)
+        if epoch is None:
+            self._listener.stepped(updates)
+
+    def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
+        if known.is_changed:
+            self._listener.changed_lr(float(known.group["lr"]), known.lr)
+        super()._require_unchanged(known, stacklevel + 1)
+
+
+class JobControllerScheduler(ControllerScheduler):
+    """A controller's scheduler that does the same."""
+
+    def __init__(self, optimizer: Optimizer, policy: Policy, listener: Listener, seed: int) -> None:
+        self._listener = listener
+        super().__init__(optimizer, policy, seed)
+
+    def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
+        """Report a metric, or go one update on."""
+        super().step(metrics, epoch)
+        if metrics is None:
+            self._listener.stepped(None)
+
+    def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
+        if known.is_changed:
+            self._listener.changed_lr(float(known.group["lr"]), known.lr)
+        super()._require_unchanged(known, stacklevel + 1)
+
+
+class SchedulerSet:
+    """The schedulers of several optimizers, which go on together.
+
+    Args:
+        schedulers: one of each optimizer; the first one's step is the clock.
+    """
+
+    def __init__(self, schedulers: Sequence[GroupedScheduler]) -> None:
+        self.schedulers = tuple(schedulers)
+
+    @property
+    def last_epoch(self) -> int:
+        """Updates so far."""
+        return self.schedulers[0].last_epoch
+
+    def step(self, metrics: Any = None) -> None:
+        """Go one update on; a controller takes a metric instead."""
+        for scheduler in self.schedulers:
+            if metrics is None:
+                scheduler.step()
+            else:
+                scheduler.step(metrics)
+
+    def get_last_lr(self) -> list[float]:
+        """The LR of each param group, optimizer by optimizer."""
+        return [float(lr) for scheduler in self.schedulers for lr in scheduler.get_last_lr()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as plain JSON values."""
+        return {"schedulers": [scheduler.state_dict() for scheduler in self.schedulers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state."""
+        for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+
+
+class _Silent:
+    """Hears changes for its job, and leaves the counting to the first scheduler."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.changed_lr = listener.changed_lr
+
+    def stepped(self, updates: int | None) -> None:
+        """Nothing: the first scheduler's step is the clock."""
+
+
+def job_schedulers(
+    policy: Policy, optimizers: Sequence[Optimizer], listener: Listener, seed: int
+) -> "JobScheduler | JobControllerScheduler | SchedulerSet":
+    """The schedulers of a job. Ratios count over all groups of all optimizers: the largest initial LR has ratio 1."""
+    is_alone = len(optimizers) == 1
+    largest = max(ParamGroups(optimizer).largest for optimizer in optimizers)
+    made: list[JobScheduler | JobControllerScheduler] = []
+    for optimizer in optimizers:
+        heard = listener if not made else _Silent(listener)
+        one = JobControllerScheduler(optimizer, policy, heard, seed) if policy.is_controller else JobScheduler(
+            optimizer, policy, heard, is_alone)
+        if not is_alone:
+            one.groups.rescale(largest)
+            one._apply()
+        made.append(one)
+    return made[0] if is_alone else SchedulerSet(made)

@@ -1,0 +1,298 @@
+"""Functions as tasks: the decorator, where a function lives, and how it reaches the processes that train."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lrsearch.errors import TaskError, UsageError, given, unknown
+from lrsearch.runs import Objective, Task, maximize, minimize
+from lrsearch.runs.job import Job
+from lrsearch.schedules import Policy
+
+if TYPE_CHECKING:
+    from lrsearch.training.function_trainer import FunctionTrainer
+
+Train = Callable[[Job], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
+KEYWORDS = ("horizon", "epochs", "epoch", "minimize", "maximize", "objectives", "samples", "unit", "version",
+            "lr_range", "known", "evaluations", "facts", "settings", *FACTS)
+PASSES = 20
+"""Of a horizon, where nobody says how long an epoch is."""
+AUTO = "auto"
+
+
+def task(
+    name: str, *, horizon: int | None = None, epochs: float | None = None, epoch: float | None = None,
+    minimize: str | None = None, maximize: str | None = None, objectives: Sequence[Objective] = (),
+    samples: int | None = None, unit: str = "", version: str = "1", lr_range: tuple[float, float] | None = None,
+    known: Sequence[Policy | str] = (), evaluations: int = 10, facts: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None, **more: Any,
+) -> Callable[[F], F]:
+    """Make a training function a task: it can be searched, pruned, verified and recorded.
+
+    The function takes a `Job`. It returns its metric, a mapping of metrics, or None where it logged them. The decorator
+    returns the function itself, with its description in `.task`.
+
+    Args:
+        name: how people call it.
+        horizon: updates of a full run, 16 or more; or `epochs`, passes over the samples of `epoch` updates each.
+        epochs: in the place of `horizon`.
+        epoch: updates of one pass over the training samples; a twentieth of the horizon where it is not given.
+        minimize, maximize: the metric that decides: one of the two.
+        objectives: several, made by `lrs.minimize` and `lrs.maximize`; the first decides.
+        samples: where the metric is a share of samples: of how many.
+        unit: what the metric is counted in.
+        version: change it where the training changed. "auto": it follows the function's source.
+        lr_range: the peak learning rates to search; of the optimizer's family where it is not given.
+        known: policies that the field trains this with.
+        evaluations: how often a full run is evaluated.
+        facts: what else the key and similarity shall know, as plain values, such as {"pretrained": True}.
+        settings: plain values that the function finds in `job.settings`.
+        more: facts that have names of their own: `optimizer`, `batch_size`, `parameters`, `data`, `model`.
+
+    Raises:
+        TaskError: for a description that cannot be, or a function that takes no job.
+
+    >>> @task("toy", horizon=100, epoch=10, minimize="val_loss", optimizer="sgd")
+    ... def toy(job):
+    ...     return {"val_loss": 1.0}
+    >>> toy.task.objective.name, toy.task.lr_range
+    ('val_loss', (1e-06, 10.0))
+    """
+    odd = next((one for one in more if one not in FACTS), None)
+    if odd is not None:
+        raise TaskError(f"task {name!r}: {unknown('keyword', odd, KEYWORDS)}; other facts go into facts={{...}}")
+    steps, passes = _length(name, horizon, epochs, epoch)
+    chosen = _objectives(name, minimize, maximize, objectives, samples, unit)
+
+    def decorate(function: F) -> F:
+        _require_job(name, function)
+        told = f"{AUTO} {source_digest(function)}" if version == AUTO else version
+        described = Task(
+            name=name, horizon=steps, epoch=passes, objectives=chosen, version=told, evaluations=evaluations,
+            facts={**(facts or {}), **more}, settings=settings or {},
+            known=known, lr_range=lr_range,  # type: ignore[arg-type]  # both are read once the task is made
+        )
+        try:
+            function.task, function.source = described, FunctionSource(function, described)  # type: ignore[attr-defined]
+        except AttributeError:
+            raise TaskError(f"task {name!r}: {given(function)} cannot carry its description: put a function around"
+                            " it") from None
+        return function
+
+    return decorate
+
+
+class FunctionSource:
+    """A function with its task, small enough to send: its file and its name, or else its code.
+
+    Args:
+        function: trains a job.
+        task: what it trains.
+    """
+
+    def __init__(self, function: Train, task: Task) -> None:
+        self.function, self.task = function, task
+
+    def shared(self) -> AbstractContextManager[Self]:
+        """What the workers of this machine get: the function loads its data itself, once in each worker."""
+        return nullcontext(self)
+
+    def open(
+        self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
+    ) -> "FunctionTrainer":
+        """What trains in this process."""
+        from lrsearch.training.function_trainer import FunctionTrainer
+
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        return FunctionTrainer(self.function, self.task, device, source_digest(self.function))
+
+    def default_workers(self) -> int:
+        """One: whoever wants more knows what a run takes."""
+        return 1
+
+    @property
+    def source(self) -> Self:
+        """It, so that it stands where a function under `@lrs.task` stands."""
+        return self
+
+    def with_task(self, task: Task) -> "FunctionSource":
+        """The same function for another horizon or other settings."""
+        return FunctionSource(self.function, task)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its module where another process can import it, by its file, else by its code."""
+        place = place_of(self.function)
+        if place is None:
+            return _of_code, (_code(self), self.task)
+        file, path = place
+        return (_of_module, (self.function, self.task)) if file is None else (_of_file, (str(file), path, self.task))
+
+
+def place_of(function: Train) -> tuple[Path | None, str] | None:
+    """Where another process finds a function: (file, name), the file None where its module is importable; or None.
+
+    It must be what its module holds under its name, or wrap it.
+    """
+    module, path = sys.modules.get(function.__module__), getattr(function, "__qualname__", "")
+    if module is None or _named(module, path) is not function:
+        return None
+    found = getattr(module, "__file__", None)
+    file = Path(found).resolve() if found else None
+    if _is_importable(function.__module__, file):
+        return None, path
+    return (file, path) if file is not None and file.is_file() else None
+
+
+def load_function(text: str) -> Any:
+    """Take a function out of a file: `train.py:name`, or `train.py` where one function in it is a task.
+
+    The file is run as a module: what stands under `if __name__ == "__main__":` is not.
+
+    Raises:
+        UsageError: for a file that is not there, or without such a function.
+    """
+    file, _, name = text.partition(":") if ":" not in text[:2] else (text, "", "")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"no file {file!r}: a function of your own is named as train.py:function")
+    module = _module_of(path.resolve())
+    tasks = {key: one for key, one in vars(module).items() if isinstance(getattr(one, "source", None), FunctionSource)}
+    if not name and len(tasks) == 1:
+        return next(iter(tasks.values()))
+    held = ", ".join(tasks) or "none"
+    if not name:
+        raise UsageError(f"name the function, as {file}:NAME; tasks in it: {held}")
+    if name not in tasks:
+        why = "is no task: put @lrs.task(...) above it" if hasattr(module, name) else "is not in it"
+        raise UsageError(f"{file}: {name} {why}; tasks in it: {held}")
+    return tasks[name]
+
+
+def source_digest(function: Train) -> str | None:
+    """The digest of a function's source: 16 hex digits; None where it has none."""
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _length(name: str, horizon: Any, epochs: Any, epoch: Any) -> tuple[int, float]:
+    if (horizon is None) == (epochs is None):
+        raise TaskError(f"task {name!r}: give its length either as horizon=UPDATES or as epochs=NUMBER with"
+                        " epoch=UPDATES")
+    if horizon is not None:
+        is_number = isinstance(horizon, int) and not isinstance(horizon, bool)
+        return horizon, epoch if epoch is not None else max(1, horizon / PASSES) if is_number else 1
+    if epoch is None:
+        raise TaskError(f"task {name!r}: epochs={epochs!r} needs epoch=UPDATES, of one pass over the samples")
+    try:
+        return round(epochs * epoch), epoch
+    except (TypeError, ValueError, OverflowError):
+        raise TaskError(f"task {name!r}: epochs and epoch are numbers above 0, got {epochs!r} and {epoch!r}") from None
+
+
+def _objectives(
+    name: str, lower: str | None, higher: str | None, objectives: Sequence[Objective], samples: int | None, unit: str
+) -> tuple[Objective, ...]:
+    asked = [one for one in (lower, higher) if one is not None]
+    if len(asked) + bool(objectives) != 1:
+        told = "one metric is asked for: " if len(asked) + bool(objectives) > 1 else ""
+        raise TaskError(f"task {name!r}: {told}give minimize='val_loss' or maximize='accuracy'; several as"
+                        " objectives=[lrs.minimize('a'), lrs.maximize('b')], the first of which decides")
+    if not asked:
+        return tuple(objectives) if isinstance(objectives, Sequence) else objectives
+    make = minimize if lower is not None else maximize
+    return (make(asked[0], unit=unit, samples=samples),)
+
+
+def _require_job(name: str, function: Any) -> None:
+    if not callable(function):
+        raise TaskError(f"task {name!r}: @lrs.task stands above a function, got {given(function)}")
+    if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        raise TaskError(f"task {name!r}: {function.__name__} is a generator or a coroutine: return the metric instead")
+    try:
+        inspect.signature(function).bind(object())
+    except TypeError:
+        raise TaskError(f"task {name!r}: {getattr(function, '__name__', function)} takes one argument, the job, as"
+                        " def train(job): ...") from None
+    except ValueError:  # written in C: it may take one
+        pass
+
+
+def _named(module: ModuleType, path: str) -> Any:
+    found: Any = module
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _is_importable(name: str, file: Path | None) -> bool:
+    if name == "__main__":
+        return False
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return False
+    return spec is not None and spec.origin is not None and file is not None and Path(spec.origin).resolve() == file
+
+
+def _module_of(path: Path) -> ModuleType:
+    """Run a file as a module of its own name, once."""
+    name = f"lrsearch_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file: a function of your own is named as train.py:function")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _of_module(function: Train, task: Task) -> FunctionSource:
+    return FunctionSource(function, task)
+
+
+def _of_file(file: str, path: str, task: Task) -> FunctionSource:
+    return FunctionSource(_named(_module_of(Path(file)), path), task)
+
+
+def _of_code(code: bytes, task: Task) -> FunctionSource:
+    import cloudpickle  # type: ignore[import-untyped]
+
+    return FunctionSource(cloudpickle.loads(code), task)
+
+
+def _code(source: FunctionSource) -> bytes:
+    """A function's code, for a worker of ours.
+
+    Raises:
+        TaskError: if it holds what no other process can have.
+    """
+    import cloudpickle
+
+    try:
+        code: bytes = cloudpickle.dumps(source.function)
+    except Exception as error:
+        raise TaskError(f"task {source.task.name!r}: its function cannot be sent to another process: {error}; define it"
+                        " at the top of a file, and open files and connections inside of it") from error
+    return code
