@@ -29,28 +29,32 @@ from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, 
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
-    from lrsearch.api import add_results, explain, prune, search, similarity, sweep, verify, warm_start
+    from lrsearch.api import add_results, check, explain, prune, search, similarity, sweep, train, verify, warm_start
     from lrsearch.knowledge import open_store, rank, record
     from lrsearch.runs import Objective, Task, maximize, minimize
+    from lrsearch.runs.job import Job, JobStopped
     from lrsearch.tasks import TASKS
     from lrsearch.tasks.own import classification
+    from lrsearch.training.functions import task
     from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
 
 __version__ = "0.1.0"
 __all__ = [
-    "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "LRFunction", "LRSearchError",
-    "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError", "StoreError",
-    "Task", "TaskError", "UsageError", "WorkError", "add_results", "classification", "curves", "explain",
-    "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank", "record", "search",
-    "similarity", "sweep", "to_json", "verify", "warm_start",
+    "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "Job", "JobStopped", "LRFunction",
+    "LRSearchError", "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError",
+    "StoreError", "Task", "TaskError", "UsageError", "WorkError", "add_results", "check", "classification",
+    "curves", "explain", "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank",
+    "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
 ]
 
 _load = load_later(__name__, {
-    "add_results": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api", "search": "lrsearch.api",
-    "sweep": "lrsearch.api", "similarity": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
-    "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge",
-    "Objective": "lrsearch.runs", "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs",
-    "TASKS": "lrsearch.tasks", "classification": "lrsearch.tasks.own",
+    "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api",
+    "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api", "train": "lrsearch.api",
+    "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
+    "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge", "Objective": "lrsearch.runs",
+    "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs", "Job": "lrsearch.runs.job",
+    "JobStopped": "lrsearch.runs.job", "TASKS": "lrsearch.tasks", "classification": "lrsearch.tasks.own",
+    "task": "lrsearch.training.functions",
 })
 
 

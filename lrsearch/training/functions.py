@@ -154,6 +154,17 @@ def place_of(function: Train) -> tuple[Path | None, str] | None:
     return (file, path) if file is not None and file.is_file() else None
 
 
+def how_it_is_sent(function: Train) -> str:
+    """How another process gets a function, for people."""
+    place = place_of(function)
+    if place is None:
+        return "as code: what it refers to outside of a file is copied to each"
+    file, path = place
+    if file is None:
+        return f"from its module, as {function.__module__}.{path}"
+    return f"from its file, as {file.name}:{path}"
+
+
 def load_function(text: str) -> Any:
     """Take a function out of a file: `train.py:name`, or `train.py` where one function in it is a task.
 

@@ -1,0 +1,156 @@
+"""Training by one's own function outside of a search: see what it does, and train it once with what was found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrsearch.api.opening import opened_store, writable
+from lrsearch.errors import UsageError, WorkError, given
+from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunSpec, RunState, Task
+from lrsearch.runs.conclusion import NOT_CHECKED
+from lrsearch.runs.job import TRAIN_LOSS
+from lrsearch.schedules import FIX, Policy, parse
+from lrsearch.training.functions import FunctionSource, how_it_is_sent
+from lrsearch.words import counted
+
+CHECK_STEPS = 2
+LARGEST_SEED = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What two updates and one evaluation of a training showed.
+
+    Args:
+        task: what was trained.
+        run: what came of it.
+        sent: how its function reaches other processes, for people.
+    """
+
+    task: Task
+    run: Run
+    sent: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a search will lack, in sentences."""
+        found = []
+        if self.run.applied == NOT_CHECKED:
+            found.append("It did not ask for job.scheduler(optimizer): whether a policy is applied is not checked.")
+        if not self.run.train_losses:
+            found.append(f"It logs no {TRAIN_LOSS}: range tests tell nothing, and constant LRs are tried instead.")
+        return tuple(found)
+
+    def __str__(self) -> str:
+        """What it showed, a line each."""
+        objective = self.task.objective
+        startup = self.run.startup_seconds
+        lines = [f"{self.task.name}: {counted(CHECK_STEPS, 'update')} and one evaluation in {self.run.seconds:.2f} s"
+                 + (f", {startup:.2f} s of them before the first update" if startup is not None else ""),
+                 f"{objective.name}, which a search will {objective.direction}: {objective.text(self.run.score)}"]
+        others = [f"{name} {value:.5g}" for name, value in sorted(self.run.scores.items())]
+        logged = sorted({*self.run.curves, *((TRAIN_LOSS,) if self.run.train_losses else ())})
+        lines += [f"other metrics: {', '.join(others)}"] if others else []
+        lines += [f"logged: {', '.join(logged)}"] if logged else []
+        return "\n".join([*lines, f"policy applied: {self.run.applied}", f"other processes get it {self.sent}",
+                          *self.notes])
+
+
+def check(task: Any, *, device: str | None = None) -> Checked:
+    """See what a training function does in two updates and one evaluation, at its lowest learning rate.
+
+    A search of a function begins with the same, so that what is wrong is seen before an hour is spent.
+
+    Args:
+        task: a function under `@lrs.task`.
+        device: where, such as "cuda:0"; the GPU if there is one where none is given.
+
+    Returns:
+        What it showed: print it; `.run` has the metric, `.notes` what a search will lack.
+
+    Raises:
+        UsageError: for what is no such function.
+        WorkError: if it fails, with its own traceback; or if the metric is not there, or the policy not applied.
+
+    >>> import lrsearch as lrs
+    >>> @lrs.task("toy", horizon=100, epoch=10, minimize="val_loss")
+    ... def toy(job):
+    ...     for step in range(1, 1 + job.horizon):
+    ...         job.log(step, train_loss=1.0 / step)
+    ...     return 0.5
+    >>> check(toy).run.score
+    0.5
+    """
+    source = function_source(task)
+    run = source.open(device=device).train(check_spec(source.task))
+    if run.state is RunState.INTERRUPTED:
+        raise KeyboardInterrupt
+    if run.state is RunState.FAILED:
+        raise WorkError(f"{source.task.name} failed within {counted(CHECK_STEPS, 'update')}: {run.error}")
+    if run.state is RunState.DIVERGED:
+        low = source.task.lr_range[0]
+        raise WorkError(f"{source.task.name} diverged within {counted(CHECK_STEPS, 'update')} at learning rate"
+                        f" {low:g}, the lowest of its lr_range: its {source.task.objective.name} is not finite")
+    return Checked(source.task, run, how_it_is_sent(source.function))
+
+
+def train(
+    task: Any, policy: str | Policy, *, seed: int = 0, horizon: int | None = None, store: str | Store | None = None,
+    folder: str | Path | None = None, device: str | None = None,
+) -> Run:
+    """Train once, in this process, with what was found.
+
+    Args:
+        task: a function under `@lrs.task`.
+        policy: the policy over the horizon; durations such as `0.1dur` are of it.
+        seed: of all that is drawn, 0 or more.
+        horizon: updates; the task's where it is not given.
+        store: a store that keeps the run; none where it is not given.
+        folder: where the run has its folder for checkpoints, named by its key; a temporary one where none is given.
+        device: where, such as "cuda:0".
+
+    Returns:
+        The run: its `.score`, `.state`, `.curves`, and whether the policy was `.applied`.
+
+    Raises:
+        UsageError: for what is no such function, no policy, or a number that cannot be.
+        WorkError: if the training fails, with its own traceback.
+        KeyboardInterrupt: when interrupted.
+    """
+    source = function_source(task)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < LARGEST_SEED:
+        raise UsageError(f"the seed is a whole number from 0 to 2**31 - 1, got {seed!r}")
+    steps = source.task.horizon if horizon is None else horizon
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise UsageError(f"horizon is a whole number of updates, 1 or more, got {steps!r}")
+    if not isinstance(policy, str | Policy):
+        raise UsageError(f"a policy is a policy or its text, such as 'FIX(k0=0.1)', got {given(policy)}")
+    bound = (parse(policy) if isinstance(policy, str) else policy).bind(horizon=steps, epoch=source.task.epoch)
+    spec = RunSpec(source.task, bound, steps, seed)
+    run = source.open(device=device).train(spec, folder=writable(folder) if folder else None)
+    if store is not None:
+        with opened_store(store, Path()) as ledger:
+            ledger.record(spec, run)
+    if run.state is RunState.INTERRUPTED:
+        raise KeyboardInterrupt
+    if run.state is RunState.FAILED:
+        raise WorkError(f"training {bound} on {source.task.name} failed: {run.error}")
+    return run
+
+
+def check_spec(task: Task) -> RunSpec:
+    """The run of a check: two updates at the lowest learning rate."""
+    return RunSpec(task, FIX(k0=task.lr_range[0]), CHECK_STEPS, 0)
+
+
+def function_source(task: Any) -> FunctionSource:
+    """The source of a function under `@lrs.task`.
+
+    Raises:
+        UsageError: for what is none.
+    """
+    source = getattr(task, "source", None)
+    if not isinstance(source, FunctionSource):
+        raise UsageError(f"this takes a function with @lrs.task(...) above it, got {given(task)}")
+    return source
