@@ -254,7 +254,7 @@ class Job:
             at = _whole(at)
         if at > self._logged:
             self._logged = at
-            if self._scheduler is None:
+            if self._scheduler is None and self._is_hearing_due(at):
                 self._hear(at)
         add = self._values.add
         for name, value in values.items():
@@ -286,7 +286,7 @@ class Job:
             self._count_updates(at, updates)
         if self.policy.is_controller:
             self._note_rate()
-        if at % HEARD_EVERY == 0 or at in self._evaluations or at >= self.horizon:
+        if self._is_hearing_due(at):
             self._hear(at)
 
     def changed_lr(self, lr: float, expected: float) -> None:
@@ -315,6 +315,9 @@ class Job:
         elif self.changed is None and (at > 1 or updates > 2):  # one more at first is common: it makes a state
             self.changed = (f"by update {at} the optimizer made {updates} updates at one LR: call scheduler.step()"
                             " after every optimizer.step()")
+
+    def _is_hearing_due(self, at: int) -> bool:
+        return at % HEARD_EVERY == 0 or at in self._evaluations or at >= self.horizon
 
     def _hear(self, at: int) -> None:
         if self._heard is not None:

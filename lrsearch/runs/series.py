@@ -114,16 +114,15 @@ def _numbers(waiting: Sequence[tuple[int, str, Any, int | None]]) -> Iterable[fl
 
 
 def _together(tensors: list[Any]) -> list[float]:
-    """Read tensors of one element, those of a device with one sync."""
-    if not tensors:
-        return []
-    import torch
-
+    """Read tensors of one element; those of a GPU at once, for each reading waits for it."""
     odd = next((tensor for tensor in tensors if tensor.numel() != 1), None)
     if odd is not None:
         raise UsageError(f"a tensor of shape {tuple(odd.shape)} was logged: log one number, such as its mean()")
-    if len({tensor.device for tensor in tensors}) > 1:
+    devices = {tensor.device for tensor in tensors}
+    if len(devices) != 1 or all(device.type == "cpu" for device in devices):
         return [float(tensor) for tensor in tensors]
+    import torch
+
     if len({tensor.dtype for tensor in tensors}) > 1:
         tensors = [tensor.double() for tensor in tensors]
     found: list[float] = torch.stack([tensor.reshape(()) for tensor in tensors]).double().tolist()
