@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.errors import UsageError
+
 if TYPE_CHECKING:
     from lrsearch.tasks import Classification
+    from lrsearch.training.functions import FunctionSource
 
 FOLDER = Path("lrsearch-runs")
 STORE_HELP = "Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://..."
 
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A shipped task: see `lrsearch tasks`.")]
+TaskName = Annotated[str, typer.Argument(
+    metavar="TASK", help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name.")]
 Budget = Annotated[float, typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap.")]
 StoreUrl = Annotated[str | None, typer.Option(
     "--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default="store.db in --out")]
@@ -33,12 +37,25 @@ Workers = Annotated[int | None, typer.Option(
     show_default="the cores, at most 4; 1 for small models and on a GPU")]
 
 
-def named_task(name: str, horizon: int | None, precision: str) -> "Classification":
-    """Find a shipped task, and change what was asked for."""
+def named_task(name: str, horizon: int | None, precision: str) -> "Classification | FunctionSource":
+    """Find a shipped task, or a function in a file (`train.py:name`), and change what was asked for."""
     from lrsearch.tasks import find_classification
 
+    if is_file(name):
+        from lrsearch.training.functions import load_function
+
+        if precision != "fp32":
+            raise UsageError("--precision is of shipped tasks: a function of your own decides itself in what it"
+                             " computes")
+        source: FunctionSource = load_function(name).source
+        return source if horizon is None else source.with_task(source.task.with_horizon(horizon))
     task = replace(find_classification(name), precision=precision)
     return task if horizon is None else task.with_horizon(horizon)
+
+
+def is_file(name: str) -> bool:
+    """Whether a task's name is a file of one's own, with or without the function in it."""
+    return name.partition(":")[0].endswith(".py")
 
 
 def split_names(text: str) -> list[str]:

@@ -41,7 +41,7 @@ def range_test(
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
     from lrsearch.cli.talk import tell_line
-    from lrsearch.tasks import find_classification
+    from lrsearch.tasks import find_classification, find_task
 
     found = named_task(task, horizon, precision)
 
@@ -54,7 +54,7 @@ def range_test(
         weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed, store=store,
         data_dir=data_dir, out=out, watch=tell, is_own_process=True,
     )
-    _report_tests(found.name, tested, out, as_json)
+    _report_tests(find_task(found).name, tested, out, as_json)
 
 
 def _report_tests(task: str, tested: "list[RangeTested]", out: Path, as_json: bool) -> None:

@@ -49,6 +49,7 @@ def search(
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
     from lrsearch.cli.talk import Talk
+    from lrsearch.tasks import find_task
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
@@ -56,7 +57,7 @@ def search(
     quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}
-    with Talk(budget, found.horizon) as talk:
+    with Talk(budget, find_task(found).horizon) as talk:
         if engine == "ray":
             result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
         else:
@@ -87,10 +88,11 @@ def sweep(
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
     from lrsearch.cli.talk import Talk
+    from lrsearch.tasks import find_task
 
     found = named_task(task, horizon, precision)
     quiet_optuna()
-    with Talk(budget, found.horizon) as talk:
+    with Talk(budget, find_task(found).horizon) as talk:
         result = api.sweep(
             found, budget, functions=split_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
             storage=storage, address=address, workers=workers, watch=talk.ended,
@@ -121,6 +123,7 @@ def compare(
     """Compare ways to search: best validation score against training steps spent, probes included."""
     from lrsearch import api
     from lrsearch.cli.talk import tell_line
+    from lrsearch.tasks import find_task
 
     if (task is None) == (table is None):
         raise UsageError("compare takes a TASK to train, or a complete table with --table: one of the two")
@@ -139,7 +142,7 @@ def compare(
         found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
         store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
     )
-    _report_comparison(comparison, api.writable(out / f"compare-{found.name}"), as_json)
+    _report_comparison(comparison, api.writable(out / f"compare-{find_task(found).name}"), as_json)
 
 
 def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:

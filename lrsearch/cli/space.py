@@ -88,7 +88,8 @@ def _train(task: "Task", budget: float, workers: int | None, given: dict[str, An
     from lrsearch import api
     from lrsearch.cli.talk import Talk
     from lrsearch.study.probing import PROBE_SHARE
+    from lrsearch.tasks import find_task
 
-    with Talk(PROBE_SHARE * budget, task.horizon) as talk:
+    with Talk(PROBE_SHARE * budget, find_task(task).horizon) as talk:
         return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True,
                          **given)

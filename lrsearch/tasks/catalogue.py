@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import TaskError, given, unknown
 from lrsearch.runs import Task
+from lrsearch.runs.job import Job
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks.cifar import CropFlip, load_cifar
 from lrsearch.tasks.classification import Augment, Classification
@@ -14,6 +15,9 @@ from lrsearch.tasks.optimizers import SGD
 
 if TYPE_CHECKING:
     from torch import nn
+
+Asked = str | Task | Callable[[Job], Any]
+"""What people name a task by: a shipped one's name, a task, or a function under `@lrs.task`."""
 
 LENET_KNOWN = (
     INV(k0=0.01, gamma=0.0001, p=0.75),
@@ -81,7 +85,7 @@ TASKS: dict[str, Classification] = {
 }
 
 
-def find_task(task: str | Task) -> Task:
+def find_task(task: Asked) -> Task:
     """Find a shipped task by name; a task of one's own, or that of a function under `@lrs.task`, is what it is.
 
     Raises:
@@ -98,7 +102,7 @@ def find_task(task: str | Task) -> Task:
     return TASKS[task]
 
 
-def find_classification(task: str | Task) -> Classification:
+def find_classification(task: Asked) -> Classification:
     """Find a task as `find_task` does, of those that lrsearch's own loop trains.
 
     Raises:
