@@ -76,8 +76,8 @@ def _judged(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScor
 def _scores(job: Job, outcome: Any) -> dict[str, float]:
     """The metrics at the last evaluation: what was returned, else what was logged."""
     objectives = [one.name for one in job.spec.task.objectives]
-    found = {name: last[1] for name, points in job.values.series.items()
-             if name != TRAIN_LOSS and (last := points[-1])[0] == job.last_evaluation}
+    found = {name: value for name in job.values.series
+             if name != TRAIN_LOSS and (value := job.values.at(name, job.last_evaluation)) is not None}
     if outcome is None:
         return found
     returned = outcome if isinstance(outcome, Mapping) else {objectives[0]: outcome}

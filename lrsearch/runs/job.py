@@ -250,17 +250,17 @@ class Job:
             JobStopped: two evaluations after a stop that the training did not heed.
         """
         at = self.step if step is None else step
-        if type(at) is not int:
+        if type(at) is not int or at < 0:
             at = _whole(at)
-        if at > self._logged:
-            self._logged = at
-            if self._scheduler is None and self._is_hearing_due(at):
-                self._hear(at)
         add = self._values.add
         for name, value in values.items():
             add(at, name, value)
         if self._objective.name in values:
             self._evaluated(at)
+        if at > self._logged:
+            self._logged = at
+            if self._scheduler is None and self._is_hearing_due(at):
+                self._hear(at)
 
     def is_evaluation_due(self, step: int | None = None) -> bool:
         """Whether to evaluate now: ten times in a full run, an epoch apart at least, and at the last step."""
@@ -289,10 +289,10 @@ class Job:
         if self._is_hearing_due(at):
             self._hear(at)
 
-    def changed_lr(self, lr: float, expected: float) -> None:
-        """Hear from the scheduler that another hand set a learning rate."""
+    def changed_lr(self, update: int, lr: float, expected: float) -> None:
+        """Hear from the scheduler that another hand set the learning rate of an update."""
         if self.changed is None:
-            self.changed = (f"at update {self.step + 1} a param group had LR {lr:g} where the policy has {expected:g}:"
+            self.changed = (f"at update {update} a param group had LR {lr:g} where the policy has {expected:g}:"
                             " something else sets it too")
 
     def told(self) -> None:
@@ -333,7 +333,7 @@ class Job:
     def _evaluated(self, at: int) -> None:
         """Take a value of the objective: it may end the run, and a controller learns from it."""
         self._require_heard()
-        _, value = self.values.series[self._objective.name][-1]
+        value = self.values.series[self._objective.name][-1][1]
         point = Point(at, None, value)
         if self.points and self.points[-1].step == at:
             self.points[-1] = point
@@ -341,7 +341,7 @@ class Job:
             self.points.append(point)
         if not math.isfinite(value):
             self.has_diverged = True
-        elif self._is_there(value) or self._is_tired(at):
+        elif self.stopped_at is None and (self._is_there(value) or self._is_tired(at)):
             self.stopped_at = at
         if self.policy.is_controller and self._scheduler is not None and math.isfinite(value):
             self._scheduler.step(self._objective.cost(value))  # type: ignore[arg-type]  # a controller takes a metric

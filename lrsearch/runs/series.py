@@ -56,6 +56,11 @@ class Log:
         points = self.series.get(name)
         return points[-1] if points else None
 
+    def at(self, name: str, step: int) -> float | None:
+        """The value of a name at a step; None where it has none."""
+        points = self.series.get(name, ())
+        return next((value for found, value in reversed(points) if found == step), None)
+
     def curve(self, name: str) -> Curve:
         """A name's points, thinned where there are many."""
         points = self.series.get(name, [])

@@ -16,8 +16,8 @@ class Listener(Protocol):
     def stepped(self, updates: int | None) -> None:
         """The scheduler went one update on; `updates` the optimizer made since the step before, None if unknown."""
 
-    def changed_lr(self, lr: float, expected: float) -> None:
-        """A param group had another learning rate than the policy's."""
+    def changed_lr(self, update: int, lr: float, expected: float) -> None:
+        """A param group had another learning rate in an update, counted from 1, than the policy's."""
 
 
 class JobScheduler(PolicyScheduler):
@@ -36,7 +36,7 @@ class JobScheduler(PolicyScheduler):
 
     def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
         if known.is_changed:
-            self._listener.changed_lr(float(known.group["lr"]), known.lr)
+            self._listener.changed_lr(self.last_epoch, float(known.group["lr"]), known.lr)
         super()._require_unchanged(known, stacklevel + 1)
 
 
@@ -55,7 +55,7 @@ class JobControllerScheduler(ControllerScheduler):
 
     def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
         if known.is_changed:
-            self._listener.changed_lr(float(known.group["lr"]), known.lr)
+            self._listener.changed_lr(self.last_epoch + 1, float(known.group["lr"]), known.lr)
         super()._require_unchanged(known, stacklevel + 1)
 
 
