@@ -12,6 +12,10 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 ALLOWED_IMPORTS = {"lrsearch/later.py"}  # loads our own modules, by names that stand in the packages that call it
 
 
+CODE = {"lrsearch/training/functions.py": {"cloudpickle"}}
+"""Where a user's own function goes to our own workers as code; nothing is stored or received so."""
+
+
 def name_of(node):
     if isinstance(node, ast.Attribute):
         return f"{name_of(node.value)}.{node.attr}"
@@ -20,11 +24,12 @@ def name_of(node):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_foreign_code_is_ever_run(path):
+    forbidden = MODULES - CODE.get(str(path.relative_to(ROOT)), set())
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            assert not {alias.name.split(".")[0] for alias in node.names} & MODULES
+            assert not {alias.name.split(".")[0] for alias in node.names} & forbidden
         if isinstance(node, ast.ImportFrom):
-            assert (node.module or "").split(".")[0] not in MODULES
+            assert (node.module or "").split(".")[0] not in forbidden
         if isinstance(node, ast.Call):
             called = name_of(node.func)
             given = {keyword.arg: keyword.value for keyword in node.keywords}

@@ -11,7 +11,8 @@ from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.runs.job import TRAIN_LOSS
 from lrsearch.schedules import FIX, Policy, parse
-from lrsearch.training.functions import FunctionSource, how_it_is_sent
+from lrsearch.training.function_places import how_it_is_sent
+from lrsearch.training.functions import function_source
 from lrsearch.words import counted
 
 CHECK_STEPS = 2
@@ -142,15 +143,3 @@ def train(
 def check_spec(task: Task) -> RunSpec:
     """The run of a check: two updates at the lowest learning rate."""
     return RunSpec(task, FIX(k0=task.lr_range[0]), CHECK_STEPS, 0)
-
-
-def function_source(task: Any) -> FunctionSource:
-    """The source of a function under `@lrs.task`.
-
-    Raises:
-        UsageError: for what is none.
-    """
-    source = getattr(task, "source", None)
-    if not isinstance(source, FunctionSource):
-        raise UsageError(f"this takes a function with @lrs.task(...) above it, got {given(task)}")
-    return source

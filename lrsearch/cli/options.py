@@ -42,12 +42,13 @@ def named_task(name: str, horizon: int | None, precision: str) -> "Classificatio
     from lrsearch.tasks import find_classification
 
     if is_file(name):
-        from lrsearch.training.functions import load_function
+        from lrsearch.training.function_places import load_function
+        from lrsearch.training.functions import function_source
 
         if precision != "fp32":
             raise UsageError("--precision is of shipped tasks: a function of your own decides itself in what it"
                              " computes")
-        source: FunctionSource = load_function(name).source
+        source = function_source(load_function(name))
         return source if horizon is None else source.with_task(source.task.with_horizon(horizon))
     task = replace(find_classification(name), precision=precision)
     return task if horizon is None else task.with_horizon(horizon)

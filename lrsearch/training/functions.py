@@ -1,24 +1,21 @@
 """Functions as tasks: the decorator, where a function lives, and how it reaches the processes that train."""
 
 import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lrsearch.errors import TaskError, UsageError, given, unknown
 from lrsearch.runs import Objective, Task, maximize, minimize
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
+from lrsearch.training.function_places import Train, module_of, named, place_of
 
 if TYPE_CHECKING:
     from lrsearch.training.function_trainer import FunctionTrainer
 
-Train = Callable[[Job], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
 KEYWORDS = ("horizon", "epochs", "epoch", "minimize", "maximize", "objectives", "samples", "unit", "version",
@@ -81,7 +78,7 @@ def task(
             known=known, lr_range=lr_range,  # type: ignore[arg-type]  # both are read once the task is made
         )
         try:
-            function.task, function.source = described, FunctionSource(function, described)  # type: ignore[attr-defined]
+            function.task = described  # type: ignore[attr-defined]
         except AttributeError:
             raise TaskError(f"task {name!r}: {given(function)} cannot carry its description: put a function around"
                             " it") from None
@@ -125,11 +122,6 @@ class FunctionSource:
         """Train a job."""
         return self.function(job)
 
-    @property
-    def source(self) -> Self:
-        """It, so that it stands where a function under `@lrs.task` stands."""
-        return self
-
     def with_task(self, task: Task) -> "FunctionSource":
         """The same function for another horizon or other settings."""
         return FunctionSource(self.function, task)
@@ -143,55 +135,18 @@ class FunctionSource:
         return (_of_module, (self.function, self.task)) if file is None else (_of_file, (str(file), path, self.task))
 
 
-def place_of(function: Train) -> tuple[Path | None, str] | None:
-    """Where another process finds a function: (file, name), the file None where its module is importable; or None.
-
-    It must be what its module holds under its name, or wrap it.
-    """
-    module, path = sys.modules.get(function.__module__), getattr(function, "__qualname__", "")
-    if module is None or _named(module, path) is not function:
-        return None
-    found = getattr(module, "__file__", None)
-    file = Path(found).resolve() if found else None
-    if _is_importable(function.__module__, file):
-        return None, path
-    return (file, path) if file is not None and file.is_file() else None
-
-
-def how_it_is_sent(function: Train) -> str:
-    """How another process gets a function, for people."""
-    place = place_of(function)
-    if place is None:
-        return "as code: what it refers to outside of a file is copied to each"
-    file, path = place
-    if file is None:
-        return f"from its module, as {function.__module__}.{path}"
-    return f"from its file, as {file.name}:{path}"
-
-
-def load_function(text: str) -> Any:
-    """Take a function out of a file: `train.py:name`, or `train.py` where one function in it is a task.
-
-    The file is run as a module: what stands under `if __name__ == "__main__":` is not.
+def function_source(asked: Any) -> FunctionSource:
+    """The source of a function under `@lrs.task`.
 
     Raises:
-        UsageError: for a file that is not there, or without such a function.
+        UsageError: for what is none.
     """
-    file, _, name = text.partition(":") if ":" not in text[:2] else (text, "", "")
-    path = Path(file)
-    if not path.is_file():
-        raise UsageError(f"no file {file!r}: a function of your own is named as train.py:function")
-    module = _module_of(path.resolve())
-    tasks = {key: one for key, one in vars(module).items() if isinstance(getattr(one, "source", None), FunctionSource)}
-    if not name and len(tasks) == 1:
-        return next(iter(tasks.values()))
-    held = ", ".join(tasks) or "none"
-    if not name:
-        raise UsageError(f"name the function, as {file}:NAME; tasks in it: {held}")
-    if name not in tasks:
-        why = "is no task: put @lrs.task(...) above it" if hasattr(module, name) else "is not in it"
-        raise UsageError(f"{file}: {name} {why}; tasks in it: {held}")
-    return tasks[name]
+    if isinstance(asked, FunctionSource):
+        return asked
+    described = getattr(asked, "task", None)
+    if not callable(asked) or not isinstance(described, Task):
+        raise UsageError(f"this takes a function with @lrs.task(...) above it, got {given(asked)}")
+    return FunctionSource(asked, described)
 
 
 def source_digest(function: Train) -> str | None:
@@ -246,49 +201,12 @@ def _require_job(name: str, function: Any) -> None:
         pass
 
 
-def _named(module: ModuleType, path: str) -> Any:
-    found: Any = module
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def _is_importable(name: str, file: Path | None) -> bool:
-    if name == "__main__":
-        return False
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return False
-    return spec is not None and spec.origin is not None and file is not None and Path(spec.origin).resolve() == file
-
-
-def _module_of(path: Path) -> ModuleType:
-    """Run a file as a module of its own name, once."""
-    name = f"lrsearch_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file: a function of your own is named as train.py:function")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
 def _of_module(function: Train, task: Task) -> FunctionSource:
     return FunctionSource(function, task)
 
 
 def _of_file(file: str, path: str, task: Task) -> FunctionSource:
-    return FunctionSource(_named(_module_of(Path(file)), path), task)
+    return FunctionSource(named(module_of(Path(file)), path), task)
 
 
 def _of_code(code: bytes, task: Task) -> FunctionSource:
