@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,13 +76,15 @@ def named(module: ModuleType, path: str) -> Any:
 
 
 def _is_importable(name: str, file: Path | None) -> bool:
-    if name == "__main__":
-        return False
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return False
-    return spec is not None and spec.origin is not None and file is not None and Path(spec.origin).resolve() == file
+    """Whether a fresh process that looks in the same places imports this very file under a name."""
+    places: Any = None
+    spec = None
+    for part in range(1, 1 + name.count(".") + 1):
+        spec = PathFinder.find_spec(".".join(name.split(".")[:part]), places)
+        if spec is None:
+            return False
+        places = spec.submodule_search_locations
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file
 
 
 def module_of(path: Path) -> ModuleType:

@@ -318,3 +318,9 @@ def test_a_longer_horizon_is_another_task_of_the_same_function():
     longer = function_source(function).with_task(function.task.with_horizon(80))
     assert replace(longer.task, horizon=N).key == function.task.key
     assert longer.open().train(RunSpec(longer.task, lrs.parse("FIX(k0=0.1)"), 80, 0)).steps == 80
+
+
+def test_a_function_of_an_importable_module_is_found_by_its_name_and_no_other_is(file):
+    assert place_of(load_function(f"{file}:train")) == (file, "train")
+    assert place_of(batches) == (None, "batches")
+    assert place_of(lambda job: 1.0) is None
