@@ -14,9 +14,9 @@ import ray
 import torch
 
 import lrsearch as lrs
-from lrsearch.engines.optuna import OptunaSampler
-from lrsearch.engines.ray import StudySearcher, share
+from lrsearch.executors.ray import StudySearcher, share
 from lrsearch.runs import Run, RunState
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup

@@ -6,10 +6,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.errors import EngineError
 from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunState
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import EXP, FIX, NSTEP, TRI
 from lrsearch.spaces import Interval, Space
 
@@ -162,7 +162,7 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
                      lambda name, known: OptunaSampler(name, where, 0, 1600))
 
     first = study(storage)
-    while (assignment := first.ask()) is not None:
+    while assignment := first.ask():
         first.tell(assignment, ended(0.5, assignment.horizon))
     second = study(f"sqlite:///{tmp_path / 'another.db'}")
     assert second.is_done
