@@ -93,6 +93,8 @@ class Pool:
     def _begin(self, source: TrainerSource) -> None:
         try:
             self._workers.extend(_start(source, self._stop, place) for place in _places(self.slots))
+        except LRSearchError:
+            raise
         except OSError as error:
             asked = counted(self.slots, "worker process", "worker processes")
             raise WorkError(f"{asked} cannot be started: {error.strerror}") from error

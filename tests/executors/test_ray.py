@@ -98,6 +98,22 @@ def test_a_search_answers_from_the_ledger_of_the_sweep(swept, tmp_path):
     assert searched.best == result.best
 
 
+def test_its_runs_are_those_of_a_search_in_this_process_to_the_bit(swept, tmp_path):
+    """Asked for by the same study: a run that is alone, on another process, and in company here."""
+    out, _, _ = swept
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        lrs.search(TASK, BUDGET, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    runs = []
+    for folder in (out, tmp_path):
+        with lrs.open_store(f"sqlite:///{folder}/ledger.db") as store:
+            runs.append({stored.key: replace(stored.run, seconds=0.0, shared=0) for stored in store.runs()})
+    assert runs[0] == runs[1]
+
+
 def test_no_file_of_ray_knows_the_store(swept):
     out, _, _ = swept
     files = [file for file in (out / "ray").rglob("*") if file.is_file()]
@@ -195,11 +211,12 @@ def test_the_searcher_waits_for_what_is_open_and_then_finishes(study):
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert set(first) == {"number", "policy", "horizon", "seed", "is_short"}
     assert searcher.suggest("c") is None
-    searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
-    assert searcher.suggest("c") is None
-    searcher.on_trial_complete("b", error=True)
+    searcher.on_trial_complete("b", error=True)  # the first of a task that never trained
     assert isinstance(searcher.error, lrs.WorkError)
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
     assert searcher.suggest("c") == StudySearcher.FINISHED
+    assert searcher.is_finished
     assert [trial.run.state for trial in study.history] == ["finished", "failed"]
     assert second["number"] == 1
 
