@@ -50,7 +50,7 @@ class PlainTrainer:
         if spec.seed == EXITS:
             raise SystemExit("the user's script has left")
         if spec.seed == STARTS_ANOTHER:
-            (folder / "started").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+            (folder / "started").write_text(str(subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL).pid))
         if spec.seed == DIES:
             os.kill(os.getpid(), signal.SIGKILL)
         if spec.seed == STAYS:
