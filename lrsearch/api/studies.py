@@ -18,7 +18,7 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import find_task
+from lrsearch.tasks import find_classification, find_task
 from lrsearch.training.groups import require_workers
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
+    find_classification(task)  # what a function trains, Ray's workers cannot yet
     if workers is not None:
         require_workers(workers)
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:

@@ -15,7 +15,7 @@ import torch
 
 import lrsearch as lrs
 from lrsearch.executors.ray import StudySearcher, share
-from lrsearch.runs import Run, RunState
+from lrsearch.runs import Run, RunState, minimize
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
@@ -199,6 +199,12 @@ def test_a_cluster_that_does_not_let_us_in_is_told_with_what_would_do(cluster, t
 def test_a_ray_client_is_refused(tmp_path):
     with pytest.raises(lrs.EngineError, match="--address auto"):
         lrs.sweep(TASK, 2, address="ray://127.0.0.1:10001", store="sqlite:///:memory:", out=tmp_path)
+
+
+def test_what_a_function_trains_is_refused_before_a_cluster_is_started(tmp_path):
+    task = lrs.Task(name="mine", horizon=100, epoch=10, objectives=(minimize("loss"),))
+    with pytest.raises(lrs.TaskError, match="'mine' is trained by its own function"):
+        lrs.sweep(task, 2, store="sqlite:///:memory:", out=tmp_path)
 
 
 def test_no_workers_are_refused(tmp_path):
