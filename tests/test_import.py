@@ -34,6 +34,8 @@ def loaded_after(code: str) -> set[str]:
     "import lrsearch",
     "import lrsearch as lrs; lrs.parse('WARMUP(policy=TRI(k0=0, k1=1, l=5), l=5)')(7)",
     "import lrsearch as lrs; lrs.Space.standard('TRI', horizon=10, epoch=1).key",
+    "import lrsearch.executors.pool, lrsearch.executors.local; from lrsearch.tasks import find_task;"
+    "from lrsearch.training.source import ClassificationSource; ClassificationSource(find_task('digits-mlp')).task.key",
     "import lrsearch.heuristics, pickle; from lrsearch import FIX; pickle.loads(pickle.dumps(FIX(k0=1)))",
 ])
 def test_importing_and_using_policies_and_spaces_loads_no_framework(code):

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import OutputError, UsageError, given
+from lrsearch.executors.local import LocalExecutor
 from lrsearch.knowledge import Store, open_store
 from lrsearch.knowledge.store import PAUSES
 from lrsearch.runs import Task
+from lrsearch.runs.executor import Executor, TrainerSource
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_classification
-from lrsearch.training.groups import Crew, require_workers
+from lrsearch.training.groups import require_workers
+from lrsearch.training.source import ClassificationSource
 
 if TYPE_CHECKING:
     from lrsearch.training import Trainer
@@ -40,25 +43,35 @@ def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) 
     return Trainer(found, Path(data_dir) if data_dir else None)
 
 
+def source_of(asked: Any, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
+    """Where trainers of what was asked for come from: a decorated function has a source of its own.
+
+    Args:
+        asked: a shipped task's name, a classification, or what has a `.source`.
+        data_dir: where a classification's data set lies; None for the default place.
+        task: the classification as it is trained, where that differs from what was asked for.
+
+    Raises:
+        TaskError: for an unknown task, or one that nothing here trains.
+    """
+    source: TrainerSource | None = getattr(asked, "source", None)
+    if source is not None:
+        return source
+    return ClassificationSource(find_classification(task or asked), Path(data_dir) if data_dir else None)
+
+
 @contextmanager
-def open_crew(
-    asked: Task, workers: int | None, data_dir: str | Path | None, is_own_process: bool = False
-) -> Iterator[Crew]:
-    """Give those who train: this process, or as many others as are asked for; None for what suits the task."""
+def open_executor(source: TrainerSource, workers: int | None, is_own_process: bool = False) -> Iterator[Executor]:
+    """Open an executor: this process, or as many others as are asked for; None for what suits the task."""
     if workers is not None:
         require_workers(workers)
-    task = find_classification(asked)
-    from lrsearch.training.pool import Pool
-    from lrsearch.training.process import default_workers, own_process
-    from lrsearch.training.together import Here
-
-    processes = default_workers(task) if workers is None else workers
+    processes = source.default_workers() if workers is None else workers
     if processes == 1:
-        yield Here(open_trainer(task, data_dir, is_own_process))
+        yield LocalExecutor(source.open(is_own_process=is_own_process))
         return
-    if is_own_process:
-        own_process(task)
-    with Pool(task, processes, Path(data_dir) if data_dir else None) as pool:
+    from lrsearch.executors.pool import Pool
+
+    with Pool(source, processes) as pool:
         yield pool
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, opened_store, raw_space, writable
+from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.knowledge import Store
 from lrsearch.runs import Task
 from lrsearch.schedules import Policy
+from lrsearch.study.drive import Progress, drive
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study
 from lrsearch.study.funnel import Funnel
@@ -17,11 +18,11 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import find_task
+from lrsearch.tasks import find_classification, find_task
 from lrsearch.training.groups import require_workers
 
 if TYPE_CHECKING:
-    from lrsearch.engines.optuna import OptunaSampler, Progress
+    from lrsearch.samplers.optuna import OptunaSampler
 
 
 def search(
@@ -35,7 +36,7 @@ def search(
     out: str | Path = DEFAULT_FOLDER,
     storage: str | None = None,
     watch: Watch | None = None,
-    progress: "Progress | None" = None,
+    progress: Progress | None = None,
     workers: int | None = 1,
     is_own_process: bool = False,
 ) -> SearchResult:
@@ -70,10 +71,8 @@ def search(
     """
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
-            from lrsearch.engines import optuna as optuna_engine
-
-            with open_crew(study.setup.task, workers, data_dir, is_own_process) as crew:
-                optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
+            with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
+                drive(study, executor, progress, writable(Path(out) / "weights"))
         return _conclude(study)
 
 
@@ -117,14 +116,15 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
+    find_classification(task)  # what a function trains, Ray's workers cannot yet
     if workers is not None:
         require_workers(workers)
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
         if not study.is_done:
-            from lrsearch.engines import ray as ray_engine
+            from lrsearch.executors import ray
 
             data = Path(data_dir) if data_dir else None
-            ray_engine.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
+            ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
         return _conclude(study)
 
 
@@ -140,7 +140,7 @@ def prune(
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
     watch: Watch | None = None,
-    progress: "Progress | None" = None,
+    progress: Progress | None = None,
     workers: int | None = 1,
     is_own_process: bool = False,
 ) -> Explanation:
@@ -172,10 +172,8 @@ def prune(
     with opened_store(store, writable(Path(out))) as ledger:
         study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
         if not study.is_done:
-            from lrsearch.engines import optuna as optuna_engine
-
-            with open_crew(found, workers, data_dir, is_own_process) as crew:
-                optuna_engine.run(study, crew, progress, writable(Path(out) / "weights"))
+            with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
+                drive(study, executor, progress, writable(Path(out) / "weights"))
         return replace(explain_study(ledger, study.key), spent=cost(study))
 
 
@@ -205,7 +203,7 @@ def _conclude(study: Study) -> SearchResult:
 
     An answer that is not the one told there is news too, as in the study of an older version.
     """
-    from lrsearch.engines.optuna import OptunaSampler
+    from lrsearch.samplers.optuna import OptunaSampler
 
     result = conclude(study)
     if isinstance(study.sampler, OptunaSampler):
@@ -237,6 +235,8 @@ def _study(
 
 def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:
     """Give what makes the study's sampler, once its name and the number of its known assignments are known."""
-    from lrsearch.engines.optuna import OptunaSampler
+    from lrsearch.samplers.optuna import OptunaSampler
 
-    return lambda name, known: OptunaSampler(name, storage, setup.seed, setup.task.horizon, known=known)
+    task = setup.task
+    return lambda name, known: OptunaSampler(
+        name, storage, setup.seed, task.horizon, known=known, direction=task.objective.direction)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, open_trainer, opened_store, raw_space, writable
+from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.compare.comparison import Comparison, choose
 from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.compare.figures import Replay
@@ -56,9 +56,9 @@ def compare(
     found = find_task(task)
     setup = Setup(found, raw_space(found, functions), budget, seed=0)
     choose(setup, strategies, seeds)
-    with opened_store(store, writable(Path(out))) as ledger:
-        trainer = open_trainer(found, data_dir, is_own_process)
-        return compare_strategies(setup, strategies, seeds, ledger, trainer, watch)
+    with (opened_store(store, writable(Path(out))) as ledger,
+          open_executor(source_of(task, data_dir), 1, is_own_process) as executor):
+        return compare_strategies(setup, strategies, seeds, ledger, executor, watch)
 
 
 
@@ -93,8 +93,8 @@ def run_table(
         raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
     with opened_store(store, writable(Path(out))) as ledger:
         if read_results(table, ledger).missing:
-            with open_crew(table.task, workers, data_dir, is_own_process) as crew:
-                train_table(table, ledger, crew, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
+            with open_executor(source_of(table.task, data_dir), workers, is_own_process) as executor:
+                train_table(table, ledger, executor, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)
 
 

@@ -5,7 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.opening import DEFAULT_FOLDER, open_crew, open_trainer, opened_store, raw_space, writable
+from lrsearch.api.opening import (
+    DEFAULT_FOLDER,
+    open_executor,
+    open_trainer,
+    opened_store,
+    raw_space,
+    source_of,
+    writable,
+)
 from lrsearch.errors import UsageError, given
 from lrsearch.heuristics import Ramp
 from lrsearch.knowledge import Store
@@ -142,8 +150,8 @@ def verify(
         answers = from_store(asked, ledger)
         missing = [each for each in asked.seeds if each not in answers]
         if missing:
-            with open_crew(asked.task, workers, data_dir, is_own_process) as crew:
-                answers |= train_answers(asked, missing, ledger, crew, watch, writable(Path(out) / "weights"))
+            with open_executor(source_of(task, data_dir, asked.task), workers, is_own_process) as executor:
+                answers |= train_answers(asked, missing, ledger, executor, watch, writable(Path(out) / "weights"))
         return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 
 

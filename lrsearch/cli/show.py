@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from lrsearch.compare.figures import Figure, Replay
     from lrsearch.compare.held_out import Ranked
     from lrsearch.compare.reproduction import Outcome, Results
+    from lrsearch.runs.executor import Lockstep
     from lrsearch.study.range_tests import RangeTested
     from lrsearch.study.recipe import Recipe
     from lrsearch.tasks import Portrait
-    from lrsearch.training.groups import Lockstep
 
 LEADERS = 8
 WIDE = 120

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import UsageError, unknown
 from lrsearch.knowledge import Store
+from lrsearch.runs.executor import Executor
 from lrsearch.study.baselines import FullRuns
+from lrsearch.study.drive import drive
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, Strategy, best_so_far, committed
 from lrsearch.study.study import Study
@@ -16,7 +18,6 @@ from lrsearch.words import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lrsearch.training import Trainer
 
 STRATEGIES: dict[str, Strategy] = {s.name: s for s in (Funnel(), FullRuns("tpe"), FullRuns("random"))}
 
@@ -94,7 +95,7 @@ class Comparison:
     def caution(self) -> str | None:
         """What the budget cannot tell apart, in a sentence; None where there is no such thing."""
         runs = max((course.runs for course in self._of("tpe")), default=0)
-        from lrsearch.engines.optuna import STARTUP
+        from lrsearch.samplers.optuna import STARTUP
 
         if not 0 < runs <= STARTUP:
             return None
@@ -122,7 +123,7 @@ class Comparison:
 
 
 def compare(
-    setup: Setup, strategies: Sequence[str], seeds: int, store: Store, trainer: "Trainer", watch: Watch | None = None
+    setup: Setup, strategies: Sequence[str], seeds: int, store: Store, executor: Executor, watch: Watch | None = None
 ) -> Comparison:
     """Run a study of each strategy for each seed; what the store already holds is not trained again.
 
@@ -131,7 +132,7 @@ def compare(
         strategies: names of `STRATEGIES`.
         seeds: studies of each, 1 or more.
         store: the ledger.
-        trainer: trains runs of the task.
+        executor: trains runs of the task.
         watch: is told, in a line, of each study that ends.
 
     Raises:
@@ -140,7 +141,7 @@ def compare(
     chosen, courses = choose(setup, strategies, seeds), []
     for seed in range(seeds):
         for strategy in chosen:
-            course = _course(replace(setup, seed=seed), strategy, store, trainer)
+            course = _course(replace(setup, seed=seed), strategy, store, executor)
             courses.append(course)
             if watch:
                 watch(f"{course.strategy:8} seed {seed}: best {100 * course.best:.2f} % for {course.cost:.2f} FRE")
@@ -161,16 +162,17 @@ def choose(setup: Setup, strategies: Sequence[str], seeds: int) -> list[Strategy
     return chosen
 
 
-def _course(setup: Setup, strategy: Strategy, store: Store, trainer: "Trainer") -> Course:
-    from lrsearch.engines.optuna import OptunaSampler, run
-    from lrsearch.training.together import Here
+def _course(setup: Setup, strategy: Strategy, store: Store, executor: Executor) -> Course:
+    from lrsearch.samplers.optuna import OptunaSampler
 
     kind = "random" if strategy.name == "random" else "tpe"
-    horizon = setup.task.horizon
-    study = Study(
-        setup, strategy, store, lambda name, known: OptunaSampler(name, None, setup.seed, horizon, kind), cold=True
-    )
-    run(study, Here(trainer))
+    horizon, direction = setup.task.horizon, setup.task.objective.direction
+
+    def sampler(name: str, known: int) -> OptunaSampler:
+        return OptunaSampler(name, None, setup.seed, horizon, kind, direction=direction)
+
+    study = Study(setup, strategy, store, sampler, cold=True)
+    drive(study, executor)
     points = tuple(best_so_far(study.history, horizon))
     runs = sum(trial.assignment.horizon == horizon for trial in study.history)
     return Course(strategy.name, setup.seed, points, committed(study.history) / horizon, runs)

@@ -11,9 +11,9 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.engines.optuna import NUMBER
 from lrsearch.report.markdown import escape
 from lrsearch.report.story import answer_trial
+from lrsearch.samplers.optuna import NUMBER
 from lrsearch.study.result import SearchResult
 
 METRIC = "validation top-1, the search's own seed"

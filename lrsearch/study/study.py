@@ -1,4 +1,4 @@
-"""A study in progress: the ledger says what is done, the strategy what comes next, the engine trains it."""
+"""A study in progress: the ledger says what is done, the strategy what comes next, an executor trains it."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
-from lrsearch.knowledge.stored import PROBES
-from lrsearch.runs import Run, RunState
+from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
@@ -75,12 +75,13 @@ class Study:
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
         self._training: set[str] = set()
+        self._untold: set[int] = set()
         self.sampler = sampler(self.name, len(self.history))
         for trial in self.history:
             self._restore(trial)
 
-    def ask(self) -> Assignment | None:
-        """Give what to train next; None when all is done, or while what is being trained must end first.
+    def ask(self) -> Assignment | NoRun:
+        """What to train next; WAIT while what is being trained must end first, DONE when nothing is left.
 
         All that the strategy can say by now is written down before the first of it is trained, so that it does not
         matter how many workers there are. What the store already knows is not asked for, nor what is being trained.
@@ -91,28 +92,34 @@ class Study:
             stored = self.store.find(key)
             if stored is None or not stored.run.state.is_final:
                 self._training.add(key)
+                self._untold.add(assignment.number)
                 return assignment
             self._settle(assignment, stored, reused=True)
-        return None
+        return WAIT if self._untold else DONE
 
-    def ask_all(self) -> list[Assignment]:
-        """Give all that can be trained by now, the same on any number of workers."""
-        return list(iter(self.ask, None))
+    def ask_all(self) -> list[Assignment] | NoRun:
+        """All that can be trained by now, the same on any number of workers; WAIT or DONE where there is nothing."""
+        found: list[Assignment] = []
+        while not isinstance(asked := self.ask(), NoRun):
+            found.append(asked)
+        return found or asked
 
     def tell(self, assignment: Assignment, run: Run) -> Trial:
         """Take what came of an assignment.
 
         Raises:
-            WorkError: if a probe or the default failed: nothing can be found without them.
+            WorkError: if the default failed, for nothing can be found without it; and if a run failed while none of
+                the task is known to have ended: what is wrong with the training itself is told at once.
         """
         spec = assignment.spec(self.setup.task)
         self.store.record(spec, run)
+        self._untold.discard(assignment.number)
         if run.state is not RunState.INTERRUPTED:  # which may be an attempt that is made again
             self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
         trial = self._settle(assignment, stored, reused=False)
-        if run.state is RunState.FAILED and assignment.role in (*PROBES, "default"):
+        if run.state is RunState.FAILED and (assignment.role == "default" or not self._has_trained(spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
         return trial
 
@@ -125,6 +132,12 @@ class Study:
     def open_trials(self) -> Sequence[Trial]:
         """Give the trials that have not ended."""
         return [trial for trial in self.history if trial.run is None]
+
+    def _has_trained(self, spec: RunSpec) -> bool:
+        """Whether any run of the task has ended by itself, in this study or in the store."""
+        own = any(trial.run is not None and trial.run.state.is_final for trial in self.history)
+        return own or any(stored.run.state.is_final and stored.task_key == spec.task_key
+                          for stored in self.store.runs(task=spec.task.name, trusted=True))
 
     def _unclaimed(self) -> Assignment | None:
         """What an earlier start of this study asked for and did not see the end of, if the budget still pays for it."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, Task
+from lrsearch.runs.executor import DONE, Executor
 from lrsearch.schedules import Policy
-from lrsearch.training.groups import LEAST_ROWS, Crew, groups
+from lrsearch.training.groups import LEAST_ROWS, groups
 
 MOST_SEEDS = 1000
 
@@ -73,7 +74,8 @@ class PolicyTable:
 
 
 def train_table(
-    table: PolicyTable, store: Store, crew: Crew, ended: Callable[[RunSpec, Run], None], folder: Path | None = None
+    table: PolicyTable, store: Store, executor: Executor, ended: Callable[[RunSpec, Run], None],
+    folder: Path | None = None,
 ) -> None:
     """Train what the store does not know yet; each run is in the store before it is told of.
 
@@ -88,5 +90,5 @@ def train_table(
 
     wanted = [spec for spec in table.specs if spec.key not in known]
     are_many = len(table.specs) >= LEAST_ROWS
-    waiting = iter(groups(wanted, wanted if are_many else [], crew.lockstep.rows, crew.workers))
-    crew.train(lambda: next(waiting, None), record, folder=folder)
+    waiting = iter(groups(wanted, wanted if are_many else [], executor.lockstep.rows, executor.slots))
+    executor.train(lambda: next(waiting, DONE), record, folder=folder)

@@ -17,12 +17,12 @@ from lrsearch.errors import BudgetError, UsageError
 from lrsearch.knowledge import Store, StoredRun
 from lrsearch.runs import Point, Run, RunSpec, RunState, Stop, Task
 from lrsearch.runs.evaluations import evaluation_steps
+from lrsearch.runs.executor import DONE, Executor, Group
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Answer, Question
 from lrsearch.tasks.classification import Classification
 from lrsearch.training.files import files
-from lrsearch.training.groups import Crew, Group
 
 LEAST_BUDGET = 16
 MOST_SEEDS = 1000
@@ -94,7 +94,7 @@ def from_store(question: Question, store: Store) -> dict[int, Answer]:
 
 
 def train(
-    question: Question, seeds: Sequence[int], store: Store, crew: Crew, ended: Ended | None = None,
+    question: Question, seeds: Sequence[int], store: Store, executor: Executor, ended: Ended | None = None,
     folder: Path | None = None,
 ) -> dict[int, Answer]:
     """Train the runs of some seeds until each has its answer, record them, and give the answers.
@@ -107,7 +107,7 @@ def train(
         question: what is asked.
         seeds: those that the store does not answer.
         store: where the runs are recorded.
-        crew: those who train.
+        executor: trains the runs.
         ended: is told of every run that ends.
         folder: for checkpoints, from which the same question goes on after an interruption, and for the weights of
             full runs that were not stopped.
@@ -134,7 +134,7 @@ def train(
             ended(kept, run)
 
     waiting = iter([Group((question.stopping(seed),)) for seed in seeds])
-    crew.train(lambda: next(waiting, None), record, folder=folder)
+    executor.train(lambda: next(waiting, DONE), record, folder=folder)
     return found
 
 

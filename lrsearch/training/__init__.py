@@ -6,17 +6,17 @@ from lrsearch.later import load_later
 from lrsearch.runs import TRAINER_VERSION, Point, Run, RunSpec, RunState
 
 if TYPE_CHECKING:
+    from lrsearch.executors.older import Pool
     from lrsearch.training.ensemble import score_ensemble
     from lrsearch.training.fused import train_fused
     from lrsearch.training.loop import Trainer
-    from lrsearch.training.pool import Pool
     from lrsearch.training.process import own_process
 
 __all__ = ["TRAINER_VERSION", "Point", "Pool", "Run", "RunSpec", "RunState", "Trainer", "own_process",
            "score_ensemble", "train_fused"]
 
 __getattr__ = load_later(__name__, {
-    "Pool": "lrsearch.training.pool", "Trainer": "lrsearch.training.loop",
+    "Pool": "lrsearch.executors.older", "Trainer": "lrsearch.training.loop",
     "own_process": "lrsearch.training.process", "score_ensemble": "lrsearch.training.ensemble",
     "train_fused": "lrsearch.training.fused",
 })

@@ -1,15 +1,13 @@
-"""Which runs train together, before any does: groups for workers, and who the workers are. It needs no torch."""
+"""Which runs train together, before any does: groups for workers. It needs no torch."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from lrsearch.errors import UsageError
-from lrsearch.runs import Run, RunSpec
+from lrsearch.runs import RunSpec
+from lrsearch.runs.executor import Group
 
 LEAST_ROWS = 4
 """In lockstep, two or three runs take longer than one after the other."""
@@ -19,64 +17,6 @@ MOST_STEPS = 10_000
 
 LEAST_SHARE = 0.05
 """Of the horizon: a shorter common beginning is not worth a fork."""
-
-Ended = Callable[[RunSpec, Run], None]
-Progress = Callable[[RunSpec, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Lockstep:
-    """Whether short runs of a task train in lockstep.
-
-    Args:
-        rows: how many at a time; 0 if they train one by one.
-        reason: why, for people.
-    """
-
-    rows: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Runs for one worker.
-
-    Args:
-        specs: the runs: of one horizon where they are in lockstep.
-        in_lockstep: whether they are, else they share a beginning, or there is one.
-    """
-
-    specs: tuple[RunSpec, ...]
-    in_lockstep: bool = False
-
-
-class Crew(Protocol):
-    """Those who train: worker processes, or this one."""
-
-    @property
-    def workers(self) -> int:
-        """How many groups they train at a time."""
-
-    @property
-    def lockstep(self) -> Lockstep:
-        """Whether short runs of their task train in lockstep."""
-
-    def train(
-        self, ask: Callable[[], Group | None], ended: Ended, *, folder: Path | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        """Train groups until there are none, and tell of each run that ends.
-
-        Args:
-            ask: gives what to train next; None while what is open must end first, and when nothing is left.
-            ended: is told of every run that ends.
-            folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
-            progress: is told the steps done of a run that is open, every now and then.
-
-        Raises:
-            KeyboardInterrupt: if it was interrupted, after that was told of every run that it ended.
-        """
-
 
 def require_workers(workers: int) -> None:
     """Refuse a number of processes that cannot be.

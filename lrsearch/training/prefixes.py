@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.executor import Ended
 from lrsearch.training.checkpoint import State
 from lrsearch.training.files import files
-from lrsearch.training.groups import Ended, common, course
+from lrsearch.training.groups import common, course
 from lrsearch.training.loop import Trainer, Training, Watch
 
 

@@ -6,16 +6,15 @@ run is what it is alone but for rounding: a store that a table has filled gives 
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.executor import Ended, Group, Lockstep
 from lrsearch.training.fused import fused, why_not
-from lrsearch.training.groups import LEAST_ROWS, Ended, Group, Lockstep, Progress
+from lrsearch.training.groups import LEAST_ROWS
 from lrsearch.training.loop import Trainer, Watch
 from lrsearch.training.prefixes import train_family
 
@@ -30,6 +29,7 @@ CACHED_BYTES = 80 * 2**20
 
 CPU_SHARE, GPU_SHARE = 0.6, 0.8
 """Of the memory that is free."""
+
 
 def lockstep(trainer: Trainer) -> Lockstep:
     """Say whether runs of a task gain by training in lockstep, and how many fit into memory; it is logged as well."""
@@ -65,48 +65,21 @@ def train_group(
         ended(group.specs[n], run)
 
 
-class Here:
-    """This process, which trains one group after the other.
+class ClassificationTrainer:
+    """Trains groups of runs of a classification in this process.
 
     Args:
         trainer: holds the task and its data.
     """
 
-    workers = 1
-
     def __init__(self, trainer: Trainer) -> None:
-        self.trainer, self.lockstep = trainer, lockstep(trainer)
+        self.trainer, self.task, self.lockstep = trainer, trainer.task, lockstep(trainer)
 
-    def train(
-        self, ask: Callable[[], Group | None], ended: Ended, *, folder: Path | None = None,
-        progress: Progress | None = None,
+    def train_group(
+        self, group: Group, ended: Ended, watch: Watch | None = None, folder: Path | None = None
     ) -> None:
-        """Train groups, as `Crew` says; None ends it."""
-        open_runs: list[RunSpec] = []
-        is_over = False
-
-        def told(spec: RunSpec, run: Run) -> None:
-            nonlocal is_over
-            open_runs.remove(spec)
-            is_over |= run.state is RunState.INTERRUPTED
-            try:
-                ended(spec, run)
-            except KeyboardInterrupt:  # what ended beside it is told of as well, and it again, before that is raised
-                is_over = True
-                if run.state.is_final:
-                    ended(spec, run)
-
-        def watch(step: int) -> None:
-            if is_over:
-                raise KeyboardInterrupt
-            if progress:
-                progress(open_runs[0], step)
-
-        while not is_over and (group := ask()) is not None:
-            open_runs[:] = group.specs
-            train_group(self.trainer, group, told, watch, folder)
-        if is_over:
-            raise KeyboardInterrupt
+        """Train a group, as `GroupTrainer` says."""
+        train_group(self.trainer, group, ended, watch, folder)
 
 
 def _cost(trainer: Trainer) -> tuple[float, int]:

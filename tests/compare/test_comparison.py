@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from lrsearch.compare.comparison import Comparison, Course
-from lrsearch.engines.optuna import STARTUP, OptunaSampler
 from lrsearch.knowledge import Assignment
+from lrsearch.samplers.optuna import STARTUP, OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_task
 

@@ -52,7 +52,7 @@ def test_its_study_goes_on_and_ends(kept):
     with open_store(str(kept)) as store:
         study = make_store.open_study(store)
         before = [(trial.assignment, trial.stored) for trial in study.history]
-        while (assignment := study.ask()) is not None:
+        while assignment := study.ask():
             study.tell(assignment, make_store.ended(assignment.spec(make_store.MLP)))
         assert study.is_done
         assert len(study.history) > len(before)

@@ -26,7 +26,7 @@ CHAIN = "CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.01)], at=[640])"
 
 
 def finish(study, world):
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         study.tell(assignment, world.train(assignment.spec(study.setup.task)))
     return study
 

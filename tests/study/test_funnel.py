@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.errors import BudgetError, UsageError, WorkError
 from lrsearch.knowledge import open_store
 from lrsearch.report.figures import draw_search
 from lrsearch.runs import Run, RunState
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
 from lrsearch.study.probing import gather, probe_steps
@@ -22,7 +22,7 @@ from lrsearch.study.study import Study
 
 def finish(study, world):
     """Train what a study asks for, one after the other."""
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         study.tell(assignment, world.train(assignment.spec(study.setup.task)))
     return study
 
@@ -31,7 +31,7 @@ def finish_in_any_order(study, world, workers, rng):
     """Keep several runs in flight, and end them in random order."""
     flying = []
     while True:
-        while len(flying) < workers and (assignment := study.ask()) is not None:
+        while len(flying) < workers and (assignment := study.ask()):
             flying.append(assignment)
         if not flying:
             return study
@@ -209,7 +209,7 @@ def test_an_impossible_seed_is_refused(task, open_study, seed):
 def test_a_failing_default_ends_the_search_with_its_reason(open_study, world):
     study, answers = open_study(4), world()
     with pytest.raises(WorkError, match="out of memory"):
-        while (assignment := study.ask()) is not None:
+        while assignment := study.ask():
             spec = assignment.spec(study.setup.task)
             broken = Run(state=RunState.FAILED, steps=3, seconds=0.0, error="RuntimeError: out of memory")
             study.tell(assignment, broken if assignment.role == "default" else answers.train(spec))
@@ -219,7 +219,7 @@ def test_a_failing_candidate_does_not_end_the_search(open_study, world):
     study, answers = open_study(8), world()
     broken = Run(state=RunState.FAILED, steps=0, seconds=0.0, error="ValueError: bad luck")
     failed = 0
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         fails = assignment.role == "candidate" and assignment.number % 3 == 0
         failed += fails
         study.tell(assignment, broken if fails else answers.train(assignment.spec(study.setup.task)))

@@ -10,6 +10,7 @@ from lrsearch.errors import BudgetError, WorkError
 from lrsearch.heuristics import prune
 from lrsearch.knowledge import open_store
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.executor import DONE
 from lrsearch.schedules import FIX, RAMP
 from lrsearch.spaces import Space
 from lrsearch.study.explanation import explain, explain_stored
@@ -25,7 +26,7 @@ RAW = Space.standard(horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer
 
 
 def finish(study, world):
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         study.tell(assignment, world.train(assignment.spec(study.setup.task)))
     return study
 
@@ -62,7 +63,7 @@ def test_probing_that_was_killed_goes_on_where_it_was(store, world, stop_after):
     last = finish(probing(store), answers)
     assert last.is_done
     assert len(answers.trained) == len(set(answers.trained)) == len(last.history)
-    assert finish(probing(store), answers).ask() is None
+    assert finish(probing(store), answers).ask() is DONE
 
 
 def test_stored_runs_give_the_same_space_bit_for_bit_before_and_after_a_search(store, open_study, world):

@@ -21,7 +21,7 @@ def task():
 
 
 def run_all(study, answers):
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         study.tell(assignment, answers.train(assignment.spec(study.setup.task)))
 
 

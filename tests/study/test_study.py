@@ -7,6 +7,7 @@ import pytest
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import Recommendation
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.executor import DONE
 from lrsearch.schedules import FIX, parse
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import with_role
@@ -15,7 +16,7 @@ from lrsearch.study.strategy import with_role
 def train_some(study, world, count):
     for _ in range(count):
         assignment = study.ask()
-        if assignment is None:
+        if not assignment:
             return
         study.tell(assignment, world.train(assignment.spec(study.setup.task)))
 
@@ -48,7 +49,7 @@ def test_a_finished_study_is_answered_without_training(open_study, world):
     train_some(open_study(8), world(), 1000)
     again = open_study(8)
     assert again.is_done
-    assert again.ask() is None
+    assert again.ask() is DONE
     spent = conclude(again).spent
     assert (spent.trained_runs, spent.trained_steps) == (0, 0)
     assert spent.reused_runs == spent.runs > 20
@@ -122,7 +123,7 @@ def test_the_cap_holds_when_a_run_is_interrupted_again_and_again(open_study, wor
     for _ in range(200):
         study = open_study(budget)
         assignment = study.ask()
-        if assignment is None:
+        if not assignment:
             break
         full = assignment.horizon == study.setup.task.horizon and assignment.role != "default"
         lost = Run(state=RunState.INTERRUPTED, steps=assignment.horizon - 1, seconds=0.0)
@@ -135,7 +136,7 @@ def test_a_failed_default_is_tried_again_by_the_next_start_and_never_an_answer(o
     answers, broken = world(), Run(state=RunState.FAILED, steps=0, seconds=0.0, error="RuntimeError: out of memory")
 
     def train(study, fails):
-        while (assignment := study.ask()) is not None:
+        while assignment := study.ask():
             bad = fails and assignment.role == "default"
             study.tell(assignment, broken if bad else answers.train(assignment.spec(study.setup.task)))
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from lrsearch.engines.optuna import OptunaSampler
 from lrsearch.knowledge import Recommendation, open_store
 from lrsearch.knowledge.known import LOCAL
 from lrsearch.knowledge.rescaling import Correction
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import conclude
@@ -20,7 +20,7 @@ def finish(study, world, workers=1, rng=None):
     """Keep so many runs in flight, and end them in order, or in random order."""
     flying = []
     while True:
-        while len(flying) < workers and (assignment := study.ask()) is not None:
+        while len(flying) < workers and (assignment := study.ask()):
             flying.append(assignment)
         if not flying:
             return study
@@ -130,7 +130,7 @@ def test_a_record_of_before_has_none(warm):
 
 def test_no_candidate_is_suggested_before_its_run_has_ended(warm, world):
     study, answers, asked = warm(), world(), []
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         if assignment.role == "candidate":
             asked.append(assignment)
         else:

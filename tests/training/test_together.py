@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lrsearch.runs import RunSpec, RunState
+from lrsearch.runs.executor import Group
 from lrsearch.schedules import ASLR, FIX, NSTEP
 from lrsearch.tasks import Adam, Task, find_task
 from lrsearch.tasks.own import classification
 from lrsearch.training import Trainer
-from lrsearch.training.groups import LEAST_ROWS, Group, groups
-from lrsearch.training.together import MOST_ROWS, Here, lockstep, train_group
+from lrsearch.training.groups import LEAST_ROWS, groups
+from lrsearch.training.together import MOST_ROWS, lockstep, train_group
 
 MLP = find_task("digits-mlp")
 GIB = 2**30
@@ -90,27 +91,6 @@ def test_runs_in_lockstep_cost_what_each_trained():
     assert 0 < told[0][1].trained < told[1][1].trained == 40
 
 
-@pytest.mark.parametrize("in_lockstep", [True, False])
-def test_an_interrupt_while_a_run_is_being_recorded_loses_none_that_finished(in_lockstep):
-    told, landed = [], []
-    specs = tuple(RunSpec(MLP, FIX(k0=k0), 40, 0) for k0 in (0.02, 0.05, 0.1, 0.2))
-    waiting = iter([Group(specs, in_lockstep), Group((RunSpec(MLP, FIX(k0=0.3), 40, 0),))])
-
-    def ended(spec, run):
-        if len(told) == 1 and not landed:
-            landed.append(spec)
-            raise KeyboardInterrupt
-        told.append((spec, run.state))
-
-    with pytest.raises(KeyboardInterrupt):
-        Here(Trainer(MLP, device="cpu")).train(lambda: next(waiting, None), ended)
-    assert landed
-    finished = [spec for spec, state in told if state is RunState.FINISHED]
-    assert set(finished) >= ({*specs} if in_lockstep else {specs[0], landed[0]})
-    assert len(told) == len({spec.key for spec, _ in told}) == (4 if in_lockstep else len(told))
-    assert next(waiting, None) is not None
-
-
 class Speechless(nn.Module):
     """It fails without a word."""
 
@@ -125,19 +105,3 @@ class Speechless(nn.Module):
 def test_a_model_that_fails_without_a_word_trains_one_by_one():
     task = replace(MLP, build=Speechless)
     assert lockstep(Trainer(task, device="cpu")).reason.endswith("mapped over rows: NotImplementedError")
-
-
-@pytest.mark.parametrize("in_lockstep", [True, False])
-def test_an_interrupt_is_told_of_every_open_run_and_then_raised(in_lockstep):
-    trainer, told = Trainer(MLP, device="cpu"), []
-    specs = [RunSpec(MLP, FIX(k0=k0), 80, 0) for k0 in (0.05, 0.1)]
-    waiting = iter([Group(tuple(specs), in_lockstep), Group((specs[0],))])
-
-    def interrupt(spec: RunSpec, step: int) -> None:
-        if step >= 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Here(trainer).train(lambda: next(waiting, None), lambda spec, run: told.append(run.state), progress=interrupt)
-    assert told == [RunState.INTERRUPTED] * 2
-    assert next(waiting, None) is not None

@@ -82,7 +82,7 @@ def fill(store: Store) -> None:
     study = open_study(store)
     for _ in range(40):
         assignment = study.ask()
-        if assignment is None:
+        if not assignment:
             break
         study.tell(assignment, ended(assignment.spec(MLP)))
     store.note(study.key, {"said": "halfway"})

@@ -1,4 +1,4 @@
-"""Optuna as the engine: a normal study, a copy of the ledger, and the same suggestions again."""
+"""Optuna as the sampler: a normal study, a copy of the ledger, and the same suggestions again."""
 
 import math
 
@@ -6,10 +6,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lrsearch.engines.optuna import OptunaSampler
-from lrsearch.errors import EngineError
+from lrsearch.errors import EngineError, UsageError
 from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunState
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import EXP, FIX, NSTEP, TRI
 from lrsearch.spaces import Interval, Space
 
@@ -22,8 +22,8 @@ def storage(tmp_path):
     return f"sqlite:///{tmp_path / 'optuna.db'}"
 
 
-def sampler(storage=None, kind="tpe"):
-    return OptunaSampler("study", storage, seed=5, horizon=1600, kind=kind)
+def sampler(storage=None, kind="tpe", **more):
+    return OptunaSampler("study", storage, seed=5, horizon=1600, kind=kind, **more)
 
 
 def asked(number, policy, horizon=100, origin="suggested"):
@@ -34,13 +34,13 @@ def ended(score=0.5, steps=100, state=RunState.FINISHED):
     return Run(state=state, steps=steps, seconds=0.0, score=score, loss=None if score is None else 1 - score)
 
 
-def play(own, numbers):
+def play(own, numbers, score=lambda peak: 1 - peak):
     """Suggest, describe and finish; the score falls with the peak."""
     policies = []
     for number in numbers:
         policy = own.suggest(number, SPACE)
         own.given(asked(number, policy), SPACE)
-        own.tell(asked(number, policy), ended(1 - policy.coordinates(1600)["peak"]))
+        own.tell(asked(number, policy), ended(score(policy.coordinates(1600)["peak"])))
         policies.append(policy)
     return policies
 
@@ -110,6 +110,40 @@ def test_tpe_learns_from_short_runs():
     assert sum(peaks[40:]) / 20 < sum(peaks[:10]) / 10
 
 
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_metric_and_its_negative_are_searched_alike_trial_by_trial(kind):
+    """Values stand in the Optuna study in their own sign, and diverged runs are the worst either way."""
+    def losses(sign):
+        return lambda peak: sign * (2 + peak) if peak < 0.08 else None
+
+    low, high = sampler(kind=kind, direction="minimize"), sampler(kind=kind, direction="maximize")
+    assert play(low, range(24), losses(1)) == play(high, range(24), losses(-1))
+    for own, peak in ((low, FIX(k0=0.05)), (high, FIX(k0=0.05))):
+        own.given(asked(24, peak, 1600), SPACE)
+        own.tell(asked(24, peak, 1600), ended(2.3 if own is low else -2.3, 1600))
+    assert (low.study.direction.name, low.study.best_value) == ("MINIMIZE", 2.3)
+    assert (high.study.direction.name, high.study.best_value) == ("MAXIMIZE", -2.3)
+
+
+def test_any_sampler_of_optuna_can_suggest_and_goes_on_after_a_stop(storage):
+    made = []
+
+    def make(seed):
+        made.append(seed)
+        return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+
+    whole = play(sampler(make=make), range(6))
+    assert type(sampler(make=make).study.sampler) is optuna.samplers.QMCSampler
+    assert len(set(made)) >= 6
+    parts = play(sampler(storage, make=make), range(3)) + play(sampler(storage, make=make), range(3, 6))
+    assert parts == whole != play(sampler(), range(6))
+
+
+def test_an_unknown_kind_of_sampler_is_refused():
+    with pytest.raises(UsageError, match="no sampler 'tpee'; did you mean 'tpe'"):
+        sampler(kind="tpee")
+
+
 def test_hearing_twice_changes_nothing(storage):
     own = sampler(storage)
     play(own, range(2))
@@ -162,7 +196,7 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
                      lambda name, known: OptunaSampler(name, where, 0, 1600))
 
     first = study(storage)
-    while (assignment := first.ask()) is not None:
+    while assignment := first.ask():
         first.tell(assignment, ended(0.5, assignment.horizon))
     second = study(f"sqlite:///{tmp_path / 'another.db'}")
     assert second.is_done

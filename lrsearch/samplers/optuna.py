@@ -1,41 +1,38 @@
-"""Optuna as the engine: a normal Optuna study suggests the policies, and processes of this machine train them."""
+"""Optuna as the sampler: a normal Optuna study suggests the policies."""
 
 import hashlib
 import math
 import warnings
-from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.errors import EngineError, PolicyError, SpaceError
+from lrsearch.errors import EngineError, PolicyError, SpaceError, UsageError, unknown
 from lrsearch.knowledge import Assignment
-from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs import Run, RunState
+from lrsearch.runs.objective import MAXIMIZE
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
-from lrsearch.study.study import Study
-from lrsearch.training.groups import Crew, Group, groups
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 
 STARTUP = 10
 """Trials that Optuna's TPE draws at random before it learns: its own default, given so that we can say so."""
 
-Progress = Callable[[Assignment, int], None]
-
 
 class OptunaSampler:
     """Suggests policies by an Optuna study, in which every trial is one run of the search.
 
-    A run over the whole horizon is a COMPLETE trial with its score. A shorter one is a PRUNED trial whose
-    intermediate value stands at its number of steps, so that TPE compares runs of one length only; a run that
-    diverged reports NaN there. The study is a copy of what the ledger knows, and is filled up from it.
+    A run over the whole horizon is a COMPLETE trial with its score, in the objective's own unit and sign. A shorter
+    one is a PRUNED trial whose intermediate value stands at its number of steps, so that TPE compares runs of one
+    length only; a run that diverged reports NaN there. The study is a copy of what the ledger knows, and is filled up
+    from it.
 
     Args:
         name: the Optuna study's name.
@@ -43,17 +40,26 @@ class OptunaSampler:
         seed: the study's seed; suggestion n depends on it, on n, and on the trials before.
         horizon: steps of a full run.
         kind: "tpe" or "random".
+        direction: "maximize" or "minimize": the objective's.
+        make: makes the Optuna sampler of one suggestion from its seed, in place of a `kind`: any of Optuna's own or of
+            OptunaHub's, such as `lambda seed: optuna.samplers.CmaEsSampler(seed=seed)`. It learns from the trials of
+            the Optuna study alone, so that a study that was stopped goes on as one that was not.
         known: assignments that the ledger knows. An Optuna study with more of them is a copy of another ledger:
             it is made anew. None to take what is there.
 
     Raises:
         EngineError: if Optuna cannot open its storage.
+        UsageError: for an unknown kind.
     """
 
     def __init__(
-        self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None
+        self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None,
+        *, direction: str = MAXIMIZE, make: Callable[[int], BaseSampler] | None = None,
     ) -> None:
-        self._seed, self._horizon, self._kind = seed, horizon, kind
+        self._seed, self._horizon, self._direction = seed, horizon, StudyDirection[direction.upper()]
+        if kind not in KINDS:
+            raise UsageError(unknown("sampler", kind, KINDS))
+        self._make = make or KINDS[kind]
         try:
             self.study = self._open(name, storage)
             if storage and known is not None and any(t.user_attrs.get(NUMBER, -1) >= known for t in self.study.trials):
@@ -117,7 +123,7 @@ class OptunaSampler:
 
     def _open(self, name: str, storage: str | None) -> optuna.Study:
         return optuna.create_study(
-            study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=self._sampler(0)
+            study_name=name, storage=storage, direction=self._direction, load_if_exists=True, sampler=self._sampler(0)
         )
 
     def _find_again(self, trial: FrozenTrial) -> None:
@@ -134,12 +140,16 @@ class OptunaSampler:
 
     def _sampler(self, number: int) -> BaseSampler:
         digest = hashlib.sha256(f"{self._seed}:{number}".encode()).digest()
-        seed = int.from_bytes(digest[:4], "big")
-        if self._kind == "random":
-            return RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return TPESampler(seed=seed, group=True, n_startup_trials=STARTUP)
+        return self._make(int.from_bytes(digest[:4], "big"))
+
+
+def _tpe(seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(seed=seed, group=True, n_startup_trials=STARTUP)
+
+
+KINDS: dict[str, Callable[[int], BaseSampler]] = {"tpe": _tpe, "random": lambda seed: RandomSampler(seed=seed)}
 
 
 def _has_place(policy: Policy, space: Space) -> bool:
@@ -149,46 +159,3 @@ def _has_place(policy: Policy, space: Space) -> bool:
     except (PolicyError, SpaceError):
         return False
     return True
-
-
-def run(study: Study, crew: Crew, progress: Progress | None = None, folder: Path | None = None) -> None:
-    """Train what a study asks for until it is done, a group of runs at a time or several.
-
-    Args:
-        study: the study.
-        crew: trains runs of its task.
-        progress: is told the steps done of an assignment.
-        folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
-
-    Raises:
-        KeyboardInterrupt: after the interrupted runs are recorded.
-        WorkError: if a worker died, or what the study cannot do without failed.
-    """
-    desk = _Desk(study, crew, progress)
-    crew.train(desk.ask, desk.ended, folder=folder, progress=desk.stepped)
-
-
-class _Desk:
-    """Hands out what a study asks for in groups, and takes back what came of them."""
-
-    def __init__(self, study: Study, crew: Crew, progress: Progress | None) -> None:
-        self.study, self.crew, self.progress = study, crew, progress
-        self.waiting: deque[Group] = deque()
-        self.out: dict[str, Assignment] = {}
-
-    def ask(self) -> Group | None:
-        task = self.study.setup.task
-        if not self.waiting:
-            asked = [(assignment.spec(task), assignment) for assignment in self.study.ask_all()]
-            self.out |= {spec.key: assignment for spec, assignment in asked}
-            short = [spec for spec, assignment in asked if assignment.is_short(task)]
-            specs = [spec for spec, _ in asked]
-            self.waiting.extend(groups(specs, short, self.crew.lockstep.rows, self.crew.workers))
-        return self.waiting.popleft() if self.waiting else None
-
-    def ended(self, spec: RunSpec, done: Run) -> None:
-        self.study.tell(self.out[spec.key], done)
-
-    def stepped(self, spec: RunSpec, steps: int) -> None:
-        if self.progress:
-            self.progress(self.out[spec.key], steps)

@@ -1,4 +1,4 @@
-"""Ray Tune as the engine: the same plan, trained by the processes of a Ray cluster.
+"""Ray Tune as the executor: the same plan, trained by the processes of a Ray cluster.
 
 The study stays in this process: it alone asks, and writes the ledger. What goes to the workers is a policy's text,
 a horizon and a seed; what comes back is a run. So nothing that Ray writes to disk knows the store, and a sweep is
@@ -28,6 +28,7 @@ from ray.tune.search import Searcher
 from lrsearch.errors import EngineError
 from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunSpec, RunState, Task
+from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.schedules import parse
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_classification
@@ -61,7 +62,7 @@ def run(
 
     Raises:
         EngineError: if there is no cluster at the address, or it is lost for good.
-        WorkError: if a probe or the default failed.
+        WorkError: if the default failed, or the first run of a task.
         KeyboardInterrupt: when interrupted, after what is open is recorded.
     """
     searcher = StudySearcher(study)
@@ -109,11 +110,13 @@ class StudySearcher(Searcher):
         raise EngineError("a sweep is not restored from Ray's files; start the same command again")
 
     def suggest(self, trial_id: str) -> Any:
-        """Give what to train next; None while what is being trained must end first, FINISHED when all is done."""
-        assignment = None if self.error else self._ask()
-        if assignment is None:
-            self.is_finished = not self._open
-            return Searcher.FINISHED if self.is_finished else None
+        """What to train next; None while what is being trained must end first, FINISHED when all is done."""
+        assignment = self._ask()
+        if assignment is WAIT:
+            return None
+        if assignment is DONE:
+            self.is_finished = True
+            return Searcher.FINISHED
         self._open[trial_id] = assignment
         spec = assignment.spec(self.study.setup.task)
         return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed,
@@ -148,12 +151,13 @@ class StudySearcher(Searcher):
         if steps:
             self._tell(self._open[trial_id], Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
 
-    def _ask(self) -> Assignment | None:
+    def _ask(self) -> Assignment | NoRun:
+        """Ask the study; after an error, wait for what is open, and be done."""
         try:
-            return self.study.ask()
+            asked = self.study.ask() if self.error is None else DONE
         except Exception as error:  # Ray would print it and wrap it; it is raised again once the open runs have ended
-            self.error = error
-            return None
+            self.error, asked = error, DONE
+        return WAIT if asked is DONE and self._open else asked
 
     def _tell(self, assignment: Assignment, done: Run) -> None:
         try:

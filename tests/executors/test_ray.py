@@ -14,9 +14,9 @@ import ray
 import torch
 
 import lrsearch as lrs
-from lrsearch.engines.optuna import OptunaSampler
-from lrsearch.engines.ray import StudySearcher, share
-from lrsearch.runs import Run, RunState
+from lrsearch.executors.ray import StudySearcher, share
+from lrsearch.runs import Run, RunState, minimize
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
@@ -96,6 +96,22 @@ def test_a_search_answers_from_the_ledger_of_the_sweep(swept, tmp_path):
     assert searched.spent.trained_runs == 0
     assert searched.key == result.key
     assert searched.best == result.best
+
+
+def test_its_runs_are_those_of_a_search_in_this_process_to_the_bit(swept, tmp_path):
+    """Asked for by the same study: a run that is alone, on another process, and in company here."""
+    out, _, _ = swept
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        lrs.search(TASK, BUDGET, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    runs = []
+    for folder in (out, tmp_path):
+        with lrs.open_store(f"sqlite:///{folder}/ledger.db") as store:
+            runs.append({stored.key: replace(stored.run, seconds=0.0, shared=0) for stored in store.runs()})
+    assert runs[0] == runs[1]
 
 
 def test_no_file_of_ray_knows_the_store(swept):
@@ -185,6 +201,12 @@ def test_a_ray_client_is_refused(tmp_path):
         lrs.sweep(TASK, 2, address="ray://127.0.0.1:10001", store="sqlite:///:memory:", out=tmp_path)
 
 
+def test_what_a_function_trains_is_refused_before_a_cluster_is_started(tmp_path):
+    task = lrs.Task(name="mine", horizon=100, epoch=10, objectives=(minimize("loss"),))
+    with pytest.raises(lrs.TaskError, match="'mine' is trained by its own function"):
+        lrs.sweep(task, 2, store="sqlite:///:memory:", out=tmp_path)
+
+
 def test_no_workers_are_refused(tmp_path):
     with pytest.raises(lrs.UsageError, match="workers must be a whole number, 1 or more, got 0"):
         lrs.sweep(TASK, 2, workers=0, store="sqlite:///:memory:", out=tmp_path)
@@ -195,11 +217,12 @@ def test_the_searcher_waits_for_what_is_open_and_then_finishes(study):
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert set(first) == {"number", "policy", "horizon", "seed", "is_short"}
     assert searcher.suggest("c") is None
-    searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
-    assert searcher.suggest("c") is None
-    searcher.on_trial_complete("b", error=True)
+    searcher.on_trial_complete("b", error=True)  # the first of a task that never trained
     assert isinstance(searcher.error, lrs.WorkError)
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
     assert searcher.suggest("c") == StudySearcher.FINISHED
+    assert searcher.is_finished
     assert [trial.run.state for trial in study.history] == ["finished", "failed"]
     assert second["number"] == 1
 

@@ -1,1 +1,0 @@
-"""Engines: who runs the trials."""

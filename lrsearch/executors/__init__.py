@@ -1,0 +1,1 @@
+"""Executors: who trains. This process, worker processes of this machine, or a Ray cluster."""

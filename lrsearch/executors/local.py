@@ -1,0 +1,56 @@
+"""This process as the executor: it trains one group after the other."""
+
+from pathlib import Path
+
+from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.executor import DONE, WAIT, Ask, Ended, GroupTrainer, Lockstep, Progress, nothing_to_wait_for
+
+
+class LocalExecutor:
+    """Trains groups of runs in this process, one after the other.
+
+    Args:
+        trainer: trains the runs.
+    """
+
+    slots = 1
+
+    def __init__(self, trainer: GroupTrainer) -> None:
+        self.trainer = trainer
+
+    @property
+    def lockstep(self) -> Lockstep:
+        """Whether short runs of its task train in lockstep."""
+        return self.trainer.lockstep
+
+    def train(
+        self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None
+    ) -> None:
+        """Train groups, as `Executor` says."""
+        open_runs: list[RunSpec] = []
+        is_over = False
+
+        def tell(spec: RunSpec, run: Run) -> None:
+            nonlocal is_over
+            open_runs.remove(spec)
+            is_over |= run.state is RunState.INTERRUPTED
+            try:
+                ended(spec, run)
+            except KeyboardInterrupt:  # what ended beside it is told as well, and it again, before that is raised
+                is_over = True
+                if run.state.is_final:
+                    ended(spec, run)
+
+        def watch(step: int) -> None:
+            if is_over:
+                raise KeyboardInterrupt
+            if progress:
+                progress(open_runs[0], step)
+
+        while not is_over and (group := ask()) is not DONE:
+            if group is WAIT:
+                raise nothing_to_wait_for(self.trainer.task)
+            open_runs[:] = group.specs
+            self.trainer.train_group(group, tell, watch, folder)
+        if is_over:
+            raise KeyboardInterrupt

@@ -1,0 +1,84 @@
+"""A training without torch, data or a model, as an executor must bear it: what a run does follows from its seed.
+
+Workers import this file, so it is no test's module.
+"""
+
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrsearch.runs import Point, Run, RunSpec, RunState, Task, minimize
+from lrsearch.runs.executor import Lockstep
+
+TASK = Task(name="plain", horizon=400, epoch=20, objectives=(minimize("loss"),))
+FAILS, EXITS, STARTS_ANOTHER, DIES, STAYS = 901, 902, 903, 904, 905
+"""Seeds: the run fails; the training leaves by sys.exit; starts a process; its process dies; it never looks up."""
+
+
+class PlainTrainer:
+    """Trains runs one after the other; its lockstep is a rule of its own, for groups to be seen."""
+
+    task = TASK
+    lockstep = Lockstep(0, "it has no rows")
+
+    def train_group(self, group, ended, watch=None, folder=None):
+        is_over = False
+        for spec in group.specs:
+            run = self._interrupted(0) if is_over else self._train(spec, watch or (lambda step: None), folder)
+            is_over = run.state is RunState.INTERRUPTED
+            ended(spec, run)
+
+    def _train(self, spec: RunSpec, watch, folder: Path | None) -> Run:
+        self._do(spec, folder)
+        score, step = spec.policy(0), 0
+        try:
+            for step in range(1, spec.horizon + 1):
+                watch(step)
+                score = score / 2 + spec.policy(step - 1) / (spec.seed + 1)
+        except KeyboardInterrupt:
+            return self._interrupted(step)
+        if spec.seed == FAILS:
+            return Run.failed(RuntimeError("it broke"))
+        if folder and spec.horizon == spec.task.horizon:
+            (folder / f"{spec.key}.txt").write_text(str(os.getpid()))
+        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=score,
+                   points=(Point(spec.horizon, None, score),))
+
+    def _do(self, spec, folder):
+        if spec.seed == EXITS:
+            raise SystemExit("the user's script has left")
+        if spec.seed == STARTS_ANOTHER:
+            (folder / "started").write_text(str(subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL).pid))
+        if spec.seed == DIES:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if spec.seed == STAYS:
+            (folder / "stays").write_text(str(os.getpid()))
+            signal.pause()
+
+    def _interrupted(self, steps):
+        return Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0)
+
+
+@dataclass(frozen=True)
+class PlainSource:
+    """Opens it, unless it is told to fail."""
+
+    fails: str | None = None
+    task: Task = TASK
+
+    def shared(self):
+        from contextlib import nullcontext
+
+        return nullcontext(self)
+
+    def open(self, *, is_own_process=False, threads=None, device=None):
+        if self.fails:
+            import importlib
+
+            importlib.import_module(self.fails)
+        return PlainTrainer()
+
+    def default_workers(self):
+        return 2

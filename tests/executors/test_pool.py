@@ -1,0 +1,188 @@
+"""Worker processes: what one of them does reaches the parent, and nothing that they started outlives them."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
+from lrsearch.executors.pool import Pool
+from lrsearch.runs import RunSpec, RunState
+from lrsearch.runs.executor import DONE, Group
+from lrsearch.schedules import FIX
+from lrsearch.tasks import find_task
+from lrsearch.tasks.own import classification
+from lrsearch.training.source import ClassificationSource
+
+MLP = find_task("digits-mlp")
+
+
+def group(task, *seeds, horizon=20):
+    return Group(tuple(RunSpec(task, FIX(k0=0.1), horizon, seed) for seed in seeds))
+
+
+def in_turn(*groups):
+    waiting = iter(groups)
+    return lambda: next(waiting, DONE)
+
+
+def has_ended(pid, seconds=30):
+    """Whether a process has ended, or does so soon."""
+    try:
+        ending = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([ending], [], [], seconds)[0])
+    finally:
+        os.close(ending)
+
+
+def test_a_worker_that_dies_is_told_and_what_finished_is_kept(plain):
+    told = []
+    with Pool(plain.PlainSource(), 1) as pool, pytest.raises(WorkError, match="a worker process died with FIX"):
+        pool.train(in_turn(group(plain.TASK, 0), group(plain.TASK, 1, plain.DIES)),
+                   lambda spec, run: told.append((spec.seed, run.state)))
+    assert told == [(0, RunState.FINISHED), (1, RunState.FINISHED)]
+
+
+def test_a_worker_that_dies_lets_the_others_tell_what_they_train(plain):
+    told, long = [], group(plain.TASK, 0, horizon=200_000_000)
+    with Pool(plain.PlainSource(), 2) as pool, pytest.raises(WorkError, match="a worker process died with FIX"):
+        pool.train(in_turn(long, group(plain.TASK, plain.DIES)), lambda spec, run: told.append((spec.seed, run.state)))
+    assert told == [(0, RunState.INTERRUPTED)]
+
+
+def test_a_source_that_a_worker_cannot_open_is_told_with_its_own_traceback(plain, tmp_path, monkeypatch):
+    (tmp_path / "users_file.py").write_text("import no_such_module_of_the_user\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Pool(plain.PlainSource("users_file"), 2) as pool:
+        for attempt in (lambda: pool.lockstep, lambda: pool.train(in_turn(group(plain.TASK, 0)), print)):
+            with pytest.raises(WorkError, match="a worker process cannot train plain: Traceback") as caught:
+                attempt()
+            assert 'users_file.py", line 1' in str(caught.value)
+            assert "No module named 'no_such_module_of_the_user'" in str(caught.value)
+
+
+def test_a_training_that_leaves_ends_no_worker(plain):
+    with Pool(plain.PlainSource(), 1) as pool:
+        with pytest.raises(WorkError, match=r"cannot train plain: Traceback[\s\S]*SystemExit: the user's script has"):
+            pool.train(in_turn(group(plain.TASK, plain.EXITS)), print)
+        assert len(pool._workers) == 1
+        pool.submit(group(plain.TASK, 0))
+
+
+def test_what_a_worker_started_ends_with_it(plain, tmp_path):
+    told = []
+    with Pool(plain.PlainSource(), 1) as pool:
+        pool.train(in_turn(group(plain.TASK, plain.STARTS_ANOTHER)), lambda spec, run: told.append(run.state),
+                   folder=tmp_path)
+        started = int((tmp_path / "started").read_text())
+        assert not has_ended(started, 0)
+    assert told == [RunState.FINISHED]
+    assert has_ended(started)
+
+
+def test_what_a_worker_started_ends_with_it_where_it_was_killed(plain, tmp_path):
+    with Pool(plain.PlainSource(), 1) as pool:
+        with pytest.raises(WorkError, match="died with"):
+            pool.train(in_turn(group(plain.TASK, plain.STARTS_ANOTHER, plain.DIES)), lambda *_: None, folder=tmp_path)
+        started = int((tmp_path / "started").read_text())
+        assert has_ended(started)
+
+
+ABANDONED = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import plain_trainer as plain
+from lrsearch.executors.pool import Pool
+from lrsearch.runs import RunSpec
+from lrsearch.runs.executor import Group
+from lrsearch.schedules import FIX
+
+if __name__ == "__main__":
+    pool = Pool(plain.PlainSource(), 2)
+    for seed in (plain.STARTS_ANOTHER, plain.STAYS):
+        pool.submit(Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),)), Path({folder!r}))
+    pool.next()
+    while not Path({folder!r}, "stays").exists():
+        pass
+    print("training", flush=True)
+    {end}
+"""
+
+
+@pytest.mark.parametrize("end", ["import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(3)", "pass"])
+def test_a_parent_that_ends_leaves_no_process_behind(tmp_path, end):
+    """Killed, or at its end with a pool that nobody closed: one worker is idle, one never looks up."""
+    here = str(Path(__file__).parent)
+    script = tmp_path / "script.py"
+    script.write_text(ABANDONED.format(here=here, folder=str(tmp_path), end=end))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        out, _ = parent.communicate(timeout=60)  # its workers hold this pipe open: it ends when the last of them does
+    assert out == "training\n"
+    assert parent.returncode == (-signal.SIGKILL if "kill" in end else 3 if "exit" in end else 0)
+    for name in ("started", "stays"):
+        assert has_ended(int((tmp_path / name).read_text()))
+
+
+def test_workers_may_start_processes_of_their_own_and_lead_a_group(plain):
+    with Pool(plain.PlainSource(), 1) as pool:
+        assert pool.lockstep.reason == "it has no rows"
+        worker = pool._workers[0].process
+        assert not worker.daemon
+        assert os.getpgid(worker.pid) == worker.pid != os.getpgid(0)
+
+
+def test_a_second_interrupt_ends_it_at_once(plain):
+    def interrupt(spec, steps):
+        raise KeyboardInterrupt
+
+    def ended(spec, run):
+        raise KeyboardInterrupt
+
+    with Pool(plain.PlainSource(), 1) as pool, pytest.raises(KeyboardInterrupt):
+        pool.train(in_turn(group(plain.TASK, 0, 1, horizon=200_000_000)), ended, progress=interrupt)
+
+
+def test_a_lambda_is_refused_in_words():
+    x, y = torch.randn(60, 3), torch.arange(60) % 2
+    task = classification(lambda: nn.Linear(3, 2), (x, y), name="mine", batch_size=20, horizon=30)
+    with pytest.raises(TaskError, match="'mine' cannot be handed to another process"):
+        Pool(ClassificationSource(task), 1)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_behind(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lrsearch.training.mapped.np.save", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match=r"No space left on device; make room there, or name another place in TMPDIR"):
+        Pool(ClassificationSource(MLP), 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])
+def test_workers_are_a_whole_number(workers):
+    with pytest.raises(UsageError, match="workers must be a whole number"):
+        Pool(ClassificationSource(MLP), workers)
+
+
+def test_the_older_pool_trains_until_none_is_given_and_says_where_it_went():
+    from lrsearch import training
+
+    told, waiting = [], iter([group(MLP, 0), group(MLP, 1)])
+    with pytest.warns(DeprecationWarning, match=r"lrsearch\.executors\.pool\.Pool"):
+        older = training.Pool(MLP, 2)
+    with older as pool:
+        pool.train(lambda: next(waiting, None), lambda spec, run: told.append((spec.seed, run.state)))
+    assert sorted(told) == [(0, RunState.FINISHED), (1, RunState.FINISHED)]
+    assert pool.workers == 2
