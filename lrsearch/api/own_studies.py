@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Recommendation, Store
 from lrsearch.knowledge.known import PUBLISHED
-from lrsearch.runs import Task
+from lrsearch.runs import Objective, Task
 from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_task
@@ -85,22 +86,23 @@ def add_results(
     """Add what a store knows of this very task to an Optuna study of one's own, as finished trials.
 
     A policy that ran over the whole horizon is one trial, its value the mean score over seeds, its user attribute
-    `lrsearch:origin` `same task`. Results of other tasks never are, however similar: see `warm_start`. The call can be
-    repeated, also by several processes at once: no run enters twice, and runs that are new make a trial of their own.
+    `lrsearch:origin` `same task`. Results of other tasks never are, however similar: see `warm_start`. Nor are those of
+    other metrics than the task's. The call can be repeated, also by several processes at once: no run enters twice, and
+    runs that are new make a trial of their own.
 
     Args:
-        study: the Optuna study, which maximizes the task's score.
+        study: the Optuna study, of the direction of the task's metric.
         space: the space of the study; policies outside of it are left out.
         store: the knowledge store.
-        task: a shipped task's name, or a task: the same in all of its description.
-        unit: the unit of the scores: others are left out. None for scores within 0 and 1, which have none.
+        task: a shipped task's name, a task, or a function under `@lrs.task`: the same in all of its description.
+        unit: the unit of the scores: others are left out. None for that of the task's metric.
         prefix: as in `space.suggest(trial, prefix=...)`; no other policy may be in the study's trials.
 
     Returns:
         How many were added now.
 
     Raises:
-        UsageError: if the study minimizes, or one of the arguments is not what it should be.
+        UsageError: if the study has another direction, or several, or an argument is not what it should be.
         TaskError: for the name of no shipped task.
 
     >>> import optuna
@@ -114,19 +116,17 @@ def add_results(
     >>> added, study.best_value
     ([1, 0], 0.95)
     """
-    from optuna.study import StudyDirection
-
     from lrsearch.spaces.optuna import SAME_TASK, Offer, hand_over
 
     _check_study(study, space)
     if not isinstance(store, Store):
         raise UsageError(f"store is an open store, such as lrs.open_store('store.db'), got {given(store)}")
-    if study.directions != [StudyDirection.MAXIMIZE]:
-        raise UsageError("scores are the better the higher: make the study with direction='maximize'")
     asked = find_task(task)
+    metric = asked.objective if unit is None else replace(asked.objective, unit=unit, samples=None)
+    _check_direction(study, metric)
     scores: dict[Policy, dict[str, float]] = {}
     for stored in store.telling(asked.key, shortest=asked.horizon, policies=MOST_RESULTS):
-        is_whole = stored.horizon == asked.horizon and stored.unit == unit
+        is_whole = stored.horizon == asked.horizon and stored.objective == metric
         if is_whole and stored.run.score is not None and stored.policy in space:
             scores.setdefault(stored.policy, {})[stored.key] = stored.run.score
     offers = [Offer(policy=policy, origin=SAME_TASK, scores=of_seeds) for policy, of_seeds in scores.items()]
@@ -140,6 +140,16 @@ def _check_study(study: Any, space: Any) -> None:
         raise UsageError(f"study is an Optuna study, such as optuna.create_study(), got {given(study)}")
     if not isinstance(space, Space):
         raise UsageError(f"space is a Space, such as lrs.Space.standard(horizon=..., epoch=...), got {given(space)}")
+
+
+def _check_direction(study: "optuna.Study", metric: Objective) -> None:
+    """Refuse a study that does not go the way of the metric, or goes several."""
+    made = f"make the study with direction={metric.direction!r}"
+    if len(study.directions) > 1:
+        raise UsageError(f"the study has {len(study.directions)} directions, and the results are of one metric,"
+                         f" {metric.name}: {made}")
+    if study.direction.name.lower() != metric.direction:
+        raise UsageError(f"{metric.name} is {metric.direction}d: {made}")
 
 
 def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "list[Offer]":

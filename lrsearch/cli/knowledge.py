@@ -183,12 +183,10 @@ def _ranking(found: "Advice", shown: list["Recommendation"]) -> "Table":
 
 
 def _score(goal: str, one: "Recommendation") -> str:
-    value = one.score if one.value is None else one.value
-    if goal in ("cost", "robustness"):
-        value = -value  # ranked as "the higher the better"
-    if goal in ("robustness", "confidence"):
-        return f"{value:.4f}"
-    return f"{100 * value:.2f} %" if 0 <= value <= 1 else f"{value:.4g}"
+    if one.value is None or goal in ("accuracy", "pareto"):
+        return one.score_text
+    value = -one.value if goal in ("cost", "robustness") else one.value  # ranked as "the higher the better"
+    return f"{100 * value:.2f} %" if goal == "cost" else f"{value:.4f}"
 
 
 def _read_as(found: "Advice", ranked: list["Recommendation"], limit: int) -> list[str]:

@@ -1,6 +1,8 @@
 """What the `store` commands print."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +13,7 @@ from lrsearch.knowledge.bundles import Imported
 from lrsearch.knowledge.checking import Check
 from lrsearch.knowledge.record import told
 from lrsearch.knowledge.stored import ShownRun
+from lrsearch.runs import Objective
 from lrsearch.words import counted
 
 
@@ -22,7 +25,7 @@ def print_runs(found: list[StoredRun]) -> None:
     table.add_column("policy", overflow="fold")
     for stored in found:
         run = stored.run
-        score = "-" if run.score is None else f"{100 * run.score:.2f} %" if 0 <= run.score <= 1 else f"{run.score:.4g}"
+        score = stored.objective.text(run.score)
         table.add_row(stored.key[:8], stored.task, str(run.state), score, str(stored.horizon), str(stored.seed),
                       stored.origin, str(stored.policy))
     console = open_console(soft_wrap=False)
@@ -39,7 +42,8 @@ def print_run(shown: ShownRun) -> None:
         "run": stored.key, "policy": str(stored.policy), "task": f"{stored.task} ({stored.task_key})",
         "horizon": counted(stored.horizon, "step"), "seed": str(stored.seed), "origin": stored.origin,
         "state": f"{stored.run.state}: {stored.run.state.meaning}",
-        "score": f"{_number(record.score)} {stored.unit or ''}".strip(), "loss": _number(record.loss),
+        "metric": f"{stored.objective.name}, {stored.objective.direction}d",
+        "score": _score(record.score, stored.objective), "loss": _number(record.loss),
         "trained": f"{counted(record.steps, 'step')} in {record.seconds:.1f} s, {record.lost_steps} more were lost",
         "curves": ", ".join(curves) or "none",
         "studies": ", ".join(shown.studies) or "none",
@@ -49,7 +53,14 @@ def print_run(shown: ShownRun) -> None:
         if value:
             console.print(labelled(name, value, 8))
     for attempt in shown.attempts:
-        console.print(labelled("again", f"{attempt.origin}: {attempt.state}, {told(attempt.score)}", 8))
+        is_same = replace(stored.objective, samples=None) == attempt.objective
+        score = _score(attempt.score, stored.objective if is_same else attempt.objective)
+        console.print(labelled("again", f"{attempt.origin}: {attempt.state}, {score}", 8))
+
+
+def _score(value: float | None, objective: Objective) -> str:
+    """A score as the objective writes it; of a run that diverged what it was, and "none" where there is none."""
+    return objective.text(value) if value is not None and math.isfinite(value) else _number(value)
 
 
 def _number(value: float | None) -> str:

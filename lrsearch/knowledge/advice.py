@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lrsearch.knowledge.known import LOCAL
+from lrsearch.knowledge.known import LOCAL, SHARE
 from lrsearch.knowledge.rescaling import Correction, applying, doubt_of
 from lrsearch.knowledge.similarity import Similarity
+from lrsearch.runs import Objective
+from lrsearch.runs.objective import MAXIMIZE, SCORE, TOP1
 from lrsearch.schedules import Policy, parse
 from lrsearch.words import counted
 
@@ -22,7 +24,7 @@ class Recommendation:
         policy: the policy over that task's horizon.
         task: that task's name.
         distance: how far that task is from the one asked for; 0 for the same.
-        score: its score there, mean over seeds: validation top-1, or what a paper printed.
+        score: its score there, mean over seeds, in its own unit and sign; or what a paper printed.
         seeds: runs behind the score.
         regret: how far it is behind the best by all tasks, in standard deviations of the noise, shrunk to what is
             usual where it was seen on few.
@@ -33,7 +35,8 @@ class Recommendation:
         corrections: what moves its learning rate on the way to the task asked for.
         exact: whether that task trains the same in all that moves a learning rate: it is then taken as it is.
         parts: the distance by group.
-        value: what it is worth there for the goal, the higher the better; the score where that is accuracy.
+        value: what it is worth there for the goal, the higher the better: where that is accuracy the score, or minus
+            the score where that is minimized.
         low, high: a 90 % interval of minus the regret.
         p_best: how probable it is that no other is better.
         tie_group: from 1; candidates of one group are not told apart.
@@ -46,7 +49,7 @@ class Recommendation:
         share: the part of that task's horizon that the runs behind its score went over.
         caution: the part of its doubt by which its learning rate is lowered; 0 in records from before there was one,
             so that their studies are replayed as they were.
-        unit: of the score; empty where it is within 0 and 1.
+        objective: the metric that the score is of.
         policies: how many policies were pooled into it: those nearby count as one.
     """
 
@@ -75,13 +78,18 @@ class Recommendation:
     front: bool | None = None
     share: float = 0.0
     caution: float = 0.0
-    unit: str = ""
+    objective: Objective = SHARE
     policies: int = 1
+
+    @property
+    def unit(self) -> str:
+        """The unit of the score; empty where it has none."""
+        return self.objective.unit
 
     @property
     def score_text(self) -> str:
         """The score for people, with its unit."""
-        return f"{self.score:.4g} {self.unit}" if self.unit else f"{100 * self.score:.2f} %"
+        return self.objective.text(self.score)
 
     @property
     def steps(self) -> int:
@@ -110,9 +118,10 @@ class Recommendation:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self)}
-        return plain | {"policy": str(self.policy), "corrections": [one.to_json() for one in self.corrections],
-                        "parts": dict(self.parts), "by_goal": dict(self.by_goal)}
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "objective"}
+        return plain | _of_metric(self.objective) | {
+            "policy": str(self.policy), "corrections": [one.to_json() for one in self.corrections],
+            "parts": dict(self.parts), "by_goal": dict(self.by_goal)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recommendation":
@@ -123,7 +132,21 @@ class Recommendation:
             "policy": parse(values["policy"]),
             "corrections": tuple(Correction(**one) for one in values.get("corrections", ())),
             "parts": tuple(values.get("parts", {}).items()), "by_goal": tuple(values.get("by_goal", {}).items()),
+            "objective": _metric_of(values),
         })
+
+
+def _of_metric(objective: Objective) -> dict[str, Any]:
+    """What a score is of, as plain JSON values beside the score."""
+    samples = {} if objective.samples is None else {"samples": objective.samples}
+    return {"metric": objective.name, "direction": objective.direction, "unit": objective.unit} | samples
+
+
+def _metric_of(values: Mapping[str, Any]) -> Objective:
+    """Read what `_of_metric` gave; an older record had a unit only, and none for a share."""
+    if "metric" in values:
+        return Objective(values["metric"], values["direction"], values["unit"], values.get("samples"))
+    return Objective(TOP1, MAXIMIZE, values["unit"]) if values.get("unit") else SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +181,11 @@ class Searched:
     Args:
         study: the study's name.
         policy: the answer.
-        score: its validation top-1 in [0, 1], mean over its seeds.
+        score: its metric's mean over its seeds, in its own unit and sign.
         seeds: runs behind the score.
         confirmed: whether they are of fresh seeds.
         verdict: the answer as a sentence of advice.
+        objective: the metric.
     """
 
     study: str
@@ -170,10 +194,17 @@ class Searched:
     seeds: int
     confirmed: bool
     verdict: str
+    objective: Objective = SCORE
+
+    @property
+    def score_text(self) -> str:
+        """The score for people, with its unit."""
+        return self.objective.text(self.score)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"policy": str(self.policy)}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "objective"}
+        return plain | _of_metric(self.objective) | {"policy": str(self.policy)}
 
 
 @dataclass(frozen=True, slots=True)

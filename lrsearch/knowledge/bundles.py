@@ -1,6 +1,6 @@
 """Bundles: a text file that carries runs between stores. What is imported can be wrong, but never dangerous.
 
-    {"bundle":1,"digest":"...","runs":2,"tasks":1}
+    {"bundle":2,"digest":"...","runs":2,"tasks":1}
     {"task":{...its description...}}
     {"run":{...},"digest":"..."}
 
@@ -25,7 +25,8 @@ from lrsearch.knowledge.strangers import check_description, check_record
 from lrsearch.runs import task_key
 from lrsearch.words import counted
 
-FORMAT = 1
+FORMAT, FORMATS = 2, (1, 2)
+"""Runs of the first format do not say their metric: it is their task's."""
 LONGEST_LINE, LARGEST_FILE = 16 * 2**20, 2**30
 PAGE = 500
 
@@ -175,7 +176,7 @@ def _check_whole(file: io.BufferedReader, path: Path) -> str:
         form, expected = head["bundle"], head["digest"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreError(f"{path} is no bundle: its first line does not say so") from None
-    if form != FORMAT:
+    if form not in FORMATS:
         raise StoreError(f"{path} is a bundle of format {str(form)[:20]}, this lrsearch knows {FORMAT}")
     if not isinstance(expected, str) or hashlib.file_digest(file, "sha256").hexdigest() != expected:
         raise StoreError(f"{path} was cut or changed: its digest does not hold; nothing was imported")
@@ -194,10 +195,7 @@ def _read_line(line: bytes, number: int, tasks: dict[str, Any], bad: list[BadLin
             return None
         if set(values) != {"run", "digest"} or digest(values["run"]) != values["digest"]:
             raise StoreError("neither a task nor a run whose digest holds")
-        record = check_record(values["run"])
-        if record.task not in tasks:
-            raise StoreError("its task is in no line before")
-        return record
+        return check_record(values["run"], tasks)
     except (LRSearchError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         bad.append(BadLine(number, f"{type(error).__name__}: {str(error)[:200]}"
                            if not isinstance(error, LRSearchError) else str(error)[:200]))

@@ -12,6 +12,8 @@ from lrsearch.errors import PolicyError
 from lrsearch.knowledge.known import KnownRun, KnownTask, target_of, value_of
 from lrsearch.knowledge.rescaling import Correction, applying, corrections
 from lrsearch.knowledge.similarity import Description
+from lrsearch.runs import Objective
+from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Member:
         task: the place of its task among those that are known.
         policy: the policy over that task's horizon.
         values: what its longest runs there are worth, one for each seed; nan where one diverged.
-        score: their mean score; None where all diverged.
+        score: their mean score, in its own unit and sign; None where all diverged.
         horizon: steps of those runs.
         fair: whether it is as good as the median of that task's candidates over the same horizon.
     """
@@ -110,9 +112,9 @@ def gather(
     cells: dict[tuple[int, int, int, int], list[float]] = defaultdict(list)
     for number, one in zip(numbers, seen, strict=True):
         for run in one.runs:
-            for seed, value in _values(run, goal, targets[one.task]):
+            for seed, value in _values(run, goal, targets[one.task], known[one.task].objective):
                 cells[one.task, number, run.horizon, seed].append(value)
-    return Candidates(_table(known, cells), _members(seen, numbers, goal, targets, _medians(cells)))
+    return Candidates(_table(known, cells), _members(known, seen, numbers, goal, targets, _medians(cells)))
 
 
 def _seen(
@@ -141,17 +143,18 @@ def _chosen(task: KnownTask) -> list[tuple[Policy, list[KnownRun]]]:
             is_short = run.horizon != task.horizon
             policy = run.policy.stretch(task.horizon / run.horizon).rounded() if is_short else run.policy
             by_policy[policy].append(run)
-    ranked = sorted(by_policy.items(), key=lambda item: (*_merit(item[1]), str(item[0])))
+    ranked = sorted(by_policy.items(), key=lambda item: (*_merit(item[1], task.objective), str(item[0])))
     if len(ranked) <= BEST + OTHERS:
         return ranked
     rest = ranked[BEST:]
     return ranked[:BEST] + [rest[place * len(rest) // OTHERS] for place in range(OTHERS)]
 
 
-def _merit(runs: Sequence[KnownRun]) -> tuple[float, float]:
+def _merit(runs: Sequence[KnownRun], objective: Objective) -> tuple[float, float]:
+    """The lowest is the best: the longest runs first, then those of the lowest mean cost."""
     longest = max(run.horizon for run in runs)
-    scores = [run.score if run.score is not None else -math.inf for run in runs if run.horizon == longest]
-    return -longest, -sum(scores) / len(scores)
+    costs = [finite_cost(objective, run.score) for run in runs if run.horizon == longest]
+    return -longest, sum(costs) / len(costs)
 
 
 def _place(form: str, coordinates: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[float, ...]]:
@@ -191,9 +194,9 @@ def _pooled(seen: Sequence[_Seen]) -> list[int]:
     return numbers
 
 
-def _values(run: KnownRun, goal: str, target: float | None) -> list[tuple[int, float]]:
+def _values(run: KnownRun, goal: str, target: float | None, objective: Objective) -> list[tuple[int, float]]:
     """Give (seed, value) of a run; of repeats, values that have their printed mean, number and spread."""
-    value = value_of(run, goal, target)
+    value = value_of(run, goal, target, objective)
     if value is None:
         return []
     if run.repeats == 1 or goal != "accuracy" or not run.spread:
@@ -229,14 +232,15 @@ def _table(known: Sequence[KnownTask], cells: Mapping[tuple[int, int, int, int],
 
 
 def _members(
-    seen: Sequence[_Seen], numbers: Sequence[int], goal: str, targets: Sequence[float | None],
-    medians: Mapping[tuple[int, int], float],
+    known: Sequence[KnownTask], seen: Sequence[_Seen], numbers: Sequence[int], goal: str,
+    targets: Sequence[float | None], medians: Mapping[tuple[int, int], float],
 ) -> dict[int, list[Member]]:
     members: dict[int, list[Member]] = defaultdict(list)
     for number, one in zip(numbers, seen, strict=True):
         longest = max(run.horizon for run in one.runs)
         runs = [run for run in one.runs if run.horizon == longest]
-        values = tuple(value for run in runs for _, value in _values(run, goal, targets[one.task]))
+        objective, target = known[one.task].objective, targets[one.task]
+        values = tuple(value for run in runs for _, value in _values(run, goal, target, objective))
         if values:
             fair = _mean(values) >= medians[one.task, longest]
             members[number].append(Member(one.task, one.policy, values, _score(runs), longest, fair))

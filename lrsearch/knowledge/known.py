@@ -3,16 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import UsageError, unknown
-from lrsearch.heuristics.evidence import Ramp
-from lrsearch.runs import Metrics
+from lrsearch.runs import Metrics, Objective, maximize, objectives_of
+from lrsearch.runs.objective import SCORE, TOP1
 from lrsearch.schedules import Policy
 
+if TYPE_CHECKING:
+    from lrsearch.heuristics.evidence import Ramp
+
 LOCAL, PUBLISHED = "local", "published"
+SHARE = maximize(TOP1, samples=1)
+"""Of printed results and of older records, which do not tell of how many samples a share is: its text is in percent."""
 GOALS = {
-    "accuracy": "the score",
+    "accuracy": "the score, in its metric's direction",
     "cost": "the share of the horizon until the task's target is reached, the less the better",
     "robustness": "LD, the loss on validation less that on training samples: the less the better",
     "confidence": "AC - CD - CDAC: sure where it is right, the same for all samples and classes",
@@ -28,7 +33,7 @@ class KnownRun:
         policy: the policy over the run's own horizon.
         horizon: steps of the run, 1 or more.
         seed: its seed.
-        score: top-1 in [0, 1]; None where it diverged.
+        score: the metric's value in its own unit and sign; None where it diverged.
         metrics: the metrics at its last step, as far as they are known: `ld`, `ac`, `cd`, `cdac`.
         course: (step, score) at each look.
         repeats: runs behind the score, where only their mean is known.
@@ -47,7 +52,9 @@ class KnownRun:
 
 @dataclass(frozen=True, slots=True)
 class KnownTask:
-    """A task and what is known of it from one origin: what was measured here and what was printed are never mixed.
+    """A task and what is known of it from one origin by one metric.
+
+    What was measured here and what was printed are never mixed, nor are two metrics.
 
     Args:
         key: what tells it apart.
@@ -56,16 +63,21 @@ class KnownTask:
         ramps: its range tests.
         origin: `local`, `published`, or where else the runs come from.
         source: the paper, for people; empty for runs of one's own.
-        unit: of the scores; empty where they are within 0 and 1.
+        objective: the metric of the scores; the description's first where it is not given.
     """
 
     key: str
     description: Mapping[str, Any]
     runs: tuple[KnownRun, ...]
-    ramps: tuple[Ramp, ...] = ()
+    ramps: "tuple[Ramp, ...]" = ()
     origin: str = LOCAL
     source: str = ""
-    unit: str = ""
+    objective: Objective = None  # type: ignore[assignment]  # there once it is made
+
+    def __post_init__(self) -> None:
+        given: Any = self.objective
+        if given is None:
+            object.__setattr__(self, "objective", objectives_of(self.description)[0])
 
     @property
     def name(self) -> str:
@@ -91,17 +103,20 @@ def check_goal(goal: str, more: tuple[str, ...] = ()) -> str:
 
 def target_of(task: KnownTask) -> float | None:
     """Give the score that counts as reaching the goal on a task: the median of its full runs; None without any."""
-    scores = sorted(run.score for run in task.runs if run.score is not None and run.horizon >= task.horizon)
-    return scores[(len(scores) - 1) // 2] if scores else None
+    scores = [run.score for run in task.runs if run.score is not None and run.horizon >= task.horizon]
+    return sorted(scores, key=task.objective.cost)[len(scores) // 2] if scores else None
 
 
-def value_of(run: KnownRun, goal: str, target: float | None = None) -> float | None:
+def value_of(
+    run: KnownRun, goal: str, target: float | None = None, objective: Objective = SCORE
+) -> float | None:
     """Give what a run is worth for a goal, the higher the better; nan if it failed it, None if it is not known.
 
     Args:
         run: the run.
         goal: one of `GOALS`.
         target: the score to reach, for `cost`.
+        objective: the metric of the score.
 
     >>> run = KnownRun(Policy("FIX", {"k0": 0.1}), 100, 0, 0.9, {"ld": 0.2, "ac": None}, ((50, 0.8), (100, 0.9)))
     >>> [value_of(run, goal, target=0.75) for goal in GOALS]
@@ -110,9 +125,9 @@ def value_of(run: KnownRun, goal: str, target: float | None = None) -> float | N
     if run.score is None:
         return math.nan
     if goal == "accuracy":
-        return run.score
+        return -objective.cost(run.score)
     if goal == "cost":
-        return _cost(run, target)
+        return _cost(run, target, objective)
     if goal == "robustness":
         ld = run.metrics.get("ld")
         return None if ld is None else -ld
@@ -120,8 +135,9 @@ def value_of(run: KnownRun, goal: str, target: float | None = None) -> float | N
     return None if ac is None or cd is None or cdac is None else ac - cd - cdac
 
 
-def _cost(run: KnownRun, target: float | None) -> float | None:
+def _cost(run: KnownRun, target: float | None, objective: Objective) -> float | None:
     """Give minus the share of the horizon until the target is reached; nan if it never is."""
     if target is None or not run.course:
         return None
-    return next((-step / run.horizon for step, score in run.course if score >= target), math.nan)
+    return next((-step / run.horizon for step, score in run.course if objective.is_reached(score, target)),
+                math.nan)

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from lrsearch.knowledge.known import PUBLISHED, KnownRun, KnownTask
+from lrsearch.knowledge.known import PUBLISHED, SHARE, KnownRun, KnownTask
 from lrsearch.runs import Metrics
 from lrsearch.schedules import Policy, parse
 
@@ -89,4 +89,4 @@ def _task(rows: list[Published]) -> KnownTask:
         told[row.policy] += row.repeats or 1
     tables = ", ".join(dict.fromkeys(row.table for row in rows))
     return KnownTask(f"{PUBLISHED}: {first.task}", first.description, tuple(runs), (), PUBLISHED,
-                     f"{first.paper}, table {tables}")
+                     f"{first.paper}, table {tables}", SHARE)

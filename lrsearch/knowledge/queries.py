@@ -1,6 +1,7 @@
 """What is asked of a whole store: which runs a recommendation reads, and how much there is. Answered from indexes."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -16,11 +17,14 @@ from lrsearch.knowledge.schema import (
     StudyRow,
     TaskRow,
 )
-from lrsearch.runs import RunState
+from lrsearch.runs import Objective, RunState
+from lrsearch.runs.objective import finite_cost
 
 TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
 """What a stranger's bundle says neither recommends nor is a result of a search."""
 ENDED = (RunState.FINISHED, RunState.DIVERGED)
+KIND = (RunRow.origin, RunRow.metric, RunRow.direction, RunRow.unit)
+"""Runs that differ in one of these never meet in one number."""
 MOST_RAMPS, MOST_SEEDS = 4, 3
 TASK = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
 
@@ -32,32 +36,38 @@ def telling_runs(session: Session, task_key: str, shortest: int, most: int) -> l
         session: a transaction.
         task_key: the task.
         shortest: least steps of a run; a range test is none of these.
-        most: policies of each origin: half of them the best by their longest runs' mean scores, the others evenly
-            from the rest, so that the best and the median are about what they are of all. Of each three seeds.
+        most: policies of each origin and metric: half of them the best by their longest runs' mean costs, the others
+            evenly from the rest, so that the best and the median are about what they are of all. Of each three seeds.
     """
     ramps = _ramps(session)
     means = session.execute(
-        select(RunRow.origin, RunRow.horizon, RunRow.policy_key, func.avg(RunRow.score))
+        select(*KIND, RunRow.horizon, RunRow.policy_key, func.avg(RunRow.score))
         .where(RunRow.task_key == task_key, RunRow.horizon >= shortest, RunRow.state.in_(ENDED), TRUSTED)
-        .group_by(RunRow.origin, RunRow.horizon, RunRow.policy_key)
+        .group_by(*KIND, RunRow.horizon, RunRow.policy_key)
     )
-    by_origin: dict[str, dict[str, tuple[int, float]]] = {}
-    for origin, horizon, policy, mean in means:
+    by_kind: dict[tuple[str, ...], dict[str, tuple[int, float]]] = {}
+    for *kind, horizon, policy, mean in means:
         if policy not in ramps:
-            own = by_origin.setdefault(origin, {})
-            own[policy] = max(own.get(policy, (0, 0.0)), (horizon, float("-inf") if mean is None else mean))
+            own = by_kind.setdefault(tuple(kind), {})
+            own[policy] = max(own.get(policy, (0, 0.0)), (horizon, -_cost(kind, mean)))
     ids = list[int]()
-    for origin, own in by_origin.items():
+    for of, own in by_kind.items():
         chosen = _spread(sorted(own, key=lambda policy: (own[policy], policy), reverse=True), most)
         found = session.execute(select(RunRow.id, RunRow.policy_key, RunRow.horizon).where(
-            RunRow.task_key == task_key, RunRow.origin == origin, RunRow.horizon >= shortest,
-            RunRow.policy_key.in_(chosen), RunRow.state.in_(ENDED)))
+            RunRow.task_key == task_key, *(column == value for column, value in zip(KIND, of, strict=True)),
+            RunRow.horizon >= shortest, RunRow.policy_key.in_(chosen), RunRow.state.in_(ENDED)))
         seen: Counter[tuple[str, int]] = Counter()
         for run, policy, horizon in sorted((run, policy, horizon) for run, policy, horizon in found):
             seen[policy, horizon] += 1
             if seen[policy, horizon] <= MOST_SEEDS:
                 ids.append(run)
     return ids
+
+
+def _cost(kind: Sequence[str], mean: float | None) -> float:
+    """The cost of a mean score of a metric; that of policies of which all runs diverged is infinite."""
+    _, metric, direction, unit = kind
+    return finite_cost(Objective(metric, direction, unit), mean)
 
 
 def _spread(ordered: list[str], most: int) -> list[str]:

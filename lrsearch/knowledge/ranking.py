@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.errors import UsageError
+from lrsearch.errors import UsageError, given
 from lrsearch.knowledge.regrets import WORST, Array, Regrets, regrets
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ SAME = 9
 """Decimals to which expected regrets are compared, so that rounding settles nothing."""
 
 
-def rank(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, k: int = 10) -> "pd.DataFrame":
+def rank(
+    table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, k: int = 10, *, minimize: bool = False
+) -> "pd.DataFrame":
     r"""Rank candidates for a new task by their scores on others: what to try first, second, and so on.
 
     A cell is a candidate on a task, at the longest horizon at which it ran there: n seeds, mean score $s_{it}$, where a
@@ -43,10 +45,12 @@ def rank(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, k: i
     2 is as two such tasks; all weights twice as large are more evidence, so less shrinkage.
 
     Args:
-        table: a row a run, with the columns `task`, `candidate`, `seed`, `score` (higher is better; NaN: diverged) and
-            `horizon` (above 0, in any unit that is the same within a task). Others are ignored, equal rows count once.
+        table: a row a run, with the columns `task`, `candidate`, `seed`, `score` (higher is better, unless minimize
+            says the opposite; NaN: diverged) and `horizon` (above 0, in any unit that is the same within a task).
+            Others are ignored, equal rows count once.
         weights: of tasks by name, 0 or more; 1 for a task that is not named. 0 is as if the task were not there.
         k: rows to give at most, 1 or more.
+        minimize: whether lower scores are better, as of a loss; they are then ranked as their negatives.
 
     Returns:
         One row a candidate, the first to try first: `candidate`; `score`, 0 at best and -20 at worst, in the noise's
@@ -56,7 +60,8 @@ def rank(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, k: i
 
     Raises:
         UsageError: if a column is missing, the table is empty, a score or horizon is not a number or infinite, a run
-            has two scores, no run ended well, a weight is negative or of an unknown task, or k is below 1.
+            has two scores, no run ended well, a weight is negative or of an unknown task, k is below 1, or minimize
+            is neither true nor false.
 
     Source: greedy portfolios, Feurer et al. 2022 (auto-sklearn 2.0); Bayesian bootstrap, Rubin 1981; the estimate is
     the mean of a Dirichlet process of concentration kappa, Ferguson 1973.
@@ -75,7 +80,9 @@ def rank(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, k: i
 
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise UsageError(f"k must be a whole number, 1 or more, got {k!r}")
-    known = regrets(table, weights)
+    if not isinstance(minimize, bool):
+        raise UsageError(f"minimize is true where lower scores are better, else false, got {given(minimize)}")
+    known = regrets(table, weights, minimize=minimize)
     order, scores, draws = portfolio(known, int(k)), -shrunk(known), _draws(known)
     low, high = np.percentile(draws, PERCENTS, axis=0)
     groups = _tie_groups(scores, draws)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrsearch.errors import TaskError, UsageError, given, unknown
-from lrsearch.heuristics.evidence import Ramp
 from lrsearch.knowledge.advice import CAUTION, Advice, Neighbour, Recommendation
 from lrsearch.knowledge.candidates import SHORTEST, Candidates, Member, gather
 from lrsearch.knowledge.known import GOALS, LOCAL, KnownRun, KnownTask, check_goal
@@ -16,10 +15,12 @@ from lrsearch.knowledge.published import published_tasks
 from lrsearch.knowledge.ranking import rank
 from lrsearch.knowledge.rescaling import corrections
 from lrsearch.knowledge.similarity import Description, Similarity, compare_many, distance, fingerprint
-from lrsearch.runs import Task, task_key
+from lrsearch.runs import Objective, Task, objectives_of, task_key
 from lrsearch.tasks import TASKS, find_task
+from lrsearch.tasks.classification import METRICS
 
 if TYPE_CHECKING:
+    from lrsearch.heuristics.evidence import Ramp
     from lrsearch.knowledge.store import Store
     from lrsearch.knowledge.stored import StoredRun
 
@@ -79,40 +80,54 @@ def recommend(store: "Store", task: str | Task, k: int = 2) -> list[Recommendati
 def recall(store: "Store", asked: Description, goal: str = "accuracy") -> list[KnownTask]:
     """Give what a store holds of the tasks nearest to one, itself included, and the published results.
 
-    Only runs that ended on the validation split count: what was chosen on a test set here recommends nothing.
+    What was chosen on a test set here, as the papers do, recommends nothing to a task that is judged by validation.
+    Tasks of any metric inform each other, as far as they are similar: only regrets in units of noise are compared.
     """
     described = store.tasks()
-    able = {key: one for key, one in described.items() if one.get("metric") == asked.get("metric")}
+    able = {key: one for key, one in described.items() if _protocol(one) == _protocol(asked)}
     apart = [one.distance for one in compare_many(asked, [(one, None) for one in able.values()])]
     nearest = sorted((far, key) for far, key in zip(apart, able, strict=True) if math.isfinite(far))[:MOST_TASKS]
     found = [one for _, key in nearest for one in _of_store(store, key, described[key], goal in COURSES)]
     return [*found, *published_tasks()]
 
 
+def _protocol(description: Description) -> str:
+    """How a task's runs are judged: a user's are by validation."""
+    return str(description.get("metric", METRICS["validation"]))
+
+
 def _of_store(store: "Store", key: str, description: Description, courses: bool) -> list[KnownTask]:
-    """Give a task of the store, once for each origin of its runs and each unit of their scores."""
+    """Give a task of the store, once for each origin of its runs and each metric of their scores."""
     ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST), curves=courses)
     ramps = _ramps(store.ramps(key))
-    kinds = sorted({(run.origin, run.unit or "") for run in ended})
+    kinds = {(run.origin, run.objective) for run in ended}
+    own = objectives_of(description)[0]
     return [
-        KnownTask(_key(key, origin, unit), description,
-                  tuple(_known(run) for run in ended if (run.origin, run.unit or "") == (origin, unit)), ramps, origin,
-                  unit=unit)
-        for origin, unit in kinds
+        KnownTask(_key(key, origin, objective, own), description,
+                  tuple(_known(run) for run in ended if (run.origin, run.objective) == (origin, objective)), ramps,
+                  origin, objective=objective)
+        for origin, objective in sorted(kinds, key=lambda kind: (kind[0], *_texts(kind[1])))
     ]
 
 
-def _key(task: str, origin: str, unit: str) -> str:
-    told = [*([origin] if origin != LOCAL else []), *([f"in {unit}"] if unit else [])]
+def _key(task: str, origin: str, objective: Objective, own: Objective) -> str:
+    """A key for what is known of a task from an origin by a metric: that of the task itself is not named."""
+    metric = f"{objective.direction} {objective.name}"
+    told = [*([origin] if origin != LOCAL else []), *([metric] if metric != f"{own.direction} {own.name}" else []),
+            *([f"in {objective.unit}"] if objective.unit != own.unit else [])]
     return f"{task} ({', '.join(told)})" if told else task
 
 
-def ramps_of(store: "Store", description: Description) -> tuple[Ramp, ...]:
+def _texts(objective: Objective) -> tuple[str, str, str]:
+    return objective.name, objective.direction, objective.unit
+
+
+def ramps_of(store: "Store", description: Description) -> "tuple[Ramp, ...]":
     """Give the range tests of a task in a store."""
     return _ramps(store.ramps(task_key(description)))
 
 
-def _ramps(stored: Iterable["StoredRun"]) -> tuple[Ramp, ...]:
+def _ramps(stored: Iterable["StoredRun"]) -> "tuple[Ramp, ...]":
     return tuple(ramp_of(run) for run in stored if run.run.train_losses)
 
 
@@ -124,7 +139,7 @@ def _known(stored: "StoredRun") -> KnownRun:
 
 def advise(
     known: Iterable[KnownTask], asked: Description, goal: str = "accuracy", most: int | None = None,
-    ramps: Sequence[Ramp] = (),
+    ramps: "Sequence[Ramp]" = (),
 ) -> Advice:
     r"""Rank the policies of what is known for a task.
 
@@ -193,7 +208,7 @@ class _Field:
         return gather(self.tasks, self.asked, self.centres, self.own_centre, goal)
 
 
-def _own_ramps(known: Sequence[KnownTask], asked: Description) -> Sequence[Ramp]:
+def _own_ramps(known: Sequence[KnownTask], asked: Description) -> "Sequence[Ramp]":
     return next((task.ramps for task in known if task.ramps and dict(task.description) == dict(asked)), ())
 
 
@@ -258,7 +273,7 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
         field.centres[best.task], task.horizon, task.origin, task.source, moved, not moved,
         tuple(similar.parts.items()), best.value, float(row["low"]), float(row["high"]),
         float(row["p_best"]), int(row["tie_group"]), int(row["tasks"]), int(row["seeds"]), fair,
-        share=min(1.0, best.horizon / task.horizon), caution=CAUTION, unit=task.unit, policies=len(members),
+        share=min(1.0, best.horizon / task.horizon), caution=CAUTION, objective=task.objective, policies=len(members),
     )
 
 
@@ -281,8 +296,10 @@ def _front(field: _Field, most: int | None) -> list[Recommendation]:
     return sorted(marked, key=lambda one: not one.front)[:most]
 
 
-def ramp_of(stored: "StoredRun") -> Ramp:
+def ramp_of(stored: "StoredRun") -> "Ramp":
     """Read a stored range test as evidence: the learning rate in the middle of each stride, and its loss."""
+    from lrsearch.heuristics.evidence import Ramp
+
     run = stored.run
     steps = np.minimum((np.arange(len(run.train_losses)) + 0.5) * run.stride, stored.horizon)
     losses = tuple(math.inf if loss is None else loss for loss in run.train_losses)

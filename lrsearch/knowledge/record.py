@@ -6,17 +6,26 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from lrsearch.errors import StoreError
-from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.errors import StoreError, TaskError
+from lrsearch.runs import Objective, Run, RunSpec, RunState, objectives_of
 
 LOOKS = ("val_loss", "val_score")
 """The series that are a run's looks at the validation split."""
+LOOP = (*LOOKS, "train_loss", "rate")
+"""The series of lrsearch's own loop; of a user's training `train_loss` is the mean of each stride."""
+OWN_SERIES = "own:"
+"""Before the name of a user's curve that would else be taken for one of the loop's."""
+OBJECTIVE = ("metric", "direction", "unit")
+"""What runs before schema 3 did not say."""
+OF_METRIC = "metric"
+"""The detail `points` where a run's points are its curve of the metric's own name."""
 LONGEST_NAME, LARGEST = 1000, 2**63 - 1
 RUN_KEY, TASK_KEY = re.compile("[0-9a-f]{24}"), re.compile("[0-9a-f]{16}")
 STATES = frozenset(RunState)
 Curve = tuple[tuple[int, float], ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +39,14 @@ class Record:
         horizon, seed: as asked for.
         origin: where it comes from.
         state: how it ended.
-        score, loss: as it ended; None where there is none, and NaN or infinite where it was.
+        metric, direction, unit: of the score: its objective's; the unit is empty where it has none.
+        score, loss: as it ended, the score in its own unit and sign; None where there is none, and NaN or infinite
+            where it was.
         steps, seconds: trained.
         lost_steps: trained in attempts that did not end.
         details: what else a run says, as JSON values.
-        curves: points (step, value) by series, in order of steps.
+        curves: points (step, value) by series, in order of steps: those of lrsearch's own loop, `val_loss`,
+            `val_score`, `train_loss` and `rate`, and by their names those that a user logged.
 
     Raises:
         StoreError: for what is not of its kind, and for texts and numbers that not every database can hold.
@@ -47,6 +59,9 @@ class Record:
     seed: int
     origin: str
     state: str
+    metric: str
+    direction: str
+    unit: str = ""
     score: float | None
     loss: float | None
     steps: int
@@ -61,17 +76,24 @@ class Record:
                 raise StoreError(f"the key of a {what} is a digest in hex digits, got {str(key)[:40]!r}")
         if self.state not in STATES:
             raise StoreError(f"run {self.key}: {str(self.state)[:40]!r} is no state; there are {', '.join(RunState)}")
-        for name in (self.origin, *self.curves):
+        for name in (self.origin, *(name.removeprefix(OWN_SERIES) for name in self.curves)):
             check_name("a name", name)
         for number in (self.horizon, self.seed, self.steps, self.lost_steps):
             if abs(number) > LARGEST:
                 raise StoreError(f"run {self.key}: {number} is too large a number for a store; 63 bits are kept")
         if self.seconds is None or not math.isfinite(self.seconds):
             raise StoreError(f"run {self.key}: its seconds are a finite number, got {self.seconds}")
+        self._check_objective()
         self._check_details()
         for name in ("score", "loss", "seconds"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, value + 0.0)
+
+    def _check_objective(self) -> None:
+        try:
+            Objective(self.metric, self.direction, self.unit)
+        except TaskError as error:
+            raise StoreError(f"run {self.key}: {error}") from None
 
     def _check_details(self) -> None:
         try:
@@ -85,20 +107,35 @@ class Record:
         kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
         return cls(
             key=spec.key, task=spec.task_key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
-            origin=origin, **outcome(run) | {"steps": kept}, lost_steps=lost,
+            origin=origin, **outcome(run, spec.task.objective) | {"steps": kept}, lost_steps=lost,
         )
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that its score is of."""
+        return Objective(self.metric, self.direction, self.unit)
 
     def run(self) -> Run:
         """Put the run together again."""
-        looks = zip(*(self.curves.get(name, ()) for name in LOOKS), strict=False)
         numbers = {"steps": self.steps, "seconds": self.seconds, "score": finite(self.score), "loss": finite(self.loss)}
+        own = {name.removeprefix(OWN_SERIES): curve for name, curve in self.curves.items() if name not in LOOP}
         curves = {
-            "points": [(step, loss, score) for (step, loss), (_, score) in looks],
             "train_losses": [finite(loss) for _, loss in self.curves.get("train_loss", ())],
             "rates": [rate for _, rate in self.curves.get("rate", ())],
-            "stride": 1, "error": None,
+            "curves": own, "stride": 1, "error": None,
         }
-        return Run.from_json(curves | dict(self.details), state=self.state, **numbers)
+        scores = {name: heard(value) for name, value in self.details.get("scores", {}).items()}
+        details = dict(self.details) | {"points": self._points(own), "scores": scores}
+        return Run.from_json(curves | details, state=self.state, **numbers)
+
+    def _points(self, own: Mapping[str, Curve]) -> list[tuple[int, float | None, float]]:
+        """A run's points: with losses, or the metric's curve, or as they are told apart from it."""
+        apart = self.details.get("points")
+        if apart is None:
+            looks = zip(*(self.curves.get(name, ()) for name in LOOKS), strict=False)
+            return [(step, loss, score) for (step, loss), (_, score) in looks]
+        curve = own.get(self.metric, ()) if apart == OF_METRIC else [(step, float(value)) for step, value in apart]
+        return [(step, None, value) for step, value in curve]
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON values; what is not finite is a text."""
@@ -115,7 +152,35 @@ class Record:
         return cls(**{**values, "score": heard(values["score"]), "loss": heard(values["loss"]), "curves": curves})
 
 
-def outcome(run: Run) -> dict[str, Any]:
+def of_before(values: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's JSON values from before runs had a metric, as they are now: the metric is its task's first.
+
+    Args:
+        values: what `Record.to_json` gave then: a recorded run's unit was a detail.
+        description: of its task.
+    """
+    objective, details = objectives_of(description)[0], dict(values["details"])
+    unit = details.pop("unit", None) or objective.unit
+    return {**values, "metric": objective.name, "direction": objective.direction, "unit": unit, "details": details,
+            "curves": unmistaken(values["curves"])}
+
+
+def unmistaken(curves: Mapping[str, T]) -> dict[str, T]:
+    """Curves among which a user's may be the loop's series, where none of the others is read as another name's."""
+    return {OWN_SERIES + name if name.startswith(OWN_SERIES) else name: curve for name, curve in curves.items()}
+
+
+def series_of(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """The series of a user's curves: of their own names, where these are not taken for another.
+
+    >>> sorted(series_of({"val_loss": (), "bleu": ()}))
+    ['bleu', 'own:val_loss']
+    """
+    return {OWN_SERIES + name if name in LOOP or name.startswith(OWN_SERIES) else name:
+            tuple((step, float(value)) for step, value in curve) for name, curve in curves.items()}
+
+
+def outcome(run: Run, objective: Objective) -> dict[str, Any]:
     """Give what a record says of what came of a run."""
     curves = {
         "val_loss": tuple((point.step, float(point.loss)) for point in run.points if point.loss is not None),
@@ -124,10 +189,23 @@ def outcome(run: Run) -> dict[str, Any]:
                             for at, loss in enumerate(run.train_losses)),
         "rate": tuple((at * run.stride, float(rate)) for at, rate in enumerate(run.rates)),
     }
-    details = {name: value for name, value in run.to_json().items() if name not in ("points", "train_losses", "rates")}
-    return {"state": str(run.state), "score": _float(run.score), "loss": _float(run.loss), "steps": run.steps,
-            "seconds": float(run.seconds), "details": details,
-            "curves": {name: curve for name, curve in curves.items() if curve}}
+    details = {name: value for name, value in run.to_json().items()
+               if name not in ("points", "train_losses", "rates", "curves", "scores")}
+    if run.scores:
+        details["scores"] = {name: told(float(value)) for name, value in run.scores.items()}
+    return {"state": str(run.state), "metric": objective.name, "direction": objective.direction,
+            "unit": objective.unit, "score": _float(run.score), "loss": _float(run.loss), "steps": run.steps,
+            "seconds": float(run.seconds), "details": details | _points(run, objective.name),
+            "curves": {name: curve for name, curve in curves.items() if curve} | series_of(run.curves)}
+
+
+def _points(run: Run, metric: str) -> dict[str, Any]:
+    """The detail `points` of a run of which only the metric is known at each."""
+    points = [(point.step, point.score) for point in run.points if point.loss is None]
+    if not points:
+        return {}
+    return {"points": OF_METRIC if tuple(points) == tuple(run.curves.get(metric, ()))
+            else [[step, told(float(value))] for step, value in points]}
 
 
 def told(value: float | None) -> float | str | None:

@@ -5,7 +5,9 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +15,11 @@ from typing import Any, Self
 from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageError, given
 from lrsearch.knowledge.bundles import bundle_of, read_bundle
 from lrsearch.knowledge.database import file_of, read_url
-from lrsearch.knowledge.record import Curve, Record, check_name, digest
+from lrsearch.knowledge.record import Curve, Record, check_name, digest, outcome, unmistaken
 from lrsearch.knowledge.stops import state_of
 from lrsearch.knowledge.store import Store
-from lrsearch.runs import STRANGER, RunState, Task, run_key, task_key
+from lrsearch.runs import STRANGER, Objective, Point, Run, RunState, Task, objectives_of, run_key, task_key
+from lrsearch.runs.objective import MAXIMIZE, MINIMIZE
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import TASKS, find_task
 
@@ -30,7 +33,8 @@ log = logging.getLogger(__name__)
 
 
 def record(
-    store: str | Path | Store, task: str | Task, policy: str | Policy, seed: int = 0, horizon: int | None = None
+    store: str | Path | Store, task: str | Task, policy: str | Policy, seed: int = 0, horizon: int | None = None, *,
+    minimize: str | None = None, maximize: str | None = None, unit: str | None = None,
 ) -> "Recorder":
     """Record a run of your own training loop, with its curves.
 
@@ -47,15 +51,22 @@ def record(
     A run that was trained elsewhere has a key of its own: no search takes it for one of its runs. It is evidence for
     `recommend`, under the origin "recorded".
 
+    It is judged by one metric: the one that is named here, or the task's own; else by a score, the higher the better.
+    Runs of different metrics, directions or units are never compared.
+
     Args:
         store: a store, its file, or its URL.
-        task: a task, the name of a shipped one, or any other name: such a task is matched by its name alone.
+        task: a task or a function under `@lrs.task`, the name of a shipped task, or any other name: such a task is
+            matched by its name alone.
         policy: the policy, or its text.
         seed: the run's seed.
         horizon: steps of the run; a task has its own, and of a name alone the steps that were logged are taken.
+        minimize: the metric that decides, where lower is better, such as "val_loss".
+        maximize: the metric that decides, where higher is better, such as "bleu".
+        unit: what the metric is counted in, for people.
 
     Raises:
-        UsageError: if policy, seed or horizon cannot be.
+        UsageError: if policy, seed, horizon or metric cannot be.
         StoreError: if what is there is no store. One that is merely away is waited for.
 
     >>> with record("sqlite:///:memory:", task="my task", policy="FIX(k0=0.1)") as run:
@@ -64,6 +75,13 @@ def record(
     ...     run.finish(score=0.9)
     >>> run.state
     <RunState.FINISHED: 'finished'>
+
+    With a metric of one's own, `finish` takes its value, or that of the last log that had it:
+
+    >>> with record("sqlite:///:memory:", task="my lm", policy="FIX(k0=0.1)", minimize="val_loss") as run:
+    ...     for step in range(3):
+    ...         run.log(step, val_loss=3.5 / (step + 1))
+    ...     run.finish()
     """
     if not isinstance(store, str | Path | Store):
         raise UsageError(f"store is an open store, its file, or its URL, got {given(store)}")
@@ -75,7 +93,8 @@ def record(
     bound = policy if isinstance(policy, Policy) else parse(policy)
     if not bound.is_bound:
         raise UsageError(f"{bound} waits for its task: bind(horizon=..., epoch=...) it first")
-    return Recorder(store, described, str(bound), seed, horizon or own)
+    named = _named(described, minimize, maximize, unit)
+    return Recorder(store, described, str(bound), seed, horizon or own, objective=named)
 
 
 class Series:
@@ -113,9 +132,11 @@ class Recorder:
 
     def __init__(
         self, store: str | Path | Store, task: dict[str, Any], policy: str, seed: int, horizon: int | None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, objective: Objective | None = None,
     ) -> None:
         self.state = RunState.RUNNING
+        self._has_metric = objective is not None
+        self._objective = objective or objectives_of(task)[0]
         self._url = store.url if isinstance(store, Store) else str(store)
         self._store = store if isinstance(store, Store) else None
         self._owns = not isinstance(store, Store)
@@ -123,7 +144,7 @@ class Recorder:
         self._clock, self._began, self._attempt = clock, clock(), secrets.token_hex(4)
         self._series: dict[str, Series] = {}
         self._logged, self._from_zero = -1, False
-        self._score, self._loss, self._unit, self._error = None, None, None, None
+        self._score, self._loss, self._error = None, None, None
         self._lock, self._wake, self._written = threading.Lock(), threading.Event(), threading.Event()
         self._has_warned = False
         try:
@@ -133,7 +154,6 @@ class Recorder:
 
     _score: float | None
     _loss: float | None
-    _unit: str | None
     _error: str | None
 
     @property
@@ -156,7 +176,8 @@ class Recorder:
             if state is not RunState.STOPPED or self.state is RunState.RUNNING:  # nothing stops what has finished
                 self._end(state, error=f"{type(error).__name__}: {error}")
         elif self.state is RunState.RUNNING:
-            self._end(RunState.FAILED, error="the block ended without run.finish(score=...)")
+            shown = "run.finish()" if self._has_metric else "run.finish(score=...)"
+            self._end(RunState.FAILED, error=f"the block ended without {shown}")
         if self._is_in_memory:
             self._write()
             self._close()
@@ -167,7 +188,8 @@ class Recorder:
     def log(self, step: int, **values: float) -> None:
         """Log values of any names at a step. What is no number is left out, with one warning.
 
-        `val_loss` and `val_score`, logged together, and `train_loss` are what lrsearch's pictures know.
+        `val_loss` and `val_score`, logged together, and `train_loss` are what lrsearch's pictures know; of a run with a
+        metric of its own that metric is.
 
         Args:
             step: updates so far, 0 or more, rising; or, where 0 and 1 are the first two, the number of an update as
@@ -189,28 +211,47 @@ class Recorder:
             for name, value in numbers.items():
                 self._series.setdefault(name, Series()).add(at, value)
 
-    def finish(self, score: float, loss: float | None = None, *, unit: str | None = None) -> None:
-        """Say how the run ended: with a score, higher is better, and a loss if there is one.
+    def finish(
+        self, value: float | None = None, loss: float | None = None, *, score: float | None = None,
+        unit: str | None = None,
+    ) -> None:
+        """Say how the run ended: with its metric's value, in its own unit and sign, and a loss if there is one.
 
-        A score that is not finite is a run that diverged. Scores of different units are never compared.
+        A value that is not finite is a run that diverged. Where neither `record` nor its task names a metric it is a
+        score, higher is better. Scores of different units are never compared.
 
         Args:
-            score: a number, or a tensor or array of one: within 0 and 1, or any with its unit.
+            value: a number, or a tensor or array of one. A share, and a score without a unit, is within 0 and 1; any
+                other metric has values of any size. Where it is left out: what was logged of the metric last.
             loss: the same, of any size.
-            unit: what the score is counted in, such as "%" or "R2": a text of 1 to 40 characters, kept with the run.
+            score: the value by another name, of a metric that is maximized.
+            unit: what the value is counted in, such as "%" or "R2": a text of 1 to 40 characters, kept with the run.
 
         Raises:
-            UsageError: for a score without a unit that is not within 0 and 1, and what is no number or no unit. The
-                run goes on: it can be finished again.
+            UsageError: for a share, or a score without a unit, that is not within 0 and 1, for a score where the metric
+                is minimized, and what is no number or no unit. The run goes on: it can be finished again.
         """
-        value = _one("score", score)
+        number, objective = self._value(value, score), self._objective
         other = None if loss is None else _one("loss", loss)
-        if unit is not None and not (isinstance(unit, str) and unit.strip() and unit.isprintable() and len(unit) <= 40):
-            raise UsageError(f"unit is a text of 1 to 40 characters, such as '%', got {given(unit)}")
-        if unit is None and math.isfinite(value) and not 0 <= value <= 1:
-            raise UsageError(f"a score without a unit is within 0 and 1, the higher the better, got {value:g}: name its"
-                             f" unit, as in finish(score={value:g}, unit='%')")
-        self._end(RunState.FINISHED if math.isfinite(value) else RunState.DIVERGED, value, other, unit=unit)
+        if unit is not None:
+            objective = replace(objective, unit=_unit(unit), samples=None)
+        is_share = objective.is_share or not (self._has_metric or objective.unit)
+        if is_share and math.isfinite(number) and not 0 <= number <= 1:
+            raise UsageError(f"a score without a unit is within 0 and 1, the higher the better, got {number:g}: name"
+                             f" its unit, as in finish(score={number:g}, unit='%')")
+        self._objective = objective
+        self._end(RunState.FINISHED if math.isfinite(number) else RunState.DIVERGED, number, other)
+
+    def _value(self, value: Any, score: Any) -> float:
+        """Read the value that the run ends with: as it was given, or as it was logged last."""
+        metric = self._objective.name if self._has_metric else "score"
+        if score is not None and (value is not None or self._objective.is_minimized):
+            raise UsageError(f"{metric} is {self._objective.direction}d: finish(value) takes it once, in its own sign;"
+                             " score= is for what is the better the higher")
+        said = score if value is None else value
+        if said is None and metric in self._series:
+            return self._series[metric].curve()[-1][1]
+        return _one(metric, said)
 
     @property
     def _steps(self) -> int:
@@ -227,11 +268,10 @@ class Recorder:
         return ":memory:" in (read_url(self._url).database or "")
 
     def _end(
-        self, state: RunState, score: float | None = None, loss: float | None = None, *, unit: str | None = None,
-        error: str | None = None,
+        self, state: RunState, score: float | None = None, loss: float | None = None, *, error: str | None = None
     ) -> None:
         with self._lock:
-            self.state, self._score, self._loss, self._unit, self._error = state, score, loss, unit, error
+            self.state, self._score, self._loss, self._error = state, score, loss, error
             self._horizon = self._horizon or max(self._steps, 1)
 
     def _record(self) -> Record | None:
@@ -241,12 +281,19 @@ class Recorder:
                 return None
             return Record(
                 key=self.key, task=task_key(self._task), policy=self._policy, horizon=self._horizon, seed=self._seed,
-                origin=STRANGER, state=str(self.state), score=self._score, loss=self._loss, steps=self._steps,
-                seconds=self._clock() - self._began,
-                details={"stride": 1, "error": self._error, "attempt": self._attempt}
-                | ({"unit": self._unit} if self._unit else {}),
-                curves={name: series.curve() for name, series in self._series.items()},
+                origin=STRANGER, **self._outcome({name: series.curve() for name, series in self._series.items()}),
             )
+
+    def _outcome(self, curves: Mapping[str, Curve]) -> dict[str, Any]:
+        """What came of it: with a metric of its own as of a user's training, else with the series of our loop."""
+        stride, losses = _evenly(curves.get("train_loss", ()))
+        points = tuple(Point(step, None, value) for step, value in curves.get(self._objective.name, ()))
+        run = Run(state=self.state, steps=self._steps, seconds=self._clock() - self._began, score=self._score,
+                  loss=self._loss, error=self._error, stride=stride, points=points, train_losses=losses, curves=curves)
+        found = outcome(run, self._objective)
+        if not self._has_metric:
+            found |= {"curves": unmistaken(curves), "details": {"stride": 1, "error": self._error}}
+        return found | {"details": found["details"] | {"attempt": self._attempt}}
 
     def _write_on(self) -> None:
         """Write every ten seconds, until the run has ended and is written."""
@@ -354,10 +401,48 @@ def _one(name: str, value: Any) -> float:
     raise UsageError(f"{name} is a number, or a tensor or array of one, got {given(value)}")
 
 
-def _task(task: str | Task) -> dict[str, Any]:
+def _unit(unit: Any) -> str:
+    if not (isinstance(unit, str) and unit.strip() and unit.isprintable() and len(unit) <= 40):
+        raise UsageError(f"unit is a text of 1 to 40 characters, such as '%', got {given(unit)}")
+    return unit
+
+
+def _evenly(curve: Curve) -> tuple[int, tuple[float, ...]]:
+    """The stride and the values of a curve that was logged every so many steps; no values of another."""
+    strides = {after - before for (before, _), (after, _) in pairwise(curve)}
+    return (strides.pop(), tuple(value for _, value in curve)) if len(strides) == 1 else (1, ())
+
+
+def _task(task: Any) -> dict[str, Any]:
     """Give a task's description: whole, or of a name alone."""
-    if not isinstance(task, str | Task):
+    own = getattr(task, "task", task)
+    if not isinstance(own, str | Task):
         raise UsageError(f"task is a Task, or the name of one, got {given(task)}")
-    if isinstance(task, Task) or task in TASKS:
-        return find_task(task).description
-    return {"name": check_name("a task's name", task)}
+    if isinstance(own, Task) or own in TASKS:
+        return find_task(own).description
+    return {"name": check_name("a task's name", own)}
+
+
+def _named(
+    described: Mapping[str, Any], minimize: str | None, maximize: str | None, unit: str | None
+) -> Objective | None:
+    """The metric that a run is recorded by: the one that is named, or a user's task's own; else None.
+
+    Raises:
+        UsageError: for two, and for one that the task has in the other direction.
+        TaskError: for what is no metric.
+    """
+    if minimize is not None and maximize is not None:
+        raise UsageError("a run is judged by one metric: name it by minimize= or by maximize=, not by both")
+    own = {} if set(described) == {"name"} else {one.name: one for one in objectives_of(described)}
+    name, direction = (minimize, MINIMIZE) if minimize is not None else (maximize, MAXIMIZE)
+    if name is None:
+        if unit is not None:
+            raise UsageError("unit= is that of a metric: name it by minimize= or maximize=, or give its unit to finish")
+        return next(iter(own.values())) if "objectives" in described else None
+    named = Objective(name, direction)
+    known = own.get(name, named)
+    if known.direction != direction:
+        raise UsageError(f"{name} of task {described['name']!r} is {known.direction}d: record it by"
+                         f" {known.direction}={name!r}")
+    return known if unit is None else replace(known, unit=_unit(unit), samples=None)

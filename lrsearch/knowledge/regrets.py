@@ -55,13 +55,15 @@ class Regrets:
         return self.evidence / total if total > 0 else np.zeros_like(self.evidence)
 
 
-def regrets(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None) -> Regrets:
+def regrets(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, *, minimize: bool = False) -> Regrets:
     """Compute the regrets of a table of scores; the formulas are those of `rank`.
 
     Raises:
         UsageError: as `rank` does.
     """
     runs = checked(table)
+    if minimize:
+        runs["score"] = -runs["score"]
     tasks = _ordered(runs["task"])
     weigh = _weights(tasks, weights)
     runs = runs[runs["task"].map(lambda task: weigh[task] > 1 / LARGEST)]

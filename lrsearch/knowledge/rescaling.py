@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.knowledge.similarity import Description
+from lrsearch.knowledge.similarity import Description, number_of
 
 HORIZON_CONSTANT = (0.25, 0.10)
 HORIZON_DECAYING = (0.15, 0.15)
@@ -104,8 +104,8 @@ def _batch(known: Description, asked: Description) -> Correction | None:
 
 
 def _momentum(known: Description, asked: Description) -> Correction | None:
-    before, after = (_part(one, "optimizer").get("momentum") for one in (known, asked))
-    if before is None or after is None or before == after:
+    before, after = (number_of(_part(one, "optimizer").get("momentum")) for one in (known, asked))
+    if before is None or after is None or before == after or max(before, after) >= 1:
         return None
     return Correction("momentum", math.log10((1 - after) / (1 - before)), MOMENTUM_DOUBT)
 
@@ -120,5 +120,6 @@ def _part(description: Description, part: str) -> Mapping[str, Any]:
     return found
 
 
-def _decades(before: float | None, after: float | None) -> float:
-    return math.log10(after / before) if before and after else 0.0
+def _decades(before: Any, after: Any) -> float:
+    low, high = number_of(before) or 0.0, number_of(after) or 0.0
+    return math.log10(high / low) if low > 0 and high > 0 else 0.0

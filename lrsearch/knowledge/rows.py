@@ -10,9 +10,19 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, ColumnElement, RowMapping, Select, Text, cast, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from lrsearch.errors import LRSearchError
+from lrsearch.errors import LRSearchError, StoreError
 from lrsearch.knowledge.database import insert_all_new
-from lrsearch.knowledge.record import Record, check_name, digest, finite, kind_of, seal
+from lrsearch.knowledge.record import (
+    LARGEST,
+    OBJECTIVE,
+    Record,
+    check_name,
+    digest,
+    finite,
+    kind_of,
+    of_before,
+    seal,
+)
 from lrsearch.knowledge.schema import (
     AssignmentRow,
     AttemptRow,
@@ -34,7 +44,7 @@ LOCAL = "local"
 FRAMEWORK = "torch"
 CHUNK = 500
 """Rows in one statement: SQLite takes so many parameters and no more."""
-SAME = ("key", "origin", "horizon", "seed", "state", "steps", "seconds", "lost_steps", "details")
+SAME = ("key", "origin", "horizon", "seed", "state", *OBJECTIVE, "steps", "seconds", "lost_steps", "details")
 """What a run's row and its record call alike."""
 STUDY = ("key", "name", "task_key", "description", "frozen", "note")
 ASSIGNMENT = ("study_key", "number", "role", "origin", "policy", "horizon", "seed", "run_key")
@@ -44,9 +54,7 @@ BROKEN = (TypeError, ValueError, KeyError, AttributeError, LRSearchError)
 
 def add_task(session: Session, key: str, description: Mapping[str, Any]) -> None:
     """Insert a task with its data set and its model, unless it is there. One known by name has neither."""
-    for part in (description, description.get("data"), description.get("model")):
-        if part:
-            check_name("the name of a task, a data set or a model", part["name"])
+    check_name("a task's name", description.get("name"))
     dataset, model = dataset_row(description), model_row(description)
     if dataset:
         insert_all_new(session, DatasetRow, [dataset])
@@ -63,17 +71,36 @@ def task_row(key: str, description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dataset_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the row of a task's data set."""
-    data = description.get("data")
-    return {"key": digest(data), "name": data["name"], "learning_task": "classification", "classes": data["classes"],
-            "train": data["train"], "validation": data["validation"]} if data else None
+    """Give the row of a task's data set; None where it names none."""
+    data = description.get("data") or {}
+    if not _is_named(data):
+        return None
+    classes = _count(data.get("classes"))
+    return {"key": digest(data), "name": data["name"], "learning_task": None if classes is None else "classification",
+            "classes": classes, "train": _count(data.get("train")), "validation": _count(data.get("validation"))}
 
 
 def model_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the row of a task's model."""
-    model = description.get("model")
-    return {"key": digest(model), "name": model["name"], "framework": FRAMEWORK,
-            "parameters": model["parameters"]} if model else None
+    """Give the row of a task's model; None where it names none. A user's task does not say its framework."""
+    model = description.get("model") or {}
+    if not _is_named(model):
+        return None
+    framework = None if "objectives" in description else FRAMEWORK
+    return {"key": digest(model), "name": model["name"], "framework": framework,
+            "parameters": _count(model.get("parameters"))}
+
+
+def _is_named(part: Mapping[str, Any]) -> bool:
+    """Whether a part of a description has a name that databases can hold: facts may be any plain values."""
+    try:
+        return bool(check_name("a name", part.get("name")))
+    except StoreError:
+        return False
+
+
+def _count(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+    return value if is_count else None
 
 
 def add_origin(session: Session, name: str, trusted: bool) -> None:
@@ -202,6 +229,7 @@ def _row(record: Record, policy: Policy) -> dict[str, Any]:
     row = {
         "key": record.key, "task_key": record.task, "policy_key": policy.key, "origin": record.origin,
         "horizon": record.horizon, "seed": record.seed, "state": record.state,
+        "metric": record.metric, "direction": record.direction, "unit": record.unit,
         "score": finite(record.score), "score_kind": kind_of(record.score),
         "loss": finite(record.loss), "loss_kind": kind_of(record.loss),
         "steps": record.steps, "seconds": record.seconds, "lost_steps": record.lost_steps,
@@ -225,9 +253,20 @@ def _record(row: RowMapping, curves: Mapping[str, str] | None) -> Record | None:
 
 def record_of(row: Mapping[str, Any], policy: str, curves: Mapping[str, Any]) -> Record:
     """Put a record together from its row, its policy's text and its curves' points."""
+    return Record.from_json(_values(row, policy, curves))
+
+
+def record_of_before(
+    row: Mapping[str, Any], policy: str, curves: Mapping[str, Any], description: Mapping[str, Any]
+) -> Record:
+    """Put a record together from a row of schema 2 as `record_of` does; the metric is its task's."""
+    return Record.from_json(of_before(_values(row, policy, curves), description))
+
+
+def _values(row: Mapping[str, Any], policy: str, curves: Mapping[str, Any]) -> dict[str, Any]:
     scores = {name: _value(row[name], row[f"{name}_kind"]) for name in ("score", "loss")}
-    same = {name: row[name] for name in SAME}
-    return Record.from_json(same | scores | {"task": row["task_key"], "policy": policy, "curves": curves})
+    same = {name: row[name] for name in SAME if name in row}
+    return same | scores | {"task": row["task_key"], "policy": policy, "curves": curves}
 
 
 def _value(value: float | None, kind: str) -> float | str | None:
@@ -288,8 +327,7 @@ def _went_further(new: Record, old: Record) -> bool:
 def _outcome(record: Record) -> str:
     """What two trainings of one run must agree about; their seconds may differ."""
     values = record.to_json()
-    said = [values[name] for name in ("state", "score", "loss", "steps", "curves")]
-    return digest([*said, record.details.get("unit")])
+    return digest([values[name] for name in ("state", *OBJECTIVE, "score", "loss", "steps", "curves")])
 
 
 def _keep_attempt(session: Session, record: Record, beside: Record) -> None:

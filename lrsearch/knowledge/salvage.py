@@ -15,7 +15,7 @@ from lrsearch.errors import StoreError
 from lrsearch.knowledge.database import connect, file_of, read_url, transaction
 from lrsearch.knowledge.migrations import prepare
 from lrsearch.knowledge.pages import Value, read_rows
-from lrsearch.knowledge.record import Record, digest, seal
+from lrsearch.knowledge.record import OBJECTIVE, Record, digest, of_before, seal
 from lrsearch.knowledge.rows import (
     BROKEN,
     CHUNK,
@@ -29,6 +29,7 @@ from lrsearch.knowledge.rows import (
     chunks,
     policy_key,
     record_of,
+    record_of_before,
 )
 from lrsearch.knowledge.schema import (
     AssignmentRow,
@@ -91,7 +92,7 @@ def salvage(store: str, target: str) -> Salvaged:
     studies = [row for row in found.of[StudyRow] if row["task_key"] in found.tasks]
     names = {row["key"] for row in studies}
     rest = {
-        "attempts": [row for row in found.of[AttemptRow] if row["run_key"] in kept],
+        "attempts": [_attempt(row, found) for row in found.of[AttemptRow] if row["run_key"] in kept],
         "studies": studies,
         "assignments": [row for row in found.of[AssignmentRow] if row["study_key"] in names],
     }
@@ -137,8 +138,10 @@ def _found(data: bytes) -> _Found:
 
 
 def _read(table: type[Base], rowid: int, values: list[Value]) -> Row | None:
-    """Read a row as one of a table; None where it is not, as far as types tell."""
-    columns = table.__table__.columns
+    """Read a row as one of a table, a run also as schema 2 had it; None where it is not, as far as types tell."""
+    columns = list(table.__table__.columns)
+    if table is RunRow and len(values) == len(columns) - len(OBJECTIVE):
+        columns = [column for column in columns if column.name not in OBJECTIVE]
     if len(columns) != len(values):
         return None
     try:
@@ -182,8 +185,17 @@ def _record(row: Row, found: _Found) -> Record | None:
     for choice in itertools.islice(itertools.product(*map(reversed, series)), MOST_CHOICES):
         points = {name: chosen for name, chosen in zip(curves, choice, strict=True) if chosen is not None}
         if digest(points) == row["curves"]:
-            return record_of(row, policy, points)
+            return record_of(row, policy, points) if "metric" in row else \
+                record_of_before(row, policy, points, found.tasks[row["task_key"]])
     return None
+
+
+def _attempt(row: Row, found: _Found) -> Row:
+    """An attempt as it is written now; one of schema 2 gets its metric."""
+    if "metric" in row["content"]:
+        return row
+    new = {"run_key": row["run_key"], "content": of_before(row["content"], found.tasks[row["content"]["task"]])}
+    return new | {"digest": seal(new)}
 
 
 def _write(session: Session, found: _Found, records: list[Record], rest: Mapping[str, Iterable[Row]]) -> None:

@@ -3,14 +3,15 @@
     data sets <- tasks -> models          tasks <- runs -> policies, origins
     studies  <- assignments               runs  <- curves
 
-What a run learned from is organised by data set, learning task (so many classes), model and framework. A row carries a
-digest of the rest of it, so that damage is seen; a key is the digest of what it names.
+What a run learned from is organised by data set, learning task (so many classes), model and framework, as far as its
+task says them; its score is of a metric, with a direction and a unit. A row carries a digest of the rest of it, so that
+damage is seen; a key is the digest of what it names.
 """
 
 from sqlalchemy import JSON, BigInteger, Boolean, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SERIAL = BigInteger().with_variant(Integer, "sqlite")
 """A number that the database counts up by itself."""
 KINDS = ("finite", "inf", "-inf", "nan", "none")
@@ -35,29 +36,32 @@ class SchemaRow(Base):
 
 
 class DatasetRow(Base):
-    """A data set by the digest of what a task says of it; `learning_task` is what is asked of it."""
+    """A data set by the digest of what a task says of it; `learning_task` is what is asked of it, where that is known.
+
+    The numbers of a user's task are null where it does not say them.
+    """
 
     __tablename__ = "lrsearch_datasets"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(Text, index=True)
-    learning_task: Mapped[str] = mapped_column(Text)
-    classes: Mapped[int] = mapped_column(BigInteger)
-    train: Mapped[int] = mapped_column(BigInteger)
-    validation: Mapped[int] = mapped_column(BigInteger)
+    learning_task: Mapped[str | None] = mapped_column(Text)
+    classes: Mapped[int | None] = mapped_column(BigInteger)
+    train: Mapped[int | None] = mapped_column(BigInteger)
+    validation: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ModelRow(Base):
-    """A model by the digest of what a task says of it."""
+    """A model by the digest of what a task says of it; null is what it does not say."""
 
     __tablename__ = "lrsearch_models"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(Text, index=True)
-    framework: Mapped[str] = mapped_column(Text)
-    parameters: Mapped[int] = mapped_column(BigInteger)
+    framework: Mapped[str | None] = mapped_column(Text)
+    parameters: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class TaskRow(Base):
-    """A task by the digest of its description. One that is known by its name only has no data set and no model."""
+    """A task by the digest of its description. Where it does not name them it has no data set and no model."""
 
     __tablename__ = "lrsearch_tasks"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -88,8 +92,8 @@ class OriginRow(Base):
 class RunRow(Base):
     """A run by the digest of task, policy, horizon, seed and trainer version. Final ones never change.
 
-    `details` is what has no column: metrics, the digest of the split, an error, the stride of its curves. `curves` is
-    the digest of its curves.
+    The score is of a metric, in its own unit and sign; `direction` says which is better. `details` is what has no
+    column: metrics, the digest of the split, an error, the stride of its curves. `curves` is the digest of its curves.
     """
 
     __tablename__ = "lrsearch_runs"
@@ -101,6 +105,9 @@ class RunRow(Base):
     horizon: Mapped[int] = mapped_column(BigInteger)
     seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
+    metric: Mapped[str] = mapped_column(Text)
+    direction: Mapped[str] = mapped_column(String(8))
+    unit: Mapped[str] = mapped_column(Text)
     score: Mapped[float | None] = mapped_column(Float(53))
     score_kind: Mapped[str] = mapped_column(String(6))
     loss: Mapped[float | None] = mapped_column(Float(53))
@@ -114,12 +121,15 @@ class RunRow(Base):
     __table_args__ = (
         _has_kind("score"), _has_kind("loss"),
         Index("ix_lrsearch_runs_page", "task_key", "key"), Index("ix_lrsearch_runs_policy", "policy_key", "key"),
-        Index("ix_lrsearch_runs_score", "task_key", "horizon", "policy_key", "origin", "state", "score"),
+        Index("ix_lrsearch_runs_score", "task_key", "horizon", "policy_key", "origin", "state", "metric", "direction",
+              "unit", "score"),
     )
 
 
 class CurveRow(Base):
-    """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `rate`, or what a stranger logged.
+    """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `rate`, or what a user logged.
+
+    A user's curve of one of these names has `own:` before it.
 
     `points` are [step, value]; a value that is not finite is a text. A row a point made a store of 85 short runs a
     third larger.

@@ -6,13 +6,13 @@ A description is a task's `description`, or as much of it as is known: what is m
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.heuristics.evidence import Ramp
-from lrsearch.heuristics.range_test import centre, read_ramp
+if TYPE_CHECKING:
+    from lrsearch.heuristics.evidence import Ramp
 
 Description = Mapping[str, Any]
 Numbers = npt.NDArray[np.float64]
@@ -24,6 +24,8 @@ KINDS = {"adam": "adaptive", "rmsprop": "adaptive"}
 OFFSETS = np.arange(-2.0, 1.01, 0.25)
 """Decades from the middle of the bottom at which a response is compared."""
 NAMES = ("name", "optimizer")
+APART = {"pretrained": "another beginning", "method": "another method"}
+"""Facts in which tasks must not differ: a fine-tuning is no neighbour of a training from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,18 @@ class Similarity:
                 "gate": self.gate}
 
 
-def fingerprint(ramps: Sequence[Ramp]) -> Fingerprint | None:
+def fingerprint(ramps: "Sequence[Ramp]") -> Fingerprint | None:
     """Give the response of range tests; None where there are none, or all are flat.
 
+    >>> from lrsearch.heuristics.evidence import Ramp
     >>> rates = tuple(10 ** (-5 + n / 20) for n in range(121))
     >>> losses = tuple(2.0 if rate < 0.01 else 0.5 if rate < 0.1 else 9.0 for rate in rates)
     >>> found = fingerprint([Ramp("a", rates, losses)])
     >>> 0.02 < found.centre < 0.05, found.drops[0], found.drops[-1]
     (True, 0.0, -1.0)
     """
+    from lrsearch.heuristics.range_test import centre, read_ramp
+
     readings = [read_ramp(ramp) for ramp in ramps]
     middle = centre(readings)
     if middle is None:
@@ -105,8 +110,8 @@ def compare_many(
     weight decay in decades of 1 + decay / 0.0001, names by 0 or 1. The response is the distance of the two middles in
     decades and the root mean square of the two curves' difference around them; it weighs as much as all other groups.
 
-    Gates: another learning task, or another kind of optimizer, is never alike; a task of which the name is all that is
-    known is alike to those of equal name only.
+    Gates: another learning task, another kind of optimizer, or another `pretrained` or `method` among the facts, is
+    never alike; a task of which the name is all that is known is alike to those of equal name only.
 
     Args:
         asked: the description of the task that is asked for.
@@ -153,7 +158,14 @@ def _gate(asked: Description, other: Description) -> str | None:
     mine, theirs = _family(asked), _family(other)
     if mine and theirs and KINDS.get(mine, mine) != KINDS.get(theirs, theirs):
         return f"another kind of optimizer: {theirs}, not {mine}"
-    return None
+    return next((f"{what}: {name} is {theirs}, not {mine}" for name, what in APART.items()
+                 if None not in (mine := _fact(asked, name), theirs := _fact(other, name)) and mine != theirs), None)
+
+
+def _fact(description: Description, name: str) -> str | None:
+    """A fact of a user's task as a text, capitals aside; None where it is not known."""
+    value = (description.get("facts") or {}).get(name)
+    return None if value is None else str(value).casefold()
 
 
 def _learning(description: Description) -> str | None:
@@ -197,20 +209,31 @@ def _difference(name: str, mine: Any, theirs: Any) -> float:
 def _features(description: Description, group: str) -> dict[str, Any]:
     data, model, optimizer = (description.get(part) or {} for part in ("data", "model", "optimizer"))
     if group == "data":
-        shape = data.get("shape")
         return {"train": _decades(data.get("train")), "classes": _decades(data.get("classes")),
-                "inputs": _decades(math.prod(shape)) if shape else None, "name": data.get("name")}
+                "inputs": _inputs(data.get("shape")), "name": data.get("name")}
     if group == "model":
         return {"parameters": _decades(model.get("parameters")), "name": model.get("name")}
-    momentum, decay = optimizer.get("momentum"), optimizer.get("weight_decay")
+    momentum, decay = (number_of(optimizer.get(name)) for name in ("momentum", "weight_decay"))
     return {"batch_size": _decades(description.get("batch_size")), "horizon": _decades(description.get("horizon")),
-            "momentum": None if momentum is None else -math.log10(1 - momentum),
-            "weight_decay": None if decay is None else math.log10(1 + decay / 0.0001),
+            "momentum": None if momentum is None or momentum >= 1 else -math.log10(1 - momentum),
+            "weight_decay": None if decay is None or decay < 0 else math.log10(1 + decay / 0.0001),
             "optimizer": optimizer.get("family")}
 
 
-def _decades(size: float | None) -> float | None:
-    return math.log10(size) if size and size > 0 else None
+def _inputs(shape: Any) -> float | None:
+    sizes = [number_of(size) for size in shape] if isinstance(shape, Sequence) else []
+    known = [size for size in sizes if size is not None]
+    return _decades(math.prod(known)) if sizes and len(known) == len(sizes) else None
+
+
+def _decades(size: Any) -> float | None:
+    number = number_of(size)
+    return math.log10(number) if number is not None and number > 0 else None
+
+
+def number_of(fact: Any) -> float | None:
+    """A fact where it is a number: a user's facts may be any plain values."""
+    return fact if isinstance(fact, int | float) and not isinstance(fact, bool) else None
 
 
 def _drops(rates: Sequence[float], smoothed: Numbers, at: Numbers) -> Numbers:

@@ -44,7 +44,7 @@ from lrsearch.knowledge.schema import (
     TaskRow,
 )
 from lrsearch.knowledge.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
-from lrsearch.runs import Run, RunSpec, RunState, Task
+from lrsearch.runs import Objective, Run, RunSpec, RunState, Task, objectives_of
 from lrsearch.schedules import Policy, parse
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Store:
         self._engine = connect(self._url, patience)
         prepare(self._engine, self._url)
         self._known_tasks: set[str] = set()
+        self._objectives: dict[str, tuple[Objective, ...]] = {}
         self._damaged: set[str] = set()
 
     @property
@@ -207,8 +208,8 @@ class Store:
         found = self._records(RunRow.key == keys[0])
         if not found:
             raise StoreError(f"run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
-        ((task, record),) = found
-        run = stored(record, task, parse(record.policy))
+        (run,) = self._stored(found)
+        ((_, record),) = found
         return ShownRun(run, record, self.tasks()[record.task], tuple(self.attempts(record.key)), tuple(studies))
 
     def stats(self) -> dict[str, Any]:
@@ -360,7 +361,16 @@ class Store:
         """Give runs as values; a policy that is met again is not read again."""
         known = list(found)
         policies = {text: parse(text) for text in {record.policy for _, record in known}}
-        return [stored(record, task, policies[record.policy]) for task, record in known]
+        self._learn_objectives({record.task for _, record in known})
+        return [stored(record, task, policies[record.policy], self._objectives.get(record.task, ()))
+                for task, record in known]
+
+    def _learn_objectives(self, tasks: Iterable[str]) -> None:
+        """Read what tasks are judged by, once each: a task's description never changes."""
+        for some in chunks(set(tasks) - self._objectives.keys(), CHUNK):
+            with self._reads() as session:
+                rows = self._sound(session, TaskRow, TaskRow.key.in_(some))
+            self._objectives |= {row["key"]: objectives_of(row["description"]) for row in rows}
 
     def _wait(self, error: StoreAwayError, pause: float) -> None:
         if not self._has_waited:

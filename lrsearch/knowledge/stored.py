@@ -1,11 +1,12 @@
 """What a store gives back: runs, studies and what they asked for, as frozen values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch.knowledge.record import Record
-from lrsearch.runs import Run, RunSpec, Task
+from lrsearch.runs import Objective, Run, RunSpec, Task
+from lrsearch.runs.objective import SCORE
 from lrsearch.schedules import Policy
 
 PROBES = ("range-test", "decade")
@@ -46,8 +47,8 @@ class Assignment:
 class StoredRun:
     """A run as the store knows it.
 
-    `task` is the task's name; `lost_steps` were trained in attempts that did not end; `unit` is that of a score that is
-    not within 0 and 1 (see `lrsearch.record`).
+    `task` is the task's name; `lost_steps` were trained in attempts that did not end; `objective` is the metric that
+    the run's score is of.
     """
 
     key: str
@@ -59,7 +60,12 @@ class StoredRun:
     origin: str
     run: Run
     lost_steps: int
-    unit: str | None = None
+    objective: Objective = SCORE
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of the score; None where it has none."""
+        return self.objective.unit or None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values for `store runs`."""
@@ -67,6 +73,7 @@ class StoredRun:
         return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
                 "horizon": self.horizon, "state": str(run.state), "score": run.score,
                 "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin,
+                "metric": self.objective.name, "direction": self.objective.direction,
                 **({"unit": self.unit} if self.unit else {})}
 
 
@@ -116,7 +123,9 @@ class ShownRun:
                 "attempts": [attempt.to_json() for attempt in self.attempts], "studies": list(self.studies)}
 
 
-def stored(record: Record, task: str, policy: Policy) -> StoredRun:
-    """Give the run of a record, with the name of its task and its policy."""
+def stored(record: Record, task: str, policy: Policy, objectives: Iterable[Objective]) -> StoredRun:
+    """Give the run of a record, with the name of its task, its policy, and the objectives that its task describes."""
+    own = record.objective
+    told = next((one for one in objectives if replace(one, samples=None) == own), own)
     return StoredRun(record.key, task, record.task, policy, record.horizon, record.seed, record.origin, record.run(),
-                     record.lost_steps, record.details.get("unit"))
+                     record.lost_steps, told)

@@ -6,7 +6,7 @@ from typing import Any
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import Store, StoredStudy
 from lrsearch.knowledge.advice import Searched
-from lrsearch.runs import task_key
+from lrsearch.runs import objectives_of, task_key
 from lrsearch.study.decision import Decision, decide
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Trial, is_open
@@ -22,7 +22,8 @@ def stored_answers(store: Store, description: Mapping[str, Any]) -> tuple[Search
     key = task_key(description)
     searches = [study for study in store.studies() if study.description["task"] == key]
     decided = [(study.name, decision) for study in searches if (decision := decided_by(study, _read(store, study)))]
-    found = [Searched(name, one.best.policy, one.best.score, one.best.seeds, one.best.confirmed, one.verdict)
+    found = [Searched(name, one.best.policy, one.best.score, one.best.seeds, one.best.confirmed, one.verdict,
+                      objectives_of(description)[0])
              for name, one in decided if one.is_usable]
     return tuple(sorted(found, key=lambda one: (not one.confirmed, -one.seeds, one.study)))
 

@@ -57,8 +57,9 @@ def test_show_tells_all_of_one_run_by_the_beginning_of_its_key(typed, store):
     told = typed("store", "show", key[:10], "--store", store, "--json").json
     assert (told["key"], told["score"], told["attempts"][0]["score"]) == (key, 0.5, 0.75)
     text = typed("store", "show", key[:10], "--store", store).out
-    assert "score    0.5" in text
-    assert "again    local: finished, 0.75" in text
+    assert "metric   top1, maximized" in text
+    assert "score    50.00 %" in text
+    assert "again    local: finished, 75.00 %" in text
 
 
 @pytest.mark.parametrize(("key", "says"), [("zz", "no run"), ("", "more than one run"), ("%", "no run")])

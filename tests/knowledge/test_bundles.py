@@ -12,7 +12,7 @@ import lrsearch
 from lrsearch.errors import StoreError
 from lrsearch.knowledge import open_store, read_bundle, write_bundle
 from lrsearch.knowledge.record import Record, canonical, digest
-from lrsearch.runs import Point, Run, RunSpec, RunState
+from lrsearch.runs import Point, Run, RunSpec, RunState, Task, minimize
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import find_task
 
@@ -131,6 +131,12 @@ WRONG = {
     "a NUL in a name": {"origin": "a\0b"}, "half a character": {"origin": "\ud800"}, "no name": {"origin": " "},
     "a task that is not there": {"task": "0" * 16}, "a task that is a list": {"task": []},
     "a policy that waits": {"policy": "STEP(k0=0.1, gamma=0.5, l=3ep)"},
+    "a metric that is none": {"metric": ""}, "a test metric": {"metric": "test_loss"},
+    "a direction that is none": {"direction": "sideways"}, "a unit of two lines": {"unit": "a\nb"},
+    "a unit that is none": {"unit": None}, "scores of text": {"details": {"scores": {"a": "b"}}},
+    "points without values": {"details": {"points": [[1, None]]}}, "points of text": {"details": {"points": "all"}},
+    "seconds of text": {"details": {"startup_seconds": "1"}}, "a cause of numbers": {"details": {"cause": 1}},
+    "a curve of no name": {"curves": {"own:": [[0, 1]]}},
 }
 
 
@@ -168,6 +174,22 @@ def test_a_task_that_cannot_be_is_refused(other, tmp_path, part, changes):
     assert bad.number == 2
 
 
+OWN = Task(name="mine", horizon=100, epoch=10, objectives=(minimize("loss", unit="nats"),),
+           facts={"optimizer": "adamw", "parameters": 7, "data": "words", "pretrained": True}, settings={"depth": 2})
+
+
+@pytest.mark.parametrize("changes", [
+    {"objectives": []}, {"objectives": "loss"}, {"objectives": [{"name": "test_loss", "direction": "minimize"}]},
+    {"objectives": [{"name": "loss"}]}, {"objectives": OWN.description["objectives"] * 101}, {"horizon": 0},
+    {"epoch": 0}, {"epoch": "1"}, {"facts": []}, {"data": "words"}, {"model": 3}, {"name": ""}, {"metric": "a"},
+], ids=str)
+def test_a_users_task_that_cannot_be_is_refused_and_one_that_can_is_taken(other, tmp_path, changes):
+    for description, bad in ((OWN.description, 0), (OWN.description | changes, 1)):
+        path = tmp_path / "task.bundle"
+        path.write_bytes(sealed([canonical({"task": description}).encode() + b"\n"]))
+        assert len(read_bundle(other, path, dry=True).bad) == bad
+
+
 @pytest.mark.parametrize("nested", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5_000, b'{"run":1,"run":1}'])
 def test_hostile_json_is_a_bad_line(other, tmp_path, nested):
     path = tmp_path / "hostile.bundle"
@@ -180,8 +202,8 @@ def test_hostile_json_is_a_bad_line(other, tmp_path, nested):
 
 def test_a_bundle_of_another_format_says_which(other, tmp_path):
     path = tmp_path / "later.bundle"
-    path.write_text(json.dumps({"bundle": 2, "digest": "", "runs": 0, "tasks": 0}))
-    with pytest.raises(StoreError, match="format 2"):
+    path.write_text(json.dumps({"bundle": 3, "digest": "", "runs": 0, "tasks": 0}))
+    with pytest.raises(StoreError, match="format 3"):
         read_bundle(other, path)
 
 

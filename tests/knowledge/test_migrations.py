@@ -14,15 +14,33 @@ import pytest
 from sqlalchemy import event
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge import migrations, open_store
+from lrsearch.knowledge import check, migrations, open_store, read_bundle, record, salvage
 from lrsearch.knowledge import store as store_module
 from lrsearch.knowledge.schema import SCHEMA_VERSION
 
 HERE = Path(__file__).parent / "schemas"
 KEPT = sorted(HERE.glob("schema-*.db"))
-spec = importlib.util.spec_from_file_location("make_store", HERE / "make_store.py")
-make_store = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_store)
+RECORDED = HERE / "recorded-2"
+
+
+def script(name):
+    """The script that wrote a kept store, as a module."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make_store, make_recorded = script("make_store"), script("make_recorded")
+
+
+def as_before(now, before):
+    """What is said now, without what was not said before: names that came since."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {name: as_before(now.get(name), value) for name, value in before.items()}
+    if isinstance(before, list) and isinstance(now, list) and len(now) == len(before):
+        return [as_before(*pair) for pair in zip(now, before, strict=True)]
+    return now
 
 
 @pytest.fixture(params=KEPT, ids=[path.stem for path in KEPT])
@@ -43,7 +61,9 @@ def test_every_schema_has_its_store():
 def test_a_kept_store_says_what_it_said(kept, request):
     golden = json.loads((HERE / f"{request.node.callspec.id}.json").read_text())
     with open_store(str(kept)) as store:
-        assert make_store.golden(store) == golden
+        assert as_before(make_store.golden(store), golden) == golden
+        assert {(run.objective.name, run.objective.direction, run.unit) for run in store.runs()} == {
+            ("top1", "maximize", None)}
         assert store.damaged == frozenset()
     assert version_of(kept) == [(SCHEMA_VERSION,)]
 
@@ -126,7 +146,8 @@ def test_a_migration_that_is_cut_short_anywhere_leaves_the_old_store(tmp_path, s
     with closing(sqlite3.connect(path)) as raw:
         assert list(raw.iterdump()) == before
     with open_store(str(path)) as store:
-        assert make_store.golden(store) == json.loads((HERE / "schema-1.json").read_text())
+        golden = json.loads((HERE / "schema-1.json").read_text())
+        assert as_before(make_store.golden(store), golden) == golden
 
 
 def test_a_run_that_cannot_be_read_is_left_out_and_said(tmp_path, caplog):
@@ -139,6 +160,115 @@ def test_a_run_that_cannot_be_read_is_left_out_and_said(tmp_path, caplog):
         assert len(store.runs()) == len(json.loads((HERE / "schema-1.json").read_text())["runs"]) - 2
     assert "2 runs could not be read" in caplog.text
     assert path.with_name("store.db.schema-1").exists()
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """What the store of recorded runs said when it was written."""
+    return json.loads(RECORDED.with_suffix(".json").read_text())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def recorded_url(request, tmp_path, postgres):
+    """A copy of the store of recorded runs, in a database of each kind."""
+    path = shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db")
+    if request.param == "sqlite":
+        return f"sqlite:///{path}"
+    url = postgres("recorded_2")
+    carry(path, url)
+    return url
+
+
+def carry(path, url):
+    """Copy the tables of an SQLite file into a PostgreSQL database, as its own schema 2 had them."""
+    import psycopg
+
+    as_postgres = {"JSON": "JSON", "FLOAT": "DOUBLE PRECISION", "BOOLEAN": "BOOLEAN", "INTEGER": "BIGINT",
+                   "BIGINT": "BIGINT"}
+    with closing(sqlite3.connect(path)) as raw, psycopg.connect(url.replace("+psycopg", "")) as server:
+        for (table,) in raw.execute("SELECT name FROM sqlite_master WHERE name LIKE 'lrsearch_%' AND type = 'table'"):
+            columns = {name: as_postgres.get(kind.split("(")[0], "TEXT")
+                       for _, name, kind, *_ in raw.execute(f"PRAGMA table_info({table})")}
+            server.execute(f"CREATE TABLE {table} ({', '.join(f'{n} {kind}' for n, kind in columns.items())})")
+            for row in raw.execute(f"SELECT * FROM {table}").fetchall():  # noqa: S608
+                values = [bool(value) if kind == "BOOLEAN" else value
+                          for value, kind in zip(row, columns.values(), strict=True)]
+                marks = ", ".join(["%s"] * len(values))
+                server.execute(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608
+
+
+def test_recorded_runs_and_bundles_of_schema_2_give_the_same_answers(recorded_url, recorded):
+    with open_store(recorded_url) as store:
+        assert store._engine.dialect.name == recorded_url.split(":")[0].split("+")[0]
+        now = json.loads(json.dumps(make_recorded.golden(store)))
+        for name, before in recorded.items():
+            assert as_before(now[name], before) == before, name
+        assert store.damaged == frozenset()
+    if recorded_url.startswith("sqlite"):
+        assert check(recorded_url).is_whole
+
+
+def test_the_metric_of_a_run_of_schema_2_is_its_tasks_and_a_units_is_its_unit(tmp_path, recorded):
+    path = shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db")
+    with open_store(path) as store:
+        found = store.runs()
+        records = store.records()
+        attempts = [attempt for one in found for attempt in store.attempts(one.key)]
+    assert {(one.task, one.objective.name, one.objective.direction, one.unit) for one in found} == {
+        ("digits-mlp", "top1", "maximize", None), ("digits-cnn", "top1", "maximize", None),
+        ("mine", "score", "maximize", None), ("mine", "score", "maximize", "%")}
+    assert [(one.metric, one.unit, one.score) for one in attempts] == [("score", "points", 97.5)]
+    assert not [one for one in records if "unit" in one.details]
+    with_curves = [one.run for one in found if one.origin == "recorded" and "bleu" in one.run.curves]
+    assert with_curves[0].curves["own:bleu"] == ((50, 1.0), (100, 1.0), (150, 1.0), (200, 1.0))
+    assert with_curves[0].curves["bleu"] != with_curves[0].curves["own:bleu"]
+
+
+def test_a_store_of_schema_2_goes_on(tmp_path, recorded):
+    path = shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db")
+    with open_store(path) as store:
+        study = make_store.open_study(store)
+        assert study.ask() is None
+        assert len(study.history) == len(recorded["history"])
+        with record(store, task="mine", policy="FIX(k0=0.3)", horizon=200, minimize="mse") as run:
+            run.finish(0.25)
+        assert (store.find(run.key).objective.name, store.find(run.key).run.score) == ("mse", 0.25)
+
+
+def test_a_bundle_of_before_is_read_as_it_was(tmp_path, recorded):
+    with open_store(tmp_path / "store.db") as store:
+        done = read_bundle(store, RECORDED.with_suffix(".bundle"), trust=True)
+        assert (done.bad, done.new) == ((), len(recorded["runs"]))
+        now = json.loads(json.dumps(make_store.golden(store)))
+    assert as_before(now["runs"], recorded["runs"]) == recorded["runs"]
+
+
+def test_what_is_damaged_in_schema_2_is_left_out_and_said_and_the_rest_brought_along(tmp_path, caplog, recorded):
+    path = Path(shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db"))
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE lrsearch_runs SET score = 0.5 WHERE id = 3")
+        raw.execute("UPDATE lrsearch_curves SET points = '[[1, 2.0]]' WHERE run = 5 AND series = 'val_loss'")
+        raw.execute("UPDATE lrsearch_assignments SET horizon = 7 WHERE number = 60")
+        raw.commit()
+    with caplog.at_level(logging.WARNING), open_store(path) as store:
+        left = {one.key for one in store.runs()}
+    assert len(left) == len(recorded["runs"]) - 2
+    assert left < {one["key"] for one in recorded["runs"]}
+    assert "2 runs could not be read" in caplog.text
+    assert "1 other rows could not be read" in caplog.text
+    assert check(str(path)).is_whole
+
+
+def test_a_damaged_file_of_schema_2_is_salvaged_into_the_present_schema(tmp_path, recorded):
+    path = Path(shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db"))
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE lrsearch_runs SET score = 0.5 WHERE id = 3")
+        raw.commit()
+    found = salvage(str(path), str(tmp_path / "new.db"))
+    assert (found.rows["runs"], found.rows["attempts"], found.left) == (len(recorded["runs"]) - 1, 1, 1)
+    assert check(str(tmp_path / "new.db")).is_whole
+    with open_store(tmp_path / "new.db") as store:
+        assert {one.unit for one in store.runs(task="mine")} == {None, "%"}
 
 
 def test_a_schema_that_no_version_wrote_is_refused(tmp_path):

@@ -59,6 +59,20 @@ def test_the_order_of_rows_changes_nothing_and_k_only_cuts(rows, seed, k):
 
 
 @settings(max_examples=15, deadline=None)
+@given(rows=tables(), k=st.integers(1, 8))
+def test_minimizing_is_ranking_the_negated_scores(rows, k):
+    negated = rows.assign(score=-rows["score"])
+    pd.testing.assert_frame_equal(lrs.rank(rows, k=k, minimize=True), lrs.rank(negated, k=k), check_exact=True)
+
+
+def test_the_lowest_comes_first_where_scores_are_minimized():
+    rows = table({"a": {"low": [0.1, 0.11], "high": [0.9, 0.91], "gone": math.nan}})
+    assert (order(rows, minimize=True)[0], order(rows)[0]) == ("low", "high")
+    with pytest.raises(UsageError, match="minimize is true where lower scores are better, else false"):
+        lrs.rank(rows, minimize="score")
+
+
+@settings(max_examples=15, deadline=None)
 @given(rows=tables())
 def test_a_ranking_is_whole(rows):
     found = lrs.rank(rows, k=99)

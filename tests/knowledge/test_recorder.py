@@ -204,7 +204,7 @@ def test_a_score_that_is_no_share_needs_a_unit(path, score):
         run.finish(score=score, unit="points")
     found, record = the_run(path)
     assert (str(found.run.state), found.run.score, found.unit) == ("finished", score, "points")
-    assert (found.to_json()["unit"], record.details["unit"]) == ("points", "points")
+    assert (found.to_json()["unit"], record.unit, record.metric) == ("points", "points", "score")
     with open_store(path) as store:
         assert store.show(found.key).to_json()["unit"] == "points"
 
@@ -240,7 +240,7 @@ def test_scores_of_different_units_are_never_compared(path):
             run.finish(score=score, unit=unit)
     found = {one.policy: one for one in api.advise("mine", store=str(path)).ranked}
     assert {str(policy): one.score_text for policy, one in found.items()} == {
-        "FIX(k0=0.1)": "90.00 %", "FIX(k0=0.2)": "90 %", "FIX(k0=0.3)": "80 %"}
+        "FIX(k0=0.1)": "0.9", "FIX(k0=0.2)": "90 %", "FIX(k0=0.3)": "80 %"}
     assert found[FIX(k0=0.1)].regret <= found[FIX(k0=0.2)].regret < found[FIX(k0=0.3)].regret
 
 
