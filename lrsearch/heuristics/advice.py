@@ -17,6 +17,7 @@ Read = Callable[[Reading, Numbers, Numbers], float | None]
 ENOUGH_REPEATS = 3
 MOST_NAMED = 5
 SLIDE_WIDTH, SLIDE_LEVEL = 15, 0.005
+NO_TRAIN_LOSS = "the training logs no train_loss, so a range test shows nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def _edge(readings: Sequence[Reading]) -> str | None:
 
 
 def _notes(ramp: Ramp, reading: Reading) -> list[str]:
-    """Say which end of a test's range to move, and what of it was left out."""
+    """Say which end of a test's range to move, what of it was left out, and that there was nothing to read."""
+    if not ramp.losses:
+        return [NO_TRAIN_LOSS]
     notes = []
     if reading.edge == HIGH:
         notes.append(f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.rates[-1]:.2g}:"
