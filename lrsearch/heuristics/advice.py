@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.heuristics.range_test import HIGH, LOW, Reading, disagree, read_ramp
+from lrsearch.heuristics.range_test import HIGH, LOW, Reading, disagree, hidden_fall, read_ramp
 
 Numbers = npt.NDArray[np.float64]
 Read = Callable[[Reading, Numbers, Numbers], float | None]
@@ -128,6 +128,9 @@ def _notes(ramp: Ramp, reading: Reading) -> list[str]:
                      " move the high end up")
     if reading.edge == LOW:
         notes.append(f"the loss rises from the first learning rate on, {ramp.rates[0]:.2g}: move the low end down")
+    if reading.lowest is None and reading.edge is None and (fall := hidden_fall(ramp, reading)) is not None:
+        notes.append(f"the losses scatter too much to tell a fall of {fall:.2g} from noise: make the test longer, or"
+                     " take each loss over more samples")
     if reading.left_out:
         some = ", ".join(str(place + 1) for place in reading.left_out[:MOST_NAMED])
         more = ", ..." if len(reading.left_out) > MOST_NAMED else ""

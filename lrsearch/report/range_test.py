@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.heuristics.range_test import Reading
@@ -15,15 +16,20 @@ from lrsearch.schedules import LINEAR, Policy
 from lrsearch.study.range_tests import RangeTested
 from lrsearch.words import counted
 
-HEADROOM, GAP_SHARE = 1.6, 0.5
+HEADROOM, FOOTROOM, GAP_SHARE = 1.6, 0.1, 0.5
 
 
 def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
-    """Draw range tests below each other: losses, their difference, the metric; a colour for each weight decay.
+    """Draw range tests into a file, see `figure_of`.
 
     Raises:
         OutputError: if the file cannot be written.
     """
+    return keep(figure_of(tested), path)
+
+
+def figure_of(tested: Sequence[RangeTested]) -> Figure:
+    """Range tests below each other: losses, their difference, the metric; a colour for each weight decay."""
     has_scores = any(look.score is not None for one in tested for ramp in one.ramps for look in ramp.looks)
     figure = blank(8, 7.5 if has_scores else 5.5, layout="constrained")
     heights = [2.2, 1, 1] if has_scores else [2.2, 1]
@@ -54,7 +60,7 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
     updates = counted(tested[0].steps, "update")
     losses.set_title(f"{tested[0].task.name}: LR range test, {updates}", loc="left", fontsize=10)
     panels[-1].set_xlabel("learning rate")
-    return keep(figure, path)
+    return figure
 
 
 def _is_linear(policy: Policy) -> bool:
@@ -107,7 +113,8 @@ def _scale(losses: Axes, gap: Axes, tested: Sequence[RangeTested]) -> None:
     """Show the curves from 0, or the lowest where that is lower, to somewhat above their start; a blow-up leaves it."""
     smoothed = [reading.smoothed for one in tested for reading in one.advice.readings if reading.smoothed]
     top = max((curve[0] for curve in smoothed), default=math.nan)
-    low = min([0.0, *(value for curve in smoothed for value in curve if math.isfinite(value))])
+    least = min((value for curve in smoothed for value in curve if math.isfinite(value)), default=0.0)
+    low = 0.0 if least >= 0 else least - FOOTROOM * (top - least)
     if math.isfinite(top) and top > low:
         losses.set_ylim(low, low + HEADROOM * (top - low))
         gap.set_ylim(-GAP_SHARE * (top - low), GAP_SHARE * (top - low))
