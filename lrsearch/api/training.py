@@ -50,7 +50,7 @@ def range_tests(
         steps: updates; 300, at most a quarter of the horizon, where none is given.
         shape: "exponential" or "linear".
         momentum: (first, last) for a momentum that falls as the learning rate rises.
-        weight_decays: several to compare; the task's own where none is given.
+        weight_decays: several to compare, of a task that lrsearch trains itself; the task's own where none is given.
         repeats: how often, each time with another seed.
         seed: the study's seed.
         store, data_dir, out, is_own_process: as in `search`.
@@ -64,19 +64,24 @@ def range_tests(
         WorkError: if the data or the store fails.
         KeyboardInterrupt: when interrupted; what ended is kept.
     """
-    found = find_classification(task)
+    found = find_task(task)
     length = steps if steps is not None else ramp_steps(found)
     bounds = found.lr_range
     policy = ramp(bounds[0] if low is None else low, bounds[1] if high is None else high, length, shape, momentum)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < FIRST_FRESH:
         raise UsageError(f"repeats is a whole number from 1 to {FIRST_FRESH - 1}, got {repeats!r}")
     setup = Setup(found, raw_space(found, ()), 1, seed)
-    tasks = [replace(found, optimizer=replace(found.optimizer, weight_decay=each)) for each in weight_decays] or [found]
+    tasks = [_decaying(found, each) for each in weight_decays] or [found]
     seeds = [setup.probe_seed(repeat) for repeat in range(repeats)]
     with opened_store(store, writable(Path(out))) as ledger:
         trainers = (open_trainer(one, data_dir, is_own_process) for one in tasks)
         return [make_range_tests(trainer, ledger, policy, length, seeds, watch) for trainer in trainers]
 
+
+def _decaying(task: Task, weight_decay: float) -> Task:
+    """Give the same task with another weight decay, which only a classification's optimizer takes from here."""
+    found = find_classification(task)
+    return replace(found, optimizer=replace(found.optimizer, weight_decay=weight_decay))
 
 
 def recipe(

@@ -41,13 +41,14 @@ def range_test(
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
     from lrsearch.cli.talk import tell_line
-    from lrsearch.tasks import find_classification, find_task
+    from lrsearch.tasks import Classification, find_task
 
     found = named_task(task, horizon, precision)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
-        decay = find_classification(spec.task).optimizer.weight_decay
-        tell_line(f"seed {spec.seed}, weight decay {decay:g}: {counted(len(ramp.rates), 'point')}")
+        task = spec.task
+        decay = f", weight decay {task.optimizer.weight_decay:g}" if isinstance(task, Classification) else ""
+        tell_line(f"seed {spec.seed}{decay}: {counted(len(ramp.rates), 'point')}")
 
     tested = api.range_tests(
         found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),

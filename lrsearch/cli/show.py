@@ -184,7 +184,7 @@ def _probes(told: Explanation) -> Table:
         table.add_column(name, justify="right" if name in ("seed", "steps") else "left", no_wrap=name != "policy")
     for run in told.probes:
         mark = "*" if run.key in behind else ""
-        showed = what_it_showed(run, told.rules)
+        showed = what_it_showed(run, told.rules, told.objective)
         table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), showed, str(run.policy))
     return table
 
@@ -270,7 +270,8 @@ def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
     """Print what range tests advise, and where their picture is."""
     console = open_console()
     for one in tested:
-        title = f"{one.task.name}, weight decay {one.weight_decay:g}: {counted(len(one.ramps), 'test')}"
+        decay = "" if one.weight_decay is None else f", weight decay {one.weight_decay:g}"
+        title = f"{one.task.name}{decay}: {counted(len(one.ramps), 'test')}"
         title += f" of {counted(one.steps, 'update')}"
         console.print(Text(title, "bold"), _VERDICTS[one.advice.verdict], sep="\n")
         for note in dict.fromkeys(one.advice.notes):

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsearch.heuristics.evidence import Ramp
-from lrsearch.heuristics.range_test import HIGH, LOW, Reading, disagree, read_ramp
+from lrsearch.heuristics.range_test import HIGH, LOW, Reading, disagree, hidden_fall, read_ramp
 
 Numbers = npt.NDArray[np.float64]
 Read = Callable[[Reading, Numbers, Numbers], float | None]
 ENOUGH_REPEATS = 3
 MOST_NAMED = 5
 SLIDE_WIDTH, SLIDE_LEVEL = 15, 0.005
+NO_TRAIN_LOSS = "the training logs no train_loss, so a range test shows nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,18 @@ def _edge(readings: Sequence[Reading]) -> str | None:
 
 
 def _notes(ramp: Ramp, reading: Reading) -> list[str]:
-    """Say which end of a test's range to move, and what of it was left out."""
+    """Say which end of a test's range to move, what of it was left out, and that there was nothing to read."""
+    if not ramp.losses:
+        return [NO_TRAIN_LOSS]
     notes = []
     if reading.edge == HIGH:
         notes.append(f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.rates[-1]:.2g}:"
                      " move the high end up")
     if reading.edge == LOW:
         notes.append(f"the loss rises from the first learning rate on, {ramp.rates[0]:.2g}: move the low end down")
+    if reading.lowest is None and reading.edge is None and (fall := hidden_fall(ramp, reading)) is not None:
+        notes.append(f"the losses scatter too much to tell a fall of {fall:.2g} from noise: make the test longer, or"
+                     " take each loss over more samples")
     if reading.left_out:
         some = ", ".join(str(place + 1) for place in reading.left_out[:MOST_NAMED])
         more = ", ..." if len(reading.left_out) > MOST_NAMED else ""

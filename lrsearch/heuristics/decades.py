@@ -16,11 +16,14 @@ LEAST_LEVELS = 3
 LEAST_SPREAD = 0.2
 EDGE_SPREAD = 0.5
 SEEDS_AGREE = 0.5
+LEVELLED_SHARE = 0.1
+"""Of the fall. Below some learning rate the fall is proportional to it, so that a decade takes nine tenths of what is
+left of it: where the last decade took a tenth of the fall or less, about a hundredth of it is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One learning rate that was probed: its log10, mean validation loss, standard error, and the runs behind it."""
+    """One learning rate that was probed: its log10, mean loss (or cost), standard error, and the runs behind it."""
 
     decade: float
     loss: float
@@ -45,12 +48,28 @@ def levels(evidence: Evidence) -> list[Level]:
     ]
 
 
+def guessing(evidence: Evidence) -> Level | None:
+    """The level of guessing: what the task says it is, else that of the lowest learning rate that did not diverge.
+
+    A range test's first training loss would be another choice. It is comparable with the probes only where the metric
+    is that very loss, on the same samples, in the same mode, and no data tells so: a squared error is often trained
+    for an accuracy, and a validation loss leaves out dropout, label smoothing and penalties. A probe is measured as
+    all others are, so that adding to the metric, or another unit of it, changes nothing.
+
+    None where nothing tells: no loss of guessing is given, and no probe ended without divergence.
+    """
+    if evidence.chance_loss is not None:
+        return Level(-math.inf, evidence.chance_loss, 0.0, (), ())
+    return next((level for level in levels(evidence) if math.isfinite(level.loss)), None)
+
+
 def next_probe(evidence: Evidence, start: float | None, domain: tuple[float, float]) -> tuple[float, int] | None:
     """Say which learning rate to probe next, with which seed; None when the walk has seen enough.
 
     Start at the decade nearest to a fifth of the range test's centre (0.01 if that is unknown); walk up, then
-    down, until two decades in a row are clearly worse than the best or the upper one diverges; then the half
-    decades beside the best, then up to 3 seeds at the best and beside it.
+    down, until two decades in a row are clearly worse than the best or the upper one diverges or fails; then the half
+    decades beside the best, then up to 3 seeds at the best and beside it. Where the task does not say what guessing
+    is worth, the walk down goes on until the curve has levelled out there: the lowest probe is a guess then.
 
     Args:
         evidence: what is known so far.
@@ -58,28 +77,34 @@ def next_probe(evidence: Evidence, start: float | None, domain: tuple[float, flo
         domain: the lowest and highest learning rate that may be probed.
     """
     seen = levels(evidence)
-    whole = [level for level in seen if level.decade == round(level.decade)]
+    failed = [decade(rate) for rate, _ in evidence.failed]
+    asked = sorted({level.decade for level in seen} | set(failed))
+    whole = [at for at in asked if at == round(at)]
     if not whole:
         first = math.log10((start or CONSTANT_BELOW_LOWEST / 100) / CONSTANT_BELOW_LOWEST)
         low, high = (math.ceil(math.log10(domain[0])), math.floor(math.log10(domain[1])))
         return 10.0 ** min(max(round(first), low), high), 0
-    best = _best(seen)
-    for step in (1, -1):
-        edge = max(whole, key=lambda level: step * level.decade)
-        to = edge.decade + step
+    for step, edge in ((1, whole[-1]), (-1, whole[0])):
+        to = edge + step
         inside = domain[0] <= 10**to * (1 + 1e-9) and 10**to <= domain[1] * (1 + 1e-9)
-        if inside and len(whole) < MOST_DECADES and not _walked_past(whole, best, step, evidence.chance_loss):
+        if inside and len(whole) < MOST_DECADES and not _walked_past(evidence, seen, step, edge):
             return float(10.0**to), 0
-    if not math.isfinite(best.loss) or best.loss >= evidence.chance_loss:
-        return None
-    tried = {level.decade for level in seen}
+    return None if not seen or _is_hopeless(evidence, seen) else _refining(seen, asked, failed, domain)
+
+
+def _refining(
+    seen: list[Level], asked: list[float], failed: list[float], domain: tuple[float, float]
+) -> tuple[float, int] | None:
+    """Say which half decade, or else which seed, comes next at the best and beside it."""
+    best = _best(seen)
     for near in (best.decade - 0.5, best.decade + 0.5):
-        if near % 1 == 0.5 and near not in tried and domain[0] <= 10**near <= domain[1]:
+        if near % 1 == 0.5 and near not in asked and domain[0] <= 10**near <= domain[1]:
             return float(10.0**near), 0
     beside = [level for level in seen if abs(level.decade - best.decade) <= 0.5 and math.isfinite(level.loss)]
-    for level in sorted(beside, key=lambda level: (len(level.seeds), level.loss)):
-        if len(level.seeds) < SEEDS_AT_BEST:
-            return float(10.0**level.decade), len(level.seeds)
+    tries = {level.decade: len(level.seeds) + failed.count(level.decade) for level in beside}
+    for level in sorted(beside, key=lambda level: (tries[level.decade], level.loss)):
+        if tries[level.decade] < SEEDS_AT_BEST:
+            return float(10.0**level.decade), tries[level.decade]
     return None
 
 
@@ -114,12 +139,12 @@ def optimum(evidence: Evidence) -> Optimum | None:
     seen = [level for level in tried if math.isfinite(level.loss)]
     if not seen:
         return None
-    best = _best(seen)
-    if best.loss + 3 * best.error >= evidence.chance_loss:
+    best, guess = _best(seen), guessing(evidence)
+    if guess is None or best.loss + 3 * math.hypot(best.error, guess.error) >= guess.loss:
         return None
     runs = tuple(run for level in seen if abs(level.decade - best.decade) <= 1 for run in level.runs)
-    vertex, spread = _refined(tried, best, evidence.chance_loss)
-    by_seed, basins = _best_of_seeds(evidence), _basins(tried, best, evidence.chance_loss)
+    vertex, spread = _refined(tried, best, guess.loss)
+    by_seed, basins = _best_of_seeds(evidence), _basins(tried, best, guess.loss)
     if max(by_seed, default=0.0) - min(by_seed, default=0.0) > SEEDS_AGREE:
         told = f"seeds disagree: the best is at {_rates(by_seed)}"
         return _doubted(vertex, max(spread, EDGE_SPREAD), runs, [*by_seed, *basins], told)
@@ -137,11 +162,11 @@ def is_at_edge(evidence: Evidence) -> bool:
 
 def is_flat(evidence: Evidence) -> bool:
     """Tell whether no learning rate that ended, of three or more, is clearly better than another."""
-    seen = [level for level in levels(evidence) if math.isfinite(level.loss)]
-    if len(seen) < LEAST_LEVELS:
+    seen, guess = [level for level in levels(evidence) if math.isfinite(level.loss)], guessing(evidence)
+    if len(seen) < LEAST_LEVELS or guess is None:
         return False
     best = _best(seen)
-    return max(level.loss for level in seen) <= best.loss + _margin(best, evidence.chance_loss)
+    return max(level.loss for level in seen) <= best.loss + _margin(best, guess.loss)
 
 
 def _outermost(tried: list[Level], best: Level) -> str | None:
@@ -220,14 +245,34 @@ def _margin(best: Level, chance_loss: float) -> float:
     return max(2 * best.error, WORSE_SHARE * max(0.0, chance_loss - best.loss))
 
 
-def _walked_past(whole: list[Level], best: Level, step: int, chance_loss: float) -> bool:
-    """Tell whether the walk in one direction has gone far enough beyond the best."""
-    if step > 0 and not math.isfinite(whole[-1].loss):
+def _walked_past(evidence: Evidence, seen: list[Level], step: int, edge: float) -> bool:
+    """Tell whether the walk in one direction, which has come to the decade `edge`, went far enough beyond the best."""
+    guess = guessing(evidence)
+    whole = [level for level in seen if level.decade == round(level.decade)]
+    if step > 0 and not (whole and whole[-1].decade == edge and math.isfinite(whole[-1].loss)):
         return True
+    if guess is None or not whole:
+        return False
+    best = _best(seen)
     outside = (level for level in whole if step * (level.decade - best.decade) > 0)
     beyond = sorted(outside, key=lambda level: step * level.decade)
-    clearly = [level.loss > best.loss + _margin(best, chance_loss) for level in beyond]
-    return len(clearly) >= 2 and clearly[-1] and clearly[-2]
+    clearly = [level.loss > best.loss + _margin(best, guess.loss) for level in beyond]
+    is_past = len(clearly) >= 2 and clearly[-1] and clearly[-2]
+    return is_past and (step > 0 or evidence.chance_loss is not None or _has_levelled_out(whole, best))
+
+
+def _has_levelled_out(whole: list[Level], best: Level) -> bool:
+    """Tell whether the lowest two decades are about as bad as each other: what is below them changes little."""
+    lowest, above = whole[0].loss, whole[1].loss
+    return math.isfinite(lowest) and abs(above - lowest) <= LEVELLED_SHARE * (lowest - best.loss)
+
+
+def _is_hopeless(evidence: Evidence, seen: list[Level]) -> bool:
+    """Tell whether more seeds would teach nothing: all diverged, none did better than guessing, or all did the same."""
+    best = _best(seen).loss
+    if evidence.chance_loss is not None:
+        return math.isinf(best) or best >= evidence.chance_loss
+    return all(level.loss in (best, math.inf) for level in seen)
 
 
 def _best(seen: list[Level]) -> Level:

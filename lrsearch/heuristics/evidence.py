@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from lrsearch.errors import UsageError
 
 FIRST_RULES, RULES = 1, 2
-"""How range tests were read at first, and are today. A study keeps the rules that it began with."""
+"""How evidence was read at first, and is today. A study keeps the rules that it began with.
+
+Both read what guessing is worth from the probes where the task does not say it; the first never had to.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look at validation samples during a range test.
+    """An evaluation on validation samples during a range test.
 
     Args:
         rate: the learning rate then.
         loss: the validation loss; inf where it was not finite.
-        score: the validation accuracy in [0, 1]; None where there is none.
+        score: the value of the task's objective, in its own unit and sign; None where there is none.
     """
 
     rate: float
@@ -31,7 +34,7 @@ class Ramp:
     Args:
         run: the run's key.
         rates: the learning rate at each point.
-        losses: the training loss at each point; inf where it was not finite.
+        losses: the training loss at each point; inf where it was not finite; empty where the training logs none.
         looks: looks at validation samples, if there were any.
         steps: points of the whole test, where it ended sooner; None where these are all.
     """
@@ -51,7 +54,8 @@ class Probe:
         run: the run's key.
         rate: the learning rate.
         seed: the run's seed.
-        loss: the validation loss at its end; inf where it diverged.
+        loss: what `Task.level` says of it, lower is better: a validation loss, another metric's cost, of either sign;
+            inf where it diverged.
     """
 
     run: str
@@ -69,24 +73,27 @@ class Evidence:
     """All that is known before a space is pruned.
 
     Args:
-        chance_loss: the loss of guessing.
+        chance_loss: the loss of guessing, any finite number; None where only the probes tell, see `guessing`.
         probe_steps: steps of each probe.
         ramps: the range tests.
         probes: the constant learning rates.
         stored: peak learning rates of what the store recommends, carried over to this task.
         rules: how the range tests are read, see `read_ramp`.
+        failed: learning rate and seed of each probe that failed: it shows nothing, and is not asked for again.
     """
 
-    chance_loss: float
+    chance_loss: float | None
     probe_steps: int
     ramps: tuple[Ramp, ...] = ()
     probes: tuple[Probe, ...] = ()
     stored: tuple[float, ...] = ()
     rules: int = RULES
+    failed: tuple[tuple[float, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.chance_loss < math.inf:
-            raise UsageError(f"the loss of guessing must be a finite number above 0, got {self.chance_loss!r}")
+        if self.chance_loss is not None and not math.isfinite(self.chance_loss):
+            raise UsageError("the loss of guessing must be a finite number, or None where only the probes tell, got"
+                             f" {self.chance_loss!r}")
         if self.probe_steps < 1:
             raise UsageError(f"probes must have 1 step or more, got {self.probe_steps!r}")
 

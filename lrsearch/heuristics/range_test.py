@@ -24,6 +24,8 @@ FLAT_DROP = 0.05
 FLAT_SCATTER = 5.0
 """Standard errors: of 1,000 curves of noise alone 0.6 % (normal) to 2.7 % (chi-squared) fall by more in 300 updates, up
 to 5 % in 100 and 14 % in 20."""
+HIDDEN_DROP = 0.25
+"""Of the start: a curve that falls by so much, yet not clearly out of its scatter, is worth a longer test."""
 FAR = 10.0
 """Falls from the median of its neighbours: a loss so far off says nothing of its learning rate."""
 NEIGHBOURS = 5
@@ -80,8 +82,7 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
     left_out = () if is_first else implausible(ramp.losses)
     smoothed = smooth(ramp.losses, left_out, ramp.steps)
     best = int(np.argmin(smoothed))
-    begun = max(1, int((ramp.steps or len(smoothed)) * FIRST_SHARE))
-    first = float(smoothed[:begun].mean())
+    first = _first(smoothed, ramp.steps)
     if not math.isfinite(smoothed[best]):
         return Reading(ramp.run, None, None, None, tuple(smoothed), None, left_out)
     clear = _clear(ramp.losses, left_out, best, first, ramp.steps)
@@ -179,6 +180,23 @@ def smooth(losses: Sequence[float], left_out: Sequence[int] = (), steps: int | N
     known = np.flatnonzero(counts)
     means = sums[known] / counts[known]
     return np.asarray(means if len(known) == len(values) else np.interp(np.arange(len(values)), known, means))
+
+
+def hidden_fall(ramp: Ramp, reading: Reading) -> float | None:
+    """By how much a flat curve falls where only its scatter is in the way; None where it falls too little.
+
+    A loss over one or two samples scatters by as much as it is: 300 updates of it can be too few to see it fall.
+    """
+    smoothed = np.asarray(reading.smoothed)
+    first, least = _first(smoothed, ramp.steps), float(smoothed.min(initial=math.inf))
+    fall = first - least
+    return fall if math.isfinite(fall) and fall > HIDDEN_DROP * abs(first) else None
+
+
+def _first(smoothed: Numbers, steps: int | None) -> float:
+    """The mean of the first tenth: the loss before anything is learned."""
+    begun = max(1, int((steps or len(smoothed)) * FIRST_SHARE))
+    return float(smoothed[:begun].mean()) if len(smoothed) else math.inf
 
 
 def _half_window(points: int, steps: int | None) -> int:

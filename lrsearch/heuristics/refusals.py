@@ -3,8 +3,9 @@
 import math
 from collections import defaultdict
 
-from lrsearch.heuristics.decades import MOST_DECADES, is_at_edge, is_flat, levels, optimum
+from lrsearch.heuristics.decades import MOST_DECADES, Level, is_at_edge, is_flat, levels, optimum
 from lrsearch.heuristics.evidence import Evidence
+from lrsearch.words import counted
 
 LEAST_DECADES = 3
 
@@ -22,13 +23,26 @@ def refusal(evidence: Evidence) -> str | None:
         return "all-diverged: every constant learning rate that was tried diverged"
     if tried < LEAST_DECADES:
         return f"too-few: fewer than {LEAST_DECADES} decades could be tried within the probes' share of the budget"
+    if evidence.chance_loss is None and is_flat(evidence):
+        return "flat: all learning rates that were tried ended at about the same level"
     if optimum(evidence) is None:
-        return "chance: no constant learning rate did better than guessing"
+        return _nothing_learned(evidence, seen)
     if is_flat(evidence):
         return "flat: all learning rates that were tried ended at about the same loss"
     if tried >= MOST_DECADES and is_at_edge(evidence):
         return f"edge: the best of {tried} decades is still the outermost"
     return None
+
+
+def _nothing_learned(evidence: Evidence, seen: list[Level]) -> str:
+    """Say that nothing did better than guessing, or, where only the probes tell what that is, why they do not."""
+    if evidence.chance_loss is not None:
+        return "chance: no constant learning rate did better than guessing"
+    ended = [level for level in seen if math.isfinite(level.loss)]
+    if min(ended, key=lambda level: level.loss) is ended[0]:
+        return (f"edge: the lowest of {counted(len(seen), 'learning rate')} did best, so that none shows what guessing"
+                " is worth")
+    return "chance: no constant learning rate did clearly better than the lowest one, which counts as guessing"
 
 
 def _is_reproducible(evidence: Evidence) -> bool:

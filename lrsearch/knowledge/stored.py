@@ -85,7 +85,8 @@ class StoredStudy:
         key, name: what it is called; the name is the task's with the key's first 8 digits.
         task: the description of its task.
         description: the task's and the space's key, the strategy, the budget and the seed.
-        frozen: what it started from: `recommended`, and `functions` and `rules` where it was begun since they are kept.
+        frozen: what it started from: `recommended`, and `functions`, `rules` and `peak` where it was begun since they
+            are kept.
     """
 
     key: str

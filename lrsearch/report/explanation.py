@@ -5,6 +5,8 @@ from lrsearch.heuristics.evidence import RULES
 from lrsearch.heuristics.range_test import HIGH, read_ramp
 from lrsearch.knowledge import StoredRun
 from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.runs import Objective, Run, RunState
+from lrsearch.runs.objective import SCORE
 from lrsearch.spaces.space import STANDARD_FORMS
 from lrsearch.study.explanation import Explanation
 from lrsearch.words import counted
@@ -44,13 +46,15 @@ def summary(told: Explanation) -> list[str]:
     return [*refused, _runs(told), *contradicted, _volume(told), _grid(told)]
 
 
-def what_it_showed(run: StoredRun, rules: int = RULES) -> str:
+def what_it_showed(run: StoredRun, rules: int = RULES, objective: Objective = SCORE) -> str:
     """Say in a few words what a probe showed.
 
-    A range test shows a learning rate, a constant one the loss that it ended with.
+    A range test shows a learning rate, a constant one the loss that it ended with, or the metric's value.
     """
     if run.policy.name != "RAMP":
-        return f"loss {run.run.loss:.4g}" if run.run.loss is not None else str(run.run.state)
+        return _level(run.run, objective)
+    if not run.run.train_losses and run.run.state is RunState.FINISHED:
+        return "no train_loss"
     reading = read_ramp(ramp_of(run), rules)
     if reading.edge:
         return "still falling at its end" if reading.edge == HIGH else "rising from its start"
@@ -58,6 +62,13 @@ def what_it_showed(run: StoredRun, rules: int = RULES) -> str:
         return "flat"
     blown_up = f", blew up at {reading.blown_up:.2g}" if reading.blown_up else ""
     return f"bottom around {reading.bottom:.2g}{blown_up}"
+
+
+def _level(run: Run, objective: Objective) -> str:
+    """Say what a constant learning rate ended with; of a user's own training that is the metric."""
+    if run.loss is not None:
+        return f"loss {run.loss:.4g}"
+    return str(run.state) if run.score is None else f"{objective.name} {objective.text(run.score, digits=4)}"
 
 
 def how_to_search(told: Explanation) -> str:
@@ -97,8 +108,17 @@ def _runs(told: Explanation) -> str:
     shorter = counted(told.set_aside, "shorter one")
     aside = f"; {shorter} showed no difference and {_were(told.set_aside)} set aside" if told.set_aside else ""
     open_ = " Some of its probes have not ended: this is what they say so far." if told.is_open else ""
+    failed = (f" {counted(told.failed, 'probe')} failed and {_were(told.failed)} left out." if told.failed else "")
     return (f"It was read from {' and '.join(read) or 'no run'}{aside}, which cost {told.spent.fre:.2f} full runs"
-            f" in all.{open_}")
+            f" in all.{failed}{_silent(ramps)}{open_}")
+
+
+def _silent(ramps: list[StoredRun]) -> str:
+    """Say that range tests showed nothing, because the training logs no training loss."""
+    if any(run.run.train_losses or run.run.state is not RunState.FINISHED for run in ramps) or not ramps:
+        return ""
+    return (" The training logs no train_loss, so its range test shows nothing: the constant learning rates alone were"
+            " read, from 0.01 on.")
 
 
 def _were(number: int) -> str:

@@ -1,27 +1,35 @@
-"""The picture of an LR range test: losses and accuracy over the learning rate, with what it advises."""
+"""The picture of an LR range test: losses and the metric over the learning rate, with what it advises."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.heuristics.range_test import Reading
 from lrsearch.report.canvas import GREY, ORANGE, RED, blank, colors, keep, tidy
+from lrsearch.runs import Objective
 from lrsearch.schedules import LINEAR, Policy
 from lrsearch.study.range_tests import RangeTested
 from lrsearch.words import counted
 
-HEADROOM = 1.6
+HEADROOM, FOOTROOM, GAP_SHARE = 1.6, 0.1, 0.5
 
 
 def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
-    """Draw range tests below each other: losses, their difference, accuracy; a colour for each weight decay.
+    """Draw range tests into a file, see `figure_of`.
 
     Raises:
         OutputError: if the file cannot be written.
     """
+    return keep(figure_of(tested), path)
+
+
+def figure_of(tested: Sequence[RangeTested]) -> Figure:
+    """Range tests below each other: losses, their difference, the metric; a colour for each weight decay."""
     has_scores = any(look.score is not None for one in tested for ramp in one.ramps for look in ramp.looks)
     figure = blank(8, 7.5 if has_scores else 5.5, layout="constrained")
     heights = [2.2, 1, 1] if has_scores else [2.2, 1]
@@ -32,10 +40,12 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
             _draw_losses(losses, ramp, reading, color)
             _draw_gap(gap, ramp, reading, color)
             if has_scores:
-                _draw_scores(tidy(panels[2]), ramp, color)
-        label = f"weight decay {one.weight_decay:g}" if len(tested) > 1 else "training loss, smoothed"
+                _draw_scores(tidy(panels[2]), ramp, color, one.task.objective)
+        is_compared = len(tested) > 1 and one.weight_decay is not None
+        label = f"weight decay {one.weight_decay:g}" if is_compared else "training loss, smoothed"
         losses.plot([], [], color=color, label=label)
-    losses.plot([], [], color=GREY, linestyle="--", marker=".", label="validation loss")
+    if any(ramp.looks for one in tested for ramp in one.ramps):
+        losses.plot([], [], color=GREY, linestyle="--", marker=".", label="validation loss")
     for axes in panels:
         _mark(axes, tested, is_first=axes is losses)
     course = tested[0].policy.curve(tested[0].steps)
@@ -44,13 +54,13 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
     else:
         losses.set_xlim(float(course.min()), float(course.max()))
         losses.set_xscale("log")
-    _scale(losses, tested)
+    _scale(losses, gap, tested)
     losses.set_ylabel("loss")
     losses.legend(fontsize=8, loc="upper left")
     updates = counted(tested[0].steps, "update")
     losses.set_title(f"{tested[0].task.name}: LR range test, {updates}", loc="left", fontsize=10)
     panels[-1].set_xlabel("learning rate")
-    return keep(figure, path)
+    return figure
 
 
 def _is_linear(policy: Policy) -> bool:
@@ -74,15 +84,15 @@ def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
                   markersize=4, linewidth=0.9)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_ylabel("validation\nless training", fontsize=8)
-    axes.set_ylim(-1, 1)
 
 
-def _draw_scores(axes: Axes, ramp: Ramp, color: str) -> None:
+def _draw_scores(axes: Axes, ramp: Ramp, color: str, objective: Objective) -> None:
     known = [(look.rate, look.score) for look in ramp.looks if look.score is not None]
     axes.plot([rate for rate, _ in known], [score for _, score in known], color=color, marker=".", markersize=4,
               linewidth=0.9)
-    axes.set_ylabel("validation\naccuracy", fontsize=8)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylabel(f"validation\n{objective.name}", fontsize=8)
+    if objective.is_share:
+        axes.set_ylim(0, 1.02)
 
 
 def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
@@ -99,8 +109,12 @@ def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
                      label=f"blew up: {min(blown):.2g}" if is_first else None)
 
 
-def _scale(axes: Axes, tested: Sequence[RangeTested]) -> None:
-    """Show the curves up to somewhat above where they began; what blew up leaves the picture."""
-    begun = [value for one in tested for reading in one.advice.readings for value in reading.smoothed[:1]]
-    if begun and np.isfinite(max(begun)):
-        axes.set_ylim(0, HEADROOM * max(begun))
+def _scale(losses: Axes, gap: Axes, tested: Sequence[RangeTested]) -> None:
+    """Show the curves from 0, or the lowest where that is lower, to somewhat above their start; a blow-up leaves it."""
+    smoothed = [reading.smoothed for one in tested for reading in one.advice.readings if reading.smoothed]
+    top = max((curve[0] for curve in smoothed), default=math.nan)
+    least = min((value for curve in smoothed for value in curve if math.isfinite(value)), default=0.0)
+    low = 0.0 if least >= 0 else least - FOOTROOM * (top - least)
+    if math.isfinite(top) and top > low:
+        losses.set_ylim(low, low + HEADROOM * (top - low))
+        gap.set_ylim(-GAP_SHARE * (top - low), GAP_SHARE * (top - low))

@@ -1,6 +1,5 @@
 """Why a study's space is what it is, read from the store alone: no task is needed, and nothing is trained."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -12,12 +11,13 @@ from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
 from lrsearch.knowledge.stored import PROBES
-from lrsearch.runs import Task
+from lrsearch.runs import Objective, RunState, Task
+from lrsearch.runs.objective import SCORE, objectives_of
 from lrsearch.spaces import Space
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
 from lrsearch.study.funnel import escape_won, is_widened
-from lrsearch.study.probing import evidence_of
+from lrsearch.study.probing import chance_of, evidence_of, level_of
 from lrsearch.study.pruning import Probing, stored_probes
 from lrsearch.study.result import Cost, cost_of
 from lrsearch.study.strategy import Trial, is_open, with_role
@@ -63,6 +63,8 @@ class Explanation:
         spent: what all probes cost.
         rules: how its range tests are read.
         decision: the search's answer; None where it has not ended, or is no search.
+        objective: the metric that the probes are compared by, where they have no validation loss of lrsearch's own.
+        failed: probes that an error ended: they were left out.
     """
 
     task: str
@@ -77,6 +79,8 @@ class Explanation:
     spent: Cost = field(compare=False)
     rules: int = RULES
     decision: Decision | None = None
+    objective: Objective = SCORE
+    failed: int = 0
 
     @property
     def space(self) -> Space:
@@ -103,6 +107,7 @@ class Explanation:
             "linear_cut": linear_cut(self.space.peak),
             "probes": [run.to_json() | {"loss": run.run.loss} for run in self.probes],
             "set_aside": self.set_aside,
+            "failed": self.failed,
             "recommended": [one.to_json() for one in self.recommended],
             "is_open": self.is_open,
             "escapes": {name: getattr(self.escapes, name) for name in Escapes.__slots__},
@@ -130,10 +135,11 @@ def explain(store: Store, text: str) -> Explanation:
                          " could be explained")
     history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(found.key)]
     recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
-    raw, chance = raw_space(found), math.log(found.task["data"]["classes"])
-    evidence = evidence_of(raw, chance, recommended, history, found.frozen.get("rules", FIRST_RULES))
-    told = _explanation(found.task["name"], found.name, store, raw, evidence, recommended, history,
-                        _escapes(history, found.task["data"]["validation"]))
+    raw, objective = raw_space(found), objectives_of(found.task)[0]
+    evidence = evidence_of(raw, chance_of(found.task), recommended, history, found.frozen.get("rules", FIRST_RULES),
+                           level_of(found.task))
+    told = _explanation(found.task["name"], objective, found.name, store, raw, evidence, recommended, history,
+                        _escapes(history, objective))
     return replace(told, decision=decided_by(found, history))
 
 
@@ -147,9 +153,8 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
     if not history:
         raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
                         f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained")
-    assert task.chance_loss is not None
-    evidence = evidence_of(raw, task.chance_loss, (), history)
-    return _explanation(task.name, None, store, raw, evidence, (), history, Escapes())
+    evidence = evidence_of(raw, task.chance_loss, (), history, RULES, task.level)
+    return _explanation(task.name, task.objective, None, store, raw, evidence, (), history, Escapes())
 
 
 def find_study(studies: Sequence[StoredStudy], text: str) -> StoredStudy:
@@ -180,7 +185,8 @@ def raw_space(study: StoredStudy) -> Space:
         WorkError: if the store does not say what it was made of.
     """
     task = study.task
-    epoch, rates = task["data"]["train"] / task["batch_size"], tuple(task["optimizer"]["rates"])
+    epoch = task["epoch"] if "epoch" in task else task["data"]["train"] / task["batch_size"]
+    rates = tuple(study.frozen["peak"] if "peak" in study.frozen else task["optimizer"]["rates"])
     functions = study.frozen.get("functions", ())  # LRBench's table, where an older version searched that
     raw = Space.standard(*functions, horizon=task["horizon"], epoch=epoch, peak=rates)
     if raw.key != study.description["space"]:
@@ -190,16 +196,18 @@ def raw_space(study: StoredStudy) -> Space:
 
 
 def _explanation(
-    task: str, study: str | None, store: Store, raw: Space, evidence: Evidence,
+    task: str, objective: Objective, study: str | None, store: Store, raw: Space, evidence: Evidence,
     recommended: tuple[Recommendation, ...], history: Sequence[Trial], escapes: Escapes,
 ) -> Explanation:
     probing = [trial for role in PROBES for trial in with_role(history, role)]
     read = {ramp.run for ramp in evidence.ramps} | {probe.run for probe in evidence.probes}
     probes = sorted((one.stored for one in probing if one.stored and one.stored.key in read), key=_place)
     ended = [trial for trial in probing if trial.run]
+    failed = [trial for trial in ended if trial.run and trial.run.state is RunState.FAILED]
     return Explanation(
-        task, study, store.url, prune(raw, evidence), tuple(probes), len(ended) - len(probes), recommended,
-        is_open(probing), escapes, cost_of(probing, raw.horizon), evidence.rules,
+        task, study, store.url, prune(raw, evidence), tuple(probes), len(ended) - len(probes) - len(failed),
+        recommended, is_open(probing), escapes, cost_of(probing, raw.horizon), evidence.rules, objective=objective,
+        failed=len(failed),
     )
 
 
@@ -208,9 +216,9 @@ def _place(run: StoredRun) -> tuple[bool, float, int]:
     return run.policy.name != "RAMP", float(run.policy.params["k0"]), run.seed
 
 
-def _escapes(history: Sequence[Trial], validation_size: int) -> Escapes:
+def _escapes(history: Sequence[Trial], objective: Objective) -> Escapes:
     candidates = with_role(history, "candidate")
     shortest = min((trial.assignment.horizon for trial in candidates), default=0)
     rung = [trial for trial in candidates if trial.assignment.horizon == shortest and trial.run]
     outside = sum(trial.assignment.origin == "escape" for trial in rung)
-    return Escapes(len(rung), outside, escape_won(rung, validation_size), is_widened(history))
+    return Escapes(len(rung), outside, escape_won(rung, objective.samples or 1), is_widened(history))

@@ -1,17 +1,19 @@
 """Probing: range tests, then decade scaling of FIX, within a fifth of the budget."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lrsearch.heuristics import Evidence, Probe
 from lrsearch.heuristics.decades import is_flat, next_probe
-from lrsearch.heuristics.evidence import RULES
 from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.runs import Task
+from lrsearch.runs import Run, RunState, Task
+from lrsearch.runs.objective import finite_cost, objectives_of
+from lrsearch.runs.task import OWN
 from lrsearch.schedules import FIX, RAMP, Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
@@ -38,6 +40,19 @@ def ramp_count(setup: Setup) -> int:
     return 2 if 4 * ramp_steps(setup.task) <= PROBE_SHARE * setup.cap else 1
 
 
+def chance_of(description: Mapping[str, Any]) -> float | None:
+    """What `Task.chance_loss` says, from the task's description alone."""
+    return math.log(description["data"]["classes"]) if "metric" in description else None
+
+
+def level_of(description: Mapping[str, Any]) -> Callable[[Run], float]:
+    """What `Task.level` does, from the task's description alone: a validation loss, or the cost of the objective."""
+    if "metric" in description:
+        return lambda run: math.inf if run.loss is None else run.loss
+    (objective, *_) = objectives_of(description)
+    return lambda run: finite_cost(objective, run.score)
+
+
 def probe_steps(task: Task | Space) -> int:
     """Give the steps of a probe: 2 % of the horizon, at most an epoch, at least 50."""
     least = min(50, task.horizon)
@@ -54,38 +69,42 @@ def carried(
 
 def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
     """Give the evidence in a history's probes, the longest ones, and in what the store recommended."""
-    assert setup.task.chance_loss is not None
-    return evidence_of(setup.raw, setup.task.chance_loss, setup.recommended, history, setup.rules)
+    task = setup.task
+    return evidence_of(setup.raw, task.chance_loss, setup.recommended, history, setup.rules, task.level)
 
 
 def evidence_of(
-    raw: Space, chance_loss: float, recommended: Sequence[Recommendation], history: Sequence[Trial],
-    rules: int = RULES,
+    raw: Space, chance_loss: float | None, recommended: Sequence[Recommendation], history: Sequence[Trial],
+    rules: int, level: Callable[[Run], float],
 ) -> Evidence:
-    """Give the same evidence without the task itself: a space and the loss of guessing are enough."""
-    ramps = [trial.stored for trial in with_role(history, "range-test") if trial.run and trial.stored]
+    """Give the same evidence without the task itself: a space, the loss of guessing and how runs are compared."""
+    ramps = [trial for trial in with_role(history, "range-test") if not _has_failed(trial)]
     decades = with_role(history, "decade")
     steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(raw))
-    ended = [trial.stored for trial in decades if trial.run and trial.stored]
-    read = tuple(map(ramp_of, ramps))
+    longest = [trial for trial in decades if trial.assignment.horizon == steps]
+    ended = [trial.stored for trial in longest if trial.run and trial.stored and not _has_failed(trial)]
+    read = tuple(ramp_of(trial.stored) for trial in ramps if trial.run and trial.stored)
     own_centre = centre([read_ramp(ramp, rules) for ramp in read])
     stored = [policy for known, policy in carried(raw, recommended, own_centre)
               if known.doubt(own_centre) < TOO_DOUBTFUL]
     return Evidence(
         chance_loss, steps, read,
-        tuple(
-            Probe(p.key, p.policy.params["k0"], p.seed, math.inf if p.run.loss is None else p.run.loss)
-            for p in ended if p.horizon == steps
-        ),
+        tuple(Probe(p.key, p.policy.params["k0"], p.seed, level(p.run)) for p in ended),
         tuple(raw.coordinates(policy)["peak"] for policy in stored),
         rules,
+        tuple((one.assignment.policy.params["k0"], one.assignment.seed) for one in longest if _has_failed(one)),
     )
+
+
+def _has_failed(trial: Trial) -> bool:
+    """Tell whether an error ended a run: it says nothing of its learning rate, as a divergence does."""
+    return trial.run is not None and trial.run.state is RunState.FAILED
 
 
 def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     """Say what to probe next; None while a probe is open, and when there is nothing left to probe."""
     ramps, decades = with_role(history, "range-test"), with_role(history, "decade")
-    if len(ramps) < ramp_count(setup):
+    if len(ramps) < ramp_count(setup) and _may_repeat(setup, ramps):
         return _ramp(setup, len(ramps))
     if is_open([*ramps, *decades]):
         return None
@@ -96,12 +115,22 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     if not decades and disagree(readings) and len(ramps) < MOST_RAMPS and left >= ramp_steps(setup.task):
         return _ramp(setup, len(ramps))
     if _is_worth_doubling(setup, evidence, left):
-        evidence = replace(evidence, probe_steps=2 * evidence.probe_steps, probes=())
+        evidence = replace(evidence, probe_steps=2 * evidence.probe_steps, probes=(), failed=())
     wanted = next_probe(evidence, centre(readings), setup.task.lr_range)
     if wanted is None or left < evidence.probe_steps:
         return None
     rate, repeat = wanted
     return Proposal("decade", "rule", evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=rate).rounded())
+
+
+def _may_repeat(setup: Setup, ramps: Sequence[Trial]) -> bool:
+    """Tell whether another range test may be asked for: not where the first shows that none can be read.
+
+    A training of one's own may log no train_loss; only its first range test tells.
+    """
+    if not ramps or setup.task.trainer != OWN:
+        return True
+    return any(trial.run and trial.run.train_losses and not _has_failed(trial) for trial in ramps)
 
 
 def _is_worth_doubling(setup: Setup, evidence: Evidence, left: float) -> bool:

@@ -2,21 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice, advise
-from lrsearch.heuristics.evidence import Ramp
+from lrsearch.heuristics.evidence import Look, Ramp
 from lrsearch.knowledge import Store
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
 from lrsearch.tasks.classification import Classification
 
-if TYPE_CHECKING:
-    from lrsearch.training import Trainer
-
 Ended = Callable[[RunSpec, Ramp], None]
+
+
+class RampTrainer(Protocol):
+    """What trains range tests of a task: lrsearch's own loop, or a user's function."""
+
+    @property
+    def task(self) -> Task:
+        """What is trained."""
+
+    def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Look, ...]]:
+        """Train a run whose learning rate rises; with what evaluations on the way showed, if there were any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +39,22 @@ class RangeTested:
         advice: what they advise together.
     """
 
-    task: Classification
+    task: Task
     policy: Policy
     steps: int
     ramps: tuple[Ramp, ...]
     advice: Advice
 
     @property
-    def weight_decay(self) -> float:
-        """The weight decay that they were made with."""
-        return self.task.optimizer.weight_decay
+    def weight_decay(self) -> float | None:
+        """The weight decay that they were made with; None where only the training itself knows."""
+        return self.task.optimizer.weight_decay if isinstance(self.task, Classification) else None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values, with all curves; what is not finite is None."""
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         return {
-            "task": self.task.name, "weight_decay": self.weight_decay, "policy": str(self.policy), "steps": self.steps,
+            "task": self.task.name, **decay, "policy": str(self.policy), "steps": self.steps,
             **self.advice.to_json(),
             "curves": [{"run": ramp.run, "rates": list(ramp.rates), "losses": list(map(_finite, ramp.losses)),
                         "looks": [[look.rate, _finite(look.loss), look.score] for look in ramp.looks]}
@@ -54,7 +63,7 @@ class RangeTested:
 
 
 def make_range_tests(
-    trainer: "Trainer", store: Store, policy: Policy, steps: int, seeds: Sequence[int], ended: Ended | None = None
+    trainer: RampTrainer, store: Store, policy: Policy, steps: int, seeds: Sequence[int], ended: Ended | None = None
 ) -> RangeTested:
     """Make a range test with each seed. Each is trained, for its looks are not stored, and recorded if it is new.
 
@@ -62,12 +71,10 @@ def make_range_tests(
         KeyboardInterrupt: when interrupted; what ended is recorded.
         WorkError: if training fails.
     """
-    from lrsearch.training.range_test import train_ramp
-
     ramps = []
     for seed in seeds:
         spec = RunSpec(trainer.task, policy, steps, seed)
-        run, looks = train_ramp(trainer, spec)
+        run, looks = trainer.train_ramp(spec)
         store.record(spec, run)
         require_ended(spec, run)
         stored = store.find(spec.key)

@@ -67,7 +67,7 @@ class Study:
         frozen = store.open_study(
             self.key, self.name, setup.task, _description(setup, strategy, cold),
             {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms,
-             "rules": setup.rules},
+             "rules": setup.rules, "peak": [setup.raw.peak.low, setup.raw.peak.high]},
         )
         self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
                              rules=frozen.get("rules", FIRST_RULES))

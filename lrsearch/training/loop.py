@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.errors import TaskError, UsageError
+from lrsearch.heuristics.evidence import Look
 from lrsearch.runs import Metrics, Run, RunSpec, RunState
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split
@@ -76,6 +77,12 @@ class Trainer:
         except Exception as error:  # a model that cannot be built fails this run, and no other
             return Run.failed(error)
         return training.run(keep)
+
+    def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Look, ...]]:
+        """Train a range test, and look at a few validation samples on the way: see `training.range_test.train_ramp`."""
+        from lrsearch.training.range_test import train_ramp
+
+        return train_ramp(self, spec)
 
     def require(self, spec: RunSpec) -> None:
         """Refuse a run of another task."""

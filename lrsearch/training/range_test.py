@@ -167,7 +167,7 @@ class RangeTest:
         Args:
             loss: the training loss of the batch, before the update: one number. With several ranks, that of this one.
             val_loss: the validation loss after it, where it was looked at.
-            accuracy: the validation accuracy in [0, 1] at the same look.
+            accuracy: the validation accuracy in [0, 1] at the same look, or the value of another metric.
 
         Raises:
             UsageError: outside of the context, for a loss that is not one number, and where the optimizer had other

@@ -136,3 +136,28 @@ def test_noise_around_a_level_is_flat_whatever_the_level():
         noise = np.random.default_rng(seed).normal(size=len(RATES))
         verdicts += [advise([Ramp("noise", RATES, tuple(level + noise))]).verdict for level in (0.0, 3.0, -3.0)]
     assert verdicts.count("flat") >= 0.98 * len(verdicts)
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0, -3.0])
+def test_a_fall_that_scatter_hides_is_flat_and_the_note_says_what_would_do(level):
+    """Squared errors of one sample: they scatter by more than they are."""
+    squares = np.random.default_rng(0).normal(size=len(RATES)) ** 2
+    falling = 3.0 - 2.0 / (1 + np.exp(-5 * (np.log10(RATES) + 2)))
+    advice = advise([Ramp("noisy", RATES, tuple(level + falling * squares))])
+    assert advice.verdict == "flat"
+    assert advice.notes[0].startswith("the losses scatter too much to tell a fall of ")
+    assert advice.notes[0].endswith("make the test longer, or take each loss over more samples")
+    average = falling * (1 + 0.02 * squares)
+    assert advise([Ramp("averaged", RATES, tuple(level + average))]).notes != advice.notes
+
+
+def test_a_curve_that_stays_where_it_is_has_no_fall_to_be_hidden():
+    for noise in (0.0, 0.02):
+        losses = 2.3 + noise * np.random.default_rng(1).normal(size=len(RATES))
+        assert advise([Ramp("chance", RATES, tuple(losses))]).notes == ()
+
+
+def test_a_training_that_logs_no_train_loss_suggests_nothing_and_says_why():
+    advice = advise([Ramp("silent", (), ()), Ramp("silent", (), ())])
+    assert (advice.verdict, advice.suggestions, advice.edge) == ("flat", (), None)
+    assert set(advice.notes) == {"the training logs no train_loss, so a range test shows nothing"}

@@ -41,12 +41,6 @@ def test_nothing_learned_foretells_nothing():
     assert forecast(Evidence(2.3, 100), 1000) is None
 
 
-@pytest.mark.parametrize("chance", [0.0, -1.0, math.inf, math.nan])
-def test_a_loss_of_guessing_that_is_none_is_refused(chance):
-    with pytest.raises(UsageError, match="the loss of guessing must be a finite number above 0"):
-        Evidence(chance, 100)
-
-
 def test_probes_without_steps_rates_or_losses_are_refused():
     with pytest.raises(UsageError, match="1 step or more"):
         Evidence(2.3, 0)

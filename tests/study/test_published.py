@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lrsearch.heuristics.evidence import RULES
 from lrsearch.knowledge.rescaling import Correction
 from lrsearch.report.story import where_it_started
 from lrsearch.schedules import SIN2, parse
@@ -57,10 +58,10 @@ def test_what_lies_outside_the_peaks_that_probes_leave_is_not_tried(open_study, 
     assert of_papers(study) == []
 
 
-def test_a_policy_in_great_doubt_does_not_contradict_the_probes(open_study):
+def test_a_policy_in_great_doubt_does_not_contradict_the_probes(open_study, task):
     setup = open_study(8).setup
     papers = setup.recommended
     assert next(policy for _, policy in carried(setup.raw, papers, None)) == SIN2(k0=0.01, k1=0.06, l=2000)
-    assert len(evidence_of(setup.raw, 2.3, papers, []).stored) == 2
+    assert len(evidence_of(setup.raw, 2.3, papers, [], RULES, task.level).stored) == 2
     doubted = [replace(one, exact=False, corrections=(Correction("no probe", 0.0, 0.5),)) for one in papers]
-    assert evidence_of(setup.raw, 2.3, doubted, []).stored == ()
+    assert evidence_of(setup.raw, 2.3, doubted, [], RULES, task.level).stored == ()

@@ -1,0 +1,182 @@
+"""Tasks that do not say what guessing is worth: the walk finds a level for it, whatever the metric's zero and unit."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrsearch.errors import UsageError
+from lrsearch.heuristics import Evidence, Probe, prune
+from lrsearch.heuristics.decades import guessing, is_flat, levels, next_probe, optimum
+from lrsearch.heuristics.refusals import refusal
+from lrsearch.spaces import Space
+
+DOMAIN = (1e-7, 10.0)
+RAW = Space.standard(horizon=10_000, epoch=600, peak=DOMAIN)
+
+
+def surface(best=-2.0, cliff=1.2, width=1.0, noise=0.0, low=0.3, beyond=math.inf):
+    """A metric that falls from 2.3 to `low` in proportion to the learning rate at first, as training does."""
+    def level(rate, seed=0):
+        x = math.log10(rate) - best
+        if x > cliff:
+            return beyond
+        fall = (2.3 - low) * (1 - math.exp(-(10 ** (x / width)) * 3)) * math.exp(-max(0.0, x) ** 2)
+        jitter = np.random.default_rng([seed, round(1000 * (10 + math.log10(rate)))]).normal(0, 1) * noise
+        return 2.3 - fall + jitter
+    return level
+
+
+def walk(level, chance=None, domain=DOMAIN, start=None, broken=lambda rate, seed: False, probe_steps=100):
+    """Probe a metric until the walk has seen enough."""
+    evidence = Evidence(chance, probe_steps)
+    for number in range(80):
+        wanted = next_probe(evidence, start, domain)
+        if wanted is None:
+            return evidence
+        if broken(*wanted):
+            evidence = replace(evidence, failed=(*evidence.failed, wanted))
+        else:
+            probe = Probe(f"probe-{number}", *wanted, level(*wanted))
+            evidence = replace(evidence, probes=(*evidence.probes, probe))
+    raise AssertionError(f"the walk does not end: {[probe.rate for probe in evidence.probes]}")
+
+
+def asked(evidence):
+    return [(probe.rate, probe.seed) for probe in evidence.probes]
+
+
+SURFACES = st.builds(
+    surface, best=st.floats(-5, 0), cliff=st.floats(0.3, 3), width=st.floats(0.5, 1.5), noise=st.floats(0, 0.1),
+    low=st.floats(-3, 2), beyond=st.sampled_from([math.inf, 2.3, 50.0]),
+)
+
+
+@settings(max_examples=60)
+@given(level=SURFACES, unit=st.sampled_from([2.0**n for n in (-20, -3, 0, 4, 30)]),
+       zero=st.sampled_from([0.0, -2.3, -1000.0, 64.0]), start=st.sampled_from([None, 1e-5, 0.5]))
+def test_another_unit_and_another_zero_of_the_metric_change_nothing(level, unit, zero, start):
+    once, again = walk(level, start=start), walk(lambda rate, seed: unit * (level(rate, seed) + zero), start=start)
+    assert asked(again) == asked(once)
+    found, moved = optimum(once), optimum(again)
+    assert (found is None) == (moved is None)
+    assert refusal(once) == refusal(again)
+    if found and moved:
+        assert moved.decade == pytest.approx(found.decade, abs=1e-6)
+        assert moved.spread == pytest.approx(found.spread, abs=1e-6)
+        assert prune(RAW, again).space == prune(RAW, once).space
+
+
+@settings(max_examples=60)
+@given(level=SURFACES, start=st.sampled_from([None, 1e-6, 1e-3, 5.0]))
+def test_a_walk_without_a_level_of_guessing_ends_and_looks_at_whole_decades_of_the_domain(level, start):
+    evidence = walk(level, start=start)
+    whole = [one.decade for one in levels(evidence) if one.decade == round(one.decade)]
+    assert len(whole) <= 10
+    assert whole == list(np.arange(whole[0], whole[-1] + 1))
+    assert all(DOMAIN[0] * (1 - 1e-9) <= rate <= DOMAIN[1] * (1 + 1e-9) for rate, _ in asked(evidence))
+
+
+@pytest.mark.parametrize("best", np.arange(-3.9, -0.4, 0.35))
+@pytest.mark.parametrize("width", [0.7, 1.0, 1.5])
+def test_the_lowest_probe_is_a_guess_and_no_good_rate(best, width):
+    evidence = walk(surface(best, width=width))
+    fall = 2.3 - min(level.loss for level in levels(evidence))
+    assert guessing(evidence).loss == pytest.approx(2.3, abs=0.05 * fall)
+    assert guessing(evidence) == levels(evidence)[0]
+
+
+@pytest.mark.parametrize("best", np.arange(-4.5, -0.4, 0.35))
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_the_best_is_the_one_that_a_told_level_of_guessing_would_find(best, noise):
+    level = surface(best, noise=noise)
+    alone, told = optimum(walk(level)), optimum(walk(level, chance=2.3))
+    assert abs(alone.decade - told.decade) < 0.2
+    assert alone.spread == pytest.approx(told.spread, abs=0.2)
+
+
+def test_a_slow_start_is_walked_past_where_a_told_level_would_stop():
+    """0.01 and 0.001 are nearly as good as the best: neither says what guessing is worth."""
+    table = {-1: 0.50, -2: 0.52, -3: 0.60, -4: 1.2, -5: 2.15, -6: 2.28, -7: 2.298, 0: math.inf}
+    level = {10.0**at: loss for at, loss in table.items()}
+    evidence = walk(lambda rate, seed: level.get(rate, 0.51))
+    assert guessing(evidence).loss == 2.28
+    assert min(rate for rate, _ in asked(evidence)) == pytest.approx(1e-6)
+    told = walk(lambda rate, seed: level.get(rate, 0.51), chance=0.7)
+    assert min(rate for rate, _ in asked(told)) == pytest.approx(1e-3)
+
+
+def test_a_metric_of_either_sign_is_walked_as_its_cost():
+    bleu = walk(lambda rate, seed: -30 * math.exp(-((math.log10(rate) + 2) ** 2)))
+    assert optimum(bleu).decade == pytest.approx(-2, abs=0.1)
+    assert guessing(bleu).loss == pytest.approx(0, abs=0.1)
+    told = walk(lambda rate, seed: -30 * math.exp(-((math.log10(rate) + 2) ** 2)), chance=0.0)
+    assert optimum(told).decade == pytest.approx(-2, abs=0.1)
+
+
+def test_where_the_lowest_rate_is_the_best_the_space_stays_and_the_reason_is_no_guess():
+    evidence = walk(lambda rate, seed: math.log10(rate))
+    pruned = prune(RAW, evidence)
+    assert pruned.space.peak == RAW.peak
+    assert pruned.refusal.startswith("edge: the lowest of")
+    assert optimum(evidence) is None
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, -5.0])
+def test_equal_levels_are_flat_and_cost_no_seeds(level):
+    evidence = walk(lambda rate, seed: level)
+    assert {seed for _, seed in asked(evidence)} == {0}
+    assert is_flat(evidence)
+    assert refusal(evidence) == "flat: all learning rates that were tried ended at about the same level"
+
+
+def test_noise_alone_narrows_nothing():
+    refused = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        refused += [refusal(walk(lambda rate, repeat, rng=rng: float(rng.normal())))]
+    assert sum(one is None for one in refused) <= 3
+    assert {one.partition(":")[0] for one in refused if one} <= {"chance", "flat", "edge"}
+
+
+def test_without_any_run_that_ended_nothing_tells_what_guessing_is_worth():
+    evidence = walk(lambda rate, seed: math.inf)
+    assert (guessing(evidence), optimum(evidence), is_flat(evidence)) == (None, None, False)
+    assert refusal(evidence).startswith("all-diverged")
+    assert guessing(Evidence(None, 100)) is None
+
+
+@pytest.mark.parametrize("chance", [math.inf, -math.inf, math.nan])
+def test_a_level_of_guessing_that_is_no_number_is_refused(chance):
+    with pytest.raises(UsageError, match="must be a finite number, or None where only the probes tell"):
+        Evidence(chance, 100)
+
+
+@pytest.mark.parametrize("chance", [None, 2.3])
+@pytest.mark.parametrize("broken", [1e-4, 1e-3, 1e-2, 0.03162, 0.1])
+def test_a_failed_probe_is_left_out_and_not_asked_again(broken, chance):
+    level = surface(-2.0)
+    failing = walk(level, chance, broken=lambda rate, seed: math.isclose(rate, broken, rel_tol=1e-3))
+    assert len(set(failing.failed)) == len(failing.failed) == 1
+    assert all(not math.isclose(rate, broken, rel_tol=1e-3) for rate, _ in asked(failing))
+    assert abs(optimum(failing).decade + 2) < 0.8
+    assert refusal(failing) is None
+
+
+def test_a_seed_that_fails_is_not_asked_again_and_the_next_is_asked():
+    level = surface(-2.0)
+    failing = walk(level, broken=lambda rate, seed: seed == 1)
+    assert {seed for _, seed in failing.failed} == {1}
+    assert {seed for _, seed in asked(failing)} == {0, 2}
+    assert len(set(failing.failed)) == len(failing.failed)
+
+
+def test_where_every_probe_fails_the_walk_ends_and_the_space_stays():
+    evidence = walk(surface(), broken=lambda rate, seed: True)
+    assert evidence.probes == ()
+    assert 1 <= len(evidence.failed) <= 10
+    assert refusal(evidence).startswith("too-few")
+    assert prune(RAW, evidence).space.peak == RAW.peak
