@@ -11,11 +11,13 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.errors import EngineError, PolicyError, SpaceError
 from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.objective import MAXIMIZE
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
@@ -45,15 +47,18 @@ class OptunaSampler:
         kind: "tpe" or "random".
         known: assignments that the ledger knows. An Optuna study with more of them is a copy of another ledger:
             it is made anew. None to take what is there.
+        direction: of the task's objective.
 
     Raises:
         EngineError: if Optuna cannot open its storage.
     """
 
     def __init__(
-        self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None
+        self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None,
+        *, direction: str = MAXIMIZE,
     ) -> None:
         self._seed, self._horizon, self._kind = seed, horizon, kind
+        self._direction = StudyDirection[direction.upper()]
         try:
             self.study = self._open(name, storage)
             if storage and known is not None and any(t.user_attrs.get(NUMBER, -1) >= known for t in self.study.trials):
@@ -117,7 +122,7 @@ class OptunaSampler:
 
     def _open(self, name: str, storage: str | None) -> optuna.Study:
         return optuna.create_study(
-            study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=self._sampler(0)
+            study_name=name, storage=storage, direction=self._direction, load_if_exists=True, sampler=self._sampler(0)
         )
 
     def _find_again(self, trial: FrozenTrial) -> None:

@@ -12,7 +12,7 @@ from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
 from lrsearch.knowledge.stored import PROBES
-from lrsearch.runs import Task
+from lrsearch.runs import Objective, Task, objectives_of
 from lrsearch.spaces import Space
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
@@ -133,7 +133,7 @@ def explain(store: Store, text: str) -> Explanation:
     raw, chance = raw_space(found), math.log(found.task["data"]["classes"])
     evidence = evidence_of(raw, chance, recommended, history, found.frozen.get("rules", FIRST_RULES))
     told = _explanation(found.task["name"], found.name, store, raw, evidence, recommended, history,
-                        _escapes(history, found.task["data"]["validation"]))
+                        _escapes(history, objectives_of(found.task)[0]))
     return replace(told, decision=decided_by(found, history))
 
 
@@ -208,9 +208,9 @@ def _place(run: StoredRun) -> tuple[bool, float, int]:
     return run.policy.name != "RAMP", float(run.policy.params["k0"]), run.seed
 
 
-def _escapes(history: Sequence[Trial], validation_size: int) -> Escapes:
+def _escapes(history: Sequence[Trial], objective: Objective) -> Escapes:
     candidates = with_role(history, "candidate")
     shortest = min((trial.assignment.horizon for trial in candidates), default=0)
     rung = [trial for trial in candidates if trial.assignment.horizon == shortest and trial.run]
     outside = sum(trial.assignment.origin == "escape" for trial in rung)
-    return Escapes(len(rung), outside, escape_won(rung, validation_size), is_widened(history))
+    return Escapes(len(rung), outside, escape_won(rung, objective), is_widened(history))

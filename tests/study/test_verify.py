@@ -286,13 +286,13 @@ def test_an_interruption_keeps_what_ended_and_the_same_call_goes_on(verify, stor
 @pytest.mark.parametrize("target", [0, -0.1, 1.5, 97, "97", "0%", "101%", "a", "", True, float("nan"), None])
 def test_a_target_that_cannot_be_is_refused(target):
     with pytest.raises(UsageError, match="the target is a validation top-1 above 0, at most 1, got"):
-        read_target(target)
-    assert read_target(1) == read_target("100%") == 1
+        read_target(target, MLP.objective)
+    assert read_target(1, MLP.objective) == read_target("100%", MLP.objective) == 1
 
 
 def test_percent_taken_for_a_fraction_is_guessed():
     with pytest.raises(UsageError, match=r"got '97'; did you mean 0\.97\?"):
-        read_target(97)
+        read_target(97, MLP.objective)
 
 
 @pytest.mark.parametrize(("given", "error", "says"), [
