@@ -223,7 +223,8 @@ def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
     """Tell whether nothing would follow within the budget: it went as far, diverged, or ran out of patience."""
     if run.state is RunState.STOPPED and run.steps < question.budget:
         target = made.stop.target if made.stop else None
-        at_target = target is not None and question.objective.is_reached(_looks(run)[-1].score, target)
+        ends = [point.score for point in _looks(run)[-1:]]
+        at_target = target is not None and any(question.objective.is_reached(score, target) for score in ends)
         return made.horizon == question.budget and not at_target
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 

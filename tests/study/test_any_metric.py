@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrsearch.engines.optuna import OptunaSampler
+from lrsearch.errors import TaskError
 from lrsearch.knowledge import Assignment, StoredRun, open_store
 from lrsearch.runs import Objective, Point, Run, RunState, Task, maximize, minimize, objectives_of
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP
 from lrsearch.spaces import Space
 from lrsearch.study.answers import stored_answers
 from lrsearch.study.decision import decide
+from lrsearch.study.final_test import best_runs, final_test
 from lrsearch.study.front import front
 from lrsearch.study.funnel import ESCAPE_EVERY, Funnel, escape_won, plan
-from lrsearch.study.noise import STUDENT, tie_factor
+from lrsearch.study.noise import STUDENT, noise_of_repeats, tie_factor
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, Trial, best_so_far, with_role
 from lrsearch.study.study import Study
@@ -153,7 +155,8 @@ def trials_of(objective, *runs):
         run = Run(state=state, steps=640, seconds=0.0, score=score)
         assignment = Assignment(number, role, "suggested", POLICIES[place], 640, seed)
         spec = assignment.spec(task)
-        made.append(Trial(assignment, StoredRun(spec.key, task.name, task.key, spec.policy, 640, seed, "local", run, 0)))
+        stored = StoredRun(spec.key, task.name, task.key, spec.policy, 640, seed, "local", run, 0)
+        made.append(Trial(assignment, stored))
     return made
 
 
@@ -164,19 +167,19 @@ def history_of(objective, default, candidate, pairs=()):
 
 
 @pytest.mark.parametrize(("default", "candidate", "pairs", "is_default", "says"), [
-    (2.5, 2.1, (), True, "Use the default, WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), not confirmed on fresh seeds: no"
-     " policy that was found is known to beat it on the search's own seed (-0.4 nats; the noise is unknown with one"
+    (2.5, 2.1, (), True, "Use the default, WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), not confirmed on fresh seeds:"
+     " no policy that was found is known to beat it on the search's own seed (-0.4 nats; the noise is unknown with one"
      " seed)."),
     (2.5, 2.1, ((2.5, 2.0),), True, "is known to beat it on 1 fresh seed (-0.5 nats; the noise is unknown with one"),
-    (2.5, 2.1, ((2.5, 2.0), (2.51, 2.01)), False, "Use TRI(k0=0.01, k1=0.2, l=64): it beats the default on 2 fresh seeds"
-     " (-0.5 nats, noise 0.0062)."),
+    (2.5, 2.1, ((2.5, 2.0), (2.51, 2.01)), False, "Use TRI(k0=0.01, k1=0.2, l=64): it beats the default on 2 fresh"
+     " seeds (-0.5 nats, noise 0.0062)."),
     (2.5, 2.1, ((2.5, 2.4), (2.4, 2.5)), True, "no policy that was found beats it on 2 fresh seeds (+0 nats, noise"),
     (2.5, 2.1, ((2.0, 2.5), (2.01, 2.51)), True, "beats it on 2 fresh seeds (+0.5 nats, noise 0.23: a tie)"),
     (2.0, 2.1, ((2.0, 2.5), (2.01, 2.51)), True, "beats it on 2 fresh seeds (+0.5 nats, noise 0.0062)"),
     (None, 2.1, (), False, "Use TRI(k0=0.01, k1=0.2, l=64), not confirmed on fresh seeds: it beats the default on the"
      " search's own seed (1 of 1 run of the default diverged, 0 of 1 run of the best found)."),
-    (2.5, 2.1, ((2.5, None), (2.4, 2.0)), True, "no policy that was found beats it on 2 fresh seeds (0 of 2 runs of the"
-     " default diverged, 1 of 2 runs of the best found)."),
+    (2.5, 2.1, ((2.5, None), (2.4, 2.0)), True, "no policy that was found beats it on 2 fresh seeds (0 of 2 runs of"
+     " the default diverged, 1 of 2 runs of the best found)."),
     (2.5, 2.1, ((None, 2.1), (2.5, 2.0)), False, "it beats the default on 2 fresh seeds (1 of 2 runs of the default"),
     (2.5, 2.1, ((None, None), (2.5, 2.0)), True, "Use no policy of this search: the default,"
      " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 1 of 2 runs diverged, and none that"
@@ -238,14 +241,14 @@ def test_the_noise_is_that_of_fresh_repeats_and_never_of_the_run_that_chose():
 
 def test_false_alarms_on_repeats_are_as_rare_as_is_said():
     """Two policies that are equal: at most one search in forty calls the other better."""
-    rng, wins = np.random.default_rng(0), {2: 0, 3: 0, 5: 0}
-    for n in wins:
-        for _ in range(400):
-            own, *drawn = rng.normal(size=1 + 2 * n).tolist()
-            pairs = tuple(zip(drawn[:n], drawn[n:], strict=True))
-            wins[n] += not decide(history_of(LOSS, own, -9.0, pairs), 640, LOSS).is_default
-    assert all(won <= 10 + 2 * math.sqrt(10) for won in wins.values())  # of 400, one in forty is 10
-    assert sum(wins.values()) > 5
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 5, 10):
+        won = 0
+        for one, other in rng.normal(size=(2000, 2, n + 1)):
+            gain = one[1:] - other[1:]
+            noise, freedom = noise_of_repeats([one.tolist(), other[1:].tolist()], gain.tolist())
+            won += gain.mean() > tie_factor(freedom) * noise
+        assert 10 < won <= 50 + 2 * math.sqrt(50)  # one in forty of 2000 is 50
 
 
 @pytest.mark.parametrize("freedom", range(1, len(STUDENT) + 1))
@@ -340,10 +343,18 @@ def test_an_error_rate_that_is_minimized_decides_as_its_accuracy_does():
 
     for case in hits:
         one, other = shares(accuracy, *case), shares(error, *case)
-        assert (one.is_default, one.is_usable, one.best.policy) == (other.is_default, other.is_usable, other.best.policy)
+        assert (one.is_default, one.is_usable) == (other.is_default, other.is_usable)
         assert one.noise == pytest.approx(other.noise)
     assert "has 100 % on the search's own seed, as a run that diverged, and none that was found has less" in (
         shares(error, *hits[-1]).verdict)
+
+
+def test_the_test_set_of_somebody_elses_training_is_not_read(tmp_path):
+    result = searched(synthetic(), Surface(), budget=3)
+    with open_store("sqlite://") as store, pytest.raises(TaskError, match="'synthetic' is trained by its own function"):
+        final_test(result, store, None, tmp_path)
+    with pytest.raises(TaskError, match="'synthetic' is trained by its own function"):
+        best_runs(result, 3, tmp_path)
 
 
 def test_the_store_alone_gives_the_answer_of_a_search_of_a_loss():
