@@ -197,7 +197,7 @@ def result_of() -> Callable[..., object]:
             key = assignment.spec(task).key
             stored = StoredRun(key, task.name, task.key, policy, task.horizon, seed, "local", run, 0)
             trials.append(Trial(assignment, stored))
-        decision = decide(trials, task.horizon, task.validation_size)
+        decision = decide(trials, task.horizon, task.objective)
         pruned = prune(setup.raw, gather(setup, trials))
         return SearchResult("digits-mlp-00000000", "0" * 16, "sqlite://", setup, tuple(trials), pruned, decision,
                             cost_of(trials, task.horizon))

@@ -122,7 +122,7 @@ def verify(
     out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
     is_own_process: bool = False,
 ) -> Verdict:
-    """Say whether a policy's validation top-1 is at least `target` at any look within `budget` updates.
+    """Say whether a policy's validation metric is as good as `target` at any look within `budget` updates.
 
     The policy is trained as it is written, never stretched; `dur` is the budget. There are ten looks, an epoch apart
     at least, the last after the last update. What the store knows is not trained: a run of the same task, policy and
@@ -134,7 +134,8 @@ def verify(
     Args:
         policy: the policy or its text.
         task: a shipped task's name, or a task of one's own.
-        target: above 0, at most 1, or a text such as "97%".
+        target: of the task's metric, in its unit and direction: of a share above 0, at most 1, or a text such as "97%";
+            of any other a finite number.
         budget: updates, 16 or more.
         seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
         seed: the first of them, 0 or more.
@@ -183,6 +184,7 @@ def final_test(
 
     Raises:
         UsageError: for what is no result.
+        TaskError: for a task that a function of somebody's own trains.
     """
     _check_result(result)
     with opened_store(store, Path(out)) as ledger:

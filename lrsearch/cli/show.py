@@ -79,8 +79,9 @@ def _tried(result: SearchResult) -> Table:
 
 def _leaders(result: SearchResult) -> Table:
     """The best of those that were trained longest, by the search's seed; it chose, and does not decide."""
+    objective = result.setup.task.objective
     searched = [*with_role(result.history, "default"), *with_role(result.history, "candidate")]
-    ended = sorted((t for t in searched if t.run), key=lambda t: (-t.assignment.horizon, t.rank))
+    ended = sorted((t for t in searched if t.run), key=lambda t: (-t.assignment.horizon, t.rank(objective)))
     answer = answer_trial(result)
     title = "by the search's own seed, the longest first (* the answer)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -193,12 +194,13 @@ def print_comparison(comparison: "Comparison", picture: str) -> None:
     """Print a comparison as a table."""
     table = Table(box=None, pad_edge=False, title=f"{comparison.task}, budget {comparison.budget:g} FRE each",
                   title_justify="left")
-    for name in ("strategy", "seeds", "best top-1", "spread", "FRE spent", f"FRE to {100 * comparison.target:.2f} %"):
+    target = comparison.objective.text(comparison.target)
+    for name in ("strategy", "seeds", "best top-1", "spread", "FRE spent", f"FRE to {target}"):
         table.add_column(name, justify="left" if name == "strategy" else "right")
     for row in comparison.rows():
         spread = f"{100 * row['spread']:.2f}" if row["spread"] is not None else "-"
         to_target = f"{row['cost_to_target']:.2f} ({row['reached']} of {row['seeds']})" if row["reached"] else "never"
-        best, cost_of = f"{100 * row['best']:.2f}", f"{row['cost']:.2f}"
+        best, cost_of = "-" if row["best"] is None else f"{100 * row['best']:.2f}", f"{row['cost']:.2f}"
         table.add_row(row["strategy"], str(row["seeds"]), best, spread, cost_of, to_target)
     console = open_console()
     console.print(table)

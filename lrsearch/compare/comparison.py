@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import UsageError, unknown
 from lrsearch.knowledge import Store
+from lrsearch.runs import Objective
 from lrsearch.runs.executor import Executor
+from lrsearch.runs.objective import SCORE
 from lrsearch.study.baselines import FullRuns
+from lrsearch.study.decision import worst_share
 from lrsearch.study.drive import drive
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, Strategy, best_so_far, committed
@@ -33,6 +36,7 @@ class Course:
         points: (cost in FRE, best validation score so far) after each full-length run.
         cost: FRE spent in the end.
         runs: full-length runs, those that diverged included.
+        objective: the metric that the scores are of.
     """
 
     strategy: str
@@ -40,22 +44,24 @@ class Course:
     points: tuple[tuple[float, float], ...]
     cost: float
     runs: int = 0
+    objective: Objective = SCORE
 
     @property
-    def best(self) -> float:
-        """The best validation score of a full-length run; 0 if none finished."""
-        return self.points[-1][1] if self.points else 0.0
+    def best(self) -> float | None:
+        """The best validation score of a full-length run; if none finished, 0 for a share, None for another metric."""
+        return self.points[-1][1] if self.points else worst_share(self.objective)
 
     def reached(self, target: float) -> float | None:
         """Give the cost at which a score was reached; None if it never was."""
-        return next((cost for cost, score in self.points if score >= target), None)
+        return next((cost for cost, score in self.points if self.objective.is_reached(score, target)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Several strategies on one task, and the score that all of them reached on average.
 
-    The target is the lowest of the strategies' mean best scores: what each gets for its money in the end.
+    The target is the worst of the strategies' mean best scores: what each gets for its money in the end. A mean that is
+    not known, because in one of the studies no run finished, is left out of it.
     """
 
     task: str
@@ -68,9 +74,15 @@ class Comparison:
         return list(dict.fromkeys(course.strategy for course in self.courses))
 
     @property
-    def target(self) -> float:
-        """The lowest of the strategies' mean best scores."""
-        return min(statistics.fmean(c.best for c in self._of(name)) for name in self.strategies)
+    def objective(self) -> Objective:
+        """The metric that is compared."""
+        return self.courses[0].objective if self.courses else SCORE
+
+    @property
+    def target(self) -> float | None:
+        """The worst of the strategies' mean best scores; None where none is known."""
+        known = [mean for name in self.strategies if (mean := self._mean(name)) is not None]
+        return max(known, key=self.objective.cost, default=None)
 
     def rows(self) -> list[dict[str, Any]]:
         """Give one row a strategy: mean and spread of the best score, cost, and the cost to the target.
@@ -81,11 +93,12 @@ class Comparison:
         rows = []
         for name in self.strategies:
             courses = self._of(name)
-            costs = [cost for course in courses if (cost := course.reached(target)) is not None]
-            best = [course.best for course in courses]
+            costs = [] if target is None else [
+                cost for course in courses if (cost := course.reached(target)) is not None]
+            mean, best = self._mean(name), [course.best for course in courses if course.best is not None]
             rows.append({
-                "strategy": name, "seeds": len(courses), "best": statistics.fmean(best),
-                "spread": statistics.stdev(best) if len(best) > 1 else None,
+                "strategy": name, "seeds": len(courses), "best": mean,
+                "spread": statistics.stdev(best) if mean is not None and len(best) > 1 else None,
                 "cost": statistics.fmean(course.cost for course in courses),
                 "reached": len(costs), "cost_to_target": statistics.median(costs) if costs else None,
             })
@@ -115,8 +128,15 @@ class Comparison:
              "runs": c.runs, "points": [list(point) for point in c.points]}
             for c in self.courses
         ]
-        return {"task": self.task, "budget": self.budget, "target": self.target, "strategies": self.rows(),
+        return {"task": self.task, "budget": self.budget, "objective": self.objective.to_json(), "target": self.target,
+                "strategies": self.rows(),
                 "caution": self.caution, "courses": courses}
+
+    def _mean(self, strategy: str) -> float | None:
+        """The mean best score of a strategy; None where one of its studies has none."""
+        best = [course.best for course in self._of(strategy)]
+        known = [one for one in best if one is not None]
+        return statistics.fmean(known) if len(known) == len(best) else None
 
     def _of(self, strategy: str) -> list[Course]:
         return [course for course in self.courses if course.strategy == strategy]
@@ -144,7 +164,8 @@ def compare(
             course = _course(replace(setup, seed=seed), strategy, store, executor)
             courses.append(course)
             if watch:
-                watch(f"{course.strategy:8} seed {seed}: best {100 * course.best:.2f} % for {course.cost:.2f} FRE")
+                best = course.objective.text(course.best)
+                watch(f"{course.strategy:8} seed {seed}: best {best} for {course.cost:.2f} FRE")
     return Comparison(setup.task.name, float(setup.budget), tuple(courses))
 
 
@@ -166,16 +187,16 @@ def _course(setup: Setup, strategy: Strategy, store: Store, executor: Executor) 
     from lrsearch.samplers.optuna import OptunaSampler
 
     kind = "random" if strategy.name == "random" else "tpe"
-    horizon, direction = setup.task.horizon, setup.task.objective.direction
+    horizon, objective = setup.task.horizon, setup.task.objective
 
     def sampler(name: str, known: int) -> OptunaSampler:
-        return OptunaSampler(name, None, setup.seed, horizon, kind, direction=direction)
+        return OptunaSampler(name, None, setup.seed, horizon, kind, direction=objective.direction)
 
     study = Study(setup, strategy, store, sampler, cold=True)
     drive(study, executor)
-    points = tuple(best_so_far(study.history, horizon))
+    points = tuple(best_so_far(study.history, horizon, objective))
     runs = sum(trial.assignment.horizon == horizon for trial in study.history)
-    return Course(strategy.name, setup.seed, points, committed(study.history) / horizon, runs)
+    return Course(strategy.name, setup.seed, points, committed(study.history) / horizon, runs, objective)
 
 
 def _strategy(name: str) -> Strategy:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lrsearch.knowledge import Store
 from lrsearch.runs import Run
+from lrsearch.runs.objective import TOP1
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import mean_metrics
@@ -103,9 +104,12 @@ class Results:
 
     @property
     def agreement(self) -> Agreement | None:
-        """How well the order agrees with the published one; None where under three policies can be compared."""
+        """How well the order agrees with the published one; None where under three policies can be compared.
+
+        What is published is top-1, and it is compared with nothing else.
+        """
         both = [outcome for outcome in self.outcomes if "top1" in outcome.row.published and outcome.scores]
-        if len(both) < 3:
+        if len(both) < 3 or self.table.task.objective.name != TOP1:
             return None
         published = np.array([outcome.row.published["top1"] for outcome in both])
         measured = np.array([outcome.mean for outcome in both])
@@ -136,9 +140,10 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         agreement, (apart, pairs) = self.agreement, self.separable
+        task, objective = self.table.task.description, self.table.task.objective
         return {
-            "table": self.table.name, "source": self.table.source, "task": self.table.task.description,
-            "seeds": self.table.seeds, "missing": self.missing, "score": self.table.task.description["metric"],
+            "table": self.table.name, "source": self.table.source, "task": task,
+            "seeds": self.table.seeds, "missing": self.missing, "score": task.get("metric", objective.name),
             "rank_correlation": agreement.rank_correlation if agreement else None,
             "rank_correlation_95": [agreement.low, agreement.high] if agreement else None,
             "pairs": pairs, "separable_pairs": apart,

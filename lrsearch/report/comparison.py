@@ -18,14 +18,14 @@ def draw_comparison(comparison: Comparison, folder: Path) -> Path:
         dashes = dict(zip(comparison.strategies, DASHES, strict=False))  # equal courses lie on each other
         for course in comparison.courses:
             costs = [cost for cost, _ in course.points] + [course.cost]
-            scores = [100 * score for _, score in course.points] + [100 * course.best]
+            scores = [100 * score for _, score in course.points] + [100 * (course.best or 0)]
             axes.step(costs, scores, where="post", color=hues[course.strategy], linewidth=1.8,
                       linestyle=dashes.get(course.strategy, "-"))
             axes.plot(costs[:1], scores[:1], "o", color=hues[course.strategy], markersize=4)
         for name, hue in hues.items():
             axes.plot([], [], color=hue, linestyle=dashes.get(name, "-"), label=name)
-        axes.axhline(100 * comparison.target, color=GREY, linestyle=":", linewidth=1,
-                     label=f"reached by all on average: {100 * comparison.target:.2f} %")
+        axes.axhline(100 * (comparison.target or 0), color=GREY, linestyle=":", linewidth=1,
+                     label=f"reached by all on average: {comparison.objective.text(comparison.target)}")
         axes.set(xlim=(0, comparison.budget), xlabel="cost in full-run equivalents (FRE), probes included",
                  ylabel="best validation top-1 so far, %", title=f"What a search costs, {comparison.task}")
         axes.legend(frameon=False, fontsize=8, loc="lower right")

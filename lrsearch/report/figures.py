@@ -96,7 +96,7 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
     if not every:
         axes.set(title=f"No full-length run finished\n{headline(result)}")
         return
-    points = best_so_far(result.history, result.setup.task.horizon)
+    points = best_so_far(result.history, result.setup.task.horizon, result.setup.task.objective)
     if points:
         costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
         axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=GREY, linewidth=1,
@@ -105,7 +105,7 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
         if some:
             axes.plot([cost for cost, _ in some], [100 * (trial.run.score or 0) for _, trial in some if trial.run],
                       "o", color=color, markersize=6.5, markerfacecolor=color if is_filled else "white", label=name)
-    axes.axhline(100 * result.best.score, color=_color(result, result.best), linewidth=1.2, linestyle="--",
+    axes.axhline(100 * (result.best.score or 0), color=_color(result, result.best), linewidth=1.2, linestyle="--",
                  label=_legend(*judged(result.decision)[0]))
     margin = max(0.5, max(every) - min(every))
     axes.set_ylim(min(every) - margin, min(100.4, max(every) + margin))

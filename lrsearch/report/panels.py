@@ -21,6 +21,7 @@ from lrsearch.report.story import (
     what_was_cut,
     what_was_tried,
 )
+from lrsearch.runs import Objective
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, best_so_far, with_role
@@ -75,7 +76,7 @@ def response_figure(result: SearchResult) -> "go.Figure":
     finite = [loss for _, trials, _, _ in groups for trial in trials if (loss := _loss(trial)) is not None]
     top = DIVERGED_ABOVE * max(finite, default=result.setup.task.chance_loss or 1.0)
     for name, trials, shape, color in groups:
-        figure.add_trace(_cloud(name, trials, shape, color, top))
+        figure.add_trace(_cloud(name, trials, shape, color, top, result.setup.task.objective))
     _mark_range(figure, result)
     _circle_answer(figure, result)
     _lay_out(figure, f"Response over learning rate: {headline(result)}", "peak learning rate",
@@ -90,7 +91,7 @@ def progress_figure(result: SearchResult) -> "go.Figure":
     import plotly.graph_objects as go
 
     horizon, costs = result.setup.task.horizon, _costs(result)
-    steps = best_so_far(result.history, horizon)
+    steps = best_so_far(result.history, horizon, result.setup.task.objective)
     line = [*steps, (costs[-1], steps[-1][1])] if steps else []
     figure = go.Figure(go.Scatter(
         x=_short([cost for cost, _ in line]), y=_short([100 * score for _, score in line]), mode="lines",
@@ -204,11 +205,13 @@ def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], s
     return [*groups, ("the default", with_role(result.history, "default"), "star", RED)]
 
 
-def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, top: float) -> "go.Scatter":
+def _cloud(
+    name: str, trials: Sequence[Trial], shape: str, color: str, top: float, objective: Objective
+) -> "go.Scatter":
     """Give the points of one group at (peak, loss); the best ones where there are many, diverged ones at the top."""
     import plotly.graph_objects as go
 
-    ended = sorted((trial for trial in trials if trial.run), key=lambda trial: trial.rank)
+    ended = sorted((trial for trial in trials if trial.run), key=lambda trial: trial.rank(objective))
     shown = ended[:MOST_POINTS]
     losses = [_loss(trial) for trial in shown]
     few = f" (best {MOST_POINTS} of {len(ended)})" if len(ended) > MOST_POINTS else ""
@@ -269,7 +272,7 @@ def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float
     figure.add_vrect(x0=0, x1=float(f"{probed:.4g}"), fillcolor="rgba(138, 143, 152, 0.18)", line_width=0,
                      layer="below")
     _write(figure, 0, 0, f"probes: {probed:.2f}", "left")
-    score = float(f"{100 * result.best.score:.4g}")
+    score = float(f"{100 * (result.best.score or 0):.4g}")
     figure.add_trace(go.Scatter(
         x=_short([0, max(float(result.setup.budget), result.cost)]), y=[score, score], mode="lines",
         name=f"{_answer_name(result)}, {score_text(result.best)}", hoverinfo="skip",

@@ -6,6 +6,7 @@ from lrsearch.study.decision import Answer, Decision, full_run
 from lrsearch.study.funnel import is_widened
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, with_role
+from lrsearch.words import counted
 
 FULL_RUNS = {
     (True, False): "default, the search's seed", (True, True): "default, fresh seeds",
@@ -105,6 +106,8 @@ def what_was_cut(result: SearchResult) -> str:
 
 def score_text(answer: Answer) -> str:
     """Give a score in percent with its spread and seeds."""
+    if answer.score is None:
+        return f"{answer.diverged} of {counted(answer.seeds, 'run')} diverged ({answer.on})"
     spread = f" +- {100 * answer.spread:.2f}" if answer.spread is not None else ""
     return f"{100 * answer.score:.2f} %{spread} ({answer.on})"
 

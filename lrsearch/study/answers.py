@@ -24,7 +24,7 @@ def stored_answers(store: Store, description: Mapping[str, Any]) -> tuple[Search
     decided = [(study.name, decision) for study in searches if (decision := decided_by(study, _read(store, study)))]
     found = [Searched(name, one.best.policy, one.best.score, one.best.seeds, one.best.confirmed, one.verdict,
                       objectives_of(description)[0])
-             for name, one in decided if one.is_usable]
+             for name, one in decided if one.is_usable and one.best.score is not None]
     return tuple(sorted(found, key=lambda one: (not one.confirmed, -one.seeds, one.study)))
 
 
@@ -32,7 +32,7 @@ def decided_by(study: StoredStudy, history: Sequence[Trial]) -> Decision | None:
     """Return what a stored study decided; None where some of its trials have not ended, or it is no search."""
     if study.description["strategy"] != Funnel().name or is_open(history):
         return None
-    return decide(history, study.task["horizon"], study.task["data"]["validation"])
+    return decide(history, study.task["horizon"], objectives_of(study.task)[0])
 
 
 def _read(store: Store, study: StoredStudy) -> list[Trial]:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.runs import Metrics
+from lrsearch.runs import Metrics, Objective, Run
+from lrsearch.runs.objective import TOP1, finite_cost
 from lrsearch.schedules import Policy
+from lrsearch.study.noise import noise_of_repeats, noise_of_shares, tie_factor
 from lrsearch.study.strategy import Trial, searched_in_full, with_role
-from lrsearch.training.metrics import mean_metrics
+from lrsearch.training.metrics import mean_metrics, means
 from lrsearch.words import counted
-
-TIE = 2
-"""A difference of at most so many standard errors is a tie: about 95 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +21,25 @@ class Answer:
 
     Args:
         policy: the policy over the task's horizon.
-        score: top-1 in [0, 1]: the mean over fresh seeds; over the search's seed where there are none.
-        spread: standard deviation over fresh seeds; None with one seed.
+        score: the objective's value, in its own unit and sign: the mean over fresh seeds; over the search's seed where
+            there are none. In the mean of a share a run that diverged counts as 0; a mean of anything else is not
+            known then, and None.
+        spread: standard deviation over fresh seeds; None with one seed, and where the score is not known.
         seeds: runs behind the score.
         confirmed: whether the seeds are fresh, so that the score is not the luck of being chosen.
-        metrics: means over the same runs at their last look; see `Run.metrics`.
-        best_step: the mean step of their best looks, in steps.
+        metrics: means over the same runs at their last evaluation; see `Run.metrics`, and `Run.scores`.
+        best_step: the mean step of their best evaluations, in steps.
+        diverged: how many of the runs have no score.
     """
 
     policy: Policy
-    score: float
+    score: float | None
     spread: float | None
     seeds: int
     confirmed: bool
     metrics: Metrics
     best_step: float | None
+    diverged: int = 0
 
     @property
     def on(self) -> str:
@@ -47,7 +50,7 @@ class Answer:
         """Give it as plain JSON values."""
         return {"policy": str(self.policy), "score": self.score, "spread": self.spread, "seeds": self.seeds,
                 "confirmed": self.confirmed, "metrics": dict(self.metrics), "best_step": self.best_step,
-                "numbers": self.policy.numbers}
+                "diverged": self.diverged, "numbers": self.policy.numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,21 @@ class Decision:
     Args:
         default: the strong default.
         best_found: the best of the other policies; None where no other ran at full length.
-        noise: the standard error of their difference, in [0, 1]; 0 without `best_found`.
+        noise: the standard error of their difference; None where one seed leaves it unknown, 0 without `best_found`.
+        objective: the metric that decides.
+        freedom: degrees of freedom behind the noise; None where it is that of a share's samples.
     """
 
     default: Answer
     best_found: Answer | None
-    noise: float
+    noise: float | None
+    objective: Objective
+    freedom: int | None = None
 
     @property
     def best(self) -> Answer:
         """The answer: the default, unless the best found beats it by more than noise."""
-        return self.default if self.best_found is None or self.margin <= TIE * self.noise else self.best_found
+        return self.best_found if self.best_found is not None and self._is_beaten(self.best_found) else self.default
 
     @property
     def is_default(self) -> bool:
@@ -76,63 +83,104 @@ class Decision:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the answer ever ended with a score above 0; what diverged scores 0."""
-        return self.best.score > 0
+        """Whether the answer is of use: a share is better than that of a run that diverged, another metric is known."""
+        return self.best.score is not None and self.best.score != worst_share(self.objective)
 
     @property
-    def margin(self) -> float:
-        """The best found's score less the default's, in [-1, 1]; 0 without a best found."""
-        return self.best_found.score - self.default.score if self.best_found else 0.0
+    def margin(self) -> float | None:
+        """The best found's score less the default's; 0 without a best found, None where one has no score."""
+        if self.best_found is None:
+            return 0.0
+        if self.best_found.score is None or self.default.score is None:
+            return None
+        return self.best_found.score - self.default.score
 
     @property
     def verdict(self) -> str:
         """The answer as a sentence of advice, with its seeds and how sure it is."""
-        default, on = f"the default, {self.default.policy}", self.best.on
+        default = f"the default, {self.default.policy}"
         sure = "" if self.best.confirmed else ", not confirmed on fresh seeds"
         if not self.is_usable:
-            return (f"Use no policy of this search: {default}, has 0 % on {on}, as a run that diverged, and none that"
-                    " was found has more.")
+            return f"Use no policy of this search: {default}, {self._lost}."
         if self.best_found is None:
             return f"Use {default}{sure}: no other policy ran to its end at full length within the budget."
-        is_tie = abs(self.margin) <= TIE * self.noise
-        told = f"{100 * self.margin:+.2f} points, noise {100 * self.noise:.2f}{': a tie' if is_tie else ''}"
         if self.is_default:
-            return f"Use {default}{sure}: no policy that was found beats it on {on} ({told})."
-        return f"Use {self.best.policy}{sure}: it beats the default on {on} ({told})."
+            beats = "is known to beat" if self._is_unknown else "beats"
+            return f"Use {default}{sure}: no policy that was found {beats} it on {self.best.on} ({self._compared})."
+        return f"Use {self.best.policy}{sure}: it beats the default on {self.best.on} ({self._compared})."
+
+    @property
+    def _is_unknown(self) -> bool:
+        return self.noise is None and self.margin is not None
+
+    def _is_beaten(self, found: Answer) -> bool:
+        """Whether the best found is better than the default; a run that diverged is worse than any that did not."""
+        if found.score is None or self.default.score is None:
+            return found.diverged < self.default.diverged
+        gain = self.objective.cost(self.default.score) - self.objective.cost(found.score)
+        return self.tie is not None and gain > self.tie
+
+    @property
+    def tie(self) -> float | None:
+        """The largest difference that is a tie; None where the noise is not known."""
+        return None if self.noise is None else tie_factor(self.freedom) * self.noise
+
+    @property
+    def _compared(self) -> str:
+        """The two answers beside each other, in words."""
+        assert self.best_found is not None
+        if self.margin is None:
+            runs = [f"{one.diverged} of {counted(one.seeds, 'run')}" for one in (self.default, self.best_found)]
+            return f"{runs[0]} of the default diverged, {runs[1]} of the best found"
+        difference = self.objective.difference(self.margin)
+        if self.noise is None or self.tie is None:
+            return f"{difference}; the noise is unknown with one seed"
+        told = f"{difference}, noise {self.objective.spread(self.noise)}"
+        return f"{told}: a tie" if abs(self.margin) <= self.tie else told
+
+    @property
+    def _lost(self) -> str:
+        """Why not even the default can be used."""
+        on = self.best.on
+        if (worst := worst_share(self.objective)) is not None:
+            other = "less" if self.objective.is_minimized else "more"
+            return f"has {100 * worst:g} % on {on}, as a run that diverged, and none that was found has {other}"
+        runs = f"{self.best.diverged} of {counted(self.best.seeds, 'run')}"
+        return f"has no score on {on}: {runs} diverged, and none that was found is better"
 
 
-def decide(history: Sequence[Trial], horizon: int, validation_size: int) -> Decision | None:
+def decide(history: Sequence[Trial], horizon: int, objective: Objective) -> Decision | None:
     """Decide which policy a study's runs speak for; None where the default has not ended.
 
     Fresh seeds decide, in pairs of the default and one other policy; the search's own seed only where there are none.
-    On a tie the default is the answer. A run that diverged scores 0; a pair with a run that failed is left out.
+    On a tie, and where the noise is not known, the default is the answer. A pair with a run that failed is left out.
 
     Args:
         history: the study's trials, in order.
         horizon: the steps of a full run.
-        validation_size: samples of the validation split, for the noise of a score.
+        objective: the metric that decides.
     """
     first = next(filter(is_result, with_role(history, "default")), None)
     if first is None:
         return None
-    pairs = _pairs(history) or _own_pair(history, first, horizon)
+    pairs = _pairs(history) or _own_pair(history, first, horizon, objective)
     confirmed = bool(pairs) and pairs[0][0] is not first
-    default = _answer([one for one, _ in pairs] or [first], confirmed)
+    default = _answer([one for one, _ in pairs] or [first], confirmed, objective)
     if not pairs:
-        return Decision(default, None, 0.0)
-    found = _answer([other for _, other in pairs], confirmed)
-    differences = [score_of(other) - score_of(one) for one, other in pairs]
-    return Decision(default, found, _noise(differences, default.score, found.score, validation_size))
+        return Decision(default, None, 0.0, objective)
+    found = _answer([other for _, other in pairs], confirmed, objective)
+    noise, freedom = _noise(default, found, pairs, first, objective)
+    return Decision(default, found, noise, objective, freedom)
+
+
+def worst_share(objective: Objective) -> float | None:
+    """What a run that diverged counts as in a mean of shares; None where the metric is none: nothing is its worst."""
+    return (1.0 if objective.is_minimized else 0.0) if objective.is_share else None
 
 
 def is_result(trial: Trial) -> bool:
     """Tell whether a trial has ended for good, well or not."""
     return trial.run is not None and trial.run.state.is_final
-
-
-def score_of(trial: Trial) -> float:
-    """Give a trial's score; 0 where it has none."""
-    return trial.run.score or 0.0 if trial.run else 0.0
 
 
 def full_run(history: Sequence[Trial], policy: Policy, horizon: int) -> Trial | None:
@@ -152,28 +200,67 @@ def _pairs(history: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
     return max(by_policy.values(), key=len, default=[])
 
 
-def _own_pair(history: Sequence[Trial], default: Trial, horizon: int) -> list[tuple[Trial, Trial]]:
+def _own_pair(
+    history: Sequence[Trial], default: Trial, horizon: int, objective: Objective
+) -> list[tuple[Trial, Trial]]:
     """Give the default and the best of the other policies on the search's own seed."""
     others = [trial for trial in searched_in_full(history, horizon)
               if trial.assignment.policy != default.assignment.policy]
-    return [(default, min(others, key=lambda trial: trial.rank))] if others else []
+    return [(default, min(others, key=lambda trial: trial.rank(objective)))] if others else []
 
 
-def _answer(behind: Sequence[Trial], confirmed: bool) -> Answer:
+def _answer(behind: Sequence[Trial], confirmed: bool, objective: Objective) -> Answer:
     """Give a policy with its mean over the runs behind it."""
-    scores, runs = [score_of(one) for one in behind], [one.run for one in behind if one.run]
+    runs, scores = [one.run for one in behind if one.run], _scores(behind, objective)
+    is_known, steps = len(scores) == len(behind), _best_steps(runs, objective)
     return Answer(
-        behind[0].assignment.policy, statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None,
-        len(scores), confirmed, mean_metrics(runs), mean_metrics(runs, "best")["step"],
+        behind[0].assignment.policy, statistics.fmean(scores) if is_known else None,
+        statistics.stdev(scores) if is_known and len(scores) > 1 else None, len(behind), confirmed,
+        _metrics(runs, objective), statistics.fmean(steps) if steps else None,
+        sum(_score(one) is None for one in behind),
     )
 
 
-def _noise(differences: Sequence[float], default: float, found: float, validation_size: int) -> float:
-    """Give the standard error of a mean difference: of the samples that score it, or over seeds if that is larger."""
-    binomial = math.sqrt((_variance(found) + _variance(default)) / validation_size / len(differences))
-    paired = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 2 else 0.0
-    return max(binomial, paired)
+def _noise(
+    default: Answer, found: Answer, pairs: Sequence[tuple[Trial, Trial]], first: Trial, objective: Objective
+) -> tuple[float | None, int | None]:
+    """The standard error of the difference of two answers, with its degrees of freedom; None where not known.
+
+    The default's run with the search's own seed is one more repeat: nobody chose the default by it. The best found was
+    chosen by its own, so that one would look like noise where it is luck.
+    """
+    if default.score is None or found.score is None:
+        return None, None
+    one, other = (_scores(side, objective) for side in zip(*pairs, strict=True))
+    differences = [theirs - ours for ours, theirs in zip(one, other, strict=True)]
+    if objective.samples is not None:
+        return noise_of_shares(default.score, found.score, objective.samples, differences), None
+    own = [] if any(trial is first for trial, _ in pairs) else _scores([first], objective)
+    return noise_of_repeats([[*one, *own], other], differences) or (None, None)
 
 
-def _variance(score: float) -> float:
-    return score * (1 - score)
+def _score(trial: Trial) -> float | None:
+    """A trial's score; None where it has none, or one that is not finite."""
+    score = trial.run.score if trial.run else None
+    return score if score is not None and math.isfinite(score) else None
+
+
+def _scores(trials: Sequence[Trial], objective: Objective) -> list[float]:
+    """The scores of some trials; in a mean of shares one that diverged has the worst, in any other it has none."""
+    known = ((worst_share(objective) if (score := _score(one)) is None else score) for one in trials)
+    return [score for score in known if score is not None]
+
+
+def _metrics(runs: Sequence[Run], objective: Objective) -> Metrics:
+    """The means of the other metrics at the runs' ends."""
+    scores = [run.scores for run in runs]
+    own = means(scores, dict.fromkeys(name for some in scores for name in some))
+    return {**mean_metrics(runs), **own} if objective.name == TOP1 else own
+
+
+def _best_steps(runs: Sequence[Run], objective: Objective) -> list[float]:
+    """The steps of the runs' best evaluations."""
+    if objective.name == TOP1:
+        step = mean_metrics(runs, "best")["step"]
+        return [] if step is None else [step]
+    return [min(run.points, key=lambda point: finite_cost(objective, point.score)).step for run in runs if run.points]

@@ -221,4 +221,4 @@ def _escapes(history: Sequence[Trial], objective: Objective) -> Escapes:
     shortest = min((trial.assignment.horizon for trial in candidates), default=0)
     rung = [trial for trial in candidates if trial.assignment.horizon == shortest and trial.run]
     outside = sum(trial.assignment.origin == "escape" for trial in rung)
-    return Escapes(len(rung), outside, escape_won(rung, objective.samples or 1), is_widened(history))
+    return Escapes(len(rung), outside, escape_won(rung, objective), is_widened(history))

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.knowledge import Store, StoredRun
 from lrsearch.runs import Metrics, RunSpec, RunState
+from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
+from lrsearch.tasks import find_classification
 from lrsearch.training.files import files
 from lrsearch.training.metrics import means
 from lrsearch.words import counted
@@ -33,7 +35,11 @@ def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: 
         `best`, the answer, and `default` (top-1 in [0, 1], None where all its runs diverged), `policy`, `seeds`,
         `retrained_steps`, a `note` for people, and `metrics` of both: means of `loss top1 top5 ac cd cdac`, and `ld`,
         the loss less the training loss.
+
+    Raises:
+        TaskError: for a task that a function of somebody's own trains: only that knows its test set.
     """
+    find_classification(result.setup.task)
     known = _read_before(result, store.note(result.key))
     if known is not None:
         return known | {"note": f"{known['note']}; read by an earlier call"}
@@ -85,13 +91,18 @@ def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
 
 
 def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:
-    """Give the k full runs of a study with the best validation scores, of those whose weights are there."""
+    """Give the k full runs of a study with the best validation scores, of those whose weights are there.
+
+    Raises:
+        TaskError: for a task that a function of somebody's own trains.
+    """
+    objective = find_classification(result.setup.task).objective
     full = {
         trial.stored.key: trial.stored for trial in result.history
         if trial.stored and trial.stored.horizon == result.setup.task.horizon and trial.stored.run.score is not None
         and (weights / f"{trial.stored.key}.pt").is_file()
     }
-    return sorted(full.values(), key=lambda stored: (-(stored.run.score or 0.0), stored.key))[:k]
+    return sorted(full.values(), key=lambda stored: (finite_cost(objective, stored.run.score), stored.key))[:k]
 
 
 def _read(trial: Trial, trainer: "Trainer", weights: Path) -> Metrics:

@@ -6,6 +6,7 @@ that: a policy for long runs loses short ones.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from lrsearch.heuristics import Pruned, prune
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.candidates import NEIGHBOURS
 from lrsearch.knowledge.known import LOCAL, PUBLISHED
+from lrsearch.runs import Objective
+from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
 from lrsearch.study.probing import TOO_DOUBTFUL, carried, gather, next_probing, ramp_count, ramp_steps
@@ -24,7 +27,12 @@ from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, 
 SHORTER = (16, 4, 1)
 CONFIRM_SHARE = 0.5
 MOST_PAIRS = 10
+LEAST_PAIRS, LEAST_REST = 2, 1.4
+"""Pairs that a noise known from repeats alone needs: one pair leaves it unknown. They are planned where 1.4 FRE are
+left for candidates, which a budget of 8 leaves even where probes take their fifth: 8 - 1.6 - 1 - 4."""
 ESCAPE_EVERY = 8
+CLEARLY = 0.25
+"""A rule: of the way from the median policy to the best, in one short run of each."""
 BATCH = 8
 """Candidates that are suggested before any of them is known: so the search is the same on one worker and on eight."""
 MOST_KNOWN, MOST_STORED = 2, 2
@@ -52,14 +60,14 @@ class Plan:
 def plan(setup: Setup, probing: int, trusted: int = 0) -> Plan:
     """Share what is left of the budget after the probes, the default, and full runs of what the store is trusted in.
 
-    About half goes to confirming pairs of full runs. Of the rest b (in FRE), b/3 full runs, at least one; what
-    then remains is shared by the two shorter rungs: 16 candidates a FRE at N/16, 4 at N/4. Where b does not pay
-    for one candidate through all rungs, there are none.
+    About half goes to confirming pairs of full runs; where repeats alone tell the noise, to two pairs at least. Of the
+    rest b (in FRE), b/3 full runs, at least one; what then remains is shared by the two shorter rungs: 16 candidates a
+    FRE at N/16, 4 at N/4. Where b does not pay for one candidate through all rungs, there are none.
     """
     n = setup.task.horizon
     horizons = tuple(max(1, round(n / shorter)) for shorter in SHORTER)
     rest = (setup.cap - probing) / n - 1 - trusted
-    b = rest - 2 * int(max(0, rest) * CONFIRM_SHARE / 2)
+    b = rest - 2 * _pairs(setup.task.objective, rest)
     full = max(1, int(b / 3))
     quarter = max(full, int((b - full) / 2 * n / horizons[1]))
     sixteenth = int(((b - full) * n - quarter * horizons[1]) / horizons[0])
@@ -157,7 +165,7 @@ class Funnel:
             if policy not in asked:
                 return propose(origin, policy)
         known = candidates[: place - place % BATCH]
-        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(known, setup.task.objective.samples or 1):
+        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(known, setup.task.objective):
             return propose("escape", _outside(setup, pruned.space, place))
         return propose("suggested", None)
 
@@ -167,8 +175,8 @@ class Funnel:
         So the same candidates are promoted in whatever order runs end, on one worker or on many.
         """
         for rung in (1, 0):
-            ended, finished = _outcome(history, planned.horizons[rung])
-            unknown = _expected(planned, history, rung) - ended
+            ended, finished = _outcome(setup, history, planned.horizons[rung])
+            unknown = _expected(setup, planned, history, rung) - ended
             above = {trial.assignment.policy for trial in _rung(history, planned.horizons[rung + 1])}
             for trial in finished[: max(0, planned.counts[rung + 1] - unknown)]:
                 if trial.assignment.policy not in above:
@@ -213,7 +221,7 @@ def strong_default(setup: Setup, pruned: Pruned) -> Policy:
 def best_candidate(setup: Setup, history: Sequence[Trial]) -> Trial | None:
     """Give the best full-length candidate by the search's seed; None if none finished."""
     ended = [trial for trial in _rung(history, setup.task.horizon) if trial.run and trial.run.score is not None]
-    return min(ended, key=lambda trial: trial.rank, default=None)
+    return min(ended, key=lambda trial: trial.rank(setup.task.objective), default=None)
 
 
 def is_widened(history: Sequence[Trial]) -> bool:
@@ -223,36 +231,50 @@ def is_widened(history: Sequence[Trial]) -> bool:
     return any(origin == "escape" and n % ESCAPE_EVERY != ESCAPE_EVERY - 1 for n, origin in enumerate(origins))
 
 
-def escape_won(candidates: Sequence[Trial], validation_size: int) -> bool:
-    """Tell whether a policy from outside the pruned space beats all from inside by over 2 standard errors."""
-    scores: dict[bool, list[float]] = {True: [], False: []}
+def escape_won(candidates: Sequence[Trial], objective: Objective) -> bool:
+    """Whether a policy from outside the pruned space clearly beats all from inside.
+
+    Of a share by over 2 standard errors. One seed tells no noise of any other metric, so there the measure is how much
+    policies matter at all: a quarter of the way from the median policy inside to the best. A constant added to the
+    metric, or a positive factor, changes nothing about that.
+    """
+    costs: dict[bool, list[float]] = {True: [], False: []}
     for trial in candidates:
-        if trial.run and trial.run.score is not None:
-            scores[trial.assignment.origin == "escape"].append(trial.run.score)
-    if not scores[True] or len(scores[False]) < ESCAPE_EVERY - 1:
+        if trial.run and (cost := finite_cost(objective, trial.run.score)) < math.inf:
+            costs[trial.assignment.origin == "escape"].append(cost)
+    if not costs[True] or len(costs[False]) < ESCAPE_EVERY - 1:
         return False
-    outside, inside = max(scores[True]), max(scores[False])
-    error = math.sqrt((outside * (1 - outside) + inside * (1 - inside)) / validation_size)
-    return outside - inside > 2 * error
+    outside, inside = min(costs[True]), min(costs[False])
+    if objective.samples is None:
+        return inside - outside > CLEARLY * (statistics.median(costs[False]) - inside)
+    error = math.sqrt(sum(abs(cost) * (1 - abs(cost)) for cost in (outside, inside)) / objective.samples)
+    return inside - outside > 2 * error
+
+
+def _pairs(objective: Objective, rest: float) -> int:
+    """The confirming pairs that are planned, of what is left of the budget, in FRE."""
+    pairs = int(max(0, rest) * CONFIRM_SHARE / 2)
+    return pairs if objective.is_share or rest - 2 * LEAST_PAIRS < LEAST_REST - 1e-9 else max(pairs, LEAST_PAIRS)
 
 
 def _rung(history: Sequence[Trial], horizon: int) -> list[Trial]:
     return [trial for trial in with_role(history, "candidate") if trial.assignment.horizon == horizon]
 
 
-def _outcome(history: Sequence[Trial], horizon: int) -> tuple[int, list[Trial]]:
+def _outcome(setup: Setup, history: Sequence[Trial], horizon: int) -> tuple[int, list[Trial]]:
     """Give how many trials of a rung have ended, and those that finished, best first, each policy once."""
     ended = [trial for trial in _rung(history, horizon) if trial.run]
-    finished = sorted((t for t in ended if t.run and t.run.score is not None), key=lambda trial: trial.rank)
+    scored = [trial for trial in ended if trial.run and trial.run.score is not None]
+    finished = sorted(scored, key=lambda trial: trial.rank(setup.task.objective))
     return len(ended), list({trial.assignment.policy: trial for trial in reversed(finished)}.values())[::-1]
 
 
-def _expected(planned: Plan, history: Sequence[Trial], rung: int) -> int:
+def _expected(setup: Setup, planned: Plan, history: Sequence[Trial], rung: int) -> int:
     """Give how many trials a rung will have: as planned, or as many as can still come up from the rung below."""
     if rung == 0:
         return planned.counts[0]
-    ended, finished = _outcome(history, planned.horizons[rung - 1])
-    is_closed = ended >= _expected(planned, history, rung - 1)
+    ended, finished = _outcome(setup, history, planned.horizons[rung - 1])
+    is_closed = ended >= _expected(setup, planned, history, rung - 1)
     return min(planned.counts[rung], len(finished)) if is_closed else planned.counts[rung]
 
 

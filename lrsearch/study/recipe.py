@@ -17,7 +17,7 @@ from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import make_range_tests, require_ended
-from lrsearch.tasks import SGD, Split, Splits
+from lrsearch.tasks import SGD, Split, Splits, find_classification
 from lrsearch.tasks.classification import Classification
 from lrsearch.training.ramps import ramp
 from lrsearch.words import counted
@@ -110,7 +110,8 @@ class Recipe:
             return "It leaves the task as it is: no other setting was better by more than a tie."
         gain = self.score - self.plain
         noise = math.sqrt(2 * self.plain * (1 - self.plain) / self.task.validation_size)
-        margin = f"({100 * gain:+.2f} points on one fresh seed, noise {100 * noise:.2f})"
+        objective = self.task.objective
+        margin = f"({objective.difference(gain)} on one fresh seed, noise {objective.spread(noise)})"
         if abs(gain) <= 2 * noise:
             return f"A tie with the task as it is {margin}."
         return f"{'Better' if gain > 0 else 'Worse'} than the task as it is {margin}."
@@ -185,9 +186,11 @@ def follow(
         tell: is told, in a line, what is tried.
 
     Raises:
+        TaskError: for a task that a function of somebody's own trains: only that knows its settings.
         WorkError: if the range tests are flat, so that there is no peak to begin with; or if training fails.
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
+    find_classification(task)
     bench = _Bench(store, splits, seed, tell or (lambda line: None))
     low, high = task.lr_range
     length = ramp_steps(task)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
 from lrsearch.study.decision import Answer, Decision, decide
+from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, Trial, with_role
 from lrsearch.study.study import Study
@@ -79,6 +80,10 @@ class SearchResult:
         """What it cost in full-run equivalents (FRE)."""
         return self.spent.fre
 
+    def front(self) -> tuple[Trial, ...]:
+        """The full runs that no other beats on all of the task's objectives, the best by the first one first."""
+        return front(self.history, self.setup.task.horizon, self.setup.task.objectives)
+
     def table(self) -> "pd.DataFrame":
         """Give all runs of the study in order, one row each; `cost` is cumulative, in FRE."""
         import pandas as pd
@@ -107,6 +112,7 @@ class SearchResult:
             "pruned": self.pruned.to_json(),
             "recommended": [recommendation.to_json() for recommendation in self.setup.recommended],
             "task": self.setup.task.name,
+            "objective": self.decision.objective.to_json(),
             "budget": float(self.setup.budget),
             "seed": self.setup.seed,
             "study": self.study,
@@ -123,7 +129,7 @@ def conclude(study: Study) -> SearchResult:
     setup, history = study.setup, study.history
     funnel = study.strategy
     assert isinstance(funnel, Funnel)
-    decision = decide(history, setup.task.horizon, setup.task.objective.samples or 1)
+    decision = decide(history, setup.task.horizon, setup.task.objective)
     if decision is None:
         first = next(iter(with_role(history, "default")), None)
         why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"

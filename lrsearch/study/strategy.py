@@ -8,7 +8,8 @@ from typing import Protocol
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.heuristics.evidence import RULES
 from lrsearch.knowledge import Assignment, Recommendation, StoredRun
-from lrsearch.runs import Run, RunState, Task
+from lrsearch.runs import Objective, Run, RunState, Task
+from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 
@@ -93,13 +94,11 @@ class Trial:
         lost = self.stored.lost_steps if self.stored else 0
         return lost + (self.run.trained if self.run else 0)
 
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Orders trials of one horizon, best first: by score, then by loss; what did not finish comes last."""
-        run = self.run
-        if run is None or run.score is None or run.loss is None:
-            return 1.0, math.inf
-        return -run.score, run.loss
+    def rank(self, objective: Objective) -> tuple[float, float]:
+        """Orders trials of one horizon, best first: by cost, then by loss where a run has one; without a score last."""
+        if self.run is None or self.run.score is None:
+            return math.inf, math.inf
+        return finite_cost(objective, self.run.score), self.run.loss or 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +164,14 @@ def searched_in_full(history: Sequence[Trial], horizon: int) -> list[Trial]:
     ]
 
 
-def best_so_far(history: Sequence[Trial], horizon: int) -> list[tuple[float, float]]:
+def best_so_far(history: Sequence[Trial], horizon: int, objective: Objective) -> list[tuple[float, float]]:
     """Give (cost in FRE, best score so far) after each full-length run that was searched, in order."""
     full = set(map(id, searched_in_full(history, horizon)))
     points: list[tuple[float, float]] = []
-    steps, best = 0, 0.0
+    steps, scores = 0, list[float]()
     for trial in history:
         steps += trial.spent
         if id(trial) in full and trial.run and trial.run.score is not None:
-            best = max(best, trial.run.score)
-            points.append((steps / horizon, best))
+            scores.append(trial.run.score)
+            points.append((steps / horizon, min(scores, key=objective.cost)))
     return points

@@ -1,9 +1,9 @@
-"""What was asked of a policy, and what came of it: does it reach a target accuracy within a budget of steps?"""
+"""What was asked of a policy, and what came of it: does it reach a target within a budget of steps?"""
 
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.runs import RunSpec, Stop, Task
+from lrsearch.runs import Objective, RunSpec, Stop, Task
 from lrsearch.schedules import Policy
 from lrsearch.words import counted
 
@@ -18,7 +18,7 @@ class Question:
     Args:
         task: what is trained.
         policy: the policy, bound.
-        target: validation top-1, above 0 and at most 1.
+        target: of the task's objective, in its unit: of a classification top-1, above 0 and at most 1.
         budget: updates.
         seeds: of the runs, one each.
     """
@@ -28,6 +28,11 @@ class Question:
     target: float
     budget: int
     seeds: tuple[int, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that is asked about."""
+        return self.task.objective
 
     def spec(self, seed: int) -> RunSpec:
         """Give what identifies the run over the whole budget: anybody's."""
@@ -47,7 +52,7 @@ class Answer:
         seed: the run's seed.
         reached: whether it reached the target within the budget.
         step: the updates before the first look that reached it, else before the best look; None without a look.
-        score: the validation top-1 in [0, 1] at that look; None without one.
+        score: the objective's value at that look; None without one.
         diverged: the update by which it diverged, if it did so within the budget and did not reach the target.
         by: `store` or `trained`.
         run: the run's key.
@@ -95,9 +100,9 @@ class Verdict:
 
     @property
     def score(self) -> float | None:
-        """The lowest of the seeds' validation top-1 in [0, 1], each at its answer's look; None if one has no look."""
+        """The worst of the seeds' values, each at its answer's look; None if one has no look."""
         scores = [answer.score for answer in self.answers if answer.score is not None]
-        return min(scores) if len(scores) == len(self.answers) else None
+        return max(scores, key=self.question.objective.cost) if len(scores) == len(self.answers) else None
 
     @property
     def by(self) -> str:
@@ -140,11 +145,11 @@ class Verdict:
     def sentence(self) -> str:
         """Say it in a sentence."""
         asked = self.question
-        about = f"{_percent(asked.target)} on {asked.task.name} within {counted(asked.budget, 'update')}"
+        about = f"{_goal(asked)} on {asked.task.name} within {counted(asked.budget, 'update')}"
         begins = {True: "Yes", False: "No", None: "It depends on the seed"}[self.reached]
         verb = "does not reach" if self.reached is False else "reaches"
         if len(self.answers) == 1:
-            return f"{begins}: {asked.policy} {verb} {about}; {_showed(self.answers[0])}."
+            return f"{begins}: {asked.policy} {verb} {about}; {_showed(self.answers[0], asked.objective)}."
         low, high = self.interval
         hits = {True: "each", False: "any", None: str(sum(answer.reached for answer in self.answers))}[self.reached]
         return (f"{begins}: {asked.policy} {verb} {about} with {hits} of {counted(len(self.answers), 'seed')}, a share"
@@ -166,14 +171,14 @@ class Verdict:
             "task": asked.task.name, "policy": str(asked.policy), "target": asked.target, "budget": asked.budget,
             "reached": self.reached, "step": self.step, "score": self.score, "by": self.by, "runs": list(self.runs),
             "trained": self.trained, "saved": self.saved, "share": self.share, "interval": [low, high],
-            "seeds": [answer.to_json() for answer in self.answers],
+            "objective": asked.objective.to_json(), "seeds": [answer.to_json() for answer in self.answers],
             "sentence": self.sentence,
         }
 
 
-def _showed(answer: Answer) -> str:
+def _showed(answer: Answer, objective: Objective) -> str:
     """Say what a seed's run showed."""
-    look = f"{100 * answer.score:.2f} % at update {answer.step}" if answer.score is not None else ""
+    look = f"{objective.text(answer.score)} at update {answer.step}" if answer.score is not None else ""
     if answer.reached:
         return f"it has {look}"
     if answer.diverged is not None:
@@ -181,5 +186,8 @@ def _showed(answer: Answer) -> str:
     return f"its best look has {look}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.6g} %"
+def _goal(asked: Question) -> str:
+    """The target for people, as it was given: a share in percent, another with its metric's name."""
+    if asked.objective.is_share:
+        return f"{100 * asked.target:.6g} %"
+    return f"{asked.objective.name} {asked.objective.text(asked.target, 6)}"

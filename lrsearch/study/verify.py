@@ -1,8 +1,9 @@
-"""Does a policy reach a target accuracy within a budget of steps? Answered from the store, else by training.
+"""Does a policy reach a target within a budget of steps? Answered from the store, else by training.
 
-The question, word for word: is the validation top-1 at any look within STEPS updates at least ACC? The policy is
-trained as it is written: lengths in steps are never stretched to the budget, and `dur` is the budget. The looks are
-those of a run of STEPS updates: ten, an epoch apart at least, the last after the last update.
+The question, word for word: is the objective at any look within STEPS updates as good as TARGET? The policy is trained
+as it is written: lengths in steps are never stretched to the budget, and `dur` is the budget. The looks are those of a
+run of STEPS updates: ten, an epoch apart at least, the last after the last update; of a user's own training those that
+it made.
 """
 
 import json
@@ -15,9 +16,10 @@ from typing import Any
 
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.knowledge import Store, StoredRun
-from lrsearch.runs import Point, Run, RunSpec, RunState, Stop, Task
+from lrsearch.runs import OWN, Objective, Point, Run, RunSpec, RunState, Stop, Task
 from lrsearch.runs.evaluations import evaluation_steps
 from lrsearch.runs.executor import DONE, Executor, Group
+from lrsearch.runs.objective import TOP1, finite_cost
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Answer, Question
@@ -33,7 +35,7 @@ Ended = Callable[[RunSpec, Run], None]
 
 
 def ask(task: Task, policy: str | Policy, target: float | str, budget: int, seeds: int = 1, seed: int = 0) -> Question:
-    """Put the question: the policy bound to the budget, the target as a fraction.
+    """Put the question: the policy bound to the budget, the target in the unit of the task's objective.
 
     A controller lives on its looks, which come closer in a run shorter than its task: as it is written, it is looked
     at every epoch, so its task is the one of that many updates.
@@ -52,28 +54,45 @@ def ask(task: Task, policy: str | Policy, target: float | str, budget: int, seed
     bound = written.bind(horizon=budget, epoch=task.epoch)
     plain = replace(task, target=None) if isinstance(task, Classification) else task
     as_written = replace(plain, horizon=budget, known=()) if bound.is_controller else plain
-    return Question(as_written, bound, read_target(target), budget, tuple(range(seed, seed + seeds)))
+    return Question(as_written, bound, read_target(target, task.objective), budget, tuple(range(seed, seed + seeds)))
 
 
-def read_target(given: float | str) -> float:
-    """Read a top-1: a fraction above 0 and at most 1, or a text of one, or of percent.
+def read_target(given: float | str, objective: Objective) -> float:
+    """Read a target: of a share a fraction above 0 and at most 1, or percent; of any other metric a finite number.
+
+    A share that is minimized, an error rate, may also be 0.
 
     Raises:
         UsageError: for anything else.
 
-    >>> read_target(0.97), read_target("0.97"), read_target("97%")
-    (0.97, 0.97, 0.97)
+    >>> from lrsearch.runs import maximize, minimize
+    >>> read_target(0.97, maximize("acc", samples=384)), read_target("97%", maximize("acc", samples=384))
+    (0.97, 0.97)
+    >>> read_target("2.3", minimize("val_loss"))
+    2.3
     """
     text = str(given).strip()
     try:
         number = math.nan if isinstance(given, bool) else float(text.removesuffix("%"))
     except ValueError:
         number = math.nan
+    if objective.is_share:
+        return _share(text, number, objective)
+    if math.isfinite(number) and not text.endswith("%"):
+        return number
+    unit = f", in {objective.unit}" if objective.unit else ""
+    raise UsageError(f"the target is a value of {objective.name!r}{unit}, a finite number without %, got"
+                     f" {text[:80]!r}")
+
+
+def _share(text: str, number: float, objective: Objective) -> float:
     value = float(f"{number / 100:.15g}") if text.endswith("%") else number
-    if 0 < value <= 1:
+    if 0 < value <= 1 or (value == 0 and objective.is_minimized):
         return value
     hint = f"; did you mean {number / 100:g}?" if 10 <= value <= 100 else ", as 0.97 or 97%"
-    raise UsageError(f"the target is a validation top-1 above 0, at most 1, got {text[:80]!r}{hint}")
+    name = "top-1" if objective.name == TOP1 else objective.name
+    least = "from 0" if objective.is_minimized else "above 0"
+    raise UsageError(f"the target is a validation {name} {least}, at most 1, got {text[:80]!r}{hint}")
 
 
 def from_store(question: Question, store: Store) -> dict[int, Answer]:
@@ -178,23 +197,34 @@ def _trains_alike(question: Question, made: RunSpec) -> bool:
 
 def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | None] | None:
     """Tell whether a run reached the target, and at which look; None if it does not say."""
-    within = [point for point in run.points if point.step <= question.budget]
-    first = next((point for point in within if point.score >= question.target), None)
+    objective = question.objective
+    within = [point for point in _looks(run) if point.step <= question.budget]
+    first = next((point for point in within if objective.is_reached(point.score, question.target)), None)
     if first is not None:
         return True, first
     needed = {
         step for step in evaluation_steps(question.spec(made.seed))
         if step < run.steps or (step == run.steps and run.state is not RunState.DIVERGED)
     }
-    if not _is_over(question, made, run) or needed - {point.step for point in within}:
+    makes_own_looks = made.task.trainer == OWN and made.horizon == question.budget
+    if not _is_over(question, made, run) or (needed - {point.step for point in within} and not makes_own_looks):
         return None
-    return False, max(within, key=lambda point: point.score, default=None)
+    return False, min(within, key=lambda point: finite_cost(objective, point.score), default=None)
+
+
+def _looks(run: Run) -> tuple[Point, ...]:
+    """The looks of a run; of a training that only returned its value, that one."""
+    if run.points or run.score is None:
+        return run.points
+    return (Point(run.steps, run.loss, run.score),)
 
 
 def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
     """Tell whether nothing would follow within the budget: it went as far, diverged, or ran out of patience."""
     if run.state is RunState.STOPPED and run.steps < question.budget:
-        at_target = made.stop and made.stop.target is not None and run.points[-1].score >= made.stop.target
+        target = made.stop.target if made.stop else None
+        ends = [point.score for point in _looks(run)[-1:]]
+        at_target = target is not None and any(question.objective.is_reached(score, target) for score in ends)
         return made.horizon == question.budget and not at_target
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 

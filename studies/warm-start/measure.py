@@ -81,8 +81,9 @@ def course(given: argparse.Namespace, kind: str, seed: int, store: Path | None) 
         with open_store(store) as source, open_store(own) as copy:
             copy.merge(source)
     result = lrs.search(given.target, given.budget, seed=seed, data_dir=given.data_dir, out=out)
-    horizon = result.setup.task.horizon
-    return {"seed": seed, "best": str(result.best.policy), "points": list(best_so_far(result.history, horizon)),
+    task = result.setup.task
+    return {"seed": seed, "best": str(result.best.policy),
+            "points": list(best_so_far(result.history, task.horizon, task.objective)),
             "from": [[str(one.policy), one.task, one.origin] for one in result.setup.recommended]}
 
 

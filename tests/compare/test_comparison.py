@@ -9,6 +9,7 @@ import pytest
 
 from lrsearch.compare.comparison import Comparison, Course
 from lrsearch.knowledge import Assignment
+from lrsearch.runs import maximize, minimize
 from lrsearch.samplers.optuna import STARTUP, OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_task
@@ -33,6 +34,32 @@ def test_the_target_is_what_all_reach_on_average_and_costs_are_told_to_it():
     assert (funnel["reached"], funnel["cost_to_target"]) == (2, pytest.approx((3.9 + 1.5) / 2))
     assert (random["reached"], random["cost_to_target"]) == (1, 2.0)
     assert random["spread"] == pytest.approx(0.0282842712)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_target_of_a_loss_is_the_highest_mean_and_is_reached_from_above(sign):
+    objective = minimize("x") if sign == 1 else maximize("x")
+
+    def losses(strategy, seed, *points):
+        return Course(strategy, seed, tuple((cost, sign * loss) for cost, loss in points), 4.0, 0, objective)
+
+    comparison = Comparison("t", 4.0, (
+        losses("funnel", 0, (1.5, 2.5), (3.9, 1.5)), losses("funnel", 1, (1.5, 2.0), (3.8, 1.75)),
+        losses("random", 0, (1.0, 9.0), (2.0, 2.5), (4.0, 2.25)), losses("random", 1, (4.0, 2.25)), losses("tpe", 0),
+    ))
+    assert comparison.target == sign * 2.25
+    funnel, random, tpe = comparison.rows()
+    assert (funnel["best"], funnel["reached"], funnel["cost_to_target"]) == (sign * 1.625, 2, (3.9 + 1.5) / 2)
+    assert (random["reached"], random["cost_to_target"]) == (2, 4.0)
+    assert (tpe["best"], tpe["spread"], tpe["reached"], tpe["cost_to_target"]) == (None, None, 0, None)
+    assert Comparison("t", 4.0, (losses("tpe", 0),)).target is None
+    assert comparison.to_json()["objective"] == objective.to_json()
+
+
+def test_a_study_of_a_share_in_which_nothing_finished_has_0():
+    none = Course("tpe", 0, (), 4.0, 4, maximize("top1", samples=384))
+    assert none.best == 0.0
+    assert Comparison("t", 4.0, (none,)).target == 0.0
 
 
 @pytest.mark.parametrize(("runs", "says"), [

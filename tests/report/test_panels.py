@@ -49,7 +49,7 @@ def test_the_response_figure_shows_every_probe_and_candidate(searched):
     figure, history = response_figure(searched.result), searched.result.history
     probes = points(figure, "FIX")
     assert list(probes.x) == pytest.approx([t.assignment.policy.params["k0"] for t in sorted(
-        with_role(history, "decade"), key=lambda t: t.rank)])
+        with_role(history, "decade"), key=lambda t: t.rank(searched.result.setup.task.objective))])
     shown = sum(len(trace.x) for trace in figure.data if not trace.name.startswith("answer"))
     assert shown == sum(t.assignment.role in ("decade", "candidate", "default") for t in history)
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.study.answers import decided_by, stored_answers
-from lrsearch.study.decision import TIE, decide
+from lrsearch.study.decision import decide
 from lrsearch.study.final_test import final_test
+from lrsearch.study.noise import TIE
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import with_role
 
@@ -79,7 +80,7 @@ def test_runs_of_another_policy_on_fresh_seeds_are_never_taken_for_the_best_ones
 
 def test_nothing_is_decided_before_the_default_has_ended(result_of):
     result = result_of(0.9, (0.95,))
-    assert decide(result.history[1:], 1280, 384) is None
+    assert decide(result.history[1:], 1280, result.setup.task.objective) is None
 
 
 def test_json_has_the_answer_and_beside_it_the_best_found(result_of):

@@ -140,7 +140,8 @@ def test_the_best_of_a_rung_go_on(open_study, world):
     candidates = with_role(study.history, "candidate")
     horizons = sorted({t.assignment.horizon for t in candidates})
     for low, high in pairwise(horizons):
-        below = sorted((t for t in candidates if t.assignment.horizon == low), key=lambda t: t.rank)
+        short = [trial for trial in candidates if trial.assignment.horizon == low]
+        below = sorted(short, key=lambda trial: trial.rank(study.setup.task.objective))
         above = {t.assignment.policy for t in candidates if t.assignment.horizon == high}
         assert {t.assignment.policy for t in below[: len(above)]} == above
 

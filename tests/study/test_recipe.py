@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch.errors import WorkError
+from lrsearch.errors import TaskError, WorkError
 from lrsearch.knowledge import open_store
+from lrsearch.runs import Task, minimize
 from lrsearch.study.recipe import DECAYS, MOMENTA, Tried, _between, _chosen, follow, onecycle
 from lrsearch.tasks import SLS, Adam, find_task
 
@@ -113,3 +114,8 @@ def test_the_short_policy_is_a_whole_cycle(steps):
     assert curve.max() == pytest.approx(0.3, rel=0.05)
     assert curve[0] == pytest.approx(0.03)
     assert math.isclose(policy(steps), 0.0003)
+
+
+def test_a_task_that_its_own_function_trains_is_refused_with_the_reason(store):
+    with pytest.raises(TaskError, match="task 'my-lm' is trained by its own function"):
+        follow(Task(name="my-lm", horizon=320, epoch=32, objectives=(minimize("val_loss"),)), store, None)

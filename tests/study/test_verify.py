@@ -10,7 +10,7 @@ import lrsearch as lrs
 from lrsearch import api
 from lrsearch.errors import BudgetError, PolicyError, TaskError, UsageError, WorkError
 from lrsearch.knowledge import open_store
-from lrsearch.runs import Point, Run, RunSpec, RunState
+from lrsearch.runs import Point, Run, RunSpec, RunState, Task, maximize, minimize
 from lrsearch.schedules import FIX, LINEAR, PLATEAU, TRI
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.study.verdict import Answer, Question, Verdict
@@ -22,6 +22,7 @@ from lrsearch.training.loop import Training
 MLP = find_task("digits-mlp")
 GOOD = TRI(k0=0.01, k1=0.2, l=128)
 POOR = FIX(k0=1e-6)
+LM = Task(name="my-lm", horizon=320, epoch=32, objectives=(minimize("val_loss", unit="nats"),))
 
 
 class Broken(nn.Module):
@@ -286,13 +287,64 @@ def test_an_interruption_keeps_what_ended_and_the_same_call_goes_on(verify, stor
 @pytest.mark.parametrize("target", [0, -0.1, 1.5, 97, "97", "0%", "101%", "a", "", True, float("nan"), None])
 def test_a_target_that_cannot_be_is_refused(target):
     with pytest.raises(UsageError, match="the target is a validation top-1 above 0, at most 1, got"):
-        read_target(target)
-    assert read_target(1) == read_target("100%") == 1
+        read_target(target, MLP.objective)
+    assert read_target(1, MLP.objective) == read_target("100%", MLP.objective) == 1
 
 
 def test_percent_taken_for_a_fraction_is_guessed():
     with pytest.raises(UsageError, match=r"got '97'; did you mean 0\.97\?"):
-        read_target(97)
+        read_target(97, MLP.objective)
+
+
+@pytest.mark.parametrize(("target", "value"), [(2.3, 2.3), ("2.3", 2.3), (0, 0.0), ("-1e3", -1000.0), (97, 97.0)])
+def test_a_target_of_a_loss_is_any_finite_number(target, value):
+    assert read_target(target, LM.objective) == value
+
+
+@pytest.mark.parametrize("target", ["97%", "1 %", "nan", float("inf"), "a", "", True, None])
+def test_percent_of_a_loss_and_what_is_no_number_are_refused(target):
+    with pytest.raises(UsageError, match="a value of 'val_loss', in nats, a finite number without %, got"):
+        read_target(target, LM.objective)
+
+
+def test_an_error_rate_may_be_asked_to_be_zero():
+    error = minimize("error", samples=384)
+    assert read_target("3%", error) == 0.03
+    assert read_target(0, error) == 0
+    with pytest.raises(UsageError, match=r"a validation error from 0, at most 1, got '-0\.1'"):
+        read_target(-0.1, error)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_loss_reaches_a_target_from_above_and_its_negative_from_below(store, sign):
+    task = replace(LM, objectives=(minimize("x") if sign == 1 else maximize("x"),))
+    asked = ask(task, GOOD, sign * 2.3, 320)
+    looks = {32: 4.0, 64: 2.4, 96: 2.3, 128: 2.1, 320: 2.6}
+    answer = reads(store, asked, made_up({step: sign * loss for step, loss in looks.items()}))
+    assert (answer.reached, answer.step, answer.score) == (True, 96, sign * 2.3)
+    never = replace(asked, target=sign * 2.0)
+    assert reads(store, never, made_up({step: sign * loss for step, loss in looks.items()})).score == sign * 2.1
+    answers = tuple(Answer(seed, False, 64, sign * loss, None, "store", "r", "local", 0)
+                    for seed, loss in enumerate((2.4, 2.9, 2.5)))
+    assert Verdict(replace(never, seeds=(0, 1, 2)), answers).score == sign * 2.9
+
+
+def test_a_verdict_of_a_loss_is_told_in_its_unit(store):
+    asked = ask(LM, GOOD, "2.3", 320)
+    told = Verdict(asked, (reads(store, asked, made_up({64: 2.25})),))
+    assert told.sentence == ("Yes: TRI(k0=0.01, k1=0.2, l=128) reaches val_loss 2.3 nats on my-lm within 320 updates;"
+                             " it has 2.25 nats at update 64.")
+    assert told.to_json()["objective"] == LM.objective.to_json()
+
+
+def test_a_training_of_ones_own_says_no_by_the_looks_that_it_made(store):
+    """And by the value that it returned, where it made none; over another horizon by those that were asked for."""
+    asked = ask(LM, GOOD, 2.0, 320)
+    assert reads(store, asked, made_up({50: 2.5, 640: 2.4}), horizon=640) is None
+    assert reads(store, asked, made_up({50: 2.5, 320: 2.4})).score == 2.4
+    other = ask(LM, POOR, 2.0, 320)
+    returned = Run(state=RunState.FINISHED, steps=320, seconds=0.0, score=2.7)
+    assert (reads(store, other, returned).step, reads(store, other, returned).score) == (320, 2.7)
 
 
 @pytest.mark.parametrize(("given", "error", "says"), [
