@@ -9,15 +9,15 @@ from lrsearch.knowledge.recommend import PARETO, described, ramps_of, recall
 from lrsearch.knowledge.recommend import advise as rank_known
 from lrsearch.knowledge.similarity import compare as compare_tasks
 from lrsearch.knowledge.similarity import fingerprint
-from lrsearch.runs import Task
 from lrsearch.study.answers import stored_answers
+from lrsearch.tasks.catalogue import Asked
 
 DECIDED = ("accuracy", PARETO)
 """The goals that begin with the score, which searches decide by."""
 
 
 def advise(
-    task: str | Task, goal: str = "accuracy", *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER
+    task: Asked, goal: str = "accuracy", *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER
 ) -> Advice:
     """Rank what the store and the papers know for a task: what `lrsearch rank` and `lrsearch recommend` print.
 
@@ -42,7 +42,7 @@ def advise(
         return replace(rank_known(recall(ledger, asked, goal), asked, goal), answers=answers)
 
 
-def similarity(task_a: str | Task, task_b: str | Task, *, store: str | Store | None = None) -> Similarity:
+def similarity(task_a: Asked, task_b: Asked, *, store: str | Store | None = None) -> Similarity:
     """Tell how far two tasks are from each other, by group: see `lrsearch.knowledge.similarity`.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lrsearch.errors import OutputError, UsageError, given
 from lrsearch.executors.local import LocalExecutor
@@ -14,6 +14,8 @@ from lrsearch.runs.executor import Executor, TrainerSource
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_classification
+from lrsearch.tasks.catalogue import Asked
+from lrsearch.training.functions import function_source
 from lrsearch.training.groups import require_workers
 from lrsearch.training.source import ClassificationSource
 
@@ -43,20 +45,20 @@ def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) 
     return Trainer(found, Path(data_dir) if data_dir else None)
 
 
-def source_of(asked: Any, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
-    """Where trainers of what was asked for come from: a decorated function has a source of its own.
+def source_of(asked: Asked, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
+    """Where trainers of what was asked for come from.
 
     Args:
-        asked: a shipped task's name, a classification, or what has a `.source`.
+        asked: a shipped task's name, a classification, or a function under `@lrs.task`.
         data_dir: where a classification's data set lies; None for the default place.
-        task: the classification as it is trained, where that differs from what was asked for.
+        task: the task as it is trained, where that differs from what was asked for.
 
     Raises:
         TaskError: for an unknown task, or one that nothing here trains.
     """
-    source: TrainerSource | None = getattr(asked, "source", None)
-    if source is not None:
-        return source
+    if callable(asked):
+        source = function_source(asked)
+        return source if task is None else source.with_task(task)
     return ClassificationSource(find_classification(task or asked), Path(data_dir) if data_dir else None)
 
 

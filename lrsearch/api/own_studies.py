@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Recommendation, Store
 from lrsearch.knowledge.known import PUBLISHED
-from lrsearch.runs import Objective, Task
+from lrsearch.runs import Objective
 from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_task
+from lrsearch.tasks.catalogue import Asked
 
 if TYPE_CHECKING:
     import optuna
@@ -80,7 +81,7 @@ def warm_start(
 
 
 def add_results(
-    study: "optuna.Study", space: Space, store: Store, task: str | Task, *, unit: str | None = None,
+    study: "optuna.Study", space: Space, store: Store, task: Asked, *, unit: str | None = None,
     prefix: str | None = None,
 ) -> int:
     """Add what a store knows of this very task to an Optuna study of one's own, as finished trials.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
+from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
-from lrsearch.runs import Task
 from lrsearch.schedules import Policy
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.explanation import Explanation, explain_stored
@@ -18,7 +18,8 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import find_classification, find_task
+from lrsearch.tasks import find_task
+from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.groups import require_workers
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    task: str | Task,
+    task: Asked,
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
@@ -78,7 +79,7 @@ def search(
 
 
 def sweep(
-    task: str | Task,
+    task: Asked,
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
@@ -116,7 +117,9 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    find_classification(task)  # what a function trains, Ray's workers cannot yet
+    if callable(task):
+        raise UsageError(f"a sweep on Ray does not train functions yet, and {find_task(task).name!r} is one: search"
+                         " with workers=N trains it on all cores of this machine")
     if workers is not None:
         require_workers(workers)
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
@@ -130,7 +133,7 @@ def sweep(
 
 
 def prune(
-    task: str | Task,
+    task: Asked,
     budget: float = 12,
     *,
     stored: bool = False,
@@ -219,7 +222,7 @@ def _conclude(study: Study) -> SearchResult:
 
 @contextmanager
 def _study(
-    task: str | Task, budget: float, functions: Sequence[str | Policy], store: str | Store | None, seed: int, out: Path,
+    task: Asked, budget: float, functions: Sequence[str | Policy], store: str | Store | None, seed: int, out: Path,
     storage: str | None, watch: Watch | None,
 ) -> Iterator[Study]:
     """Open the funnel study that the arguments of `search` and `sweep` describe."""

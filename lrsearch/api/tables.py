@@ -16,15 +16,16 @@ from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Store
-from lrsearch.runs import Run, RunSpec, Task
+from lrsearch.runs import Run, RunSpec
 from lrsearch.schedules import Policy
 from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import find_task
+from lrsearch.tasks.catalogue import Asked
 
 
 def compare(
-    task: str | Task,
+    task: Asked,
     strategies: Sequence[str] = ("funnel", "tpe", "random"),
     seeds: int = 2,
     budget: float = 4,

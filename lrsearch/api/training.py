@@ -30,11 +30,12 @@ from lrsearch.study.verdict import Verdict
 from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import find_classification, find_task
+from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.ramps import ramp
 
 
 def range_tests(
-    task: str | Task, *, low: float | None = None, high: float | None = None, steps: int | None = None,
+    task: Asked, *, low: float | None = None, high: float | None = None, steps: int | None = None,
     shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decays: Sequence[float] = (),
     repeats: int = 2, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Ramp], None] | None = None,
@@ -85,7 +86,7 @@ def _decaying(task: Task, weight_decay: float) -> Task:
 
 
 def recipe(
-    task: str | Task, *, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
+    task: Asked, *, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None, is_own_process: bool = False,
 ) -> Recipe:
     """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
@@ -117,7 +118,7 @@ def recipe(
 
 
 def verify(
-    policy: str | Policy, task: str | Task, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
+    policy: str | Policy, task: Asked, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
     workers: int | None = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
     is_own_process: bool = False,

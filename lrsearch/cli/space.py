@@ -22,8 +22,8 @@ from lrsearch.cli.options import (
 from lrsearch.cli.search import quiet_optuna
 
 if TYPE_CHECKING:
-    from lrsearch.runs import Task
     from lrsearch.study.explanation import Explanation
+    from lrsearch.tasks.catalogue import Asked
 
 
 def prune(
@@ -83,7 +83,7 @@ def _report(told: "Explanation", as_json: bool) -> None:
         print_pruned(told)
 
 
-def _train(task: "Task", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
+def _train(task: "Asked", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
     """Train the probes as `search` does."""
     from lrsearch import api
     from lrsearch.cli.talk import Talk

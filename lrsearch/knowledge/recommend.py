@@ -17,6 +17,7 @@ from lrsearch.knowledge.rescaling import corrections
 from lrsearch.knowledge.similarity import Description, Similarity, compare_many, distance, fingerprint
 from lrsearch.runs import Objective, Task, objectives_of, task_key
 from lrsearch.tasks import TASKS, find_task
+from lrsearch.tasks.catalogue import Asked
 from lrsearch.tasks.classification import METRICS
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ COURSES = ("cost", PARETO)
 """Goals that ask how a run went, and not only how it ended."""
 
 
-def described(task: str | Task, store: "Store") -> Description:
+def described(task: Asked, store: "Store") -> Description:
     """Find a task's description: of a task, of a shipped one, or of one in the store by name, the first of its keys.
 
     Raises:
@@ -56,7 +57,7 @@ def described(task: str | Task, store: "Store") -> Description:
     return held[task]
 
 
-def recommend(store: "Store", task: str | Task, k: int = 2) -> list[Recommendation]:
+def recommend(store: "Store", task: Asked, k: int = 2) -> list[Recommendation]:
     """Give at most k policies of different forms to start a study with, best first; none without relevant evidence.
 
     The runs of similar tasks in the store, on the validation split, and the papers' published results are ranked

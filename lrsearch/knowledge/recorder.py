@@ -22,6 +22,7 @@ from lrsearch.runs import STRANGER, Objective, Point, Run, RunState, Task, objec
 from lrsearch.runs.objective import MAXIMIZE, MINIMIZE
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import TASKS, find_task
+from lrsearch.tasks.catalogue import Asked
 
 MOST_POINTS = 10_000
 """Points kept of a curve: one that grows longer is thinned evenly, by half."""
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def record(
-    store: str | Path | Store, task: str | Task, policy: str | Policy, seed: int = 0, horizon: int | None = None, *,
+    store: str | Path | Store, task: Asked, policy: str | Policy, seed: int = 0, horizon: int | None = None, *,
     minimize: str | None = None, maximize: str | None = None, unit: str | None = None,
 ) -> "Recorder":
     """Record a run of your own training loop, with its curves.

@@ -46,6 +46,7 @@ from lrsearch.knowledge.schema import (
 from lrsearch.knowledge.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
 from lrsearch.runs import Objective, Run, RunSpec, RunState, Task, objectives_of
 from lrsearch.schedules import Policy, parse
+from lrsearch.tasks.catalogue import Asked
 
 if TYPE_CHECKING:
     from lrsearch.knowledge.recommend import Recommendation
@@ -321,7 +322,7 @@ class Store:
         with self._reads() as session:
             return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
 
-    def recommend(self, task: str | Task, k: int = 2) -> "list[Recommendation]":
+    def recommend(self, task: Asked, k: int = 2) -> "list[Recommendation]":
         """Give the policies that did best on tasks similar to a task or to that of a name: see `recommend`."""
         from lrsearch.knowledge.recommend import recommend
 

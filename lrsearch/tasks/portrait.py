@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from lrsearch.runs import Optimizer, Task
-from lrsearch.tasks.catalogue import find_classification
+from lrsearch.runs import Optimizer
+from lrsearch.tasks.catalogue import Asked, find_classification
 from lrsearch.tasks.classification import Classification
 from lrsearch.tasks.models import LocalNorm
 from lrsearch.tasks.splits import Split
@@ -182,7 +182,7 @@ class Portrait:
         )
 
 
-def portray(task: str | Task, data_dir: Path | None = None) -> Portrait:
+def portray(task: Asked, data_dir: Path | None = None) -> Portrait:
     """Give a task's portrait; the validation and the test split are not looked at.
 
     Args:

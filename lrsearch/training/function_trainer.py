@@ -12,8 +12,8 @@ import numpy as np
 
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import conclude
+from lrsearch.runs.executor import Ended, Group, Lockstep
 from lrsearch.runs.job import Heard, Job, JobStopped
-from lrsearch.training.groups import Ended, Group, Lockstep
 
 ERROR_FILE = "error.txt"
 NUMPY_SEEDS = 2**32
