@@ -10,12 +10,12 @@ from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.runs.job import TRAIN_LOSS
-from lrsearch.schedules import FIX, Policy, parse
+from lrsearch.schedules import Policy, parse
+from lrsearch.study.probing import CHECK_STEPS, check_run
 from lrsearch.training.function_places import how_it_is_sent
 from lrsearch.training.functions import function_source
 from lrsearch.words import counted
 
-CHECK_STEPS = 2
 LARGEST_SEED = 2**31
 
 
@@ -84,7 +84,7 @@ def check(task: Any, *, device: str | None = None) -> Checked:
     0.5
     """
     source = function_source(task)
-    run = source.open(device=device).train(check_spec(source.task))
+    run = source.open(device=device).train(check_run(source.task))
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
@@ -138,8 +138,3 @@ def train(
     if run.state is RunState.FAILED:
         raise WorkError(f"training {bound} on {source.task.name} failed: {run.error}")
     return run
-
-
-def check_spec(task: Task) -> RunSpec:
-    """The run of a check: two updates at the lowest learning rate."""
-    return RunSpec(task, FIX(k0=task.lr_range[0]), CHECK_STEPS, 0)

@@ -107,7 +107,7 @@ class Record:
         kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
         return cls(
             key=spec.key, task=spec.task_key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
-            origin=origin, **outcome(run, spec.task.objective) | {"steps": kept}, lost_steps=lost,
+            origin=origin, **outcome(run, spec.task.objective) | {"steps": kept}, lost_steps=lost + run.lost,
         )
 
     @property

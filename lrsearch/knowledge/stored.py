@@ -10,6 +10,8 @@ from lrsearch.runs.objective import SCORE
 from lrsearch.schedules import Policy
 
 PROBES = ("range-test", "decade")
+CHECK = "check"
+"""Two updates and one evaluation of a training of one's own, before anything else of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Assignment:
 
     Args:
         number: its place in the study, from 0.
-        role: `range-test`, `decade`, `default`, `candidate` or `confirm`.
+        role: `check`, `range-test`, `decade`, `default`, `candidate` or `confirm`.
         origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested`, `escape`.
         policy: the policy over the task's horizon; for a probe, over its own.
         horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
@@ -38,7 +40,7 @@ class Assignment:
 
     def spec(self, task: Task) -> RunSpec:
         """Give what identifies the run."""
-        probe = self.role in PROBES
+        probe = self.role in (*PROBES, CHECK)
         policy = self.policy if probe else self.policy.stretch(self.horizon / task.horizon)
         return RunSpec(task, policy, self.horizon, self.seed)
 

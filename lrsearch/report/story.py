@@ -15,6 +15,7 @@ FULL_RUNS = {
 """What a full run is called, by whether it is of the default, and of a fresh seed."""
 GIVEN = ("known", "stored", "published")
 ROLES = {
+    "check": "the check of the training",
     "range-test": "range tests",
     "decade": "constant LRs, short",
     "default": "the strong default, full length",

@@ -17,6 +17,7 @@ from lrsearch.heuristics import Pruned, prune
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.candidates import NEIGHBOURS
 from lrsearch.knowledge.known import LOCAL, PUBLISHED
+from lrsearch.knowledge.stored import CHECK
 from lrsearch.runs import Objective
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
@@ -94,7 +95,7 @@ class Funnel:
         """Say what comes next: a probe, the default, a candidate, a promotion, or a confirming run."""
         if (probe := next_probing(setup, history)) is not None:
             return probe
-        if is_open(with_role(history, "range-test")):
+        if is_open(with_role(history, CHECK) + with_role(history, "range-test")):
             return None
         is_probing = is_open(with_role(history, "decade"))
         if not with_role(history, "default"):  # where the range test was flat, its peak comes from the decades

@@ -11,13 +11,15 @@ from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.runs import Run, RunState, Task
+from lrsearch.knowledge.stored import CHECK
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.objective import finite_cost, objectives_of
 from lrsearch.runs.task import OWN
 from lrsearch.schedules import FIX, RAMP, Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
 
+CHECK_STEPS = 2
 MOST_RAMPS = 4
 RAMP_STEPS = 300
 PROBE_SHARE = 0.2
@@ -103,6 +105,9 @@ def _has_failed(trial: Trial) -> bool:
 
 def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     """Say what to probe next; None while a probe is open, and when there is nothing left to probe."""
+    checks = with_role(history, CHECK)
+    if setup.task.trainer == OWN and (not checks or is_open(checks)):
+        return None if checks else _check(setup)
     ramps, decades = with_role(history, "range-test"), with_role(history, "decade")
     if len(ramps) < ramp_count(setup) and _may_repeat(setup, ramps):
         return _ramp(setup, len(ramps))
@@ -139,6 +144,16 @@ def _is_worth_doubling(setup: Setup, evidence: Evidence, left: float) -> bool:
     if next_probe(evidence, None, setup.task.lr_range) is not None or not is_flat(evidence):
         return False
     return longer <= MOST_DOUBLED * probe_steps(setup.task) and LEAST_DECADES * longer <= left
+
+
+def check_run(task: Task) -> RunSpec:
+    """The run that shows what is wrong with a training of one's own before it costs much: at its lowest rate."""
+    return RunSpec(task, FIX(k0=task.lr_range[0]), CHECK_STEPS, 0)
+
+
+def _check(setup: Setup) -> Proposal:
+    spec = check_run(setup.task)
+    return Proposal(CHECK, "rule", spec.horizon, spec.seed, setup.raw, spec.policy)
 
 
 def range_test(task: Task) -> Policy:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
+from lrsearch.knowledge.stored import CHECK
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.schedules import Policy
@@ -121,6 +122,9 @@ class Study:
         trial = self._settle(assignment, stored, reused=False)
         if run.state is RunState.FAILED and (assignment.role == "default" or not self._has_trained(spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
+        if run.state is RunState.DIVERGED and assignment.role == CHECK:
+            raise WorkError(f"{spec.task.name}: after {spec.horizon} updates at {spec.policy}, the lowest learning rate,"
+                            f" {spec.task.objective.name} is not finite: look at what the training returns or logs")
         return trial
 
     @property

@@ -1,0 +1,143 @@
+"""A function of one's own is searched: by either direction, on any number of processes, again and again."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrsearch as lrs
+from lrsearch.errors import TaskError, UsageError, WorkError
+from lrsearch.runs import RunState
+
+FILE = Path(__file__).with_name("surface.py")
+surface = importlib.util.module_from_spec(importlib.util.spec_from_file_location("surface_of_tests", FILE))
+surface.__spec__.loader.exec_module(surface)
+
+
+def told(result, sign=1):
+    """What a search did, trial by trial, its scores with the other sign where that is asked for."""
+    return [(one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state),
+             None if trial.run.score is None else sign * trial.run.score)
+            for trial in result.history for one in [trial.assignment]]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_minimizing_a_loss_is_maximizing_its_negative_trial_by_trial(tmp_path, seed):
+    lower, higher = (lrs.search(function, 8, seed=seed, out=tmp_path / function.__name__)
+                     for function in (surface.minimized, surface.maximized))
+    assert told(lower) == told(higher, -1)
+    assert lower.best.policy == higher.best.policy
+    assert (lower.best.score, lower.default.score) == (-higher.best.score, -higher.default.score)
+    assert lower.decision.noise == higher.decision.noise
+    assert lower.to_json()["objective"] == {"name": "val_loss", "direction": "minimize"}
+    json.dumps([lower.to_json(), higher.to_json()], allow_nan=False)
+
+
+def test_a_search_begins_with_a_check_and_goes_on_where_it_ended(tmp_path):
+    first = lrs.search(surface.minimized, 5, out=tmp_path)
+    again = lrs.search(surface.minimized, 5, out=tmp_path)
+    assert (first.history[0].assignment.role, first.history[0].assignment.horizon) == ("check", 2)
+    assert (again.spent.trained_runs, told(again)) == (0, told(first))
+    assert first.cost <= 5
+
+
+def test_two_processes_search_as_one_does(tmp_path):
+    """As a script, which the processes can find."""
+    program = (f"import sys; sys.path.insert(0, {str(FILE.parent)!r})\n"
+               "import lrsearch as lrs, surface\n"
+               "if __name__ == '__main__':\n"
+               "    found = [lrs.search(surface.minimized, 4, out=f'{sys.argv[1]}/{n}', workers=n) for n in (1, 2)]\n"
+               "    one, two = ([(str(t.assignment.policy), t.run.score) for t in each.history] for each in found)\n"
+               "    assert one == two, (one, two)\n")
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def failing(where):
+    """A training that raises in runs of some length."""
+
+    @lrs.task("failing", horizon=160, epoch=8, minimize="val_loss", lr_range=(1e-4, 10.0))
+    def train(job):
+        if where(job):
+            raise ValueError("no such column")
+        surface.train(job)
+
+    return train
+
+
+def test_the_first_failure_is_loud_and_costs_two_updates(tmp_path):
+    with pytest.raises(WorkError, match=r"(?s)no such column"):
+        lrs.search(failing(lambda job: True), 8, out=tmp_path)
+    with lrs.open_store(tmp_path / "store.db") as store:
+        (run,) = store.runs()
+    assert (run.run.state, run.horizon) == (RunState.FAILED, 2)
+
+
+def test_a_failed_probe_does_not_end_a_search(tmp_path):
+    broken = failing(lambda job: job.horizon == 50 and job.policy(0) == 0.1)
+    result = lrs.search(broken, 8, out=tmp_path)
+    states = [trial.run.state for trial in result.history if trial.assignment.role == "decade"]
+    assert RunState.FAILED in states
+    assert result.best.score is not None
+
+
+@pytest.mark.parametrize("returned", [None, {"other": 1.0}, "good"])
+def test_a_metric_that_is_not_there_ends_the_search_at_once(tmp_path, returned):
+    @lrs.task("silent", horizon=160, epoch=8, minimize="val_loss")
+    def train(job):
+        return returned
+
+    with pytest.raises(WorkError, match=r"val_loss"):
+        lrs.search(train, 8, out=tmp_path)
+
+
+def test_a_training_without_train_loss_is_searched_by_constant_rates(tmp_path):
+    @lrs.task("quiet", horizon=160, epoch=8, minimize="val_loss", lr_range=(1e-4, 10.0))
+    def train(job):
+        *_, (_, loss) = surface.course(job)
+        return loss if loss < 100 else float("nan")
+
+    result = lrs.search(train, 6, out=tmp_path)
+    roles = [trial.assignment.role for trial in result.history]
+    assert (roles.count("range-test"), roles.count("decade") > 3) == (1, True)
+    assert result.best.score < 1.0
+    assert any("train_loss" in sentence for sentence in map(str, lrs.explain(result.key, out=tmp_path).pruned.reasons)) \
+        or "train_loss" in str(lrs.explain(result.key, out=tmp_path))
+
+
+def test_a_sweep_of_a_function_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(UsageError, match=r"does not train functions yet.*workers=N"):
+        lrs.sweep(surface.minimized, 4, out=tmp_path)
+
+
+@pytest.mark.parametrize("asked", [lambda job: 1.0, surface.train, 3, None])
+def test_a_function_without_its_task_is_refused(tmp_path, asked):
+    with pytest.raises((TaskError, UsageError), match=r"@lrs\.task"):
+        lrs.search(asked, 4, out=tmp_path)
+
+
+def test_a_function_is_pruned_explained_and_verified_in_its_own_unit(tmp_path):
+    pruned = lrs.prune(surface.minimized, 8, out=tmp_path)
+    assert pruned.space.peak.high < 10.0
+    low = lrs.verify("FIX(k0=0.2)", surface.minimized, 1.5, 160, out=tmp_path)
+    none = lrs.verify("FIX(k0=0.0001)", surface.minimized, 1.5, 160, out=tmp_path)
+    assert (low.reached, none.reached) == (True, False)
+    assert "%" not in low.sentence + none.sentence
+
+
+def test_what_one_project_learned_is_recommended_to_the_next(tmp_path):
+    lrs.search(surface.minimized, 6, out=tmp_path)
+
+    @lrs.task("another", horizon=320, epoch=16, minimize="val_loss", lr_range=(1e-4, 10.0))
+    def another(job):
+        surface.train(job)
+
+    with lrs.open_store(tmp_path / "store.db") as store:
+        found = store.recommend(another)
+    assert found
+    assert {one.task for one in found} == {"surface"}
