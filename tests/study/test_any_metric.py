@@ -182,9 +182,12 @@ def history_of(objective, default, candidate, pairs=()):
      " the default diverged, 1 of 2 runs of the best found)."),
     (2.5, 2.1, ((None, 2.1), (2.5, 2.0)), False, "it beats the default on 2 fresh seeds (1 of 2 runs of the default"),
     (2.5, 2.1, ((None, None), (2.5, 2.0)), True, "Use no policy of this search: the default,"
-     " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 1 of 2 runs diverged, and none that"
-     " was found is better."),
-    (None, None, (), True, "Use no policy of this search"),
+     " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 1 of 2 runs of the"
+     " default diverged, 1 of 2 runs of the best found."),
+    (2.5, 2.1, ((None, None), (None, 2.0)), False, "Use no policy of this search: the default,"
+     " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 2 of 2 runs of the default diverged,"
+     " 1 of 2 runs of the best found."),
+    (None, None, (), True, "has no score on the search's own seed: 1 of 1 run diverged."),
     (-3.0, -3.5, ((-3.0, -3.5), (-3.01, -3.51)), False, "it beats the default"),
 ])
 def test_a_loss_is_decided_by_repeats_and_a_diverged_run_is_worse_than_any(
