@@ -96,6 +96,11 @@ class Decision:
         return self.best_found.score - self.default.score
 
     @property
+    def tie(self) -> float | None:
+        """The largest difference that is a tie; None where the noise is not known."""
+        return None if self.noise is None else tie_factor(self.freedom) * self.noise
+
+    @property
     def verdict(self) -> str:
         """The answer as a sentence of advice, with its seeds and how sure it is."""
         default = f"the default, {self.default.policy}"
@@ -121,11 +126,6 @@ class Decision:
         return self.tie is not None and gain > self.tie
 
     @property
-    def tie(self) -> float | None:
-        """The largest difference that is a tie; None where the noise is not known."""
-        return None if self.noise is None else tie_factor(self.freedom) * self.noise
-
-    @property
     def _compared(self) -> str:
         """The two answers beside each other, in words."""
         assert self.best_found is not None
@@ -145,8 +145,8 @@ class Decision:
         if (worst := worst_share(self.objective)) is not None:
             other = "less" if self.objective.is_minimized else "more"
             return f"has {100 * worst:g} % on {on}, as a run that diverged, and none that was found has {other}"
-        runs = f"{self.best.diverged} of {counted(self.best.seeds, 'run')}"
-        return f"has no score on {on}: {runs} diverged, and none that was found is better"
+        alone = f"{self.default.diverged} of {counted(self.default.seeds, 'run')} diverged"
+        return f"has no score on {on}: {self._compared if self.best_found else alone}"
 
 
 def decide(history: Sequence[Trial], horizon: int, objective: Objective) -> Decision | None:

@@ -198,7 +198,7 @@ def _trains_alike(question: Question, made: RunSpec) -> bool:
 def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | None] | None:
     """Tell whether a run reached the target, and at which look; None if it does not say."""
     objective = question.objective
-    within = [point for point in _looks(run) if point.step <= question.budget]
+    within = [point for point in run.points if point.step <= question.budget]
     first = next((point for point in within if objective.is_reached(point.score, question.target)), None)
     if first is not None:
         return True, first
@@ -212,19 +212,11 @@ def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | No
     return False, min(within, key=lambda point: finite_cost(objective, point.score), default=None)
 
 
-def _looks(run: Run) -> tuple[Point, ...]:
-    """The looks of a run; of a training that only returned its value, that one."""
-    if run.points or run.score is None:
-        return run.points
-    return (Point(run.steps, run.loss, run.score),)
-
-
 def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
     """Tell whether nothing would follow within the budget: it went as far, diverged, or ran out of patience."""
     if run.state is RunState.STOPPED and run.steps < question.budget:
         target = made.stop.target if made.stop else None
-        ends = [point.score for point in _looks(run)[-1:]]
-        at_target = target is not None and any(question.objective.is_reached(score, target) for score in ends)
+        at_target = target is not None and question.objective.is_reached(run.points[-1].score, target)
         return made.horizon == question.budget and not at_target
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 
