@@ -20,6 +20,8 @@ BLOW_UP = 4.0
 """Times the lowest loss, within the two levels below."""
 LEAST_RISE = 0.25
 """Of the fall: a loss near 0 is not blown up where it is 4 times as near to 0."""
+NEGATIVE_RISE = 0.5
+"""Of the fall, for a loss that goes below 0 (a rule, tried on `studies/range-test/losses.py`)."""
 FLAT_DROP = 0.05
 FLAT_SCATTER = 5.0
 """Standard errors: of 1,000 curves of noise alone 0.6 % (normal) to 2.7 % (chi-squared) fall by more in 300 updates, up
@@ -68,8 +70,9 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
 
     A curve is flat, and gives nothing, where it falls by 5 % of its start or less, or not clearly out of its scatter.
     It is blown up at the lower of two levels: its start, and 4 times the lowest (or a quarter of the fall above the
-    lowest, where that is more). A loss before the lowest that is not finite, or over 10 falls away from the median of
-    its neighbours, is left out.
+    lowest, where that is more). Where it goes below 0 that is half of the fall above the lowest, and a few spikes are
+    no blow-up. A loss before the lowest that is not finite, or over 10 falls away from the median of its neighbours, is
+    left out.
 
     Args:
         ramp: the range test.
@@ -90,7 +93,8 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
         edge = LOW if not is_first and _rises_at_once(smoothed, first, clear) else None
         return Reading(ramp.run, None, None, None, tuple(smoothed), edge, left_out)
     least = float(smoothed[best])
-    over = np.flatnonzero(smoothed[best:] > (BLOW_UP * least if is_first else _blow_up(first, least)))
+    level = BLOW_UP * least if is_first else _blow_up(first, least)
+    over = np.flatnonzero((smoothed[best:] > level) & (is_first | _is_no_spike(ramp, least, level)[best:]))
     low, high = _bottom(smoothed, first)
     edge = HIGH if not is_first and high == len(smoothed) - 1 else None
     bottom = float(10 ** np.log10(ramp.rates[low : high + 1]).mean())
@@ -226,8 +230,19 @@ def _rises_at_once(smoothed: Numbers, first: float, clear: float) -> bool:
     return len(above) > 0 and above[0] < len(smoothed) / 2
 
 
+def _is_no_spike(ramp: Ramp, lowest: float, level: float) -> npt.NDArray[np.bool_]:
+    """Where a loss that goes below 0 is above a level not by a few of its values alone.
+
+    Such a loss is a log-likelihood, of which a single sample can be any number, once variances have become small.
+    """
+    medians = running_median(ramp.losses) if lowest < 0 else ()
+    return smooth(medians, (), ramp.steps) > level if medians else np.ones(len(ramp.losses), dtype=bool)
+
+
 def _blow_up(first: float, lowest: float) -> float:
-    """The smoothed loss above which a curve is blown up."""
+    """The smoothed loss above which a curve is blown up; one that goes below 0 has no lowest to be a multiple of."""
+    if lowest < 0:
+        return lowest + NEGATIVE_RISE * (first - lowest)
     return min(first, max(BLOW_UP * lowest, lowest + LEAST_RISE * (first - lowest)))
 
 

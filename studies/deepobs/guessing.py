@@ -1,10 +1,11 @@
 """What does it cost not to be told what guessing is worth?
 
-All tasks of the DeepOBS baselines, constant rates, probed after one epoch by the decade walk: by their test loss
-(whose level before training is the one that is told) and, where they have it, by their test error. Once the walk is told
-the level of guessing, once it must find it. Printed are, over tasks and 5 places of the grid, the mean cost of the
-probes in full runs, how often the rate that is best in the end lies in the pruned range, how wide that is in decades, and
-how far the lowest probe is from the level before training, as a share of the fall: the median, and the worst.
+All tasks of the DeepOBS baselines, constant rates, probed after one epoch by the decade walk: by their test loss (whose
+level before training is the one that is told) and, where they have it, by their test error. Once the walk is told the
+level of guessing, once it must find it. Printed are, over tasks and 5 places of the grid, the mean cost of the probes
+in full runs, how often the rate that is best in the end lies in the pruned range, how wide that is in decades, and how
+far the lowest probe is from the level before training, as a share of the fall: the median, and the worst. The tables
+begin at 1e-5 and an epoch is long, so that on some tasks the lowest rate learns as well.
 
     python studies/deepobs/guessing.py DIR
 """
@@ -68,7 +69,8 @@ def probed(task: Task, chance: float | None) -> Evidence:
 def measured(task: Task, is_told: bool) -> dict[str, float]:
     """Probe a task, and compare the range with the truth."""
     evidence = probed(task, task.begun if is_told else None)
-    raw = Space.standard("FIX", horizon=task.epochs * task.epoch, epoch=task.epoch, peak=(task.rates[0], task.rates[-1]))
+    ends = task.rates[0], task.rates[-1]
+    raw = Space.standard("FIX", horizon=task.epochs * task.epoch, epoch=task.epoch, peak=ends)
     pruned = prune(raw, evidence)
     peak, best = pruned.space.peak, float(task.rates[int(np.argmin(task.final))])
     found, fall = guessing(evidence), task.begun - min(probe.loss for probe in evidence.probes)
@@ -86,10 +88,11 @@ def main(folder: Path) -> None:
                 measured(replace(task, rates=task.rates * 10 ** (place / PLACES)), is_told)
                 for task in tasks for place in range(PLACES)
             ])
-            off = "" if is_told else f"; lowest probe off by {rows['off'].median():.3f}, at worst {rows['off'].max():.2f}"
-            print(f"{metric}, {'told' if is_told else 'not told'}, {len(rows)} walks: cost {rows['cost'].mean():.3f} FRE,"
-                  f" holds the best {rows['holds'].mean():.2f}, width {rows['width'].mean():.2f} decades, refused"
-                  f" {rows['refused'].mean():.2f}{off}", flush=True)
+            mean, off = rows.mean(), rows["off"]
+            told = "told" if is_told else "not told"
+            below = "" if is_told else f"; lowest probe off by {off.median():.3f}, at worst {off.max():.2f}"
+            print(f"{metric}, {told}, {len(rows)} walks: cost {mean['cost']:.3f} FRE, holds the best"
+                  f" {mean['holds']:.2f}, width {mean['width']:.2f} decades, refused {mean['refused']:.2f}{below}")
 
 
 if __name__ == "__main__":

@@ -195,3 +195,16 @@ def test_a_loss_near_zero_does_not_blow_up_by_its_noise():
     squares = 1e-4 + 1 / (1 + np.exp(6 * (x + 2))) + np.abs(rng.normal(0, 1e-3, POINTS)) + np.exp(9 * (x - 0.3))
     reading = read_ramp(ramp(squares))
     assert reading.blown_up > 1 > 0.5 > reading.bottom > 0.05
+
+
+def test_a_spike_of_a_likelihood_is_no_blow_up_and_a_loss_that_stays_up_is_one():
+    losses = np.array(FALL) - 3.0
+    spiked = losses.copy()
+    place = next(n for n, rate in enumerate(RATES) if rate > 0.15)
+    spiked[place : place + 2] = 200.0
+    once, again = read_ramp(ramp(losses)), read_ramp(ramp(spiked))
+    assert again.blown_up == pytest.approx(once.blown_up, rel=0.1)
+    fall = losses[0] - losses.min()
+    at = RATES.index(once.blown_up)
+    assert once.smoothed[at] > losses.min() + 0.49 * fall
+    assert once.smoothed[at - 3] < losses[0]

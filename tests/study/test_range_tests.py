@@ -76,7 +76,7 @@ def test_one_without_a_train_loss_suggests_nothing_and_says_so(store):
 
 
 def test_one_that_breaks_is_an_error_with_its_own_words(store):
-    with pytest.raises(WorkError, match="RAMP.* on regression failed: OSError: no space left"):
+    with pytest.raises(WorkError, match=r"RAMP.* on regression failed: OSError: no space left"):
         make(Regression(breaks=True), store)
 
 
