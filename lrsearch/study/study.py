@@ -123,8 +123,9 @@ class Study:
         if run.state is RunState.FAILED and (assignment.role == "default" or not self._has_trained(spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
         if run.state is RunState.DIVERGED and assignment.role == CHECK:
-            raise WorkError(f"{spec.task.name}: after {spec.horizon} updates at {spec.policy}, the lowest learning rate,"
-                            f" {spec.task.objective.name} is not finite: look at what the training returns or logs")
+            name = spec.task.objective.name
+            raise WorkError(f"{spec.task.name}: {name} is not finite after {spec.horizon} updates at the lowest"
+                            f" learning rate, {spec.policy}: look at what the training returns or logs as {name}")
         return trial
 
     @property

@@ -180,3 +180,16 @@ def test_where_every_probe_fails_the_walk_ends_and_the_space_stays():
     assert 1 <= len(evidence.failed) <= 10
     assert refusal(evidence).startswith("too-few")
     assert prune(RAW, evidence).space.peak == RAW.peak
+
+
+def test_scatter_on_the_edge_of_divergence_does_not_hide_what_is_better_than_guessing():
+    """What a small regression showed: at 0.316 two seeds ended far apart, both worse than guessing."""
+    seen = {1e-4: [1.1745], 1e-3: [1.1662], 1e-2: [1.0817], 0.03162: [0.9063, 0.9593, 0.9222], 0.1: [0.7254, 0.7029],
+            0.3162: [1.5502, 1.0001], 1.0: [1.2], 10.0: [math.inf]}
+    probes = tuple(Probe(f"{rate} {seed}", rate, seed, loss)
+                   for rate, losses in seen.items() for seed, loss in enumerate(losses))
+    evidence = Evidence(None, 50, probes=probes)
+    found = optimum(evidence)
+    assert found is not None
+    assert 10**found.decade == pytest.approx(0.1, rel=0.5)
+    assert refusal(evidence) is None
