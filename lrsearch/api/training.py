@@ -22,7 +22,7 @@ from lrsearch.schedules import Policy
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
 from lrsearch.study.probing import ramp_steps
-from lrsearch.study.range_tests import RangeTested, make_range_tests
+from lrsearch.study.range_tests import RampTrainer, RangeTested, make_range_tests
 from lrsearch.study.recipe import Recipe, follow
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import FIRST_FRESH, Setup
@@ -31,6 +31,7 @@ from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import find_classification, find_task
 from lrsearch.tasks.catalogue import Asked
+from lrsearch.training.functions import function_source
 from lrsearch.training.ramps import ramp
 
 
@@ -75,8 +76,15 @@ def range_tests(
     tasks = [_decaying(found, each) for each in weight_decays] or [found]
     seeds = [setup.probe_seed(repeat) for repeat in range(repeats)]
     with opened_store(store, writable(Path(out))) as ledger:
-        trainers = (open_trainer(one, data_dir, is_own_process) for one in tasks)
+        trainers = (_ramp_trainer(task, one, data_dir, is_own_process) for one in tasks)
         return [make_range_tests(trainer, ledger, policy, length, seeds, watch) for trainer in trainers]
+
+
+def _ramp_trainer(asked: Asked, task: Task, data_dir: str | Path | None, is_own_process: bool) -> RampTrainer:
+    """What trains the range tests of a task."""
+    if callable(asked):
+        return function_source(asked).with_task(task).open(is_own_process=is_own_process)
+    return open_trainer(task, data_dir, is_own_process)
 
 
 def _decaying(task: Task, weight_decay: float) -> Task:

@@ -286,9 +286,9 @@ def _mean(losses: list[float]) -> float:
 def _stable(evidence: Evidence, losses: dict[float, list[float]]) -> list[list[float]]:
     """The losses that tell the noise: of all rates, but where only probes tell what guessing is worth not of the edge.
 
-    Beyond the best, runs that end worse than guessing are on the edge of diverging. Their scatter would hide that the best is better than guessing: on a
-    small regression two seeds gave 1.55 and 1.00 at three times the best rate, where 0.73 and 0.70 at the best stand
-    against 1.17 of guessing.
+    Beyond the best, runs that end worse than guessing are on the edge of diverging. Their scatter would hide that the
+    best is better than guessing: on a small regression two seeds gave 1.55 and 1.00 at three times the best rate, where
+    0.73 and 0.70 at the best stand against 1.17 of guessing.
     """
     if evidence.chance_loss is not None:
         return list(losses.values())

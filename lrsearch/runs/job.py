@@ -44,6 +44,8 @@ class Job:
         folder: for its checkpoints, the same on a retry; a temporary one where none is given.
         device: where to train, such as "cuda:0"; the GPU if there is one, else the CPU, where none is given.
         heard: is told the number of steps done every now and then, and may raise `KeyboardInterrupt`.
+        is_range_test: whether it is read by its training losses alone, and no evaluation is due; by its policy where
+            it is not said.
 
     >>> from lrsearch import FIX, Task, minimize
     >>> task = Task(name="toy", horizon=20, epoch=5, objectives=(minimize("val_loss"),))
@@ -58,9 +60,10 @@ class Job:
 
     def __init__(
         self, spec: RunSpec, *, number: int = 0, folder: Path | None = None, device: str | None = None,
-        heard: Heard | None = None,
+        heard: Heard | None = None, is_range_test: bool | None = None,
     ) -> None:
         self.spec, self.number = spec, number
+        self.is_range_test = spec.policy.form == RANGE_TEST if is_range_test is None else is_range_test
         self._folder, self._device, self._heard = folder, device, heard
         self._objective = spec.task.objective
         self._scheduler: JobScheduler | JobControllerScheduler | SchedulerSet | None = None
@@ -113,11 +116,6 @@ class Job:
     def settings(self) -> Mapping[str, Any]:
         """Plain values that the task gives its training."""
         return self.spec.task.settings
-
-    @property
-    def is_range_test(self) -> bool:
-        """Whether its learning rate only rises: it is read by its training losses, and no evaluation is due."""
-        return self.policy.form == RANGE_TEST
 
     @property
     def device(self) -> str:

@@ -36,17 +36,21 @@ class FunctionTrainer:
     ) -> None:
         self.function, self.task, self.device, self.source = function, task, device, source
 
-    def train(self, spec: RunSpec, watch: Heard | None = None, folder: Path | None = None) -> Run:
+    def train(
+        self, spec: RunSpec, watch: Heard | None = None, folder: Path | None = None, *,
+        is_range_test: bool | None = None,
+    ) -> Run:
         """Train one run.
 
         Args:
             spec: what to train.
             watch: is told the number of steps done; it may raise `KeyboardInterrupt`.
+            is_range_test: whether it is one; by its policy where it is not said.
             folder: where the run has a folder of its own, named by its key: that of a full run stays, as does one of
                 a run that failed or was interrupted; without one it has a temporary folder that goes.
         """
         place = folder / spec.key if folder else None
-        job = Job(spec, folder=place, device=self.device, heard=watch)
+        job = Job(spec, folder=place, device=self.device, heard=watch, is_range_test=is_range_test)
         began = time.perf_counter()
         outcome: Any
         with seeded(spec.seed):
@@ -71,7 +75,7 @@ class FunctionTrainer:
 
     def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[()]]:
         """Train a range test; a function's is not evaluated, so there are no looks beside its losses."""
-        return self.train(spec), ()
+        return self.train(spec, is_range_test=True), ()
 
     def _leave(self, job: Job, run: Run, outcome: Any, *, keep: bool) -> None:
         """Leave in the run's folder what somebody may want of it, and nothing else."""
