@@ -16,9 +16,11 @@ from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageErro
 from lrsearch.knowledge.bundles import bundle_of, read_bundle
 from lrsearch.knowledge.database import file_of, read_url
 from lrsearch.knowledge.record import Curve, Record, check_name, digest, outcome, unmistaken
+from lrsearch.knowledge.recorded_job import RecordedJob
 from lrsearch.knowledge.stops import state_of
 from lrsearch.knowledge.store import Store
 from lrsearch.runs import STRANGER, Objective, Point, Run, RunState, Task, objectives_of, run_key, task_key
+from lrsearch.runs.conclusion import not_applied
 from lrsearch.runs.objective import MAXIMIZE, MINIMIZE
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import TASKS, find_task
@@ -128,8 +130,8 @@ class Series:
         return (*self._points, *missing)
 
 
-class Recorder:
-    """A run that is being recorded: see `record`."""
+class Recorder(RecordedJob):
+    """A run that is being recorded: see `record`. It is a job: `scheduler`, `batches`, `is_evaluation_due`."""
 
     def __init__(
         self, store: str | Path | Store, task: dict[str, Any], policy: str, seed: int, horizon: int | None,
@@ -186,7 +188,7 @@ class Recorder:
         if not self._written.wait(PATIENCE_SECONDS):
             self._keep()
 
-    def log(self, step: int, **values: float) -> None:
+    def log(self, step: int | None = None, /, **values: float) -> None:
         """Log values of any names at a step. What is no number is left out, with one warning.
 
         `val_loss` and `val_score`, logged together, and `train_loss` are what lrsearch's pictures know; of a run with a
@@ -194,11 +196,13 @@ class Recorder:
 
         Args:
             step: updates so far, 0 or more, rising; or, where 0 and 1 are the first two, the number of an update as
-                `range` counts: such a loop made one update more than its last number.
+                `range` counts: such a loop made one update more than its last number. That of the run's scheduler where
+                it is not given.
             values: numbers, or tensors and arrays of one.
         """
         try:
-            at, numbers = int(step), {name: number(value) for name, value in values.items()}
+            at = self.job.step if step is None else int(step)
+            numbers = {name: number(value) for name, value in values.items()}
             if at < 0:
                 raise ValueError(f"step {at} is below 0")
             for name in numbers:
@@ -211,6 +215,8 @@ class Recorder:
             self._logged = max(self._logged, at)
             for name, value in numbers.items():
                 self._series.setdefault(name, Series()).add(at, value)
+        if self._job is not None:
+            self._job.log(at, **numbers)
 
     def finish(
         self, value: float | None = None, loss: float | None = None, *, score: float | None = None,
@@ -241,6 +247,11 @@ class Recorder:
             raise UsageError(f"a score without a unit is within 0 and 1, the higher the better, got {number:g}: name"
                              f" its unit, as in finish(score={number:g}, unit='%')")
         self._objective = objective
+        why = not_applied(self._job) if self._job is not None else None
+        if why is not None:
+            self._end(RunState.FAILED, error=why)
+            self._warn(f"the run has no score: {why}")
+            return
         self._end(RunState.FINISHED if math.isfinite(number) else RunState.DIVERGED, number, other)
 
     def _value(self, value: Any, score: Any) -> float:
@@ -290,10 +301,12 @@ class Recorder:
         stride, losses = _evenly(curves.get("train_loss", ()))
         points = tuple(Point(step, None, value) for step, value in curves.get(self._objective.name, ()))
         run = Run(state=self.state, steps=self._steps, seconds=self._clock() - self._began, score=self._score,
-                  loss=self._loss, error=self._error, stride=stride, points=points, train_losses=losses, curves=curves)
+                  loss=self._loss, error=self._error, applied=self._applied, stride=stride, points=points, train_losses=losses, curves=curves)
         found = outcome(run, self._objective)
         if not self._has_metric:
             found |= {"curves": unmistaken(curves), "details": {"stride": 1, "error": self._error}}
+            if self._job is not None:
+                found["details"]["applied"] = self._applied
         return found | {"details": found["details"] | {"attempt": self._attempt}}
 
     def _write_on(self) -> None:

@@ -100,23 +100,25 @@ def _missing(job: Job, name: str) -> _NoScoreError:
         f" {job.last_evaluation}: log it there (steps count from 1), or return it")
 
 
+def not_applied(job: Job) -> str | None:
+    """Why the learning rates were others than the policy's, as far as the training went; None where they were not."""
+    if job.changed is not None:
+        return f"the policy was not applied: {job.changed}"
+    if job.skipped > MOST_SKIPPED * job.horizon:
+        return (f"the policy was not applied: {job.skipped} of {job.horizon} steps of the scheduler had no optimizer"
+                " update before them: call scheduler.step() after optimizer.step() only")
+    return None
+
+
 def _require_applied(job: Job) -> None:
     """Refuse a run whose learning rates, or whose number of updates, were others than its policy's."""
-    if job.changed is not None:
-        raise _not_applied(job.changed)
-    if not job.has_scheduler:
-        return
+    if (why := not_applied(job)) is not None:
+        raise _NoScoreError("policy", why)
     wanted = job.last_evaluation
-    if job.step != wanted and not job.is_range_test:
-        raise _not_applied(f"the training made {job.step} updates, and this run has {wanted} (job.horizon): loop over"
-                           " job.batches(loader), or end at job.horizon")
-    if job.skipped > MOST_SKIPPED * job.horizon:
-        raise _not_applied(f"{job.skipped} of {job.horizon} steps of the scheduler had no optimizer update before them:"
-                           " call scheduler.step() after optimizer.step() only")
-
-
-def _not_applied(why: str) -> _NoScoreError:
-    return _NoScoreError("policy", f"the policy was not applied: {why}")
+    if job.has_scheduler and job.step != wanted and not job.is_range_test:
+        raise _NoScoreError(
+            "policy", f"the policy was not applied: the training made {job.step} updates, and this run has {wanted}"
+            " (job.horizon): loop over job.batches(loader), or end at job.horizon")
 
 
 def _looks_diverged(job: Job) -> bool:

@@ -459,3 +459,57 @@ def test_an_open_store_in_memory_takes_the_run(tmp_path, monkeypatch):
             run.finish(score=0.9)
         assert [one.run.score for one in store.runs()] == [0.9]
     assert list(tmp_path.iterdir()) == []
+
+
+class TestJob:
+    """A recorded run is a job that nobody asked for."""
+
+    def trained(self, path, tamper=False, **more):
+        weight = torch.nn.Parameter(torch.ones(1))
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        with lrs.record(path, task="by hand", policy="TRI(k0=0.1, k1=0.5, l=10)", horizon=40, minimize="val_mse",
+                    **more) as run:
+            scheduler = run.scheduler(optimizer)
+            for step, batch in enumerate(run.batches([1.0, 2.0, 3.0]), 1):
+                loss = (weight * batch).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                if tamper and step == 7:
+                    optimizer.param_groups[0]["lr"] = 0.3
+                optimizer.step()
+                scheduler.step()
+                run.log(train_loss=loss)
+                if run.is_evaluation_due():
+                    run.log(val_mse=loss)
+            run.finish()
+        return run
+
+    def test_it_has_scheduler_batches_and_evaluations_and_says_that_the_policy_was_applied(self, path):
+        run = self.trained(path)
+        with open_store(path) as store:
+            (stored,) = store.runs()
+        assert (run.state, run.job.step) == (RunState.FINISHED, 40)
+        assert (stored.run.applied, stored.run.steps, len(stored.run.points)) == ("yes", 40, 10)
+        assert stored.run.score == stored.run.points[-1].score
+
+    @pytest.mark.filterwarnings("ignore::lrsearch.SchedulerWarning")
+    def test_a_policy_that_was_not_applied_gives_no_score(self, path, caplog):
+        run = self.trained(path, tamper=True)
+        with open_store(path) as store:
+            (stored,) = store.runs()
+        assert (run.state, stored.run.state, stored.run.score) == (RunState.FAILED, RunState.FAILED, None)
+        assert "at update 7 a param group had LR 0.3" in stored.run.error
+        assert "the run has no score" in caplog.text
+
+    def test_without_a_scheduler_it_was_not_checked_and_has_its_score(self, path):
+        with lrs.record(path, task="by hand", policy="FIX(k0=0.1)", horizon=40, minimize="val_mse") as run:
+            run.finish(0.5)
+        with open_store(path) as store:
+            (stored,) = store.runs()
+        assert (stored.run.applied, stored.run.score) == ("not checked", 0.5)
+
+    def test_a_job_needs_a_horizon(self, path):
+        with lrs.record(path, task="by hand", policy="FIX(k0=0.1)") as run:
+            with pytest.raises(UsageError, match=r"horizon=1000"):
+                run.batches([1])
+            run.finish(score=0.5)
