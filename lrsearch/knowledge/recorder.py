@@ -301,7 +301,8 @@ class Recorder(RecordedJob):
         stride, losses = _evenly(curves.get("train_loss", ()))
         points = tuple(Point(step, None, value) for step, value in curves.get(self._objective.name, ()))
         run = Run(state=self.state, steps=self._steps, seconds=self._clock() - self._began, score=self._score,
-                  loss=self._loss, error=self._error, applied=self._applied, stride=stride, points=points, train_losses=losses, curves=curves)
+                  loss=self._loss, error=self._error, applied=self._applied, stride=stride, points=points,
+                  train_losses=losses, curves=curves)
         found = outcome(run, self._objective)
         if not self._has_metric:
             found |= {"curves": unmistaken(curves), "details": {"stride": 1, "error": self._error}}
