@@ -53,7 +53,7 @@ def what_it_showed(run: StoredRun, rules: int = RULES, objective: Objective = SC
     """
     if run.policy.name != "RAMP":
         return _level(run.run, objective)
-    if not run.run.train_losses and run.run.state is RunState.FINISHED:
+    if not run.run.train_losses and run.run.state is not RunState.FAILED:
         return "no train_loss"
     reading = read_ramp(ramp_of(run), rules)
     if reading.edge:
@@ -115,7 +115,7 @@ def _runs(told: Explanation) -> str:
 
 def _silent(ramps: list[StoredRun]) -> str:
     """Say that range tests showed nothing, because the training logs no training loss."""
-    if any(run.run.train_losses or run.run.state is not RunState.FINISHED for run in ramps) or not ramps:
+    if any(run.run.train_losses or run.run.state is RunState.FAILED for run in ramps) or not ramps:
         return ""
     return (" The training logs no train_loss, so its range test shows nothing: the constant learning rates alone were"
             " read, from 0.01 on.")
