@@ -1,5 +1,6 @@
 """Training by one's own function outside of a search: see what it does, and train it once with what was found."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from lrsearch.runs.job import TRAIN_LOSS
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.probing import CHECK_STEPS, check_run
 from lrsearch.training.function_places import how_it_is_sent
-from lrsearch.training.functions import function_source
+from lrsearch.training.functions import function_source, source_digest
 from lrsearch.words import counted
 
 LARGEST_SEED = 2**31
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,23 @@ class Checked:
         lines += [f"logged: {', '.join(logged)}"] if logged else []
         return "\n".join([*lines, f"policy applied: {self.run.applied}", f"other processes get it {self.sent}",
                           *self.notes])
+
+
+def changed_source(task: Any, store: Store) -> tuple[str, ...]:
+    """Say, and log, that a function changed while its version stayed, with how many stored runs are reused for it."""
+    if not callable(task):
+        return ()
+    source = function_source(task)
+    own, key = source_digest(source.function), source.task.key
+    older = [stored for stored in store.runs(task=source.task.name, trusted=True)
+             if stored.task_key == key and stored.run.state.is_final and stored.run.source not in (None, own)]
+    if own is None or not older:
+        return ()
+    told = (f"the source of {source.task.name!r} changed and its version stayed {source.task.version!r}:"
+            f" {counted(len(older), 'stored run')} of the source before can be reused; give it another version to train"
+            " anew")
+    log.warning("%s", told)
+    return (told,)
 
 
 def check(task: Any, *, device: str | None = None) -> Checked:

@@ -1,5 +1,6 @@
 """What all calls begin with: a folder that can be written, a store, a space, and who trains."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_classification
 from lrsearch.tasks.catalogue import Asked
-from lrsearch.training.functions import function_source
+from lrsearch.training.functions import FunctionSource, function_source
 from lrsearch.training.groups import require_workers
 from lrsearch.training.source import ClassificationSource
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lrsearch.training import Trainer
 
 DEFAULT_FOLDER = Path("lrsearch-runs")
+log = logging.getLogger(__name__)
 
 
 def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
@@ -68,6 +70,9 @@ def open_executor(source: TrainerSource, workers: int | None, is_own_process: bo
     if workers is not None:
         require_workers(workers)
     processes = source.default_workers() if workers is None else workers
+    if processes > 1 and isinstance(source, FunctionSource) and (why := source.why_not_sent()) is not None:
+        log.warning("%s; it trains in this process, one run at a time", why)
+        processes = 1
     if processes == 1:
         yield LocalExecutor(source.open(is_own_process=is_own_process))
         return

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrsearch.api.functions import changed_source
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
@@ -44,7 +45,7 @@ def search(
     """Search the best LR policy for a task. The same call again goes on where the last one ended.
 
     Args:
-        task: a shipped task's name, or a task of one's own.
+        task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
         budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
         functions: LR functions to search; all where none is named.
         store: the knowledge store or its URL; `store.db` in `out` where none is given.
@@ -63,7 +64,8 @@ def search(
         The result. `.best` is the answer, with its `.policy`, `.score`, `.seeds` and whether it is `.confirmed`: on a
         tie, and where nothing else was found, the default. `.best_found` is the best policy beside the default, or
         None, and `.default` the strong default: all over the same seeds, fresh ones where the budget paid for them,
-        else the search's own. `.verdict` is the advice in a sentence, `.cost` in FRE, `.table()` has all runs.
+        else the search's own. `.verdict` is the advice in a sentence, `.cost` in FRE, `.table()` has all runs,
+        `.warnings` what to know beside it.
 
     Raises:
         UsageError: for an unknown task or function, or a budget that buys nothing.
@@ -71,10 +73,11 @@ def search(
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+        warnings = changed_source(task, study.store)
         if not study.is_done:
             with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
-        return _conclude(study)
+        return _conclude(study, warnings)
 
 
 
@@ -201,14 +204,14 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
 
 
 
-def _conclude(study: Study) -> SearchResult:
+def _conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
     """Give the result, and tell its story in the Optuna Dashboard if there is news.
 
     An answer that is not the one told there is news too, as in the study of an older version.
     """
     from lrsearch.samplers.optuna import OptunaSampler
 
-    result = conclude(study)
+    result = conclude(study, warnings)
     if isinstance(study.sampler, OptunaSampler):
         from lrsearch.report.best_trial import is_told
         from lrsearch.report.panels import publish

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
+from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.study.decision import Answer, Decision, decide
 from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
@@ -54,6 +55,7 @@ class SearchResult:
     pruned: Pruned
     decision: Decision
     spent: Cost
+    warnings: tuple[str, ...] = ()
 
     @property
     def best(self) -> Answer:
@@ -117,11 +119,12 @@ class SearchResult:
             "seed": self.setup.seed,
             "study": self.study,
             "store": self.store,
+            "warnings": list(self.warnings),
         }
 
 
-def conclude(study: Study) -> SearchResult:
-    """Give the result of a funnel study that is done.
+def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
+    """Give the result of a funnel study that is done, with what was said of it before.
 
     Raises:
         WorkError: if the default was not trained: there is nothing to answer then.
@@ -136,8 +139,16 @@ def conclude(study: Study) -> SearchResult:
         raise WorkError(f"{study.name}: the default was not trained: {why}")
     return SearchResult(
         study.name, study.key, study.store.url, setup, tuple(history), funnel.pruned(setup, history), decision,
-        cost(study),
+        cost(study), (*warnings, *_unchecked(decision, history)),
     )
+
+
+def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
+    """Say where nobody checked that the answer's policy was applied."""
+    answers = [trial.run for trial in history if trial.run and trial.assignment.policy == decision.best.policy]
+    if not any(run.applied == NOT_CHECKED for run in answers):
+        return []
+    return ["the training never asked for job.scheduler(optimizer): whether its policies were applied was not checked"]
 
 
 def cost(study: Study) -> Cost:

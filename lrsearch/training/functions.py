@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -118,6 +119,14 @@ class FunctionSource:
         """One: whoever wants more knows what a run takes."""
         return 1
 
+    def why_not_sent(self) -> str | None:
+        """Why no other process can have the function; None where one can."""
+        try:
+            ForkingPickler.dumps(self)
+        except Exception as error:  # what a function holds may refuse in its own way
+            return str(error) if isinstance(error, TaskError) else _not_sent(self.task, error)
+        return None
+
     def __call__(self, job: Job) -> Any:
         """Train a job."""
         return self.function(job)
@@ -226,6 +235,10 @@ def _code(source: FunctionSource) -> bytes:
     try:
         code: bytes = cloudpickle.dumps(source.function)
     except Exception as error:
-        raise TaskError(f"task {source.task.name!r}: its function cannot be sent to another process: {error}; define it"
-                        " at the top of a file, and open files and connections inside of it") from error
+        raise TaskError(_not_sent(source.task, error)) from error
     return code
+
+
+def _not_sent(task: Task, error: Exception) -> str:
+    return (f"task {task.name!r}: its function cannot be sent to another process: {error}; define it at the top of a"
+            " file, and open files and connections inside of it")
