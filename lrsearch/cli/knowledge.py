@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl
+from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl, is_file, named_task
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lrsearch.knowledge import Advice, Recommendation
 
 TaskName = Annotated[str, typer.Argument(
-    metavar="TASK", help="A shipped task, see `lrsearch tasks`, or the name of one in the store.")]
+    metavar="TASK", help="A shipped task, see `lrsearch tasks`, the name of one in the store, or train.py:name.")]
 Goal = Annotated[str, typer.Option(
     help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD - CDAC),"
          " or pareto: the front of all four first.")]
@@ -59,7 +59,7 @@ def _advice(task: str, goal: str, store: str | None, out: Any, horizon: int | No
     from lrsearch import api
     from lrsearch.tasks import TASKS
 
-    asked = TASKS[task].with_horizon(horizon) if horizon is not None and task in TASKS else task
+    asked = named_task(task, horizon, "fp32") if is_file(task) or (horizon is not None and task in TASKS) else task
     return api.advise(asked, goal, store=store, out=out)
 
 

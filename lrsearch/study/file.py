@@ -10,7 +10,8 @@ from typing import Any
 from lrsearch.errors import UsageError, unknown
 from lrsearch.schedules import parse
 from lrsearch.study.table import PolicyTable, Row
-from lrsearch.tasks import Classification, find_classification
+from lrsearch.tasks import Classification, find_classification, find_task
+from lrsearch.training.function_places import load_function
 
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
               "policies": list}
@@ -21,9 +22,9 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     """Read a table of policies: a study file.
 
     Args:
-        path: the TOML file: `task`, `seeds` and `[[policies]]`, each with a `policy`; beside them `protocol`
-            ("validation" or "paper"), `horizon`, `precision`, `source`, and for a policy its `label` and what is
-            `published` of it.
+        path: the TOML file: `task` (a shipped one, or train.py:name of a file beside it), `seeds` and `[[policies]]`,
+            each with a `policy`; beside them `protocol` ("validation" or "paper"), `horizon`, `precision`, `source`,
+            and for a policy its `label` and what is `published` of it.
         seeds, horizon: in the place of the file's.
 
     Raises:
@@ -34,13 +35,15 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
         if needed not in values:
             raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, seeds and [[policies]]")
     with _named(path):
-        whole = _task(values)
+        function = _function(values, path.parent)
+        whole = _task(values) if function is None else find_task(function)
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
     steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
     number = seeds if seeds is not None else values["seeds"]
     with _named(path):
         task = whole.with_horizon(steps) if steps != whole.horizon else whole
-        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), whole.horizon)
+        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), whole.horizon,
+                           function)
 
 
 @contextmanager
@@ -50,6 +53,19 @@ def _named(where: object) -> Iterator[None]:
         yield
     except UsageError as error:
         raise type(error)(f"{where}: {error}") from None
+
+
+def _function(values: Mapping[str, Any], folder: Path) -> Any:
+    """Find the function of a task that is named as `train.py:name`, a file in the study file's own folder; or None."""
+    name = values["task"]
+    if not name.partition(":")[0].endswith(".py"):
+        return None
+    odd = next((key for key in ("precision", "protocol") if key in values), None)
+    if odd is not None:
+        raise UsageError(f"{odd} is of shipped tasks, and {name!r} trains itself: leave it out")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UsageError(f"{name!r} is not in the folder of the study file: a function stands beside it")
+    return load_function(str(folder / name))
 
 
 def _task(values: Mapping[str, Any]) -> Classification:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.runs.executor import DONE, Executor
+from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.training.groups import LEAST_ROWS, groups
 
@@ -40,6 +42,7 @@ class PolicyTable:
         seeds: each policy is trained with seeds 0 to `seeds` - 1.
         source: where the policies come from.
         horizon: the steps that the policies are written for.
+        function: what trains the task, where lrsearch's own loop does not.
 
     Raises:
         UsageError: for no policies, one that stands twice, or a number of seeds that cannot be.
@@ -51,6 +54,7 @@ class PolicyTable:
     seeds: int
     source: str
     horizon: int
+    function: Callable[[Job], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lrsearch as lrs
+from lrsearch.api import run_table
 from lrsearch.errors import TaskError, UsageError, WorkError
 from lrsearch.report.explanation import sentences
 from lrsearch.runs import RunState
@@ -176,3 +177,18 @@ def test_what_cannot_be_sent_trains_here_and_says_so(tmp_path, caplog):
         result = lrs.search(train, 4, out=tmp_path, workers=2)
     assert result.best.score is not None
     assert "it trains in this process, one run at a time" in caplog.text
+
+
+def test_a_study_file_names_a_function_beside_it(tmp_path):
+    from lrsearch.study.file import read_study
+
+    (tmp_path / "surface.py").write_text(FILE.read_text())
+    (tmp_path / "table.toml").write_text('task = "surface.py:minimized"\nseeds = 2\n'
+                                         '[[policies]]\npolicy = "FIX(k0=0.1)"\n[[policies]]\npolicy = "FIX(k0=0.4)"\n')
+    table = read_study(tmp_path / "table.toml")
+    results = run_table(table, out=tmp_path / "out")
+    assert [len(outcome.runs) for outcome in results.outcomes] == [2, 2]
+    (tmp_path / "far.toml").write_text('task = "../surface.py:minimized"\nseeds = 1\n'
+                                       '[[policies]]\npolicy = "FIX(k0=1)"\n')
+    with pytest.raises(UsageError, match="a function stands beside it"):
+        read_study(tmp_path / "far.toml")
