@@ -1,4 +1,4 @@
-"""What a job costs beyond a bare loop: `job.log` of a tensor, and a plain loop as a job. Prints ratios; asserts nothing.
+"""What a job costs beyond a bare loop: `job.log` of a tensor, and a whole loop. Prints ratios; asserts nothing.
 
     OMP_NUM_THREADS=1 python studies/benchmarks/jobs.py
 
@@ -88,5 +88,7 @@ if __name__ == "__main__":
     pairs = [(seconds(bare), seconds(job)) for _ in range(PAIRS)]
     ratios = sorted(own / other for other, own in pairs)
     print(f"job.log of a tensor: {1e6 * min(seconds(log) for _ in range(3)) / CALLS:.2f} us a call, least of 3")
-    print(f"a plain loop as a job / the bare loop: {statistics.median(ratios):.3f} (quartiles {ratios[PAIRS // 4]:.3f} to"
-          f" {ratios[3 * PAIRS // 4]:.3f}; {1e6 * statistics.median(b for b, _ in pairs) / N:.0f} us an update)")
+    low, high = ratios[PAIRS // 4], ratios[3 * PAIRS // 4]
+    each = 1e6 * statistics.median(other for other, _ in pairs) / N
+    print(f"a plain loop as a job / the bare loop: {statistics.median(ratios):.3f} (quartiles {low:.3f} to {high:.3f};"
+          f" {each:.0f} us an update)")
