@@ -10,19 +10,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(sh|python)\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
 MAKE = re.compile(r"^make (\w+)", re.MULTILINE)
 
 
 def test_there_are_commands_and_programs_in_the_readme():
-    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+    assert {language for language, _ in blocks("README.md")} == {"sh", "python"}
 
 
 def test_nothing_is_left_to_fill_in_and_every_linked_file_is_there():
-    assert not re.findall(r"@[A-Z_]+@", README)
-    linked = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert linked
-    assert not [name for name in linked if not (ROOT / name).exists()]
+    for page, text in PAGES.items():
+        assert not re.findall(r"@[A-Z_]+@", text)
+        folder = ROOT if page == "README.md" else ROOT / "docs"
+        linked = re.findall(r"\]\(([^)#:]+)\)", text)
+        assert linked
+        assert not [name for name in linked if not (folder / name).exists()]
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile():
@@ -41,10 +49,11 @@ def test_every_command_of_the_program_is_in_the_readme():
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_blocks_of_the_readme_run_in_order(tmp_path):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page_run_in_order(tmp_path, page):
     """`make` itself is left out: it makes an environment, and is what runs this test."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for language, text in BLOCKS:
+    for language, text in blocks(page):
         if MAKE.search(text):
             continue
         program = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-W", "ignore", "-c", text]
