@@ -70,7 +70,7 @@ def _judged(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScor
     if name not in scores:
         raise _missing(job, name)
     _require_applied(job)
-    return RunState.STOPPED if job.stopped_at is not None else RunState.FINISHED, scores, None
+    return RunState.STOPPED if job.last_evaluation < job.horizon else RunState.FINISHED, scores, None
 
 
 def _scores(job: Job, outcome: Any) -> dict[str, float]:

@@ -46,6 +46,7 @@ class Job:
         heard: is told the number of steps done every now and then, and may raise `KeyboardInterrupt`.
         is_range_test: whether it is read by its training losses alone, and no evaluation is due; by its policy where
             it is not said.
+        feeds_controller: whether a controller learns from the objective's cost; else the loop tells it a loss.
 
     >>> from lrsearch import FIX, Task, minimize
     >>> task = Task(name="toy", horizon=20, epoch=5, objectives=(minimize("val_loss"),))
@@ -60,11 +61,12 @@ class Job:
 
     def __init__(
         self, spec: RunSpec, *, number: int = 0, folder: Path | None = None, device: str | None = None,
-        heard: Heard | None = None, is_range_test: bool | None = None,
+        heard: Heard | None = None, is_range_test: bool | None = None, feeds_controller: bool = True,
     ) -> None:
         self.spec, self.number = spec, number
         self.is_range_test = spec.policy.form == RANGE_TEST if is_range_test is None else is_range_test
         self._folder, self._device, self._heard = folder, device, heard
+        self._feeds_controller = feeds_controller and spec.policy.is_controller
         self._objective = spec.task.objective
         self._scheduler: JobScheduler | JobControllerScheduler | SchedulerSet | None = None
         self._evaluations = frozenset() if self.is_range_test else evaluation_steps(spec)
@@ -341,7 +343,7 @@ class Job:
             self.has_diverged = True
         elif self.stopped_at is None and (self._is_there(value) or self._is_tired(at)):
             self.stopped_at = at
-        if self.policy.is_controller and self._scheduler is not None and math.isfinite(value):
+        if self._feeds_controller and self._scheduler is not None and math.isfinite(value):
             self._scheduler.step(self._objective.cost(value))  # type: ignore[arg-type]  # a controller takes a metric
 
     def _require_heard(self) -> None:

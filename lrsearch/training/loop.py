@@ -157,7 +157,7 @@ class Training:
         self.record = Record(spec, trainer.validation, trainer.digest, losses)
         self.model = trainer.new_model(spec.seed)
         self.optimizer = task.optimizer.build(self.model, task.epoch)
-        self.scheduler = spec.policy.scheduler(self.optimizer, seed=spec.seed)
+        self.scheduler = self.record.job.scheduler(self.optimizer)
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.order = batches(len(trainer.train_split), task.batch_size, spec.seed, trainer.device)
         self.ends = frozenset(spec.policy.cycle_ends(spec.horizon)) if snapshots else frozenset()

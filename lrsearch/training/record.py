@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState, Stop
-from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
+from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState
+from lrsearch.runs.job import Job
 from lrsearch.tasks import Split
 from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import score_predictions
@@ -25,7 +25,7 @@ Predict = Callable[[Split], torch.Tensor]
 
 
 class Record:
-    """The notes on one run.
+    """The notes on one run: what a classification says beside what its job does.
 
     Args:
         spec: the run.
@@ -36,9 +36,7 @@ class Record:
 
     def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
         self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
-        self.stop = spec.stop or Stop()
-        self.looks = evaluation_steps(spec)
-        self.cycle_ends = cycle_ends(spec)
+        self.job = Job(spec, device=str(losses.device), is_range_test=False, feeds_controller=False)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.rates: list[float] = []
@@ -56,7 +54,7 @@ class Record:
     @property
     def is_look_due(self) -> bool:
         """Whether it is time to look at the validation split."""
-        return self.steps in self.looks
+        return self.job.is_evaluation_due(self.steps)
 
     def ended(self, predict: Predict) -> RunState | None:
         """Give the state in which the run has ended; None while it goes on."""
@@ -66,20 +64,7 @@ class Record:
             return RunState.DIVERGED
         if self.steps == self.spec.horizon:
             return RunState.FINISHED
-        return RunState.STOPPED if self.is_look_due and (self._is_there() or self._is_tired()) else None
-
-    def _is_there(self) -> bool:
-        """Tell whether the last look reached the target."""
-        return self.stop.target is not None and self.points[-1].score >= self.stop.target
-
-    def _is_tired(self) -> bool:
-        """Tell whether the last looks that count, as many as its patience, were no better than one before."""
-        patience = self.stop.patience
-        counting = [p.score for p in self.points if not self.cycle_ends or p.step in self.cycle_ends]
-        is_counted = not self.cycle_ends or self.steps in self.cycle_ends
-        if patience is None or not is_counted or len(counting) <= patience:
-            return False
-        return max(counting[-patience:]) <= max(counting[:-patience])
+        return RunState.STOPPED if self.job.should_stop else None
 
     def _blew_up(self) -> bool:
         recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
@@ -91,11 +76,16 @@ class Record:
         if not math.isfinite(loss):
             return False
         is_best = score > max((point.score for point in self.points), default=-1)
-        if is_best or self.steps == self.spec.horizon or self.stop.patience:
+        if is_best or self.steps == self.spec.horizon or self._has_patience:
             metrics = self._metrics(scores, loss)
             self.metrics |= {"end": metrics, "best": metrics} if is_best else {"end": metrics}
         self.points.append(Point(self.steps, loss, score))
+        self.job.log(self.steps, **{self.job.spec.task.objective.name: score})
         return True
+
+    @property
+    def _has_patience(self) -> bool:
+        return self.spec.stop is not None and self.spec.stop.patience is not None
 
     def _metrics(self, scores: torch.Tensor, loss: float) -> Metrics:
         epoch = self.losses[max(0, self.steps - math.ceil(self.spec.task.epoch)) : self.steps]
@@ -119,6 +109,7 @@ class Record:
         self.evaluations, self.shared = state_dict["evaluations"], state_dict["shared"]
         self.metrics = dict(state_dict["metrics"])
         self.points = [Point(*point) for point in state_dict["points"]]
+        self.job.points = [Point(point.step, None, point.score) for point in self.points]
         self.began = time.perf_counter() - state_dict["seconds"]
 
     def result(self, state: RunState, error: str | None = None) -> Run:
