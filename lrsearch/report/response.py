@@ -1,0 +1,81 @@
+"""What pictures of the response over the learning rate show of runs: how well each did, and on which axis."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrsearch.report.metric import axis, drawn
+from lrsearch.runs import OWN, Task
+from lrsearch.study.strategy import Trial
+
+DECADE = 10
+"""Values above 0 that span more than this factor stand on a logarithmic axis."""
+FAR = 3
+"""Falls, from the median to the best, behind the median: what is worse than that stands at the edge."""
+BEYOND, ROOM = 1.5, 0.15
+"""How far beyond the worst the edge is: times it on a logarithmic axis, by this part of the range on a linear one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The axis of a response picture: the validation loss of lrsearch's own loop, else the metric in its own unit.
+
+    Numbers rise upwards, also where higher is better: then the best runs stand on top, and the label says so.
+
+    Args:
+        task: what was trained.
+        is_log: whether the axis is logarithmic.
+        worst: the worst level (`Task.level`) that stands where it is.
+        edge: where worse runs stand, and those that diverged, as the axis counts it.
+    """
+
+    task: Task
+    is_log: bool
+    worst: float
+    edge: float
+
+    @property
+    def label(self) -> str:
+        """The axis's label."""
+        if self.task.trainer == OWN:
+            return axis(self.task.objective, "{} at the end")
+        return "validation loss at the end"
+
+    @property
+    def name(self) -> str:
+        """What its values are called."""
+        return self.task.objective.name if self.task.trainer == OWN else "loss"
+
+    def place(self, trial: Trial) -> float | None:
+        """Where a run stands; None where it diverged, or has not ended."""
+        level = _level(self.task, trial)
+        if level is None:
+            return None
+        return self.edge if level > self.worst else _shown(self.task, level)
+
+
+def response_of(task: Task, trials: Sequence[Trial]) -> Response:
+    """Choose the axis on which some trials of a task are shown.
+
+    The loss of lrsearch's own loop is logarithmic where it can be. A metric is where it is minimized, above 0, and
+    spans a decade; else its axis is linear, and runs that are far worse than most stand at its edge.
+    """
+    levels = [level for trial in trials if (level := _level(task, trial)) is not None] or [task.chance_loss or 1.0]
+    best, worst, is_own = min(levels), max(levels), task.trainer == OWN
+    if best > 0 and (not is_own or (task.objective.is_minimized and worst > DECADE * best)):
+        return Response(task, True, worst, _shown(task, BEYOND * worst))
+    median = statistics.median(levels)
+    worst = max(level for level in levels if level <= median + FAR * (median - best))
+    room = ROOM * (worst - best) or ROOM * abs(worst) or ROOM
+    return Response(task, False, worst, _shown(task, worst + room))
+
+
+def _level(task: Task, trial: Trial) -> float | None:
+    level = task.level(trial.run) if trial.run else math.inf
+    return level if math.isfinite(level) else None
+
+
+def _shown(task: Task, level: float) -> float:
+    """A level as the axis counts it."""
+    return drawn(task.objective, task.objective.cost(level)) if task.trainer == OWN else level
