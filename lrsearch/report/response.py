@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.report.metric import axis, drawn
+from lrsearch.report.story import peak_of
 from lrsearch.runs import OWN, Task
 from lrsearch.study.strategy import Trial
 
 DECADE = 10
 """Values above 0 that span more than this factor stand on a logarithmic axis."""
-FAR = 3
-"""Falls, from the median to the best, behind the median: what is worse than that stands at the edge."""
+FAR = 5
+"""Falls, from a usual run to the best, behind the usual: what is worse than that stands at the edge. A rule."""
 BEYOND, ROOM = 1.5, 0.15
 """How far beyond the worst the edge is: times it on a logarithmic axis, by this part of the range on a linear one."""
 
@@ -59,14 +60,16 @@ def response_of(task: Task, trials: Sequence[Trial]) -> Response:
     """Choose the axis on which some trials of a task are shown.
 
     The loss of lrsearch's own loop is logarithmic where it can be. A metric is where it is minimized, above 0, and
-    spans a decade; else its axis is linear, and runs that are far worse than most stand at its edge.
+    spans a decade; else its axis is linear, and what blew up stands at its edge: runs far worse than the median, and
+    than the run at the lowest learning rate, which learns least.
     """
-    levels = [level for trial in trials if (level := _level(task, trial)) is not None] or [task.chance_loss or 1.0]
+    known = sorted((peak_of(trial), level) for trial in trials if (level := _level(task, trial)) is not None)
+    levels = [level for _, level in known] or [task.chance_loss or 1.0]
     best, worst, is_own = min(levels), max(levels), task.trainer == OWN
     if best > 0 and (not is_own or (task.objective.is_minimized and worst > DECADE * best)):
         return Response(task, True, worst, _shown(task, BEYOND * worst))
-    median = statistics.median(levels)
-    worst = max(level for level in levels if level <= median + FAR * (median - best))
+    usual = max(statistics.median(levels), levels[0])
+    worst = max(level for level in levels if level <= usual + FAR * (usual - best))
     room = ROOM * (worst - best) or ROOM * abs(worst) or ROOM
     return Response(task, False, worst, _shown(task, worst + room))
 
