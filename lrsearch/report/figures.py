@@ -15,9 +15,9 @@ from lrsearch.report.metric import axis, drawn
 from lrsearch.report.range_test import loss_limits
 from lrsearch.report.response import response_of
 from lrsearch.report.story import answer_trial, full_runs, headline, judged, peak_of, score_text
-from lrsearch.runs import Objective
+from lrsearch.runs import OWN, Objective
 from lrsearch.schedules import Policy
-from lrsearch.study.decision import Answer
+from lrsearch.study.decision import Answer, is_result
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, best_so_far, with_role
 from lrsearch.words import counted
@@ -90,6 +90,10 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
     mark(default, marker="*", color=DEFAULT, markersize=13, label="default")
     mark([answer] if answer else [], marker="o", color=INK, markersize=17, markerfacecolor="none", markeredgewidth=1.6,
          label=judged(result.decision)[0][0])
+    lost = [trial for trial in (*probes, *candidates, *default) if is_result(trial) and response.place(trial) is None]
+    if lost and result.setup.task.trainer == OWN:
+        axes.plot(list(map(peak_of, lost)), [response.edge] * len(lost), "x", color=RED, markersize=6,
+                  label="diverged, or far worse")
     _shade(axes, result)
     is_drawn = any(len(np.asarray(line.get_ydata())) for line in axes.lines)
     axes.set(xscale="log", yscale="log" if is_drawn and response.is_log else "linear", xlabel="peak learning rate",

@@ -28,7 +28,7 @@ class Response:
         task: what was trained.
         is_log: whether the axis is logarithmic.
         worst: the worst level (`Task.level`) that stands where it is.
-        edge: where worse runs stand, and those that diverged, as the axis counts it.
+        edge: where a cross stands for worse runs, and for those that diverged, as the axis counts it.
     """
 
     task: Task
@@ -49,11 +49,9 @@ class Response:
         return self.task.objective.name if self.task.trainer == OWN else "loss"
 
     def place(self, trial: Trial) -> float | None:
-        """Where a run stands; None where it diverged, or has not ended."""
+        """Where a run stands; None where it diverged or is far worse than the others, and where it has not ended."""
         level = _level(self.task, trial)
-        if level is None:
-            return None
-        return self.edge if level > self.worst else _shown(self.task, level)
+        return None if level is None or level > self.worst else _shown(self.task, level)
 
 
 def response_of(task: Task, trials: Sequence[Trial]) -> Response:

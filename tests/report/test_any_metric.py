@@ -23,7 +23,7 @@ from lrsearch.report.figures import draw_policies, draw_progress, draw_range_tes
 from lrsearch.report.metric import axis, cell, column
 from lrsearch.report.panels import progress_figure, response_figure, study_note
 from lrsearch.report.response import response_of
-from lrsearch.report.story import what_failed, what_started_up, what_was_not_checked, what_was_tried
+from lrsearch.report.story import peak_of, what_failed, what_started_up, what_was_not_checked, what_was_tried
 from lrsearch.runs import Run, RunState, maximize, minimize
 from lrsearch.schedules import FIX
 from lrsearch.study.decision import decide
@@ -152,8 +152,11 @@ def test_runs_that_failed_are_told_with_their_cause_in_a_line(heard):
 
 
 def test_many_causes_of_failures_stay_one_short_line(heard):
-    def broken(run, numbers=iter(range(1000))):
-        return Run(state=RunState.FAILED, steps=1, seconds=1.0, cause="error", error=f"ValueError: {next(numbers)}\n\0b")
+    numbers = iter(range(1000))
+
+    def broken(run):
+        said = f"ValueError: {next(numbers)}\n\0b"
+        return Run(state=RunState.FAILED, steps=1, seconds=1.0, cause="error", error=said)
 
     said = what_failed(replace(heard.result, history=changed_history(heard.result, broken)))
     assert re.fullmatch(r"\d+ runs: (error: ValueError: \d; ){3}and \d+ other causes", said)
@@ -192,6 +195,18 @@ def test_a_response_shows_the_metric_as_its_numbers_are(heard):
     assert list(default.get_ydata()) == [with_role(heard.result.history, "default")[0].run.score]
 
 
+def test_a_run_that_blew_up_is_a_cross_at_the_worse_edge_and_one_that_failed_is_not_there(heard):
+    probes = [trial for trial in with_role(heard.result.history, "decade") if trial.run.score is not None]
+    highest = max(probes, key=peak_of).run.score
+    worse = changed(heard.result, with_scores(lambda score: -900.0 if score == highest else score), maximize("elbo"))
+    lost = [trial for trial in worse.history if trial.run.score == -900.0]
+    axes = drawn(draw_response, worse)
+    crosses = next(line for line in axes.lines if line.get_label() == "diverged, or far worse")
+    others = [place for line in axes.lines if line is not crosses for place in line.get_ydata() if place < -1]
+    assert len(lost) == len(crosses.get_xdata()) > 0
+    assert axes.get_ylim()[0] <= max(crosses.get_ydata()) < min(others)
+
+
 def scored(trials, *scores):
     """Trials with scores; None is a run that diverged."""
     runs = [replace(trial.run, score=score, state=RunState.FINISHED if score is not None else RunState.DIVERGED)
@@ -209,10 +224,9 @@ def test_an_axis_of_any_values_is_logarithmic_only_above_0_and_has_the_diverged_
     response = response_of(replace(heard.result.setup.task, objectives=(objective,)), trials)
     places = [response.place(trial) for trial in trials]
     assert places[-1] is None
-    costs = [objective.cost(place) for place in places[:-1]]
-    assert all(cost <= objective.cost(response.edge) for cost in costs)
+    assert all(objective.cost(place) < objective.cost(response.edge) for place in places if place is not None)
     assert not response.is_log or min([*scores, response.edge], default=1) > 0
-    far = [score for score, cost in zip(scores, costs, strict=True) if cost == objective.cost(response.edge)]
+    far = [score for score, place in zip(scores, places[:-1], strict=True) if place is None]
     assert far == [score for score in scores if abs(score) == 1e9 and objective.cost(score) > 0]
 
 
@@ -223,7 +237,7 @@ def test_runs_that_learned_nothing_do_not_stand_at_the_edge(heard):
     trials = [replace(trial, assignment=replace(trial.assignment, policy=FIX(k0=rate)))
               for trial, rate in zip(trials, rates, strict=True)]
     response = response_of(heard.result.setup.task, trials)
-    assert [response.place(trial) for trial in trials[-2:]] == [-4.0, response.edge]
+    assert [response.place(trial) for trial in trials[-2:]] == [-4.0, None]
     assert -5 < response.edge < -4
 
 
