@@ -147,7 +147,7 @@ def compare(
 
 def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_comparison
+    from lrsearch.cli.show_compared import print_comparison
     from lrsearch.report.comparison import draw_comparison
 
     picture = draw_comparison(comparison, folder)
@@ -160,7 +160,7 @@ def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) ->
 def _replay_ranking(table: str, data_dir: Path | None, as_json: bool) -> None:
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_ranked
+    from lrsearch.cli.show_compared import print_ranked
 
     ranked = api.replay_ranking(table, _table_folder(table, data_dir))
     if as_json:
@@ -178,7 +178,7 @@ def _table_folder(table: str, data_dir: Path | None) -> Path:
 def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool) -> None:
     from lrsearch import api
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_replay
+    from lrsearch.cli.show_compared import print_replay
     from lrsearch.cli.talk import tell_line
     from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
 

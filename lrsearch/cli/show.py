@@ -1,6 +1,6 @@
 """What the commands print of results, on stdout."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -9,47 +9,49 @@ from rich.text import Text
 from lrsearch.cli.plain import labelled, open_console
 from lrsearch.heuristics import Pruned
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
+from lrsearch.report.markdown import shortened
+from lrsearch.report.metric import LONGEST_HEAD, cell, column
 from lrsearch.report.story import (
     answer_trial,
     how_to_use,
     judged,
     score_text,
+    what_failed,
+    what_started_up,
     what_was_cut,
+    what_was_not_checked,
     what_was_tried,
     where_it_started,
 )
-from lrsearch.runs import Metrics
+from lrsearch.runs import OWN, Metrics
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import with_role
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
-    from lrsearch.compare.comparison import Comparison
-    from lrsearch.compare.figures import Figure, Replay
-    from lrsearch.compare.held_out import Ranked
-    from lrsearch.compare.reproduction import Outcome, Results
     from lrsearch.runs.executor import Lockstep
     from lrsearch.study.range_tests import RangeTested
     from lrsearch.study.recipe import Recipe
     from lrsearch.tasks import Portrait
 
 LEADERS = 8
-WIDE = 120
 
 
 def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any] | None) -> None:
     """Print what a person wants to know of a search: the verdict first."""
-    console = open_console()
+    console, objective = open_console(), result.decision.objective
 
-    def say(label: str, text: str) -> None:
-        console.print(labelled(label, text, 16))
+    def say(label: str, text: str | None) -> None:
+        if text:
+            console.print(labelled(label, text, 16))
 
     console.print(Text(result.verdict, "bold"))
     for label, answer in judged(result.decision):
-        say(label, f"{score_text(answer)}  {answer.policy}")
+        say(label, f"{score_text(answer, objective)}  {answer.policy}")
+    say("policy applied", what_was_not_checked(result))
     if test:
-        read = {name: "diverged" if test[name] is None else f"{100 * test[name]:.2f} %" for name in ("best", "default")}
+        read = {name: "diverged" if test[name] is None else objective.text(test[name]) for name in ("best", "default")}
         default = "" if result.decision.is_default else f"; default {read['default']}"
         say("test set", f"{read['best']}{default} ({test['note']})")
     spent = result.spent
@@ -58,10 +60,13 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
                 f" {spent.seconds:.0f} s of training")
     say("this start", f"{counted(spent.trained_runs, 'run')} trained ({counted(spent.trained_steps, 'step')}),"
                       f" {spent.reused_runs} taken from the store")
+    say("start-up", what_started_up(result))
+    say("failed", what_failed(result))
     for line in where_it_started(result):
         say("started from", line)
-    console.print(_tried(result), _leaders(result), _metrics(result, test), _cuts(result))
-    console.print(Text("use it", "bold"), f"{how_to_use(result.decision)}\n", sep="\n")
+    metrics = _other_metrics(result) if result.setup.task.trainer == OWN else _metrics(result, test)
+    console.print(*filter(None, (_tried(result), _leaders(result), _front(result), metrics, _cuts(result))))
+    console.print(Text("use it", "bold"), f"{how_to_use(result)}\n", sep="\n")
     for picture in pictures:
         say("picture", picture)
     say("study", f"{result.study} in {result.store}")
@@ -85,16 +90,50 @@ def _leaders(result: SearchResult) -> Table:
     answer = answer_trial(result)
     title = "by the search's own seed, the longest first (* the answer)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("", "steps", "top-1", "loss"):
+    has_loss = result.setup.task.trainer != OWN or any(trial.run.loss is not None for trial in ended if trial.run)
+    for name in ("", "steps", column(objective), *(["loss"] if has_loss else [])):
         table.add_column(name, justify="right")
     table.add_column("from")
     table.add_column("policy", overflow="fold")
     for trial in ended[:LEADERS]:
         run = trial.run
-        score = f"{100 * run.score:.2f}" if run and run.score is not None else "-"
         loss = f"{run.loss:.4f}" if run and run.loss is not None else "-"
         asked, mark = trial.assignment, "*" if trial is answer else ""
-        table.add_row(mark, str(asked.horizon), score, loss, asked.origin, str(asked.policy))
+        numbers = [cell(objective, run.score if run else None), *([loss] if has_loss else [])]
+        table.add_row(mark, str(asked.horizon), *numbers, asked.origin, str(asked.policy))
+    return table
+
+
+def _front(result: SearchResult) -> Table | None:
+    """The runs that no other beats on all objectives; None with one objective."""
+    first, *others = result.setup.task.objectives
+    if not others:
+        return None
+    told = " and ".join(f"{one.direction} {one.name}" for one in (first, *others))
+    table = Table(title=f"the front ({told}): full runs that no other beats", title_justify="left", box=None,
+                  pad_edge=False)
+    for one in (first, *others):
+        table.add_column(column(one), justify="right")
+    table.add_column("seed", justify="right")
+    table.add_column("policy", overflow="fold")
+    for trial in result.front():
+        scores = trial.run.scores if trial.run else {}
+        values = [cell(first, trial.run.score if trial.run else None), *(cell(o, scores.get(o.name)) for o in others)]
+        table.add_row(*values, str(trial.assignment.seed), str(trial.assignment.policy))
+    return table
+
+
+def _other_metrics(result: SearchResult) -> Table | None:
+    """What a training of one's own said beside the metric that decides; None where it said nothing else."""
+    answers, known = judged(result.decision), {one.name: one for one in result.setup.task.objectives}
+    names = dict.fromkeys(name for _, answer in answers for name, value in answer.metrics.items() if value is not None)
+    if not names:
+        return None
+    heads = [column(known[name]) if name in known else shortened(name, LONGEST_HEAD) for name in names]
+    table = right_table("other metrics at the last evaluation", "of", *heads, "best at")
+    for label, answer in answers:
+        at = f"{answer.best_step:.0f}" if answer.best_step is not None else "-"
+        table.add_row(_word(label), *(cell(known.get(name), answer.metrics.get(name)) for name in names), at)
     return table
 
 
@@ -190,60 +229,6 @@ def _probes(told: Explanation) -> Table:
     return table
 
 
-def print_comparison(comparison: "Comparison", picture: str) -> None:
-    """Print a comparison as a table."""
-    table = Table(box=None, pad_edge=False, title=f"{comparison.task}, budget {comparison.budget:g} FRE each",
-                  title_justify="left")
-    target = comparison.objective.text(comparison.target)
-    for name in ("strategy", "seeds", "best top-1", "spread", "FRE spent", f"FRE to {target}"):
-        table.add_column(name, justify="left" if name == "strategy" else "right")
-    for row in comparison.rows():
-        spread = f"{100 * row['spread']:.2f}" if row["spread"] is not None else "-"
-        to_target = f"{row['cost_to_target']:.2f} ({row['reached']} of {row['seeds']})" if row["reached"] else "never"
-        best, cost_of = "-" if row["best"] is None else f"{100 * row['best']:.2f}", f"{row['cost']:.2f}"
-        table.add_row(row["strategy"], str(row["seeds"]), best, spread, cost_of, to_target)
-    console = open_console()
-    console.print(table)
-    console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")
-    if comparison.caution:
-        console.print(comparison.caution)
-    console.print(labelled("picture", picture, 0))
-
-
-def print_table(results: "Results", picture: str) -> None:
-    """Print what came of a table of policies, the best first."""
-    table = Table(box=None, pad_edge=False, title=f"{results.table.name}: {results.table.task.name}",
-                  title_justify="left")
-    for name in ("top-1", "seeds", "at step", "at the end", "LD", "published"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("policy", overflow="fold")
-    for outcome in sorted(results.outcomes, key=lambda o: (not o.scores, -o.mean if o.scores else 0.0)):
-        table.add_row(*_outcome(outcome, results.look), str(outcome.row.policy))
-    console = open_console(least_width=WIDE)
-    console.print(table)
-    console.print(f"Score: {results.table.task.description['metric']}; mean over seeds ± standard deviation (ddof 1).")
-    for line in results.sentences:
-        console.print(line)
-    console.print(labelled("picture", picture, 0))
-
-
-def _outcome(outcome: "Outcome", look: str) -> list[str]:
-    if not outcome.scores:
-        return ["diverged" if outcome.runs else "-", str(len(outcome.runs)), "-", "-", "-", _published(outcome)]
-    spread = f" ± {100 * outcome.spread:.2f}" if outcome.spread is not None else ""
-    return [f"{100 * outcome.mean:.2f}{spread}", str(len(outcome.scores)), f"{outcome.metric('step', look):.0f}",
-            f"{100 * outcome.metric('top1', 'end'):.2f}", f"{outcome.metric('ld', look):.4f}", _published(outcome)]
-
-
-def _published(outcome: "Outcome") -> str:
-    published = outcome.row.published
-    if "top1" not in published:
-        return "-"
-    spread = f" ± {published['spread']:.2f}" if "spread" in published else ""
-    steps = f" at {published['steps']:.0f}" if "steps" in published else ""
-    return f"{published['top1']:.2f}{spread}{steps}"
-
-
 def print_portrait(task: str, portrait: "Portrait", lockstep: "Lockstep") -> None:
     """Print a task's portrait, and how its short runs train."""
     data, model, training = portrait.data, portrait.model, portrait.training
@@ -279,7 +264,7 @@ def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
         for note in dict.fromkeys(one.advice.notes):
             console.print(f"{note[0].upper()}{note[1:]}.")
         if one.advice.suggestions:
-            table = _right_table("", "rule", "LR", "from", "to", "for")
+            table = right_table("", "rule", "LR", "from", "to", "for")
             for found in one.advice.suggestions:
                 table.add_row(found.rule, *(f"{rate:.2g}" for rate in (found.rate, found.low, found.high)),
                               found.purpose)
@@ -289,17 +274,17 @@ def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
 
 def print_recipe(recipe: "Recipe") -> None:
     """Print what the recipe tried, chose, and came to."""
-    console = open_console()
+    console, objective = open_console(), recipe.task.objective
     for step in recipe.steps:
         console.print(Text.assemble((step.setting, "bold"), ": ", step.reason))
-        table = _right_table("", "value", "steps", "loss", "top-1")
+        table = right_table("", "value", "steps", "loss", column(objective))
         for one in step.tried:
             loss = "diverged" if one.loss is None else f"{one.loss:.4f}"
-            score = "" if one.score is None else f"{100 * one.score:.2f} %"
+            score = "" if one.score is None else objective.text(one.score)
             table.add_row(f"{one.value:g}", str(one.steps), loss, score)
         if step.tried:
             console.print(table)
-    plain, score = ("diverged" if each is None else f"{100 * each:.2f} %" for each in (recipe.plain, recipe.score))
+    plain, score = ("diverged" if each is None else objective.text(each) for each in (recipe.plain, recipe.score))
     settings = ", ".join(f"{step.setting} {step.chosen:g}" for step in recipe.steps if step.tried)
     console.print(Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.found.horizon, 'step')},"
                                                    f" {recipe.policy}"))
@@ -315,45 +300,9 @@ _VERDICTS = {
 }
 
 
-def print_replay(replay: "Replay") -> None:
-    """Print a replay: its figures against their bars, what each strategy paid, and on which task."""
-    console = open_console()
-    figures = _figures("", "figure", replay.figures)
-    names = ("mean", "median", "p90", "mean_if_stopped", "first", "reached")
-    strategies = _right_table("FRE until a run is good", "strategy", "mean", "median", "p90", "if stopped",
-                              "first run", "ever")
-    for row in replay.strategies().to_dict("records"):
-        strategies.add_row(row["strategy"], *(f"{row[name]:.2f}" for name in names))
-    tasks = _right_table("mean FRE by task", "task", "coverage", "pruned", "TPE", "grid")
-    for row in replay.tasks().to_dict("records"):
-        numbers = (f"{row[name]:.2f}" for name in ("coverage", "pruned", "TPE", "grid"))
-        tasks.add_row(f"{row['problem']} {row['optimizer']}", *numbers)
-    console.print(figures, strategies, tasks)
-    console.print("Good: within max(2 sd of seeds, 0.5 points) of the table's best. Everything counts: probes, and"
-                  " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good.")
-
-
-def print_ranked(ranked: "Ranked") -> None:
-    """Print what ranking gave on held-out tasks: figures with intervals, those with a bar against it."""
-    console = open_console()
-    for held_out, figures in ranked.figures.items():
-        console.print(_figures(f"{ranked.table}, {held_out} held out", "regret at k tries", figures))
-    console.print("Regret: (best - value) / (best - median) of the held-out task, at most 1, of the best of the first"
-                  " k; mean: over 1, 3 and 10. Intervals: bootstrap over tasks. The bar at k is a standard error.")
-
-
-def _figures(title: str, what: str, figures: Iterable["Figure"]) -> Table:
-    table = _right_table(title, what, "value", "95 % interval", "n", "bar", "met")
-    for figure in figures:
-        met = {True: "yes", False: "no", None: ""}[figure.is_met]
-        table.add_row(figure.name, f"{figure.value:.3f}", f"{figure.low:.3f} .. {figure.high:.3f}", str(figure.n),
-                      figure.bar or "", met)
-    return table
-
-
-def _right_table(title: str, *columns: str) -> Table:
+def right_table(title: str, *columns: str) -> Table:
     """Make a table whose first column is words, and the others numbers."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for place, head in enumerate(columns):
+        table.add_column(head, justify="right" if place else "left", no_wrap=True)
     return table

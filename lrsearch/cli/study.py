@@ -42,7 +42,7 @@ def run_study(
     def tell(spec: "RunSpec", run: "Run") -> None:
         nonlocal ended
         ended += 1
-        outcome = f"{100 * run.score:6.2f} %" if run.score is not None else str(run.state)
+        outcome = str(run.state) if run.score is None else spec.task.objective.text(run.score)
         tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
     results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell,
@@ -52,7 +52,7 @@ def run_study(
 
 def _report(results: "Results", folder: Path, as_json: bool) -> None:
     from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_table
+    from lrsearch.cli.show_compared import print_table
     from lrsearch.report.reproduction import draw_results
 
     picture = str(draw_results(results, folder))

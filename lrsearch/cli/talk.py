@@ -49,8 +49,8 @@ class Talk:
         if trial.reused:
             return
         run, asked = trial.run, trial.assignment
-        state = run.state if run else "interrupted"
-        outcome = f"{100 * run.score:6.2f} %" if run and run.score is not None else f"{state}"
+        score = run.score if run else None
+        outcome = f"{run.state if run else 'interrupted'}" if score is None else study.setup.task.objective.text(score)
         steps = counted(asked.horizon, "step", form=">6")
         line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
         width = self.console.width if self.console.is_terminal else len(line)

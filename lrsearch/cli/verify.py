@@ -1,4 +1,4 @@
-"""verify: does a policy reach a target accuracy within a budget of steps?"""
+"""verify: does a policy reach a target within a budget of steps?"""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 def verify(
     policy: Annotated[str, typer.Argument(
         metavar="POLICY", help="A policy, such as 'TRI(k0=0.01, k1=0.2, l=128)': trained as it is written.")],
-    task: Annotated[str, typer.Option(help="A shipped task: see `lrsearch tasks`.")],
-    target: Annotated[str, typer.Option(help="Validation top-1 to reach: 0.97 or 97%.")],
+    task: Annotated[str, typer.Option(
+        help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name.")],
+    target: Annotated[str, typer.Option(
+        help="What the task's metric must reach: 0.97 or 97% of a share, else a number in its unit.")],
     budget: Annotated[int, typer.Option(help="Updates that it may take, 16 or more; `dur` in a policy is this.")],
     seeds: Annotated[int, typer.Option(help="How many runs are asked, each with its own seed.")] = 1,
     seed: Annotated[int, typer.Option(help="The first of these seeds.")] = 0,
@@ -27,7 +29,7 @@ def verify(
     precision: Precision = "fp32",
     workers: Annotated[int, typer.Option(help="Processes that train, one thread each.")] = 1,
 ) -> None:
-    """Say whether a policy's validation top-1 is at least TARGET at any look within BUDGET updates.
+    """Say whether a task's metric is as good as TARGET at any evaluation within BUDGET updates, under a policy.
 
     What the store knows is not trained; else training ends as soon as it is decided. The exit code is 0 whether the
     answer is yes or no: read it from `reached` of --json.
@@ -54,16 +56,16 @@ def _print(verdict: "Verdict") -> None:
     from rich.table import Table
 
     from lrsearch.cli.plain import open_console
+    from lrsearch.report.metric import column
 
-    console = open_console()
+    console, objective = open_console(), verdict.question.objective
     console.print(verdict.sentence)
     if len(verdict.answers) > 1:
         table = Table(box=None, pad_edge=False)
-        for name in ("seed", "reached", "top-1", "update", "by"):
+        for name in ("seed", "reached", column(objective), "update", "by"):
             table.add_column(name, justify="left" if name in ("reached", "by") else "right")
         for one in verdict.answers:
-            score = "-" if one.score is None else f"{100 * one.score:.2f} %"
             reached = "yes" if one.reached else "no" if one.diverged is None else f"no, diverged by {one.diverged}"
-            table.add_row(str(one.seed), reached, score, str(one.step or "-"), one.by)
+            table.add_row(str(one.seed), reached, objective.text(one.score), str(one.step or "-"), one.by)
         console.print(table)
     console.print(verdict.cost)

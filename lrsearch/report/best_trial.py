@@ -1,8 +1,9 @@
 """What Optuna calls a study's best trial, and what the search's answer is: they may differ, and this says so.
 
-Optuna's rule is the highest value of a complete trial. Here that is the score of the search's own seed, which chose
-the policy; the answer is decided on fresh seeds. No value is changed for that: a sentence names the answer's trial, in
-the study's note, its user attributes, and the notes of both trials. (Optuna takes no attribute of an ended trial.)
+Optuna's rule is the best value of a complete trial, in the objective's direction. Here that is the score of the
+search's own seed, which chose the policy; the answer is decided on fresh seeds. No value is changed for that: a
+sentence names the answer's trial, in the study's note, its user attributes, and the notes of both trials. (Optuna takes
+no attribute of an ended trial.)
 """
 
 import warnings
@@ -12,13 +13,19 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.report.markdown import escape
+from lrsearch.report.metric import name_of
 from lrsearch.report.story import answer_trial
+from lrsearch.runs import Objective
 from lrsearch.samplers.optuna import NUMBER
 from lrsearch.study.result import SearchResult
 
-METRIC = "validation top-1, the search's own seed"
 VERDICT, ANSWER, ANSWER_TRIAL, BEST_FOUND, OPTUNA_BEST = (
     f"lrsearch:{name}" for name in ("verdict", "answer", "answer trial", "best found", "Optuna's best trial"))
+
+
+def metric_name(objective: Objective) -> str:
+    """What Optuna calls the value of a trial."""
+    return f"{name_of(objective)}, the search's own seed"
 
 
 def optuna_best(result: SearchResult, optuna_study: optuna.Study) -> str:
@@ -48,7 +55,7 @@ def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
         optuna_study.set_user_attr(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        optuna_study.set_metric_names([METRIC])
+        optuna_study.set_metric_names([metric_name(result.decision.objective)])
     for trial in {one.number: one for one in (answer, best) if one}.values():
         save_note(optuna.Trial(optuna_study, trial._trial_id), f"{escape(result.verdict)}\n\n{escape(sentence)}\n")
 

@@ -11,9 +11,13 @@ from matplotlib.axes import Axes
 from lrsearch.heuristics.range_test import centre, read_ramp
 from lrsearch.knowledge.recommend import ramp_of
 from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, save, wrapped
+from lrsearch.report.metric import axis, drawn
+from lrsearch.report.range_test import loss_limits
+from lrsearch.report.response import response_of
 from lrsearch.report.story import answer_trial, full_runs, headline, judged, peak_of, score_text
+from lrsearch.runs import OWN, Objective
 from lrsearch.schedules import Policy
-from lrsearch.study.decision import Answer
+from lrsearch.study.decision import Answer, is_result
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, best_so_far, with_role
 from lrsearch.words import counted
@@ -23,6 +27,7 @@ DEFAULT, FOUND, INK = "#b8580a", "#0b5cad", "#23272e"
 FULL_RUN_MARKS = ((DEFAULT, False), (DEFAULT, True), (FOUND, False), (FOUND, True))
 """(colour, whether it is filled), in the order of `full_runs`: filled for fresh seeds, which decide."""
 SHADE = "#2463a81c"
+ROOM, FULL, LEAST_ROOM = 1.6, 100.4, 0.1
 PICTURES = ("range-test.png", "response.png", "policy.png", "progress.png")
 
 
@@ -59,60 +64,84 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
     if tops:
         axes.axvline(min(tops), color=RED, linewidth=1.2, linestyle="--", label=f"blown up: {min(tops):.3g}")
     _shade(axes, result)
-    firsts = [reading.smoothed[0] for reading in readings if reading.smoothed and math.isfinite(reading.smoothed[0])]
-    start = max(firsts, default=result.setup.task.chance_loss or 1.0)
-    axes.set(xscale="log", ylim=(0, 1.6 * start), xlabel="learning rate", ylabel="training loss",
+    low, high = loss_limits(readings) or (0, ROOM * (result.setup.task.chance_loss or 1.0))
+    axes.set(xscale="log", ylim=(low, high), xlabel="learning rate", ylabel="training loss",
              title=f"LR range test, {result.setup.task.name}, {counted(len(ramps), 'seed')}")
+    if ramps and not any(reading.smoothed for reading in readings):
+        axes.text(0.5, 0.5, "the training logs no train_loss", ha="center", color=GREY, transform=axes.transAxes)
     axes.legend(frameon=False, loc="upper left")
 
 
 def draw_response(axes: Axes, result: SearchResult) -> None:
-    """Validation loss of constant learning rates (probes) and of candidates over their peak."""
-    def mark(trials: Sequence[Trial], **look: Any) -> None:
-        points = [(peak_of(t), t.run.loss) for t in trials if t.run and t.run.loss is not None]
-        axes.plot([peak for peak, _ in points], [loss for _, loss in points], linestyle="", **look)
+    """How constant learning rates (probes) and candidates did over their peak: see `Response`."""
+    candidates, default = with_role(result.history, "candidate"), with_role(result.history, "default")
+    probes, answer = with_role(result.history, "decade"), answer_trial(result)
+    response = response_of(result.setup.task, [*probes, *candidates, *default])
 
-    candidates = with_role(result.history, "candidate")
-    mark(with_role(result.history, "decade"), marker="o", color=GREY, markersize=5, label="FIX, short probes")
+    def mark(trials: Sequence[Trial], **look: Any) -> None:
+        points = [(peak_of(trial), place) for trial in trials if (place := response.place(trial)) is not None]
+        axes.plot([peak for peak, _ in points], [place for _, place in points], linestyle="", **look)
+
+    mark(probes, marker="o", color=GREY, markersize=5, label="FIX, short probes")
     for horizon, color, marker in zip(sorted({t.assignment.horizon for t in candidates}), LADDER, "^sD", strict=False):
         here = [t for t in candidates if t.assignment.horizon == horizon]
         label = f"candidates, {counted(horizon, 'step')}"
         mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=label)
-    mark(with_role(result.history, "default"), marker="*", color=DEFAULT, markersize=13, label="default")
-    answer = answer_trial(result)
+    mark(default, marker="*", color=DEFAULT, markersize=13, label="default")
     mark([answer] if answer else [], marker="o", color=INK, markersize=17, markerfacecolor="none", markeredgewidth=1.6,
          label=judged(result.decision)[0][0])
+    lost = [trial for trial in (*probes, *candidates, *default) if is_result(trial) and response.place(trial) is None]
+    if lost and result.setup.task.trainer == OWN:
+        axes.plot(list(map(peak_of, lost)), [response.edge] * len(lost), "x", color=RED, markersize=6,
+                  label="diverged, or far worse")
     _shade(axes, result)
     is_drawn = any(len(np.asarray(line.get_ydata())) for line in axes.lines)
-    axes.set(xscale="log", yscale="log" if is_drawn else "linear", xlabel="peak learning rate",
-             ylabel="validation loss at the end", title=f"Response over learning rate\n{headline(result)}")
+    axes.set(xscale="log", yscale="log" if is_drawn and response.is_log else "linear", xlabel="peak learning rate",
+             ylabel=_plain(response.label), title=f"Response over learning rate\n{headline(result)}")
     axes.legend(frameon=False, fontsize=8)
 
 
 def draw_progress(axes: Axes, result: SearchResult) -> None:
     """Scores of full runs against everything spent, probes included: open ones chose, filled ones decide."""
-    runs = full_runs(result)
-    every = [100 * (trial.run.score or 0) for some in runs.values() for _, trial in some if trial.run]
+    runs, objective = full_runs(result), result.decision.objective
+    scores = {name: [(cost, drawn(objective, trial.run.score)) for cost, trial in some
+                     if trial.run and trial.run.score is not None] for name, some in runs.items()}
+    every = [score for some in scores.values() for _, score in some]
     if not every:
         axes.set(title=f"No full-length run finished\n{headline(result)}")
         return
-    points = best_so_far(result.history, result.setup.task.horizon, result.setup.task.objective)
+    points = best_so_far(result.history, result.setup.task.horizon, objective)
     if points:
-        costs, scores = [cost for cost, _ in points], [100 * score for _, score in points]
-        axes.step([*costs, result.cost], [*scores, scores[-1]], where="post", color=GREY, linewidth=1,
+        costs, bests = [cost for cost, _ in points], [drawn(objective, score) for _, score in points]
+        axes.step([*costs, result.cost], [*bests, bests[-1]], where="post", color=GREY, linewidth=1,
                   label="best so far by the search's seed")
-    for (name, some), (color, is_filled) in zip(runs.items(), FULL_RUN_MARKS, strict=True):
+    for (name, some), (color, is_filled) in zip(scores.items(), FULL_RUN_MARKS, strict=True):
         if some:
-            axes.plot([cost for cost, _ in some], [100 * (trial.run.score or 0) for _, trial in some if trial.run],
-                      "o", color=color, markersize=6.5, markerfacecolor=color if is_filled else "white", label=name)
-    axes.axhline(100 * (result.best.score or 0), color=_color(result, result.best), linewidth=1.2, linestyle="--",
-                 label=_legend(*judged(result.decision)[0]))
-    margin = max(0.5, max(every) - min(every))
-    axes.set_ylim(min(every) - margin, min(100.4, max(every) + margin))
+            axes.plot([cost for cost, _ in some], [score for _, score in some], "o", color=color, markersize=6.5,
+                      markerfacecolor=color if is_filled else "white", label=name)
+    if result.best.score is not None:
+        axes.axhline(drawn(objective, result.best.score), color=_color(result, result.best), linewidth=1.2,
+                     linestyle="--", label=_legend(*judged(result.decision)[0], objective))
+    axes.set_ylim(*_limits(every, objective))
     axes.axvline(result.cost, color=GREY, linewidth=1, linestyle=":", label=f"all spent: {result.cost:.2f} FRE")
     axes.set(xlim=(0, 1.02 * result.setup.budget), xlabel="cost in full-run equivalents (FRE)",
-             ylabel="validation top-1, %", title=f"Full runs against cost\n{headline(result)}")
-    axes.legend(frameon=False, fontsize=7, loc="lower left")
+             ylabel=_plain(axis(objective)), title=f"Full runs against cost\n{headline(result)}")
+    axes.legend(frameon=False, fontsize=7, loc="upper left" if objective.is_minimized else "lower left")
+
+
+def _limits(scores: Sequence[float], objective: Objective) -> tuple[float, float]:
+    """Room above and below for the legend; a share ends a little above 100 %."""
+    low, high = min(scores), max(scores)
+    if objective.is_share:
+        room = max(0.5, high - low)
+        return low - room, min(FULL, high + room)
+    room = (high - low) or LEAST_ROOM * abs(high) or LEAST_ROOM
+    return low - room, high + room
+
+
+def _plain(label: str) -> str:
+    """Keep a metric's name from being read as a formula."""
+    return label.replace("$", r"\$")
 
 
 def draw_policies(axes: Axes, result: SearchResult) -> None:
@@ -120,7 +149,7 @@ def draw_policies(axes: Axes, result: SearchResult) -> None:
     for label, answer in judged(result.decision):
         steps, rates = _curve(answer.policy, result)
         axes.plot(steps, rates, color=_color(result, answer), linewidth=2.6 if answer is result.best else 1.2,
-                  label=_legend(label, answer))
+                  label=_legend(label, answer, result.decision.objective))
     axes.set(xlabel="step", ylabel="learning rate", xlim=(0, result.setup.task.horizon),
              title=f"Learning rate over the run\n{headline(result)}")
     axes.set_ylim(bottom=0)
@@ -131,8 +160,8 @@ def _color(result: SearchResult, answer: Answer) -> str:
     return DEFAULT if answer.policy == result.default.policy else FOUND
 
 
-def _legend(label: str, answer: Answer) -> str:
-    return wrapped(f"{label}: {answer.policy}, {score_text(answer)}", 70)
+def _legend(label: str, answer: Answer, objective: Objective) -> str:
+    return _plain(wrapped(f"{label}: {answer.policy}, {score_text(answer, objective)}", 70))
 
 
 def _curve(policy: Policy, result: SearchResult) -> tuple[Sequence[float], Sequence[float]]:

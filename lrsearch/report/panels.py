@@ -11,6 +11,8 @@ from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.known import PUBLISHED
 from lrsearch.report.best_trial import mark_answer, optuna_best
 from lrsearch.report.markdown import code, escape, one_line, shortened
+from lrsearch.report.metric import axis, better, drawn, name_of
+from lrsearch.report.response import Response, response_of
 from lrsearch.report.story import (
     answer_trial,
     full_runs,
@@ -21,7 +23,7 @@ from lrsearch.report.story import (
     what_was_cut,
     what_was_tried,
 )
-from lrsearch.runs import Objective
+from lrsearch.runs import OWN, Objective
 from lrsearch.schedules import Policy
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial, best_so_far, with_role
@@ -46,7 +48,6 @@ GAP = "\u00a0"
 MOST_POINTS = 100
 """Points of one group in a figure: the page fetches every figure whole, each time that it polls."""
 LONGEST_HOVER = 60
-DIVERGED_ABOVE = 1.5
 
 
 def publish(result: SearchResult, optuna_study: "optuna.Study") -> None:
@@ -65,43 +66,43 @@ def publish(result: SearchResult, optuna_study: "optuna.Study") -> None:
 
 
 def response_figure(result: SearchResult) -> "go.Figure":
-    """Draw validation loss over peak LR: probes and candidates by horizon, the pruned range, the range test's centre.
+    """Draw how runs did over peak LR: probes and candidates by horizon, the pruned range, the range test's centre.
 
-    Loss, not score: it also tells apart the runs that are all near chance, and falls in one valley.
+    Of lrsearch's own loop that is the loss, not the score: it also tells apart the runs that are all near chance, and
+    falls in one valley.
     """
     import plotly.graph_objects as go
 
     figure = go.Figure()
     groups = _response_groups(result)
-    finite = [loss for _, trials, _, _ in groups for trial in trials if (loss := _loss(trial)) is not None]
-    top = DIVERGED_ABOVE * max(finite, default=result.setup.task.chance_loss or 1.0)
+    response = response_of(result.setup.task, [trial for _, trials, _, _ in groups for trial in trials])
     for name, trials, shape, color in groups:
-        figure.add_trace(_cloud(name, trials, shape, color, top, result.setup.task.objective))
+        figure.add_trace(_cloud(name, trials, shape, color, response))
     _mark_range(figure, result)
-    _circle_answer(figure, result)
-    _lay_out(figure, f"Response over learning rate: {headline(result)}", "peak learning rate",
-             "validation loss at the end")
+    _circle_answer(figure, result, response)
+    _lay_out(figure, f"Response over learning rate: {headline(result)}", "peak learning rate", response.label)
     figure.update_xaxes(type="log", exponentformat="power", dtick=1)
-    figure.update_yaxes(type="log", tickvals=LOSS_TICKS, tickformat="~g")
+    if response.is_log:
+        figure.update_yaxes(type="log", tickvals=LOSS_TICKS, tickformat="~g")
     return figure
 
 
 def progress_figure(result: SearchResult) -> "go.Figure":
-    """Draw the best validation score of a full-length run so far against all that was spent, probes included."""
+    """Draw the best score of a full-length run so far against all that was spent, probes included."""
     import plotly.graph_objects as go
 
-    horizon, costs = result.setup.task.horizon, _costs(result)
-    steps = best_so_far(result.history, horizon, result.setup.task.objective)
+    horizon, costs, objective = result.setup.task.horizon, _costs(result), result.setup.task.objective
+    steps = best_so_far(result.history, horizon, objective)
     line = [*steps, (costs[-1], steps[-1][1])] if steps else []
     figure = go.Figure(go.Scatter(
-        x=_short([cost for cost, _ in line]), y=_short([100 * score for _, score in line]), mode="lines",
+        x=_short([cost for cost, _ in line]), y=_short([drawn(objective, score) for _, score in line]), mode="lines",
         line={"shape": "hv", "color": BLUE, "width": 2}, name="best so far, the search's own seed", hoverinfo="skip",
     ))
     for (name, runs), (shape, color) in zip(full_runs(result).items(), FULL_RUN_MARKS, strict=True):
-        figure.add_trace(_scores(name, runs[:MOST_POINTS], shape, color))
+        figure.add_trace(_scores(name, runs[:MOST_POINTS], shape, color, objective))
     _mark_costs(figure, result, costs)
     _lay_out(figure, f"Full runs against cost: {headline(result)}", "cost in full-run equivalents (FRE)",
-             "validation top-1, %")
+             axis(objective))
     figure.update_xaxes(range=[0, 1.02 * max(float(result.setup.budget), costs[-1] if costs else 0)])
     return figure
 
@@ -121,7 +122,7 @@ def study_note(result: SearchResult, optuna_says: str = "") -> str:
         f"## Cost\n\n{_cost(result)}",
         f"## What the heuristics cut\n\n{_cuts(result)}",
         f"## Where it started\n\n{_started(result)}",
-        f"## Use it\n\n```python\n{how_to_use(result.decision)}\n```",
+        f"## Use it\n\n```python\n{how_to_use(result)}\n```",
         f"Study {code(result.study)}, seed {result.setup.seed}. Trials that are *pruned* here are shorter complete runs"
         " of the stretched policy, or diverged; only runs over the whole horizon are *complete*.",
     ]
@@ -129,9 +130,11 @@ def study_note(result: SearchResult, optuna_says: str = "") -> str:
 
 
 def _answers(result: SearchResult) -> str:
-    lines = [_row(name, code(str(answer.policy)), escape(score_text(answer)))
+    objective = result.decision.objective
+    lines = [_row(name, code(str(answer.policy)), escape(score_text(answer, objective)))
              for name, answer in judged(result.decision)]
-    return "\n".join([_row("", "policy", "validation top-1"), "|---|---|---|", *lines])
+    own = f", {better(objective)}" if result.setup.task.trainer == OWN else ""
+    return "\n".join([_row("", "policy", escape(name_of(objective) + own)), "|---|---|---|", *lines])
 
 
 def _cost(result: SearchResult) -> str:
@@ -172,10 +175,10 @@ def _started(result: SearchResult) -> str:
 
 def _recommended(known: Recommendation) -> str:
     if known.origin == PUBLISHED:
-        return (f"- {code(str(known.policy))}: published, {100 * known.score:.2f} % on {code(known.task)}, chosen on"
+        return (f"- {code(str(known.policy))}: published, {escape(known.score_text)} on {code(known.task)}, chosen on"
                 f" the test set ({code(known.source)}), at distance {known.distance:.2f}")
     return (
-        f"- {code(str(known.policy))}: the store's, {known.score_text} on {code(known.task)} over"
+        f"- {code(str(known.policy))}: the store's, {escape(known.score_text)} on {code(known.task)} over"
         f" {counted(known.seeds, 'seed')} of {counted(known.horizon, 'step')}, at distance {known.distance:.2f}"
     )
 
@@ -205,44 +208,49 @@ def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], s
     return [*groups, ("the default", with_role(result.history, "default"), "star", RED)]
 
 
-def _cloud(
-    name: str, trials: Sequence[Trial], shape: str, color: str, top: float, objective: Objective
-) -> "go.Scatter":
-    """Give the points of one group at (peak, loss); the best ones where there are many, diverged ones at the top."""
+def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, response: Response) -> "go.Scatter":
+    """Give the points of one group over their peaks; the best ones where there are many, diverged ones at the edge."""
     import plotly.graph_objects as go
 
+    objective = response.task.objective
     ended = sorted((trial for trial in trials if trial.run), key=lambda trial: trial.rank(objective))
     shown = ended[:MOST_POINTS]
-    losses = [_loss(trial) for trial in shown]
+    places = [response.place(trial) for trial in shown]
     few = f" (best {MOST_POINTS} of {len(ended)})" if len(ended) > MOST_POINTS else ""
     return go.Scatter(
         x=_short([_peak(trial.assignment.policy) for trial in shown]),
-        y=_short([top if loss is None else loss for loss in losses]),
-        mode="markers", name=name + few, text=[_hover(trial) for trial in shown], hovertemplate="%{text}<br>loss %{y}",
+        y=_short([response.edge if place is None else place for place in places]),
+        mode="markers", name=name + few, text=[_hover(trial) for trial in shown],
+        hovertemplate=f"%{{text}}<br>{_template(response.name)} %{{y}}",
         marker={"color": color, "size": 14 if shape == "star" else 9,
-                "symbol": ["x-open" if loss is None else shape for loss in losses]},
+                "symbol": ["x-open" if place is None else shape for place in places]},
     )
 
 
-def _scores(name: str, trials: Sequence[tuple[float, Trial]], shape: str, color: str) -> "go.Scatter":
+def _scores(
+    name: str, trials: Sequence[tuple[float, Trial]], shape: str, color: str, objective: Objective
+) -> "go.Scatter":
     import plotly.graph_objects as go
 
+    known = [(cost, trial, trial.run.score) for cost, trial in trials if trial.run and trial.run.score is not None]
+    unit = " %" if objective.is_share else f" {_template(objective.unit)}" if objective.unit else ""
     return go.Scatter(
-        x=_short([cost for cost, _ in trials]), y=_short([100 * (_score(trial) or 0) for _, trial in trials]),
-        mode="markers", name=name, text=[_hover(trial) for _, trial in trials], hovertemplate="%{text}<br>%{y} %",
+        x=_short([cost for cost, _, _ in known]), y=_short([drawn(objective, score) for _, _, score in known]),
+        mode="markers", name=name, text=[_hover(trial) for _, trial, _ in known],
+        hovertemplate=f"%{{text}}<br>%{{y}}{unit}",
         marker={"color": color, "symbol": shape, "size": 14 if shape.startswith("star") else 9},
     )
 
 
-def _circle_answer(figure: "go.Figure", result: SearchResult) -> None:
+def _circle_answer(figure: "go.Figure", result: SearchResult, response: Response) -> None:
     """Draw a ring around the answer's own full run; there is none where it diverged."""
     import plotly.graph_objects as go
 
     trial = answer_trial(result)
-    loss = _loss(trial) if trial else None
-    if trial and loss is not None:
+    place = response.place(trial) if trial else None
+    if trial and place is not None:
         figure.add_trace(go.Scatter(
-            x=_short([_peak(trial.assignment.policy)]), y=_short([loss]), mode="markers", name=_answer_name(result),
+            x=_short([_peak(trial.assignment.policy)]), y=_short([place]), mode="markers", name=_answer_name(result),
             hoverinfo="skip", marker={"color": INK, "symbol": "circle-open", "size": 22, "line": {"width": 2}},
         ))
 
@@ -272,12 +280,14 @@ def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float
     figure.add_vrect(x0=0, x1=float(f"{probed:.4g}"), fillcolor="rgba(138, 143, 152, 0.18)", line_width=0,
                      layer="below")
     _write(figure, 0, 0, f"probes: {probed:.2f}", "left")
-    score = float(f"{100 * (result.best.score or 0):.4g}")
-    figure.add_trace(go.Scatter(
-        x=_short([0, max(float(result.setup.budget), result.cost)]), y=[score, score], mode="lines",
-        name=f"{_answer_name(result)}, {score_text(result.best)}", hoverinfo="skip",
-        line={"color": INK, "dash": "dot", "width": 1.5},
-    ))
+    objective = result.decision.objective
+    if result.best.score is not None:
+        score = drawn(objective, result.best.score)
+        figure.add_trace(go.Scatter(
+            x=_short([0, max(float(result.setup.budget), result.cost)]), y=_short([score, score]), mode="lines",
+            name=f"{_answer_name(result)}, {html.escape(score_text(result.best, objective), quote=False)}",
+            hoverinfo="skip", line={"color": INK, "dash": "dot", "width": 1.5},
+        ))
     figure.add_vline(x=float(f"{result.cost:.4g}"), line={"color": GREY, "width": 1})
     _write(figure, result.cost, 0, f"spent: {result.cost:.2f}", "right")
 
@@ -291,7 +301,8 @@ def _write(figure: "go.Figure", x: float, y: float, text: str, anchor: str) -> N
 def _lay_out(figure: "go.Figure", title: str, x: str, y: str) -> None:
     figure.update_layout(
         template="plotly_white", title={"text": html.escape(one_line(title)), "font": {"size": 16}}, xaxis_title=x,
-        yaxis_title=y, legend={"orientation": "h", "y": -0.22}, margin={"l": 60, "r": 20, "t": 50, "b": 40},
+        yaxis_title=html.escape(one_line(y), quote=False), legend={"orientation": "h", "y": -0.22},
+        margin={"l": 60, "r": 20, "t": 50, "b": 40},
     )
 
 
@@ -314,13 +325,9 @@ def _peak(policy: Policy) -> float:
     return policy.bounds[1]
 
 
-def _loss(trial: Trial) -> float | None:
-    loss = trial.run.loss if trial.run else None
-    return loss if loss is not None and math.isfinite(loss) and loss > 0 else None
-
-
-def _score(trial: Trial) -> float | None:
-    return trial.run.score if trial.run else None
+def _template(text: str) -> str:
+    """Give a name for a hover template, where braces and a few HTML tags are read."""
+    return html.escape(one_line(text)).replace("{", "(").replace("}", ")")
 
 
 def _short(values: Iterable[float]) -> list[Any]:

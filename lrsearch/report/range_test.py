@@ -110,11 +110,21 @@ def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
 
 
 def _scale(losses: Axes, gap: Axes, tested: Sequence[RangeTested]) -> None:
-    """Show the curves from 0, or the lowest where that is lower, to somewhat above their start; a blow-up leaves it."""
-    smoothed = [reading.smoothed for one in tested for reading in one.advice.readings if reading.smoothed]
-    top = max((curve[0] for curve in smoothed), default=math.nan)
+    """Show the curves as far as `loss_limits` says; a blow-up leaves the picture."""
+    limits = loss_limits([reading for one in tested for reading in one.advice.readings])
+    if limits:
+        low, high = limits
+        losses.set_ylim(low, high)
+        gap.set_ylim(*(side * GAP_SHARE * (high - low) / HEADROOM for side in (-1, 1)))
+
+
+def loss_limits(readings: Sequence[Reading]) -> tuple[float, float] | None:
+    """From 0, or the lowest where that is lower, to somewhat above where the curves start; None where nothing is shown.
+
+    Losses may be negative, as those of densities are.
+    """
+    smoothed = [reading.smoothed for reading in readings if reading.smoothed]
+    top = max((curve[0] for curve in smoothed if math.isfinite(curve[0])), default=math.nan)
     least = min((value for curve in smoothed for value in curve if math.isfinite(value)), default=0.0)
     low = 0.0 if least >= 0 else least - FOOTROOM * (top - least)
-    if math.isfinite(top) and top > low:
-        losses.set_ylim(low, low + HEADROOM * (top - low))
-        gap.set_ylim(-GAP_SHARE * (top - low), GAP_SHARE * (top - low))
+    return (low, low + HEADROOM * (top - low)) if math.isfinite(top) and top > low else None

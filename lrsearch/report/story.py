@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+from lrsearch.report.markdown import one_line, shortened
+from lrsearch.runs import OWN, Objective, Run, RunState
+from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.study.decision import Answer, Decision, full_run
 from lrsearch.study.funnel import is_widened
 from lrsearch.study.result import SearchResult
@@ -15,13 +18,18 @@ FULL_RUNS = {
 """What a full run is called, by whether it is of the default, and of a fresh seed."""
 GIVEN = ("known", "stored", "published")
 ROLES = {
-    "check": "the check of the training",
+    "check": "the check of the training: two updates",
     "range-test": "range tests",
     "decade": "constant LRs, short",
     "default": "the strong default, full length",
     "candidate": "candidates",
     "confirm": "confirming runs, fresh seeds",
 }
+"""What runs of a role are called; a role that is not among them by its own name."""
+MOST_FAILURES = 3
+LONGEST_REASON = 160
+LEAST_STARTUP = 0.05
+"""Of the training time: less is not worth a line."""
 
 
 def peak_of(trial: Trial) -> float:
@@ -72,7 +80,7 @@ def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
     runs: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     for trial in result.history:
-        name = ROLES[trial.assignment.role]
+        name = ROLES.get(trial.assignment.role, trial.assignment.role)
         if trial.assignment.role == "candidate":
             name = f"{name} at {_share(trial.assignment.horizon, horizon)} of the horizon"
         runs[name] += 1
@@ -105,23 +113,68 @@ def what_was_cut(result: SearchResult) -> str:
     return share + refused + repaired
 
 
-def score_text(answer: Answer) -> str:
-    """Give a score in percent with its spread and seeds."""
+def score_text(answer: Answer, objective: Objective) -> str:
+    """Give a score in its unit, with its spread and seeds."""
     if answer.score is None:
         return f"{answer.diverged} of {counted(answer.seeds, 'run')} diverged ({answer.on})"
-    spread = f" +- {100 * answer.spread:.2f}" if answer.spread is not None else ""
-    return f"{100 * answer.score:.2f} %{spread} ({answer.on})"
+    spread = f" +- {objective.spread(answer.spread)}" if answer.spread is not None else ""
+    return f"{objective.text(answer.score)}{spread} ({answer.on})"
 
 
-def how_to_use(decision: Decision) -> str:
+def what_failed(result: SearchResult) -> str | None:
+    """Say how many runs failed, and why; None where none did."""
+    failed = [trial.run for trial in result.history if trial.run and trial.run.state is RunState.FAILED]
+    if not failed:
+        return None
+    reasons = Counter(_reason(run) for run in failed)
+    told = [f"{why} (x {times})" if times > 1 else why for why, times in reasons.most_common(MOST_FAILURES)]
+    more = [f"and {counted(len(reasons) - len(told), 'other cause')}"] if len(reasons) > len(told) else []
+    return f"{counted(len(failed), 'run')}: {'; '.join([*told, *more])}"
+
+
+def what_was_not_checked(result: SearchResult) -> str | None:
+    """Say that it is not known whether the answer's policy was applied; None where that was seen."""
+    if not any(run.applied == NOT_CHECKED for run in _runs_behind(result, result.best)):
+        return None
+    return f"{NOT_CHECKED}: the training did not ask for job.scheduler(optimizer), which sees whether it is"
+
+
+def what_started_up(result: SearchResult) -> str | None:
+    """Say how much of the training time passed before the first update; None where it is little, or not known."""
+    runs = [trial.run for trial in result.history if trial.run]
+    startup, seconds = sum(run.startup_seconds or 0.0 for run in runs), sum(run.seconds for run in runs)
+    if not seconds or startup < LEAST_STARTUP * seconds:
+        return None
+    return f"{100 * startup / seconds:.0f} % of the training time was spent before the first update"
+
+
+def how_to_use(result: SearchResult) -> str:
     """Give the few lines of Python that use the answer in a training loop of one's own."""
-    if not decision.is_usable:
+    if not result.decision.is_usable:
         return "# no policy of this search can be used: see its verdict"
+    policy, again = result.best.policy, ""
+    if result.setup.task.trainer == OWN:
+        again = f'\nrun = lrs.train(f, "{policy}")   # or all at once, f the function that was searched'
     return (
         "import lrsearch as lrs\n"
-        f'policy = lrs.parse("{decision.best.policy}")\n'
-        "scheduler = policy.scheduler(optimizer)   # scheduler.step() after every optimizer.step()"
+        f'policy = lrs.parse("{policy}")\n'
+        f"scheduler = policy.scheduler(optimizer)   # scheduler.step() after every optimizer.step(){again}"
     )
+
+
+def _runs_behind(result: SearchResult, answer: Answer) -> list[Run]:
+    """The full runs that an answer's score is of."""
+    roles = ("confirm",) if answer.confirmed else ("default", "candidate")
+    return [trial.run for trial in result.history if trial.run and trial.assignment.role in roles
+            and (trial.assignment.policy, trial.assignment.horizon) == (answer.policy, result.setup.task.horizon)]
+
+
+def _reason(run: Run) -> str:
+    """Why a run failed: its cause in a word, and what the error said; of a traceback, what stands below it."""
+    lines = [line for line in (run.error or "").splitlines() if line.strip()]
+    below = max((at for at, line in enumerate(lines) if line.startswith(" ")), default=-1) + 1
+    said = lines[below] if below < len(lines) else lines[0] if lines else ""
+    return shortened(": ".join(filter(None, (run.cause, one_line(said)))) or "no reason is known", LONGEST_REASON)
 
 
 def _share(horizon: int, full: int) -> str:

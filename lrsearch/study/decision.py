@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrsearch.runs import Metrics, Objective, Run
-from lrsearch.runs.objective import TOP1, finite_cost
+from lrsearch.runs.objective import NEVER_CHOSEN_BY, TOP1, finite_cost
 from lrsearch.schedules import Policy
 from lrsearch.study.noise import noise_of_repeats, noise_of_shares, tie_factor
 from lrsearch.study.strategy import Trial, searched_in_full, with_role
@@ -252,9 +252,10 @@ def _scores(trials: Sequence[Trial], objective: Objective) -> list[float]:
 
 
 def _metrics(runs: Sequence[Run], objective: Objective) -> Metrics:
-    """The means of the other metrics at the runs' ends."""
+    """The means of the other metrics at the runs' ends; those of a test set are shown by nobody unasked."""
     scores = [run.scores for run in runs]
-    own = means(scores, dict.fromkeys(name for some in scores for name in some))
+    own = means(scores, dict.fromkeys(
+        name for some in scores for name in some if not name.startswith(NEVER_CHOSEN_BY)))
     return {**mean_metrics(runs), **own} if objective.name == TOP1 else own
 
 

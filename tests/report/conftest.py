@@ -1,5 +1,8 @@
-"""One small real search that the tests of this room look at."""
+"""Two small real searches that the tests of this room look at: of a shipped task, and of a function."""
 
+import contextlib
+import io
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +10,9 @@ import optuna
 import pytest
 import torch
 
+import lrsearch as lrs
 from lrsearch import api
+from lrsearch.cli.talk import Talk
 from lrsearch.report.panels import publish
 from lrsearch.study.result import SearchResult
 
@@ -33,3 +38,32 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     storage = f"sqlite:///{folder / 'optuna.db'}"
     publish(result, optuna.load_study(study_name=result.study, storage=storage))
     return Searched(result, folder, storage)
+
+
+@lrs.task("density", horizon=64, epoch=8, objectives=[lrs.maximize("elbo", unit="nats"), lrs.minimize("size")],
+          optimizer="sgd")
+def density(job):
+    """Noisy descent on a parabola: a bound below 0 that is maximized. One policy breaks it."""
+    if job.policy.name == "SIN2":
+        raise ValueError("no sines here")
+    w = 1 + 0.01 * random.random()
+    for step in range(1, 1 + job.horizon):
+        job.log(step, train_loss=w * w)
+        w -= job.policy(step - 1) * (w + random.gauss(0, 0.1))
+    return {"elbo": -3 - w * w, "size": abs(w), "extra": 2 * w, "test_elbo": -w}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The result of a function's search, and what was said on stderr meanwhile."""
+
+    result: SearchResult
+    talk: str
+
+
+@pytest.fixture(scope="session")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Heard:
+    folder = tmp_path_factory.mktemp("heard")
+    with contextlib.redirect_stderr(io.StringIO()) as said, Talk(7, density.task.horizon) as talk:
+        result = api.search(density, budget=7, functions=["TRI", "SIN2"], out=folder, watch=talk.ended)
+    return Heard(result, said.getvalue())
