@@ -19,7 +19,6 @@ from lrsearch.report.story import (
     what_failed,
     what_started_up,
     what_was_cut,
-    what_was_not_checked,
     what_was_tried,
     where_it_started,
 )
@@ -49,7 +48,8 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
     console.print(Text(result.verdict, "bold"))
     for label, answer in judged(result.decision):
         say(label, f"{score_text(answer, objective)}  {answer.policy}")
-    say("policy applied", what_was_not_checked(result))
+    for warning in result.warnings:
+        say("note", warning)
     if test:
         read = {name: "diverged" if test[name] is None else objective.text(test[name]) for name in ("best", "default")}
         default = "" if result.decision.is_default else f"; default {read['default']}"

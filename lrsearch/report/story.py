@@ -4,7 +4,6 @@ from collections import Counter
 
 from lrsearch.report.markdown import one_line, shortened
 from lrsearch.runs import OWN, Objective, Run, RunState
-from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.study.decision import Answer, Decision, full_run
 from lrsearch.study.funnel import is_widened
 from lrsearch.study.result import SearchResult
@@ -132,13 +131,6 @@ def what_failed(result: SearchResult) -> str | None:
     return f"{counted(len(failed), 'run')}: {'; '.join([*told, *more])}"
 
 
-def what_was_not_checked(result: SearchResult) -> str | None:
-    """Say that it is not known whether the answer's policy was applied; None where that was seen."""
-    if not any(run.applied == NOT_CHECKED for run in _runs_behind(result, result.best)):
-        return None
-    return f"{NOT_CHECKED}: the training did not ask for job.scheduler(optimizer), which sees whether it is"
-
-
 def what_started_up(result: SearchResult) -> str | None:
     """Say how much of the training time passed before the first update; None where it is little, or not known."""
     runs = [trial.run for trial in result.history if trial.run]
@@ -160,13 +152,6 @@ def how_to_use(result: SearchResult) -> str:
         f'policy = lrs.parse("{policy}")\n'
         f"scheduler = policy.scheduler(optimizer)   # scheduler.step() after every optimizer.step(){again}"
     )
-
-
-def _runs_behind(result: SearchResult, answer: Answer) -> list[Run]:
-    """The full runs that an answer's score is of."""
-    roles = ("confirm",) if answer.confirmed else ("default", "candidate")
-    return [trial.run for trial in result.history if trial.run and trial.assignment.role in roles
-            and (trial.assignment.policy, trial.assignment.horizon) == (answer.policy, result.setup.task.horizon)]
 
 
 def _reason(run: Run) -> str:

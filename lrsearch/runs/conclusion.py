@@ -10,6 +10,7 @@ from lrsearch.errors import UsageError
 from lrsearch.runs.job import TRAIN_LOSS, Job, JobStopped
 from lrsearch.runs.run import Point, Run, RunState
 from lrsearch.runs.series import number_of
+from lrsearch.words import counted
 
 YES, NOT_CHECKED = "yes", "not checked"
 MOST_SKIPPED = 0.01
@@ -105,8 +106,8 @@ def not_applied(job: Job) -> str | None:
     if job.changed is not None:
         return f"the policy was not applied: {job.changed}"
     if job.skipped > MOST_SKIPPED * job.horizon:
-        return (f"the policy was not applied: {job.skipped} of {job.horizon} steps of the scheduler had no optimizer"
-                " update before them: call scheduler.step() after optimizer.step() only")
+        return (f"the policy was not applied: {job.skipped} of {counted(job.horizon, 'step')} of the scheduler had no"
+                " optimizer update before them: call scheduler.step() after optimizer.step() only")
     return None
 
 
@@ -117,8 +118,8 @@ def _require_applied(job: Job) -> None:
     wanted = job.last_evaluation
     if job.has_scheduler and job.step != wanted and not job.is_range_test:
         raise _NoScoreError(
-            "policy", f"the policy was not applied: the training made {job.step} updates, and this run has {wanted}"
-            " (job.horizon): loop over job.batches(loader), or end at job.horizon")
+            "policy", f"the policy was not applied: the training made {counted(job.step, 'update')}, and this run has"
+            f" {wanted} (job.horizon): loop over job.batches(loader), or end at job.horizon")
 
 
 def _looks_diverged(job: Job) -> bool:

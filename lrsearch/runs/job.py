@@ -14,6 +14,7 @@ from lrsearch.runs.run import Point, RunSpec
 from lrsearch.runs.series import Log
 from lrsearch.runs.stop import Stop
 from lrsearch.schedules import Policy
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -313,8 +314,8 @@ class Job:
         if updates == 0:
             self.skipped += 1
         elif self.changed is None and (at > 1 or updates > 2):  # one more at first is common: it makes a state
-            self.changed = (f"by update {at} the optimizer made {updates} updates at one LR: call scheduler.step()"
-                            " after every optimizer.step()")
+            self.changed = (f"by update {at} the optimizer made {counted(updates, 'update')} at one LR: call"
+                            " scheduler.step() after every optimizer.step()")
 
     def _is_hearing_due(self, at: int) -> bool:
         return at % HEARD_EVERY == 0 or at in self._evaluations or at >= self.horizon

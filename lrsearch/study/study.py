@@ -15,6 +15,7 @@ from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
+from lrsearch.words import counted
 
 Watch = Callable[["Study", Trial], None]
 
@@ -124,8 +125,9 @@ class Study:
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
         if run.state is RunState.DIVERGED and assignment.role == CHECK:
             name = spec.task.objective.name
-            raise WorkError(f"{spec.task.name}: {name} is not finite after {spec.horizon} updates at the lowest"
-                            f" learning rate, {spec.policy}: look at what the training returns or logs as {name}")
+            done = counted(spec.horizon, "update")
+            raise WorkError(f"{spec.task.name}: {name} is not finite after {done} at the lowest learning rate,"
+                            f" {spec.policy}: look at what the training returns or logs as {name}")
         return trial
 
     @property

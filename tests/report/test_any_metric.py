@@ -23,7 +23,7 @@ from lrsearch.report.figures import draw_policies, draw_progress, draw_range_tes
 from lrsearch.report.metric import axis, cell, column
 from lrsearch.report.panels import progress_figure, response_figure, study_note
 from lrsearch.report.response import response_of
-from lrsearch.report.story import peak_of, what_failed, what_started_up, what_was_not_checked, what_was_tried
+from lrsearch.report.story import peak_of, what_failed, what_started_up, what_was_tried
 from lrsearch.runs import Run, RunState, maximize, minimize
 from lrsearch.schedules import FIX
 from lrsearch.study.decision import decide
@@ -138,10 +138,10 @@ def test_a_function_is_also_used_by_training_it_once_more(heard, searched):
 
 
 def test_a_policy_that_nobody_checked_is_said(heard, searched):
-    assert "policy applied   not checked: the training did not ask for job.scheduler" in printed(heard.result)
-    assert what_was_not_checked(searched.result) is None
-    applied = changed(heard.result, lambda run: replace(run, applied="yes"), maximize("elbo"))
-    assert "not checked" not in printed(applied)
+    told = [line for line in heard.result.warnings if "was not checked" in line]
+    assert told == list(heard.result.warnings)
+    assert "never asked for job.scheduler(optimizer)" in printed(heard.result)
+    assert searched.result.warnings == ()
 
 
 def test_runs_that_failed_are_told_with_their_cause_in_a_line(heard):
