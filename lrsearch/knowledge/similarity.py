@@ -26,6 +26,8 @@ OFFSETS = np.arange(-2.0, 1.01, 0.25)
 NAMES = ("name", "optimizer")
 APART = {"pretrained": "another beginning", "method": "another method"}
 """Facts in which tasks must not differ: a fine-tuning is no neighbour of a training from scratch."""
+USUAL = {"pretrained": "false", "method": "full"}
+"""What a task is that says nothing of it: all of a model is trained, from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +161,13 @@ def _gate(asked: Description, other: Description) -> str | None:
     if mine and theirs and KINDS.get(mine, mine) != KINDS.get(theirs, theirs):
         return f"another kind of optimizer: {theirs}, not {mine}"
     return next((f"{what}: {name} is {theirs}, not {mine}" for name, what in APART.items()
-                 if None not in (mine := _fact(asked, name), theirs := _fact(other, name)) and mine != theirs), None)
+                 if (mine := _fact(asked, name)) != (theirs := _fact(other, name))), None)
 
 
-def _fact(description: Description, name: str) -> str | None:
-    """A fact of a user's task as a text, capitals aside; None where it is not known."""
+def _fact(description: Description, name: str) -> str:
+    """A fact of a user's task as a text, capitals aside; where nobody says it, what is usual."""
     value = (description.get("facts") or {}).get(name)
-    return None if value is None else str(value).casefold()
+    return USUAL[name] if value is None else str(value).casefold()
 
 
 def _learning(description: Description) -> str | None:

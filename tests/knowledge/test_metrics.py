@@ -271,7 +271,9 @@ def test_a_task_of_one_metric_informs_one_of_another_as_far_as_they_are_alike():
 @pytest.mark.parametrize(("mine", "theirs", "gate"), [
     ({"pretrained": True}, {"pretrained": False}, "another beginning: pretrained is false, not true"),
     ({"method": "LoRA"}, {"method": "full"}, "another method: method is full, not lora"),
-    ({"method": "LoRA"}, {"method": "lora"}, None), ({"pretrained": "a.pt"}, {}, None), ({}, {"method": "full"}, None),
+    ({"method": "LoRA"}, {"method": "lora"}, None), ({}, {"method": "full"}, None), ({"pretrained": False}, {}, None),
+    ({"pretrained": "a.pt"}, {}, "another beginning: pretrained is false, not a.pt"),
+    ({}, {"method": "LoRA"}, "another method: method is lora, not full"),
     ({"dropout": 0.1}, {"dropout": 0.5}, None),
 ])
 def test_a_fine_tuning_is_no_neighbour_of_a_training_from_scratch(mine, theirs, gate):
