@@ -19,7 +19,7 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import find_task
+from lrsearch.tasks import Classification, find_task
 from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.groups import require_workers
 
@@ -120,7 +120,7 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    if callable(task):
+    if not isinstance(find_task(task), Classification):
         raise UsageError(f"a sweep on Ray does not train functions yet, and {find_task(task).name!r} is one: search"
                          " with workers=N trains it on all cores of this machine")
     if workers is not None:

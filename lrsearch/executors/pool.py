@@ -81,6 +81,8 @@ class Pool:
         self._open: dict[Connection, list[RunSpec]] = {}
         self._workers: list[_Worker] = []
         self._lockstep: Lockstep | None = None
+        self._opened = set[Connection]()
+        self._refusal: str | None = None
         self._shared = ExitStack()
         # Workers are no daemons, for those may start none; so what is left at exit is ended here, or it is waited for.
         self._ending = util.Finalize(self, _end, (self._workers, self._shared), exitpriority=10)
@@ -160,6 +162,8 @@ class Pool:
 
     def _fill(self, ask: Ask, folder: Path | None) -> None:
         """Give every free worker a group, as far as there are any."""
+        if not self._workers:
+            raise self._nobody()
         while not self.is_full:
             group = ask()
             if group is WAIT and not self._open:
@@ -200,17 +204,21 @@ class Pool:
         """Listen until a worker says something; its run, if that is what it says."""
         line: Any = next(iter(wait(lines)), None)
         if line is None:
-            raise WorkError(f"no worker process is left to train {self.task.name}")
+            raise self._nobody()
         try:
             kind, *news = line.recv()
         except (EOFError, OSError):
             self._lose(line)
         if kind == OPENED:
+            self._opened.add(line)
             self._lockstep = self._lockstep or Lockstep(*news)
             return None
         if kind == FAILED:
             self._open.pop(line, None)
-            raise WorkError(f"a worker process cannot train {self.task.name}: {news[0]}")
+            if line not in self._opened:  # it ends, and whoever asks again hears why
+                self._remove(line)
+                self._refusal = news[0]
+            raise self._cannot(news[0])
         key, said = news
         spec = next(spec for spec in self._open[line] if spec.key == key)
         if kind == ENDED:
@@ -228,14 +236,27 @@ class Pool:
     def _lose(self, line: Connection) -> NoReturn:
         """Give up a worker that died."""
         lost = self._open.pop(line, [])
-        worker = next(worker for worker in self._workers if worker.line is line)
-        self._workers.remove(worker)
-        worker.end(seconds=0)
+        self._remove(line)
         doing = f" with {lost[0].policy} of" if lost else " before it trained"
         raise WorkError(
             f"a worker process died{doing} {self.task.name}: killed, out of memory, or begun by a script that is not"
             " under `if __name__ == \"__main__\":`; what finished is kept"
         ) from None
+
+    def _remove(self, line: Connection) -> None:
+        """End a worker that trains nothing any more."""
+        worker = next(worker for worker in self._workers if worker.line is line)
+        self._workers.remove(worker)
+        worker.end(seconds=0)
+
+    def _cannot(self, why: str) -> WorkError:
+        return WorkError(f"a worker process cannot train {self.task.name}: {why}")
+
+    def _nobody(self) -> WorkError:
+        """The error where no worker is left."""
+        if self._refusal is not None:
+            return self._cannot(self._refusal)
+        return WorkError(f"no worker process is left to train {self.task.name}")
 
     def stop(self) -> None:
         """Ask what is open to end at its next check; `next` gives it as interrupted."""

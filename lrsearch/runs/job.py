@@ -64,6 +64,8 @@ class Job:
         self, spec: RunSpec, *, number: int = 0, folder: Path | None = None, device: str | None = None,
         heard: Heard | None = None, is_range_test: bool | None = None, feeds_controller: bool = True,
     ) -> None:
+        if not isinstance(spec, RunSpec):
+            raise UsageError(f"a job is made of a RunSpec, and given to a function under @lrs.task, got {given(spec)}")
         self.spec, self.number = spec, number
         self.is_range_test = spec.policy.form == RANGE_TEST if is_range_test is None else is_range_test
         self._folder, self._device, self._heard = folder, device, heard

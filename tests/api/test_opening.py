@@ -1,10 +1,10 @@
 """Where trainers come from, and who trains: what is asked for decides, and nothing is loaded before it is needed."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+import lrsearch as lrs
 from lrsearch.api.opening import open_executor, source_of
 from lrsearch.errors import TaskError, UsageError
 from lrsearch.executors.local import LocalExecutor
@@ -22,8 +22,14 @@ def plain(monkeypatch):
     return plain_trainer.PlainSource()
 
 
-def test_what_has_a_source_of_its_own_is_trained_by_it(plain):
-    assert source_of(SimpleNamespace(task=plain.task, source=plain), None) is plain
+def test_a_function_is_trained_by_itself_over_the_horizon_that_is_asked_for():
+    @lrs.task("mine", horizon=100, epoch=10, minimize="loss")
+    def train(job):
+        return 1.0
+
+    assert source_of(train, None).function is train
+    shorter = train.task.with_horizon(50)
+    assert source_of(train, None, shorter).task == shorter
 
 
 def test_a_classification_is_trained_by_our_own_loop_as_it_is_asked_for():

@@ -228,7 +228,7 @@ def test_a_store_of_schema_2_goes_on(tmp_path, recorded):
     path = shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db")
     with open_store(path) as store:
         study = make_store.open_study(store)
-        assert study.ask() is None
+        assert not study.ask()
         assert len(study.history) == len(recorded["history"])
         with record(store, task="mine", policy="FIX(k0=0.3)", horizon=200, minimize="mse") as run:
             run.finish(0.25)

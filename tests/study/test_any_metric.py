@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lrsearch.engines.optuna import OptunaSampler
 from scipy import stats
 
 from lrsearch.errors import TaskError
 from lrsearch.knowledge import Assignment, StoredRun, open_store
 from lrsearch.runs import Objective, Point, Run, RunState, Task, maximize, minimize, objectives_of
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP
 from lrsearch.spaces import Space
 from lrsearch.study.answers import stored_answers
@@ -84,7 +84,7 @@ def searched(task, surface, budget=10, seed=0, kind="tpe"):
     raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
     with open_store("sqlite://") as store:
         study = Study(Setup(task, raw, budget, seed), Funnel(), store, sampler, cold=True)
-        while (assignment := study.ask()) is not None:
+        while assignment := study.ask():
             study.tell(assignment, surface.train(assignment.spec(task)))
         return conclude(study)
 
@@ -367,7 +367,7 @@ def test_the_store_alone_gives_the_answer_of_a_search_of_a_loss():
     with open_store("sqlite://") as store:
         study = Study(Setup(task, raw, 8, 0), Funnel(), store,
                       lambda name, known: OptunaSampler(name, None, 0, 640, direction="minimize"), cold=True)
-        while (assignment := study.ask()) is not None:
+        while assignment := study.ask():
             study.tell(assignment, Surface().train(assignment.spec(task)))
         result = conclude(study)
         (found,) = stored_answers(store, task.description)

@@ -68,7 +68,7 @@ def task_of(objective: Objective, **given) -> Task:
 def probe(store, task, training, budget=12):
     raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
     study = Study(Setup(task, raw, budget, 0), Probing(), store, lambda name, known: None, cold=True)
-    while (assignment := study.ask()) is not None:
+    while assignment := study.ask():
         tell(study, assignment, training.train(assignment.spec(task)))
     return study
 
