@@ -4,6 +4,7 @@ import math
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError
@@ -18,6 +19,7 @@ MOST_SKIPPED = 0.01
 FAR_ABOVE = 3.0
 """Falls of the training loss: where its last lies so far above its first, what ended the training is a divergence."""
 LAST_LINES = 12
+PACKAGE = Path(__file__).parent.parent
 LONGEST_ERROR = 4000
 Outcome = Mapping[str, Any] | float | BaseException | None
 
@@ -46,6 +48,10 @@ def conclude(
         startup_seconds: of them, before the first update; None where it is not known.
         source: the digest of the source of what trained it.
     """
+    try:
+        _ = job.values
+    except UsageError as error:  # what was logged last is no number
+        outcome = outcome if isinstance(outcome, BaseException) else error
     try:
         state, scores, failure = _judged(job, outcome)
     except _NoScoreError as failed:
@@ -135,9 +141,11 @@ def _looks_diverged(job: Job) -> bool:
 
 
 def _told(error: BaseException) -> str:
-    """An exception with the last lines of its traceback: the user's own."""
-    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-    return "\n".join(lines[-LAST_LINES:])[-LONGEST_ERROR:]
+    """An exception with the last lines of its traceback that are the user's own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE)]
+    shown = "".join([*traceback.format_list(own or frames), *traceback.format_exception_only(error)])
+    return "\n".join(shown.rstrip().splitlines()[-LAST_LINES:])[-LONGEST_ERROR:]
 
 
 def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreError | None) -> Run:

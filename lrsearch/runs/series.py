@@ -18,8 +18,8 @@ NUMBERS = ("nan", "inf", "-inf", "infinity", "-infinity", "+inf")
 class Log:
     """The values that a training logged, by name, each with its step.
 
-    A tensor is kept without its gradient and read when `read` is called: then all tensors of a device are read at once.
-    One that was changed in place since it was logged is refused then.
+    A tensor of a GPU is kept without its gradient and read when `read` is called, all of them at once: reading one
+    waits for the device. One that was changed in place since it was logged is refused then.
     """
 
     __slots__ = ("_waiting", "series")
@@ -29,9 +29,12 @@ class Log:
         self.series: dict[str, list[tuple[int, float]]] = {}
 
     def add(self, step: int, name: str, value: Any) -> None:
-        """Take a value; it is checked when it is read."""
+        """Take a value; a tensor of a GPU is read later, all others are numbers at once or when they are read."""
         if type(value) is not float and hasattr(value, "detach"):
-            self._waiting.append((step, name, value.detach(), value._version))
+            if value.is_cpu and value.numel() == 1:
+                self._waiting.append((step, name, value.item(), None))
+            else:
+                self._waiting.append((step, name, value.detach(), value._version))
         else:
             self._waiting.append((step, name, value, None))
         if len(self._waiting) >= FLUSH_AT:
@@ -123,8 +126,7 @@ def _together(tensors: list[Any]) -> list[float]:
     odd = next((tensor for tensor in tensors if tensor.numel() != 1), None)
     if odd is not None:
         raise UsageError(f"a tensor of shape {tuple(odd.shape)} was logged: log one number, such as its mean()")
-    devices = {tensor.device for tensor in tensors}
-    if len(devices) != 1 or all(device.type == "cpu" for device in devices):
+    if len({tensor.device for tensor in tensors}) != 1:
         return [float(tensor) for tensor in tensors]
     import torch
 

@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,11 +75,16 @@ def named(module: ModuleType, path: str) -> Any:
 
 
 def _is_importable(name: str, file: Path | None) -> bool:
-    """Whether a fresh process that looks in the same places imports this very file under a name."""
+    """Whether a fresh process that looks in the same places imports this very file under a name.
+
+    The finders are asked, not `importlib.util.find_spec`, which takes the word of what is loaded already.
+    """
     places: Any = None
     spec = None
     for part in range(1, 1 + name.count(".") + 1):
-        spec = PathFinder.find_spec(".".join(name.split(".")[:part]), places)
+        whole = ".".join(name.split(".")[:part])
+        finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
+        spec = next((found for find in finders if find and (found := find(whole, places)) is not None), None)
         if spec is None:
             return False
         places = spec.submodule_search_locations

@@ -82,9 +82,9 @@ class FunctionTrainer:
         with contextlib.suppress(OSError):
             if run.state is RunState.INTERRUPTED:
                 job.told()
-            elif run.state is RunState.FAILED:
+            elif run.state is RunState.FAILED and job.has_folder:
                 (job.folder / ERROR_FILE).write_text(run.error or "")
-            else:
+            elif run.state is not RunState.FAILED:
                 job.forget()
                 if not keep and job.has_folder:
                     shutil.rmtree(job.folder)

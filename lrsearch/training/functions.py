@@ -64,6 +64,9 @@ def task(
     >>> toy.task.objective.name, toy.task.lr_range
     ('val_loss', (1e-06, 10.0))
     """
+    if not isinstance(name, str):
+        raise TaskError("a task has a name and a length: @lrs.task('my-lm', horizon=1000, minimize='val_loss') stands"
+                        f" above the function, got {given(name)}")
     odd = next((one for one in more if one not in FACTS), None)
     if odd is not None:
         raise TaskError(f"task {name!r}: {unknown('keyword', odd, KEYWORDS)}; other facts go into facts={{...}}")

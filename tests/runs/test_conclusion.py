@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lrsearch as lrs
+from lrsearch.errors import UsageError
 from lrsearch.runs import RunSpec, RunState, maximize, minimize
 from lrsearch.runs.conclusion import conclude
 from lrsearch.runs.job import Job
@@ -59,6 +60,20 @@ def test_a_run_without_its_metric_fails_and_says_why(outcome, logged, cause, mat
     run = ended(outcome, logged=logged)
     assert (run.state, run.score, run.cause) == (RunState.FAILED, None, cause)
     assert match in run.error
+
+
+@pytest.mark.parametrize("values", [{"val_loss": "good"}, {"train_loss": "low"}, {"extra": [1, 2]}])
+def test_what_was_logged_as_no_number_fails_the_run_and_is_named(values):
+    made = job()
+    (name,) = values
+    try:
+        made.log(40, **values)
+        outcome = 1.0
+    except UsageError as error:
+        outcome = error
+    run = conclude(made, outcome, seconds=1.0)
+    assert (run.state, run.cause) == (RunState.FAILED, "error")
+    assert f"{name} is a number" in run.error
 
 
 BLOWN_UP = (4.0, 3.0, 2.0, 1.9, 50.0)

@@ -218,19 +218,46 @@ def test_a_step_that_cannot_be_is_refused(step):
         job().log(step, a=1)
 
 
-def test_a_tensor_that_is_changed_after_it_was_logged_is_refused():
+def test_a_tensor_on_the_cpu_is_what_it_was_when_it_was_logged():
     made, running = job(), torch.zeros(())
     made.log(1, mean=running)
     running += 1
+    assert made.values.last("mean") == (1, 0.0)
+
+
+class OnADevice:
+    """What a job sees of a tensor that is read later: there is no GPU here."""
+
+    is_cpu, _version, device, dtype = False, 0, "gpu", torch.float32
+
+    def detach(self):
+        return self
+
+    def numel(self):
+        return 1
+
+
+def test_a_tensor_of_a_device_that_is_changed_after_it_was_logged_is_refused():
+    made, running = job(), OnADevice()
+    made.log(1, mean=running)
+    running._version = 1
     with pytest.raises(UsageError, match="changed in place"):
         _ = made.values
 
 
-def test_tensors_of_any_kind_are_read_and_keep_no_graph():
+def test_tensors_of_a_device_are_read_together_and_keep_no_graph():
+    """On the meta device, which stands for one whose numbers are not at hand."""
+    made, weight = job(), torch.ones(3, requires_grad=True, device="meta")
+    for step in (1, 2):
+        made.log(step, a=(2 * weight).sum())
+    assert [type(value) for _, _, value, _ in made._values._waiting] == [torch.Tensor] * 2
+    assert not any(value.requires_grad for _, _, value, _ in made._values._waiting)
+
+
+def test_tensors_of_any_kind_are_read():
     made = job()
     weight = torch.ones(3, requires_grad=True)
     made.log(1, a=(2 * weight).sum(), b=torch.tensor([3], dtype=torch.int64), c=torch.tensor(0.5).bfloat16())
-    assert all(not value.requires_grad for _, _, value, _ in made._values._waiting)
     assert {name: made.values.last(name) for name in "abc"} == {"a": (1, 6.0), "b": (1, 3.0), "c": (1, 0.5)}
 
 

@@ -27,7 +27,7 @@ GIVEN = {"horizon": N, "epoch": 8, "minimize": "val_loss"}
 
 
 def made(function, **changes):
-    return lrs.task("toy", **(GIVEN | changes))(function)
+    return lrs.task(changes.pop("name", "toy"), **(GIVEN | changes))(function)
 
 
 def constant(job):
@@ -53,6 +53,7 @@ def test_the_decorator_gives_the_function_itself_with_its_description():
 
 
 @pytest.mark.parametrize(("given", "match"), [
+    ({"name": constant}, "a task has a name and a length"),
     ({"horizon": None}, "either as horizon=UPDATES or as epochs"), ({"epochs": 3}, "either as horizon"),
     ({"minimize": None}, "minimize='val_loss' or maximize"), ({"maximize": "bleu"}, "one metric is asked for"),
     ({"minimise": "val_loss"}, "did you mean 'minimize'"), ({"batchsize": 3}, "did you mean 'batch_size'"),
