@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: search test lint bench clean
+.PHONY: search test faults lint bench clean
 
 search: $(VENV)/installed
 	$(BIN)/lrsearch search digits-cnn --budget 12
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not faults"
+
+faults: $(VENV)/installed-dev
+	$(BIN)/pytest -m faults
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -20,6 +23,7 @@ bench: $(VENV)/installed
 	$(BIN)/python studies/benchmarks/overhead.py
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/schedules.py
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/fused.py
+	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/jobs.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

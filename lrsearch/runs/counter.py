@@ -34,9 +34,14 @@ class StepCounter:
         """Updates of the attempts before this one that nobody was told of."""
         return self.before - self.told
 
-    def count(self) -> None:
-        """Count one update."""
-        self.total += 1
+    @property
+    def counted(self) -> int:
+        """Updates of this attempt."""
+        return self.total - self.before
+
+    def count(self, updates: int = 1) -> None:
+        """Count updates."""
+        self.total += updates
         if self._map is not None:
             struct.pack_into("<q", self._map, 0, self.total)
 

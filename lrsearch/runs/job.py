@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from lrsearch.schedules.torch_jobs import JobControllerScheduler, JobScheduler, SchedulerSet
 
 TRAIN_LOSS = "train_loss"
-HEARD_EVERY = 25
+REPORT_EVERY = 25
 """Steps between two times that whoever asked for the job hears of it, and can interrupt it."""
 NOT_FINITE = 25
 """So many training losses in a row that are not finite end a run; a single one may be an update that AMP skips."""
 PATIENCE = 2
 """Evaluations after a stop that was not heard, until `log` raises `JobStopped`."""
 RANGE_TEST = "RAMP"
-Heard = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 class JobStopped(BaseException):
@@ -41,10 +41,9 @@ class Job:
 
     Args:
         spec: what identifies it.
-        number: its place in its study.
         folder: for its checkpoints, the same on a retry; a temporary one where none is given.
         device: where to train, such as "cuda:0"; the GPU if there is one, else the CPU, where none is given.
-        heard: is told the number of steps done every now and then, and may raise `KeyboardInterrupt`.
+        on_progress: is told the number of steps done every now and then, and may raise `KeyboardInterrupt`.
         is_range_test: whether it is read by its training losses alone, and no evaluation is due; by its policy where
             it is not said.
         feeds_controller: whether a controller learns from the objective's cost; else the loop tells it a loss.
@@ -61,14 +60,14 @@ class Job:
     """
 
     def __init__(
-        self, spec: RunSpec, *, number: int = 0, folder: Path | None = None, device: str | None = None,
-        heard: Heard | None = None, is_range_test: bool | None = None, feeds_controller: bool = True,
+        self, spec: RunSpec, *, folder: Path | None = None, device: str | None = None,
+        on_progress: OnProgress | None = None, is_range_test: bool | None = None, feeds_controller: bool = True,
     ) -> None:
         if not isinstance(spec, RunSpec):
             raise UsageError(f"a job is made of a RunSpec, and given to a function under @lrs.task, got {given(spec)}")
-        self.spec, self.number = spec, number
+        self.spec = spec
         self.is_range_test = spec.policy.form == RANGE_TEST if is_range_test is None else is_range_test
-        self._folder, self._device, self._heard = folder, device, heard
+        self._folder, self._device, self._on_progress = folder, device, on_progress
         self._feeds_controller = feeds_controller and spec.policy.is_controller
         self._objective = spec.task.objective
         self._scheduler: JobScheduler | JobControllerScheduler | SchedulerSet | None = None
@@ -198,7 +197,7 @@ class Job:
         if last_step:
             for one in made.schedulers if isinstance(made, SchedulerSet) else (made,):
                 one.step(epoch=last_step)
-            self._began_at = last_step
+            self.resumed_at(last_step)
         self._note_rate()
         return made
 
@@ -261,9 +260,11 @@ class Job:
         if self._objective.name in values:
             self._evaluated(at)
         if at > self._logged:
+            if self._scheduler is None:
+                self._counter.count(at - self._logged if self._logged else 1)  # of a resumed loop the first says little
             self._logged = at
-            if self._scheduler is None and self._is_hearing_due(at):
-                self._hear(at)
+            if self._scheduler is None and self._is_report_due(at):
+                self._report(at)
 
     def is_evaluation_due(self, step: int | None = None) -> bool:
         """Whether to evaluate now: ten times in a full run, an epoch apart at least, and at the last step."""
@@ -289,8 +290,13 @@ class Job:
             self._count_updates(at, updates)
         if self.policy.is_controller:
             self._note_rate()
-        if self._is_hearing_due(at):
-            self._hear(at)
+        if self._is_report_due(at):
+            self._report(at)
+
+    def resumed_at(self, step: int) -> None:
+        """Note from which update on this attempt goes on."""
+        if not self._counter.counted:
+            self._began_at = step
 
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
         """Hear from the scheduler that another hand set the learning rate of an update."""
@@ -319,12 +325,12 @@ class Job:
             self.changed = (f"by update {at} the optimizer made {counted(updates, 'update')} at one LR: call"
                             " scheduler.step() after every optimizer.step()")
 
-    def _is_hearing_due(self, at: int) -> bool:
-        return at % HEARD_EVERY == 0 or at in self._evaluations or at >= self.horizon
+    def _is_report_due(self, at: int) -> bool:
+        return at % REPORT_EVERY == 0 or at in self._evaluations or at >= self.horizon
 
-    def _hear(self, at: int) -> None:
-        if self._heard is not None:
-            self._heard(at)
+    def _report(self, at: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(at)
         self._see_divergence()
 
     def _see_divergence(self) -> None:
@@ -335,7 +341,7 @@ class Job:
 
     def _evaluated(self, at: int) -> None:
         """Take a value of the objective: it may end the run, and a controller learns from it."""
-        self._require_heard()
+        self._require_on_progress()
         value = self.values.series[self._objective.name][-1][1]
         point = Point(at, None, value)
         if self.points and self.points[-1].step == at:
@@ -349,7 +355,7 @@ class Job:
         if self._feeds_controller and self._scheduler is not None and math.isfinite(value):
             self._scheduler.step(self._objective.cost(value))  # type: ignore[arg-type]  # a controller takes a metric
 
-    def _require_heard(self) -> None:
+    def _require_on_progress(self) -> None:
         self._unheard += self.should_stop
         if self._unheard >= PATIENCE:
             raise JobStopped(f"the run was to stop at step {self.last_evaluation}: end the loop where job.should_stop"

@@ -16,6 +16,9 @@ class Listener(Protocol):
     def stepped(self, updates: int | None) -> None:
         """The scheduler went one update on; `updates` the optimizer made since the step before, None if unknown."""
 
+    def resumed_at(self, step: int) -> None:
+        """The scheduler took up a state of so many updates."""
+
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
         """A param group had another learning rate in an update, counted from 1, than the policy's."""
 
@@ -33,6 +36,11 @@ class JobScheduler(PolicyScheduler):
         super().step(epoch)
         if epoch is None:
             self._listener.stepped(updates)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state, and tell from which update on the training goes on."""
+        super().load_state_dict(state_dict)
+        self._listener.resumed_at(self.last_epoch)
 
     def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
         if known.is_changed:
@@ -52,6 +60,11 @@ class JobControllerScheduler(ControllerScheduler):
         super().step(metrics, epoch)
         if metrics is None:
             self._listener.stepped(None)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state, and tell from which update on the training goes on."""
+        super().load_state_dict(state_dict)
+        self._listener.resumed_at(self.last_epoch)
 
     def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
         if known.is_changed:
@@ -100,7 +113,7 @@ class _Silent:
     """Hears changes for its job, and leaves the counting to the first scheduler."""
 
     def __init__(self, listener: Listener) -> None:
-        self.changed_lr = listener.changed_lr
+        self.changed_lr, self.resumed_at = listener.changed_lr, listener.resumed_at
 
     def stepped(self, updates: int | None) -> None:
         """Nothing: the first scheduler's step is the clock."""
@@ -114,9 +127,9 @@ def job_schedulers(
     largest = max(ParamGroups(optimizer).largest for optimizer in optimizers)
     made: list[JobScheduler | JobControllerScheduler] = []
     for optimizer in optimizers:
-        heard = listener if not made else _Silent(listener)
-        one = JobControllerScheduler(optimizer, policy, heard, seed) if policy.is_controller else JobScheduler(
-            optimizer, policy, heard, is_alone)
+        told = listener if not made else _Silent(listener)
+        one = JobControllerScheduler(optimizer, policy, told, seed) if policy.is_controller else JobScheduler(
+            optimizer, policy, told, is_alone)
         if not is_alone:
             one.groups.rescale(largest)
             one._apply()

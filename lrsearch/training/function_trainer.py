@@ -13,7 +13,7 @@ import numpy as np
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import conclude
 from lrsearch.runs.executor import Ended, Group, Lockstep
-from lrsearch.runs.job import Heard, Job, JobStopped
+from lrsearch.runs.job import Job, JobStopped, OnProgress
 
 ERROR_FILE = "error.txt"
 NUMPY_SEEDS = 2**32
@@ -37,7 +37,7 @@ class FunctionTrainer:
         self.function, self.task, self.device, self.source = function, task, device, source
 
     def train(
-        self, spec: RunSpec, watch: Heard | None = None, folder: Path | None = None, *,
+        self, spec: RunSpec, watch: OnProgress | None = None, folder: Path | None = None, *,
         is_range_test: bool | None = None,
     ) -> Run:
         """Train one run.
@@ -50,7 +50,7 @@ class FunctionTrainer:
                 a run that failed or was interrupted; without one it has a temporary folder that goes.
         """
         place = folder / spec.key if folder else None
-        job = Job(spec, folder=place, device=self.device, heard=watch, is_range_test=is_range_test)
+        job = Job(spec, folder=place, device=self.device, on_progress=watch, is_range_test=is_range_test)
         began = time.perf_counter()
         outcome: Any
         with seeded(spec.seed):
@@ -64,7 +64,7 @@ class FunctionTrainer:
         return run
 
     def train_group(
-        self, group: Group, ended: Ended, watch: Heard | None = None, folder: Path | None = None
+        self, group: Group, ended: Ended, watch: OnProgress | None = None, folder: Path | None = None
     ) -> None:
         """Train the runs of a group, and tell of each that ends; after an interruption the others are interrupted."""
         is_over = False

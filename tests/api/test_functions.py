@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -192,3 +194,21 @@ def test_a_study_file_names_a_function_beside_it(tmp_path):
                                        '[[policies]]\npolicy = "FIX(k0=1)"\n')
     with pytest.raises(UsageError, match="a function stands beside it"):
         read_study(tmp_path / "far.toml")
+
+
+@pytest.mark.faults
+def test_every_update_of_a_killed_search_is_charged_once_and_none_is_hidden(tmp_path):
+    env = {**os.environ, "OUT": str(tmp_path / "out"), "UPDATES": str(tmp_path / "updates")}
+    killed = 0
+    while True:
+        done = subprocess.run([sys.executable, str(FILE.with_name("killed.py"))], capture_output=True, text=True,
+                              check=False, env=env)
+        if done.returncode != -signal.SIGKILL:
+            break
+        killed += 1
+        assert killed < 5
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert killed == len(told["lost"]) > 0
+    assert told["lost"] == [10] * killed  # it goes on from update 60 of 70
+    assert told["steps"] == len((tmp_path / "updates").read_text())

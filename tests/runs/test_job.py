@@ -181,6 +181,16 @@ def test_a_killed_process_cannot_hide_its_steps(tmp_path):
     assert again.lost == 10  # what it goes on from was not lost
 
 
+def test_a_scheduler_that_takes_up_a_state_says_from_where_the_training_goes_on(tmp_path):
+    first = job(folder=tmp_path)
+    train(first, updates=30)
+    again = job(folder=tmp_path)
+    scheduler = again.scheduler(optimizer())
+    scheduler.load_state_dict({"policy": "FIX(k0=0.1)", "last_epoch": 20, "largest": 1.0})
+    assert (again.step, again.trained, again.lost) == (20, 0, 10)
+    assert len(list(again.batches([1, 2, 3]))) == 20
+
+
 def test_steps_that_were_told_are_not_charged_again(tmp_path):
     first = job(folder=tmp_path)
     train(first, updates=30)
@@ -200,7 +210,7 @@ def test_whoever_asked_hears_of_the_steps_and_can_interrupt():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(job(heard=listen))
+        train(job(on_progress=listen))
     assert heard == [8, 16]
 
 
