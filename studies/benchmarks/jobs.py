@@ -3,14 +3,13 @@
     OMP_NUM_THREADS=1 python studies/benchmarks/jobs.py
 
 1. `job.log(step, train_loss=tensor)`: microseconds a call, its later reading included, on this process's own clock.
-2. A small loop (a network of two layers, SGD, 1,000 updates of 25 samples) as a job against the same loop with a bare
-   torch scheduler: 60 pairs in one process, each in the other order than the last, the median of the
-   ratios of their processor time.
+2. A small loop (a network of two layers, SGD, updates of 25 samples) as a job against the same loop with a bare torch
+   scheduler. Both are under way in one process, and take turns of 50 updates, so that they share what else the machine
+   does; printed are the ratio of their whole processor time, and its quartiles over tenths of the turns.
 """
 
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.nn import functional as F
@@ -19,7 +18,8 @@ import lrsearch as lrs
 from lrsearch.runs import RunSpec
 from lrsearch.runs.job import Job
 
-PAIRS, CALLS, N = 60, 200_000, 1000
+TURNS, TURN, CALLS = 600, 50, 200_000
+N = TURNS * TURN
 TASK = lrs.Task(name="small", horizon=N, epoch=400, objectives=(lrs.minimize("val_loss"),))
 X, Y = torch.randn(2000, 64), torch.randn(2000, 1)
 
@@ -41,7 +41,7 @@ def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
-def bare() -> None:
+def bare() -> Iterator[None]:
     """A loop with a bare scheduler of torch's, which reads its loss every 25 updates, as people print it."""
     model, optimizer = begun()
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.01)
@@ -51,9 +51,11 @@ def bare() -> None:
         scheduler.step()
         if step % 25 == 0:
             loss.item()
+        if step % TURN == 0:
+            yield
 
 
-def job() -> None:
+def job() -> Iterator[None]:
     """The same loop as a job, which logs every loss."""
     model, optimizer = begun()
     made = Job(RunSpec(TASK, lrs.parse("FIX(k0=0.01)"), N, 0))
@@ -65,6 +67,8 @@ def job() -> None:
         made.log(step, train_loss=loss)
         if made.should_stop:
             break
+        if step % TURN == 0:
+            yield
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -84,15 +88,15 @@ def log() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    bare()
-    job()
-    pairs = []
-    for pair in range(PAIRS):
-        taken = {work: seconds(work) for work in ((bare, job) if pair % 2 else (job, bare))}
-        pairs.append((taken[bare], taken[job]))
-    ratios = sorted(own / other for other, own in pairs)
+    loops = {"bare": bare(), "job": job()}
+    taken: dict[str, list[float]] = {name: [] for name in loops}
+    for turn in range(TURNS):
+        for name in (loops if turn % 2 else reversed(loops)):
+            taken[name].append(seconds(lambda name=name: next(loops[name])))
+    size = TURNS // 10
+    parts = sorted(sum(taken["job"][at : at + size]) / sum(taken["bare"][at : at + size])
+                   for at in range(0, TURNS, size))
+    each = 1e6 * sum(taken["bare"]) / N
     print(f"job.log of a tensor: {1e6 * min(seconds(log) for _ in range(3)) / CALLS:.2f} us a call, least of 3")
-    low, high = ratios[PAIRS // 4], ratios[3 * PAIRS // 4]
-    each = 1e6 * statistics.median(other for other, _ in pairs) / N
-    print(f"a plain loop as a job / the bare loop: {statistics.median(ratios):.3f} (quartiles {low:.3f} to {high:.3f};"
-          f" {each:.0f} us an update)")
+    print(f"a plain loop as a job / the bare loop: {sum(taken['job']) / sum(taken['bare']):.3f} (quartiles"
+          f" {parts[2]:.3f} to {parts[7]:.3f}; {each:.0f} us an update)")
