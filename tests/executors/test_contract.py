@@ -165,7 +165,8 @@ def test_an_interrupt_while_runs_are_trained_tells_every_open_one_and_is_raised_
     with opened(plain.PlainSource()) as executor, pytest.raises(KeyboardInterrupt):
         executor.train(plan.ask, plan.ended, progress=interrupt)
     states = plan.states()
-    assert states.pop(3, RunState.FINISHED) is RunState.FINISHED  # a pool's second worker may have had it by then
+    third = states.pop(3, RunState.FINISHED)  # a pool's second worker may have begun it by then, or ended it
+    assert third in (RunState.FINISHED, RunState.INTERRUPTED)
     assert states == {0: RunState.FINISHED, 1: RunState.INTERRUPTED, 2: RunState.INTERRUPTED}
     assert len(plan.told) == len(plan.states())
 
