@@ -107,7 +107,7 @@ def check(task: Any, *, device: str | None = None) -> Checked:
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
-        raise WorkError(f"{source.task.name} failed within {counted(CHECK_STEPS, 'update')}: {run.error}")
+        raise WorkError(f"{source.task.name} failed within {counted(CHECK_STEPS, 'update')}:{run.why}")
     if run.state is RunState.DIVERGED:
         low = source.task.lr_range[0]
         raise WorkError(f"{source.task.name} diverged within {counted(CHECK_STEPS, 'update')} at learning rate"
@@ -155,5 +155,5 @@ def train(
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
-        raise WorkError(f"training {bound} on {source.task.name} failed: {run.error}")
+        raise WorkError(f"training {bound} on {source.task.name} failed:{run.why}")
     return run

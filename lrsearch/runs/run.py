@@ -179,6 +179,12 @@ class Run:
         return cls(state=RunState.FAILED, steps=0, seconds=0.0, error=f"{type(error).__name__}: {error}")
 
     @property
+    def why(self) -> str:
+        """What its error says, after a colon: a traceback on lines of its own."""
+        said = self.error or self.state.meaning
+        return f"\n{said}" if "\n" in said else f" {said}"
+
+    @property
     def trained(self) -> int:
         """The steps that were trained for this run alone."""
         return self.steps - self.shared

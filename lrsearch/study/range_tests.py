@@ -95,7 +95,7 @@ def require_ended(spec: RunSpec, run: Run) -> None:
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
-        raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
+        raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
 
 
 def _finite(value: float) -> float | None:

@@ -122,7 +122,7 @@ class Study:
         assert stored is not None
         trial = self._settle(assignment, stored, reused=False)
         if run.state is RunState.FAILED and (assignment.role == "default" or not self._has_trained(spec)):
-            raise WorkError(f"training {spec.policy} on {spec.task.name} failed: {run.error}")
+            raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
         if run.state is RunState.DIVERGED and assignment.role == CHECK:
             name = spec.task.objective.name
             done = counted(spec.horizon, "update")

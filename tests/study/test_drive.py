@@ -70,7 +70,7 @@ def test_a_study_says_wait_while_its_runs_are_out_and_done_at_its_end(open_study
 
 
 def test_the_first_failure_ends_a_search_of_a_task_that_never_trained_with_the_users_own_words(open_study, driven):
-    with pytest.raises(WorkError, match=r"RAMP\(.*failed: File user.py, line 7\nKeyError: 'lr'"):
+    with pytest.raises(WorkError, match=r"RAMP\(.*failed:\nFile user.py, line 7\nKeyError: 'lr'"):
         driven(open_study(8), lambda spec, number: True)
     assert len(open_study(8).history) > 0
 
