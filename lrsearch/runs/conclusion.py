@@ -151,9 +151,11 @@ def _told(error: BaseException) -> str:
 def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreError | None) -> Run:
     name = job.spec.task.objective.name
     values = job.values
-    steps = job.horizon if state is RunState.FINISHED and not job.is_range_test else job.step
-    if state is RunState.INTERRUPTED:
-        steps = job.trained
+    steps, lost = job.step, job.lost
+    if state is RunState.FINISHED and not job.is_range_test:
+        steps = job.horizon
+    elif state is RunState.INTERRUPTED:  # the attempt that ends it subtracts what it goes on from
+        steps, lost = job.trained, job.untold
     stride, train_losses = values.means(TRAIN_LOSS, job.horizon)
     score = scores.get(name)
     return Run(
@@ -162,7 +164,7 @@ def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreE
         cause=failure.cause if failure else None, applied=_applied(job, failure),
         scores={other: value for other, value in scores.items() if other != name and math.isfinite(value)},
         curves={series: values.curve(series) for series in values.series if series not in (TRAIN_LOSS, name)},
-        lost=job.lost,
+        lost=lost,
     )
 
 

@@ -77,7 +77,7 @@ class Job:
         self._counter = StepCounter(folder)
         self._logged = 0
         self._began_at = 0
-        self._unheard = 0
+        self._evaluations_since_stop = 0
         self.rates: list[float] = []
         self.points: list[Point] = []
         self.skipped = 0
@@ -163,6 +163,11 @@ class Job:
     def trained(self) -> int:
         """Updates made in this attempt."""
         return max(0, self.step - self._began_at)
+
+    @property
+    def untold(self) -> int:
+        """Updates of earlier attempts that nobody was told of."""
+        return self._counter.untold
 
     @property
     def lost(self) -> int:
@@ -341,7 +346,7 @@ class Job:
 
     def _evaluated(self, at: int) -> None:
         """Take a value of the objective: it may end the run, and a controller learns from it."""
-        self._require_on_progress()
+        self._require_heeded()
         value = self.values.series[self._objective.name][-1][1]
         point = Point(at, None, value)
         if self.points and self.points[-1].step == at:
@@ -355,9 +360,9 @@ class Job:
         if self._feeds_controller and self._scheduler is not None and math.isfinite(value):
             self._scheduler.step(self._objective.cost(value))  # type: ignore[arg-type]  # a controller takes a metric
 
-    def _require_on_progress(self) -> None:
-        self._unheard += self.should_stop
-        if self._unheard >= PATIENCE:
+    def _require_heeded(self) -> None:
+        self._evaluations_since_stop += self.should_stop
+        if self._evaluations_since_stop >= PATIENCE:
             raise JobStopped(f"the run was to stop at step {self.last_evaluation}: end the loop where job.should_stop"
                              " is true")
 

@@ -60,7 +60,7 @@ class FunctionTrainer:
                 outcome = error
         startup = None if job.first_step_at is None else job.first_step_at - began
         run = conclude(job, outcome, seconds=time.perf_counter() - began, startup_seconds=startup, source=self.source)
-        self._leave(job, run, outcome, keep=place is not None and spec.horizon == spec.task.horizon)
+        self._leave(job, run, keep=place is not None and spec.horizon == spec.task.horizon)
         return run
 
     def train_group(
@@ -77,17 +77,17 @@ class FunctionTrainer:
         """Train a range test; a function's is not evaluated, so there are no looks beside its losses."""
         return self.train(spec, is_range_test=True), ()
 
-    def _leave(self, job: Job, run: Run, outcome: Any, *, keep: bool) -> None:
+    def _leave(self, job: Job, run: Run, *, keep: bool) -> None:
         """Leave in the run's folder what somebody may want of it, and nothing else."""
         with contextlib.suppress(OSError):
-            if run.state is RunState.INTERRUPTED:
+            if run.state in (RunState.INTERRUPTED, RunState.FAILED):
                 job.told()
-            elif run.state is RunState.FAILED and job.has_folder:
-                (job.folder / ERROR_FILE).write_text(run.error or "")
-            elif run.state is not RunState.FAILED:
-                job.forget()
-                if not keep and job.has_folder:
-                    shutil.rmtree(job.folder)
+                if run.state is RunState.FAILED and job.has_folder:
+                    (job.folder / ERROR_FILE).write_text(run.error or "")
+                return
+            job.forget()
+            if not keep and job.has_folder:
+                shutil.rmtree(job.folder)
 
 
 @contextlib.contextmanager

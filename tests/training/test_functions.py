@@ -3,17 +3,22 @@
 import pickle
 import random
 import sys
+import tempfile
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import lrsearch as lrs
 from lrsearch.errors import LRSearchError, TaskError, UsageError, WorkError
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.job import Job
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer
 from lrsearch.training.function_places import load_function, place_of
@@ -192,6 +197,36 @@ def test_a_failed_run_keeps_its_error_and_a_full_run_its_folder(tmp_path):
     assert kept == {"full": ["weights"], "short": [], "failed": ["error.txt", "steps", "weights"]}
     assert "no such column" in (tmp_path / asked["failed"].key / "error.txt").read_text()
     assert "ValueError: no such column" in runs["failed"].error
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from(["killed", "interrupted", "failed"]), st.integers(0, N), st.integers(1, N)),
+                max_size=4), st.integers(0, N))
+def test_whatever_ends_its_attempts_a_run_is_charged_what_was_trained(attempts, last_from):
+    """Every attempt goes on from any update that was reached, and makes some more."""
+    reached = updates = 0
+    with tempfile.TemporaryDirectory() as folder, lrs.open_store("sqlite:///:memory:") as store:
+        for how, back, further in (*attempts, ("finished", last_from, N)):
+            begin = min(back, reached)
+            end = N if how == "finished" else min(N - 1, begin + further)
+
+            def train(job, how=how, begin=begin, end=end):
+                scheduler = job.scheduler(torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0), last_step=begin)
+                for _ in range(begin, end):
+                    scheduler.optimizer.step()
+                    scheduler.step()
+                if how in ("interrupted", "failed"):
+                    raise KeyboardInterrupt if how == "interrupted" else ValueError(how)
+                return 1.0
+
+            one = spec(made(train))
+            if how == "killed":
+                train(Job(one, folder=Path(folder) / one.key))
+            else:
+                store.record(one, function_source(made(train)).open().train(one, folder=Path(folder)))
+            reached, updates = end, updates + end - begin
+        stored = store.find(one.key)
+    assert stored.run.steps + stored.lost_steps == updates
 
 
 def test_an_interruption_leaves_the_others_of_its_group_interrupted():
