@@ -29,13 +29,27 @@ from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, 
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
-    from lrsearch.api import add_results, check, explain, prune, search, similarity, sweep, train, verify, warm_start
+    from lrsearch.api import (
+        add_results,
+        check,
+        explain,
+        job,
+        jobs,
+        prune,
+        search,
+        similarity,
+        sweep,
+        train,
+        verify,
+        warm_start,
+    )
     from lrsearch.knowledge import open_store, rank, record
     from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.runs.job import Job, JobStopped
     from lrsearch.tasks import TASKS
     from lrsearch.tasks.own import classification
     from lrsearch.training.functions import task
+    from lrsearch.training.program import program
     from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
 
 __version__ = "0.1.0"
@@ -43,17 +57,18 @@ __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "Job", "JobStopped", "LRFunction",
     "LRSearchError", "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError",
     "StoreError", "Task", "TaskError", "UsageError", "WorkError", "add_results", "check", "classification",
-    "curves", "explain", "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank",
-    "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
+    "curves", "explain", "from_json", "job", "jobs", "maximize", "minimize", "open_store", "parse", "program", "prune",
+    "range_test", "rank", "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
 ]
 
 _load = load_later(__name__, {
-    "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api",
-    "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api", "train": "lrsearch.api",
-    "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
-    "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge", "Objective": "lrsearch.runs",
-    "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs", "Job": "lrsearch.runs.job",
-    "JobStopped": "lrsearch.runs.job", "TASKS": "lrsearch.tasks", "classification": "lrsearch.tasks.own",
+    "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "job": "lrsearch.api",
+    "jobs": "lrsearch.api", "prune": "lrsearch.api", "search": "lrsearch.api", "similarity": "lrsearch.api",
+    "sweep": "lrsearch.api", "train": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
+    "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge",
+    "Objective": "lrsearch.runs", "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs",
+    "Job": "lrsearch.runs.job", "JobStopped": "lrsearch.runs.job", "TASKS": "lrsearch.tasks",
+    "classification": "lrsearch.tasks.own", "program": "lrsearch.training.program",
     "task": "lrsearch.training.functions",
 })
 

@@ -7,6 +7,7 @@ from lrsearch.later import load_later
 if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
     from lrsearch.api.functions import check, train
+    from lrsearch.api.jobs import job, jobs
     from lrsearch.api.opening import DEFAULT_FOLDER, writable
     from lrsearch.api.own_studies import add_results, warm_start
     from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
 
 __all__ = [
-    "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "prune",
-    "range_tests", "recipe", "replay", "replay_ranking", "run_table", "search", "similarity", "sweep",
+    "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "job", "jobs",
+    "prune", "range_tests", "recipe", "replay", "replay_ranking", "run_table", "search", "similarity", "sweep",
     "tpe_sampler", "train", "verify", "warm_start", "writable",
 ]
 
 _MODULES = {
     "advice": ("advise", "similarity"),
     "functions": ("check", "train"),
+    "jobs": ("job", "jobs"),
     "opening": ("DEFAULT_FOLDER", "writable"),
     "own_studies": ("add_results", "warm_start"),
     "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),

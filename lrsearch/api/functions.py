@@ -1,6 +1,7 @@
-"""Training by one's own function outside of a search: see what it does, and train it once with what was found."""
+"""Training of one's own outside of a search: see what it does, and train it once with what was found."""
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.runs.job import TRAIN_LOSS
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.probing import CHECK_STEPS, check_run
-from lrsearch.training.function_places import how_it_is_sent
-from lrsearch.training.functions import function_source, source_digest
+from lrsearch.training.own_source import is_own, own_source
 from lrsearch.words import counted
 
 LARGEST_SEED = 2**31
@@ -28,7 +28,7 @@ class Checked:
     Args:
         task: what was trained.
         run: what came of it.
-        sent: how its function reaches other processes, for people.
+        sent: how it reaches other processes, for people.
     """
 
     task: Task
@@ -61,11 +61,11 @@ class Checked:
 
 
 def changed_source(task: Any, store: Store) -> tuple[str, ...]:
-    """Say, and log, that a function changed while its version stayed, with how many stored runs are reused for it."""
-    if not callable(task):
+    """Say, and log, that what trains changed while its version stayed, and how many stored runs are reused for it."""
+    if not is_own(task):
         return ()
-    source = function_source(task)
-    own, key = source_digest(source.function), source.task.key
+    source = own_source(task)
+    own, key = source.digest, source.task.key
     older = [stored for stored in store.runs(task=source.task.name, trusted=True)
              if stored.task_key == key and stored.run.state.is_final and stored.run.source not in (None, own)]
     if own is None or not older:
@@ -83,7 +83,7 @@ def check(task: Any, *, device: str | None = None) -> Checked:
     A search of a function begins with the same, so that what is wrong is seen before an hour is spent.
 
     Args:
-        task: a function under `@lrs.task`.
+        task: a function under `@lrs.task`, or `lrs.program(...)`.
         device: where, such as "cuda:0"; the GPU if there is one where none is given.
 
     Returns:
@@ -102,8 +102,9 @@ def check(task: Any, *, device: str | None = None) -> Checked:
     >>> check(toy).run.score
     0.5
     """
-    source = function_source(task)
-    run = source.open(device=device).train(check_run(source.task))
+    source = own_source(task)
+    with closing(source.open(device=device)) as trainer:
+        run = trainer.train(check_run(source.task))
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
@@ -112,7 +113,7 @@ def check(task: Any, *, device: str | None = None) -> Checked:
         low = source.task.lr_range[0]
         raise WorkError(f"{source.task.name} diverged within {counted(CHECK_STEPS, 'update')} at learning rate"
                         f" {low:g}, the lowest of its lr_range: its {source.task.objective.name} is not finite")
-    return Checked(source.task, run, how_it_is_sent(source.function))
+    return Checked(source.task, run, source.sent)
 
 
 def train(
@@ -122,7 +123,7 @@ def train(
     """Train once, in this process, with what was found.
 
     Args:
-        task: a function under `@lrs.task`.
+        task: a function under `@lrs.task`, or `lrs.program(...)`.
         policy: the policy over the horizon; durations such as `0.1dur` are of it.
         seed: of all that is drawn, 0 or more.
         horizon: updates; the task's where it is not given.
@@ -138,7 +139,7 @@ def train(
         WorkError: if the training fails, with its own traceback.
         KeyboardInterrupt: when interrupted.
     """
-    source = function_source(task)
+    source = own_source(task)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < LARGEST_SEED:
         raise UsageError(f"the seed is a whole number from 0 to 2**31 - 1, got {seed!r}")
     steps = source.task.horizon if horizon is None else horizon
@@ -148,7 +149,8 @@ def train(
         raise UsageError(f"a policy is a policy or its text, such as 'FIX(k0=0.1)', got {given(policy)}")
     bound = (parse(policy) if isinstance(policy, str) else policy).bind(horizon=steps, epoch=source.task.epoch)
     spec = RunSpec(source.task, bound, steps, seed)
-    run = source.open(device=device).train(spec, folder=writable(folder) if folder else None)
+    with closing(source.open(device=device)) as trainer:
+        run = trainer.train(spec, folder=writable(folder) if folder else None)
     if store is not None:
         with opened_store(store, Path()) as ledger:
             ledger.record(spec, run)

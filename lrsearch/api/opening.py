@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,9 @@ from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.tasks import find_classification
 from lrsearch.tasks.catalogue import Asked
-from lrsearch.training.functions import FunctionSource, function_source
+from lrsearch.training.functions import FunctionSource
 from lrsearch.training.groups import require_workers
+from lrsearch.training.own_source import is_own, own_source
 from lrsearch.training.source import ClassificationSource
 
 if TYPE_CHECKING:
@@ -51,15 +52,15 @@ def source_of(asked: Asked, data_dir: str | Path | None, task: Task | None = Non
     """Where trainers of what was asked for come from.
 
     Args:
-        asked: a shipped task's name, a classification, or a function under `@lrs.task`.
+        asked: a shipped task's name, a classification, a function under `@lrs.task`, or a program.
         data_dir: where a classification's data set lies; None for the default place.
         task: the task as it is trained, where that differs from what was asked for.
 
     Raises:
         TaskError: for an unknown task, or one that nothing here trains.
     """
-    if callable(asked):
-        source = function_source(asked)
+    if is_own(asked):
+        source = own_source(asked)
         return source if task is None else source.with_task(task)
     return ClassificationSource(find_classification(task or asked), Path(data_dir) if data_dir else None)
 
@@ -74,7 +75,8 @@ def open_executor(source: TrainerSource, workers: int | None, is_own_process: bo
         log.warning("%s; it trains in this process, one run at a time", why)
         processes = 1
     if processes == 1:
-        yield LocalExecutor(source.open(is_own_process=is_own_process))
+        with closing(source.open(is_own_process=is_own_process)) as trainer:
+            yield LocalExecutor(trainer)
         return
     from lrsearch.executors.pool import Pool
 

@@ -121,8 +121,8 @@ def sweep(
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
     if not isinstance(find_task(task), Classification):
-        raise UsageError(f"a sweep on Ray does not train functions yet, and {find_task(task).name!r} is one: search"
-                         " with workers=N trains it on all cores of this machine")
+        raise UsageError(f"a sweep on Ray trains no functions and programs yet, and {find_task(task).name!r} is one:"
+                         " search with workers=N trains it on all cores of this machine")
     if workers is not None:
         require_workers(workers)
     with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:

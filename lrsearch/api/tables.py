@@ -94,7 +94,7 @@ def run_table(
         raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
     with opened_store(store, writable(Path(out))) as ledger:
         if read_results(table, ledger).missing:
-            source = source_of(table.function or table.task, data_dir, table.task)
+            source = source_of(table.own or table.task, data_dir, table.task)
             with open_executor(source, workers, is_own_process) as executor:
                 train_table(table, ledger, executor, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
         return read_results(table, ledger)

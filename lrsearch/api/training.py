@@ -1,6 +1,7 @@
 """Range tests, the 1cycle report's recipe, whether a policy reaches a target, the test set, ensembles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import find_classification, find_task
 from lrsearch.tasks.catalogue import Asked
-from lrsearch.training.functions import function_source
+from lrsearch.training.own_source import is_own, own_source
 from lrsearch.training.ramps import ramp
 
 
@@ -76,15 +77,23 @@ def range_tests(
     tasks = [_decaying(found, each) for each in weight_decays] or [found]
     seeds = [setup.probe_seed(repeat) for repeat in range(repeats)]
     with opened_store(store, writable(Path(out))) as ledger:
-        trainers = (_ramp_trainer(task, one, data_dir, is_own_process) for one in tasks)
-        return [make_range_tests(trainer, ledger, policy, length, seeds, watch) for trainer in trainers]
+        tested = []
+        for one in tasks:
+            with _ramp_trainer(task, one, data_dir, is_own_process) as trainer:
+                tested.append(make_range_tests(trainer, ledger, policy, length, seeds, watch))
+        return tested
 
 
-def _ramp_trainer(asked: Asked, task: Task, data_dir: str | Path | None, is_own_process: bool) -> RampTrainer:
+@contextmanager
+def _ramp_trainer(
+    asked: Asked, task: Task, data_dir: str | Path | None, is_own_process: bool
+) -> Iterator[RampTrainer]:
     """What trains the range tests of a task."""
-    if callable(asked):
-        return function_source(asked).with_task(task).open(is_own_process=is_own_process)
-    return open_trainer(task, data_dir, is_own_process)
+    if not is_own(asked):
+        yield open_trainer(task, data_dir, is_own_process)
+        return
+    with closing(own_source(asked).with_task(task).open(is_own_process=is_own_process)) as trainer:
+        yield trainer
 
 
 def _decaying(task: Task, weight_decay: float) -> Task:

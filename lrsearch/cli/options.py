@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.cli.program import Program
 from lrsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from lrsearch.tasks import Classification
     from lrsearch.training.functions import FunctionSource
+    from lrsearch.training.program import ProgramSource
 
 FOLDER = Path("lrsearch-runs")
 STORE_HELP = "Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://..."
 
 TaskName = Annotated[str, typer.Argument(
     metavar="TASK", help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name.")]
+TaskOrProgram = Annotated[str | None, typer.Argument(
+    metavar="TASK", show_default=False,
+    help="A shipped task: see `lrsearch tasks`; a function of your own: train.py:name; none with --command.")]
 Budget = Annotated[float, typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap.")]
 StoreUrl = Annotated[str | None, typer.Option(
     "--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default="store.db in --out")]
@@ -37,10 +42,21 @@ Workers = Annotated[int | None, typer.Option(
     show_default="the cores, at most 4; 1 for small models and on a GPU")]
 
 
-def named_task(name: str, horizon: int | None, precision: str) -> "Classification | FunctionSource":
-    """Find a shipped task, or a function in a file (`train.py:name`), and change what was asked for."""
+def named_task(
+    name: str | None, horizon: int | None, precision: str, program: Program | None = None
+) -> "Classification | FunctionSource | ProgramSource":
+    """Find a shipped task, a function in a file (`train.py:name`) or a program, and change what was asked for."""
     from lrsearch.tasks import find_classification
 
+    described = program.source(horizon) if program is not None else None
+    if (described is None) == (name is None):
+        raise UsageError("give a TASK, a function of your own as train.py:name, or a program with --command: one of the"
+                         " three")
+    if described is not None:
+        if precision != "fp32":
+            raise UsageError("--precision is of shipped tasks: a program decides itself in what it computes")
+        return described
+    assert name is not None
     if is_file(name):
         from lrsearch.training.function_places import load_function
         from lrsearch.training.functions import function_source

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.options import FOLDER, AsJson, DataDir, Horizon, Out, Precision, Seed, StoreUrl, TaskName, named_task
+from lrsearch.cli.options import (
+    FOLDER,
+    AsJson,
+    DataDir,
+    Horizon,
+    Out,
+    Precision,
+    Seed,
+    StoreUrl,
+    TaskName,
+    TaskOrProgram,
+    named_task,
+)
+from lrsearch.cli.program import Program, takes_program
 from lrsearch.errors import UsageError
 from lrsearch.words import counted
 
@@ -16,8 +29,9 @@ if TYPE_CHECKING:
     from lrsearch.study.recipe import Recipe
 
 
+@takes_program
 def range_test(
-    task: TaskName,
+    task: TaskOrProgram = None,
     repeats: Annotated[int, typer.Option(help="How often, each time with another seed.")] = 2,
     low: Annotated[float | None, typer.Option(
         help="The first learning rate", show_default="the optimizer's lowest")] = None,
@@ -37,13 +51,15 @@ def range_test(
     data_dir: DataDir = None,
     horizon: Horizon = None,
     precision: Precision = "fp32",
+    *,
+    program: Program,
 ) -> None:
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
     from lrsearch.cli.talk import tell_line
     from lrsearch.tasks import Classification, find_task
 
-    found = named_task(task, horizon, precision)
+    found = named_task(task, horizon, precision, program)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
         task = spec.task

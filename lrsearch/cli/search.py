@@ -18,10 +18,12 @@ from lrsearch.cli.options import (
     Storage,
     StoreUrl,
     TaskName,
+    TaskOrProgram,
     Workers,
     named_task,
     split_names,
 )
+from lrsearch.cli.program import Program, takes_program
 from lrsearch.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from lrsearch.tasks import Classification
 
 
+@takes_program
 def search(
-    task: TaskName,
+    task: TaskOrProgram = None,
     budget: Budget = 12,
     engine: Annotated[str, typer.Option(help="Who runs the trials: optuna, or ray on this machine.")] = "optuna",
     store: StoreUrl = None,
@@ -45,6 +48,8 @@ def search(
     storage: Storage = None,
     workers: Workers = None,
     final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
+    *,
+    program: Program,
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
@@ -53,7 +58,7 @@ def search(
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
-    found = named_task(task, horizon, precision)
+    found = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
                              "out": out, "storage": storage}

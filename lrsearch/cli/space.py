@@ -14,11 +14,12 @@ from lrsearch.cli.options import (
     Precision,
     Seed,
     StoreUrl,
-    TaskName,
+    TaskOrProgram,
     Workers,
     named_task,
     split_names,
 )
+from lrsearch.cli.program import Program, takes_program
 from lrsearch.cli.search import quiet_optuna
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from lrsearch.tasks.catalogue import Asked
 
 
+@takes_program
 def prune(
-    task: TaskName,
+    task: TaskOrProgram = None,
     budget: Annotated[float, typer.Option(help="FRE of the search; at most a fifth is for probes.")] = 12,
     stored: Annotated[bool, typer.Option("--stored", help="Train nothing: read the task's runs in the store.")] = False,
     store: StoreUrl = None,
@@ -39,11 +41,13 @@ def prune(
     horizon: Horizon = None,
     precision: Precision = "fp32",
     workers: Workers = None,
+    *,
+    program: Program,
 ) -> None:
     """Shrink a task's space by short runs: those that a search begins with, which it then takes from the store."""
     from lrsearch import api
 
-    found = named_task(task, horizon, precision)
+    found = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "out": out}
     if stored:

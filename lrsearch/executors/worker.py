@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import traceback
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -48,11 +48,13 @@ def work(line: Connection, stop: Event, place: Place) -> None:
     """Train what comes down the line, until it is closed. The first message is the source."""
     _lead_a_group()
     with suppress(EOFError, OSError, KeyboardInterrupt):  # the line was closed, perhaps in the middle of a run
-        trainer = _open(line, place)
-        while trainer:
-            asked, in_lockstep, folder = line.recv()
-            specs = tuple(RunSpec(trainer.task, parse(policy), *rest) for policy, *rest in asked)
-            _train(trainer, Group(specs, in_lockstep), folder, line, stop)
+        if (trainer := _open(line, place)) is None:
+            return
+        with closing(trainer):
+            while True:
+                asked, in_lockstep, folder = line.recv()
+                specs = tuple(RunSpec(trainer.task, parse(policy), *rest) for policy, *rest in asked)
+                _train(trainer, Group(specs, in_lockstep), folder, line, stop)
 
 
 def end_group(pid: int) -> None:

@@ -146,7 +146,7 @@ def how_to_use(result: SearchResult) -> str:
         return "# no policy of this search can be used: see its verdict"
     policy, again = result.best.policy, ""
     if result.setup.task.trainer == OWN:
-        again = f'\nrun = lrs.train(f, "{policy}")   # or all at once, f the function that was searched'
+        again = f'\nrun = lrs.train(f, "{policy}")   # or all at once, f the function or program that was searched'
     return (
         "import lrsearch as lrs\n"
         f'policy = lrs.parse("{policy}")\n'

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch.errors import UsageError
+from lrsearch.errors import LRSearchError, UsageError
 from lrsearch.runs.job import TRAIN_LOSS, Job, JobStopped
 from lrsearch.runs.run import Point, Run, RunState
 from lrsearch.runs.series import number_of
@@ -101,7 +101,7 @@ def _missing(job: Job, name: str) -> _NoScoreError:
     if last is None:
         return _NoScoreError(
             "missing", f"the metric {name!r} was neither returned nor logged; logged: {logged}. Return it, or"
-            f" job.log(step, {name}=...) where job.is_evaluation_due(step)")
+            f" job.log(step, {name}=...) where job.is_evaluation_due(step)" + "".join(f"; {one}" for one in job.notes))
     return _NoScoreError(
         "stale", f"{name!r} was logged last at step {last[0]}, and the last evaluation is at step"
         f" {job.last_evaluation}: log it there (steps count from 1), or return it")
@@ -141,9 +141,11 @@ def _looks_diverged(job: Job) -> bool:
 
 
 def _told(error: BaseException) -> str:
-    """An exception with the last lines of its traceback that are the user's own."""
+    """An exception with the last lines of its traceback that are the user's own; one of ours without, as it is."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE)]
+    if isinstance(error, LRSearchError) and not own:
+        return str(error)[-LONGEST_ERROR:]
     shown = "".join([*traceback.format_list(own or frames), *traceback.format_exception_only(error)])
     return "\n".join(shown.rstrip().splitlines()[-LAST_LINES:])[-LONGEST_ERROR:]
 

@@ -45,15 +45,27 @@ class StepCounter:
         if self._map is not None:
             struct.pack_into("<q", self._map, 0, self.total)
 
-    def forget(self) -> None:
-        """Take the file away."""
+    def close(self) -> None:
+        """Count in the file no more."""
         if self._map is not None:
             self._map.close()
             self._map = None
+
+    def forget(self) -> None:
+        """Take the file away."""
+        if self._map is not None:
+            self.close()
             self._path.unlink(missing_ok=True)
+
+
+    def refresh(self) -> None:
+        """See what another process has counted in the file."""
+        if self._map is not None:
+            (self.total, _) = struct.unpack(FORM, self._map[:])
 
     def tell(self) -> None:
         """Note that all updates so far were told."""
+        self.refresh()
         self.told = self.total
         if self._map is not None:
             struct.pack_into("<q", self._map, 8, self.told)

@@ -86,6 +86,9 @@ class GroupTrainer(Protocol):
             folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
         """
 
+    def close(self) -> None:
+        """Give back what it holds: it trains no more."""
+
 
 class TrainerSource(Protocol):
     """Where trainers of a task come from. It is small and picklable, for it is sent to worker processes."""

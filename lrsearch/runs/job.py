@@ -85,6 +85,7 @@ class Job:
         self.stopped_at: int | None = None
         self.has_diverged = False
         self.first_step_at: float | None = None
+        self.notes: tuple[str, ...] = ()
 
     @property
     def policy(self) -> Policy:
@@ -266,7 +267,7 @@ class Job:
             self._evaluated(at)
         if at > self._logged:
             if self._scheduler is None:
-                self._counter.count(at - self._logged if self._logged else 1)  # of a resumed loop the first says little
+                self._count_logged(at)
             self._logged = at
             if self._scheduler is None and self._is_report_due(at):
                 self._report(at)
@@ -299,7 +300,7 @@ class Job:
             self._report(at)
 
     def resumed_at(self, step: int) -> None:
-        """Note from which update on this attempt goes on."""
+        """Note from which update on this attempt goes on; a scheduler says it by itself."""
         if not self._counter.counted:
             self._began_at = step
 
@@ -321,6 +322,10 @@ class Job:
     def has_folder(self) -> bool:
         """Whether there is a folder, given or asked for."""
         return self._folder is not None
+
+    def _count_logged(self, at: int) -> None:
+        """Count updates where no scheduler does: by the steps that are logged."""
+        self._counter.count(at - self._logged if self._logged else 1)  # of a resumed loop the first says little
 
     def _count_updates(self, at: int, updates: int) -> None:
         """Note updates that were skipped, and one LR that was used for several."""

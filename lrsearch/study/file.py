@@ -12,9 +12,12 @@ from lrsearch.schedules import parse
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import Classification, find_classification, find_task
 from lrsearch.training.function_places import load_function
+from lrsearch.training.program import ProgramSource, program
 
+PROGRAM_KEYS = {"command": str | list, "name": str, "epoch": int | float, "minimize": str, "maximize": str,
+                "samples": int, "version": str, "lr_range": list, "facts": dict}
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
-              "policies": list}
+              "policies": list, **PROGRAM_KEYS}
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
@@ -24,26 +27,27 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     Args:
         path: the TOML file: `task` (a shipped one, or train.py:name of a file beside it), `seeds` and `[[policies]]`,
             each with a `policy`; beside them `protocol` ("validation" or "paper"), `horizon`, `precision`, `source`,
-            and for a policy its `label` and what is `published` of it.
+            and for a policy its `label` and what is `published` of it. In the place of `task` a program: `command`,
+            `name`, `horizon`, `minimize` or `maximize`, and what else `lrs.program` takes.
         seeds, horizon: in the place of the file's.
 
     Raises:
         UsageError: if it cannot be read, or is none; it names the place.
     """
     values = _checked(_read(path), TABLE_KEYS, f"{path}")
-    for needed in ("task", "seeds", "policies"):
+    for needed in ("name" if "command" in values else "task", "seeds", "policies"):
         if needed not in values:
-            raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, seeds and [[policies]]")
+            raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, or command and name; seeds and"
+                             " [[policies]]")
     with _named(path):
-        function = _function(values, path.parent)
-        whole = _task(values) if function is None else find_task(function)
+        own = _program(values) if "command" in values else _function(values, path.parent)
+        whole = _task(values) if own is None else find_task(own)
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
     steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
     number = seeds if seeds is not None else values["seeds"]
     with _named(path):
         task = whole.with_horizon(steps) if steps != whole.horizon else whole
-        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), whole.horizon,
-                           function)
+        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), whole.horizon, own)
 
 
 @contextmanager
@@ -55,8 +59,20 @@ def _named(where: object) -> Iterator[None]:
         raise type(error)(f"{where}: {error}") from None
 
 
+def _program(values: Mapping[str, Any]) -> ProgramSource:
+    """The program that a study file describes."""
+    odd = next((key for key in ("task", "precision", "protocol") if key in values), None)
+    if odd is not None:
+        raise UsageError(f"{odd} is of shipped tasks and functions, and a command trains itself: leave one of them out")
+    given = {key: values[key] for key in ("horizon", *PROGRAM_KEYS) if key in values}
+    return program(given.pop("command"), given.pop("name"), **given)
+
+
 def _function(values: Mapping[str, Any], folder: Path) -> Any:
     """Find the function of a task that is named as `train.py:name`, a file in the study file's own folder; or None."""
+    own = next((key for key in PROGRAM_KEYS if key in values), None)
+    if own is not None:
+        raise UsageError(f"{own} describes a program: give its command in the place of task")
     name = values["task"]
     if not name.partition(":")[0].endswith(".py"):
         return None
@@ -100,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}") from None
 
 
-def _checked(values: Any, kinds: Mapping[str, type], where: str) -> dict[str, Any]:
+def _checked(values: Any, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Refuse keys that are not known, and values of another type."""
     if not isinstance(values, dict):
         raise UsageError(f"{where} is a table of keys and values, got {values!r}")
@@ -108,5 +124,6 @@ def _checked(values: Any, kinds: Mapping[str, type], where: str) -> dict[str, An
         if name not in kinds:
             raise UsageError(f"{where}: {unknown('key', name, kinds)}")
         if not isinstance(value, kinds[name]) or isinstance(value, bool):
-            raise UsageError(f"{where}: {name} is of type {kinds[name].__name__}, got {value!r}")
+            kind = getattr(kinds[name], "__name__", kinds[name])
+            raise UsageError(f"{where}: {name} is of type {kind}, got {value!r}")
     return values

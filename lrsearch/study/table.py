@@ -8,7 +8,7 @@ from typing import Any
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, Task
-from lrsearch.runs.executor import DONE, Executor
+from lrsearch.runs.executor import DONE, Executor, TrainerSource
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.training.groups import LEAST_ROWS, groups
@@ -42,7 +42,7 @@ class PolicyTable:
         seeds: each policy is trained with seeds 0 to `seeds` - 1.
         source: where the policies come from.
         horizon: the steps that the policies are written for.
-        function: what trains the task, where lrsearch's own loop does not.
+        own: what trains the task, a function or a program, where lrsearch's own loop does not.
 
     Raises:
         UsageError: for no policies, one that stands twice, or a number of seeds that cannot be.
@@ -54,7 +54,7 @@ class PolicyTable:
     seeds: int
     source: str
     horizon: int
-    function: Callable[[Job], Any] | None = field(default=None, compare=False, repr=False)
+    own: Callable[[Job], Any] | TrainerSource | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.rows:

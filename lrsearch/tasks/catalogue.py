@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import TaskError, given, unknown
 from lrsearch.runs import Task
+from lrsearch.runs.executor import TrainerSource
 from lrsearch.runs.job import Job
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks.cifar import CropFlip, load_cifar
@@ -16,8 +17,8 @@ from lrsearch.tasks.optimizers import SGD
 if TYPE_CHECKING:
     from torch import nn
 
-Asked = str | Task | Callable[[Job], Any]
-"""What people name a task by: a shipped one's name, a task, or a function under `@lrs.task`."""
+Asked = str | Task | Callable[[Job], Any] | TrainerSource
+"""What people name a task by: a shipped one's name, a task, a function under `@lrs.task`, or a program."""
 
 LENET_KNOWN = (
     INV(k0=0.01, gamma=0.0001, p=0.75),
@@ -95,8 +96,8 @@ def find_task(task: Asked) -> Task:
     if isinstance(own, Task):
         return own
     if not isinstance(task, str):
-        raise TaskError("task is a shipped task's name, a function under @lrs.task, or what lrs.classification(...)"
-                        f" makes, got {given(task)}")
+        raise TaskError("task is a shipped task's name, a function under @lrs.task, lrs.program(...), or what"
+                        f" lrs.classification(...) makes, got {given(task)}")
     if task not in TASKS:
         raise TaskError(unknown("task", task, TASKS))
     return TASKS[task]
@@ -110,6 +111,6 @@ def find_classification(task: Asked) -> Classification:
     """
     found = find_task(task)
     if not isinstance(found, Classification):
-        raise TaskError(f"task {found.name!r} is trained by its own function; this needs a model and samples that"
-                        " lrsearch trains itself: a shipped task, or lrs.classification(...)")
+        raise TaskError(f"task {found.name!r} is trained by its own function or program; this needs a model and"
+                        " samples that lrsearch trains itself: a shipped task, or lrs.classification(...)")
     return found

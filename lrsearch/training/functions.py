@@ -4,26 +4,22 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lrsearch.errors import TaskError, UsageError, given, unknown
-from lrsearch.runs import Objective, Task, maximize, minimize
+from lrsearch.errors import TaskError, UsageError, given
+from lrsearch.runs import Objective, Task
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
-from lrsearch.training.function_places import Train, module_of, named, place_of
+from lrsearch.training.description import AUTO, describe
+from lrsearch.training.function_places import Train, how_it_is_sent, module_of, named, place_of
 
 if TYPE_CHECKING:
     from lrsearch.training.function_trainer import FunctionTrainer
 
 F = TypeVar("F", bound=Callable[..., Any])
-FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
-KEYWORDS = ("horizon", "epochs", "epoch", "minimize", "maximize", "objectives", "samples", "unit", "version",
-            "lr_range", "known", "evaluations", "facts", "settings", *FACTS)
-PASSES = 20
-"""Of a horizon, where nobody says how long an epoch is."""
-AUTO = "auto"
 
 
 def task(
@@ -64,25 +60,17 @@ def task(
     >>> toy.task.objective.name, toy.task.lr_range
     ('val_loss', (1e-06, 10.0))
     """
-    if not isinstance(name, str):
-        raise TaskError("a task has a name and a length: @lrs.task('my-lm', horizon=1000, minimize='val_loss') stands"
-                        f" above the function, got {given(name)}")
-    odd = next((one for one in more if one not in FACTS), None)
-    if odd is not None:
-        raise TaskError(f"task {name!r}: {unknown('keyword', odd, KEYWORDS)}; other facts go into facts={{...}}")
-    steps, passes = _length(name, horizon, epochs, epoch)
-    chosen = _objectives(name, minimize, maximize, objectives, samples, unit)
+    described = describe(
+        name, horizon=horizon, epochs=epochs, epoch=epoch, minimize=minimize, maximize=maximize, objectives=objectives,
+        samples=samples, unit=unit, version=version, lr_range=lr_range, known=known, evaluations=evaluations,
+        facts=facts, settings=settings, **more)
 
     def decorate(function: F) -> F:
         _require_job(name, function)
-        told = f"{AUTO} {source_digest(function)}" if version == AUTO else version
-        described = Task(
-            name=name, horizon=steps, epoch=passes, objectives=chosen, version=told, evaluations=evaluations,
-            facts={**(facts or {}), **more}, settings=settings or {},
-            known=known, lr_range=lr_range,  # type: ignore[arg-type]  # both are read once the task is made
-        )
+        is_auto = version == AUTO
         try:
-            function.task = described  # type: ignore[attr-defined]
+            function.task = (  # type: ignore[attr-defined]
+                replace(described, version=f"{AUTO} {source_digest(function)}") if is_auto else described)
         except AttributeError:
             raise TaskError(f"task {name!r}: {given(function)} cannot carry its description: put a function around"
                             " it") from None
@@ -116,11 +104,21 @@ class FunctionSource:
             import torch
 
             torch.set_num_threads(threads)
-        return FunctionTrainer(self.function, self.task, device, source_digest(self.function))
+        return FunctionTrainer(self.function, self.task, device, self.digest)
 
     def default_workers(self) -> int:
         """One: whoever wants more knows what a run takes."""
         return 1
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of what trains; None where it has no source."""
+        return source_digest(self.function)
+
+    @property
+    def sent(self) -> str:
+        """How another process gets it, for people."""
+        return how_it_is_sent(self.function)
 
     def why_not_sent(self) -> str | None:
         """Why no other process can have the function; None where one can."""
@@ -168,35 +166,6 @@ def source_digest(function: Train) -> str | None:
     except (OSError, TypeError):
         return None
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _length(name: str, horizon: Any, epochs: Any, epoch: Any) -> tuple[int, float]:
-    if (horizon is None) == (epochs is None):
-        raise TaskError(f"task {name!r}: give its length either as horizon=UPDATES or as epochs=NUMBER with"
-                        " epoch=UPDATES")
-    if horizon is not None:
-        is_number = isinstance(horizon, int) and not isinstance(horizon, bool)
-        return horizon, epoch if epoch is not None else max(1, horizon / PASSES) if is_number else 1
-    if epoch is None:
-        raise TaskError(f"task {name!r}: epochs={epochs!r} needs epoch=UPDATES, of one pass over the samples")
-    try:
-        return round(epochs * epoch), epoch
-    except (TypeError, ValueError, OverflowError):
-        raise TaskError(f"task {name!r}: epochs and epoch are numbers above 0, got {epochs!r} and {epoch!r}") from None
-
-
-def _objectives(
-    name: str, lower: str | None, higher: str | None, objectives: Sequence[Objective], samples: int | None, unit: str
-) -> tuple[Objective, ...]:
-    asked = [one for one in (lower, higher) if one is not None]
-    if len(asked) + bool(objectives) != 1:
-        told = "one metric is asked for: " if len(asked) + bool(objectives) > 1 else ""
-        raise TaskError(f"task {name!r}: {told}give minimize='val_loss' or maximize='accuracy'; several as"
-                        " objectives=[lrs.minimize('a'), lrs.maximize('b')], the first of which decides")
-    if not asked:
-        return tuple(objectives) if isinstance(objectives, Sequence) else objectives
-    make = minimize if lower is not None else maximize
-    return (make(asked[0], unit=unit, samples=samples),)
 
 
 def _require_job(name: str, function: Any) -> None:

@@ -81,6 +81,9 @@ class ClassificationTrainer:
         """Train a group, as `GroupTrainer` says."""
         train_group(self.trainer, group, ended, watch, folder)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def _cost(trainer: Trainer) -> tuple[float, int]:
     """The operations of a forward pass of one batch, and the bytes that a run holds in lockstep."""

@@ -114,7 +114,7 @@ def test_a_training_without_train_loss_is_searched_by_constant_rates(tmp_path):
 
 
 def test_a_sweep_of_a_function_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(UsageError, match=r"does not train functions yet.*workers=N"):
+    with pytest.raises(UsageError, match=r"trains no functions and programs yet.*workers=N"):
         lrs.sweep(surface.minimized, 4, out=tmp_path)
 
 

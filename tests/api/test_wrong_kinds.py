@@ -27,7 +27,7 @@ MORE = {"curves": {"steps": 5}, "record": {"task": "mine", "policy": "FIX(k0=0.1
         "similarity": {"task_b": "mnist-mlp"},
         "verify": {"task": "digits-mlp", "target": 0.5, "budget": 16}, "warm_start": {"space": SPACE, "policies": []},
         "add_results": {"space": SPACE, "store": None, "task": "digits-mlp"}, "Duration": {"unit": "ep"},
-        "train": {"policy": "FIX(k0=0.1)"},
+        "train": {"policy": "FIX(k0=0.1)"}, "program": {"name": "mine", "horizon": 100, "minimize": "loss"},
         "replay": {"data_dir": "no-such"}, "replay_ranking": {"data_dir": "no-such"}}
 FUNCTIONS = {
     name: getattr(room, name) for room in (lrs, api) for name in room.__all__

@@ -23,6 +23,9 @@ class PlainTrainer:
     task = TASK
     lockstep = Lockstep(0, "it has no rows")
 
+    def close(self):
+        pass
+
     def train_group(self, group, ended, watch=None, folder=None):
         is_over = False
         for spec in group.specs:

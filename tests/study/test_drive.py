@@ -27,6 +27,9 @@ class WorldTrainer:
     def __init__(self, world, task, failing=lambda spec, number: False):
         self.world, self.task, self.failing, self.groups = world, task, failing, []
 
+    def close(self):
+        pass
+
     def train_group(self, group, ended, watch=None, folder=None):
         for spec in group.specs:
             watch(1)

@@ -1,0 +1,103 @@
+"""A job as a file, for a program that trains it: LRSEARCH_JOB names it. Any language reads it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import UsageError, WorkError, given, unknown
+from lrsearch.runs.objective import Objective
+
+VARIABLE = "LRSEARCH_JOB"
+"""The environment variable that names a job's file."""
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFile:
+    """A job as plain values.
+
+    Args:
+        job: the run's key; a line of its report may carry it.
+        task: the task's name.
+        policy: the policy's text, over this run's horizon.
+        horizon: updates of this run.
+        epoch: updates of one pass over the training samples.
+        seed: of all that is drawn.
+        device: where to train, such as "cuda:0"; None where the program chooses.
+        folder: for checkpoints, the same when the run is started again.
+        resumed: whether an attempt before this one made updates.
+        evaluate_every: updates from one evaluation to the next, the last one beside; None of a range test, which has
+            none.
+        report: the file to which the program appends JSON lines.
+        stop: a file that says where the run ends early, once it is there.
+        next: a file that names the next job's file, once it is there: for a program that trains several; None where
+            there will be no other.
+        lrs: a file with one learning rate a line; None where the command has no `{lrs}`.
+        objectives: (name, direction) of the metrics; the first decides.
+        stop_when: how the run ends early by itself, as `Stop.description` has it.
+        settings: plain values of the task.
+    """
+
+    job: str
+    task: str
+    policy: str
+    horizon: int
+    epoch: float
+    seed: int
+    device: str | None
+    folder: str
+    resumed: bool
+    evaluate_every: int | None
+    report: str
+    stop: str
+    next: str | None
+    lrs: str | None
+    objectives: tuple[tuple[str, str], ...]
+    stop_when: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        write_whole(path, json.dumps({"version": VERSION} | asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: str | Path) -> "JobFile":
+        """Read a job's file.
+
+        Raises:
+            WorkError: if it is not there, or was written by a newer lrsearch.
+            UsageError: if it is no job.
+        """
+        try:
+            values = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise WorkError(f"the job's file {str(path)!r} cannot be read: {error.strerror}; {VARIABLE} is set by"
+                            " lrsearch where it starts a program, and by nobody else") from None
+        except ValueError as error:
+            raise UsageError(f"{str(path)!r} is no job's file: {error}") from None
+        if not isinstance(values, dict) or "version" not in values:
+            raise UsageError(f"{str(path)!r} is no job's file: it has no version")
+        version = values.pop("version")
+        if version != VERSION:
+            raise WorkError(f"the job's file {str(path)!r} has version {given(version)}, and this lrsearch reads"
+                            f" {VERSION}: install the same version where the program runs")
+        known = cls.__dataclass_fields__
+        odd = next((name for name in values if name not in known), None)
+        missing = next((name for name in known if name not in values), None)
+        if odd is not None or missing is not None:
+            why = unknown("key", odd, known) if odd is not None else f"it has no {missing!r}"
+            raise UsageError(f"{str(path)!r} is no job's file: {why}")
+        return cls(**values | {"objectives": tuple((name, direction) for name, direction in values["objectives"])})
+
+    def metrics(self) -> tuple[Objective, ...]:
+        """The objectives, without what only people want to know of them."""
+        return tuple(Objective(name, direction) for name, direction in self.objectives)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that another process reads: it is there whole, or not yet."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

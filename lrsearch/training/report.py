@@ -1,0 +1,95 @@
+"""What a program reports of its job: JSON lines that are appended to a file, read as they come."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import UsageError, given
+from lrsearch.runs.series import number_of
+from lrsearch.words import counted
+
+LARGEST = 64 * 2**20
+"""Bytes of a report: far beyond a line an update over a million updates at the shortest."""
+STEP, JOB, STATE = "step", "job", "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a report.
+
+    Args:
+        step: updates so far; None where it does not say.
+        values: numbers by name.
+        state: what only lrsearch's own job in a Python program knows; empty in other lines.
+    """
+
+    step: int | None
+    values: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Report:
+    """Reads the lines that are appended to a report.
+
+    Args:
+        path: the file; it may not be there yet.
+        job: the key of the run that it is of.
+    """
+
+    def __init__(self, path: Path, job: str) -> None:
+        self.path, self.job = path, job
+        self.of_others = 0
+        self._read, self._rest = 0, b""
+
+    def lines(self) -> Iterator[Line]:
+        """The lines that have come since it was asked before; half a line waits for its rest.
+
+        Raises:
+            UsageError: for a line that is no report, and for a report that is too long.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read(LARGEST + 1 - self._read)
+        except FileNotFoundError:
+            return
+        self._read += len(new)
+        if self._read > LARGEST:
+            raise UsageError(f"its report grew beyond {LARGEST // 2**20} MiB: report every n-th update")
+        *whole, self._rest = (self._rest + new).split(b"\n")
+        for text in whole:
+            if text.strip() and (line := self._line(text)) is not None:
+                yield line
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, in sentences."""
+        half = (f"the last line of its report is not whole and was left out: {_shown(self._rest)}",)
+        others = (f"{counted(self.of_others, 'line')} of its report named another job and counted for nothing",)
+        return (half if self._rest.strip() else ()) + (others if self.of_others else ())
+
+    def _line(self, text: bytes) -> Line | None:
+        try:
+            values = json.loads(text)
+        except ValueError:
+            raise UsageError(f"a line of its report is no JSON: {_shown(text)}") from None
+        if not isinstance(values, dict):
+            raise UsageError('a line of its report is an object, such as {"step": 20, "val_loss": 2.5},'
+                             f" got {_shown(text)}")
+        if values.pop(JOB, self.job) != self.job:
+            self.of_others += 1
+            return None
+        if isinstance(state := values.get(STATE), dict):
+            return Line(None, state=state)
+        step = values.pop(STEP, None)
+        if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step != int(step)
+                                 or step < 0):
+            raise UsageError(f"the step of a report is the number of updates so far, got {given(step)}")
+        return Line(None if step is None else int(step),
+                    {name: number_of(name, value) for name, value in values.items()})
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:80].decode(errors="replace"))

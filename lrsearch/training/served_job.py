@@ -1,0 +1,178 @@
+"""The job of a program: it takes up the file that LRSEARCH_JOB names, and reports to whoever started the program."""
+
+import atexit
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import WorkError
+from lrsearch.runs import RunSpec, Stop, Task
+from lrsearch.runs.counter import StepCounter
+from lrsearch.runs.job import Job
+from lrsearch.runs.job_file import JobFile
+from lrsearch.runs.task import LEAST_HORIZON
+from lrsearch.schedules import parse
+from lrsearch.training.report import JOB, STATE, STEP
+
+RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""What torchrun, srun, and MPI's launchers tell each process."""
+
+
+class ServedJob(Job):
+    """A job that reports: rank 0 appends what is logged to the report, and every rank reads where it is to stop.
+
+    All ranks have the same policy, for it is a value in a file. A stop is decided by rank 0 at one evaluation and holds
+    at the next: what the ranks of a distributed training exchange between the two has them all read it by then.
+
+    Args:
+        file: the job.
+        rank: this process's; the environment's where none is given.
+        size: how many processes train together.
+        serves: whether the program goes on with other jobs.
+    """
+
+    def __init__(
+        self, file: JobFile, *, rank: int | None = None, size: int | None = None, serves: bool = False
+    ) -> None:
+        self.file, self.serves = file, serves
+        self.rank = _number(RANKS, 0) if rank is None else rank
+        self.size = _number(SIZES, 1) if size is None else size
+        task = Task(name=file.task, horizon=max(file.horizon, LEAST_HORIZON), epoch=file.epoch,
+                    objectives=file.metrics(), settings=file.settings)
+        spec = RunSpec(task, parse(file.policy), file.horizon, file.seed, Stop.of(file.stop_when))
+        super().__init__(spec, folder=Path(file.folder), device=file.device,
+                         is_range_test=file.evaluate_every is None)
+        if file.evaluate_every is not None:
+            self._evaluations = frozenset({*range(file.evaluate_every, file.horizon, file.evaluate_every),
+                                           file.horizon})
+        if self.rank:
+            self._counter.close()
+            self._counter = StepCounter(None)
+        self._seen = 0
+        self._stop_at: int | None = None
+        self._written: dict[str, int] = {}
+        self._rates_written = 0
+        self._began: float | None = None
+        if not self.rank:
+            atexit.register(self._report_last)
+            self._append([self._state()])
+
+    @property
+    def key(self) -> str:
+        """The run's key in the store of who started the program."""
+        return self.file.job
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an attempt before this one made updates: its checkpoints may be in the folder."""
+        return self.file.resumed
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the run is to end now: it diverged, reached what it was trained for, or was told to."""
+        if self.has_diverged or super().should_stop:
+            return True
+        if self._stop_at is None:
+            self._stop_at = _read_stop(Path(self.file.stop))
+        return self._stop_at is not None and max(self._seen, self.step) >= self._stop_at
+
+    def is_evaluation_due(self, step: int | None = None) -> bool:
+        """Whether to evaluate now: ten times in a full run, an epoch apart at least, and at the last step."""
+        self._seen = max(self._seen, self.step if step is None else step)
+        return super().is_evaluation_due(step)
+
+    def log(self, step: int | None = None, /, **values: Any) -> None:
+        """Note values at a step, as `Job.log` does; those of rank 0 are reported."""
+        super().log(step, **values)
+        if self._objective.name in values:
+            self._write()
+
+    def stepped(self, updates: int | None) -> None:
+        """Hear from the scheduler that the training made an update."""
+        if self._began is None:
+            self._began = time.time()
+        super().stepped(updates)
+
+    def end(self, returned: Mapping[str, Any] | None = None) -> None:
+        """Report that the job has ended, where the program goes on."""
+        if not self.rank:
+            self._write(ended=True, returned=dict(returned) if returned else None)
+            atexit.unregister(self._report_last)
+
+    def _report(self, at: int) -> None:
+        super()._report(at)
+        self._write()
+
+    def _evaluated(self, at: int) -> None:
+        super()._evaluated(at)
+        if self.rank:  # it hears values for its controller alone; rank 0 judges them
+            self.stopped_at, self.has_diverged = None, False
+        elif self.size > 1 and self.stopped_at is not None:
+            if self._stop_at is None:
+                self._stop_at = min((step for step in self._evaluations if step > at), default=self.horizon)
+                with suppress(FileExistsError):
+                    write_stop(Path(self.file.stop), self._stop_at)
+            self.stopped_at = None
+
+    def _see_divergence(self) -> None:
+        if not self.rank:
+            super()._see_divergence()
+
+    def _report_last(self) -> None:
+        with suppress(Exception):  # at the program's end: what cannot be written now is missed by who reads it
+            self._write()
+
+    def _write(self, **more: Any) -> None:
+        """Append what is new. The state comes first: it says who counts the updates."""
+        if self.rank:
+            return
+        by_step: dict[int, dict[str, Any]] = {}
+        for name, points in self.values.series.items():
+            for step, value in points[self._written.get(name, 0):]:
+                by_step.setdefault(step, {})[name] = value if math.isfinite(value) else str(value)
+            self._written[name] = len(points)
+        self._append([self._state(**more), *({STEP: step, **by_step[step]} for step in sorted(by_step))])
+
+    def _state(self, **more: Any) -> dict[str, Any]:
+        rates, self._rates_written = self.rates[self._rates_written:], len(self.rates)
+        return {JOB: self.key, STATE: {
+            "step": self.step, "from": self._began_at, "scheduler": self.has_scheduler, "changed": self.changed,
+            "skipped": self.skipped, "rates": rates, "began": self._began, "stop_at": self._stop_at,
+            "serves": self.serves} | more}
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        try:
+            with Path(self.file.report).open("a") as report:
+                report.write(text)
+        except OSError as error:
+            raise WorkError(f"the report {self.file.report!r} cannot be written: {error.strerror}") from None
+
+
+def write_stop(path: Path, at: int) -> None:
+    """Say at which update a program ends; the first who says it is heard.
+
+    Raises:
+        FileExistsError: if somebody has said it.
+    """
+    with path.open("x") as file:
+        file.write(json.dumps({"at": at}) + "\n")
+
+
+def _read_stop(path: Path) -> int | None:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    return int(json.loads(text)["at"]) if text.endswith("\n") else None  # else it is being written
+
+
+def _number(names: tuple[str, ...], default: int) -> int:
+    found = (os.environ[name] for name in names if name in os.environ)
+    return int(next(found, default))
