@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrsearch.api.functions import changed_source
+from lrsearch.api.known import known_policies
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
@@ -32,6 +33,7 @@ def search(
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
+    known: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -48,6 +50,8 @@ def search(
         task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
         budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
         functions: LR functions to search; all where none is named.
+        known: policies or texts of your own, tried first, in shorter runs. Durations such as `0.1dur` are of the task;
+            a policy that ends at another step is stretched to it. What is left out is named in `.warnings`.
         store: the knowledge store or its URL; `store.db` in `out` where none is given.
         seed: the study's seed, 0 or more.
         data_dir: where the data set lies; None for the default place.
@@ -72,8 +76,9 @@ def search(
         WorkError: if the data, the store or the training fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
-        warnings = changed_source(task, study.store)
+    setup, notes = _setup(task, functions, known, budget, seed)
+    with _study(setup, store, Path(out), storage, watch) as study:
+        warnings = (*notes, *changed_source(task, study.store))
         if not study.is_done:
             with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
@@ -86,6 +91,7 @@ def sweep(
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
+    known: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -103,6 +109,7 @@ def sweep(
         task: a shipped task's name, or a task of one's own.
         budget: as in `search`, like all that is not said here.
         functions: LR functions to search.
+        known: policies of your own, tried first.
         store: the knowledge store or its URL; only this process opens it.
         seed: the study's seed.
         data_dir: where the data set lies on every machine; None for the default place.
@@ -125,13 +132,14 @@ def sweep(
                          " with workers=N trains it on all cores of this machine")
     if workers is not None:
         require_workers(workers)
-    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+    setup, notes = _setup(task, functions, known, budget, seed)
+    with _study(setup, store, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.executors import ray
 
             data = Path(data_dir) if data_dir else None
             ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
-        return _conclude(study)
+        return _conclude(study, notes)
 
 
 
@@ -223,19 +231,28 @@ def _conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
 
 
-@contextmanager
-def _study(
-    task: Asked, budget: float, functions: Sequence[str | Policy], store: str | Store | None, seed: int, out: Path,
-    storage: str | None, watch: Watch | None,
-) -> Iterator[Study]:
-    """Open the funnel study that the arguments of `search` and `sweep` describe."""
+def _setup(
+    task: Asked, functions: Sequence[str | Policy], known: Sequence[str | Policy], budget: float, seed: int
+) -> tuple[Setup, tuple[str, ...]]:
+    """What a search starts from, and what to know of the caller's policies."""
     found = find_task(task)
     raw = raw_space(found, functions)
-    setup, strategy = Setup(found, raw, budget, seed), Funnel()
-    strategy.check(setup)
+    setup = Setup(found, raw, budget, seed)
+    Funnel().check(setup)
+    own, notes = known_policies(known, raw)
+    return replace(setup, known=own), notes
+
+
+
+@contextmanager
+def _study(
+    setup: Setup, store: str | Store | None, out: Path, storage: str | None, watch: Watch | None
+) -> Iterator[Study]:
+    """Open the funnel study of `search` and `sweep`."""
     folder = writable(out)
     with opened_store(store, folder) as ledger:
-        yield Study(setup, strategy, ledger, tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup), watch)
+        sampler = tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup)
+        yield Study(setup, Funnel(), ledger, sampler, watch)
 
 
 

@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DataDir,
     Functions,
     Horizon,
+    Known,
     Out,
     Precision,
     Seed,
@@ -37,6 +38,7 @@ def search(
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
+    known: Known = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
     data_dir: DataDir = None,
@@ -55,8 +57,8 @@ def search(
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     found = named_task(task, horizon, precision)
     quiet_optuna()
-    given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
-                             "out": out, "storage": storage}
+    given: dict[str, Any] = {"functions": split_names(functions), "known": known or (), "store": store, "seed": seed,
+                             "data_dir": data_dir, "out": out, "storage": storage}
     with Talk(budget, find_task(found).horizon) as talk:
         if engine == "ray":
             result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
@@ -78,6 +80,7 @@ def sweep(
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
+    known: Known = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
     data_dir: DataDir = None,
@@ -94,8 +97,8 @@ def sweep(
     quiet_optuna()
     with Talk(budget, find_task(found).horizon) as talk:
         result = api.sweep(
-            found, budget, functions=split_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
-            storage=storage, address=address, workers=workers, watch=talk.ended,
+            found, budget, functions=split_names(functions), known=known or (), store=store, seed=seed,
+            data_dir=data_dir, out=out, storage=storage, address=address, workers=workers, watch=talk.ended,
         )
     _report(result, out, as_json, None)
 
