@@ -29,7 +29,19 @@ from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, 
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
-    from lrsearch.api import add_results, check, explain, prune, search, similarity, sweep, train, verify, warm_start
+    from lrsearch.api import (
+        add_results,
+        check,
+        explain,
+        prune,
+        recipe,
+        search,
+        similarity,
+        sweep,
+        train,
+        verify,
+        warm_start,
+    )
     from lrsearch.knowledge import open_store, rank, record
     from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.runs.job import Job, JobStopped
@@ -44,11 +56,12 @@ __all__ = [
     "LRSearchError", "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError",
     "StoreError", "Task", "TaskError", "UsageError", "WorkError", "add_results", "check", "classification",
     "curves", "explain", "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank",
-    "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
+    "recipe", "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
 ]
 
 _load = load_later(__name__, {
     "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api",
+    "recipe": "lrsearch.api",
     "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api", "train": "lrsearch.api",
     "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
     "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge", "Objective": "lrsearch.runs",

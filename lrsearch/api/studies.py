@@ -1,10 +1,10 @@
 """search, sweep, prune, explain: a study of a task, on Optuna or on Ray."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
@@ -23,6 +23,7 @@ from lrsearch.study.study import Study, Watch
 from lrsearch.tasks import Classification, find_task
 from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.groups import require_workers
+from lrsearch.training.settings import with_settings
 
 if TYPE_CHECKING:
     from lrsearch.samplers.optuna import OptunaSampler
@@ -33,6 +34,7 @@ def search(
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
     known: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
@@ -50,6 +52,8 @@ def search(
         task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
         budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
         functions: LR functions to search; all where none is named.
+        settings: plain values that a function of your own finds in `job.settings`, merged over those of its decorator.
+            Each set of them is a task of its own key.
         known: policies or texts of your own, tried first, in shorter runs. Durations such as `0.1dur` are of the task;
             a policy that ends at another step is stretched to it. What is left out is named in `.warnings`.
         store: the knowledge store or its URL; `store.db` in `out` where none is given.
@@ -76,11 +80,12 @@ def search(
         WorkError: if the data, the store or the training fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    setup, notes = _setup(task, functions, known, budget, seed)
+    asked = with_settings(task, settings)
+    setup, notes = _setup(asked, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
-        warnings = (*notes, *changed_source(task, study.store))
+        warnings = (*notes, *changed_source(asked, study.store))
         if not study.is_done:
-            with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
+            with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
         return _conclude(study, warnings)
 
@@ -91,6 +96,7 @@ def sweep(
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
     known: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
@@ -109,6 +115,7 @@ def sweep(
         task: a shipped task's name, or a task of one's own.
         budget: as in `search`, like all that is not said here.
         functions: LR functions to search.
+        settings: of a function, which a sweep does not train yet.
         known: policies of your own, tried first.
         store: the knowledge store or its URL; only this process opens it.
         seed: the study's seed.
@@ -127,12 +134,13 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    if not isinstance(find_task(task), Classification):
-        raise UsageError(f"a sweep on Ray does not train functions yet, and {find_task(task).name!r} is one: search"
+    asked = with_settings(task, settings)
+    if not isinstance(find_task(asked), Classification):
+        raise UsageError(f"a sweep on Ray does not train functions yet, and {find_task(asked).name!r} is one: search"
                          " with workers=N trains it on all cores of this machine")
     if workers is not None:
         require_workers(workers)
-    setup, notes = _setup(task, functions, known, budget, seed)
+    setup, notes = _setup(asked, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.executors import ray
@@ -149,6 +157,7 @@ def prune(
     *,
     stored: bool = False,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -166,7 +175,7 @@ def prune(
         task: as in `search`, like all that is not said here.
         budget: of the search; the probes get at most a fifth of it.
         stored: train nothing, and read the runs of this task that the store knows, whoever asked for them.
-        functions, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
+        functions, settings, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
 
     Returns:
         The explanation: `.space` for any search of one's own, `.pruned` with the reasons, `.probes`, `.spent`.
@@ -176,7 +185,8 @@ def prune(
         WorkError: if the data, the store or the training fails, or there are no stored runs to read.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    found = find_task(task)
+    asked = with_settings(task, settings)
+    found = find_task(asked)
     setup = Setup(found, raw_space(found, functions), budget, seed)
     if stored:
         with opened_store(store, Path(out), existing=True) as ledger:
@@ -186,7 +196,7 @@ def prune(
     with opened_store(store, writable(Path(out))) as ledger:
         study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
         if not study.is_done:
-            with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
+            with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
         return replace(explain_study(ledger, study.key), spent=cost(study))
 

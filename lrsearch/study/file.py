@@ -12,9 +12,10 @@ from lrsearch.schedules import parse
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import Classification, find_classification, find_task
 from lrsearch.training.function_places import load_function
+from lrsearch.training.settings import with_settings
 
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
-              "policies": list}
+              "policies": list, "settings": dict}
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
@@ -24,7 +25,7 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     Args:
         path: the TOML file: `task` (a shipped one, or train.py:name of a file beside it), `seeds` and `[[policies]]`,
             each with a `policy`; beside them `protocol` ("validation" or "paper"), `horizon`, `precision`, `source`,
-            and for a policy its `label` and what is `published` of it.
+            `[settings]` of a function, and for a policy its `label` and what is `published` of it.
         seeds, horizon: in the place of the file's.
 
     Raises:
@@ -36,7 +37,8 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
             raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, seeds and [[policies]]")
     with _named(path):
         function = _function(values, path.parent)
-        whole = _task(values) if function is None else find_task(function)
+        named = _task(values) if function is None else function
+        whole = find_task(with_settings(named, values.get("settings")))
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
     steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
     number = seeds if seeds is not None else values["seeds"]
