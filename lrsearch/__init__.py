@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         explain,
         prune,
         recipe,
+        reproduce,
         search,
         similarity,
         sweep,
@@ -56,12 +57,13 @@ __all__ = [
     "LRSearchError", "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError",
     "StoreError", "Task", "TaskError", "UsageError", "WorkError", "add_results", "check", "classification",
     "curves", "explain", "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank",
-    "recipe", "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
+    "recipe", "record", "reproduce", "search", "similarity", "sweep", "task", "to_json", "train", "verify",
+    "warm_start",
 ]
 
 _load = load_later(__name__, {
     "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api",
-    "recipe": "lrsearch.api",
+    "recipe": "lrsearch.api", "reproduce": "lrsearch.api",
     "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api", "train": "lrsearch.api",
     "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
     "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge", "Objective": "lrsearch.runs",

@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import conclude
+from lrsearch.runs.environment import environment
 from lrsearch.runs.executor import Ended, Group, Lockstep
 from lrsearch.runs.job import Job, JobStopped, OnProgress
 
@@ -60,6 +62,7 @@ class FunctionTrainer:
                 outcome = error
         startup = None if job.first_step_at is None else job.first_step_at - began
         run = conclude(job, outcome, seconds=time.perf_counter() - began, startup_seconds=startup, source=self.source)
+        run = replace(run, environment=environment(job.device))
         self._leave(job, run, keep=place is not None and spec.horizon == spec.task.horizon)
         return run
 

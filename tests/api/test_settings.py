@@ -155,7 +155,7 @@ def test_a_recipe_without_a_train_loss_says_what_it_misses(tmp_path):
     def silent(job):
         return 1.0
 
-    with pytest.raises(WorkError, match="are flat, for the training logs no train_loss: .*range-test"):
+    with pytest.raises(WorkError, match=r"are flat, for the training logs no train_loss: .*range-test"):
         lrs.recipe(silent, settings={"width": [16, 32]}, out=tmp_path)
 
 
