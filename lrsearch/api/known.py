@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from lrsearch.errors import UsageError, given
+from lrsearch.errors import PolicyError, UsageError, given
 from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
 from lrsearch.words import counted
@@ -77,8 +77,11 @@ def _read(known: Any, space: Space) -> list[Policy]:
     for one in listed:
         if not isinstance(one, Policy | str):
             raise UsageError(f"known holds policies or their texts, such as 'FIX(k0=0.1)', got {given(one)}")
-        policy = parse(one) if isinstance(one, str) else one
-        found.append(policy.bind(horizon=space.horizon, epoch=space.epoch))
+        try:
+            policy = parse(one) if isinstance(one, str) else one
+            found.append(policy.bind(horizon=space.horizon, epoch=space.epoch))
+        except PolicyError as error:
+            raise PolicyError(f"known: {error}") from None
     return found
 
 
