@@ -97,6 +97,7 @@ def test_commands_that_train_nothing_load_no_torch_and_each_only_the_libraries_t
         (["range-test", "digits-mlp", "--low", "-1"], 2), (["range-test", "digits-mlp", "--repeats", "0"], 2),
         (["verify", "NOPE", *task, "--target", "0.9", "--budget", "100"], 2),
         (["verify", fix, *task, "--target", "9", "--budget", "100"], 2), (["study", "run", "none.toml"], 2),
+        (["reproduce", "0" * 24, *store], 1), (["reproduce", "", *store], 2),
         (["explain", "digits-mlp", *store], 0), (["explain", "nonsense", *store], 2),
     ]
     asked = [

@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from lrsearch.api.jobs import job, jobs
     from lrsearch.api.opening import DEFAULT_FOLDER, writable
     from lrsearch.api.own_studies import add_results, warm_start
+    from lrsearch.api.reproducing import reproduce
     from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
     from lrsearch.api.tables import compare, replay, replay_ranking, run_table
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
 
 __all__ = [
     "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "job", "jobs",
-    "prune", "range_tests", "recipe", "replay", "replay_ranking", "run_table", "search", "similarity", "sweep",
-    "tpe_sampler", "train", "verify", "warm_start", "writable",
+    "prune", "range_tests", "recipe", "replay", "replay_ranking", "reproduce", "run_table", "search", "similarity",
+    "sweep", "tpe_sampler", "train", "verify", "warm_start", "writable",
 ]
 
 _MODULES = {
@@ -26,6 +27,7 @@ _MODULES = {
     "jobs": ("job", "jobs"),
     "opening": ("DEFAULT_FOLDER", "writable"),
     "own_studies": ("add_results", "warm_start"),
+    "reproducing": ("reproduce",),
     "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),
     "tables": ("compare", "replay", "replay_ranking", "run_table"),
     "training": ("ensemble", "final_test", "range_tests", "recipe", "verify"),

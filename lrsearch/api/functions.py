@@ -1,6 +1,7 @@
 """Training of one's own outside of a search: see what it does, and train it once with what was found."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from lrsearch.runs.job import TRAIN_LOSS
 from lrsearch.schedules import Policy, parse
 from lrsearch.study.probing import CHECK_STEPS, check_run
 from lrsearch.training.own_source import is_own, own_source
+from lrsearch.training.settings import with_settings
 from lrsearch.words import counted
 
 LARGEST_SEED = 2**31
@@ -77,13 +79,14 @@ def changed_source(task: Any, store: Store) -> tuple[str, ...]:
     return (told,)
 
 
-def check(task: Any, *, device: str | None = None) -> Checked:
+def check(task: Any, *, settings: Mapping[str, Any] | None = None, device: str | None = None) -> Checked:
     """See what a training function does in two updates and one evaluation, at its lowest learning rate.
 
     A search of a function begins with the same, so that what is wrong is seen before an hour is spent.
 
     Args:
         task: a function under `@lrs.task`, or `lrs.program(...)`.
+        settings: plain values for it, as in `search`.
         device: where, such as "cuda:0"; the GPU if there is one where none is given.
 
     Returns:
@@ -102,7 +105,7 @@ def check(task: Any, *, device: str | None = None) -> Checked:
     >>> check(toy).run.score
     0.5
     """
-    source = own_source(task)
+    source = own_source(with_settings(task, settings))
     with closing(source.open(device=device)) as trainer:
         run = trainer.train(check_run(source.task))
     if run.state is RunState.INTERRUPTED:
@@ -118,7 +121,7 @@ def check(task: Any, *, device: str | None = None) -> Checked:
 
 def train(
     task: Any, policy: str | Policy, *, seed: int = 0, horizon: int | None = None, store: str | Store | None = None,
-    folder: str | Path | None = None, device: str | None = None,
+    folder: str | Path | None = None, settings: Mapping[str, Any] | None = None, device: str | None = None,
 ) -> Run:
     """Train once, in this process, with what was found.
 
@@ -129,6 +132,7 @@ def train(
         horizon: updates; the task's where it is not given.
         store: a store that keeps the run; none where it is not given.
         folder: where the run has its folder for checkpoints, named by its key; a temporary one where none is given.
+        settings: plain values for the function, as in `search`.
         device: where, such as "cuda:0".
 
     Returns:
@@ -139,7 +143,7 @@ def train(
         WorkError: if the training fails, with its own traceback.
         KeyboardInterrupt: when interrupted.
     """
-    source = own_source(task)
+    source = own_source(with_settings(task, settings))
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < LARGEST_SEED:
         raise UsageError(f"the seed is a whole number from 0 to 2**31 - 1, got {seed!r}")
     steps = source.task.horizon if horizon is None else horizon

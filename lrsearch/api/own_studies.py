@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.api.known import fit, readable
 from lrsearch.errors import UsageError, given
 from lrsearch.knowledge import Recommendation, Store
 from lrsearch.knowledge.known import PUBLISHED
@@ -160,19 +161,19 @@ def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "lis
     fitting: list[Offer] = []
     for one in offered:
         origin, policy = _carried(one, space, centre)
-        fit = _fit(policy, space)
-        if fit is None:
+        found = fit(policy, space)
+        if found is None:
             log.warning("%s is not enqueued: %s", policy, space.misfit(policy))
-        elif fit in [other.policy for other in fitting]:
+        elif found in [other.policy for other in fitting]:
             continue
         elif len(fitting) > MOST_STORED:
             log.warning("%s is not enqueued: a study starts from %d policies at most", policy, 1 + MOST_STORED)
-        elif fit == policy:
+        elif found == policy:
             fitting.append(Offer(policy=policy, origin=origin))
         else:
             log.warning("%s ends after %g steps, the space after %d: it is enqueued as %s", policy, policy.horizon,
-                        space.horizon, fit)
-            fitting.append(Offer(policy=fit, origin=origin, attributes={STRETCHED: str(policy)}))
+                        space.horizon, found)
+            fitting.append(Offer(policy=found, origin=origin, attributes={STRETCHED: str(policy)}))
     return fitting
 
 
@@ -180,24 +181,8 @@ def _carried(one: Any, space: Space, centre: float | None) -> tuple[str, Policy]
     """Where a policy is from, and what it is over the space's horizon."""
     if isinstance(one, Recommendation):
         carried = one.carried(space.horizon, centre)
-        return PUBLISHED if one.origin == PUBLISHED else "stored", _readable(carried, space)
+        return PUBLISHED if one.origin == PUBLISHED else "stored", readable(carried, space)
     if not isinstance(one, Policy | str):
         raise UsageError(f"policies are policies, their texts, or what store.recommend gave, got {given(one)}")
     policy = parse(one) if isinstance(one, str) else one
     return "stored", policy.bind(horizon=space.horizon, epoch=space.epoch)
-
-
-def _fit(policy: Policy, space: Space) -> Policy | None:
-    """The policy itself where the space can describe it, or else stretched to the horizon, or else None."""
-    if not space.misfit(policy):
-        return policy
-    if policy.is_controller or not policy.horizon or policy.horizon == space.horizon:
-        return None
-    stretched = policy.stretch(space.horizon / policy.horizon)
-    return None if space.misfit(stretched) else _readable(stretched, space)
-
-
-def _readable(policy: Policy, space: Space) -> Policy:
-    """The policy in fewer digits, where the space can describe that as well."""
-    rounded = policy.rounded()
-    return policy if space.misfit(rounded) else rounded

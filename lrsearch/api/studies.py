@@ -1,12 +1,13 @@
 """search, sweep, prune, explain: a study of a task, on Optuna or on Ray."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.functions import changed_source
+from lrsearch.api.known import known_policies
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
@@ -22,6 +23,7 @@ from lrsearch.study.study import Study, Watch
 from lrsearch.tasks import Classification, find_task
 from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.groups import require_workers
+from lrsearch.training.settings import with_settings
 
 if TYPE_CHECKING:
     from lrsearch.samplers.optuna import OptunaSampler
@@ -32,6 +34,8 @@ def search(
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
+    known: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -48,6 +52,10 @@ def search(
         task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
         budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
         functions: LR functions to search; all where none is named.
+        settings: plain values that a function of your own finds in `job.settings`, merged over those of its decorator.
+            Each set of them is a task of its own key.
+        known: policies or texts of your own, tried first, in shorter runs. Durations such as `0.1dur` are of the task;
+            a policy that ends at another step is stretched to it. What is left out is named in `.warnings`.
         store: the knowledge store or its URL; `store.db` in `out` where none is given.
         seed: the study's seed, 0 or more.
         data_dir: where the data set lies; None for the default place.
@@ -72,10 +80,12 @@ def search(
         WorkError: if the data, the store or the training fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
-        warnings = changed_source(task, study.store)
+    asked = with_settings(task, settings)
+    setup, notes = _setup(asked, functions, known, budget, seed)
+    with _study(setup, store, Path(out), storage, watch) as study:
+        warnings = (*notes, *changed_source(asked, study.store))
         if not study.is_done:
-            with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
+            with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
         return _conclude(study, warnings)
 
@@ -86,6 +96,8 @@ def sweep(
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
+    known: Sequence[str | Policy] = (),
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -103,6 +115,8 @@ def sweep(
         task: a shipped task's name, or a task of one's own.
         budget: as in `search`, like all that is not said here.
         functions: LR functions to search.
+        settings: of a function, which a sweep does not train yet.
+        known: policies of your own, tried first.
         store: the knowledge store or its URL; only this process opens it.
         seed: the study's seed.
         data_dir: where the data set lies on every machine; None for the default place.
@@ -120,18 +134,20 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    if not isinstance(find_task(task), Classification):
-        raise UsageError(f"a sweep on Ray trains no functions and programs yet, and {find_task(task).name!r} is one:"
+    asked = with_settings(task, settings)
+    if not isinstance(find_task(asked), Classification):
+        raise UsageError(f"a sweep on Ray trains no functions and programs yet, and {find_task(asked).name!r} is one:"
                          " search with workers=N trains it on all cores of this machine")
     if workers is not None:
         require_workers(workers)
-    with _study(task, budget, functions, store, seed, Path(out), storage, watch) as study:
+    setup, notes = _setup(asked, functions, known, budget, seed)
+    with _study(setup, store, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.executors import ray
 
             data = Path(data_dir) if data_dir else None
             ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
-        return _conclude(study)
+        return _conclude(study, notes)
 
 
 
@@ -141,6 +157,7 @@ def prune(
     *,
     stored: bool = False,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
     store: str | Store | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
@@ -158,7 +175,7 @@ def prune(
         task: as in `search`, like all that is not said here.
         budget: of the search; the probes get at most a fifth of it.
         stored: train nothing, and read the runs of this task that the store knows, whoever asked for them.
-        functions, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
+        functions, settings, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
 
     Returns:
         The explanation: `.space` for any search of one's own, `.pruned` with the reasons, `.probes`, `.spent`.
@@ -168,7 +185,8 @@ def prune(
         WorkError: if the data, the store or the training fails, or there are no stored runs to read.
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
-    found = find_task(task)
+    asked = with_settings(task, settings)
+    found = find_task(asked)
     setup = Setup(found, raw_space(found, functions), budget, seed)
     if stored:
         with opened_store(store, Path(out), existing=True) as ledger:
@@ -178,7 +196,7 @@ def prune(
     with opened_store(store, writable(Path(out))) as ledger:
         study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
         if not study.is_done:
-            with open_executor(source_of(task, data_dir), workers, is_own_process) as executor:
+            with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
         return replace(explain_study(ledger, study.key), spent=cost(study))
 
@@ -223,19 +241,28 @@ def _conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
 
 
-@contextmanager
-def _study(
-    task: Asked, budget: float, functions: Sequence[str | Policy], store: str | Store | None, seed: int, out: Path,
-    storage: str | None, watch: Watch | None,
-) -> Iterator[Study]:
-    """Open the funnel study that the arguments of `search` and `sweep` describe."""
+def _setup(
+    task: Asked, functions: Sequence[str | Policy], known: Sequence[str | Policy], budget: float, seed: int
+) -> tuple[Setup, tuple[str, ...]]:
+    """What a search starts from, and what to know of the caller's policies."""
     found = find_task(task)
     raw = raw_space(found, functions)
-    setup, strategy = Setup(found, raw, budget, seed), Funnel()
-    strategy.check(setup)
+    setup = Setup(found, raw, budget, seed)
+    Funnel().check(setup)
+    own, notes = known_policies(known, raw)
+    return replace(setup, known=own), notes
+
+
+
+@contextmanager
+def _study(
+    setup: Setup, store: str | Store | None, out: Path, storage: str | None, watch: Watch | None
+) -> Iterator[Study]:
+    """Open the funnel study of `search` and `sweep`."""
     folder = writable(out)
     with opened_store(store, folder) as ledger:
-        yield Study(setup, strategy, ledger, tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup), watch)
+        sampler = tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup)
+        yield Study(setup, Funnel(), ledger, sampler, watch)
 
 
 

@@ -1,7 +1,8 @@
 """Strategies side by side, tables of policies, and searches replayed on tables of results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.compare.comparison import Comparison, choose
@@ -22,6 +23,7 @@ from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import Asked
+from lrsearch.training.settings import with_settings
 
 
 def compare(
@@ -31,6 +33,7 @@ def compare(
     budget: float = 4,
     *,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
     store: str | Store | None = None,
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
@@ -44,7 +47,7 @@ def compare(
         strategies: "funnel", "tpe" (Optuna's TPE on the raw space), "random".
         seeds: studies of each strategy.
         budget: full-run equivalents (FRE) for each study.
-        functions, store, data_dir, out, is_own_process: as in `search`.
+        functions, settings, store, data_dir, out, is_own_process: as in `search`.
         watch: is told, in a line, of each study that ends.
 
     Returns:
@@ -54,11 +57,12 @@ def compare(
         UsageError: for an unknown strategy or task, or a budget that buys nothing.
         WorkError: if the data, the store or the training fails.
     """
-    found = find_task(task)
+    asked = with_settings(task, settings)
+    found = find_task(asked)
     setup = Setup(found, raw_space(found, functions), budget, seed=0)
     choose(setup, strategies, seeds)
     with (opened_store(store, writable(Path(out))) as ledger,
-          open_executor(source_of(task, data_dir), 1, is_own_process) as executor):
+          open_executor(source_of(asked, data_dir), 1, is_own_process) as executor):
         return compare_strategies(setup, strategies, seeds, ledger, executor, watch)
 
 

@@ -1,6 +1,6 @@
 """Range tests, the 1cycle report's recipe, whether a policy reaches a target, the test set, ensembles."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
+from lrsearch.study.own_recipe import follow_own, values_to_try
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import RampTrainer, RangeTested, make_range_tests
 from lrsearch.study.recipe import Recipe, follow
@@ -32,16 +33,17 @@ from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import find_classification, find_task
 from lrsearch.tasks.catalogue import Asked
-from lrsearch.training.own_source import is_own, own_source
+from lrsearch.training.own_source import OwnSource, is_own, own_source
 from lrsearch.training.ramps import ramp
+from lrsearch.training.settings import with_settings
 
 
 def range_tests(
     task: Asked, *, low: float | None = None, high: float | None = None, steps: int | None = None,
     shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decays: Sequence[float] = (),
-    repeats: int = 2, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
-    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Ramp], None] | None = None,
-    is_own_process: bool = False,
+    repeats: int = 2, seed: int = 0, settings: Mapping[str, Any] | None = None, store: str | Store | None = None,
+    data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[RunSpec, Ramp], None] | None = None, is_own_process: bool = False,
 ) -> list[RangeTested]:
     """Make LR range tests of a task; in a loop of one's own, `lrs.range_test` is one.
 
@@ -56,7 +58,7 @@ def range_tests(
         weight_decays: several to compare, of a task that lrsearch trains itself; the task's own where none is given.
         repeats: how often, each time with another seed.
         seed: the study's seed.
-        store, data_dir, out, is_own_process: as in `search`.
+        settings, store, data_dir, out, is_own_process: as in `search`.
         watch: is called with every run that ends, and what it showed.
 
     Returns:
@@ -67,7 +69,8 @@ def range_tests(
         WorkError: if the data or the store fails.
         KeyboardInterrupt: when interrupted; what ended is kept.
     """
-    found = find_task(task)
+    asked = with_settings(task, settings)
+    found = find_task(asked)
     length = steps if steps is not None else ramp_steps(found)
     bounds = found.lr_range
     policy = ramp(bounds[0] if low is None else low, bounds[1] if high is None else high, length, shape, momentum)
@@ -79,7 +82,7 @@ def range_tests(
     with opened_store(store, writable(Path(out))) as ledger:
         tested = []
         for one in tasks:
-            with _ramp_trainer(task, one, data_dir, is_own_process) as trainer:
+            with _ramp_trainer(asked, one, data_dir, is_own_process) as trainer:
                 tested.append(make_range_tests(trainer, ledger, policy, length, seeds, watch))
         return tested
 
@@ -103,13 +106,19 @@ def _decaying(task: Task, weight_decay: float) -> Task:
 
 
 def recipe(
-    task: Asked, *, seed: int = 0, store: str | Store | None = None, data_dir: str | Path | None = None,
-    out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None, is_own_process: bool = False,
+    task: Asked, *, settings: Mapping[str, Any] | None = None, seed: int = 0, store: str | Store | None = None,
+    data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None,
+    is_own_process: bool = False,
 ) -> Recipe:
     """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
 
+    Of a function of one's own: the learning rate by range tests, then the values of each of its settings, in the order
+    given, by short runs with three seeds each. On a tie the first value stays.
+
     Args:
-        task: a shipped task's name, or a task of one's own.
+        task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
+        settings: of a function, by name a list of values to compare, or a plain value for all runs, such as
+            {"weight_decay": [1e-2, 1e-1], "batch_size": [32, 64], "amp": True}.
         seed: the study's seed.
         store, data_dir, out, is_own_process: as in `search`.
         watch: is told, in a line, what is tried.
@@ -118,11 +127,13 @@ def recipe(
         The recipe: `.policy` and `.found`, the task with what was chosen; `.steps` with the reasons; `.verdict`.
 
     Raises:
-        UsageError: for an unknown task.
+        UsageError: for an unknown task, or settings that leave nothing to compare.
         WorkError: if the data, the store or the training fails, or the range tests are flat.
         KeyboardInterrupt: when interrupted; what ended is kept.
     """
-    found = find_classification(task)
+    if is_own(task):
+        return _own_recipe(own_source(task), settings, seed, store, out, watch)
+    found = find_classification(with_settings(task, settings))
     setup = Setup(found, raw_space(found, ()), 1, seed)
     with opened_store(store, writable(Path(out))) as ledger:
         if is_own_process:
@@ -133,12 +144,23 @@ def recipe(
         return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
 
 
+def _own_recipe(
+    source: OwnSource, settings: Mapping[str, Any] | None, seed: int, store: str | Store | None, out: str | Path,
+    watch: Callable[[str], None] | None,
+) -> Recipe:
+    """The recipe of a function; settings that cannot be are refused before a folder is made."""
+    first, tries = values_to_try(source, {} if settings is None else settings)
+    setup = Setup(first.task, raw_space(first.task, ()), 1, seed)
+    with opened_store(store, writable(Path(out))) as ledger:
+        return follow_own(first, tries, ledger, setup.search_seed, setup.fresh_seed(0), watch)
+
+
 
 def verify(
     policy: str | Policy, task: Asked, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
-    workers: int | None = 1, store: str | Store | None = None, data_dir: str | Path | None = None,
-    out: str | Path = DEFAULT_FOLDER, watch: Callable[[RunSpec, Run], None] | None = None,
-    is_own_process: bool = False,
+    settings: Mapping[str, Any] | None = None, workers: int | None = 1, store: str | Store | None = None,
+    data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[RunSpec, Run], None] | None = None, is_own_process: bool = False,
 ) -> Verdict:
     """Say whether a policy's validation metric is as good as `target` at any look within `budget` updates.
 
@@ -157,7 +179,7 @@ def verify(
         budget: updates, 16 or more.
         seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
         seed: the first of them, 0 or more.
-        workers, store, data_dir, out, is_own_process: as in `search`.
+        settings, workers, store, data_dir, out, is_own_process: as in `search`.
         watch: is called with every run that ends.
 
     Returns:
@@ -169,12 +191,13 @@ def verify(
         WorkError: if the data, the store or the training fails.
         KeyboardInterrupt: when interrupted; the same call goes on.
     """
-    asked = ask(find_task(task), policy, target, budget, seeds, seed)
+    named = with_settings(task, settings)
+    asked = ask(find_task(named), policy, target, budget, seeds, seed)
     with opened_store(store, writable(Path(out))) as ledger:
         answers = from_store(asked, ledger)
         missing = [each for each in asked.seeds if each not in answers]
         if missing:
-            with open_executor(source_of(task, data_dir, asked.task), workers, is_own_process) as executor:
+            with open_executor(source_of(named, data_dir, asked.task), workers, is_own_process) as executor:
                 answers |= train_answers(asked, missing, ledger, executor, watch, writable(Path(out) / "weights"))
         return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 

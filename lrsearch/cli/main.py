@@ -10,6 +10,7 @@ import typer
 from lrsearch.cli import knowledge, policy, search, space, store, study
 from lrsearch.cli.dashboard import dashboard
 from lrsearch.cli.ranges import range_test, recipe
+from lrsearch.cli.reproduce import reproduce
 from lrsearch.cli.verify import verify
 from lrsearch.errors import LRSearchError, UsageError
 
@@ -29,6 +30,7 @@ app.command()(search.compare)
 app.command("range-test")(range_test)
 app.command()(recipe)
 app.command()(verify)
+app.command()(reproduce)
 app.command()(search.tasks)
 app.command()(dashboard)
 app.add_typer(policy.app, name="policy")

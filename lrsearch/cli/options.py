@@ -29,6 +29,8 @@ Seed = Annotated[int, typer.Option(help="The study's seed.")]
 Functions = Annotated[str, typer.Option(
     help="LR functions to search, as TRI,SINEXP, or whole policies",
     show_default="LRBench's table and the strong default")]
+Known = Annotated[list[str] | None, typer.Option(
+    metavar="POLICY", help="A policy of your own to try first; may be given again.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
 DataDir = Annotated[Path | None, typer.Option(

@@ -19,6 +19,7 @@ from lrsearch.cli.options import (
     named_task,
 )
 from lrsearch.cli.program import Program, takes_program
+from lrsearch.cli.settings import Settings, Tries, read_settings, read_tries
 from lrsearch.errors import UsageError
 from lrsearch.words import counted
 
@@ -44,6 +45,7 @@ def range_test(
         help="FIRST,LAST: it falls as the learning rate rises, as 0.95,0.85", show_default="the task's")] = "",
     weight_decays: Annotated[str, typer.Option(
         help="Several to compare, as 1e-3,1e-4,0", show_default="the task's")] = "",
+    settings: Settings = None,
     store: StoreUrl = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -68,8 +70,8 @@ def range_test(
 
     tested = api.range_tests(
         found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),
-        weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed, store=store,
-        data_dir=data_dir, out=out, watch=tell, is_own_process=True,
+        weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed,
+        settings=read_settings(settings), store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True,
     )
     _report_tests(find_task(found).name, tested, out, as_json)
 
@@ -88,6 +90,8 @@ def _report_tests(task: str, tested: "list[RangeTested]", out: Path, as_json: bo
 
 def recipe(
     task: TaskName,
+    tries: Tries = None,
+    settings: Settings = None,
     store: StoreUrl = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -96,13 +100,17 @@ def recipe(
     horizon: Horizon = None,
     precision: Precision = "fp32",
 ) -> None:
-    """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs."""
+    """Follow the 1cycle report's recipe: learning rate, then batch size, momentum and weight decay by short runs.
+
+    Of a function of your own: the learning rate, then the values of each setting that --try names.
+    """
     from lrsearch import api
     from lrsearch.cli.talk import tell_line
+    from lrsearch.training.settings import with_settings
 
-    found = named_task(task, horizon, precision)
-    result = api.recipe(found, seed=seed, store=store, data_dir=data_dir, out=out, watch=tell_line,
-                        is_own_process=True)
+    found = with_settings(named_task(task, horizon, precision), read_settings(settings))
+    result = api.recipe(found, settings=read_tries(tries), seed=seed, store=store, data_dir=data_dir, out=out,
+                        watch=tell_line, is_own_process=True)
     _report_recipe(result, as_json)
 
 

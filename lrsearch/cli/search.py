@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DataDir,
     Functions,
     Horizon,
+    Known,
     Out,
     Precision,
     Seed,
@@ -24,6 +25,7 @@ from lrsearch.cli.options import (
     split_names,
 )
 from lrsearch.cli.program import Program, takes_program
+from lrsearch.cli.settings import Settings, read_settings
 from lrsearch.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def search(
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
+    settings: Settings = None,
+    known: Known = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
     data_dir: DataDir = None,
@@ -60,8 +64,10 @@ def search(
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
     found = named_task(task, horizon, precision, program)
     quiet_optuna()
-    given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "data_dir": data_dir,
-                             "out": out, "storage": storage}
+    given: dict[str, Any] = {
+        "functions": split_names(functions), "settings": read_settings(settings), "known": known or (), "store": store,
+        "seed": seed, "data_dir": data_dir, "out": out, "storage": storage,
+    }
     with Talk(budget, find_task(found).horizon) as talk:
         if engine == "ray":
             result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
@@ -83,6 +89,8 @@ def sweep(
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
+    settings: Settings = None,
+    known: Known = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
     data_dir: DataDir = None,
@@ -99,8 +107,9 @@ def sweep(
     quiet_optuna()
     with Talk(budget, find_task(found).horizon) as talk:
         result = api.sweep(
-            found, budget, functions=split_names(functions), store=store, seed=seed, data_dir=data_dir, out=out,
-            storage=storage, address=address, workers=workers, watch=talk.ended,
+            found, budget, functions=split_names(functions), settings=read_settings(settings), known=known or (),
+            store=store, seed=seed, data_dir=data_dir, out=out, storage=storage, address=address, workers=workers,
+            watch=talk.ended,
         )
     _report(result, out, as_json, None)
 
@@ -119,6 +128,7 @@ def compare(
     budget: Budget = 4,
     store: StoreUrl = None,
     functions: Functions = "",
+    settings: Settings = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
     data_dir: DataDir = None,
@@ -145,7 +155,7 @@ def compare(
     quiet_optuna()
     comparison = api.compare(
         found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
-        store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
+        settings=read_settings(settings), store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
     )
     _report_comparison(comparison, api.writable(out / f"compare-{find_task(found).name}"), as_json)
 

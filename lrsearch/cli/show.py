@@ -22,8 +22,9 @@ from lrsearch.report.story import (
     what_was_tried,
     where_it_started,
 )
-from lrsearch.runs import OWN, Metrics
+from lrsearch.runs import OWN, Metrics, Objective
 from lrsearch.study.explanation import Explanation
+from lrsearch.study.recipe import said
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import with_role
 from lrsearch.words import counted
@@ -31,7 +32,7 @@ from lrsearch.words import counted
 if TYPE_CHECKING:
     from lrsearch.runs.executor import Lockstep
     from lrsearch.study.range_tests import RangeTested
-    from lrsearch.study.recipe import Recipe
+    from lrsearch.study.recipe import Recipe, Step
     from lrsearch.tasks import Portrait
 
 LEADERS = 8
@@ -277,19 +278,29 @@ def print_recipe(recipe: "Recipe") -> None:
     console, objective = open_console(), recipe.task.objective
     for step in recipe.steps:
         console.print(Text.assemble((step.setting, "bold"), ": ", step.reason))
-        table = right_table("", "value", "steps", "loss", column(objective))
-        for one in step.tried:
-            loss = "diverged" if one.loss is None else f"{one.loss:.4f}"
-            score = "" if one.score is None else objective.text(one.score)
-            table.add_row(f"{one.value:g}", str(one.steps), loss, score)
         if step.tried:
-            console.print(table)
+            console.print(_tries(step, objective))
     plain, score = ("diverged" if each is None else objective.text(each) for each in (recipe.plain, recipe.score))
-    settings = ", ".join(f"{step.setting} {step.chosen:g}" for step in recipe.steps if step.tried)
+    settings = ", ".join(f"{step.setting} {said(step.chosen)}" for step in recipe.steps if step.tried)
     console.print(Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.found.horizon, 'step')},"
                                                    f" {recipe.policy}"))
     console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
+
+
+def _tries(step: "Step", objective: Objective) -> Table:
+    """The short runs of a step of a recipe; of a training of one's own several seeds, and no loss beside the metric."""
+    if len({one.seed for one in step.tried}) == 1:
+        table = right_table("", "value", "steps", "loss", column(objective))
+        for one in step.tried:
+            loss = "diverged" if one.loss is None else f"{one.loss:.4f}"
+            table.add_row(said(one.value), str(one.steps), loss, "" if one.score is None else objective.text(one.score))
+        return table
+    table = right_table("", "value", "steps", "seed", column(objective))
+    for one in step.tried:
+        score = "diverged" if one.score is None else objective.text(one.score)
+        table.add_row(said(one.value), str(one.steps), str(one.seed), score)
+    return table
 
 
 _VERDICTS = {

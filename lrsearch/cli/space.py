@@ -21,6 +21,7 @@ from lrsearch.cli.options import (
 )
 from lrsearch.cli.program import Program, takes_program
 from lrsearch.cli.search import quiet_optuna
+from lrsearch.cli.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from lrsearch.study.explanation import Explanation
@@ -35,6 +36,7 @@ def prune(
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
+    settings: Settings = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
     data_dir: DataDir = None,
@@ -49,7 +51,8 @@ def prune(
 
     found = named_task(task, horizon, precision, program)
     quiet_optuna()
-    given: dict[str, Any] = {"functions": split_names(functions), "store": store, "seed": seed, "out": out}
+    given: dict[str, Any] = {"functions": split_names(functions), "settings": read_settings(settings), "store": store,
+                             "seed": seed, "out": out}
     if stored:
         told = api.prune(found, budget, stored=True, **given)
     else:

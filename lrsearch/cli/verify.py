@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, Precision, StoreUrl, named_task
+from lrsearch.cli.settings import Settings, read_settings
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def verify(
     budget: Annotated[int, typer.Option(help="Updates that it may take, 16 or more; `dur` in a policy is this.")],
     seeds: Annotated[int, typer.Option(help="How many runs are asked, each with its own seed.")] = 1,
     seed: Annotated[int, typer.Option(help="The first of these seeds.")] = 0,
+    settings: Settings = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
     out: Out = FOLDER,
@@ -43,8 +45,8 @@ def verify(
     def tell(spec: "RunSpec", run: "Run") -> None:
         tell_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
 
-    verdict = api.verify(policy, found, target, budget, seeds=seeds, seed=seed, workers=workers, store=store,
-                         data_dir=data_dir, out=out, watch=tell, is_own_process=True)
+    verdict = api.verify(policy, found, target, budget, seeds=seeds, seed=seed, settings=read_settings(settings),
+                         workers=workers, store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True)
     if as_json:
         print_json(verdict.to_json())
     else:

@@ -21,6 +21,7 @@ from lrsearch.knowledge.stops import state_of
 from lrsearch.knowledge.store import Store
 from lrsearch.runs import STRANGER, Objective, Point, Run, RunState, Task, objectives_of, run_key, task_key
 from lrsearch.runs.conclusion import not_applied
+from lrsearch.runs.environment import environment
 from lrsearch.runs.objective import MAXIMIZE, MINIMIZE
 from lrsearch.schedules import Policy, parse
 from lrsearch.tasks import TASKS, find_task
@@ -302,10 +303,11 @@ class Recorder(RecordedJob):
         points = tuple(Point(step, None, value) for step, value in curves.get(self._objective.name, ()))
         run = Run(state=self.state, steps=self._steps, seconds=self._clock() - self._began, score=self._score,
                   loss=self._loss, error=self._error, applied=self._applied, stride=stride, points=points,
-                  train_losses=losses, curves=curves)
+                  train_losses=losses, curves=curves, environment=environment())
         found = outcome(run, self._objective)
         if not self._has_metric:
-            found |= {"curves": unmistaken(curves), "details": {"stride": 1, "error": self._error}}
+            found |= {"curves": unmistaken(curves), "details": {
+                "stride": 1, "error": self._error, "environment": dict(run.environment)}}
             if self._job is not None:
                 found["details"]["applied"] = self._applied
         return found | {"details": found["details"] | {"attempt": self._attempt}}

@@ -211,7 +211,10 @@ class Store:
             raise StoreError(f"run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
         (run,) = self._stored(found)
         ((_, record),) = found
-        return ShownRun(run, record, self.tasks()[record.task], tuple(self.attempts(record.key)), tuple(studies))
+        task = self.tasks().get(record.task)
+        if task is None:
+            raise StoreError(f"the task of run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
+        return ShownRun(run, record, task, tuple(self.attempts(record.key)), tuple(studies))
 
     def stats(self) -> dict[str, Any]:
         """Give how much the store holds: in all, and by task, with its framework, model, classes and data set."""

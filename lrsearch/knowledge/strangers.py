@@ -7,14 +7,15 @@ from typing import Any
 from lrsearch.errors import StoreError
 from lrsearch.knowledge.record import OBJECTIVE, OF_METRIC, OWN_SERIES, Record, check_name, of_before
 from lrsearch.runs import TRAINERS, Objective, RunState, run_key
+from lrsearch.runs.environment import texts_of
 from lrsearch.schedules import parse
 
 MOST_POINTS, MOST_NUMBERS = 200_000, 8
 LARGEST = 2**53
 """Whole numbers above it are not what they say in every reader of JSON."""
 DETAILS = {"evaluations", "metrics", "stride", "error", "split", "shared", "memory", "attempt", "unit", "cause",
-           "applied", "scores", "startup_seconds", "points"}
-MOST_OBJECTIVES = 100
+           "applied", "scores", "startup_seconds", "points", "source", "environment"}
+MOST_OBJECTIVES, MOST_TEXTS = 100, 30
 SAID = set(Record.__slots__)
 
 
@@ -120,7 +121,7 @@ def _check_details(details: Any) -> None:
     for name, low in (("stride", 1), ("evaluations", 0), ("shared", 0), ("memory", 0)):
         if details.get(name) is not None:
             _whole(name, details[name], low)
-    for name in ("error", "split", "attempt", "unit", "cause", "applied"):
+    for name in ("error", "split", "attempt", "unit", "cause", "applied", "source"):
         if not isinstance(details.get(name), str | None):
             raise StoreError(f"{name} must be a text")
     for which, metrics in _mapping("metrics", details.get("metrics", {})).items():
@@ -136,6 +137,9 @@ def _check_own_details(details: Mapping[str, Any]) -> None:
     for name, value in _mapping("scores", details.get("scores", {})).items():
         check_name("a metric's name", name)
         _present("a score", value)
+    told = _mapping("environment", details.get("environment", {}))
+    if len(told) > MOST_TEXTS or texts_of(told) != told:
+        raise StoreError(f"environment must be at most {MOST_TEXTS} short texts by name")
     if not _is_number(details.get("startup_seconds", 0)):
         raise StoreError("startup_seconds must be a number")
     if details.get("points", OF_METRIC) != OF_METRIC:

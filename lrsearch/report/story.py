@@ -95,7 +95,8 @@ def where_it_started(result: SearchResult) -> list[str]:
     papers = "; ".join(dict.fromkeys(r.source for r in result.setup.recommended if r.source))
     because = {"known": "the field's own for this task", "stored": f"learned from {sources}",
                "published": f"published: {papers}"}
-    said = [f"{policy} ({because[origin]})" for origin, policy in tried]
+    own = {str(policy) for policy in result.setup.known}
+    said = [f"{policy} ({'yours' if policy in own else because[origin]})" for origin, policy in tried]
     if result.setup.recommended and not any(origin in GIVEN[1:] for origin, _ in tried):
         said.append(f"nothing of what the store knows from {sources}: outside the functions or the peaks searched here")
     return said

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from lrsearch.errors import PolicyError
+from lrsearch.runs.environment import texts_of
 from lrsearch.runs.stop import Stop
 from lrsearch.runs.task import OWN, Task, task_key
 from lrsearch.schedules import Policy
@@ -148,6 +149,7 @@ class Run:
         lost: updates of killed attempts, less those of earlier attempts that this one did not make again.
         source: the digest of the source of the function that trained it.
         startup_seconds: from asking for the run to its first update; None where it is not known.
+        environment: what it was trained with: versions, device, threads, by name. Empty where it is not recorded.
     """
 
     state: RunState
@@ -172,6 +174,7 @@ class Run:
     lost: int = 0
     source: str | None = None
     startup_seconds: float | None = field(default=None, compare=False)
+    environment: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def failed(cls, error: Exception) -> Self:
@@ -193,7 +196,9 @@ class Run:
         """Give the curves as plain JSON values; the plain numbers are columns of the store."""
         own = {name: value for name in OWN_FIELDS if (value := getattr(self, name)) not in (None, {})}
         curves = {"curves": {name: [list(point) for point in curve] for name, curve in self.curves.items()}}
-        return own | (curves if self.curves else {}) | {"points": [[p.step, p.loss, p.score] for p in self.points],
+        environment = {"environment": dict(self.environment)} if self.environment else {}
+        return own | environment | (curves if self.curves else {}) | {
+                "points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses), "rates": list(self.rates),
                 "evaluations": self.evaluations, "metrics": dict(self.metrics), "stride": self.stride,
                 "error": self.error, "split": self.split, "shared": self.shared,
@@ -225,6 +230,7 @@ class Run:
             evaluations=curves.get("evaluations", 0), metrics=curves.get("metrics", {}), stride=curves["stride"],
             error=curves["error"], split=curves.get("split"),
             shared=curves.get("shared", 0), memory=curves.get("memory"),
+            environment=texts_of(curves.get("environment")),
             curves={name: tuple((step, value) for step, value in curve)
                     for name, curve in curves.get("curves", {}).items()},
             **{name: curves[name] for name in OWN_FIELDS if name in curves}, **numbers,

@@ -13,11 +13,12 @@ from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import Classification, find_classification, find_task
 from lrsearch.training.function_places import load_function
 from lrsearch.training.program import ProgramSource, program
+from lrsearch.training.settings import with_settings
 
 PROGRAM_KEYS = {"command": str | list, "name": str, "epoch": int | float, "minimize": str, "maximize": str,
                 "samples": int, "version": str, "lr_range": list, "facts": dict}
 TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
-              "policies": list, **PROGRAM_KEYS}
+              "policies": list, "settings": dict, **PROGRAM_KEYS}
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
@@ -27,8 +28,9 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     Args:
         path: the TOML file: `task` (a shipped one, or train.py:name of a file beside it), `seeds` and `[[policies]]`,
             each with a `policy`; beside them `protocol` ("validation" or "paper"), `horizon`, `precision`, `source`,
-            and for a policy its `label` and what is `published` of it. In the place of `task` a program: `command`,
-            `name`, `horizon`, `minimize` or `maximize`, and what else `lrs.program` takes.
+            `[settings]` of a function or program, and for a policy its `label` and what is `published` of it. In the
+            place of `task` a program: `command`, `name`, `horizon`, `minimize` or `maximize`, and what else
+            `lrs.program` takes.
         seeds, horizon: in the place of the file's.
 
     Raises:
@@ -41,7 +43,8 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
                              " [[policies]]")
     with _named(path):
         own = _program(values) if "command" in values else _function(values, path.parent)
-        whole = _task(values) if own is None else find_task(own)
+        named = _task(values) if own is None else own
+        whole = find_task(with_settings(named, values.get("settings")))
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
     steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
     number = seeds if seeds is not None else values["seeds"]

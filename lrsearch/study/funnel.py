@@ -151,7 +151,7 @@ class Funnel:
     def _candidate(
         self, setup: Setup, history: Sequence[Trial], planned: Plan, trusted: Sequence[Policy]
     ) -> Proposal | None:
-        """A new candidate for the shortest rung: known ones, stored ones, then suggestions, every 8th an escape."""
+        """A new candidate for the shortest rung: the caller's, known, and stored ones, then suggestions or escapes."""
         candidates = _rung(history, planned.horizons[0])
         if len(candidates) >= planned.counts[0]:
             return None
@@ -280,13 +280,14 @@ def _expected(setup: Setup, planned: Plan, history: Sequence[Trial], rung: int) 
 
 
 def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
-    """Give the policies that are tried first: the task's known ones, then the store's whose peak is in the range.
+    """Give the policies that are tried first: the caller's, the task's known ones, the store's of a peak in the range.
 
     Only the peak is asked: other rules of the pruner, such as epoch multiples, do not hold for what did well.
     """
+    own = [("known", policy) for policy in setup.known]
     known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
     stored = [("published" if one.origin == PUBLISHED else "stored", policy) for one, policy in _stored(setup, pruned)]
-    return known + stored[:MOST_STORED]
+    return own + known + stored[:MOST_STORED]
 
 
 def _stored(setup: Setup, pruned: Pruned) -> list[tuple[Recommendation, Policy]]:

@@ -3,6 +3,7 @@
 One setting after the other, each kept for the next; then a full run of what was found beside one of the task as it is.
 """
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice
 from lrsearch.heuristics.range_test import centre
 from lrsearch.knowledge import Store, StoredRun
-from lrsearch.runs import RunSpec
+from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import make_range_tests, require_ended
@@ -46,16 +47,18 @@ class Tried:
     Args:
         value: the value.
         steps: its updates.
-        loss: the validation loss at its end; None if it diverged.
-        score: the validation top-1 at its end; None if it diverged.
+        loss: the validation loss at its end; None if it diverged, and of a training of one's own.
+        score: the task's metric at its end; None if it diverged.
         run: the run's key.
+        seed: its seed.
     """
 
-    value: float
+    value: Any
     steps: int
     loss: float | None
     score: float | None
     run: str
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Step:
     """What one step of the recipe tried and chose.
 
     Args:
-        setting: `batch size`, `momentum` or `weight decay`.
+        setting: `batch size`, `momentum` or `weight decay`, or the name of one's own.
         own: what the task has.
         chosen: the value that goes on.
         tried: the short runs.
@@ -71,8 +74,8 @@ class Step:
     """
 
     setting: str
-    own: float
-    chosen: float
+    own: Any
+    chosen: Any
     tried: tuple[Tried, ...]
     reason: str
 
@@ -87,13 +90,13 @@ class Recipe:
         policy: the 1cycle policy over its horizon.
         advice: what the range tests advise.
         steps: the steps after the range test.
-        plain: the validation top-1 of a full run of the task as it is, under a 1cycle policy; None if it diverged.
+        plain: the metric of a full run of the task as it is, under a 1cycle policy; None if it diverged.
         score: the same of the task with what was found.
         cost: all samples trained on, in full-run equivalents (FRE), without the few steps by which batches are timed.
     """
 
-    task: Classification
-    found: Classification
+    task: Task
+    found: Task
     policy: Policy
     advice: Advice
     steps: tuple[Step, ...]
@@ -108,19 +111,22 @@ class Recipe:
             return f"A full run diverged: {'the task as it is' if self.plain is None else 'what was found'}."
         if self.found.key == self.task.key:
             return "It leaves the task as it is: no other setting was better by more than a tie."
-        gain = self.score - self.plain
-        noise = math.sqrt(2 * self.plain * (1 - self.plain) / self.task.validation_size)
-        objective = self.task.objective
-        margin = f"({objective.difference(gain)} on one fresh seed, noise {objective.spread(noise)})"
-        if abs(gain) <= 2 * noise:
-            return f"A tie with the task as it is {margin}."
-        return f"{'Better' if gain > 0 else 'Worse'} than the task as it is {margin}."
+        objective, gain = self.task.objective, self.score - self.plain
+        word, margin = "Better" if objective.cost(gain) < 0 else "Worse", objective.difference(gain)
+        if objective.samples is None:
+            return f"{word} than the task as it is ({margin} on one fresh seed, which tells no noise)."
+        noise = math.sqrt(2 * self.plain * (1 - self.plain) / objective.samples)
+        margin = f"({margin} on one fresh seed, noise {objective.spread(noise)})"
+        return f"{'A tie with' if abs(gain) <= 2 * noise else f'{word} than'} the task as it is {margin}."
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
+        found = self.found
+        described = ({"batch_size": found.batch_size, "optimizer": str(found.optimizer)}
+                     if isinstance(found, Classification) else {"settings": dict(found.settings)})
         return {
-            "task": self.task.name, "policy": str(self.policy), "batch_size": self.found.batch_size,
-            "optimizer": str(self.found.optimizer), "horizon": self.found.horizon, "range_test": self.advice.to_json(),
+            "task": self.task.name, "policy": str(self.policy), **described, "horizon": found.horizon,
+            "range_test": self.advice.to_json(),
             "steps": [{"setting": step.setting, "own": step.own, "chosen": step.chosen, "reason": step.reason,
                        "tried": [{name: getattr(one, name) for name in one.__slots__} for one in step.tried]}
                       for step in self.steps],
@@ -159,7 +165,7 @@ class _Bench:
         """Train a whole 1cycle over a few steps."""
         stored = self.train(task, onecycle(peak, steps), steps, self.seed)
         self.tell(f"{value:g}: {'diverged' if stored.run.loss is None else f'loss {stored.run.loss:.4f}'}")
-        return Tried(value, steps, stored.run.loss, stored.run.score, stored.key)
+        return Tried(value, steps, stored.run.loss, stored.run.score, stored.key, self.seed)
 
 
 def follow(
@@ -186,7 +192,7 @@ def follow(
         tell: is told, in a line, what is tried.
 
     Raises:
-        TaskError: for a task that a function of somebody's own trains: only that knows its settings.
+        TaskError: for a task that a function of somebody's own trains: see `follow_own`.
         WorkError: if the range tests are flat, so that there is no peak to begin with; or if training fails.
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
@@ -223,8 +229,19 @@ def onecycle(peak: float, steps: int) -> Policy:
     return ONECYCLE(k0=float(f"{top / 10:.3g}"), k1=top, l=marks, k2=float(f"{top / 1000:.3g}"))
 
 
-def _short(task: Classification) -> int:
+def short_steps(task: Task) -> int:
+    """The updates of a short run: an eighth of the horizon, 50 at least."""
     return min(task.horizon, max(LEAST_SHORT, round(SHORT_SHARE * task.horizon)))
+
+
+def said(value: Any) -> str:
+    """A value of a setting, for people.
+
+    >>> said(0.1), said("adamw"), said(True), said([1, 2])
+    ('0.1', 'adamw', 'true', '[1, 2]')
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else value if isinstance(value, str) else json.dumps(value)
 
 
 def _batch(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Classification, float]:
@@ -236,7 +253,7 @@ def _batch(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Clas
             variants[size] = replace(task, batch_size=size, horizon=max(1, round(task.horizon * own / size)))
     seconds = _seconds(bench, variants)
     for size, variant in variants.items():
-        steps = max(LEAST_SHORT, round(_short(task) * seconds[own] / seconds[size]))
+        steps = max(LEAST_SHORT, round(short_steps(task) * seconds[own] / seconds[size]))
         bench.tell(f"batch size {size}, {counted(steps, 'step')}")
         tried.append(bench.short(variant, peak * size / own, size, min(steps, variant.horizon)))
     step = _chosen("batch size", own, tried)
@@ -270,7 +287,7 @@ def _momentum(bench: _Bench, task: Classification, peak: float) -> tuple[Step, C
     for value in dict.fromkeys((own, *MOMENTA)):
         bench.tell(f"momentum {value:g}")
         variant = replace(task, optimizer=replace(optimizer, momentum=value))
-        tried.append(bench.short(variant, peak * (1 - value) / (1 - own), value, _short(task)))
+        tried.append(bench.short(variant, peak * (1 - value) / (1 - own), value, short_steps(task)))
     step = _chosen("momentum", own, tried)
     chosen = replace(optimizer, momentum=step.chosen)
     return step, replace(task, optimizer=chosen), peak * (1 - step.chosen) / (1 - own)
@@ -285,7 +302,7 @@ def _decay(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Clas
     def attempt(value: float) -> None:
         bench.tell(f"weight decay {value:g}")
         variant = replace(task, optimizer=replace(task.optimizer, weight_decay=value))
-        tried.append(bench.short(variant, peak, value, _short(task)))
+        tried.append(bench.short(variant, peak, value, short_steps(task)))
 
     for value in dict.fromkeys((own, *DECAYS)):
         attempt(value)

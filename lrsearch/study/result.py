@@ -12,6 +12,7 @@ from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, Trial, with_role
 from lrsearch.study.study import Study
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,8 +140,18 @@ def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
         raise WorkError(f"{study.name}: the default was not trained: {why}")
     return SearchResult(
         study.name, study.key, study.store.url, setup, tuple(history), funnel.pruned(setup, history), decision,
-        cost(study), (*warnings, *_unchecked(decision, history)),
+        cost(study), (*warnings, *_untried(setup, history), *_unchecked(decision, history)),
     )
+
+
+def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
+    """Name the caller's policies that the budget did not pay for."""
+    candidates = {trial.assignment.policy for trial in with_role(history, "candidate")}
+    tried = candidates | {trial.assignment.policy for trial in with_role(history, "default")}
+    paid = f"tries {counted(len(candidates), 'policy', 'policies')} beside the default" if candidates else (
+        "pays for nothing beside the default")
+    return [f"{policy} was not tried: a budget of {setup.budget:g} FRE {paid}" for policy in setup.known
+            if policy not in tried]
 
 
 def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:

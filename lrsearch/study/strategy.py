@@ -29,6 +29,7 @@ class Setup:
         seed: the study's seed.
         recommended: what the store knew when the study began.
         rules: how range tests were read when it began.
+        known: policies of the caller's own over the task's horizon, which are tried first.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class Setup:
     seed: int
     recommended: tuple[Recommendation, ...] = ()
     rules: int = RULES
+    known: tuple[Policy, ...] = ()
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.budget, int | float) and not isinstance(self.budget, bool)

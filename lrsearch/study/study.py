@@ -201,13 +201,14 @@ class Study:
 
 
 def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:
-    """Give the digest of task, space, strategy, budget and seed: 16 hex digits."""
+    """Give the digest of task, space, strategy, budget, seed, and the caller's policies: 16 hex digits."""
     return hashlib.sha256(json.dumps(_description(setup, strategy, cold), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _description(setup: Setup, strategy: Strategy, cold: bool) -> dict[str, Any]:
-    return {"task": setup.task.key, "space": setup.raw.key, "strategy": strategy.name, "budget": float(setup.budget),
+    told = {"task": setup.task.key, "space": setup.raw.key, "strategy": strategy.name, "budget": float(setup.budget),
             "seed": setup.seed, "cold": cold}
+    return told | ({"known": [str(policy) for policy in setup.known]} if setup.known else {})
 
 
 def _is_searched(assignment: Assignment) -> bool:

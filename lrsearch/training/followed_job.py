@@ -1,8 +1,10 @@
 """The job of a program, as whoever started the program sees it: what is reported is followed."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from lrsearch.runs.environment import texts_of
 from lrsearch.runs.job import PATIENCE, Job
 from lrsearch.training.report import Line
 
@@ -50,6 +52,11 @@ class FollowedJob(Job):
     def returned(self) -> Any:
         """What the program gave back as its metrics, where it trains several jobs; else None."""
         return self._said("returned")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the program says that it trained with; empty where it says nothing."""
+        return texts_of(self._said("environment"))
 
     @property
     def has_ended(self) -> bool:

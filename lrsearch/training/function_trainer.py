@@ -3,13 +3,14 @@
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lrsearch.runs import RunSpec, Task
+from lrsearch.runs.environment import environment
 from lrsearch.runs.job import Job, JobStopped, OnProgress
 from lrsearch.training.own_trainer import OwnTrainer
 
@@ -37,6 +38,9 @@ class FunctionTrainer(OwnTrainer):
 
     def _job(self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None) -> Job:
         return Job(spec, folder=folder, device=self.device, on_progress=watch, is_range_test=is_range_test)
+
+    def _environment(self, job: Job) -> Mapping[str, str]:
+        return environment(job.device)
 
     def _outcome(self, job: Job) -> Any:
         with seeded(job.seed):

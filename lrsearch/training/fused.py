@@ -20,6 +20,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.environment import IN_LOCKSTEP, TRAINED
 from lrsearch.schedules import Policy
 from lrsearch.tasks import SGD, Split
 from lrsearch.tasks.classification import Classification
@@ -268,7 +269,7 @@ class _Fused:
     def _result(self, record: Record, state: RunState, error: str | None = None) -> Run:
         """Give a run; its seconds are its share of what all of them took together."""
         run = record.result(state, error)
-        return replace(run, seconds=run.seconds / self.asked)
+        return replace(run, seconds=run.seconds / self.asked, environment={**run.environment, TRAINED: IN_LOCKSTEP})
 
     def _train(self) -> Iterator[int]:
         """Train to the end; give the number of runs that have ended whenever one has."""

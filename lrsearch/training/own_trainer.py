@@ -4,6 +4,8 @@ import contextlib
 import shutil
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ class OwnTrainer(ABC):
         outcome = self._outcome(job)
         startup = None if job.first_step_at is None else job.first_step_at - began
         run = conclude(job, outcome, seconds=time.perf_counter() - began, startup_seconds=startup, source=self.source)
+        run = replace(run, environment=self._environment(job))
         _leave(job, run, keep=place is not None and spec.horizon == spec.task.horizon)
         return run
 
@@ -72,6 +75,10 @@ class OwnTrainer(ABC):
     @abstractmethod
     def _job(self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None) -> Job:
         """The job of a run."""
+
+    @abstractmethod
+    def _environment(self, job: Job) -> Mapping[str, str]:
+        """What it was trained with: versions and device."""
 
     @abstractmethod
     def _outcome(self, job: Job) -> Any:

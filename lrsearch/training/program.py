@@ -23,12 +23,20 @@ class ProgramSource:
         task: what it trains.
 
     Raises:
-        UsageError: for a command that cannot be run, or a setting in it that the task has none of.
+        UsageError: for a command that cannot be run.
     """
 
     def __init__(self, command: Command | str | Sequence[str], task: Task) -> None:
         self.command = command if isinstance(command, Command) else Command.of(command)
         self.task = task
+
+    def require_whole(self) -> None:
+        """Refuse a command with a setting that the task has none of, before anything runs.
+
+        Raises:
+            UsageError: it names the setting.
+        """
+        task = self.task
         odd = next((name for name in self.command.places if name.startswith(SETTINGS)
                     and name.removeprefix(SETTINGS) not in task.settings), None)
         if odd is not None:
@@ -37,6 +45,7 @@ class ProgramSource:
 
     def shared(self) -> AbstractContextManager[Self]:
         """What the workers of this machine get: the command."""
+        self.require_whole()
         return nullcontext(self)
 
     def open(
@@ -48,6 +57,7 @@ class ProgramSource:
         if os.name != "posix":
             raise TaskError(f"task {self.task.name!r}: programs are run on Linux and macOS; a function under @lrs.task"
                             " trains everywhere")
+        self.require_whole()
         return ProgramTrainer(self.command, self.task, device, threads)
 
     def default_workers(self) -> int:

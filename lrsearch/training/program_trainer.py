@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +83,10 @@ class ProgramTrainer(OwnTrainer):
         self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None
     ) -> FollowedJob:
         return FollowedJob(spec, folder=folder, device=self.device, on_progress=watch, is_range_test=is_range_test)
+
+    def _environment(self, job: Job) -> Mapping[str, str]:
+        assert isinstance(job, FollowedJob)
+        return job.environment
 
     def _outcome(self, job: Job) -> Any:
         assert isinstance(job, FollowedJob)

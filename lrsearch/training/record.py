@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState
+from lrsearch.runs.environment import environment
 from lrsearch.runs.job import Job
 from lrsearch.tasks import Split
 from lrsearch.tasks.classification import is_optimistic
@@ -127,6 +128,7 @@ class Record:
             rates=tuple(self.rates[::stride]), evaluations=self.evaluations,
             metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
             shared=self.shared, memory=peak_memory(self.losses.device),
+            environment=environment(str(self.losses.device)),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from lrsearch.errors import WorkError
 from lrsearch.runs import RunSpec, Stop, Task
 from lrsearch.runs.counter import StepCounter
+from lrsearch.runs.environment import environment
 from lrsearch.runs.job import Job
 from lrsearch.runs.job_file import JobFile
 from lrsearch.runs.task import LEAST_HORIZON
@@ -102,7 +103,8 @@ class ServedJob(Job):
     def end(self, returned: Mapping[str, Any] | None = None) -> None:
         """Report that the job has ended, where the program goes on."""
         if not self.rank:
-            self._write(ended=True, returned=dict(returned) if returned else None)
+            self._write(ended=True, returned=dict(returned) if returned else None,
+                        environment=environment(self._device))
             atexit.unregister(self._report_last)
 
     def _report(self, at: int) -> None:
@@ -126,7 +128,7 @@ class ServedJob(Job):
 
     def _report_last(self) -> None:
         with suppress(Exception):  # at the program's end: what cannot be written now is missed by who reads it
-            self._write()
+            self._write(environment=environment(self._device))
 
     def _write(self, **more: Any) -> None:
         """Append what is new. The state comes first: it says who counts the updates."""

@@ -229,6 +229,8 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     (["search", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
     (["search", "digits-mlp", "--functions", "TRY"], 2, "did you mean 'TRI'"),
     (["search", "digits-mlp", "--budget", "0"], 2, "too small"),
+    (["search", "digits-mlp", "--known", "TRI(k0=1"], 2, "found the end"),
+    (["sweep", "digits-mlp", "--known", "0.1"], 2, "'0.1'"),
     (["search", "digits-mlp", "--budget", "nan"], 2, "number of full runs"),
     (["search", "digits-mlp", "--budget", "many"], 2, "--budget"),
     (["search", "digits-mlp", "--horizon", "3"], 2, "horizon"),

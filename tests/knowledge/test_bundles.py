@@ -136,6 +136,12 @@ WRONG = {
     "a unit that is none": {"unit": None}, "scores of text": {"details": {"scores": {"a": "b"}}},
     "points without values": {"details": {"points": [[1, None]]}}, "points of text": {"details": {"points": "all"}},
     "seconds of text": {"details": {"startup_seconds": "1"}}, "a cause of numbers": {"details": {"cause": 1}},
+    "an environment of numbers": {"details": {"environment": {"torch": 2}}},
+    "an environment of one text": {"details": {"environment": "torch"}},
+    "an environment of novels": {"details": {"environment": {"torch": "2" * 1000}}},
+    "an environment of many": {"details": {"environment": {str(n): "2" for n in range(31)}}},
+    "an environment of escapes": {"details": {"environment": {"torch": "\x1b[31m"}}}, "a source of numbers": {
+        "details": {"source": 7}},
     "a curve of no name": {"curves": {"own:": [[0, 1]]}},
 }
 

@@ -73,7 +73,8 @@ def runs_of_a_users_training(draw):
         points=tuple(Point(step, None, value) for step, value in points), stride=draw(st.integers(1, 9)),
         train_losses=tuple(draw(st.lists(st.none() | finite, max_size=4))), scores=draw(st.dictionaries(NAMES, VALUES)),
         cause=draw(st.none() | st.just("stale")), applied=draw(st.none() | st.just("not checked")),
-        startup_seconds=draw(st.none() | st.floats(0, 99)),
+        startup_seconds=draw(st.none() | st.floats(0, 99)), source=draw(st.none() | st.just("0123456789abcdef")),
+        environment=draw(st.dictionaries(st.sampled_from(("torch", "device")), st.sampled_from(("2.6", "cpu")))),
     )
     return metric, run
 
@@ -88,7 +89,7 @@ def test_a_run_of_a_users_training_comes_back_as_it_went_in(told):
     assert again.to_json() == record.to_json()
     for one in (record, again):
         assert one.run() == run
-        assert one.run().startup_seconds == run.startup_seconds
+        assert (one.run().startup_seconds, one.run().environment) == (run.startup_seconds, run.environment)
         assert one.objective == task.objective
 
 
@@ -97,7 +98,8 @@ def test_a_metric_of_any_name_goes_through_store_and_bundle(each, tmp_path, metr
     task = replace(LM, objectives=(minimize(metric),))
     curves = {name: ((50, 1.0 + n), (200, 0.25 * n)) for n, name in enumerate((*LOOP, "bleu", "own:val_loss", "score"))}
     run = ended(curves[metric][-1][1], curves=curves, train_losses=(2.0, None), stride=100, scores={"a": math.inf},
-                points=tuple(Point(step, None, value) for step, value in curves[metric]), cause=None, applied="yes")
+                points=tuple(Point(step, None, value) for step, value in curves[metric]), cause=None, applied="yes",
+                source="0123456789abcdef", environment={"torch": "2.6"})
     each.record(RunSpec(task, FIX(k0=0.1), 200, 0), run)
     write_bundle(each, tmp_path / "a.bundle")
     with open_store(tmp_path / "other.db") as other:

@@ -9,6 +9,7 @@ from lrsearch.knowledge import Recommendation, open_store
 from lrsearch.knowledge.known import LOCAL
 from lrsearch.knowledge.rescaling import Correction
 from lrsearch.samplers.optuna import OptunaSampler
+from lrsearch.schedules import FIX, TRI
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import conclude
@@ -51,6 +52,16 @@ def in_full(study):
 
 def candidates(study):
     return [t.assignment for t in with_role(study.history, "candidate")]
+
+
+def test_what_the_caller_brings_comes_before_what_is_stored_in_the_shortest_rung(warm, world):
+    own = (FIX(k0=0.01), TRI(k0=0.001, k1=0.5, l=64), FIX(k0=9.0))
+    study = warm(change=lambda one: replace(one, share=0.2))
+    study.setup = replace(study.setup, known=own)
+    finish(study, world())
+    shortest = [one for one in candidates(study) if one.horizon == study.setup.task.horizon // 16]
+    assert tuple(one.policy for one in shortest[:3]) == own
+    assert [one.origin for one in shortest[:5]] == ["known"] * 3 + ["stored"] * 2
 
 
 def test_the_first_candidates_are_the_stored_policies_over_the_whole_horizon_and_are_tried_once(warm, world):

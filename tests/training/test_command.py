@@ -60,7 +60,7 @@ def test_a_setting_that_the_task_has_none_of_is_refused_before_anything_runs():
     made = program("echo {settings.width}", **GIVEN, settings={"width": 3})
     assert made.command.fill({"settings.width": 3}) == ("echo", "3")
     with pytest.raises(UsageError, match=r"\{settings.widht\}.*settings of task 'mine' are: width"):
-        program("echo {settings.widht}", **GIVEN, settings={"width": 3})
+        program("echo {settings.widht}", **GIVEN, settings={"width": 3}).open()
 
 
 def test_the_digest_follows_the_arguments_and_the_files_they_name(tmp_path):

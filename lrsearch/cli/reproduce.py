@@ -1,0 +1,56 @@
+"""reproduce: a stored run again, and how far off it is."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, is_file, named_task
+from lrsearch.cli.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from lrsearch.study.reproduced import Reproduced
+
+
+def reproduce(
+    key: Annotated[str, typer.Argument(
+        metavar="KEY", help="A stored run's key, or its beginning: see `lrsearch store runs`.")],
+    task: Annotated[str | None, typer.Option(
+        help="What trains it: train.py:name", show_default="the shipped task of its name")] = None,
+    settings: Settings = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a stored run again: the same to the bit, or how far off, and what changed in between.
+
+    The store stays what it is. The exit code is 0 whether it is the same or not: read `same` of --json.
+    """
+    from lrsearch import api
+    from lrsearch.cli.plain import print_json
+
+    named = named_task(task, None, "fp32") if task is not None and is_file(task) else task
+    found = api.reproduce(key, task=named, settings=read_settings(settings), store=store, data_dir=data_dir, out=out,
+                          is_own_process=True)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _print(found)
+
+
+def _print(found: "Reproduced") -> None:
+    from rich.text import Text
+
+    from lrsearch.cli.plain import labelled, open_console
+
+    console, stored = open_console(), found.stored
+    console.print(Text(found.verdict, "bold"))
+    console.print(labelled("run", f"{stored.key}, {stored.task}, {stored.policy}, seed {stored.seed}"))
+    for one in found.differences:
+        console.print(labelled("differs", str(one)))
+    for one in found.changed:
+        console.print(labelled("changed", str(one)))
+    if not found.is_recorded:
+        console.print(labelled("changed", "what it was trained with is not recorded: it is of an older version"))
+    elif not found.changed:
+        console.print(labelled("changed", "nothing that is recorded: versions, source, device"))
