@@ -29,7 +29,19 @@ from lrsearch.schedules import FUNCTIONS, Duration, LRFunction, Policy, curves, 
 from lrsearch.spaces import Space
 
 if TYPE_CHECKING:
-    from lrsearch.api import add_results, check, explain, prune, search, similarity, sweep, train, verify, warm_start
+    from lrsearch.api import (
+        add_results,
+        check,
+        explain,
+        open_study,
+        prune,
+        search,
+        similarity,
+        sweep,
+        train,
+        verify,
+        warm_start,
+    )
     from lrsearch.knowledge import open_store, rank, record
     from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.runs.job import Job, JobStopped
@@ -43,14 +55,14 @@ __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "Job", "JobStopped", "LRFunction",
     "LRSearchError", "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError",
     "StoreError", "Task", "TaskError", "UsageError", "WorkError", "add_results", "check", "classification",
-    "curves", "explain", "from_json", "maximize", "minimize", "open_store", "parse", "prune", "range_test", "rank",
-    "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
+    "curves", "explain", "from_json", "maximize", "minimize", "open_store", "open_study", "parse", "prune",
+    "range_test", "rank", "record", "search", "similarity", "sweep", "task", "to_json", "train", "verify", "warm_start",
 ]
 
 _load = load_later(__name__, {
     "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "prune": "lrsearch.api",
-    "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api", "train": "lrsearch.api",
-    "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
+    "open_study": "lrsearch.api", "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api",
+    "train": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
     "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge", "Objective": "lrsearch.runs",
     "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs", "Job": "lrsearch.runs.job",
     "JobStopped": "lrsearch.runs.job", "TASKS": "lrsearch.tasks", "classification": "lrsearch.tasks.own",

@@ -6,6 +6,7 @@ from lrsearch.later import load_later
 
 if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
+    from lrsearch.api.asking import open_study, reopen_study
     from lrsearch.api.functions import check, train
     from lrsearch.api.opening import DEFAULT_FOLDER, writable
     from lrsearch.api.own_studies import add_results, warm_start
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
 
 __all__ = [
-    "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "prune",
-    "range_tests", "recipe", "replay", "replay_ranking", "run_table", "search", "similarity", "sweep",
-    "tpe_sampler", "train", "verify", "warm_start", "writable",
+    "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "open_study",
+    "prune", "range_tests", "recipe", "reopen_study", "replay", "replay_ranking", "run_table", "search", "similarity",
+    "sweep", "tpe_sampler", "train", "verify", "warm_start", "writable",
 ]
 
 _MODULES = {
     "advice": ("advise", "similarity"),
+    "asking": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
     "opening": ("DEFAULT_FOLDER", "writable"),
     "own_studies": ("add_results", "warm_start"),

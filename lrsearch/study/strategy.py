@@ -29,6 +29,7 @@ class Setup:
         seed: the study's seed.
         recommended: what the store knew when the study began.
         rules: how range tests were read when it began.
+        without: roles that are never asked for, of `check` and `range-test`.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class Setup:
     seed: int
     recommended: tuple[Recommendation, ...] = ()
     rules: int = RULES
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.budget, int | float) and not isinstance(self.budget, bool)
