@@ -149,6 +149,11 @@ class OpenStudy:
             return not self._out(study) and (is_lost or study.is_done)
 
     @property
+    def budget(self) -> float:
+        """Full-run equivalents (FRE) that everything together may cost."""
+        return self._setup.budget
+
+    @property
     def left(self) -> float:
         """What is left of the budget, in full-run equivalents (FRE); jobs that are out count in full."""
         with self._current() as study:
@@ -229,7 +234,7 @@ class OpenStudy:
         return f"{run.state}{f':{run.why}' if run.error else ''}"
 
     def _left(self, study: Study) -> float:
-        return (self._setup.cap - committed(study.history)) / self.task.horizon
+        return max(0, self._setup.cap - committed(study.history)) / self.task.horizon
 
     def _why(self, study: Study) -> str:
         """Why the default has not ended."""

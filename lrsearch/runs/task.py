@@ -168,8 +168,9 @@ class Task:
         asked: Any = [Objective(*one) for one in named] or self.objectives
         listed = [asked] if isinstance(asked, Objective) else asked
         if not isinstance(listed, Sequence) or not listed or not all(isinstance(one, Objective) for one in listed):
-            raise self._refused("name the metric: minimize='val_loss', maximize='accuracy', or objectives= made by"
-                                f" lrs.minimize('val_loss') and the like, at least one, got {given(asked)}")
+            told = "" if asked == () else f", got {given(asked)}"
+            raise self._refused("name the metric: minimize='val_loss' or maximize='accuracy'; several as objectives="
+                                f"[lrs.minimize('a'), lrs.maximize('b')]{told}")
         names = [one.name for one in listed]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
