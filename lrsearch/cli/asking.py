@@ -10,6 +10,7 @@ import typer
 
 from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl, is_file, named_task, split_names
 from lrsearch.errors import StoreError, UsageError
+from lrsearch.words import counted
 
 if TYPE_CHECKING:
     from lrsearch.api.by_hand import OpenStudy
@@ -209,8 +210,8 @@ def _left(study: "OpenStudy") -> str:
 
 
 def _line(job: Any) -> str:
-    return (f"job {job.number:<4} {job.purpose:<10} {job.horizon:>6} steps  seed {job.seed}  {job.policy}"
-            f"  in {job.folder}")
+    steps = counted(job.horizon, "step", form=">6")
+    return f"job {job.number:<4} {job.purpose:<10} {steps}  seed {job.seed}  {job.policy}  in {job.folder}"
 
 
 def _report_left(study: "OpenStudy", told: str, as_json: bool, values: dict[str, Any]) -> None:
@@ -224,7 +225,6 @@ def _report_left(study: "OpenStudy", told: str, as_json: bool, values: dict[str,
 
 def _report_asked(study: "OpenStudy", most: int, as_json: bool) -> None:
     from lrsearch.cli.plain import open_console, print_json
-    from lrsearch.cli.talk import tell_line
 
     jobs = study.ask(most)
     if as_json:
@@ -232,7 +232,7 @@ def _report_asked(study: "OpenStudy", most: int, as_json: bool) -> None:
         return
     for job in jobs:
         open_console().print(_line(job))
-    tell_line(_next(study, jobs))
+    open_console(stderr=True).print(_next(study, jobs))
 
 
 def _next(study: "OpenStudy", jobs: list[Any]) -> str:

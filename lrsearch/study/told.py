@@ -83,8 +83,8 @@ class _Told:
         return conclude(job, scores, seconds=0.0)
 
     def range_test(self, curves: Any, steps: int | None) -> Run:
-        would = (f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are none,"
-                 " open a study with range_test=False, or --no-range-test")
+        would = (f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"
+                 " none, open a study with range_test=False, or --no-range-test")
         if curves is None:
             raise self.refused(f"it is a range test: {would}")
         if not isinstance(curves, Mapping) or TRAIN_LOSS not in curves:

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -248,7 +249,7 @@ def test_what_is_told_twice_or_cannot_be_is_refused_and_changes_nothing(tmp_path
             study.tell(0, 2.1)
         assert study.open_jobs() == [job]
         train(study, job)
-        with pytest.raises(UsageError, match="job 0 was told before: (finished|diverged)"):
+        with pytest.raises(UsageError, match=r"job 0 was told before: (finished|diverged)"):
             train(study, job)
         with pytest.raises(UsageError, match="job 0 has ended, and is kept"):
             study.release(0)
@@ -260,7 +261,7 @@ def test_what_is_told_twice_or_cannot_be_is_refused_and_changes_nothing(tmp_path
         drive(study)
         train(study, job)
         drive(study)
-        with pytest.raises(UsageError, match="never asked for.*out: none"):
+        with pytest.raises(UsageError, match=r"never asked for.*out: none"):
             study.tell(999, 2.0)
     with pytest.raises(UsageError, match="the study is closed; open it again"):
         study.ask()
@@ -299,82 +300,91 @@ def test_only_a_search_of_a_training_of_ones_own_is_told_by_hand(tmp_path):
         reopen_study("surface", out=tmp_path)
 
 
-OPERATIONS = st.lists(st.tuples(
-    st.sampled_from(["ask", "tell", "tell", "tell", "fail", "release", "reopen", "killed asking", "killed telling"]),
-    st.integers(0, 7)), min_size=8, max_size=24)
+class Hands:
+    """People who ask, train, fail, give back, restart and are killed; they know what they have.
+
+    Args:
+        folder: of the study.
+        budget: of the study, in FRE.
+    """
+
+    def __init__(self, folder, budget):
+        self.folder, self.budget, self.out, self.ended = folder, budget, {}, set()
+        self.reopen()
+
+    def reopen(self, n=0):
+        self.study = lrs.open_study(TASK, self.budget, functions=["TRI", "FIX"], out=self.folder,
+                                    storage="sqlite:///:memory:")
+
+    def ask(self, n):
+        for job in self.study.ask(n + 1):
+            assert job.number not in self.out.keys() | self.ended
+            self.out[job.number] = job
+
+    def killed_asking(self, n):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Claims, "take", _killed)
+            with suppress(KeyboardInterrupt):
+                assert self.study.ask() == []
+        self.reopen()
+
+    def picked(self, n):
+        return self.out.pop(sorted(self.out)[n % len(self.out)]) if self.out else None
+
+    def tell(self, n):
+        if job := self.picked(n):
+            train(self.study, job)
+            self.ended.add(job.number)
+
+    def killed_telling(self, n):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Study, "_settle", _killed)
+            with suppress(KeyboardInterrupt):
+                self.tell(n)
+        self.ended |= {trial.assignment.number for trial in self.known() if trial.run and trial.run.state.is_final}
+        self.reopen()
+
+    def fail(self, n):
+        if job := self.picked(n):
+            self.study.tell(job.number, failed="out of memory", steps=None if n % 2 else 2)
+
+    def release(self, n):
+        if job := self.picked(n):
+            self.study.release(job.number, steps=min(n, job.horizon))
+
+    def known(self):
+        """The ledger's trials."""
+        return self.study._read().history
+
+    def see(self):
+        """What holds at any moment."""
+        assert [job.number for job in self.study.open_jobs()] == sorted(self.out)
+        assert sum(trial.spent for trial in self.known()) <= self.budget * TASK.horizon
+        final = {trial.assignment.number for trial in self.known() if trial.run and trial.run.state.is_final}
+        assert self.ended <= final
+
+
+OPERATIONS = ("ask", "tell", "tell", "fail", "release", "reopen", "killed_asking", "killed_telling")
 
 
 @settings(max_examples=4)
-@given(operations=OPERATIONS, budget=st.sampled_from([2.5, 4, 6]))
+@given(operations=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7)), min_size=8, max_size=24),
+       budget=st.sampled_from([2.5, 4, 6]))
 def test_whatever_happens_no_job_is_out_twice_none_that_finished_is_asked_again_and_the_budget_holds(
     operations, budget
 ):
     with TemporaryDirectory() as folder:
-        def open_():
-            return lrs.open_study(TASK, budget, functions=["TRI", "FIX"], out=folder,
-                                  storage="sqlite:///:memory:")
-
-        study, out, ended = open_(), {}, set()
-
-        def ask(most):
-            for job in study.ask(most):
-                assert job.number not in out.keys() | ended
-                out[job.number] = job
-
+        hands = Hands(folder, budget)
         for name, n in operations:
-            picked = sorted(out)[n % len(out)] if out else None
-            if name == "ask":
-                ask(n + 1)
-            elif name == "reopen":
-                study.close()
-                study = open_()
-            elif name == "killed asking":
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(Claims, "take", _killed)
-                    if not study.is_done and study.left and not _asks(study):
-                        study = open_()
-            elif picked is None:
-                continue
-            elif name == "killed telling":
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(Study, "_settle", _killed)
-                    with pytest.raises(KeyboardInterrupt):
-                        train(study, out[picked])
-                ended.add(out.pop(picked).number)
-                study = open_()
-            elif name == "tell":
-                train(study, out[picked])
-                ended.add(out.pop(picked).number)
-            elif name == "fail":
-                study.tell(picked, failed="out of memory", steps=None if n % 2 else 3)
-                out.pop(picked)
-            else:
-                study.release(picked, steps=n)
-                out.pop(picked)
-            assert [job.number for job in study.open_jobs()] == sorted(out)
-            assert _spent(study) <= budget
-        while out or not study.is_done:
-            for job in out.values():
-                train(study, job)
-            ended |= out.keys()
-            out.clear()
-            ask(4)
-        assert _spent(study) <= budget
-        study.close()
+            getattr(hands, name)(n)
+            hands.see()
+        while hands.out or not hands.study.is_done:
+            while hands.out:
+                hands.tell(0)
+            hands.ask(3)
+        hands.see()
+        hands.study.close()
 
 
 def _killed(*args, **kwargs):
     raise KeyboardInterrupt
-
-
-def _asks(study):
-    """Whether a study that is killed while it asks had nothing to give."""
-    try:
-        return study.ask() == []
-    except KeyboardInterrupt:
-        return False
-
-
-def _spent(study):
-    study.open_jobs()  # reads what is known by now
-    return sum(trial.spent for trial in study._study.history) / TASK.horizon

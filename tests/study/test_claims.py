@@ -41,7 +41,7 @@ def test_what_is_no_job_is_left_out(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_taken(tmp_path):
     (tmp_path / "jobs").write_text("a file")
-    with pytest.raises(OutputError, match="cannot write to .*jobs"):
+    with pytest.raises(OutputError, match=r"cannot write to .*jobs"):
         Claims(tmp_path).take(0, "{}")
 
 
