@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         explain,
         job,
         jobs,
+        open_study,
         prune,
         recipe,
         reproduce,
@@ -59,20 +60,21 @@ __all__ = [
     "FUNCTIONS", "TASKS", "BudgetError", "DataError", "Duration", "EngineError", "Job", "JobStopped", "LRFunction",
     "LRSearchError", "Objective", "OutputError", "Policy", "PolicyError", "SchedulerWarning", "Space", "SpaceError",
     "StoreError", "Task", "TaskError", "UsageError", "WorkError", "add_results", "check", "classification", "curves",
-    "explain", "from_json", "job", "jobs", "maximize", "minimize", "open_store", "parse", "program", "prune",
-    "range_test", "rank", "recipe", "record", "reproduce", "search", "similarity", "sweep", "task", "to_json",
-    "train", "verify", "warm_start",
+    "explain", "from_json", "job", "jobs", "maximize", "minimize", "open_store", "open_study", "parse", "program",
+    "prune", "range_test", "rank", "recipe", "record", "reproduce", "search", "similarity", "sweep", "task",
+    "to_json", "train", "verify", "warm_start",
 ]
 
 _load = load_later(__name__, {
     "add_results": "lrsearch.api", "check": "lrsearch.api", "explain": "lrsearch.api", "job": "lrsearch.api",
-    "jobs": "lrsearch.api", "prune": "lrsearch.api", "recipe": "lrsearch.api", "reproduce": "lrsearch.api",
-    "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api", "train": "lrsearch.api",
-    "verify": "lrsearch.api", "warm_start": "lrsearch.api", "open_store": "lrsearch.knowledge",
-    "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge", "Objective": "lrsearch.runs",
-    "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs", "Job": "lrsearch.runs.job",
-    "JobStopped": "lrsearch.runs.job", "TASKS": "lrsearch.tasks", "classification": "lrsearch.tasks.own",
-    "task": "lrsearch.training.functions", "program": "lrsearch.training.program",
+    "jobs": "lrsearch.api", "open_study": "lrsearch.api", "prune": "lrsearch.api", "recipe": "lrsearch.api",
+    "reproduce": "lrsearch.api", "search": "lrsearch.api", "similarity": "lrsearch.api", "sweep": "lrsearch.api",
+    "train": "lrsearch.api", "verify": "lrsearch.api", "warm_start": "lrsearch.api",
+    "open_store": "lrsearch.knowledge", "rank": "lrsearch.knowledge", "record": "lrsearch.knowledge",
+    "Objective": "lrsearch.runs", "Task": "lrsearch.runs", "maximize": "lrsearch.runs", "minimize": "lrsearch.runs",
+    "Job": "lrsearch.runs.job", "JobStopped": "lrsearch.runs.job", "TASKS": "lrsearch.tasks",
+    "classification": "lrsearch.tasks.own", "task": "lrsearch.training.functions",
+    "program": "lrsearch.training.program",
 })
 
 

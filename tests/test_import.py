@@ -104,12 +104,15 @@ def test_commands_that_train_nothing_load_no_torch_and_each_only_the_libraries_t
         (["search", "digits-mlp", "--budget", "-1"], 2), (["search", "digits-mlp", "--functions", "NOPE"], 2),
         (["search", "digits-mlp", "--store", "nope://"], 1), (["sweep", "digits-mlp", "--workers", "0"], 2),
         (["prune", "digits-mlp", "--budget", "-1"], 2), (["prune", "digits-mlp", "--stored", *store], 0),
-        (["compare", "digits-mlp", "--strategies", "luck"], 2),
+        (["compare", "digits-mlp", "--strategies", "luck"], 2), (["study", "ask", "nonsense", *store], 2),
+        *((["study", command, "nonsense", "0", *store], 2) for command in ("tell", "release")),
+        (["study", "show", "nonsense", *store], 2),
     ]
     drawn = [(["policy", "plot", fix, "-o", "p.png"], 0), (["policy", "diff", fix, "FIX(k0=0.2)"], 0)]
     advised = [
         (["recommend", "digits-mlp", *store], 0), (["rank", "digits-mlp", *store], 0), (["rank", "nonsense"], 2),
         (["search", "digits-mlp", "--workers", "0"], 2),
+        (["study", "ask", "--name", "mine", "--horizon", "100", "--minimize", "loss", *store], 0),
     ]
     commands = [command for command, _ in [*plain, *stored, *asked, *drawn, *advised]]
     begun = {" ".join(command[:words]) for command in commands for words in (1, 2)}

@@ -6,6 +6,7 @@ from lrsearch.later import load_later
 
 if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
+    from lrsearch.api.asking import open_study, reopen_study
     from lrsearch.api.functions import check, train
     from lrsearch.api.jobs import job, jobs
     from lrsearch.api.opening import DEFAULT_FOLDER, writable
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "job", "jobs",
-    "prune", "range_tests", "recipe", "replay", "replay_ranking", "reproduce", "run_table", "search", "similarity",
+    "open_study", "prune", "range_tests", "recipe", "reopen_study", "replay", "replay_ranking", "reproduce",
+    "run_table", "search", "similarity",
     "sweep", "tpe_sampler", "train", "verify", "warm_start", "writable",
 ]
 
 _MODULES = {
     "advice": ("advise", "similarity"),
+    "asking": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
     "jobs": ("job", "jobs"),
     "opening": ("DEFAULT_FOLDER", "writable"),

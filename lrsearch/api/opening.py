@@ -108,7 +108,7 @@ def writable(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_bytes(b"")
-        mark.unlink()
+        mark.unlink(missing_ok=True)  # another process may have seen to it
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from None
     return folder

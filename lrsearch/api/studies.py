@@ -11,6 +11,7 @@ from lrsearch.api.known import known_policies
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
 from lrsearch.knowledge import Store
+from lrsearch.knowledge.stored import CHECK
 from lrsearch.schedules import Policy
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.explanation import Explanation, explain_stored
@@ -272,4 +273,5 @@ def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "Optu
 
     task = setup.task
     return lambda name, known: OptunaSampler(
-        name, storage, setup.seed, task.horizon, known=known, direction=task.objective.direction)
+        name, storage, setup.seed, task.horizon, known=known, first=int(CHECK in setup.without),
+        direction=task.objective.direction)

@@ -1,22 +1,25 @@
-"""study run: named studies in TOML files."""
+"""study run: named studies in TOML files; study ask, tell, release, show: by hand."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.cli import asking
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
     from lrsearch.compare.reproduction import Results
     from lrsearch.runs import Run, RunSpec
 
-app = typer.Typer(help="Run named studies.", no_args_is_help=True)
+app = typer.Typer(help="Run named studies, or ask and tell one by hand.", no_args_is_help=True)
+for command in (asking.ask, asking.tell, asking.release, asking.show):
+    app.command()(command)
 
 
 @app.callback()
 def study() -> None:
-    """Run named studies."""
+    """Run named studies, or ask and tell one by hand."""
 
 
 @app.command("run")

@@ -9,7 +9,8 @@ from lrsearch.runs import Objective, Run, RunSpec, Task
 from lrsearch.runs.objective import SCORE
 from lrsearch.schedules import Policy
 
-PROBES = ("range-test", "decade")
+RANGE_TEST = "range-test"
+PROBES = (RANGE_TEST, "decade")
 CHECK = "check"
 """Two updates and one evaluation of a training of one's own, before anything else of it."""
 

@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lrsearch.errors import TaskError, given
-from lrsearch.runs.objective import Objective, finite_cost
+from lrsearch.runs.objective import MAXIMIZE, MINIMIZE, Objective, finite_cost
 from lrsearch.schedules import Policy, parse
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OWN = "own"
 """The trainer of runs that a user's function or program trained."""
 LEAST_HORIZON = 16
+EVALUATIONS = 10
 WIDEST = (1e-7, 10.0)
 LR_RANGES = {"sgd": (1e-6, 10.0), "adam": (1e-7, 1.0)}
 """The peak learning rates that are searched before anything is known, by family of optimizer."""
@@ -48,30 +49,31 @@ class Task:
         known: policies that the field trains this with: a list of policies or their texts, or one of them. Durations
             such as `0.1dur` are of its horizon and epoch.
         evaluations: how often a full run is evaluated, 1 or more; an epoch apart at least.
+        minimize, maximize: in the place of `objectives`: the metric that decides.
 
     Raises:
         TaskError: for what cannot be.
 
-    >>> from lrsearch.runs import minimize
-    >>> task = Task(name="mine", horizon=1200, epoch=60, objectives=(minimize("val_loss"),),
-    ...             facts={"optimizer": "adamw"})
+    >>> task = Task("mine", horizon=1200, epoch=60, minimize="val_loss", facts={"optimizer": "adamw"})
     >>> task.lr_range, task.objective.direction, len(task.key)
     ((1e-07, 1.0), 'minimize', 16)
     """
 
-    name: str
+    name: str = field(kw_only=False)
     horizon: int
     epoch: float
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Objective, ...] = ()
     version: str = "1"
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     lr_range: tuple[float, float] = None  # type: ignore[assignment]  # a pair once the task is made
     known: tuple[Policy, ...] = ()
-    evaluations: int = 10
+    evaluations: int = EVALUATIONS
+    minimize: InitVar[str | None] = None
+    maximize: InitVar[str | None] = None
     trainer: ClassVar[int | str] = OWN
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, minimize: str | None, maximize: str | None) -> None:
         self._check_name()
         if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < LEAST_HORIZON:
             raise self._refused(f"horizon must be a whole number, {LEAST_HORIZON} or more, got {self.horizon!r}")
@@ -81,7 +83,7 @@ class Task:
             raise self._refused(f"evaluations must be a whole number, 1 or more, got {self.evaluations!r}")
         if not isinstance(self.version, str):
             raise self._refused(f"version is a text, such as '1', got {given(self.version)}")
-        object.__setattr__(self, "objectives", self._objectives())
+        object.__setattr__(self, "objectives", self._objectives(minimize, maximize))
         for name in ("facts", "settings"):
             object.__setattr__(self, name, self._plain(name))
         object.__setattr__(self, "lr_range", self._lr_range())
@@ -158,12 +160,17 @@ class Task:
         if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
             raise TaskError(f"a task has a name, such as 'char-gpt', got {given(self.name)}")
 
-    def _objectives(self) -> tuple[Objective, ...]:
-        asked: Any = self.objectives
+    def _objectives(self, lower: str | None, higher: str | None) -> tuple[Objective, ...]:
+        named = [(name, way) for name, way in ((lower, MINIMIZE), (higher, MAXIMIZE)) if name is not None]
+        if len(named) + bool(self.objectives) > 1:
+            raise self._refused("one metric decides: give minimize='val_loss' or maximize='accuracy', or several as"
+                                " objectives=[lrs.minimize('a'), lrs.maximize('b')]")
+        asked: Any = [Objective(*one) for one in named] or self.objectives
         listed = [asked] if isinstance(asked, Objective) else asked
         if not isinstance(listed, Sequence) or not listed or not all(isinstance(one, Objective) for one in listed):
-            raise self._refused("objectives are made by lrs.minimize('val_loss') or lrs.maximize('accuracy'), at least"
-                                f" one, got {given(asked)}")
+            told = "" if asked == () else f", got {given(asked)}"
+            raise self._refused("name the metric: minimize='val_loss' or maximize='accuracy'; several as objectives="
+                                f"[lrs.minimize('a'), lrs.maximize('b')]{told}")
         names = [one.name for one in listed]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:

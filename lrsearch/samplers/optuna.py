@@ -44,6 +44,7 @@ class OptunaSampler:
         make: makes the Optuna sampler of one suggestion from its seed, in place of a `kind`: any of Optuna's own or of
             OptunaHub's, such as `lambda seed: optuna.samplers.CmaEsSampler(seed=seed)`. It learns from the trials of
             the Optuna study alone, so that a study that was stopped goes on as one that was not.
+        first: the number that its first assignment counts as, where a search makes others before it.
         known: assignments that the ledger knows. An Optuna study with more of them is a copy of another ledger:
             it is made anew. None to take what is there.
 
@@ -54,9 +55,10 @@ class OptunaSampler:
 
     def __init__(
         self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None,
-        *, direction: str = MAXIMIZE, make: Callable[[int], BaseSampler] | None = None,
+        *, first: int = 0, direction: str = MAXIMIZE, make: Callable[[int], BaseSampler] | None = None,
     ) -> None:
         self._seed, self._horizon, self._direction = seed, horizon, StudyDirection[direction.upper()]
+        self._first = first
         if kind not in KINDS:
             raise UsageError(unknown("sampler", kind, KINDS))
         self._make = make or KINDS[kind]
@@ -139,7 +141,7 @@ class OptunaSampler:
             self._ended.add(number)
 
     def _sampler(self, number: int) -> BaseSampler:
-        digest = hashlib.sha256(f"{self._seed}:{number}".encode()).digest()
+        digest = hashlib.sha256(f"{self._seed}:{self._first + number}".encode()).digest()
         return self._make(int.from_bytes(digest[:4], "big"))
 
 

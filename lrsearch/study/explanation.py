@@ -188,11 +188,12 @@ def raw_space(study: StoredStudy) -> Space:
     epoch = task["epoch"] if "epoch" in task else task["data"]["train"] / task["batch_size"]
     rates = tuple(study.frozen["peak"] if "peak" in study.frozen else task["optimizer"]["rates"])
     functions = study.frozen.get("functions", ())  # LRBench's table, where an older version searched that
-    raw = Space.standard(*functions, horizon=task["horizon"], epoch=epoch, peak=rates)
-    if raw.key != study.description["space"]:
-        raise WorkError(f"{study.name} was begun by a version that did not write down which LR functions it searches;"
-                        " `lrsearch prune --stored` reads its probes")
-    return raw
+    for passes in (epoch, float(epoch)):  # a description says 20 where the space's key has 20.0
+        raw = Space.standard(*functions, horizon=task["horizon"], epoch=passes, peak=rates)
+        if raw.key == study.description["space"]:
+            return raw
+    raise WorkError(f"{study.name} was begun by a version that did not write down which LR functions it searches;"
+                    " `lrsearch prune --stored` reads its probes")
 
 
 def _explanation(

@@ -86,8 +86,9 @@ class Funnel:
         n = setup.task.horizon
         least = n + ramp_count(setup) * ramp_steps(setup.task)
         if setup.cap < least:
+            tested = " and its range test" if least > n else " alone would"
             raise BudgetError(
-                f"a budget of {setup.budget:g} FRE is too small: the default's run and its range test cost"
+                f"a budget of {setup.budget:g} FRE is too small: the default's run{tested} cost"
                 f" {math.ceil(100 * least / n) / 100:g}, and a search starts to pay from about 4"
             )
 

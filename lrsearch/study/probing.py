@@ -11,7 +11,7 @@ from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.knowledge import Recommendation
 from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.knowledge.stored import CHECK
+from lrsearch.knowledge.stored import CHECK, RANGE_TEST
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.objective import finite_cost, objectives_of
 from lrsearch.runs.task import OWN
@@ -39,6 +39,8 @@ def ramp_steps(task: Task | Space) -> int:
 
 def ramp_count(setup: Setup) -> int:
     """Give how many range tests come first: two seeds, one where two would take over half of the probes' share."""
+    if RANGE_TEST in setup.without:
+        return 0
     return 2 if 4 * ramp_steps(setup.task) <= PROBE_SHARE * setup.cap else 1
 
 
@@ -106,7 +108,7 @@ def _has_failed(trial: Trial) -> bool:
 def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     """Say what to probe next; None while a probe is open, and when there is nothing left to probe."""
     checks = with_role(history, CHECK)
-    if setup.task.trainer == OWN and (not checks or is_open(checks)):
+    if setup.task.trainer == OWN and CHECK not in setup.without and (not checks or is_open(checks)):
         return None if checks else _check(setup)
     ramps, decades = with_role(history, "range-test"), with_role(history, "decade")
     if len(ramps) < ramp_count(setup) and _may_repeat(setup, ramps):

@@ -30,6 +30,7 @@ class Setup:
         recommended: what the store knew when the study began.
         rules: how range tests were read when it began.
         known: policies of the caller's own over the task's horizon, which are tried first.
+        without: roles that are never asked for, of `check` and `range-test`.
     """
 
     task: Task
@@ -39,6 +40,7 @@ class Setup:
     recommended: tuple[Recommendation, ...] = ()
     rules: int = RULES
     known: tuple[Policy, ...] = ()
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.budget, int | float) and not isinstance(self.budget, bool)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,8 +10,9 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
 from lrsearch.knowledge.stored import CHECK
-from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import DONE, WAIT, NoRun
+from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
@@ -69,7 +70,7 @@ class Study:
         frozen = store.open_study(
             self.key, self.name, setup.task, _description(setup, strategy, cold),
             {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms,
-             "rules": setup.rules, "peak": [setup.raw.peak.low, setup.raw.peak.high]},
+             "rules": setup.rules, "peak": [setup.raw.peak.low, setup.raw.peak.high], **_own(setup.task)},
         )
         self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
                              rules=frozen.get("rules", FIRST_RULES))
@@ -113,14 +114,8 @@ class Study:
             WorkError: if the default failed, for nothing can be found without it; and if a run failed while none of
                 the task is known to have ended: what is wrong with the training itself is told at once.
         """
+        trial = self.take(assignment, run)
         spec = assignment.spec(self.setup.task)
-        self.store.record(spec, run)
-        self._untold.discard(assignment.number)
-        if run.state is not RunState.INTERRUPTED:  # which may be an attempt that is made again
-            self._training.discard(spec.key)
-        stored = self.store.find(spec.key)
-        assert stored is not None
-        trial = self._settle(assignment, stored, reused=False)
         if run.state is RunState.FAILED and (assignment.role == "default" or not self._has_trained(spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
         if run.state is RunState.DIVERGED and assignment.role == CHECK:
@@ -129,6 +124,22 @@ class Study:
             raise WorkError(f"{spec.task.name}: {name} is not finite after {done} at the lowest learning rate,"
                             f" {spec.policy}: look at what the training returns or logs as {name}")
         return trial
+
+    def take(self, assignment: Assignment, run: Run) -> Trial:
+        """Take what came of an assignment, and end nothing: whoever started it by hand knows that it failed."""
+        spec = assignment.spec(self.setup.task)
+        self.store.record(spec, run)
+        self._untold.discard(assignment.number)
+        if run.state is not RunState.INTERRUPTED:  # which may be an attempt that is made again
+            self._training.discard(spec.key)
+        stored = self.store.find(spec.key)
+        assert stored is not None
+        return self._settle(assignment, stored, reused=False)
+
+    def leave(self, numbers: Collection[int]) -> None:
+        """Ask for none of these, for they are with others; what else has not ended may be asked for."""
+        self._claimed, self._untold = set(numbers), set(numbers)
+        self._training = {self.history[number].assignment.spec(self.setup.task).key for number in numbers}
 
     @property
     def is_done(self) -> bool:
@@ -208,7 +219,14 @@ def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:
 def _description(setup: Setup, strategy: Strategy, cold: bool) -> dict[str, Any]:
     told = {"task": setup.task.key, "space": setup.raw.key, "strategy": strategy.name, "budget": float(setup.budget),
             "seed": setup.seed, "cold": cold}
-    return told | ({"known": [str(policy) for policy in setup.known]} if setup.known else {})
+    given = {"known": [str(policy) for policy in setup.known], "without": list(setup.without)}
+    return told | {name: value for name, value in given.items() if value}
+
+
+def _own(task: Task) -> dict[str, Any]:
+    """What a task says of its study, and not of itself: what opens the study by its name needs it."""
+    known = {"known": list(map(str, task.known))} if task.known else {}
+    return known | ({"evaluations": task.evaluations} if task.evaluations != EVALUATIONS else {})
 
 
 def _is_searched(assignment: Assignment) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from lrsearch.errors import TaskError, unknown
-from lrsearch.runs import Objective, Optimizer, Run, Stop, Task, maximize
-from lrsearch.runs.objective import TOP1
+from lrsearch.runs import Objective, Optimizer, Run, Stop, Task
+from lrsearch.runs.objective import MAXIMIZE, TOP1
 from lrsearch.runs.run import TRAINER_VERSION
 from lrsearch.runs.task import policies_of
 from lrsearch.schedules import Policy
@@ -116,7 +116,10 @@ class Classification(Task):
     evaluations: int = field(init=False, repr=False, default=10)
     trainer: ClassVar[int | str] = TRAINER_VERSION
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, minimize: str | None, maximize: str | None) -> None:
+        if minimize is not None or maximize is not None:
+            raise TaskError(f"task {self.name!r}: a classification is judged by its validation top-1; leave minimize"
+                            " and maximize out")
         least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
         for name, low in least.items():
             value = getattr(self, name)
@@ -135,7 +138,7 @@ class Classification(Task):
         if self.protocol not in METRICS:
             raise TaskError(unknown("protocol", str(self.protocol), METRICS))
         derived = {"epoch": self.train_size / self.batch_size, "lr_range": self.optimizer.rates,
-                   "objectives": (maximize(TOP1, samples=self.validation_size),)}
+                   "objectives": (Objective(TOP1, MAXIMIZE, samples=self.validation_size),)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "known", policies_of(self.name, self.known, self.horizon, self.epoch))

@@ -23,6 +23,28 @@ def test_whole_floats_are_whole_numbers_in_a_key():
     assert made(epoch=60.0).key == made(epoch=60).key
 
 
+def test_a_task_names_its_metric_in_a_word_and_is_the_same_to_the_key():
+    short = Task("mine", horizon=1200, epoch=60, minimize="val_loss")
+    assert short == made()
+    assert short.key == made().key
+    assert replace(short, horizon=1300).objectives == short.objectives
+    assert Task("mine", horizon=1200, epoch=60, maximize="bleu") == made(objectives=(maximize("bleu"),))
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"minimize": "a", "maximize": "b"}, "one metric decides"), ({}, "name the metric: minimize='val_loss'"),
+    ({"minimize": "a", "objectives": (minimize("b"),)}, "one metric decides"), ({"minimize": 3}, "named by its metric"),
+])
+def test_a_task_without_one_metric_is_refused(change, match):
+    with pytest.raises(TaskError, match=match):
+        Task("mine", horizon=1200, epoch=60, **change)
+
+
+def test_a_classification_is_not_asked_for_another_metric():
+    with pytest.raises(TaskError, match="judged by its validation top-1"):
+        replace(TASKS["digits-mlp"], minimize="loss")
+
+
 @pytest.mark.parametrize("change", [
     {"name": "other"}, {"horizon": 1201}, {"epoch": 61}, {"objectives": (maximize("val_loss"),)}, {"version": "2"},
     {"objectives": (minimize("other"),)}, {"facts": {"optimizer": "adamw"}}, {"settings": {"width": 3}},
@@ -58,7 +80,7 @@ def test_facts_stand_where_those_of_a_classification_stand():
 
 @pytest.mark.parametrize(("change", "match"), [
     ({"horizon": 15}, "16 or more"), ({"horizon": True}, "whole number"), ({"horizon": None}, "whole number"),
-    ({"epoch": 0}, "above 0"), ({"epoch": float("nan")}, "above 0"), ({"objectives": ()}, "at least one"),
+    ({"epoch": 0}, "above 0"), ({"epoch": float("nan")}, "above 0"), ({"objectives": ()}, "name the metric"),
     ({"objectives": "val_loss"}, "lrs.minimize"), ({"objectives": (minimize("a"), maximize("a"))}, "twice"),
     ({"facts": {"a": np.float32(1)}}, "plain values"), ({"facts": {"a": float("nan")}}, "plain values"),
     ({"settings": [1]}, "mapping"), ({"lr_range": (1, 0.1)}, "rising"), ({"lr_range": 3}, "rising"),

@@ -1,0 +1,264 @@
+"""A study in progress whose jobs somebody trains by hand: all of it is in the store and in a folder."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lrsearch.api.opening import writable
+from lrsearch.api.studies import _conclude, tpe_sampler
+from lrsearch.errors import BudgetError, UsageError, WorkError, given
+from lrsearch.knowledge import Store
+from lrsearch.runs import Run, RunState
+from lrsearch.runs.executor import NoRun
+from lrsearch.study.claims import Claims, study_folder
+from lrsearch.study.decision import is_result
+from lrsearch.study.funnel import Funnel
+from lrsearch.study.open_job import OpenJob
+from lrsearch.study.result import SearchResult
+from lrsearch.study.strategy import Setup, Trial, committed, with_role
+from lrsearch.study.study import Study, study_key
+from lrsearch.study.told import told_run
+from lrsearch.words import counted
+
+
+class OpenStudy:
+    """A search whose jobs somebody trains by hand. All of it is in the store and the folder; closing forgets nothing.
+
+    What was asked for is out until it is told or released, whoever asks, in any process that has the same folder. A job
+    that failed is asked for again where it is released, and the strong default by itself, for nothing is found without.
+
+    Args:
+        setup: what the study starts from.
+        store: the ledger.
+        out: the folder.
+        storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
+        warnings: what to know beside the result.
+        stack: is closed with the study.
+    """
+
+    def __init__(
+        self, setup: Setup, store: Store, out: Path, storage: str | None = None, *, warnings: Sequence[str] = (),
+        stack: ExitStack | None = None,
+    ) -> None:
+        self.task, self.store, self._setup, self._warnings = setup.task, store, setup, tuple(warnings)
+        self._stack = stack or ExitStack()
+        self._sampler = tpe_sampler(storage or f"sqlite:///{out / 'optuna.db'}", setup)
+        self._study: Study | None = None
+        self._is_closed = False
+        self.key = study_key(setup, Funnel())
+        self.folder = study_folder(out.resolve(), self.task.name, self.key)
+        try:
+            self._claims = Claims(writable(self.folder))
+            with self._current() as study:
+                self.name = study.name
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, most: int = 1) -> list[OpenJob]:
+        """Ask for jobs: none where all that is out must be told first, and where the study is done.
+
+        Args:
+            most: so many at once, 1 or more.
+
+        Raises:
+            UsageError: for a number that cannot be.
+            WorkError: if the store or the folder cannot be written.
+        """
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise UsageError(f"most is how many jobs to ask for, 1 or more, got {given(most)}")
+        jobs: list[OpenJob] = []
+        with self._current() as study:
+            default = _failed_default(study)
+            if default is not None:
+                if not _is_paid(study, default):
+                    return []
+                study = self._again(study, default)
+            while len(jobs) < most and not isinstance(asked := study.ask(), NoRun):
+                job = OpenJob.of(asked, self.task, self._claims.place(asked.number))
+                if self._claims.take(asked.number, json.dumps(job.to_json(), indent=2) + "\n"):
+                    jobs.append(job)
+        return jobs
+
+    def tell(
+        self, number: int, value: Any = None, *, curves: Any = None, failed: str | None = None, steps: int | None = None
+    ) -> Run:
+        """Tell what came of a job: its metric, the curves of a range test, or why it failed.
+
+        Args:
+            number: the job's.
+            value: a number, or a mapping of metrics such as {"val_loss": 2.1}. NaN is a divergence.
+            curves: of a range test: {"train_loss": [...]}, one value a step or (step, value) pairs.
+            failed: why the training failed. It is charged and left out, and the study goes on.
+            steps: updates that were made, where it failed or diverged; all of the job where it is not given.
+
+        Returns:
+            The run as it is stored, with its `.state` and `.score`.
+
+        Raises:
+            UsageError: for a job that is not out, or what cannot be; nothing is stored then.
+        """
+        with self._current() as study:
+            trial = self._asked(study, number)
+            if trial.run is not None:
+                again = f"; release({number}) lets it be asked for again" if _has_failed(trial) else ""
+                raise UsageError(f"job {number} was told before: {self._outcome(trial.run)}{again}")
+            run = told_run(trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps)
+            stored = study.take(trial.assignment, run).stored
+        assert stored is not None
+        return stored.run
+
+    def release(self, number: int, *, steps: int = 0) -> None:
+        """Give a job back: it is asked for again, the next time that somebody asks.
+
+        Args:
+            number: that of a job that is out, or that failed.
+            steps: updates that were trained for nothing: they are charged.
+
+        Raises:
+            UsageError: for a job that is not out, or has ended otherwise.
+            BudgetError: if it failed, and the budget does not pay for it again.
+        """
+        with self._current() as study:
+            trial = self._asked(study, number)
+            horizon = trial.assignment.horizon
+            if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= horizon:
+                raise UsageError(f"job {number}: steps is the updates that it made, 0 to {horizon}, got {given(steps)}")
+            if trial.run is not None and not _has_failed(trial):
+                raise UsageError(f"job {number} has ended, and is kept: {self._outcome(trial.run)}")
+            if _has_failed(trial) and not _is_paid(study, trial):
+                raise BudgetError(f"job {number} failed, and the budget does not pay for its"
+                                  f" {counted(horizon, 'update')} again: {self._left(study):.3g} FRE are left")
+            self._again(study, trial, steps)
+
+    def open_jobs(self) -> list[OpenJob]:
+        """The jobs that are out, whoever asked for them, in order."""
+        with self._current() as study:
+            asked = [study.history[number].assignment for number in sorted(self._out(study))]
+            return [OpenJob.of(one, self.task, self._claims.place(one.number)) for one in asked]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the study has ended: no job is out, and none will be asked for."""
+        with self._current() as study:
+            default = _failed_default(study)
+            is_lost = default is not None and not _is_paid(study, default)
+            return not self._out(study) and (is_lost or study.is_done)
+
+    @property
+    def budget(self) -> float:
+        """Full-run equivalents (FRE) that everything together may cost."""
+        return self._setup.budget
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget, in full-run equivalents (FRE); jobs that are out count in full."""
+        with self._current() as study:
+            return self._left(study)
+
+    def result(self) -> SearchResult:
+        """What was found, as `search` gives it; while the study goes on, what was found so far.
+
+        Raises:
+            WorkError: while the strong default has not ended, for everything is judged against it.
+        """
+        with self._current() as study:
+            if not any(map(is_result, with_role(study.history, "default"))):
+                raise WorkError(f"{self.name} has nothing to answer yet: {self._why(study)}")
+            return _conclude(study, self._warnings)
+
+    def close(self) -> None:
+        """Close the store; the same call to `open_study` goes on."""
+        self._is_closed = True
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _current(self) -> Iterator[Study]:
+        """The study as the ledger has it by now, while no other process asks or tells."""
+        if self._is_closed:
+            raise UsageError("the study is closed; open it again, and it goes on")
+        with self._claims.locked():
+            yield self._read()
+
+    def _read(self) -> Study:
+        study = self._study
+        known = [(trial.assignment, trial.stored) for trial in study.history] if study else None
+        if study is None or known != self.store.history(self.key):
+            study = self._study = Study(self._setup, Funnel(), self.store, self._sampler)
+        failed = {trial.assignment.number for trial in study.history if _has_failed(trial)}
+        study.leave(self._out(study) | failed)
+        return study
+
+    def _out(self, study: Study) -> frozenset[int]:
+        """The numbers of the jobs that are out: taken, and neither told nor given back."""
+        return self._claims.taken & {trial.assignment.number for trial in study.open_trials}
+
+    def _again(self, study: Study, trial: Trial, steps: int = 0) -> Study:
+        """Let a job be asked for again: what it trained is charged, and its horizon is from now on."""
+        self._claims.give_back(trial.assignment.number)
+        if steps or trial.run is not None:
+            study.take(trial.assignment, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+            self._study = None  # the sampler hears of it anew
+        return self._read()
+
+    def _asked(self, study: Study, number: Any) -> Trial:
+        """The trial of a number that was asked for.
+
+        Raises:
+            UsageError: for any other number.
+        """
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UsageError(f"a job is told by its number, such as 3, got {given(number)}")
+        if 0 <= number < len(study.history):
+            trial = study.history[number]
+            if trial.run is not None or self._claims.place(number).is_dir():
+                return trial
+        out = ", ".join(map(str, sorted(self._out(study)))) or "none"
+        raise UsageError(f"job {number} was never asked for in {self.name}; jobs that are out: {out}")
+
+    def _outcome(self, run: Run) -> str:
+        metric = self.task.objective
+        if run.score is not None:
+            return f"{run.state}, {metric.name} {metric.text(run.score)}"
+        return f"{run.state}{f':{run.why}' if run.error else ''}"
+
+    def _left(self, study: Study) -> float:
+        return max(0, self._setup.cap - committed(study.history)) / self.task.horizon
+
+    def _why(self, study: Study) -> str:
+        """Why the default has not ended."""
+        default = next(iter(with_role(study.history, "default")), None)
+        if default is None:
+            ended = sum(trial.run is not None for trial in study.history)
+            return (f"the strong default comes after the probes; {counted(ended, 'job')} ended so far,"
+                    f" {len(self._out(study))} out")
+        number = default.assignment.number
+        if default.run is None:
+            is_out = number in self._out(study)
+            return f"the strong default is job {number}, {'which is out' if is_out else 'which nobody has asked for'}"
+        paid = "ask hands it out again" if _is_paid(study, default) else "the budget does not pay for it again"
+        return f"the strong default, job {number}, {self._outcome(default.run)}; {paid}"
+
+
+def _has_failed(trial: Trial) -> bool:
+    return trial.run is not None and trial.run.state is RunState.FAILED
+
+
+def _failed_default(study: Study) -> Trial | None:
+    return next(filter(_has_failed, with_role(study.history, "default")), None)
+
+
+def _is_paid(study: Study, trial: Trial) -> bool:
+    """Whether the budget pays for a job that failed once more."""
+    return committed(study.history) + trial.assignment.horizon <= study.setup.cap

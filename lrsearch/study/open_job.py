@@ -1,0 +1,77 @@
+"""A job that is out: what somebody trains by hand, and tells of later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrsearch.knowledge import Assignment
+from lrsearch.knowledge.stored import RANGE_TEST
+from lrsearch.runs import RunSpec, Task
+from lrsearch.schedules import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A run that somebody trains by hand.
+
+    Args:
+        number: what it is told by.
+        purpose: `check`, `range-test`, `decade` (a constant LR, short), `default`, `candidate` or `confirm`.
+        spec: the run.
+        folder: a folder of its own, for whatever it writes.
+    """
+
+    number: int
+    purpose: str
+    spec: RunSpec
+    folder: Path
+
+    @classmethod
+    def of(cls, assignment: Assignment, task: Task, folder: Path) -> "OpenJob":
+        """The job of an assignment."""
+        return cls(assignment.number, assignment.role, assignment.spec(task), folder)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy over this job's own horizon."""
+        return self.spec.policy
+
+    @property
+    def horizon(self) -> int:
+        """Updates to train; of a shorter job it is less than the task's."""
+        return self.spec.horizon
+
+    @property
+    def epoch(self) -> float:
+        """Updates of one pass over the training samples."""
+        return self.spec.task.epoch
+
+    @property
+    def seed(self) -> int:
+        """The seed of all that is drawn."""
+        return self.spec.seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Plain values that the task gives its training."""
+        return self.spec.task.settings
+
+    @property
+    def evaluate_every(self) -> int:
+        """Updates from one evaluation to the next, as a search evaluates; the last counts."""
+        return self.spec.task.evaluate_every(self.horizon, is_controller=self.policy.is_controller)
+
+    @property
+    def is_range_test(self) -> bool:
+        """Whether it is read by its training losses, told as curves, and needs no evaluation."""
+        return self.purpose == RANGE_TEST
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        return {
+            "number": self.number, "purpose": self.purpose, "task": self.spec.task.name, "policy": str(self.policy),
+            "horizon": self.horizon, "epoch": self.epoch, "seed": self.seed, "evaluate_every": self.evaluate_every,
+            "objectives": [[one.name, one.direction] for one in self.spec.task.objectives],
+            "settings": dict(self.settings), "folder": str(self.folder),
+        }

@@ -1,0 +1,133 @@
+"""What somebody tells of a job becomes its run, or is refused with what would do."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrsearch.errors import UsageError, given
+from lrsearch.knowledge import Assignment
+from lrsearch.knowledge.stored import RANGE_TEST
+from lrsearch.runs import Run, RunSpec, RunState, Task
+from lrsearch.runs.conclusion import LONGEST_ERROR, NOT_CHECKED, conclude
+from lrsearch.runs.job import TRAIN_LOSS, Job
+from lrsearch.runs.series import number_of
+from lrsearch.words import counted
+
+
+def told_run(
+    assignment: Assignment, task: Task, value: Any = None, *, curves: Any = None, failed: Any = None, steps: Any = None
+) -> Run:
+    """The run that an assignment has become by what somebody tells of it: one of value, curves and failed.
+
+    Args:
+        assignment: what was asked for.
+        task: what was trained.
+        value: the metric, or a mapping of metrics; NaN is a divergence.
+        curves: of a range test: a mapping with `train_loss`, as one value a step or as (step, value) pairs.
+        failed: why the training failed.
+        steps: updates that were made, where it failed or diverged; all of the job where it is not given.
+
+    Raises:
+        UsageError: for what cannot be; it names the job.
+
+    >>> from lrsearch import FIX
+    >>> task = Task("toy", horizon=100, epoch=10, minimize="val_loss")
+    >>> asked = Assignment(3, "candidate", "suggested", FIX(k0=0.1), 100, 0)
+    >>> told_run(asked, task, 2.5).score, str(told_run(asked, task, math.nan, steps=40).state)
+    (2.5, 'diverged')
+    """
+    job = _Told(assignment, assignment.spec(task))
+    job.require_one(value, curves, failed)
+    job.require_steps(steps)
+    if failed is not None:
+        return job.failed(failed, steps)
+    if assignment.role == RANGE_TEST:
+        return job.range_test(curves, steps)
+    return job.scored(value, curves, steps)
+
+
+class _Told:
+    """A job of which somebody tells."""
+
+    def __init__(self, assignment: Assignment, spec: RunSpec) -> None:
+        self.number, self.spec, self.metric = assignment.number, spec, spec.task.objective.name
+
+    def require_one(self, *told: Any) -> None:
+        if sum(one is not None for one in told) != 1:
+            raise self.refused(f"tell one of three: its {self.metric}, the curves of a range test, or failed='why'")
+
+    def require_steps(self, steps: Any) -> None:
+        is_count = isinstance(steps, int) and not isinstance(steps, bool) and 0 <= steps <= self.spec.horizon
+        if steps is not None and not is_count:
+            raise self.refused(f"steps is the updates that it made, 0 to {self.spec.horizon}, got {given(steps)}")
+
+    def failed(self, why: Any, steps: int | None) -> Run:
+        if not isinstance(why, str) or not why.strip():
+            raise self.refused(f"failed says why, in a text such as 'out of memory', got {given(why)}")
+        made = self.spec.horizon if steps is None else steps
+        return Run(state=RunState.FAILED, steps=made, seconds=0.0, error=why.strip()[:LONGEST_ERROR], cause="told",
+                   applied=NOT_CHECKED)
+
+    def scored(self, value: Any, curves: Any, steps: int | None) -> Run:
+        if curves is not None:
+            raise self.refused(f"it is no range test, so its {self.metric} is told, and no curves")
+        values = value if isinstance(value, Mapping) else {self.metric: value}
+        scores = {name: self.number_of(name, one) for name, one in values.items()}
+        if self.metric not in scores:
+            raise self.refused(f"{self.metric!r} is missing, and decides; told: {', '.join(scores) or 'nothing'}")
+        if math.isfinite(scores[self.metric]) and steps not in (None, self.spec.horizon):
+            raise self.refused(f"a run with a {self.metric} has made all of its {counted(self.spec.horizon, 'update')},"
+                               f" got steps={steps}; one that ended early has failed, or diverged with NaN")
+        job = Job(self.spec, is_range_test=False)
+        job.log(self.spec.horizon if steps is None else steps)
+        return conclude(job, scores, seconds=0.0)
+
+    def range_test(self, curves: Any, steps: int | None) -> Run:
+        would = (f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"
+                 " none, open a study with range_test=False, or --no-range-test")
+        if curves is None:
+            raise self.refused(f"it is a range test: {would}")
+        if not isinstance(curves, Mapping) or TRAIN_LOSS not in curves:
+            raise self.refused(f"{would}, got {given(curves)}")
+        if steps is not None:
+            raise self.refused("a range test made as many updates as its curve has: leave steps out")
+        job = Job(self.spec, is_range_test=True)
+        for step, loss in self.points(curves[TRAIN_LOSS]):
+            job.log(step, train_loss=loss)
+        return conclude(job, None, seconds=0.0)
+
+    def points(self, curve: Any) -> list[tuple[int, float]]:
+        """Read a curve: (step, value) pairs, or one value a step."""
+        if not isinstance(curve, Sequence) and hasattr(curve, "tolist"):
+            curve = curve.tolist()
+        if not isinstance(curve, Sequence) or isinstance(curve, str | bytes) or not curve:
+            raise self.refused(f"{TRAIN_LOSS} is a list of values, one a step, or of (step, value), got {given(curve)}")
+        if isinstance(curve[0], Sequence) and not isinstance(curve[0], str):
+            return self.pairs(curve)
+        losses = [self.number_of(TRAIN_LOSS, loss) for loss in curve]
+        if len(losses) > self.spec.horizon or (len(losses) < self.spec.horizon and math.isfinite(losses[-1])):
+            raise self.refused(f"{TRAIN_LOSS} has {counted(len(losses), 'value')} for"
+                               f" {counted(self.spec.horizon, 'update')}: give one each, or pairs of (step, value)")
+        return list(enumerate(losses, 1))
+
+    def pairs(self, curve: Sequence[Any]) -> list[tuple[int, float]]:
+        found: list[tuple[int, float]] = []
+        for pair in curve:
+            last = found[-1][0] if found else 0
+            step = pair[0] if isinstance(pair, Sequence) and len(pair) == 2 else None
+            if isinstance(step, bool) or not isinstance(step, int) or not last < step <= self.spec.horizon:
+                raise self.refused(f"{TRAIN_LOSS} has pairs of a step and its value, the steps rising from 1 to"
+                                   f" {self.spec.horizon}, got {pair!r:.60} after step {last}")
+            found.append((step, self.number_of(TRAIN_LOSS, pair[1])))
+        return found
+
+    def number_of(self, name: Any, value: Any) -> float:
+        if not isinstance(name, str):
+            raise self.refused(f"metrics have names, such as {{{self.metric!r}: 2.1}}, got {given(name)}")
+        try:
+            return number_of(name, value)
+        except UsageError as error:
+            raise self.refused(str(error)) from None
+
+    def refused(self, why: str) -> UsageError:
+        return UsageError(f"job {self.number}: {why}")
