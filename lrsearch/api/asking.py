@@ -1,11 +1,13 @@
 """A study that is asked and told by hand, over days: no process has to stay for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from lrsearch.api.by_hand import OpenStudy
 from lrsearch.api.functions import changed_source
+from lrsearch.api.known import known_policies
 from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, raw_space, writable
 from lrsearch.errors import TaskError
 from lrsearch.knowledge import Store
@@ -17,6 +19,8 @@ from lrsearch.study.reopening import stored_setup
 from lrsearch.study.strategy import Setup
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import Asked
+from lrsearch.training.own_source import is_own
+from lrsearch.training.settings import with_settings
 
 BUDGET = 8
 
@@ -27,6 +31,8 @@ def open_study(
     *,
     store: str | Store | None = None,
     functions: Sequence[str | Policy] = (),
+    settings: Mapping[str, Any] | None = None,
+    known: Sequence[str | Policy] = (),
     seed: int = 0,
     range_test: bool = True,
     out: str | Path = DEFAULT_FOLDER,
@@ -38,11 +44,12 @@ def open_study(
     the same arguments.
 
     Args:
-        task: a function under `@lrs.task`, or `lrs.Task("my-lm", horizon=..., epoch=..., minimize="val_loss")` where
-            nothing here can train it.
+        task: a function under `@lrs.task`, a program, or `lrs.Task("my-lm", horizon=..., epoch=...,
+            minimize="val_loss")` where nothing here can train it.
         budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
         store: the knowledge store or its URL; `store.db` in `out` where none is given.
         functions: LR functions to search; all where none is named.
+        settings, known: as in `search`.
         seed: the study's seed, 0 or more.
         range_test: whether range tests come first; they are read by training losses. Without them constant LRs alone
             are tried.
@@ -64,18 +71,21 @@ def open_study(
     ...     study.tell(job.number, curves={"train_loss": [5 - 0.01 * step for step in range(job.horizon)]}).state
     <RunState.FINISHED: 'finished'>
     """
-    found = find_task(task)
+    asked = with_settings(task, settings)
+    found = find_task(asked)
     if found.trainer != OWN:
         raise TaskError(f"{found.name} is trained by lrsearch itself: lrs.search({found.name!r}). A study is asked and"
                         " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
                         " minimize='val_loss')")
-    without = (*(() if callable(task) else (CHECK,)), *(() if range_test else (RANGE_TEST,)))
-    setup = Setup(found, raw_space(found, functions), budget, seed, without=without)
+    without = (*(() if is_own(asked) else (CHECK,)), *(() if range_test else (RANGE_TEST,)))
+    raw = raw_space(found, functions)
+    tried, notes = known_policies(known, raw)
+    setup = Setup(found, raw, budget, seed, known=tried, without=without)
     Funnel().check(setup)
     folder = writable(out)
     with ExitStack() as stack:
         ledger = stack.enter_context(opened_store(store, folder))
-        warnings = changed_source(task, ledger)
+        warnings = (*notes, *changed_source(asked, ledger))
         return OpenStudy(setup, ledger, folder, storage, warnings=warnings, stack=stack.pop_all())
 
 

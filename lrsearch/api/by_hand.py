@@ -1,6 +1,5 @@
 """A study in progress whose jobs somebody trains by hand: all of it is in the store and in a folder."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +21,8 @@ from lrsearch.study.strategy import Setup, Trial, committed, with_role
 from lrsearch.study.study import Study, study_key
 from lrsearch.study.told import told_run
 from lrsearch.words import counted
+
+REPORT = "report.jsonl"
 
 
 class OpenStudy:
@@ -79,14 +80,15 @@ class OpenStudy:
                 study = self._again(study, default)
             while len(jobs) < most and not isinstance(asked := study.ask(), NoRun):
                 job = OpenJob.of(asked, self.task, self._claims.place(asked.number))
-                if self._claims.take(asked.number, json.dumps(job.to_json(), indent=2) + "\n"):
+                if self._claims.take(asked.number, job.file.to_text() + "\n"):
                     jobs.append(job)
         return jobs
 
     def tell(
-        self, number: int, value: Any = None, *, curves: Any = None, failed: str | None = None, steps: int | None = None
+        self, number: int, value: Any = None, *, curves: Any = None, failed: str | None = None,
+        steps: int | None = None, report: bool | str | Path = False,
     ) -> Run:
-        """Tell what came of a job: its metric, the curves of a range test, or why it failed.
+        """Tell what came of a job: its metric, the curves of a range test, its report, or why it failed.
 
         Args:
             number: the job's.
@@ -94,6 +96,9 @@ class OpenStudy:
             curves: of a range test: {"train_loss": [...]}, one value a step or (step, value) pairs.
             failed: why the training failed. It is charged and left out, and the study goes on.
             steps: updates that were made, where it failed or diverged; all of the job where it is not given.
+
+            report: what a program reported that was started with the job's file as LRSEARCH_JOB: True for the report
+                that the file names, or another.
 
         Returns:
             The run as it is stored, with its `.state` and `.score`.
@@ -106,7 +111,10 @@ class OpenStudy:
             if trial.run is not None:
                 again = f"; release({number}) lets it be asked for again" if _has_failed(trial) else ""
                 raise UsageError(f"job {number} was told before: {self._outcome(trial.run)}{again}")
-            run = told_run(trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps)
+            if report is not False:
+                report = self._claims.place(number) / REPORT if report is True else Path(report)
+            run = told_run(trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps,
+                           report=report or None)
             stored = study.take(trial.assignment, run).stored
         assert stored is not None
         return stored.run

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from lrsearch.knowledge.stored import ShownRun
 from lrsearch.runs import STRANGER, Run, RunSpec, RunState, Stop, Task, run_key
 from lrsearch.runs.executor import Group, TrainerSource
 from lrsearch.runs.run import TRAINERS
+from lrsearch.study.reopening import stored_task
 from lrsearch.study.reproduced import Reproduced, changes, differences, other_seeds
 from lrsearch.tasks import TASKS, Classification, find_task
 from lrsearch.tasks.catalogue import Asked
 from lrsearch.tasks.classification import PRECISIONS
+from lrsearch.training.program import ProgramSource
 from lrsearch.training.settings import with_settings
 from lrsearch.words import counted
 
@@ -29,7 +31,8 @@ MOST_NAMED = 6
 
 
 def reproduce(
-    key: str, *, task: Asked | None = None, settings: Mapping[str, Any] | None = None,
+    key: str, *, task: Asked | None = None, command: str | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     store: str | Store | None = None, data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER,
     watch: Callable[[int], None] | None = None, is_own_process: bool = False,
 ) -> Reproduced:
@@ -42,6 +45,7 @@ def reproduce(
         key: the run's key, or as much of its beginning as no other run has.
         task: what trains it: a function under `@lrs.task`, or a task. A shipped task is found by its name. No stored
             text ever names what is loaded.
+        command: the program that trains it, of a run of one; its task is what is stored.
         settings: of a function, as they were given when it was trained.
         store: the knowledge store or its URL; `store.db` in `out` where none is given.
         data_dir: where the data set lies; None for the default place.
@@ -65,6 +69,11 @@ def reproduce(
     with opened_store(store, Path(out), existing=True) as ledger:
         shown = ledger.show(key.strip())
         _require_trainable(shown, ledger)
+        if command is not None:
+            if task is not None or settings:
+                raise UsageError("name what trains it once: a task, with its settings, or a command, whose settings"
+                                 " are stored")
+            task = ProgramSource(command, stored_task(shown.task))
         source, spec = _again(shown, task, settings, data_dir)
         run = _trained(source, spec, shown.run.run, watch, is_own_process)
         alike = ledger.runs(task=shown.run.task, policy=shown.run.policy, trusted=True)
@@ -114,8 +123,8 @@ def _shipped(description: Mapping[str, Any], asked: str | None) -> Task:
     name = str(description["name"]) if asked is None else asked
     plain = name.removesuffix(PAPER)
     if asked is None and plain not in TASKS:
-        raise UsageError(f"{name!r} is no shipped task: name what trains it with --task train.py:function, in Python"
-                         " with task=function")
+        raise UsageError(f"{name!r} is no shipped task: name what trains it with --task train.py:function or"
+                         " --command, in Python with task=function or command=")
     found = find_task(plain)
     assert isinstance(found, Classification)
     precision = description.get("precision")
@@ -159,8 +168,7 @@ def _trained(
 ) -> Run:
     """Train it once, in as many threads as then where that is known, and keep nothing."""
     runs: list[Run] = []
-    trainer = source.open(is_own_process=is_own_process)
-    with _threads_of(then.environment):
+    with closing(source.open(is_own_process=is_own_process)) as trainer, _threads_of(then.environment):
         trainer.train_group(Group((spec,)), lambda spec, run: runs.append(run), watch)
     (run,) = runs
     if run.state is RunState.INTERRUPTED:

@@ -70,13 +70,16 @@ def tell(
     curves: Annotated[str | None, typer.Option(
         metavar="FILE", show_default=False,
         help="Of a range test, its training losses: a line each, as LOSS or STEP LOSS; or JSON; - for stdin")] = None,
+    report: Annotated[bool, typer.Option(
+        "--report", help="Read what its program reported, started with LRSEARCH_JOB=FOLDER/job.json.")] = False,
     steps: Steps = None,
     store: StoreUrl = None,
     out: Out = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Tell a study what came of a job: metrics, the curve of a range test, or why it failed."""
-    told = {"value": _values(values or []), "curves": _curves(curves), "failed": failed, "steps": steps}
+    """Tell a study what came of a job: metrics, the curve of a range test, its program's report, or why it failed."""
+    told = {"value": _values(values or []), "curves": _curves(curves), "failed": failed, "steps": steps,
+            "report": report}
     with _reopened(study, store, out) as opened:
         run = opened.tell(number, **told)
         _report_left(opened, f"job {number} {run.state}", as_json,
@@ -243,5 +246,5 @@ def _next(study: "OpenStudy", jobs: list[Any]) -> str:
         out = ", ".join(str(job.number) for job in study.open_jobs())
         return f"nothing to train by now: what is out must be told first, job {out}"
     first = jobs[0]
-    told = "--curves FILE" if first.is_range_test else f"{study.task.objective.name}=VALUE"
+    told = "--curves FILE, or --report" if first.is_range_test else f"{study.task.objective.name}=VALUE"
     return f"{_left(study)}; train, then: lrsearch study tell {study.name} {first.number} {told}"

@@ -16,6 +16,8 @@ def reproduce(
         metavar="KEY", help="A stored run's key, or its beginning: see `lrsearch store runs`.")],
     task: Annotated[str | None, typer.Option(
         help="What trains it: train.py:name", show_default="the shipped task of its name")] = None,
+    command: Annotated[str | None, typer.Option(
+        help="The program that trains it, as the search had it.", show_default=False)] = None,
     settings: Settings = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -30,8 +32,8 @@ def reproduce(
     from lrsearch.cli.plain import print_json
 
     named = named_task(task, None, "fp32") if task is not None and is_file(task) else task
-    found = api.reproduce(key, task=named, settings=read_settings(settings), store=store, data_dir=data_dir, out=out,
-                          is_own_process=True)
+    found = api.reproduce(key, task=named, command=command, settings=read_settings(settings), store=store,
+                          data_dir=data_dir, out=out, is_own_process=True)
     if as_json:
         print_json(found.to_json())
     else:

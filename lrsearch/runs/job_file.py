@@ -8,6 +8,7 @@ from typing import Any
 
 from lrsearch.errors import UsageError, WorkError, given, unknown
 from lrsearch.runs.objective import Objective
+from lrsearch.runs.run import RunSpec
 
 VARIABLE = "LRSEARCH_JOB"
 """The environment variable that names a job's file."""
@@ -38,6 +39,7 @@ class JobFile:
         objectives: (name, direction) of the metrics; the first decides.
         stop_when: how the run ends early by itself, as `Stop.description` has it.
         settings: plain values of the task.
+        number, purpose: what a study that is told by hand calls it, and what it is for.
     """
 
     job: str
@@ -57,10 +59,29 @@ class JobFile:
     objectives: tuple[tuple[str, str], ...]
     stop_when: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    number: int | None = None
+    purpose: str | None = None
+
+    def to_text(self) -> str:
+        """It as JSON."""
+        return json.dumps({"version": VERSION} | asdict(self), indent=1)
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        write_whole(path, json.dumps({"version": VERSION} | asdict(self), indent=1))
+        write_whole(path, self.to_text())
+
+    @classmethod
+    def of(cls, spec: RunSpec, folder: Path, *, is_range_test: bool, attempt: int | str = "", **more: Any) -> "JobFile":
+        """The file of a run whose files lie in a folder, those of each attempt apart."""
+        every = spec.task.evaluate_every(spec.horizon, is_controller=spec.policy.is_controller)
+        last = f"-{attempt}" if attempt else ""
+        given = {"device": None, "resumed": False, "next": None, "lrs": None} | more
+        return cls(
+            job=spec.key, task=spec.task.name, policy=str(spec.policy), horizon=spec.horizon, epoch=spec.task.epoch,
+            seed=spec.seed, folder=str(folder), evaluate_every=None if is_range_test else every,
+            report=str(folder / f"report{last}.jsonl"), stop=str(folder / f"stop{last}.json"),
+            objectives=tuple((one.name, one.direction) for one in spec.task.objectives),
+            stop_when=spec.stop.description if spec.stop else {}, settings=spec.task.settings, **given)
 
     @classmethod
     def read(cls, path: str | Path) -> "JobFile":

@@ -1,5 +1,6 @@
 """A job that is out: what somebody trains by hand, and tells of later."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from lrsearch.knowledge import Assignment
 from lrsearch.knowledge.stored import RANGE_TEST
 from lrsearch.runs import RunSpec, Task
+from lrsearch.runs.job_file import JobFile
 from lrsearch.schedules import Policy
 
 
@@ -67,11 +69,13 @@ class OpenJob:
         """Whether it is read by its training losses, told as curves, and needs no evaluation."""
         return self.purpose == RANGE_TEST
 
+    @property
+    def file(self) -> JobFile:
+        """It as LRSEARCH_JOB names it to a program."""
+        return JobFile.of(self.spec, self.folder, is_range_test=self.is_range_test, number=self.number,
+                          purpose=self.purpose)
+
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        return {
-            "number": self.number, "purpose": self.purpose, "task": self.spec.task.name, "policy": str(self.policy),
-            "horizon": self.horizon, "epoch": self.epoch, "seed": self.seed, "evaluate_every": self.evaluate_every,
-            "objectives": [[one.name, one.direction] for one in self.spec.task.objectives],
-            "settings": dict(self.settings), "folder": str(self.folder),
-        }
+        """Give it as plain JSON values, as they stand in its file."""
+        values: dict[str, Any] = json.loads(self.file.to_text())
+        return values

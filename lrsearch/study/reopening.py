@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.errors import UsageError, WorkError
-from lrsearch.knowledge import Store, StoredStudy
+from lrsearch.knowledge import Store
 from lrsearch.runs import Task, objectives_of
 from lrsearch.schedules import parse
-from lrsearch.spaces import Space
 from lrsearch.study.explanation import find_study, raw_space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
@@ -33,7 +32,9 @@ def stored_setup(store: Store, text: str) -> Setup:
         raise UsageError(f"{found.name} trains itself: only a search of a training of one's own is asked and told by"
                          " hand")
     raw = raw_space(found)
-    setup = Setup(_task(found, raw), raw, found.description["budget"], found.description["seed"],
+    kept = {"lr_range": (raw.peak.low, raw.peak.high), "known": tuple(found.frozen.get("known", ()))} | {
+        name: found.frozen[name] for name in ("evaluations",) if name in found.frozen}
+    setup = Setup(stored_task(found.task, **kept), raw, found.description["budget"], found.description["seed"],
                   known=tuple(map(parse, found.description.get("known", ()))),
                   without=tuple(found.description.get("without", ())))
     if study_key(setup, Funnel()) != found.key:
@@ -41,14 +42,22 @@ def stored_setup(store: Store, text: str) -> Setup:
     return setup
 
 
-def _task(study: StoredStudy, raw: Space) -> Task:
-    described, frozen = study.task, study.frozen
+def stored_task(description: Mapping[str, Any], **more: Any) -> Task:
+    """The task of somebody's own training that a stored description is of.
+
+    Args:
+        description: as `Task.description` gives it.
+        more: what a task says of its study, and not of itself.
+
+    Raises:
+        UsageError: for the description of a task that lrsearch trains itself.
+    """
+    if "objectives" not in description:
+        raise UsageError(f"{description['name']!r} is trained by lrsearch itself, and not by a program or by hand")
     return Task(
-        described["name"], horizon=described["horizon"], epoch=described["epoch"], objectives=objectives_of(described),
-        version=described["version"], facts=_facts(described), settings=described.get("settings", {}),
-        lr_range=(raw.peak.low, raw.peak.high), known=tuple(frozen.get("known", ())),
-        **({"evaluations": frozen["evaluations"]} if "evaluations" in frozen else {}),
-    )
+        description["name"], horizon=description["horizon"], epoch=description["epoch"],
+        objectives=objectives_of(description), version=description["version"], facts=_facts(description),
+        settings=description.get("settings", {}), **more)
 
 
 def _facts(described: Mapping[str, Any]) -> dict[str, Any]:

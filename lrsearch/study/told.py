@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError, given
@@ -11,13 +12,16 @@ from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import LONGEST_ERROR, NOT_CHECKED, conclude
 from lrsearch.runs.job import TRAIN_LOSS, Job
 from lrsearch.runs.series import number_of
+from lrsearch.training.followed_job import FollowedJob
+from lrsearch.training.report import Report
 from lrsearch.words import counted
 
 
 def told_run(
-    assignment: Assignment, task: Task, value: Any = None, *, curves: Any = None, failed: Any = None, steps: Any = None
+    assignment: Assignment, task: Task, value: Any = None, *, curves: Any = None, failed: Any = None, steps: Any = None,
+    report: Path | None = None,
 ) -> Run:
-    """The run that an assignment has become by what somebody tells of it: one of value, curves and failed.
+    """The run that an assignment has become by what somebody tells of it: one of value, curves, failed and report.
 
     Args:
         assignment: what was asked for.
@@ -26,6 +30,7 @@ def told_run(
         curves: of a range test: a mapping with `train_loss`, as one value a step or as (step, value) pairs.
         failed: why the training failed.
         steps: updates that were made, where it failed or diverged; all of the job where it is not given.
+        report: the file to which a program reported.
 
     Raises:
         UsageError: for what cannot be; it names the job.
@@ -37,8 +42,10 @@ def told_run(
     (2.5, 'diverged')
     """
     job = _Told(assignment, assignment.spec(task))
-    job.require_one(value, curves, failed)
+    job.require_one(value, curves, failed, report)
     job.require_steps(steps)
+    if report is not None:
+        return job.reported(report, assignment.role == RANGE_TEST)
     if failed is not None:
         return job.failed(failed, steps)
     if assignment.role == RANGE_TEST:
@@ -54,7 +61,8 @@ class _Told:
 
     def require_one(self, *told: Any) -> None:
         if sum(one is not None for one in told) != 1:
-            raise self.refused(f"tell one of three: its {self.metric}, the curves of a range test, or failed='why'")
+            raise self.refused(f"tell one of four: its {self.metric}, the curves of a range test, its report, or"
+                               " failed='why'")
 
     def require_steps(self, steps: Any) -> None:
         is_count = isinstance(steps, int) and not isinstance(steps, bool) and 0 <= steps <= self.spec.horizon
@@ -81,6 +89,21 @@ class _Told:
         job = Job(self.spec, is_range_test=False)
         job.log(self.spec.horizon if steps is None else steps)
         return conclude(job, scores, seconds=0.0)
+
+    def reported(self, path: Path, is_range_test: bool) -> Run:
+        if not path.is_file():
+            raise self.refused(f"there is no report {str(path)!r}: start its program with its job.json as LRSEARCH_JOB")
+        job, report = FollowedJob(self.spec, is_range_test=is_range_test), Report(path, self.spec.key)
+        try:
+            for line in report.lines():
+                job.take(line)
+            job.notes = report.notes
+            run = conclude(job, None, seconds=0.0)
+        except UsageError as error:
+            raise self.refused(str(error)) from None
+        if run.state is RunState.FAILED and run.cause != "policy":
+            raise self.refused(f"its report says no more than this:{run.why}; where it failed, tell failed='why'")
+        return run
 
     def range_test(self, curves: Any, steps: int | None) -> Run:
         would = (f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"

@@ -130,14 +130,9 @@ class ProgramTrainer(OwnTrainer):
         while (path := folder / f"job-{attempt}.json").exists():
             attempt += 1
         (folder / "policy.txt").write_text(f"{spec.policy}\n")
-        every = spec.task.evaluate_every(spec.horizon, is_controller=spec.policy.is_controller)
-        file = JobFile(
-            job=spec.key, task=spec.task.name, policy=str(spec.policy), horizon=spec.horizon, epoch=spec.task.epoch,
-            seed=spec.seed, device=self.device, folder=str(folder), resumed=job.resumed,
-            evaluate_every=None if job.is_range_test else every, report=str(folder / f"report-{attempt}.jsonl"),
-            stop=str(folder / f"stop-{attempt}.json"), next=str(Path(self._queue.name) / f"{spec.key}-{attempt}"),
-            lrs=self._lrs(job, folder), objectives=tuple((one.name, one.direction) for one in spec.task.objectives),
-            stop_when=spec.stop.description if spec.stop else {}, settings=spec.task.settings)
+        file = JobFile.of(
+            spec, folder, is_range_test=job.is_range_test, attempt=attempt, device=self.device, resumed=job.resumed,
+            next=str(Path(self._queue.name) / f"{spec.key}-{attempt}"), lrs=self._lrs(job, folder))
         Path(file.report).touch()
         file.write(path)
         return path, file

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import random
 import subprocess
 import sys
@@ -106,6 +107,47 @@ def test_a_study_file_that_describes_no_program_is_refused(tmp_path, text, match
     file.write_text(text + '\nseeds = 1\n[[policies]]\npolicy = "FIX(k0=0.1)"\n')
     with pytest.raises(UsageError, match=match):
         read_study(file)
+
+
+def test_a_program_is_asked_and_told_by_hand_through_its_report(tmp_path):
+    """Whoever asked starts the program with the job's file; the same trials as a search has."""
+    function = lrs.search(surface.minimized, 4, out=tmp_path / "function")
+    task = lrs.Task("surface", horizon=surface.N, epoch=8, minimize="val_loss", lr_range=(1e-4, 10.0))
+    with lrs.open_study(task, 4, out=tmp_path) as study:
+        while jobs := study.ask(most=2):
+            for job in jobs:
+                with pytest.raises(UsageError, match="there is no report"):
+                    study.tell(job.number, report=True)
+                run([sys.executable, str(FILE), "--jobs"], LRSEARCH_JOB=str(job.folder / "job.json"))
+                study.tell(job.number, report=True)
+        assert told(study.result()) == told(function)[1:]
+
+
+def run(command, **environment):
+    subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+
+
+def test_a_report_that_does_not_say_enough_is_refused_and_the_job_stays_out(tmp_path):
+    task = lrs.Task("mine", horizon=100, epoch=5, minimize="val_loss")
+    with lrs.open_study(task, 4, out=tmp_path, range_test=False, known=["FIX(k0=0.1)"]) as study:
+        (job,) = study.ask()
+        (job.folder / "report.jsonl").write_text('{"step": 3, "train_loss": 1}\n')
+        with pytest.raises(UsageError, match="says no more than this: the metric 'val_loss' was neither"):
+            study.tell(job.number, report=True)
+        assert study.open_jobs() == [job]
+
+
+def test_a_run_of_a_program_is_reproduced_by_its_command(tmp_path):
+    result = lrs.search(surface_program("--jobs"), 2, out=tmp_path)
+    key = result.history[-1].stored.key
+    command = [sys.executable, str(FILE), "--jobs"]
+    again = lrs.reproduce(key, command=command, out=tmp_path)
+    assert again.same
+    assert not again.changed
+    other = lrs.reproduce(key, command=[*command, "--more"], out=tmp_path)
+    assert [one.what for one in other.changed] == ["source"]
+    with pytest.raises(UsageError, match="name what trains it once"):
+        lrs.reproduce(key, command=command, task=surface.minimized, out=tmp_path)
 
 
 BY_HAND = """

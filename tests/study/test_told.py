@@ -51,8 +51,8 @@ def test_a_range_test_may_end_where_its_loss_is_not_finite():
 
 
 @pytest.mark.parametrize(("asked", "value", "more", "match"), [
-    (FULL, None, {}, "tell one of three"),
-    (FULL, 2.0, {"failed": "no"}, "tell one of three"),
+    (FULL, None, {}, "tell one of four"),
+    (FULL, 2.0, {"failed": "no"}, "tell one of four"),
     (FULL, "good", {}, "val_loss is a number.*'good'"),
     (FULL, True, {}, "val_loss is a number"),
     (FULL, {"val_loss": "2.1"}, {}, "val_loss is a number"),
