@@ -225,6 +225,9 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     assert not [t for t in study.trials if not t.state.is_finished()]
 
 
+PROGRAM = ("--name", "mine", "--horizon", "99", "--minimize", "loss")
+
+
 @pytest.mark.parametrize(("words", "code", "says"), [
     (["search", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
     (["search", "digits-mlp", "--functions", "TRY"], 2, "did you mean 'TRI'"),
@@ -232,10 +235,9 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
     (["search"], 2, "a program with --command: one of the three"),
     (["search", "digits-mlp", "--name", "mine"], 2, "--name describes a program"),
     (["search", "digits-mlp", "--command", "echo"], 2, "a program needs --name and --horizon"),
-    (["prune", "--command", "pythn x", "--name", "mine", "--horizon", "99", "--minimize", "a"], 2, "no program 'pythn'"),
-    (["search", "--command", "echo", "--name", "mine", "--horizon", "99", "--minimize", "a", "--fact", "x"], 2, "--fact"),
-    (["range-test", "--command", "bash -c 'exit 3'", "--name", "mine", "--horizon", "99", "--minimize", "a"], 1,
-     "bash exited with 3, and printed nothing"),
+    (["prune", "--command", "pythn x", *PROGRAM], 2, "no program 'pythn'"),
+    (["search", "--command", "echo", *PROGRAM, "--fact", "x"], 2, "--fact takes NAME=VALUE"),
+    (["range-test", "--command", "bash -c 'exit 3'", *PROGRAM], 1, "bash exited with 3, and printed nothing"),
     (["search", "digits-mlp", "--known", "TRI(k0=1"], 2, "found the end"),
     (["sweep", "digits-mlp", "--known", "0.1"], 2, "'0.1'"),
     (["search", "digits-mlp", "--budget", "nan"], 2, "number of full runs"),
