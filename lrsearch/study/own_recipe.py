@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,8 @@ class _Runs:
         spec = RunSpec(source.task, policy, steps, seed)
         known = self.store.find(spec.key)
         if known is None or not known.run.state.is_final:
-            run = source.open().train(spec)
+            with closing(source.open()) as trainer:
+                run = trainer.train(spec)
             self.store.record(spec, run)
             require_ended(spec, run)
             known = self.store.find(spec.key)
@@ -196,7 +198,8 @@ def _variant(source: OwnSource, settings: Mapping[str, Any]) -> OwnSource:
 def _tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
     low, high = source.task.lr_range
     length = ramp_steps(source.task)
-    return make_range_tests(source.open(), store, ramp(low, high, length), length, [seed, seed + 1])
+    with closing(source.open()) as trainer:
+        return make_range_tests(trainer, store, ramp(low, high, length), length, [seed, seed + 1])
 
 
 def _flat(tested: RangeTested) -> str:

@@ -1,22 +1,28 @@
-"""A program that takes its time, goes on from every eighth update, and writes down all that it does.
+"""A training that takes its time, goes on from every eighth update, and writes down all that it does.
 
-The file that it is given gets a line for each job that begins, each update, and each job that ends.
+It is searched as a function, as a program, or by asking and telling; the first argument says which.
 """
 
+import json
 import os
 import sys
 import time
 
 import lrsearch as lrs
 
+GIVEN = {"horizon": 64, "epoch": 8, "minimize": "val_loss", "lr_range": (1e-3, 1.0)}
+BUDGET = 12
+
 
 def note(*words):
-    with open(sys.argv[1], "a") as file:  # noqa: PTH123
+    """Add a line to the file that NOTES names: a job that begins, an update, a job that ends."""
+    with open(os.environ["NOTES"], "a") as file:  # noqa: PTH123
         file.write(" ".join(map(str, words)) + "\n")
 
 
-if __name__ == "__main__":
-    job = lrs.job()
+@lrs.task("slow", **GIVEN)
+def train(job):
+    """Train a job, from its checkpoint on if there is one."""
     note("begun", job.key, os.getpid())
     checkpoint = job.folder / "checkpoint"
     begin, left = map(float, checkpoint.read_text().split()) if checkpoint.exists() else (0, 1.0)
@@ -32,3 +38,25 @@ if __name__ == "__main__":
         time.sleep(0.002)
     job.log(job.horizon, val_loss=left)
     note("ended", job.key)
+
+
+def search(how, out):
+    """Search it to the end."""
+    if how != "asked":
+        program = lrs.program([sys.executable, __file__, "trained"], "slow", **GIVEN)
+        return lrs.search(train if how == "function" else program, BUDGET, out=out)
+    with lrs.open_study(train, BUDGET, out=out) as study:
+        while jobs := study.open_jobs() or study.ask(most=2):  # what a killed process left out comes first
+            for job in jobs:
+                os.environ["LRSEARCH_JOB"] = str(job.folder / "job.json")
+                train(lrs.job())
+                study.tell(job.number, report=True)
+        return study.result()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "trained":
+        train(lrs.job())
+    else:
+        result = search(*sys.argv[1:])
+        print(json.dumps({"cost": result.cost, "steps": result.spent.steps}))

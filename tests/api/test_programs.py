@@ -178,17 +178,9 @@ def test_by_hand_a_job_needs_to_be_described(given):
         lrs.job(**given)
 
 
-SEARCH = """
-import json, sys, lrsearch as lrs
-program = lrs.program([sys.executable, sys.argv[1], sys.argv[2]], "slow", horizon=64, epoch=8, minimize="val_loss",
-                      lr_range=(1e-3, 1.0))
-result = lrs.search(program, 12, out=sys.argv[3])
-print(json.dumps({"cost": result.cost, "steps": result.spent.steps}))
-"""
-
-
-def lines_of(log, word):
-    return [line.split()[1:] for line in log.read_text().splitlines() if line.startswith(word)] if log.exists() else []
+def lines_of(notes, word):
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    return [line.split()[1:] for line in lines if line.startswith(word)]
 
 
 def is_there(pid):
@@ -199,27 +191,27 @@ def is_there(pid):
 
 
 @pytest.mark.faults
-def test_a_search_of_a_program_that_is_killed_again_and_again(tmp_path):
-    """The driver is killed at 20 moments: as soon as its program has made so many updates, drawn at random."""
-    log, out, moments = tmp_path / "log", tmp_path / "out", random.Random(0)
-    command = [sys.executable, "-c", SEARCH, str(FILE.with_name("slow_program.py")), str(log), str(out)]
+@pytest.mark.parametrize("how", ["function", "program", "asked"])
+def test_a_search_that_is_killed_again_and_again_goes_on(tmp_path, how):
+    """The driver is killed at 20 moments, drawn at random: as soon as so many updates more were made."""
+    notes, out, moments = tmp_path / "notes", tmp_path / "out", random.Random(0)
+    command = [sys.executable, str(FILE.with_name("slow_program.py")), how, str(out)]
+    environment = os.environ | {"NOTES": str(notes)}
     finished = set[str]()
     for _ in range(20):
-        process = subprocess.Popen(command)
-        goal, begun = len(lines_of(log, "update")) + moments.randrange(1, 24), len(lines_of(log, "begun"))
-        while len(lines_of(log, "update")) < goal:
+        goal, begun = len(lines_of(notes, "update")) + moments.randrange(1, 24), len(lines_of(notes, "begun"))
+        process = subprocess.Popen(command, env=environment)
+        while len(lines_of(notes, "update")) < goal:
             assert process.poll() is None, "it ended before it was killed"
         process.kill()
         process.wait()
-        pids = [pid for _, pid in lines_of(log, "begun")]
-        while any(map(is_there, pids)):
+        while any(is_there(pid) for _, pid in lines_of(notes, "begun")):
             pass
-        assert not finished & {key for key, _ in lines_of(log, "begun")[begun:]}, "a finished run was trained again"
+        assert not finished & {key for key, _ in lines_of(notes, "begun")[begun:]}, "a finished run was trained again"
         with lrs.open_store(out / "store.db") as store:
             finished = {stored.key for stored in store.runs() if stored.run.state.is_final}
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    made = len(lines_of(log, "update"))
-    print(f"20 of 20 kills landed; {made} updates made, {told['steps']} charged, cost {told['cost']:.2f} of 12")
-    assert told["steps"] >= made
-    assert told["steps"] - made <= 20 + 2  # an update that was counted as the kill came, and not yet written down
-    assert told["cost"] <= 12 + 20 * 8 / 64
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result, made = json.loads(ended.stdout), len(lines_of(notes, "update"))
+    print(f"{how}: 20 of 20 kills landed; {made} updates made, {result['steps']} charged, {result['cost']:.2f} of 12")
+    assert 0 <= result["steps"] - made <= 20  # an update that was counted as the kill came, and not yet written down
+    assert result["cost"] <= 12 + 20 * 8 / 64
