@@ -91,7 +91,7 @@ REFUSED = [
     (("ask", "--name", "a", "--horizon", "100", "--minimize", "a", "--maximize", "b"), "one metric decides"),
     (("ask", "--name", "a", "--horizon", "100", "--minimize", "a", "--budget", "1"), "budget of 1 FRE is too small"),
     (("ask", *NAMED, "--most", "0"), "most is how many jobs"),
-    (("tell", "my-lm", "0"), "tell one of three"),
+    (("tell", "my-lm", "0"), "tell one of four"),
     (("tell", "my-lm", "0", "2.1"), "it is a range test"),
     (("tell", "my-lm", "5", "2.1"), "job 5 was never asked for"),
     (("tell", "my-lm", "0", "a=1", "b"), "METRIC=VALUE"),

@@ -203,7 +203,7 @@ def test_a_ray_client_is_refused(tmp_path):
 
 def test_what_a_function_trains_is_refused_before_a_cluster_is_started(tmp_path):
     task = lrs.Task(name="mine", horizon=100, epoch=10, objectives=(minimize("loss"),))
-    with pytest.raises(lrs.UsageError, match="does not train functions yet, and 'mine' is one"):
+    with pytest.raises(lrs.UsageError, match="trains no functions and programs yet, and 'mine' is one"):
         lrs.sweep(task, 2, store="sqlite:///:memory:", out=tmp_path)
 
 
