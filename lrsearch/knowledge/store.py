@@ -254,6 +254,12 @@ class Store:
                                 "frozen": dict(frozen)})
             return dict(session.get_one(StudyRow, key).frozen)
 
+    def begun(self, study_key: str) -> dict[str, Any] | None:
+        """Give what a study started from; None if there is none of that key."""
+        with self._reads() as session:
+            found = session.get(StudyRow, study_key)
+            return None if found is None else dict(found.frozen)
+
     def studies(self) -> list[StoredStudy]:
         """Give all studies, in the order of their names."""
         tasks = self.tasks()

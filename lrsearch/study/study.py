@@ -65,13 +65,8 @@ class Study:
         strategy.check(setup)
         self.strategy, self.store = strategy, store
         self.key = study_key(setup, strategy, cold)
-        recommended = [] if cold else store.recommend(setup.task)
         self.name = f"{setup.task.name}-{self.key[:8]}"
-        frozen = store.open_study(
-            self.key, self.name, setup.task, _description(setup, strategy, cold),
-            {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms,
-             "rules": setup.rules, "peak": [setup.raw.peak.low, setup.raw.peak.high], **_own(setup.task)},
-        )
+        frozen = store.begun(self.key) or self._begin(setup, cold)  # to recommend takes seconds, and is done once
         self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
                              rules=frozen.get("rules", FIRST_RULES))
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
@@ -82,6 +77,15 @@ class Study:
         self.sampler = sampler(self.name, len(self.history))
         for trial in self.history:
             self._restore(trial)
+
+    def _begin(self, setup: Setup, cold: bool) -> dict[str, Any]:
+        """Record the study with what it starts from, unless another process has done so meanwhile."""
+        recommended = [] if cold else self.store.recommend(setup.task)
+        return self.store.open_study(
+            self.key, self.name, setup.task, _description(setup, self.strategy, cold),
+            {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms,
+             "rules": setup.rules, "peak": [setup.raw.peak.low, setup.raw.peak.high], **_own(setup.task)},
+        )
 
     def ask(self) -> Assignment | NoRun:
         """What to train next; WAIT while what is being trained must end first, DONE when nothing is left.
