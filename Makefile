@@ -24,6 +24,7 @@ bench: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/schedules.py
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/fused.py
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/jobs.py
+	$(BIN)/python studies/benchmarks/programs.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
