@@ -108,10 +108,9 @@ class ProgramTrainer(OwnTrainer):
                     break
                 running.output.close()
                 running, is_old = None, False  # it had left its loop of jobs before it saw this one
-            if job.has_ended:
+            if code is None:
                 self._waiting = running
-                return job.returned
-            if code == 0 or job.is_to_be_ended:
+            if not code or job.has_ended or job.is_to_be_ended:
                 return job.returned
             return WorkError(f"{self.command.argv[0]} {_how_it_ended(code)}{_last_lines(running)}")
         finally:
@@ -173,10 +172,10 @@ class ProgramTrainer(OwnTrainer):
         write_whole(waiting.next, str(path))
         return _Running(waiting.group, waiting.output, _next(file), _size(waiting.output))
 
-    def _followed(self, job: FollowedJob, report: Report, running: _Running, file: JobFile) -> int:
-        """Follow a program until it or its job has ended, and give its exit code: 0 where it waits for another."""
+    def _followed(self, job: FollowedJob, report: Report, running: _Running, file: JobFile) -> int | None:
+        """Follow a program until it or its job has ended, and give its exit code: None where it waits for another."""
         assert self._starter is not None
-        began = time.perf_counter()
+        began, code = time.perf_counter(), None
         try:
             while True:
                 seconds = min(POLL_SECONDS, 0.001 + 0.1 * (time.perf_counter() - began))
@@ -184,14 +183,15 @@ class ProgramTrainer(OwnTrainer):
                 for line in report.lines():
                     job.take(line)
                 if code is not None or job.has_ended:
-                    return code or 0
+                    return code
                 if job.is_to_be_ended:
                     return self._ended(running, file)
                 if _size(running.output) - running.begin > MOST_OUTPUT:
                     raise UsageError(f"it printed over {MOST_OUTPUT // 2**20} MiB: print less")
                 job.heard()
         except BaseException:
-            self._ended(running, file)
+            if code is None:
+                self._ended(running, file)
             with contextlib.suppress(LRSearchError):
                 for line in report.lines():
                     job.take(line)
@@ -240,7 +240,7 @@ def _copy_output(running: _Running, path: Path) -> None:
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"exited with {code}"
-    name = signal.Signals(-code).name
+    name = {one.value: one.name for one in signal.Signals}.get(-code, f"signal {-code}")
     return f"was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 

@@ -111,6 +111,7 @@ def test_a_python_program_has_its_policy_checked(tmp_path):
     ("""echo '{"val_loss": 1, "job": "other"}' >> "$1" """, "missing", "1 line of its report named another job"),
     ("""yes '{"step": 1, "train_loss": 1}' >> "$1" """, "error", "its report grew beyond"),
     ("yes", "error", "it printed over"),
+    ("echo 1 > /dev/full || exit 1", "error", "No space left on device"),
     ("""echo no >> "$1" """, "error", "a line of its report is no JSON: 'no'"),
 ])
 def test_a_program_that_fails_says_why_and_takes_no_run_along(trained, monkeypatch, script, cause, match):
@@ -276,6 +277,19 @@ def test_a_program_of_several_jobs_is_one_process_and_ends_in_good_order(tmp_pat
     assert "job 1" not in runs[2].error
     assert (tmp_path / "runs" / "ended").exists()
     assert (tmp_path / "runs" / specs[1].key / "output.txt").read_text() == "job 1\n"
+
+
+def test_a_program_that_dies_between_two_jobs_is_started_again(tmp_path):
+    source = python(tmp_path, """
+        import os, signal, lrsearch as lrs
+        for job in lrs.jobs():
+            job.log(job.horizon, val_loss=1.0)
+            end = job.end
+            job.end = lambda: (end(), os.kill(os.getpid(), signal.SIGKILL))
+    """)
+    with contextlib.closing(source.open()) as trainer:
+        runs = [trainer.train(spec(source, seed=seed), folder=tmp_path / "runs") for seed in range(3)]
+    assert {run.state for run in runs} == {RunState.FINISHED}
 
 
 def test_a_program_that_leaves_its_loop_of_jobs_is_started_again(tmp_path):
