@@ -90,7 +90,7 @@ def jobs(name: str | None = None, **by_hand: Any) -> Iterator[Job]:
         yield job(name, **by_hand)
         return
     while path:
-        served = ServedJob(JobFile.read(path), serves=True)
+        served = ServedJob(JobFile.read(path))
         yield _seeded(served)
         served.end()
         path = _next(Path(served.file.next)) if served.file.next else None

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from lrsearch.runs.environment import texts_of
 from lrsearch.runs.job import PATIENCE, Job
+from lrsearch.training.job_state import JobState
 from lrsearch.training.report import Line
 
 
@@ -16,19 +15,18 @@ class FollowedJob(Job):
     Of any other the steps that it reports are all that is known.
     """
 
-    _state: dict[str, Any] | None = None
+    _state: JobState | None = None
 
     def take(self, line: Line) -> None:
         """Take a line of its report; one without a step is of the last update."""
-        if not line.state:
+        if line.state is None:
             self.log(self.horizon if line.step is None else line.step, **line.values)
             return
-        self._state = state = {**(self._state or {}), **line.state}
-        self._began_at = int(state["from"])
-        self.changed, self.skipped = state["changed"], int(state["skipped"])
-        self.rates.extend(map(float, line.state["rates"]))
-        if self.first_step_at is None and state["began"] is not None:
-            self.first_step_at = time.perf_counter() - (time.time() - float(state["began"]))
+        self._state = state = line.state
+        self._began_at, self.changed, self.skipped = state.began_at, state.changed, state.skipped
+        self.rates.extend(state.lrs)
+        if self.first_step_at is None and state.first_update_at is not None:
+            self.first_step_at = time.perf_counter() - (time.time() - state.first_update_at)
 
     @property
     def step(self) -> int:
@@ -36,37 +34,27 @@ class FollowedJob(Job):
         if self._state is None:
             return super().step
         self._counter.refresh()
-        return max(int(self._state["step"]), self._began_at + self._counter.counted)
+        return max(self._state.step, self._began_at + self._counter.counted)
 
     @property
     def has_scheduler(self) -> bool:
         """Whether the program asked for its scheduler, so that its learning rates are checked."""
-        return bool(self._said("scheduler"))
+        return self._state is not None and self._state.has_scheduler
 
     @property
     def last_evaluation(self) -> int:
         """The step of the last evaluation of the run, as far as it went."""
-        return int(self._said("stop_at") or super().last_evaluation)
-
-    @property
-    def returned(self) -> Any:
-        """What the program gave back as its metrics, where it trains several jobs; else None."""
-        return self._said("returned")
+        return (self._state and self._state.stop_at) or super().last_evaluation
 
     @property
     def environment(self) -> Mapping[str, str]:
         """What the program says that it trained with; empty where it says nothing."""
-        return texts_of(self._said("environment"))
+        return self._state.environment if self._state is not None else {}
 
     @property
     def has_ended(self) -> bool:
         """Whether the program says that it has, and waits for another."""
-        return bool(self._said("ended"))
-
-    @property
-    def serves(self) -> bool:
-        """Whether the program trains several jobs."""
-        return bool(self._said("serves"))
+        return self._state is not None and self._state.has_ended
 
     @property
     def is_to_be_ended(self) -> bool:
@@ -83,9 +71,6 @@ class FollowedJob(Job):
         """Let whoever asked for the job know that it is alive."""
         if self._on_progress is not None:
             self._on_progress(self.step)
-
-    def _said(self, name: str) -> Any:
-        return None if self._state is None else self._state.get(name)
 
     def _count_logged(self, at: int) -> None:
         if self._state is None:  # else the program's own job counts

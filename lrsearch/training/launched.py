@@ -1,6 +1,7 @@
 """Programs in process groups of their own, which end with the process that started them."""
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -28,6 +29,12 @@ class Starter:
             [sys.executable, "-S", "-E", str(LAUNCHER)], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True)
         self.close = weakref.finalize(self, _end, self._launcher)
+        self._group: int | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can start a program."""
+        return self._launcher.poll() is None
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
         """Start a program, and give its process group.
@@ -47,11 +54,15 @@ class Starter:
         news = self._hear(None) or {}
         if "pid" not in news:
             raise WorkError(f"{argv[0]} cannot be started: {news.get('error', 'what starts it has died')}")
-        return int(news["pid"])
+        self._group = int(news["pid"])
+        return self._group
 
     def wait(self, seconds: float) -> int | None:
         """The exit code of the program, minus a signal's number where one ended it; None while it runs."""
         news = self._hear(seconds)
+        if news == {} and self._group is not None:  # nobody else would end what the launcher has left
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, signal.SIGKILL)
         return None if news is None else int(news.get("exit", -signal.SIGKILL))
 
     def _hear(self, seconds: float | None) -> dict[str, Any] | None:

@@ -38,15 +38,13 @@ class _Running:
 
     Args:
         group: its process group.
-        output: what it prints.
         next: where it looks for its next job.
-        begin: where the output of this job begins.
+        begin: where what it prints for this job begins.
     """
 
     group: int
-    output: IO[bytes]
     next: Path
-    begin: int = 0
+    begin: int
 
 
 class ProgramTrainer(OwnTrainer):
@@ -66,6 +64,8 @@ class ProgramTrainer(OwnTrainer):
         self.command, self.threads = command, threads
         self._starter: Starter | None = None
         self._waiting: _Running | None = None
+        self._output: IO[bytes] | None = None
+        """What the program prints that was started last; its first job's folder may be gone."""
         self._queue = TemporaryDirectory(prefix="lrsearch-program-")
         """Where a program finds its next job, for its last one's folder may be gone."""
 
@@ -74,9 +74,10 @@ class ProgramTrainer(OwnTrainer):
         if self._waiting is not None and self._starter is not None:
             write_whole(self._waiting.next, "")
             self._starter.wait(STOP_SECONDS)
-            self._waiting.output.close()
         if self._starter is not None:
             self._starter.close()
+        if self._output is not None:
+            self._output.close()
         self._queue.cleanup()
 
     def _job(
@@ -102,25 +103,22 @@ class ProgramTrainer(OwnTrainer):
         is_old = running is not None
         try:
             while True:
-                running = running or self._started(path, file, job)
+                running = running or self._started(path, file)
                 code = self._followed(job, report, running, file)
-                if not (is_old and code == 0 and not job.was_heard):
+                if not is_old or code is None or job.was_heard:
                     break
-                running.output.close()
-                running, is_old = None, False  # it had left its loop of jobs before it saw this one
+                running, is_old = None, False  # it had ended before it saw this job
             if code is None:
                 self._waiting = running
             if not code or job.has_ended or job.is_to_be_ended:
-                return job.returned
-            return WorkError(f"{self.command.argv[0]} {_how_it_ended(code)}{_last_lines(running)}")
+                return None
+            return WorkError(f"{self.command.argv[0]} {_how_it_ended(code)}{self._last_lines(running.begin)}")
         finally:
             job.notes = report.notes
             for note in report.notes:
                 log.warning("%s: %s", job.spec.task.name, note)
             if running is not None and is_old:
-                _copy_output(running, job.folder / OUTPUT)
-            if running is not None and self._waiting is None:
-                running.output.close()
+                self._keep_output(running.begin, job.folder / OUTPUT)
 
     def _written(self, job: FollowedJob) -> tuple[Path, JobFile]:
         """Write the job's files: of each attempt its own."""
@@ -147,30 +145,30 @@ class ProgramTrainer(OwnTrainer):
         path.write_text("".join(f"{float(lr)!r}\n" for lr in job.policy.curve(job.horizon)))
         return str(path)
 
-    def _started(self, path: Path, file: JobFile, job: FollowedJob) -> _Running:
+    def _started(self, path: Path, file: JobFile) -> _Running:
         """Start the program for a job."""
-        if self._starter is None:
+        if self._starter is None or not self._starter.is_alive:
             self._starter = Starter()
         values = {name: getattr(file, name) for name in PLACES if name != "policy_file"}
         values["policy_file"] = str(Path(file.folder) / "policy.txt")
         values |= {SETTINGS + name: value for name, value in file.settings.items()}
         threads = {} if self.threads is None else {"OMP_NUM_THREADS": str(self.threads)}
         output = Path(file.folder) / OUTPUT
-        begin = output.stat().st_size if output.exists() else 0
         output.touch()
+        if self._output is not None:
+            self._output.close()
+        self._output = output.open("rb")
+        begin = self._printed
         group = self._starter.start(self.command.fill(values), {VARIABLE: str(path), **threads}, output)
-        return _Running(group, output.open("rb"), _next(file), begin)
+        return _Running(group, _next(file), begin)
 
     def _handed_over(self, path: Path, file: JobFile) -> _Running | None:
         """Give the job to the program that waits for one, if there is one; its next is said in this job's file."""
         waiting = self._waiting
-        if waiting is None or self._starter is None:
-            return None
-        if self._starter.wait(0) is not None:
-            waiting.output.close()
+        if waiting is None or self._starter is None or self._starter.wait(0) is not None:
             return None
         write_whole(waiting.next, str(path))
-        return _Running(waiting.group, waiting.output, _next(file), _size(waiting.output))
+        return _Running(waiting.group, _next(file), self._printed)
 
     def _followed(self, job: FollowedJob, report: Report, running: _Running, file: JobFile) -> int | None:
         """Follow a program until it or its job has ended, and give its exit code: None where it waits for another."""
@@ -186,7 +184,7 @@ class ProgramTrainer(OwnTrainer):
                     return code
                 if job.is_to_be_ended:
                     return self._ended(running, file)
-                if _size(running.output) - running.begin > MOST_OUTPUT:
+                if self._printed - running.begin > MOST_OUTPUT:
                     raise UsageError(f"it printed over {MOST_OUTPUT // 2**20} MiB: print less")
                 job.heard()
         except BaseException:
@@ -214,6 +212,28 @@ class ProgramTrainer(OwnTrainer):
                 code = self._starter.wait(TERM_SECONDS)
         return -signal.SIGKILL if code is None else code
 
+    @property
+    def _printed(self) -> int:
+        """The bytes that the program has printed."""
+        assert self._output is not None
+        return os.fstat(self._output.fileno()).st_size
+
+    def _keep_output(self, begin: int, path: Path) -> None:
+        """Keep what a program that trains several jobs printed for one of them."""
+        assert self._output is not None
+        with contextlib.suppress(OSError):
+            self._output.seek(begin)
+            path.write_bytes(self._output.read(2**20))
+
+    def _last_lines(self, begin: int) -> str:
+        """The last of what was printed for a job."""
+        assert self._output is not None
+        self._output.seek(max(begin, self._printed - LAST_BYTES))
+        lines = self._output.read(LAST_BYTES).decode(errors="replace").split("\n")
+        shown = [line.rsplit("\r", 1)[-1].rstrip() for line in lines]
+        last = [line for line in shown if line][-LAST_LINES:]
+        return "; its last lines:\n" + "\n".join(last) if last else ", and printed nothing"
+
 
 def _next(file: JobFile) -> Path:
     assert file.next is not None
@@ -226,29 +246,8 @@ def _signal(group: int, number: int | None) -> None:
             os.killpg(group, number)
 
 
-def _size(file: IO[bytes]) -> int:
-    return os.fstat(file.fileno()).st_size
-
-
-def _copy_output(running: _Running, path: Path) -> None:
-    """Keep what a program that trains several jobs printed for this one."""
-    with contextlib.suppress(OSError):
-        running.output.seek(running.begin)
-        path.write_bytes(running.output.read(2**20))
-
-
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"exited with {code}"
     name = {one.value: one.name for one in signal.Signals}.get(-code, f"signal {-code}")
     return f"was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-
-
-def _last_lines(running: _Running) -> str:
-    """The last of what it printed."""
-    size = _size(running.output)
-    running.output.seek(max(running.begin, size - LAST_BYTES))
-    lines = running.output.read(LAST_BYTES).decode(errors="replace").split("\n")
-    shown = [line.rsplit("\r", 1)[-1].rstrip() for line in lines]
-    last = [line for line in shown if line][-LAST_LINES:]
-    return "; its last lines:\n" + "\n".join(last) if last else ", and printed nothing"

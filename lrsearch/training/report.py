@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lrsearch.errors import UsageError, given
 from lrsearch.runs.series import number_of
+from lrsearch.training.job_state import JobState, is_step
 from lrsearch.words import counted
 
 LARGEST = 64 * 2**20
@@ -22,12 +22,12 @@ class Line:
     Args:
         step: updates so far; None where it does not say.
         values: numbers by name.
-        state: what only lrsearch's own job in a Python program knows; empty in other lines.
+        state: what only lrsearch's own job in a Python program knows; None in other lines.
     """
 
     step: int | None
     values: Mapping[str, float] = field(default_factory=dict)
-    state: Mapping[str, Any] = field(default_factory=dict)
+    state: JobState | None = None
 
 
 class Report:
@@ -73,7 +73,7 @@ class Report:
     def _line(self, text: bytes) -> Line | None:
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UsageError(f"a line of its report is no JSON: {_shown(text)}") from None
         if not isinstance(values, dict):
             raise UsageError('a line of its report is an object, such as {"step": 20, "val_loss": 2.5},'
@@ -82,10 +82,9 @@ class Report:
             self.of_others += 1
             return None
         if isinstance(state := values.get(STATE), dict):
-            return Line(None, state=state)
+            return Line(None, state=JobState.from_json(state))
         step = values.pop(STEP, None)
-        if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step != int(step)
-                                 or step < 0):
+        if step is not None and not is_step(step):
             raise UsageError(f"the step of a report is the number of updates so far, got {given(step)}")
         return Line(None if step is None else int(step),
                     {name: number_of(name, value) for name, value in values.items()})

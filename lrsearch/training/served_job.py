@@ -5,7 +5,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lrsearch.runs.job import Job
 from lrsearch.runs.job_file import JobFile
 from lrsearch.runs.task import LEAST_HORIZON
 from lrsearch.schedules import parse
+from lrsearch.training.job_state import JobState
 from lrsearch.training.report import JOB, STATE, STEP
 
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -35,13 +35,10 @@ class ServedJob(Job):
         file: the job.
         rank: this process's; the environment's where none is given.
         size: how many processes train together.
-        serves: whether the program goes on with other jobs.
     """
 
-    def __init__(
-        self, file: JobFile, *, rank: int | None = None, size: int | None = None, serves: bool = False
-    ) -> None:
-        self.file, self.serves = file, serves
+    def __init__(self, file: JobFile, *, rank: int | None = None, size: int | None = None) -> None:
+        self.file = file
         self.rank = _number(RANKS, 0) if rank is None else rank
         self.size = _number(SIZES, 1) if size is None else size
         task = Task(name=file.task, horizon=max(file.horizon, LEAST_HORIZON), epoch=file.epoch,
@@ -52,14 +49,15 @@ class ServedJob(Job):
         if file.evaluate_every is not None:
             self._evaluations = frozenset({*range(file.evaluate_every, file.horizon, file.evaluate_every),
                                            file.horizon})
+        self._is_resumed = file.resumed or self._counter.before > 0  # a job that is out by hand keeps its file
         if self.rank:
             self._counter.close()
             self._counter = StepCounter(None)
         self._seen = 0
         self._stop_at: int | None = None
         self._written: dict[str, int] = {}
-        self._rates_written = 0
-        self._began: float | None = None
+        self._lrs_written = 0
+        self._first_update_at: float | None = None
         if not self.rank:
             atexit.register(self._report_last)
             self._append([self._state()])
@@ -72,7 +70,7 @@ class ServedJob(Job):
     @property
     def resumed(self) -> bool:
         """Whether an attempt before this one made updates: its checkpoints may be in the folder."""
-        return self.file.resumed
+        return self._is_resumed
 
     @property
     def should_stop(self) -> bool:
@@ -96,15 +94,14 @@ class ServedJob(Job):
 
     def stepped(self, updates: int | None) -> None:
         """Hear from the scheduler that the training made an update."""
-        if self._began is None:
-            self._began = time.time()
+        if self._first_update_at is None:
+            self._first_update_at = time.time()
         super().stepped(updates)
 
-    def end(self, returned: Mapping[str, Any] | None = None) -> None:
+    def end(self) -> None:
         """Report that the job has ended, where the program goes on."""
         if not self.rank:
-            self._write(ended=True, returned=dict(returned) if returned else None,
-                        environment=environment(self._device))
+            self._write(has_ended=True, environment=environment(self._device))
             atexit.unregister(self._report_last)
 
     def _report(self, at: int) -> None:
@@ -142,11 +139,11 @@ class ServedJob(Job):
         self._append([self._state(**more), *({STEP: step, **by_step[step]} for step in sorted(by_step))])
 
     def _state(self, **more: Any) -> dict[str, Any]:
-        rates, self._rates_written = self.rates[self._rates_written:], len(self.rates)
-        return {JOB: self.key, STATE: {
-            "step": self.step, "from": self._began_at, "scheduler": self.has_scheduler, "changed": self.changed,
-            "skipped": self.skipped, "rates": rates, "began": self._began, "stop_at": self._stop_at,
-            "serves": self.serves} | more}
+        lrs, self._lrs_written = tuple(self.rates[self._lrs_written:]), len(self.rates)
+        state = JobState(
+            step=self.step, began_at=self._began_at, has_scheduler=self.has_scheduler, changed=self.changed,
+            skipped=self.skipped, lrs=lrs, first_update_at=self._first_update_at, stop_at=self._stop_at, **more)
+        return {JOB: self.key, STATE: state.to_json()}
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)

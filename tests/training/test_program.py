@@ -112,6 +112,10 @@ def test_a_python_program_has_its_policy_checked(tmp_path):
     ("""yes '{"step": 1, "train_loss": 1}' >> "$1" """, "error", "its report grew beyond"),
     ("yes", "error", "it printed over"),
     ("echo 1 > /dev/full || exit 1", "error", "No space left on device"),
+    ("""echo '{"step": 1e999, "train_loss": 1}' >> "$1" """, "error", "the step of a report is"),
+    ("""echo '{"step": 1e300, "train_loss": 1}' >> "$1" """, "error", "the step of a report is"),
+    ("""echo '{"state": {"from": 3}}' >> "$1" """, "error", "a state that no job of this lrsearch writes"),
+    ("""python3 -c 'print("[" * 100000)' >> "$1" """, "error", "is no JSON"),
     ("""echo no >> "$1" """, "error", "a line of its report is no JSON: 'no'"),
 ])
 def test_a_program_that_fails_says_why_and_takes_no_run_along(trained, monkeypatch, script, cause, match):
@@ -146,7 +150,7 @@ def test_a_program_that_has_reached_the_target_reads_that_it_is_to_stop(trained)
 def test_an_interrupt_ends_a_program_that_never_ends_with_all_that_it_started(trained, tmp_path):
     """It ignores SIGTERM, and one of its children has left its group."""
     pids = tmp_path / "pids"
-    source = bash(f"trap '' TERM; sleep 600 & setsid sleep 600 & echo $$ $(pgrep -P $$) > {pids}.part;"
+    source = bash(f"trap '' TERM; sleep 600 & a=$!; setsid sleep 600 & echo $$ $a $! > {pids}.part;"
                   f" mv {pids}.part {pids}; while true; do sleep 1; done")
 
     def watch(step):
@@ -156,7 +160,7 @@ def test_an_interrupt_ends_a_program_that_never_ends_with_all_that_it_started(tr
     run = trained(source, watch=watch)
     left = [int(pid) for pid in pids.read_text().split()]
     assert run.state is RunState.INTERRUPTED
-    assert len(left) >= 3
+    assert len(left) == 3
     assert not [pid for pid in left if is_there(pid)]
 
 
@@ -187,6 +191,17 @@ def wait_for(what, seconds=60):
     while not what():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_a_launcher_that_is_killed_fails_one_run_and_takes_its_program_along(tmp_path):
+    pid = tmp_path / "pid"
+    source = bash(f"""[ -e {pid} ] || {{ echo $$ > {pid}; kill -9 $PPID; sleep 600; }}
+                      echo '{{"val_loss": 1}}' >> $1""")
+    with contextlib.closing(source.open()) as trainer:
+        first, again = (trainer.train(spec(source, seed=seed), folder=tmp_path / "runs") for seed in range(2))
+    assert (first.state, again.state) == (RunState.FAILED, RunState.FINISHED)
+    assert "was ended by SIGKILL" in first.error
+    wait_for(lambda: not is_there(int(pid.read_text())))
 
 
 def test_what_a_killed_program_trained_is_charged(tmp_path):
