@@ -7,16 +7,14 @@ from typing import Any
 
 from lrsearch.api.by_hand import OpenStudy
 from lrsearch.api.functions import changed_source
-from lrsearch.api.known import known_policies
-from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, raw_space, writable
+from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, writable
+from lrsearch.api.studies import search_setup
 from lrsearch.errors import TaskError
 from lrsearch.knowledge import Store
 from lrsearch.knowledge.stored import CHECK, RANGE_TEST
 from lrsearch.runs import OWN
 from lrsearch.schedules import Policy
-from lrsearch.study.funnel import Funnel
 from lrsearch.study.reopening import stored_setup
-from lrsearch.study.strategy import Setup
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.own_source import is_own
@@ -78,10 +76,7 @@ def open_study(
                         " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
                         " minimize='val_loss')")
     without = (*(() if is_own(asked) else (CHECK,)), *(() if range_test else (RANGE_TEST,)))
-    raw = raw_space(found, functions)
-    tried, notes = known_policies(known, raw)
-    setup = Setup(found, raw, budget, seed, known=tried, without=without)
-    Funnel().check(setup)
+    setup, notes = search_setup(asked, functions, known, budget, seed, without)
     folder = writable(out)
     with ExitStack() as stack:
         ledger = stack.enter_context(opened_store(store, folder))

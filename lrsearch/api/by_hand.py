@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.api.opening import writable
-from lrsearch.api.studies import _conclude, tpe_sampler
+from lrsearch.api.studies import conclude_search, tpe_sampler
 from lrsearch.errors import BudgetError, UsageError, WorkError, given
 from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunState
+from lrsearch.runs.counter import counted_in, forget_count
 from lrsearch.runs.executor import NoRun
 from lrsearch.study.claims import Claims, study_folder
 from lrsearch.study.decision import is_result
@@ -21,8 +23,6 @@ from lrsearch.study.strategy import Setup, Trial, committed, with_role
 from lrsearch.study.study import Study, study_key
 from lrsearch.study.told import told_run
 from lrsearch.words import counted
-
-REPORT = "report.jsonl"
 
 
 class OpenStudy:
@@ -96,7 +96,6 @@ class OpenStudy:
             curves: of a range test: {"train_loss": [...]}, one value a step or (step, value) pairs.
             failed: why the training failed. It is charged and left out, and the study goes on.
             steps: updates that were made, where it failed or diverged; all of the job where it is not given.
-
             report: what a program reported that was started with the job's file as LRSEARCH_JOB: True for the report
                 that the file names, or another.
 
@@ -111,11 +110,15 @@ class OpenStudy:
             if trial.run is not None:
                 again = f"; release({number}) lets it be asked for again" if _has_failed(trial) else ""
                 raise UsageError(f"job {number} was told before: {self._outcome(trial.run)}{again}")
+            folder = self._claims.place(number)
             if report is not False:
-                report = self._claims.place(number) / REPORT if report is True else Path(report)
+                own = OpenJob.of(trial.assignment, self.task, folder).file.report
+                report = Path(own if report is True else report)
             run = told_run(trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps,
                            report=report or None)
+            run = replace(run, lost=max(0, counted_in(folder) - run.steps))  # of attempts that were killed
             stored = study.take(trial.assignment, run).stored
+            forget_count(folder)
         assert stored is not None
         return stored.run
 
@@ -124,7 +127,7 @@ class OpenStudy:
 
         Args:
             number: that of a job that is out, or that failed.
-            steps: updates that were trained for nothing: they are charged.
+            steps: updates that were trained for nothing: they are charged, as are those that a program counted.
 
         Raises:
             UsageError: for a job that is not out, or has ended otherwise.
@@ -176,7 +179,7 @@ class OpenStudy:
         with self._current() as study:
             if not any(map(is_result, with_role(study.history, "default"))):
                 raise WorkError(f"{self.name} has nothing to answer yet: {self._why(study)}")
-            return _conclude(study, self._warnings)
+            return conclude_search(study, self._warnings)
 
     def close(self) -> None:
         """Close the store; the same call to `open_study` goes on."""
@@ -214,9 +217,12 @@ class OpenStudy:
 
     def _again(self, study: Study, trial: Trial, steps: int = 0) -> Study:
         """Let a job be asked for again: what it trained is charged, and its horizon is from now on."""
+        folder = self._claims.place(trial.assignment.number)
         self._claims.give_back(trial.assignment.number)
+        steps = max(steps, counted_in(folder))
         if steps or trial.run is not None:
             study.take(trial.assignment, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+            forget_count(folder)
             self._study = None  # the sampler hears of it anew
         return self._read()
 

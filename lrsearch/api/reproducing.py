@@ -32,9 +32,8 @@ MOST_NAMED = 6
 
 def reproduce(
     key: str, *, task: Asked | None = None, command: str | Sequence[str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    store: str | Store | None = None, data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER,
-    watch: Callable[[int], None] | None = None, is_own_process: bool = False,
+    settings: Mapping[str, Any] | None = None, store: str | Store | None = None, data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER, watch: Callable[[int], None] | None = None, is_own_process: bool = False,
 ) -> Reproduced:
     """Train a stored run again, and say whether it is the same, or how far off, and what changed in between.
 
@@ -179,11 +178,14 @@ def _trained(
 @contextmanager
 def _threads_of(environment: Mapping[str, str]) -> Iterator[None]:
     """Let torch use as many threads as a run had, for the order of its sums depends on them."""
+    asked = environment.get("threads", "")
+    if not asked.isdecimal() or not 1 <= int(asked) <= (os.cpu_count() or 1):
+        yield
+        return
     import torch
 
-    before, asked = torch.get_num_threads(), environment.get("threads", "")
-    if asked.isdecimal() and 1 <= int(asked) <= (os.cpu_count() or 1):
-        torch.set_num_threads(int(asked))
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(asked))
     try:
         yield
     finally:

@@ -82,13 +82,13 @@ def search(
         KeyboardInterrupt: when interrupted; all that finished is kept.
     """
     asked = with_settings(task, settings)
-    setup, notes = _setup(asked, functions, known, budget, seed)
+    setup, notes = search_setup(asked, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
         warnings = (*notes, *changed_source(asked, study.store))
         if not study.is_done:
             with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
-        return _conclude(study, warnings)
+        return conclude_search(study, warnings)
 
 
 
@@ -141,14 +141,14 @@ def sweep(
                          " search with workers=N trains it on all cores of this machine")
     if workers is not None:
         require_workers(workers)
-    setup, notes = _setup(asked, functions, known, budget, seed)
+    setup, notes = search_setup(asked, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.executors import ray
 
             data = Path(data_dir) if data_dir else None
             ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
-        return _conclude(study, notes)
+        return conclude_search(study, notes)
 
 
 
@@ -223,7 +223,7 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
 
 
 
-def _conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
+def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
     """Give the result, and tell its story in the Optuna Dashboard if there is news.
 
     An answer that is not the one told there is news too, as in the study of an older version.
@@ -242,13 +242,14 @@ def _conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
 
 
-def _setup(
-    task: Asked, functions: Sequence[str | Policy], known: Sequence[str | Policy], budget: float, seed: int
+def search_setup(
+    task: Asked, functions: Sequence[str | Policy], known: Sequence[str | Policy], budget: float, seed: int,
+    without: Sequence[str] = (),
 ) -> tuple[Setup, tuple[str, ...]]:
     """What a search starts from, and what to know of the caller's policies."""
     found = find_task(task)
     raw = raw_space(found, functions)
-    setup = Setup(found, raw, budget, seed)
+    setup = Setup(found, raw, budget, seed, without=tuple(without))
     Funnel().check(setup)
     own, notes = known_policies(known, raw)
     return replace(setup, known=own), notes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl, is_file, named_task, split_names
+from lrsearch.cli.program import Program, takes_program
 from lrsearch.errors import StoreError, UsageError
 from lrsearch.words import counted
 
@@ -22,20 +23,13 @@ Steps = Annotated[int | None, typer.Option(help="Updates that it made", show_def
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
+@takes_program
 def ask(
     task: Annotated[str | None, typer.Argument(
         metavar="[TASK]", help="A function of your own, train.py:name; or a study that was begun, by the beginning of"
                                " its name.", show_default=False)] = None,
     most: Annotated[int, typer.Option(help="So many jobs at once.")] = 1,
-    name: Annotated[str | None, typer.Option(
-        help="In the place of TASK: the name of a training that nothing here can start", show_default=False)] = None,
     horizon: Horizon = None,
-    epoch: Annotated[float | None, typer.Option(
-        help="With --name: updates of one pass over the samples", show_default="a twentieth of --horizon")] = None,
-    minimize: Annotated[str | None, typer.Option(
-        help="With --name: the metric, such as val_loss", show_default=False)] = None,
-    maximize: Annotated[str | None, typer.Option(
-        help="With --name: or a metric whose higher values are better", show_default=False)] = None,
     budget: Annotated[float | None, typer.Option(
         help="Full-run equivalents (FRE) that everything may cost: a hard cap", show_default="8")] = None,
     seed: Annotated[int | None, typer.Option(help="The study's seed", show_default="0")] = None,
@@ -47,17 +41,21 @@ def ask(
     store: StoreUrl = None,
     out: Out = FOLDER,
     as_json: AsJson = False,
+    *,
+    program: Program,
 ) -> None:
-    """Ask a study for jobs to train by hand; the first time opens it. Jobs are out until they are told or released."""
+    """Ask a study for jobs to train by hand; the first time opens it. Jobs are out until they are told or released.
+
+    In the place of TASK, --name and --horizon describe a training that nothing here can start.
+    """
     from lrsearch.cli.search import quiet_optuna
 
-    described = {"epoch": epoch, "minimize": minimize, "maximize": maximize}
     given: dict[str, Any] = {"budget": budget, "seed": seed, "functions": split_names(functions) or None,
                              "range_test": False if no_range_test else None}
     given = {key: value for key, value in given.items() if value is not None}
-    _require_fitting(task, name, horizon, described, given)
+    _require_fitting(task, program, horizon, given)
     quiet_optuna()
-    with _opened(task, name, horizon, described, given, {"store": store, "out": out}) as study:
+    with _opened(task, program, horizon, given, {"store": store, "out": out}) as study:
         _report_asked(study, most, as_json)
 
 
@@ -121,18 +119,13 @@ def show(study: StudyName, store: StoreUrl = None, out: Out = FOLDER, as_json: A
             console.print(_line(job))
 
 
-def _require_fitting(
-    task: str | None, name: str | None, horizon: int | None, described: dict[str, Any], given: dict[str, Any]
-) -> None:
+def _require_fitting(task: str | None, program: Program, horizon: int | None, given: dict[str, Any]) -> None:
     """Refuse arguments that do not go together."""
-    if (task is None) == (name is None):
+    if (task is None) is not program.is_described:
         raise UsageError("ask takes a TASK, such as train.py:name or a study that was begun; or --name, --horizon, and"
                          " --minimize or --maximize for a training that nothing here can start")
-    asked = [f"--{key}" for key, value in described.items() if value is not None]
-    if name is None and asked:
-        raise UsageError(f"{', '.join(asked)} goes with --name: a function or a study says it itself")
-    if name is not None and horizon is None:
-        raise UsageError("--name goes with --horizon, the updates of a full run")
+    if task is not None:
+        program.require_none("goes with --name: a function or a study says it itself")
     if task is not None and not is_file(task) and (given or horizon is not None):
         named = [f"--{'no-range-test' if key == 'range_test' else key}" for key in given]
         named += ["--horizon"] if horizon is not None else []
@@ -140,24 +133,19 @@ def _require_fitting(
 
 
 def _opened(
-    task: str | None, name: str | None, horizon: int | None, described: dict[str, Any], given: dict[str, Any],
-    places: dict[str, Any],
+    task: str | None, program: Program, horizon: int | None, given: dict[str, Any], places: dict[str, Any]
 ) -> "OpenStudy":
     from lrsearch import api
-    from lrsearch.runs import Task
 
-    if task is not None and not is_file(task):
-        try:
-            return api.reopen_study(task, **places)
-        except (UsageError, StoreError) as error:
-            raise type(error)(f"{error}. A new study begins with a function, train.py:name, or with --name, --horizon"
-                              " and --minimize or --maximize") from None
-    if task is not None:
+    if task is None:
+        return api.open_study(program.source(horizon) or program.task(horizon), **given, **places)
+    if is_file(task):
         return api.open_study(named_task(task, horizon, "fp32"), **given, **places)
-    assert name is not None
-    assert horizon is not None
-    passes = max(1, horizon / 20) if described["epoch"] is None else described["epoch"]
-    return api.open_study(Task(name, horizon=horizon, **described | {"epoch": passes}), **given, **places)
+    try:
+        return api.reopen_study(task, **places)
+    except (UsageError, StoreError) as error:
+        raise type(error)(f"{error}. A new study begins with a function, train.py:name, or with --name, --horizon"
+                          " and --minimize or --maximize") from None
 
 
 def _reopened(study: str, store: str | None, out: Path) -> "OpenStudy":

@@ -51,6 +51,8 @@ def named_task(
     from lrsearch.tasks import find_classification
 
     described = program.source(horizon) if program is not None else None
+    if program is not None and described is None:
+        program.require_none("describes a program: give its --command as well")
     if (described is None) == (name is None):
         raise UsageError("give a TASK, a function of your own as train.py:name, or a program with --command: one of the"
                          " three")

@@ -1,4 +1,4 @@
-"""The options that describe a program of one's own, for the commands that train."""
+"""The options that describe a training of one's own that is no function: a program, or what is started by hand."""
 
 import functools
 import inspect
@@ -12,12 +12,13 @@ import typer
 from lrsearch.errors import UsageError
 
 if TYPE_CHECKING:
+    from lrsearch.runs import Task
     from lrsearch.training.program import ProgramSource
-
 
 
 def _option(text: str, default: str | bool = False) -> Any:
     return typer.Option(help=text, show_default=default, rich_help_panel="A program of your own")
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -36,6 +37,11 @@ class Program:
     fact: Annotated[list[str] | None, _option(
         "NAME=VALUE, what the key and similarity shall know, as optimizer=adamw; repeatable.")] = None
 
+    @property
+    def is_described(self) -> bool:
+        """Whether a training is described."""
+        return self.command is not None or self.name is not None
+
     def source(self, horizon: int | None) -> "ProgramSource | None":
         """The program with its task; None where none is described.
 
@@ -43,25 +49,42 @@ class Program:
             UsageError: where it is not whole.
         """
         if self.command is None:
-            given = next((name for name, default in DEFAULTS.items() if getattr(self, name) not in (default, [])), None)
-            if given is not None:
-                raise UsageError(f"--{given.replace('_', '-')} describes a program: give its --command as well")
             return None
-        if self.name is None or horizon is None:
-            raise UsageError("a program needs --name and --horizon (updates of a full run), and --minimize or"
-                             " --maximize METRIC")
-        from lrsearch.training.description import FACTS
         from lrsearch.training.program import program
 
-        facts = dict(map(_fact, self.fact or ()))
-        return program(
-            self.command, self.name, horizon=horizon, epoch=self.epoch, minimize=self.minimize,
-            maximize=self.maximize, samples=self.samples, version=self.task_version, lr_range=_range(self.lr_range),
-            facts={name: value for name, value in facts.items() if name not in FACTS},
-            **{name: value for name, value in facts.items() if name in FACTS})
+        return program(self.command, **self._description(horizon))
 
+    def task(self, horizon: int | None) -> "Task":
+        """The task alone, of a training that nothing here can start.
 
-DEFAULTS = {name: field.default for name, field in Program.__dataclass_fields__.items() if name != "command"}
+        Raises:
+            UsageError: where it is not whole.
+        """
+        from lrsearch.training.description import describe
+
+        return describe(**self._description(horizon))
+
+    def require_none(self, why: str) -> None:
+        """Refuse whatever describes a training.
+
+        Args:
+            why: the end of the sentence that begins with the option.
+
+        Raises:
+            UsageError: it names the option.
+        """
+        given = next((name for name, field in self.__dataclass_fields__.items()
+                      if getattr(self, name) not in (field.default, [])), None)
+        if given is not None:
+            raise UsageError(f"--{given.replace('_', '-')} {why}")
+
+    def _description(self, horizon: int | None) -> dict[str, Any]:
+        if self.name is None or horizon is None:
+            raise UsageError("a training of your own needs --name and --horizon (updates of a full run), and --minimize"
+                             " or --maximize METRIC")
+        return {"name": self.name, "horizon": horizon, "epoch": self.epoch, "minimize": self.minimize,
+                "maximize": self.maximize, "samples": self.samples, "version": self.task_version,
+                "lr_range": _range(self.lr_range), "facts": dict(map(_fact, self.fact or ()))}
 
 
 def takes_program(command: Callable[..., None]) -> Callable[..., None]:

@@ -53,6 +53,7 @@ def _print(found: "Reproduced") -> None:
     for one in found.changed:
         console.print(labelled("changed", str(one)))
     if not found.is_recorded:
-        console.print(labelled("changed", "what it was trained with is not recorded: it is of an older version"))
+        console.print(labelled("changed", "not recorded is what it was trained with: by an older version, or by a"
+                                          " program in another language"))
     elif not found.changed:
         console.print(labelled("changed", "nothing that is recorded: versions, source, device"))

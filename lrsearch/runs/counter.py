@@ -16,6 +16,11 @@ def counted_in(folder: Path) -> int:
     return int(total)
 
 
+def forget_count(folder: Path) -> None:
+    """Take the count in a folder away: what was made was charged."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
 class StepCounter:
     """Counts updates in a small file that the system keeps when the process is killed.
 
@@ -65,7 +70,6 @@ class StepCounter:
         if self._map is not None:
             self.close()
             self._path.unlink(missing_ok=True)
-
 
     def refresh(self) -> None:
         """See what another process has counted in the file."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import UsageError, given
 from lrsearch.runs.counter import StepCounter
 from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
-from lrsearch.runs.run import Point, RunSpec
+from lrsearch.runs.run import OfSpec, Point, RunSpec
 from lrsearch.runs.series import Log
 from lrsearch.runs.stop import Stop
-from lrsearch.schedules import Policy
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class JobStopped(BaseException):
     """A run was to end, and its training went on: it ends here."""
 
 
-class Job:
+class Job(OfSpec):
     """A run that is to be trained.
 
     Args:
@@ -88,39 +87,14 @@ class Job:
         self.notes: tuple[str, ...] = ()
 
     @property
-    def policy(self) -> Policy:
-        """The policy over this run's own horizon."""
-        return self.spec.policy
-
-    @property
-    def horizon(self) -> int:
-        """Updates of this run; of a shorter run it is less than the task's."""
-        return self.spec.horizon
-
-    @property
-    def epoch(self) -> float:
-        """Updates of one pass over the training samples."""
-        return self.spec.task.epoch
-
-    @property
     def epochs(self) -> float:
         """Passes over the training samples in this run."""
         return self.horizon / self.epoch
 
     @property
-    def seed(self) -> int:
-        """The seed of all that is drawn; `random`, numpy and torch are seeded with it."""
-        return self.spec.seed
-
-    @property
     def key(self) -> str:
         """The run's key in the store."""
         return self.spec.key
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Plain values that the task gives its training."""
-        return self.spec.task.settings
 
     @property
     def device(self) -> str:

@@ -104,6 +104,38 @@ def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
+class OfSpec:
+    """What the spec of a run says, for whoever trains it."""
+
+    __slots__ = ()
+    spec: RunSpec
+
+    @property
+    def policy(self) -> Policy:
+        """The policy over this run's own horizon."""
+        return self.spec.policy
+
+    @property
+    def horizon(self) -> int:
+        """Updates of this run; of a shorter run it is less than the task's."""
+        return self.spec.horizon
+
+    @property
+    def epoch(self) -> float:
+        """Updates of one pass over the training samples."""
+        return self.spec.task.epoch
+
+    @property
+    def seed(self) -> int:
+        """The seed of all that is drawn; `random`, numpy and torch are seeded with it."""
+        return self.spec.seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Plain values that the task gives its training."""
+        return self.spec.task.settings
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """An evaluation during a run: validation loss, None where only the metric is known, and score."""

@@ -1,7 +1,6 @@
 """A job that is out: what somebody trains by hand, and tells of later."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from lrsearch.knowledge import Assignment
 from lrsearch.knowledge.stored import RANGE_TEST
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.job_file import JobFile
-from lrsearch.schedules import Policy
+from lrsearch.runs.run import OfSpec
 
 
 @dataclass(frozen=True, slots=True)
-class OpenJob:
+class OpenJob(OfSpec):
     """A run that somebody trains by hand.
 
     Args:
@@ -33,31 +32,6 @@ class OpenJob:
     def of(cls, assignment: Assignment, task: Task, folder: Path) -> "OpenJob":
         """The job of an assignment."""
         return cls(assignment.number, assignment.role, assignment.spec(task), folder)
-
-    @property
-    def policy(self) -> Policy:
-        """The policy over this job's own horizon."""
-        return self.spec.policy
-
-    @property
-    def horizon(self) -> int:
-        """Updates to train; of a shorter job it is less than the task's."""
-        return self.spec.horizon
-
-    @property
-    def epoch(self) -> float:
-        """Updates of one pass over the training samples."""
-        return self.spec.task.epoch
-
-    @property
-    def seed(self) -> int:
-        """The seed of all that is drawn."""
-        return self.spec.seed
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Plain values that the task gives its training."""
-        return self.spec.task.settings
 
     @property
     def evaluate_every(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from lrsearch.errors import UsageError, WorkError
 from lrsearch.knowledge import Store
 from lrsearch.runs import Task, objectives_of
+from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import parse
 from lrsearch.study.explanation import find_study, raw_space
 from lrsearch.study.funnel import Funnel
@@ -32,9 +33,9 @@ def stored_setup(store: Store, text: str) -> Setup:
         raise UsageError(f"{found.name} trains itself: only a search of a training of one's own is asked and told by"
                          " hand")
     raw = raw_space(found)
-    kept = {"lr_range": (raw.peak.low, raw.peak.high), "known": tuple(found.frozen.get("known", ()))} | {
-        name: found.frozen[name] for name in ("evaluations",) if name in found.frozen}
-    setup = Setup(stored_task(found.task, **kept), raw, found.description["budget"], found.description["seed"],
+    task = stored_task(found.task, lr_range=(raw.peak.low, raw.peak.high), known=tuple(found.frozen.get("known", ())),
+                       evaluations=found.frozen.get("evaluations", EVALUATIONS))
+    setup = Setup(task, raw, found.description["budget"], found.description["seed"],
                   known=tuple(map(parse, found.description.get("known", ()))),
                   without=tuple(found.description.get("without", ())))
     if study_key(setup, Funnel()) != found.key:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from lrsearch.knowledge import Assignment
 from lrsearch.knowledge.stored import RANGE_TEST
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import LONGEST_ERROR, NOT_CHECKED, conclude
-from lrsearch.runs.counter import counted_in
 from lrsearch.runs.job import TRAIN_LOSS, Job
 from lrsearch.runs.series import number_of
 from lrsearch.training.followed_job import FollowedJob
@@ -105,7 +103,7 @@ class _Told:
             raise self.refused(str(error)) from None
         if run.state is RunState.FAILED and run.cause != "policy":
             raise self.refused(f"its report says no more than this:{run.why}; where it failed, tell failed='why'")
-        return replace(run, lost=max(0, counted_in(path.parent) - run.steps))
+        return run
 
     def range_test(self, curves: Any, steps: int | None) -> Run:
         would = (f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"

@@ -5,6 +5,7 @@ from typing import Any
 
 from lrsearch.errors import TaskError, given, unknown
 from lrsearch.runs import Objective, Task, maximize, minimize
+from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 
 FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
@@ -20,7 +21,7 @@ def describe(
     name: str, *, horizon: int | None = None, epochs: float | None = None, epoch: float | None = None,
     minimize: str | None = None, maximize: str | None = None, objectives: Sequence[Objective] = (),
     samples: int | None = None, unit: str = "", version: str = "1", lr_range: tuple[float, float] | None = None,
-    known: Sequence[Policy | str] = (), evaluations: int = 10, facts: Mapping[str, Any] | None = None,
+    known: Sequence[Policy | str] = (), evaluations: int = EVALUATIONS, facts: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None, **more: Any,
 ) -> Task:
     """Describe a training of one's own, in the words of `lrs.task`.

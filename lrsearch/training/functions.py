@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from lrsearch.errors import TaskError, UsageError, given
 from lrsearch.runs import Objective, Task
 from lrsearch.runs.job import Job
+from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 from lrsearch.training.description import AUTO, describe
 from lrsearch.training.function_places import Train, how_it_is_sent, module_of, named, place_of
@@ -26,7 +27,7 @@ def task(
     name: str, *, horizon: int | None = None, epochs: float | None = None, epoch: float | None = None,
     minimize: str | None = None, maximize: str | None = None, objectives: Sequence[Objective] = (),
     samples: int | None = None, unit: str = "", version: str = "1", lr_range: tuple[float, float] | None = None,
-    known: Sequence[Policy | str] = (), evaluations: int = 10, facts: Mapping[str, Any] | None = None,
+    known: Sequence[Policy | str] = (), evaluations: int = EVALUATIONS, facts: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None, **more: Any,
 ) -> Callable[[F], F]:
     """Make a training function a task: it can be searched, pruned, verified and recorded.

@@ -16,6 +16,7 @@ from lrsearch.api import reopen_study
 from lrsearch.errors import BudgetError, TaskError, UsageError, WorkError
 from lrsearch.report.explanation import sentences
 from lrsearch.runs import RunState
+from lrsearch.runs.counter import StepCounter
 from lrsearch.study.claims import Claims
 from lrsearch.study.study import Study
 
@@ -388,3 +389,31 @@ def test_whatever_happens_no_job_is_out_twice_none_that_finished_is_asked_again_
 
 def _killed(*args, **kwargs):
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("how", ["released", "failed", "killed"])
+def test_what_a_program_counted_is_charged_once_however_its_job_goes_on(tmp_path, how):
+    """Its first attempt made 40 updates; the second goes through all of them."""
+    with lrs.open_study(TASK, 3, out=tmp_path, range_test=False) as study:
+        (job,) = study.ask()
+        before = study.left * TASK.horizon + job.horizon
+        StepCounter(job.folder).count(40)
+        if how == "released":
+            study.release(job.number)
+        if how == "failed":
+            study.tell(job.number, failed="out of memory", steps=0)
+            study.release(job.number)
+        if how != "killed":
+            (job,) = study.ask()
+        StepCounter(job.folder).count(job.horizon)
+        study.tell(job.number, 1.5)
+        assert before - study.left * TASK.horizon == 40 + job.horizon
+
+
+def test_a_job_that_is_started_again_by_hand_knows_it(tmp_path, monkeypatch):
+    with lrs.open_study(TASK, 3, out=tmp_path, range_test=False) as study:
+        (job,) = study.ask()
+    monkeypatch.setenv("LRSEARCH_JOB", str(job.folder / "job.json"))
+    assert not lrs.job().resumed
+    StepCounter(job.folder).count(8)
+    assert lrs.job().resumed

@@ -234,7 +234,7 @@ PROGRAM = ("--name", "mine", "--horizon", "99", "--minimize", "loss")
     (["search", "digits-mlp", "--budget", "0"], 2, "too small"),
     (["search"], 2, "a program with --command: one of the three"),
     (["search", "digits-mlp", "--name", "mine"], 2, "--name describes a program"),
-    (["search", "digits-mlp", "--command", "echo"], 2, "a program needs --name and --horizon"),
+    (["search", "digits-mlp", "--command", "echo"], 2, "needs --name and --horizon"),
     (["prune", "--command", "pythn x", *PROGRAM], 2, "no program 'pythn'"),
     (["search", "--command", "echo", *PROGRAM, "--fact", "x"], 2, "--fact takes NAME=VALUE"),
     (["range-test", "--command", "bash -c 'exit 3'", *PROGRAM], 1, "bash exited with 3, and printed nothing"),
