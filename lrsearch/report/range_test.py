@@ -29,22 +29,28 @@ def draw_range_tests(tested: Sequence[RangeTested], path: Path) -> Path:
 
 
 def figure_of(tested: Sequence[RangeTested]) -> Figure:
-    """Range tests below each other: losses, their difference, the metric; a colour for each weight decay."""
-    has_scores = any(look.score is not None for one in tested for ramp in one.ramps for look in ramp.looks)
-    figure = blank(8, 7.5 if has_scores else 5.5, layout="constrained")
-    heights = [2.2, 1, 1] if has_scores else [2.2, 1]
-    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    losses, gap = tidy(panels[0]), tidy(panels[1])
+    """Range tests below each other: losses, their difference, the metric; a colour for each weight decay.
+
+    Of a training that is not evaluated on the way there are losses alone.
+    """
+    looks = [look for one in tested for ramp in one.ramps for look in ramp.looks]
+    has_scores = any(look.score is not None for look in looks)
+    heights = [2.2, *([1] if looks else []), *([1] if has_scores else [])]
+    figure = blank(8, 1 + sum(heights) * 1.5, layout="constrained")
+    panels = [tidy(axes) for axes in figure.subplots(len(heights), 1, sharex=True, height_ratios=heights,
+                                                     squeeze=False)[:, 0]]
+    losses, gap = panels[0], panels[1] if looks else None
     for one, color in zip(tested, colors(len(tested)), strict=True):
         for ramp, reading in zip(one.ramps, one.advice.readings, strict=True):
             _draw_losses(losses, ramp, reading, color)
-            _draw_gap(gap, ramp, reading, color)
+            if gap is not None:
+                _draw_gap(gap, ramp, reading, color)
             if has_scores:
-                _draw_scores(tidy(panels[2]), ramp, color, one.task.objective)
+                _draw_scores(panels[2], ramp, color, one.task.objective)
         is_compared = len(tested) > 1 and one.weight_decay is not None
         label = f"weight decay {one.weight_decay:g}" if is_compared else "training loss, smoothed"
         losses.plot([], [], color=color, label=label)
-    if any(ramp.looks for one in tested for ramp in one.ramps):
+    if looks:
         losses.plot([], [], color=GREY, linestyle="--", marker=".", label="validation loss")
     for axes in panels:
         _mark(axes, tested, is_first=axes is losses)
@@ -109,13 +115,14 @@ def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
                      label=f"blew up: {min(blown):.2g}" if is_first else None)
 
 
-def _scale(losses: Axes, gap: Axes, tested: Sequence[RangeTested]) -> None:
+def _scale(losses: Axes, gap: Axes | None, tested: Sequence[RangeTested]) -> None:
     """Show the curves as far as `loss_limits` says; a blow-up leaves the picture."""
     limits = loss_limits([reading for one in tested for reading in one.advice.readings])
     if limits:
         low, high = limits
         losses.set_ylim(low, high)
-        gap.set_ylim(*(side * GAP_SHARE * (high - low) / HEADROOM for side in (-1, 1)))
+        if gap is not None:
+            gap.set_ylim(*(side * GAP_SHARE * (high - low) / HEADROOM for side in (-1, 1)))
 
 
 def loss_limits(readings: Sequence[Reading]) -> tuple[float, float] | None:

@@ -44,7 +44,9 @@ def test_the_metric_is_named_and_a_share_alone_lies_between_0_and_1():
 
 
 def test_without_evaluations_no_curve_of_them_is_named():
-    labels = [text.get_text() for text in drawn(shown(OWN, 2 * FALL))["loss"].get_legend().get_texts()]
+    axes = drawn(shown(OWN, 2 * FALL))
+    labels = [text.get_text() for text in axes["loss"].get_legend().get_texts()]
+    assert list(axes) == ["loss"]
     assert "validation loss" not in labels
     assert any(label.startswith("bottom") for label in labels)
 
