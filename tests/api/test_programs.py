@@ -60,6 +60,17 @@ def test_what_a_program_needs_is_known_before_a_search(tmp_path):
         lrs.sweep(surface_program(), out=tmp_path)
 
 
+def test_a_program_takes_settings_in_its_command_each_set_a_task_of_its_own(tmp_path):
+    report = """echo '{"loss": '$2'}' >> $1"""
+    source = lrs.program(["bash", "-c", report, "it", "{report}", "{settings.width}"], "wide", horizon=100,
+                         minimize="loss")
+    checked = [lrs.check(source, settings={"width": width}) for width in (3, 4)]
+    assert [one.run.score for one in checked] == [3, 4]
+    assert checked[0].task.key != checked[1].task.key
+    with pytest.raises(UsageError, match=r"\{settings.width\}, and the settings of task 'wide' are: none"):
+        lrs.search(source, 2, out=tmp_path)
+
+
 def test_a_program_has_range_tests_and_its_space_is_pruned(tmp_path):
     (tested,) = range_tests(surface_program("--jobs"), out=tmp_path)
     (function,) = range_tests(surface.minimized, out=tmp_path / "function")
