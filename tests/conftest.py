@@ -61,6 +61,26 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     server.cleanup()
 
 
+@pytest.fixture
+def run_page(tmp_path: Path) -> Callable[[str], None]:
+    """Runs the commands and programs of a page in its order, in one folder, as a new user would.
+
+    `make` itself is left out: it makes an environment, and is what runs this test.
+    """
+
+    def run(page: str) -> None:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        for language, text in re.findall(r"^```(sh|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+            if re.search(r"^make \w", text, re.MULTILINE):
+                continue
+            program = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-W", "ignore", "-c", text]
+            ended = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False,
+                                   env={**os.environ, "PATH": path})
+            assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
+
+    return run
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that has ended."""
