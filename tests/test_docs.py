@@ -1,4 +1,4 @@
-"""The pages of docs are true: their commands and programs run. They have a file of their own, to run beside the README's."""
+"""The pages of docs are true: their commands and programs run, in a file of its own to run beside the README's."""
 
 from pathlib import Path
 
