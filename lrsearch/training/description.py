@@ -9,8 +9,23 @@ from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 
 FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
-KEYWORDS = ("horizon", "epochs", "epoch", "minimize", "maximize", "objectives", "samples", "unit", "version",
-            "lr_range", "known", "evaluations", "facts", "settings", *FACTS)
+KEYWORDS = (
+    "horizon",
+    "epochs",
+    "epoch",
+    "minimize",
+    "maximize",
+    "objectives",
+    "samples",
+    "unit",
+    "version",
+    "lr_range",
+    "known",
+    "evaluations",
+    "facts",
+    "settings",
+    *FACTS,
+)
 PASSES = 20
 """Of a horizon, where nobody says how long an epoch is."""
 AUTO = "auto"
@@ -18,11 +33,23 @@ AUTO = "auto"
 
 
 def describe(
-    name: str, *, horizon: int | None = None, epochs: float | None = None, epoch: float | None = None,
-    minimize: str | None = None, maximize: str | None = None, objectives: Sequence[Objective] = (),
-    samples: int | None = None, unit: str = "", version: str = "1", lr_range: tuple[float, float] | None = None,
-    known: Sequence[Policy | str] = (), evaluations: int = EVALUATIONS, facts: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None, **more: Any,
+    name: str,
+    *,
+    horizon: int | None = None,
+    epochs: float | None = None,
+    epoch: float | None = None,
+    minimize: str | None = None,
+    maximize: str | None = None,
+    objectives: Sequence[Objective] = (),
+    samples: int | None = None,
+    unit: str = "",
+    version: str = "1",
+    lr_range: tuple[float, float] | None = None,
+    known: Sequence[Policy | str] = (),
+    evaluations: int = EVALUATIONS,
+    facts: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Task:
     """Describe a training of one's own, in the words of `lrs.task`.
 
@@ -33,24 +60,33 @@ def describe(
     1800
     """
     if not isinstance(name, str):
-        raise TaskError("a task has a name and a length: @lrs.task('my-lm', horizon=1000, minimize='val_loss') stands"
-                        f" above the function, got {given(name)}")
+        raise TaskError(
+            "a task has a name and a length: @lrs.task('my-lm', horizon=1000, minimize='val_loss') stands"
+            f" above the function, got {given(name)}"
+        )
     odd = next((one for one in more if one not in FACTS), None)
     if odd is not None:
         raise TaskError(f"task {name!r}: {unknown('keyword', odd, KEYWORDS)}; other facts go into facts={{...}}")
     steps, passes = _length(name, horizon, epochs, epoch)
     return Task(
-        name=name, horizon=steps, epoch=passes,
-        objectives=_objectives(name, minimize, maximize, objectives, samples, unit), version=version,
-        evaluations=evaluations, facts={**(facts or {}), **more}, settings=settings or {},
-        known=known, lr_range=lr_range,  # type: ignore[arg-type]  # both are read once the task is made
+        name=name,
+        horizon=steps,
+        epoch=passes,
+        objectives=_objectives(name, minimize, maximize, objectives, samples, unit),
+        version=version,
+        evaluations=evaluations,
+        facts={**(facts or {}), **more},
+        settings=settings or {},
+        known=known,  # type: ignore[arg-type]  # both are read once the task is made
+        lr_range=lr_range,  # type: ignore[arg-type]
     )
 
 
 def _length(name: str, horizon: Any, epochs: Any, epoch: Any) -> tuple[int, float]:
     if (horizon is None) == (epochs is None):
-        raise TaskError(f"task {name!r}: give its length either as horizon=UPDATES or as epochs=NUMBER with"
-                        " epoch=UPDATES")
+        raise TaskError(
+            f"task {name!r}: give its length either as horizon=UPDATES or as epochs=NUMBER with epoch=UPDATES"
+        )
     if horizon is not None:
         is_number = isinstance(horizon, int) and not isinstance(horizon, bool)
         return horizon, epoch if epoch is not None else max(1, horizon / PASSES) if is_number else 1
@@ -68,8 +104,10 @@ def _objectives(
     asked = [one for one in (lower, higher) if one is not None]
     if len(asked) + bool(objectives) != 1:
         told = "one metric is asked for: " if len(asked) + bool(objectives) > 1 else ""
-        raise TaskError(f"task {name!r}: {told}give minimize='val_loss' or maximize='accuracy'; several as"
-                        " objectives=[lrs.minimize('a'), lrs.maximize('b')], the first of which decides")
+        raise TaskError(
+            f"task {name!r}: {told}give minimize='val_loss' or maximize='accuracy'; several as"
+            " objectives=[lrs.minimize('a'), lrs.maximize('b')], the first of which decides"
+        )
     if not asked:
         return tuple(objectives) if isinstance(objectives, Sequence) else objectives
     make = minimize if lower is not None else maximize
