@@ -15,6 +15,7 @@ def load_later(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
     >>> load_later("shapes", {"pi": "math"})("pi")
     3.141592653589793
     """
+
     def load(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -26,7 +26,8 @@ settings.load_profile("patient")
 ROOT = Path(__file__).parent.parent
 MANY_OF_ONE = re.compile(
     r"(?<![\w.,:/-])1 (?:(?!of |in |to |and |or )[a-z]+ )?(?:runs|seeds|steps|epochs|tasks|studies|policies|updates|"
-    r"points|pairs|tests|samples|classes|parameters|probes|candidates|lines)\b")
+    r"points|pairs|tests|samples|classes|parameters|probes|candidates|lines)\b"
+)
 """A count of one thing with the noun for many."""
 
 
@@ -74,8 +75,9 @@ def run_page(tmp_path: Path) -> Callable[[str], None]:
             if re.search(r"^make \w", text, re.MULTILINE):
                 continue
             program = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-W", "ignore", "-c", text]
-            ended = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False,
-                                   env={**os.environ, "PATH": path})
+            ended = subprocess.run(
+                program, cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+            )
             assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
 
     return run
@@ -105,8 +107,14 @@ def lrsearch(tmp_path: Path) -> Callable[..., Finished]:
     """Run the command line in an empty folder."""
 
     def run(*words: str, cwd: Path = tmp_path, **environment: str) -> Finished:
-        ended = subprocess.run([sys.executable, "-m", "lrsearch", *words], cwd=cwd, capture_output=True, text=True,
-                               check=False, env={**os.environ, "COLUMNS": "200", **environment})
+        ended = subprocess.run(
+            [sys.executable, "-m", "lrsearch", *words],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "200", **environment},
+        )
         return agreeing(Finished(ended.returncode, ended.stdout, ended.stderr))
 
     return run
@@ -159,8 +167,14 @@ class World:
         away = math.log10(peak / self.best) if peak > 0 else 9.0
         loss = chance - depth * math.exp(-(away**2)) + self._draw(spec)
         score = 1 - loss / (1.2 * chance)
-        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=score, loss=loss,
-                   points=(Point(spec.horizon, loss, score),))
+        return Run(
+            state=RunState.FINISHED,
+            steps=spec.horizon,
+            seconds=0.0,
+            score=score,
+            loss=loss,
+            points=(Point(spec.horizon, loss, score),),
+        )
 
     def _ramp(self, spec: object) -> object:
         from lrsearch.runs import Run, RunState
@@ -169,8 +183,15 @@ class World:
         chance = spec.task.chance_loss
         falling = chance * (1 - 0.8 / (1 + np.exp(-4 * np.log10(rates / self.best))))
         losses = np.where(rates > self.edge, 100 * chance, falling)
-        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=0.1, loss=chance,
-                   train_losses=tuple(losses.tolist()), stride=1)
+        return Run(
+            state=RunState.FINISHED,
+            steps=spec.horizon,
+            seconds=0.0,
+            score=0.1,
+            loss=chance,
+            train_losses=tuple(losses.tolist()),
+            stride=1,
+        )
 
     def _draw(self, spec: object) -> float:
         seed = zlib.crc32(f"{spec.policy}|{spec.horizon}|{spec.seed}".encode())
@@ -196,13 +217,19 @@ def result_of() -> Callable[..., object]:
     from lrsearch.tasks import find_task
 
     task = find_task("digits-mlp")
-    policies = [WARMUP(policy=HALFCOS(k0=0.1, l=1216), l=64), TRI(k0=0.01, k1=0.2, l=64),
-                SIN2(k0=0.02, k1=0.3, l=128), WARMUP(policy=HALFCOS(k0=0.2, l=1216), l=64)]
+    policies = [
+        WARMUP(policy=HALFCOS(k0=0.1, l=1216), l=64),
+        TRI(k0=0.01, k1=0.2, l=64),
+        SIN2(k0=0.02, k1=0.3, l=128),
+        WARMUP(policy=HALFCOS(k0=0.2, l=1216), l=64),
+    ]
     setup = Setup(task, Space.standard(horizon=task.horizon, epoch=task.epoch), 12, 0)
 
     def make(
-        default: float | None, candidates: tuple[float | None, ...] = (),
-        pairs: tuple[tuple[float | str | None, float | str | None], ...] = (), confirmed: int = 0,
+        default: float | None,
+        candidates: tuple[float | None, ...] = (),
+        pairs: tuple[tuple[float | str | None, float | str | None], ...] = (),
+        confirmed: int = 0,
     ) -> SearchResult:
         asked = [("default", policies[0], 0, default)]
         asked += [("candidate", policy, 0, score) for policy, score in zip(policies[1:], candidates, strict=False)]
@@ -219,8 +246,16 @@ def result_of() -> Callable[..., object]:
             trials.append(Trial(assignment, stored))
         decision = decide(trials, task.horizon, task.objective)
         pruned = prune(setup.raw, gather(setup, trials))
-        return SearchResult("digits-mlp-00000000", "0" * 16, "sqlite://", setup, tuple(trials), pruned, decision,
-                            cost_of(trials, task.horizon))
+        return SearchResult(
+            "digits-mlp-00000000",
+            "0" * 16,
+            "sqlite://",
+            setup,
+            tuple(trials),
+            pruned,
+            decision,
+            cost_of(trials, task.horizon),
+        )
 
     return make
 

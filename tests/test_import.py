@@ -16,9 +16,7 @@ from lrsearch.cli.main import app
 from lrsearch.knowledge.schema import SCHEMA_VERSION
 from lrsearch.schedules import FUNCTIONS, functions
 
-HEAVY = (
-    "torch", "sympy", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly", "sklearn", "typer", "rich",
-)
+HEAVY = ("torch", "sympy", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly", "sklearn", "typer", "rich")
 """sympy comes with torch's compiler, which takes longer to load than torch itself."""
 
 
@@ -30,21 +28,27 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("code", [
-    "import lrsearch",
-    "import lrsearch as lrs; lrs.parse('WARMUP(policy=TRI(k0=0, k1=1, l=5), l=5)')(7)",
-    "import lrsearch as lrs; lrs.Space.standard('TRI', horizon=10, epoch=1).key",
-    "import lrsearch.executors.pool, lrsearch.executors.local; from lrsearch.tasks import find_task;"
-    "from lrsearch.training.source import ClassificationSource; ClassificationSource(find_task('digits-mlp')).task.key",
-    "import lrsearch.heuristics, pickle; from lrsearch import FIX; pickle.loads(pickle.dumps(FIX(k0=1)))",
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lrsearch",
+        "import lrsearch as lrs; lrs.parse('WARMUP(policy=TRI(k0=0, k1=1, l=5), l=5)')(7)",
+        "import lrsearch as lrs; lrs.Space.standard('TRI', horizon=10, epoch=1).key",
+        "import lrsearch.executors.pool, lrsearch.executors.local; from lrsearch.tasks import find_task;"
+        "from lrsearch.training.source import ClassificationSource;"
+        " ClassificationSource(find_task('digits-mlp')).task.key",
+        "import lrsearch.heuristics, pickle; from lrsearch import FIX; pickle.loads(pickle.dumps(FIX(k0=1)))",
+    ],
+)
 def test_importing_and_using_policies_and_spaces_loads_no_framework(code):
     assert loaded_after(code) == set()
 
 
 def test_a_model_is_counted_without_the_compiler_of_torch_and_as_the_catalogue_has_it():
-    counted = ("from dataclasses import replace; from functools import partial; from lrsearch.tasks import TASKS;"
-               "assert all(replace(t, build=partial(t.build)).parameters == t.parameters for t in TASKS.values())")
+    counted = (
+        "from dataclasses import replace; from functools import partial; from lrsearch.tasks import TASKS;"
+        "assert all(replace(t, build=partial(t.build)).parameters == t.parameters for t in TASKS.values())"
+    )
     assert loaded_after(counted) == {"torch"}
 
 
@@ -81,47 +85,81 @@ def test_commands_that_train_nothing_load_no_torch_and_each_only_the_libraries_t
     shutil.copy(Path(__file__).parent / "knowledge" / "schemas" / f"schema-{SCHEMA_VERSION}.db", tmp_path / "s.db")
     store, task, fix = ["--store", "s.db"], ["--task", "digits-mlp"], "FIX(k0=0.1)"
     plain = [
-        (["--help"], 0), (["search", "--help"], 0), (["policy", "list"], 0), (["policy", "show", fix], 0),
-        (["policy", "show", "FIX(k0="], 2), *((["policy", "convert", fix, "--to", to], 0) for to in ("torch", "json")),
-        (["tasks"], 0), (["tasks", "--json"], 0), (["tasks", "nonsense"], 2),
+        (["--help"], 0),
+        (["search", "--help"], 0),
+        (["policy", "list"], 0),
+        (["policy", "show", fix], 0),
+        (["policy", "show", "FIX(k0="], 2),
+        *((["policy", "convert", fix, "--to", to], 0) for to in ("torch", "json")),
+        (["tasks"], 0),
+        (["tasks", "--json"], 0),
+        (["tasks", "nonsense"], 2),
         *(([command, "nonsense"], 2) for command in ("search", "sweep", "prune", "range-test", "recipe")),
-        (["search", "digits-mlp", "--engine", "slurm"], 2), (["search", "digits-mlp", "--precision", "fp8"], 2),
-        (["search", "digits-mlp", "--horizon", "3"], 2), (["search", "digits-mlp", "--seeds"], 2),
-        (["compare"], 2), (["compare", "digits-mlp", "--table", "deepobs"], 2),
+        (["search", "digits-mlp", "--engine", "slurm"], 2),
+        (["search", "digits-mlp", "--precision", "fp8"], 2),
+        (["search", "digits-mlp", "--horizon", "3"], 2),
+        (["search", "digits-mlp", "--seeds"], 2),
+        (["compare"], 2),
+        (["compare", "digits-mlp", "--table", "deepobs"], 2),
     ]
     stored = [
         *((["store", command, *store], 0) for command in ("runs", "studies", "stats", "check")),
-        (["store", "runs", *store, "--state", "lost"], 2), (["store", "show", "0" * 24, *store], 1),
-        (["store", "export", "b.jsonl", *store], 0), (["store", "import", "b.jsonl", "--store", "t.db"], 0),
-        (["store", "merge", "s.db", "--store", "u.db"], 0), (["store", "salvage", "--to", "v.db", *store], 0),
-        (["range-test", "digits-mlp", "--low", "-1"], 2), (["range-test", "digits-mlp", "--repeats", "0"], 2),
+        (["store", "runs", *store, "--state", "lost"], 2),
+        (["store", "show", "0" * 24, *store], 1),
+        (["store", "export", "b.jsonl", *store], 0),
+        (["store", "import", "b.jsonl", "--store", "t.db"], 0),
+        (["store", "merge", "s.db", "--store", "u.db"], 0),
+        (["store", "salvage", "--to", "v.db", *store], 0),
+        (["range-test", "digits-mlp", "--low", "-1"], 2),
+        (["range-test", "digits-mlp", "--repeats", "0"], 2),
         (["verify", "NOPE", *task, "--target", "0.9", "--budget", "100"], 2),
-        (["verify", fix, *task, "--target", "9", "--budget", "100"], 2), (["study", "run", "none.toml"], 2),
-        (["reproduce", "0" * 24, *store], 1), (["reproduce", "", *store], 2),
-        (["explain", "digits-mlp", *store], 0), (["explain", "nonsense", *store], 2),
+        (["verify", fix, *task, "--target", "9", "--budget", "100"], 2),
+        (["study", "run", "none.toml"], 2),
+        (["reproduce", "0" * 24, *store], 1),
+        (["reproduce", "", *store], 2),
+        (["explain", "digits-mlp", *store], 0),
+        (["explain", "nonsense", *store], 2),
     ]
     asked = [
-        (["search", "digits-mlp", "--budget", "-1"], 2), (["search", "digits-mlp", "--functions", "NOPE"], 2),
-        (["search", "digits-mlp", "--store", "nope://"], 1), (["sweep", "digits-mlp", "--workers", "0"], 2),
-        (["prune", "digits-mlp", "--budget", "-1"], 2), (["prune", "digits-mlp", "--stored", *store], 0),
-        (["compare", "digits-mlp", "--strategies", "luck"], 2), (["study", "ask", "nonsense", *store], 2),
+        (["search", "digits-mlp", "--budget", "-1"], 2),
+        (["search", "digits-mlp", "--functions", "NOPE"], 2),
+        (["search", "digits-mlp", "--store", "nope://"], 1),
+        (["sweep", "digits-mlp", "--workers", "0"], 2),
+        (["prune", "digits-mlp", "--budget", "-1"], 2),
+        (["prune", "digits-mlp", "--stored", *store], 0),
+        (["compare", "digits-mlp", "--strategies", "luck"], 2),
+        (["study", "ask", "nonsense", *store], 2),
         *((["study", command, "nonsense", "0", *store], 2) for command in ("tell", "release")),
         (["study", "show", "nonsense", *store], 2),
     ]
     drawn = [(["policy", "plot", fix, "-o", "p.png"], 0), (["policy", "diff", fix, "FIX(k0=0.2)"], 0)]
     advised = [
-        (["recommend", "digits-mlp", *store], 0), (["rank", "digits-mlp", *store], 0), (["rank", "nonsense"], 2),
+        (["recommend", "digits-mlp", *store], 0),
+        (["rank", "digits-mlp", *store], 0),
+        (["rank", "nonsense"], 2),
         (["search", "digits-mlp", "--workers", "0"], 2),
         (["study", "ask", "--name", "mine", "--horizon", "100", "--minimize", "loss", *store], 0),
     ]
     commands = [command for command, _ in [*plain, *stored, *asked, *drawn, *advised]]
     begun = {" ".join(command[:words]) for command in commands for words in (1, 2)}
     assert set(command_names(app)) - begun == set(OTHERS)
-    done = json.loads(subprocess.run([sys.executable, "-c", IN_TURN, json.dumps([HEAVY, commands])], cwd=tmp_path,
-                                     capture_output=True, text=True, check=True).stdout)
+    done = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", IN_TURN, json.dumps([HEAVY, commands])],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
     needed = {"typer", "rich"}
-    for group, libraries in ((plain, set()), (stored, {"sqlalchemy"}), (asked, {"optuna"}),
-                             (drawn, {"matplotlib"}), (advised, {"pandas", "sklearn"})):
+    for group, libraries in (
+        (plain, set()),
+        (stored, {"sqlalchemy"}),
+        (asked, {"optuna"}),
+        (drawn, {"matplotlib"}),
+        (advised, {"pandas", "sklearn"}),
+    ):
         needed |= libraries
         for command, code in group:
             ended, loaded = done.pop(0)

@@ -18,16 +18,26 @@ from lrsearch.study.study import study_key
 from lrsearch.tasks import SGD, SLS, TASKS, AdamW, Task
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
-POLICIES = ("FIX(k0=0.1)", "RAMP(k0=1e-6, k1=10, l=299)", "WARMUP(policy=HALFCOS(k0=0.0951, l=1216), l=64)",
-            "SIN2(k0=0.06559, k1=0.2288, l=64)", "ASLR(k0=0.1)", "NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000])")
+POLICIES = (
+    "FIX(k0=0.1)",
+    "RAMP(k0=1e-6, k1=10, l=299)",
+    "WARMUP(policy=HALFCOS(k0=0.0951, l=1216), l=64)",
+    "SIN2(k0=0.06559, k1=0.2288, l=64)",
+    "ASLR(k0=0.1)",
+    "NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000])",
+)
 
 
 def variants(task: Task) -> dict[str, Task]:
     """A task, and what people make of it."""
     found = {
-        "": task, "horizon 100": task.with_horizon(100), "bf16": replace(task, precision="bf16"),
-        "patience": replace(task, patience=3), "target": replace(task, target=0.97),
-        "batch": replace(task, batch_size=64), "AdamW": replace(task, optimizer=AdamW()),
+        "": task,
+        "horizon 100": task.with_horizon(100),
+        "bf16": replace(task, precision="bf16"),
+        "patience": replace(task, patience=3),
+        "target": replace(task, target=0.97),
+        "batch": replace(task, batch_size=64),
+        "AdamW": replace(task, optimizer=AdamW()),
         "decay": replace(task, optimizer=SGD(weight_decay=0.01, nesterov=True)),
         "SLS": replace(task, optimizer=SLS()),
     }
@@ -35,11 +45,16 @@ def variants(task: Task) -> dict[str, Task]:
 
 
 def keys() -> dict[str, dict[str, str]]:
-    tasks = {f"{name} {variant}".strip(): made for name, task in TASKS.items()
-             for variant, made in variants(task).items()}
-    runs = {f"{name} | {text} | {horizon} | {seed}": RunSpec(task, parse(text), horizon, seed).key
-            for name, task in tasks.items() if name in TASKS or name.startswith("digits")
-            for text in POLICIES for horizon, seed in ((task.horizon, 0), (80, 100_007))}
+    tasks = {
+        f"{name} {variant}".strip(): made for name, task in TASKS.items() for variant, made in variants(task).items()
+    }
+    runs = {
+        f"{name} | {text} | {horizon} | {seed}": RunSpec(task, parse(text), horizon, seed).key
+        for name, task in tasks.items()
+        if name in TASKS or name.startswith("digits")
+        for text in POLICIES
+        for horizon, seed in ((task.horizon, 0), (80, 100_007))
+    }
     studies = {}
     for name in ("digits-cnn", "digits-mlp target", "mnist-lenet", "cifar10-resnet20 bf16"):
         task = tasks[name]
@@ -50,7 +65,8 @@ def keys() -> dict[str, dict[str, str]]:
                 setup = Setup(task, raw, budget, seed)
                 for strategy in (Funnel(), FullRuns("tpe"), Probing()):
                     studies[f"{name} | {functions} | {budget} | {seed} | {cold} | {strategy.name}"] = study_key(
-                        setup, strategy, cold)
+                        setup, strategy, cold
+                    )
     return {"tasks": {name: task.key for name, task in tasks.items()}, "runs": runs, "studies": studies}
 
 

@@ -11,9 +11,37 @@ from lrsearch.words import counted
 
 ROOT = Path(__file__).parent.parent
 NOUNS = {
-    "runs", "steps", "seeds", "updates", "epochs", "samples", "classes", "parameters", "points", "policies", "studies",
-    "tasks", "pairs", "tests", "lines", "reports", "processes", "searches", "trials", "candidates", "probes", "cycles",
-    "decades", "times", "functions", "values", "files", "workers", "records", "settings", "bundles",
+    "runs",
+    "steps",
+    "seeds",
+    "updates",
+    "epochs",
+    "samples",
+    "classes",
+    "parameters",
+    "points",
+    "policies",
+    "studies",
+    "tasks",
+    "pairs",
+    "tests",
+    "lines",
+    "reports",
+    "processes",
+    "searches",
+    "trials",
+    "candidates",
+    "probes",
+    "cycles",
+    "decades",
+    "times",
+    "functions",
+    "values",
+    "files",
+    "workers",
+    "records",
+    "settings",
+    "bundles",
 }
 AFTER = re.compile(rf" (?:(?!of )[A-Za-z-]*[A-Za-rt-z] )?(?:{'|'.join(sorted(NOUNS))})\b")
 """A noun for many, with an adjective at most: what ends in s before it is a verb."""
@@ -64,9 +92,16 @@ def test_no_exception_is_left_that_nothing_needs():
     assert not [known for known in NEVER_ONE if not any(known in text for text in texts)]
 
 
-@pytest.mark.parametrize(("number", "one", "many", "said"), [
-    (0, "seed", None, "0 seeds"), (1, "seed", None, "1 seed"), (2, "seed", None, "2 seeds"),
-    (1, "study", "studies", "1 study"), (3, "class", "classes", "3 classes"), (1.0, "epoch", None, "1 epoch"),
-])
+@pytest.mark.parametrize(
+    ("number", "one", "many", "said"),
+    [
+        (0, "seed", None, "0 seeds"),
+        (1, "seed", None, "1 seed"),
+        (2, "seed", None, "2 seeds"),
+        (1, "study", "studies", "1 study"),
+        (3, "class", "classes", "3 classes"),
+        (1.0, "epoch", None, "1 epoch"),
+    ],
+)
 def test_a_noun_is_in_the_singular_for_one_alone(number, one, many, said):
     assert counted(number, one, many, form="g") == said

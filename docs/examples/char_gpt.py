@@ -63,8 +63,10 @@ class GPT(nn.Module):
 def groups(model: nn.Module) -> list[dict[str, object]]:
     """Weights with decay, biases and norms without."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
-    return [{"params": matrices, "weight_decay": 0.1},
-            {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+    ]
 
 
 def loss_of(model: nn.Module, data: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
@@ -73,8 +75,19 @@ def loss_of(model: nn.Module, data: torch.Tensor, starts: torch.Tensor) -> torch
     return F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
 
 
-@lrs.task("char-gpt", horizon=600, epoch=60, minimize="val_loss", unit="nats", version="1", optimizer="adamw",
-          batch_size=BATCH * ACCUMULATE, parameters=1.2e5, data="stdlib sources", model="gpt")
+@lrs.task(
+    "char-gpt",
+    horizon=600,
+    epoch=60,
+    minimize="val_loss",
+    unit="nats",
+    version="1",
+    optimizer="adamw",
+    batch_size=BATCH * ACCUMULATE,
+    parameters=1.2e5,
+    data="stdlib sources",
+    model="gpt",
+)
 def char_gpt(job: lrs.Job) -> None:
     """Train the model; its validation loss is logged at evaluations."""
     torch.set_num_threads(1)  # several wait for each other at every small operation

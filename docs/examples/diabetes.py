@@ -12,8 +12,18 @@ ORDER = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))
 TRAIN, VALIDATION = ORDER[:342], ORDER[342:]
 
 
-@lrs.task("diabetes", horizon=600, epoch=342 / 32, minimize="val_mse", version="1", optimizer="sgd", batch_size=32,
-          parameters=769, data="diabetes", model="mlp")
+@lrs.task(
+    "diabetes",
+    horizon=600,
+    epoch=342 / 32,
+    minimize="val_mse",
+    version="1",
+    optimizer="sgd",
+    batch_size=32,
+    parameters=769,
+    data="diabetes",
+    model="mlp",
+)
 def diabetes(job: lrs.Job) -> None:
     """Train a small network; its validation error is logged at evaluations."""
     model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1)).to(job.device)

@@ -17,10 +17,33 @@ if TYPE_CHECKING:
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
 
 __all__ = [
-    "DEFAULT_FOLDER", "add_results", "advise", "check", "compare", "ensemble", "explain", "final_test", "job", "jobs",
-    "open_study", "prune", "range_tests", "recipe", "reopen_study", "replay", "replay_ranking", "reproduce",
-    "run_table", "search", "similarity",
-    "sweep", "tpe_sampler", "train", "verify", "warm_start", "writable",
+    "DEFAULT_FOLDER",
+    "add_results",
+    "advise",
+    "check",
+    "compare",
+    "ensemble",
+    "explain",
+    "final_test",
+    "job",
+    "jobs",
+    "open_study",
+    "prune",
+    "range_tests",
+    "recipe",
+    "reopen_study",
+    "replay",
+    "replay_ranking",
+    "reproduce",
+    "run_table",
+    "search",
+    "similarity",
+    "sweep",
+    "tpe_sampler",
+    "train",
+    "verify",
+    "warm_start",
+    "writable",
 ]
 
 _MODULES = {
@@ -37,4 +60,5 @@ _MODULES = {
 }
 
 __getattr__ = load_later(
-    __name__, {name: f"lrsearch.api.{module}" for module, names in _MODULES.items() for name in names})
+    __name__, {name: f"lrsearch.api.{module}" for module, names in _MODULES.items() for name in names}
+)

@@ -72,9 +72,11 @@ def open_study(
     asked = with_settings(task, settings)
     found = find_task(asked)
     if found.trainer != OWN:
-        raise TaskError(f"{found.name} is trained by lrsearch itself: lrs.search({found.name!r}). A study is asked and"
-                        " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
-                        " minimize='val_loss')")
+        raise TaskError(
+            f"{found.name} is trained by lrsearch itself: lrs.search({found.name!r}). A study is asked and"
+            " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
+            " minimize='val_loss')"
+        )
     without = (*(() if is_own(asked) else (CHECK,)), *(() if range_test else (RANGE_TEST,)))
     setup, notes = search_setup(asked, functions, known, budget, seed, without)
     folder = writable(out)

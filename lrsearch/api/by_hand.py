@@ -41,7 +41,13 @@ class OpenStudy:
     """
 
     def __init__(
-        self, setup: Setup, store: Store, out: Path, storage: str | None = None, *, warnings: Sequence[str] = (),
+        self,
+        setup: Setup,
+        store: Store,
+        out: Path,
+        storage: str | None = None,
+        *,
+        warnings: Sequence[str] = (),
         stack: ExitStack | None = None,
     ) -> None:
         self.task, self.store, self._setup, self._warnings = setup.task, store, setup, tuple(warnings)
@@ -85,8 +91,14 @@ class OpenStudy:
         return jobs
 
     def tell(
-        self, number: int, value: Any = None, *, curves: Any = None, failed: str | None = None,
-        steps: int | None = None, report: bool | str | Path = False,
+        self,
+        number: int,
+        value: Any = None,
+        *,
+        curves: Any = None,
+        failed: str | None = None,
+        steps: int | None = None,
+        report: bool | str | Path = False,
     ) -> Run:
         """Tell what came of a job: its metric, the curves of a range test, its report, or why it failed.
 
@@ -114,8 +126,9 @@ class OpenStudy:
             if report is not False:
                 own = OpenJob.of(trial.assignment, self.task, folder).file.report
                 report = Path(own if report is True else report)
-            run = told_run(trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps,
-                           report=report or None)
+            run = told_run(
+                trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps, report=report or None
+            )
             run = replace(run, lost=max(0, counted_in(folder) - run.steps))  # of attempts that were killed
             stored = study.take(trial.assignment, run).stored
             forget_count(folder)
@@ -141,8 +154,10 @@ class OpenStudy:
             if trial.run is not None and not _has_failed(trial):
                 raise UsageError(f"job {number} has ended, and is kept: {self._outcome(trial.run)}")
             if _has_failed(trial) and not _is_paid(study, trial):
-                raise BudgetError(f"job {number} failed, and the budget does not pay for its"
-                                  f" {counted(horizon, 'update')} again: {self._left(study):.3g} FRE are left")
+                raise BudgetError(
+                    f"job {number} failed, and the budget does not pay for its"
+                    f" {counted(horizon, 'update')} again: {self._left(study):.3g} FRE are left"
+                )
             self._again(study, trial, steps)
 
     def open_jobs(self) -> list[OpenJob]:
@@ -255,8 +270,10 @@ class OpenStudy:
         default = next(iter(with_role(study.history, "default")), None)
         if default is None:
             ended = sum(trial.run is not None for trial in study.history)
-            return (f"the strong default comes after the probes; {counted(ended, 'job')} ended so far,"
-                    f" {len(self._out(study))} out")
+            return (
+                f"the strong default comes after the probes; {counted(ended, 'job')} ended so far,"
+                f" {len(self._out(study))} out"
+            )
         number = default.assignment.number
         if default.run is None:
             is_out = number in self._out(study)

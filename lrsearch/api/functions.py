@@ -51,15 +51,18 @@ class Checked:
         """What it showed, a line each."""
         objective = self.task.objective
         startup = self.run.startup_seconds
-        lines = [f"{self.task.name}: {counted(CHECK_STEPS, 'update')} and one evaluation in {self.run.seconds:.2f} s"
-                 + (f", {startup:.2f} s of them before the first update" if startup is not None else ""),
-                 f"{objective.name}, which a search will {objective.direction}: {objective.text(self.run.score)}"]
+        lines = [
+            f"{self.task.name}: {counted(CHECK_STEPS, 'update')} and one evaluation in {self.run.seconds:.2f} s"
+            + (f", {startup:.2f} s of them before the first update" if startup is not None else ""),
+            f"{objective.name}, which a search will {objective.direction}: {objective.text(self.run.score)}",
+        ]
         others = [f"{name} {value:.5g}" for name, value in sorted(self.run.scores.items())]
         logged = sorted({*self.run.curves, *((TRAIN_LOSS,) if self.run.train_losses else ())})
         lines += [f"other metrics: {', '.join(others)}"] if others else []
         lines += [f"logged: {', '.join(logged)}"] if logged else []
-        return "\n".join([*lines, f"policy applied: {self.run.applied}", f"other processes get it {self.sent}",
-                          *self.notes])
+        return "\n".join(
+            [*lines, f"policy applied: {self.run.applied}", f"other processes get it {self.sent}", *self.notes]
+        )
 
 
 def changed_source(task: Any, store: Store) -> tuple[str, ...]:
@@ -68,13 +71,18 @@ def changed_source(task: Any, store: Store) -> tuple[str, ...]:
         return ()
     source = own_source(task)
     own, key = source.digest, source.task.key
-    older = [stored for stored in store.runs(task=source.task.name, trusted=True)
-             if stored.task_key == key and stored.run.state.is_final and stored.run.source not in (None, own)]
+    older = [
+        stored
+        for stored in store.runs(task=source.task.name, trusted=True)
+        if stored.task_key == key and stored.run.state.is_final and stored.run.source not in (None, own)
+    ]
     if own is None or not older:
         return ()
-    told = (f"the source of {source.task.name!r} changed and its version stayed {source.task.version!r}:"
-            f" {counted(len(older), 'stored run')} of the source before can be reused; give it another version to train"
-            " anew")
+    told = (
+        f"the source of {source.task.name!r} changed and its version stayed {source.task.version!r}:"
+        f" {counted(len(older), 'stored run')} of the source before can be reused; give it another version to train"
+        " anew"
+    )
     log.warning("%s", told)
     return (told,)
 
@@ -114,14 +122,23 @@ def check(task: Any, *, settings: Mapping[str, Any] | None = None, device: str |
         raise WorkError(f"{source.task.name} failed within {counted(CHECK_STEPS, 'update')}:{run.why}")
     if run.state is RunState.DIVERGED:
         low = source.task.lr_range[0]
-        raise WorkError(f"{source.task.name} diverged within {counted(CHECK_STEPS, 'update')} at learning rate"
-                        f" {low:g}, the lowest of its lr_range: its {source.task.objective.name} is not finite")
+        raise WorkError(
+            f"{source.task.name} diverged within {counted(CHECK_STEPS, 'update')} at learning rate"
+            f" {low:g}, the lowest of its lr_range: its {source.task.objective.name} is not finite"
+        )
     return Checked(source.task, run, source.sent)
 
 
 def train(
-    task: Any, policy: str | Policy, *, seed: int = 0, horizon: int | None = None, store: str | Store | None = None,
-    folder: str | Path | None = None, settings: Mapping[str, Any] | None = None, device: str | None = None,
+    task: Any,
+    policy: str | Policy,
+    *,
+    seed: int = 0,
+    horizon: int | None = None,
+    store: str | Store | None = None,
+    folder: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Run:
     """Train once, in this process, with what was found.
 

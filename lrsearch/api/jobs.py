@@ -23,9 +23,17 @@ BY_HAND = "lrs.job('my-lm', horizon=1000, policy='FIX(k0=0.1)', minimize='val_lo
 
 
 def job(
-    name: str | None = None, *, horizon: int | None = None, epoch: float | None = None,
-    policy: str | Policy | None = None, minimize: str | None = None, maximize: str | None = None,
-    objectives: Sequence[Objective] = (), seed: int = 0, store: str | None = None, **description: Any,
+    name: str | None = None,
+    *,
+    horizon: int | None = None,
+    epoch: float | None = None,
+    policy: str | Policy | None = None,
+    minimize: str | None = None,
+    maximize: str | None = None,
+    objectives: Sequence[Objective] = (),
+    seed: int = 0,
+    store: str | None = None,
+    **description: Any,
 ) -> Job:
     """Take up the job that this program was started for: the one line that a training script needs.
 
@@ -57,13 +65,16 @@ def job(
     if path := os.environ.get(VARIABLE):
         return _seeded(ServedJob(JobFile.read(path)))
     if name is None or horizon is None or policy is None:
-        raise UsageError(f"no search has started this program, for {VARIABLE} is not set: say what it trains, as"
-                         f" {BY_HAND}, or search it with lrsearch search --command 'python train.py' --name my-lm"
-                         " --horizon 1000 --minimize val_loss")
+        raise UsageError(
+            f"no search has started this program, for {VARIABLE} is not set: say what it trains, as"
+            f" {BY_HAND}, or search it with lrsearch search --command 'python train.py' --name my-lm"
+            " --horizon 1000 --minimize val_loss"
+        )
     if not isinstance(policy, str | Policy):
         raise UsageError(f"a policy is a policy or its text, such as 'FIX(k0=0.1)', got {given(policy)}")
-    task = describe(name, horizon=horizon, epoch=epoch, minimize=minimize, maximize=maximize, objectives=objectives,
-                    **description)
+    task = describe(
+        name, horizon=horizon, epoch=epoch, minimize=minimize, maximize=maximize, objectives=objectives, **description
+    )
     bound = (parse(policy) if isinstance(policy, str) else policy).bind(horizon=task.horizon, epoch=task.epoch)
     made = Job(RunSpec(task, bound, task.horizon, seed))
     if store is not None:

@@ -41,13 +41,17 @@ def known_policies(known: Any, space: Space) -> tuple[tuple[Policy, ...], tuple[
         if found is None:
             notes.append(f"{policy} is not tried: {_why_not(policy, space)}")
         elif found in tried:
-            notes.append(f"{policy} is not tried again: it is given twice"
-                         + ("" if found == policy else f", the other time as {found}"))
+            notes.append(
+                f"{policy} is not tried again: it is given twice"
+                + ("" if found == policy else f", the other time as {found}")
+            )
         else:
             tried[found] = None
             if found != policy:
-                notes.append(f"{policy} ends after {counted(policy.horizon or 0, 'step', form='g')}, the task after"
-                             f" {space.horizon}: it is tried as {found}")
+                notes.append(
+                    f"{policy} ends after {counted(policy.horizon or 0, 'step', form='g')}, the task after"
+                    f" {space.horizon}: it is tried as {found}"
+                )
     for note in notes:
         log.warning("%s", note)
     return tuple(tried), tuple(notes)

@@ -37,7 +37,6 @@ def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
     return Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
 
 
-
 def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) -> "Trainer":
     """Make what trains a task in this process, which is set up for it where it is our own. Torch loads here."""
     from lrsearch.training import Trainer, own_process
@@ -84,14 +83,12 @@ def open_executor(source: TrainerSource, workers: int | None, is_own_process: bo
         yield pool
 
 
-
 @contextmanager
 def readable_store(store: str | Store | None, folder: Path) -> Iterator[Store]:
     """Give a store to look into; where none is given and none is in the folder, an empty one that leaves no file."""
     missing = store is None and not (folder / "store.db").exists()
     with opened_store("sqlite:///:memory:" if missing else store, folder, existing=True) as opened:
         yield opened
-
 
 
 def writable(folder: str | Path) -> Path:
@@ -112,7 +109,6 @@ def writable(folder: str | Path) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from None
     return folder
-
 
 
 @contextmanager

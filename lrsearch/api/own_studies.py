@@ -28,8 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def warm_start(
-    study: "optuna.Study", space: Space, policies: Sequence[Policy | Recommendation | str], seed: int = 0,
-    centre: float | None = None, prefix: str | None = None,
+    study: "optuna.Study",
+    space: Space,
+    policies: Sequence[Policy | Recommendation | str],
+    seed: int = 0,
+    centre: float | None = None,
+    prefix: str | None = None,
 ) -> int:
     """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
 
@@ -82,7 +86,12 @@ def warm_start(
 
 
 def add_results(
-    study: "optuna.Study", space: Space, store: Store, task: Asked, *, unit: str | None = None,
+    study: "optuna.Study",
+    space: Space,
+    store: Store,
+    task: Asked,
+    *,
+    unit: str | None = None,
     prefix: str | None = None,
 ) -> int:
     """Add what a store knows of this very task to an Optuna study of one's own, as finished trials.
@@ -148,8 +157,10 @@ def _check_direction(study: "optuna.Study", metric: Objective) -> None:
     """Refuse a study that does not go the way of the metric, or goes several."""
     made = f"make the study with direction={metric.direction!r}"
     if len(study.directions) > 1:
-        raise UsageError(f"the study has {len(study.directions)} directions, and the results are of one metric,"
-                         f" {metric.name}: {made}")
+        raise UsageError(
+            f"the study has {len(study.directions)} directions, and the results are of one metric,"
+            f" {metric.name}: {made}"
+        )
     if study.direction.name.lower() != metric.direction:
         raise UsageError(f"{metric.name} is {metric.direction}d: {made}")
 
@@ -171,8 +182,13 @@ def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "lis
         elif found == policy:
             fitting.append(Offer(policy=policy, origin=origin))
         else:
-            log.warning("%s ends after %g steps, the space after %d: it is enqueued as %s", policy, policy.horizon,
-                        space.horizon, found)
+            log.warning(
+                "%s ends after %g steps, the space after %d: it is enqueued as %s",
+                policy,
+                policy.horizon,
+                space.horizon,
+                found,
+            )
             fitting.append(Offer(policy=found, origin=origin, attributes={STRETCHED: str(policy)}))
     return fitting
 

@@ -31,9 +31,16 @@ MOST_NAMED = 6
 
 
 def reproduce(
-    key: str, *, task: Asked | None = None, command: str | Sequence[str] | None = None,
-    settings: Mapping[str, Any] | None = None, store: str | Store | None = None, data_dir: str | Path | None = None,
-    out: str | Path = DEFAULT_FOLDER, watch: Callable[[int], None] | None = None, is_own_process: bool = False,
+    key: str,
+    *,
+    task: Asked | None = None,
+    command: str | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[int], None] | None = None,
+    is_own_process: bool = False,
 ) -> Reproduced:
     """Train a stored run again, and say whether it is the same, or how far off, and what changed in between.
 
@@ -63,15 +70,17 @@ def reproduce(
         KeyboardInterrupt: when interrupted.
     """
     if not isinstance(key, str) or not key.strip():
-        raise UsageError("key is the key of a stored run, or its beginning: see `lrsearch store runs`, got"
-                         f" {given(key)}")
+        raise UsageError(
+            f"key is the key of a stored run, or its beginning: see `lrsearch store runs`, got {given(key)}"
+        )
     with opened_store(store, Path(out), existing=True) as ledger:
         shown = ledger.show(key.strip())
         _require_trainable(shown, ledger)
         if command is not None:
             if task is not None or settings:
-                raise UsageError("name what trains it once: a task, with its settings, or a command, whose settings"
-                                 " are stored")
+                raise UsageError(
+                    "name what trains it once: a task, with its settings, or a command, whose settings are stored"
+                )
             task = ProgramSource(command, stored_task(shown.task))
         source, spec = _again(shown, task, settings, data_dir)
         run = _trained(source, spec, shown.run.run, watch, is_own_process)
@@ -85,15 +94,25 @@ def _require_trainable(shown: ShownRun, ledger: Store) -> None:
     """Refuse a run that says nothing certain, or that only its own loop can train."""
     stored = shown.run
     if not ledger.origins().get(stored.origin, False):
-        raise UsageError(f"run {stored.key} came in the bundle {stored.origin!r}, which is not trusted: import it with"
-                         " --trust if it is your own")
+        raise UsageError(
+            f"run {stored.key} came in the bundle {stored.origin!r}, which is not trusted: import it with"
+            " --trust if it is your own"
+        )
     if not stored.run.state.is_final and stored.run.state is not RunState.FAILED:
         raise UsageError(f"run {stored.key} did not end, so there is nothing to compare: {stored.run.state.meaning}")
-    trainer = next((one for one in TRAINERS if stored.key == run_key(
-        stored.task_key, str(stored.policy), stored.horizon, stored.seed, one)), None)
+    trainer = next(
+        (
+            one
+            for one in TRAINERS
+            if stored.key == run_key(stored.task_key, str(stored.policy), stored.horizon, stored.seed, one)
+        ),
+        None,
+    )
     if trainer == STRANGER:
-        raise UsageError(f"run {stored.key} was recorded in a loop of its own, by lrs.record: start that again, with"
-                         f" {stored.policy}, {counted(stored.horizon, 'step')} and seed {stored.seed}")
+        raise UsageError(
+            f"run {stored.key} was recorded in a loop of its own, by lrs.record: start that again, with"
+            f" {stored.policy}, {counted(stored.horizon, 'step')} and seed {stored.seed}"
+        )
     if trainer is None:
         raise UsageError(f"run {stored.key} was trained by another version of lrsearch, which this one cannot repeat")
 
@@ -112,8 +131,10 @@ def _again(
     own = _of_horizon(find_task(asked), description)
     spec = RunSpec(own, stored.policy, stored.horizon, stored.seed, Stop.of(description))
     if spec.key != stored.key:
-        raise TaskError(f"run {stored.key} is of another task than {own.name!r} is now:"
-                        f" {_apart(description, spec.description, own)}")
+        raise TaskError(
+            f"run {stored.key} is of another task than {own.name!r} is now:"
+            f" {_apart(description, spec.description, own)}"
+        )
     return source_of(asked, data_dir, own), spec
 
 
@@ -122,8 +143,10 @@ def _shipped(description: Mapping[str, Any], asked: str | None) -> Task:
     name = str(description["name"]) if asked is None else asked
     plain = name.removesuffix(PAPER)
     if asked is None and plain not in TASKS:
-        raise UsageError(f"{name!r} is no shipped task: name what trains it with --task train.py:function or"
-                         " --command, in Python with task=function or command=")
+        raise UsageError(
+            f"{name!r} is no shipped task: name what trains it with --task train.py:function or"
+            " --command, in Python with task=function or command="
+        )
     found = find_task(plain)
     assert isinstance(found, Classification)
     precision = description.get("precision")

@@ -91,7 +91,6 @@ def search(
         return conclude_search(study, warnings)
 
 
-
 def sweep(
     task: Asked,
     budget: float = 12,
@@ -137,8 +136,10 @@ def sweep(
     """
     asked = with_settings(task, settings)
     if not isinstance(find_task(asked), Classification):
-        raise UsageError(f"a sweep on Ray trains no functions and programs yet, and {find_task(asked).name!r} is one:"
-                         " search with workers=N trains it on all cores of this machine")
+        raise UsageError(
+            f"a sweep on Ray trains no functions and programs yet, and {find_task(asked).name!r} is one:"
+            " search with workers=N trains it on all cores of this machine"
+        )
     if workers is not None:
         require_workers(workers)
     setup, notes = search_setup(asked, functions, known, budget, seed)
@@ -149,7 +150,6 @@ def sweep(
             data = Path(data_dir) if data_dir else None
             ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
         return conclude_search(study, notes)
-
 
 
 def prune(
@@ -202,7 +202,6 @@ def prune(
         return replace(explain_study(ledger, study.key), spent=cost(study))
 
 
-
 def explain(study: str, *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER) -> Explanation:
     """Explain the space of a study from the store alone: every bound, the runs behind it, and what speaks against it.
 
@@ -220,7 +219,6 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
     """
     with opened_store(store, Path(out), existing=True) as ledger:
         return explain_study(ledger, study)
-
 
 
 def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
@@ -241,9 +239,12 @@ def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
     return result
 
 
-
 def search_setup(
-    task: Asked, functions: Sequence[str | Policy], known: Sequence[str | Policy], budget: float, seed: int,
+    task: Asked,
+    functions: Sequence[str | Policy],
+    known: Sequence[str | Policy],
+    budget: float,
+    seed: int,
     without: Sequence[str] = (),
 ) -> tuple[Setup, tuple[str, ...]]:
     """What a search starts from, and what to know of the caller's policies."""
@@ -253,7 +254,6 @@ def search_setup(
     Funnel().check(setup)
     own, notes = known_policies(known, raw)
     return replace(setup, known=own), notes
-
 
 
 @contextmanager
@@ -267,12 +267,17 @@ def _study(
         yield Study(setup, Funnel(), ledger, sampler, watch)
 
 
-
 def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:
     """Give what makes the study's sampler, once its name and the number of its known assignments are known."""
     from lrsearch.samplers.optuna import OptunaSampler
 
     task = setup.task
     return lambda name, known: OptunaSampler(
-        name, storage, setup.seed, task.horizon, known=known, first=int(CHECK in setup.without),
-        direction=task.objective.direction)
+        name,
+        storage,
+        setup.seed,
+        task.horizon,
+        known=known,
+        first=int(CHECK in setup.without),
+        direction=task.objective.direction,
+    )

@@ -61,10 +61,11 @@ def compare(
     found = find_task(asked)
     setup = Setup(found, raw_space(found, functions), budget, seed=0)
     choose(setup, strategies, seeds)
-    with (opened_store(store, writable(Path(out))) as ledger,
-          open_executor(source_of(asked, data_dir), 1, is_own_process) as executor):
+    with (
+        opened_store(store, writable(Path(out))) as ledger,
+        open_executor(source_of(asked, data_dir), 1, is_own_process) as executor,
+    ):
         return compare_strategies(setup, strategies, seeds, ledger, executor, watch)
-
 
 
 def run_table(
@@ -104,7 +105,6 @@ def run_table(
         return read_results(table, ledger)
 
 
-
 def replay(
     table: str, data_dir: str | Path, seeds: int = REPLAY_SEEDS, watch: Callable[[str], None] | None = None
 ) -> Replay:
@@ -126,7 +126,6 @@ def replay(
     if seeds < 1:
         raise UsageError(f"a replay needs 1 seed or more, got {seeds}")
     return conclude_replay(table, replay_tables(read_table(table, Path(data_dir)), seeds, watch))
-
 
 
 def replay_ranking(table: str, data_dir: str | Path) -> Ranked:

@@ -39,11 +39,22 @@ from lrsearch.training.settings import with_settings
 
 
 def range_tests(
-    task: Asked, *, low: float | None = None, high: float | None = None, steps: int | None = None,
-    shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decays: Sequence[float] = (),
-    repeats: int = 2, seed: int = 0, settings: Mapping[str, Any] | None = None, store: str | Store | None = None,
-    data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER,
-    watch: Callable[[RunSpec, Ramp], None] | None = None, is_own_process: bool = False,
+    task: Asked,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    steps: int | None = None,
+    shape: str = "exponential",
+    momentum: tuple[float, float] | None = None,
+    weight_decays: Sequence[float] = (),
+    repeats: int = 2,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[RunSpec, Ramp], None] | None = None,
+    is_own_process: bool = False,
 ) -> list[RangeTested]:
     """Make LR range tests of a task; in a loop of one's own, `lrs.range_test` is one.
 
@@ -88,9 +99,7 @@ def range_tests(
 
 
 @contextmanager
-def _ramp_trainer(
-    asked: Asked, task: Task, data_dir: str | Path | None, is_own_process: bool
-) -> Iterator[RampTrainer]:
+def _ramp_trainer(asked: Asked, task: Task, data_dir: str | Path | None, is_own_process: bool) -> Iterator[RampTrainer]:
     """What trains the range tests of a task."""
     if not is_own(asked):
         yield open_trainer(task, data_dir, is_own_process)
@@ -106,8 +115,14 @@ def _decaying(task: Task, weight_decay: float) -> Task:
 
 
 def recipe(
-    task: Asked, *, settings: Mapping[str, Any] | None = None, seed: int = 0, store: str | Store | None = None,
-    data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER, watch: Callable[[str], None] | None = None,
+    task: Asked,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[str], None] | None = None,
     is_own_process: bool = False,
 ) -> Recipe:
     """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
@@ -145,7 +160,11 @@ def recipe(
 
 
 def _own_recipe(
-    source: OwnSource, settings: Mapping[str, Any] | None, seed: int, store: str | Store | None, out: str | Path,
+    source: OwnSource,
+    settings: Mapping[str, Any] | None,
+    seed: int,
+    store: str | Store | None,
+    out: str | Path,
     watch: Callable[[str], None] | None,
 ) -> Recipe:
     """The recipe of a function; settings that cannot be are refused before a folder is made."""
@@ -155,12 +174,21 @@ def _own_recipe(
         return follow_own(first, tries, ledger, setup.search_seed, setup.fresh_seed(0), watch)
 
 
-
 def verify(
-    policy: str | Policy, task: Asked, target: float | str, budget: int, *, seeds: int = 1, seed: int = 0,
-    settings: Mapping[str, Any] | None = None, workers: int | None = 1, store: str | Store | None = None,
-    data_dir: str | Path | None = None, out: str | Path = DEFAULT_FOLDER,
-    watch: Callable[[RunSpec, Run], None] | None = None, is_own_process: bool = False,
+    policy: str | Policy,
+    task: Asked,
+    target: float | str,
+    budget: int,
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    workers: int | None = 1,
+    store: str | Store | None = None,
+    data_dir: str | Path | None = None,
+    out: str | Path = DEFAULT_FOLDER,
+    watch: Callable[[RunSpec, Run], None] | None = None,
+    is_own_process: bool = False,
 ) -> Verdict:
     """Say whether a policy's validation metric is as good as `target` at any look within `budget` updates.
 
@@ -202,7 +230,6 @@ def verify(
         return Verdict(asked, tuple(answers[each] for each in asked.seeds))
 
 
-
 def final_test(
     result: SearchResult,
     *,
@@ -231,7 +258,6 @@ def final_test(
     with opened_store(store, Path(out)) as ledger:
         trainer = open_trainer(result.setup.task, data_dir, is_own_process)
         return read_test(result, ledger, trainer, writable(Path(out) / "weights"))
-
 
 
 def ensemble(

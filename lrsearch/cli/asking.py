@@ -16,8 +16,10 @@ from lrsearch.words import counted
 if TYPE_CHECKING:
     from lrsearch.api.by_hand import OpenStudy
 
-StudyName = Annotated[str, typer.Argument(
-    metavar="STUDY", help="The study's name, or the beginning of its name or key.", show_default=False)]
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="The study's name, or the beginning of its name or key.", show_default=False),
+]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The job's number.", show_default=False)]
 Steps = Annotated[int | None, typer.Option(help="Updates that it made", show_default="all of the job")]
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -25,19 +27,31 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @takes_program
 def ask(
-    task: Annotated[str | None, typer.Argument(
-        metavar="[TASK]", help="A function of your own, train.py:name; or a study that was begun, by the beginning of"
-                               " its name.", show_default=False)] = None,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TASK]",
+            help="A function of your own, train.py:name; or a study that was begun, by the beginning of its name.",
+            show_default=False,
+        ),
+    ] = None,
     most: Annotated[int, typer.Option(help="So many jobs at once.")] = 1,
     horizon: Horizon = None,
-    budget: Annotated[float | None, typer.Option(
-        help="Full-run equivalents (FRE) that everything may cost: a hard cap", show_default="8")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap", show_default="8"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The study's seed", show_default="0")] = None,
-    functions: Annotated[str, typer.Option(
-        help="LR functions to search, as TRI,SINEXP, or whole policies",
-        show_default="LRBench's table and the strong default")] = "",
-    no_range_test: Annotated[bool, typer.Option(
-        "--no-range-test", help="Try constant LRs alone: for a training without a training loss.")] = False,
+    functions: Annotated[
+        str,
+        typer.Option(
+            help="LR functions to search, as TRI,SINEXP, or whole policies",
+            show_default="LRBench's table and the strong default",
+        ),
+    ] = "",
+    no_range_test: Annotated[
+        bool, typer.Option("--no-range-test", help="Try constant LRs alone: for a training without a training loss.")
+    ] = False,
     store: StoreUrl = None,
     out: Out = FOLDER,
     as_json: AsJson = False,
@@ -50,8 +64,12 @@ def ask(
     """
     from lrsearch.cli.search import quiet_optuna
 
-    given: dict[str, Any] = {"budget": budget, "seed": seed, "functions": split_names(functions) or None,
-                             "range_test": False if no_range_test else None}
+    given: dict[str, Any] = {
+        "budget": budget,
+        "seed": seed,
+        "functions": split_names(functions) or None,
+        "range_test": False if no_range_test else None,
+    }
     given = {key: value for key, value in given.items() if value is not None}
     _require_fitting(task, program, horizon, given)
     quiet_optuna()
@@ -62,26 +80,46 @@ def ask(
 def tell(
     study: StudyName,
     number: Number,
-    values: Annotated[list[str] | None, typer.Argument(
-        metavar="[METRIC=VALUE]...", help="Such as val_loss=2.1; nan where it diverged.", show_default=False)] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[METRIC=VALUE]...", help="Such as val_loss=2.1; nan where it diverged.", show_default=False
+        ),
+    ] = None,
     failed: Annotated[str | None, typer.Option(help="Why it failed", show_default=False)] = None,
-    curves: Annotated[str | None, typer.Option(
-        metavar="FILE", show_default=False,
-        help="Of a range test, its training losses: a line each, as LOSS or STEP LOSS; or JSON; - for stdin")] = None,
-    report: Annotated[bool, typer.Option(
-        "--report", help="Read what its program reported, started with LRSEARCH_JOB=FOLDER/job.json.")] = False,
+    curves: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Of a range test, its training losses: a line each, as LOSS or STEP LOSS; or JSON; - for stdin",
+        ),
+    ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Read what its program reported, started with LRSEARCH_JOB=FOLDER/job.json."),
+    ] = False,
     steps: Steps = None,
     store: StoreUrl = None,
     out: Out = FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Tell a study what came of a job: metrics, the curve of a range test, its program's report, or why it failed."""
-    told = {"value": _values(values or []), "curves": _curves(curves), "failed": failed, "steps": steps,
-            "report": report}
+    told = {
+        "value": _values(values or []),
+        "curves": _curves(curves),
+        "failed": failed,
+        "steps": steps,
+        "report": report,
+    }
     with _reopened(study, store, out) as opened:
         run = opened.tell(number, **told)
-        _report_left(opened, f"job {number} {run.state}", as_json,
-                     {"number": number, "state": str(run.state), "score": run.score, "scores": dict(run.scores)})
+        _report_left(
+            opened,
+            f"job {number} {run.state}",
+            as_json,
+            {"number": number, "state": str(run.state), "score": run.score, "scores": dict(run.scores)},
+        )
 
 
 def release(
@@ -122,8 +160,10 @@ def show(study: StudyName, store: StoreUrl = None, out: Out = FOLDER, as_json: A
 def _require_fitting(task: str | None, program: Program, horizon: int | None, given: dict[str, Any]) -> None:
     """Refuse arguments that do not go together."""
     if (task is None) is not program.is_described:
-        raise UsageError("ask takes a TASK, such as train.py:name or a study that was begun; or --name, --horizon, and"
-                         " --minimize or --maximize for a training that nothing here can start")
+        raise UsageError(
+            "ask takes a TASK, such as train.py:name or a study that was begun; or --name, --horizon, and"
+            " --minimize or --maximize for a training that nothing here can start"
+        )
     if task is not None:
         program.require_none("goes with --name: a function or a study says it itself")
     if task is not None and not is_file(task) and (given or horizon is not None):
@@ -144,8 +184,10 @@ def _opened(
     try:
         return api.reopen_study(task, **places)
     except (UsageError, StoreError) as error:
-        raise type(error)(f"{error}. A new study begins with a function, train.py:name, or with --name, --horizon"
-                          " and --minimize or --maximize") from None
+        raise type(error)(
+            f"{error}. A new study begins with a function, train.py:name, or with --name, --horizon"
+            " and --minimize or --maximize"
+        ) from None
 
 
 def _reopened(study: str, store: str | None, out: Path) -> "OpenStudy":

@@ -9,11 +9,9 @@ import typer
 
 def dashboard(
     out: Annotated[Path, typer.Option(help="The folder that `lrsearch search` wrote to.")] = Path("lrsearch-runs"),
-    storage: Annotated[str | None, typer.Option(
-        help="Optuna storage URL", show_default="optuna.db in --out")] = None,
+    storage: Annotated[str | None, typer.Option(help="Optuna storage URL", show_default="optuna.db in --out")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")] = 8080,
-    study: Annotated[str | None, typer.Option(
-        help="The study to open", show_default="the newest")] = None,
+    study: Annotated[str | None, typer.Option(help="The study to open", show_default="the newest")] = None,
 ) -> None:
     """Show the studies in the Optuna Dashboard, on this machine only, until Ctrl-C."""
     import secrets

@@ -14,11 +14,19 @@ if TYPE_CHECKING:
 
     from lrsearch.knowledge import Advice, Recommendation
 
-TaskName = Annotated[str, typer.Argument(
-    metavar="TASK", help="A shipped task, see `lrsearch tasks`, the name of one in the store, or train.py:name.")]
-Goal = Annotated[str, typer.Option(
-    help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD - CDAC),"
-         " or pareto: the front of all four first.")]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="A shipped task, see `lrsearch tasks`, the name of one in the store, or train.py:name."
+    ),
+]
+Goal = Annotated[
+    str,
+    typer.Option(
+        help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD -"
+        " CDAC), or pareto: the front of all four first."
+    ),
+]
 Limit = Annotated[int, typer.Option(min=1, help="Rows to print at most; --json has all.")]
 MOST_STORED, MOST_ANSWERS = 2, 3
 WIDE = 160
@@ -27,7 +35,11 @@ SCORES = {"accuracy": "score", "cost": "of the run", "robustness": "LD", "confid
 
 
 def recommend(
-    task: TaskName, goal: Goal = "accuracy", store: StoreUrl = None, as_json: AsJson = False, out: Out = FOLDER,
+    task: TaskName,
+    goal: Goal = "accuracy",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
     horizon: Horizon = None,
 ) -> None:
     """Say what a new study of a task would start from, and why: the nearest tasks, by group, and the corrections."""
@@ -42,8 +54,13 @@ def recommend(
 
 
 def rank(
-    task: TaskName, goal: Goal = "accuracy", store: StoreUrl = None, as_json: AsJson = False, out: Out = FOLDER,
-    horizon: Horizon = None, limit: Limit = 10,
+    task: TaskName,
+    goal: Goal = "accuracy",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    horizon: Horizon = None,
+    limit: Limit = 10,
 ) -> None:
     """Rank what the store and the papers know for a task, with intervals, P(best), and what each place rests on."""
     from lrsearch.cli.plain import print_json
@@ -100,8 +117,10 @@ def _print_answers(found: "Advice", console: "Console") -> None:
     if more > 0:
         console.print(f"{counted(more, 'more search', 'more searches')} of this task: `--json` has all answers")
     if found.answers:
-        console.print("What follows ranks the runs of all tasks and seeds, the search's own seed included: an order of"
-                      " what to try, which need not begin with an answer.")
+        console.print(
+            "What follows ranks the runs of all tasks and seeds, the search's own seed included: an order of"
+            " what to try, which need not begin with an answer."
+        )
 
 
 def _why(one: "Recommendation", found: "Advice") -> list[str]:
@@ -111,8 +130,10 @@ def _why(one: "Recommendation", found: "Advice") -> list[str]:
     lines = [f"the answer of the search {name}" for name in found.answered(one)]
     lines.append(f"{one.score_text} over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})")
     seen = f"{counted(one.tasks, 'task')}, {counted(one.runs or 0, 'run')}"
-    lines.append(f"P(best) {one.p_best or 0.0:.2f}; {one.regret:.1f} noise units behind the best tries, 90 % interval"
-                 f" {_interval(one)}; seen on {seen}")
+    lines.append(
+        f"P(best) {one.p_best or 0.0:.2f}; {one.regret:.1f} noise units behind the best tries, 90 % interval"
+        f" {_interval(one)}; seen on {seen}"
+    )
     lines.append(_moved(one, found))
     return lines
 
@@ -146,8 +167,14 @@ def _neighbours(found: "Advice") -> "Table":
         parts = (f"{one.similarity.parts[group]:.2f}" if group in one.similarity.parts else "-" for group in groups)
         apart = one.similarity.gate or ""
         distance = "-" if one.similarity.gate else f"{one.similarity.distance:.2f}"
-        table.add_row(distance, *parts, f"{one.weight:.2f}", str(one.runs), one.origin,
-                      f"{one.name}: {apart}" if apart else one.name)
+        table.add_row(
+            distance,
+            *parts,
+            f"{one.weight:.2f}",
+            str(one.runs),
+            one.origin,
+            f"{one.name}: {apart}" if apart else one.name,
+        )
     return table
 
 
@@ -176,9 +203,16 @@ def _ranking(found: "Advice", shown: list["Recommendation"]) -> "Table":
     for place, one in enumerate(shown, 1):
         steps = f"{one.steps} " if one.steps == found.horizon else f"{one.steps}*"
         front = "+" if one.front else ""
-        table.add_row(f"{place}{front}", f"{one.regret:.1f}", _interval(one), f"{one.p_best or 0.0:.2f}",
-                      _score(found.goal, one), steps,
-                      str(one.carried(found.horizon, found.own_centre).rounded()), found.why(one))
+        table.add_row(
+            f"{place}{front}",
+            f"{one.regret:.1f}",
+            _interval(one),
+            f"{one.p_best or 0.0:.2f}",
+            _score(found.goal, one),
+            steps,
+            str(one.carried(found.horizon, found.own_centre).rounded()),
+            found.why(one),
+        )
     return table
 
 
@@ -191,11 +225,15 @@ def _score(goal: str, one: "Recommendation") -> str:
 
 def _read_as(found: "Advice", ranked: list["Recommendation"], limit: int) -> list[str]:
     """Say how the table is read: its unit, its marks, who is not told apart, and what it leaves out."""
-    lines = ["Behind: how far behind the best, in standard deviations of the noise; the fewer and shorter the runs, the"
-             " nearer to what is usual."]
+    lines = [
+        "Behind: how far behind the best, in standard deviations of the noise; the fewer and shorter the runs, the"
+        " nearer to what is usual."
+    ]
     if any(one.steps != found.horizon for one in ranked[:limit]):
-        lines.append(f"*: over other than this task's {counted(found.horizon, 'step')}; such scores are not compared"
-                     " with those of another length.")
+        lines.append(
+            f"*: over other than this task's {counted(found.horizon, 'step')}; such scores are not compared"
+            " with those of another length."
+        )
     if found.goal == "pareto":
         lines.append("+: none is better for one goal and as good for the others; these come first.")
     tied = sum(one.tie_group == 1 for one in ranked)

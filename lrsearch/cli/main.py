@@ -17,7 +17,10 @@ from lrsearch.errors import LRSearchError, UsageError
 INTERRUPTED = 130
 
 app = typer.Typer(
-    name="lrsearch", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="lrsearch",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Find the learning-rate policy of a neural network, cheaply, with the cost accounted and the reasons shown.",
 )
 app.command()(search.search)

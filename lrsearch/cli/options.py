@@ -17,31 +17,52 @@ if TYPE_CHECKING:
 FOLDER = Path("lrsearch-runs")
 STORE_HELP = "Knowledge store: a file, sqlite:///FILE or postgresql+psycopg://..."
 
-TaskName = Annotated[str, typer.Argument(
-    metavar="TASK", help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name.")]
-TaskOrProgram = Annotated[str | None, typer.Argument(
-    metavar="TASK", show_default=False,
-    help="A shipped task: see `lrsearch tasks`; a function of your own: train.py:name; none with --command.")]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name."
+    ),
+]
+TaskOrProgram = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TASK",
+        show_default=False,
+        help="A shipped task: see `lrsearch tasks`; a function of your own: train.py:name; none with --command.",
+    ),
+]
 Budget = Annotated[float, typer.Option(help="Full-run equivalents (FRE) that everything may cost: a hard cap.")]
-StoreUrl = Annotated[str | None, typer.Option(
-    "--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default="store.db in --out")]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default="store.db in --out")
+]
 Seed = Annotated[int, typer.Option(help="The study's seed.")]
-Functions = Annotated[str, typer.Option(
-    help="LR functions to search, as TRI,SINEXP, or whole policies",
-    show_default="LRBench's table and the strong default")]
-Known = Annotated[list[str] | None, typer.Option(
-    metavar="POLICY", help="A policy of your own to try first; may be given again.", show_default=False)]
+Functions = Annotated[
+    str,
+    typer.Option(
+        help="LR functions to search, as TRI,SINEXP, or whole policies",
+        show_default="LRBench's table and the strong default",
+    ),
+]
+Known = Annotated[
+    list[str] | None,
+    typer.Option(metavar="POLICY", help="A policy of your own to try first; may be given again.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures, weights, store and Optuna study.")]
-DataDir = Annotated[Path | None, typer.Option(
-    envvar="LRSEARCH_DATA", help="Where the data set lies", show_default="a cache, filled by download")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(envvar="LRSEARCH_DATA", help="Where the data set lies", show_default="a cache, filled by download"),
+]
 Horizon = Annotated[int | None, typer.Option(help="Steps of a full run", show_default="the task's")]
 Precision = Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor has it.")]
-Storage = Annotated[str | None, typer.Option(
-    help="Optuna storage URL", show_default="optuna.db in --out")]
-Workers = Annotated[int | None, typer.Option(
-    help="Processes that train, one thread each",
-    show_default="the cores, at most 4; 1 for small models and on a GPU")]
+Storage = Annotated[str | None, typer.Option(help="Optuna storage URL", show_default="optuna.db in --out")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that train, one thread each",
+        show_default="the cores, at most 4; 1 for small models and on a GPU",
+    ),
+]
 
 
 def named_task(
@@ -54,8 +75,9 @@ def named_task(
     if program is not None and described is None:
         program.require_none("describes a program: give its --command as well")
     if (described is None) == (name is None):
-        raise UsageError("give a TASK, a function of your own as train.py:name, or a program with --command: one of the"
-                         " three")
+        raise UsageError(
+            "give a TASK, a function of your own as train.py:name, or a program with --command: one of the three"
+        )
     if described is not None:
         if precision != "fp32":
             raise UsageError("--precision is of shipped tasks: a program decides itself in what it computes")
@@ -66,8 +88,9 @@ def named_task(
         from lrsearch.training.functions import function_source
 
         if precision != "fp32":
-            raise UsageError("--precision is of shipped tasks: a function of your own decides itself in what it"
-                             " computes")
+            raise UsageError(
+                "--precision is of shipped tasks: a function of your own decides itself in what it computes"
+            )
         source = function_source(load_function(name))
         return source if horizon is None else source.with_task(source.task.with_horizon(horizon))
     task = replace(find_classification(name), precision=precision)

@@ -17,14 +17,17 @@ app = typer.Typer(help="Look at LR policies.", no_args_is_help=True)
 
 Text = Annotated[str, typer.Argument(metavar="TEXT", help="A policy, such as 'TRI(k0=0.001, k1=0.006, l=2000)'.")]
 Texts = Annotated[list[str], typer.Argument(metavar="TEXT...", help="One policy or several.")]
-Steps = Annotated[int, typer.Option(
-    min=1, max=MOST_STEPS, help="Steps of the run; durations such as 0.1dur are parts of it.")]
-Epoch = Annotated[float | None, typer.Option(min=1e-9, help="Steps of an epoch, for durations such as 3ep.",
-                                             show_default=False)]
+Steps = Annotated[
+    int, typer.Option(min=1, max=MOST_STEPS, help="Steps of the run; durations such as 0.1dur are parts of it.")
+]
+Epoch = Annotated[
+    float | None, typer.Option(min=1e-9, help="Steps of an epoch, for durations such as 3ep.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The PNG file to write.")]
-Picture = Annotated[Path | None, typer.Option("-o", "--output", help="A PNG file for both curves and their ratio.",
-                                              show_default=False)]
+Picture = Annotated[
+    Path | None, typer.Option("-o", "--output", help="A PNG file for both curves and their ratio.", show_default=False)
+]
 
 
 @app.command("list")
@@ -36,12 +39,21 @@ def list_functions(as_json: AsJson = False) -> None:
     from lrsearch.cli.plain import open_console, print_json
 
     if as_json:
-        print_json([
-            {"name": f.name, "family": f.family, "parameters": [field.name for field in f.fields],
-             "rules": {field.name: field.rule for field in f.fields},
-             "defaults": {field.name: field.default for field in f.fields if field.default is not REQUIRED},
-             "source": f.source, "example": str(f.example), "what": f.summary} for f in FUNCTIONS.values()
-        ])
+        print_json(
+            [
+                {
+                    "name": f.name,
+                    "family": f.family,
+                    "parameters": [field.name for field in f.fields],
+                    "rules": {field.name: field.rule for field in f.fields},
+                    "defaults": {field.name: field.default for field in f.fields if field.default is not REQUIRED},
+                    "source": f.source,
+                    "example": str(f.example),
+                    "what": f.summary,
+                }
+                for f in FUNCTIONS.values()
+            ]
+        )
         return
     shown = Table(box=None, pad_edge=False)
     for column in ("function", "parameters", "what it does"):
@@ -87,7 +99,10 @@ def table(output: Output = Path("policies.png")) -> None:
 
 @app.command()
 def plot(
-    text: Texts, output: Output = Path("policy.png"), steps: Steps = 10_000, epoch: Epoch = None,
+    text: Texts,
+    output: Output = Path("policy.png"),
+    steps: Steps = 10_000,
+    epoch: Epoch = None,
     log: Annotated[bool, typer.Option(help="Draw learning rates on a logarithmic axis.")] = False,
 ) -> None:
     """Draw the learning rates of policies over each other, and the momentum of those that carry one."""
@@ -123,13 +138,18 @@ def diff(
 @app.command()
 def convert(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A schedule in the words of the tool it comes from.")],
-    source: Annotated[str, typer.Option(
-        "--from", help="lrsearch, json, torch, huggingface, caffe or lrbench.")] = "lrsearch",
+    source: Annotated[
+        str, typer.Option("--from", help="lrsearch, json, torch, huggingface, caffe or lrbench.")
+    ] = "lrsearch",
     target: Annotated[str, typer.Option("--to", help="The same names.")] = "lrsearch",
-    lr: Annotated[float | None, typer.Option(
-        help="The optimizer's LR, which torch's and Hugging Face's schedules scale.", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(
-        min=1, help="Steps of the run, where the target or a duration needs them.", show_default=False)] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="The optimizer's LR, which torch's and Hugging Face's schedules scale.", show_default=False),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of the run, where the target or a duration needs them.", show_default=False),
+    ] = None,
     epoch: Epoch = None,
 ) -> None:
     """Translate a schedule between tools, exactly; what cannot be expressed is refused with the reason."""
@@ -140,8 +160,9 @@ def convert(
 
 @app.command()
 def paths(
-    text: Annotated[list[str] | None, typer.Argument(
-        metavar="TEXT...", help="Policies", show_default="the paper's three")] = None,
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Policies", show_default="the paper's three")
+    ] = None,
     output: Output = Path("paths.png"),
     steps: Steps = 200,
     momentum: Annotated[float, typer.Option(min=0, max=0.999, help="Nesterov momentum.")] = 0,
@@ -185,9 +206,16 @@ def _facts(policy: Policy, steps: int) -> dict[str, Any]:
     from lrsearch.schedules import to_json
 
     ends = {} if policy.is_controller else {"horizon": policy.horizon, "period": policy.period}
-    return {"policy": str(policy), "key": policy.key, "family": policy.function.family,
-            "source": policy.function.source, "what": policy.function.summary, "json": json.loads(to_json(policy)),
-            "coordinates": _coordinates(policy, steps), **ends}
+    return {
+        "policy": str(policy),
+        "key": policy.key,
+        "family": policy.function.family,
+        "source": policy.function.source,
+        "what": policy.function.summary,
+        "json": json.loads(to_json(policy)),
+        "coordinates": _coordinates(policy, steps),
+        **ends,
+    }
 
 
 def _told(policy: Policy, steps: int) -> list[tuple[str, object]]:

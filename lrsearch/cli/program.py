@@ -24,18 +24,22 @@ def _option(text: str, default: str | bool = False) -> Any:
 class Program:
     """A program as the command line describes it; the fields are its options."""
 
-    command: Annotated[str | None, _option(
-        "What trains, instead of TASK, such as 'torchrun --nproc-per-node 4 train.py': see docs/programs.md.")] = None
+    command: Annotated[
+        str | None,
+        _option("What trains, instead of TASK, such as 'torchrun --nproc-per-node 4 train.py': see docs/programs.md."),
+    ] = None
     name: Annotated[str | None, _option("The task's name.")] = None
     epoch: Annotated[float | None, _option("Updates of one pass over the samples", "horizon / 20")] = None
     minimize: Annotated[str | None, _option("The metric that decides, lower is better.")] = None
     maximize: Annotated[str | None, _option("The metric that decides, higher is better.")] = None
     samples: Annotated[int | None, _option("Of how many samples the metric is a share.")] = None
-    task_version: Annotated[str, _option(
-        "Change it where the training changed; auto follows the command and its files", "1")] = "1"
+    task_version: Annotated[
+        str, _option("Change it where the training changed; auto follows the command and its files", "1")
+    ] = "1"
     lr_range: Annotated[str, _option("LOW,HIGH, the peak learning rates to search", "the optimizer's")] = ""
-    fact: Annotated[list[str] | None, _option(
-        "NAME=VALUE, what the key and similarity shall know, as optimizer=adamw; repeatable.")] = None
+    fact: Annotated[
+        list[str] | None, _option("NAME=VALUE, what the key and similarity shall know, as optimizer=adamw; repeatable.")
+    ] = None
 
     @property
     def is_described(self) -> bool:
@@ -73,18 +77,34 @@ class Program:
         Raises:
             UsageError: it names the option.
         """
-        given = next((name for name, field in self.__dataclass_fields__.items()
-                      if getattr(self, name) not in (field.default, [])), None)
+        given = next(
+            (
+                name
+                for name, field in self.__dataclass_fields__.items()
+                if getattr(self, name) not in (field.default, [])
+            ),
+            None,
+        )
         if given is not None:
             raise UsageError(f"--{given.replace('_', '-')} {why}")
 
     def _description(self, horizon: int | None) -> dict[str, Any]:
         if self.name is None or horizon is None:
-            raise UsageError("a training of your own needs --name and --horizon (updates of a full run), and --minimize"
-                             " or --maximize METRIC")
-        return {"name": self.name, "horizon": horizon, "epoch": self.epoch, "minimize": self.minimize,
-                "maximize": self.maximize, "samples": self.samples, "version": self.task_version,
-                "lr_range": _range(self.lr_range), "facts": dict(map(_fact, self.fact or ()))}
+            raise UsageError(
+                "a training of your own needs --name and --horizon (updates of a full run), and --minimize"
+                " or --maximize METRIC"
+            )
+        return {
+            "name": self.name,
+            "horizon": horizon,
+            "epoch": self.epoch,
+            "minimize": self.minimize,
+            "maximize": self.maximize,
+            "samples": self.samples,
+            "version": self.task_version,
+            "lr_range": _range(self.lr_range),
+            "facts": dict(map(_fact, self.fact or ())),
+        }
 
 
 def takes_program(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,8 +116,10 @@ def takes_program(command: Callable[..., None]) -> Callable[..., None]:
         command(**given, program=Program(**own))
 
     hints = get_type_hints(Program, include_extras=True)
-    options = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[name])
-               for name, field in Program.__dataclass_fields__.items()]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[name])
+        for name, field in Program.__dataclass_fields__.items()
+    ]
     signature = inspect.signature(command, eval_str=True)
     others = [one for name, one in signature.parameters.items() if name != "program"]
     taking.__signature__ = signature.replace(parameters=[*others, *options])  # type: ignore[attr-defined]

@@ -34,17 +34,23 @@ if TYPE_CHECKING:
 def range_test(
     task: TaskOrProgram = None,
     repeats: Annotated[int, typer.Option(help="How often, each time with another seed.")] = 2,
-    low: Annotated[float | None, typer.Option(
-        help="The first learning rate", show_default="the optimizer's lowest")] = None,
-    high: Annotated[float | None, typer.Option(
-        help="The last learning rate", show_default="the optimizer's highest")] = None,
-    steps: Annotated[int | None, typer.Option(
-        help="Updates", show_default="300, at most a quarter of the horizon")] = None,
+    low: Annotated[
+        float | None, typer.Option(help="The first learning rate", show_default="the optimizer's lowest")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option(help="The last learning rate", show_default="the optimizer's highest")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates", show_default="300, at most a quarter of the horizon")
+    ] = None,
     shape: Annotated[str, typer.Option(help="exponential, or linear.")] = "exponential",
-    momentum: Annotated[str, typer.Option(
-        help="FIRST,LAST: it falls as the learning rate rises, as 0.95,0.85", show_default="the task's")] = "",
-    weight_decays: Annotated[str, typer.Option(
-        help="Several to compare, as 1e-3,1e-4,0", show_default="the task's")] = "",
+    momentum: Annotated[
+        str,
+        typer.Option(help="FIRST,LAST: it falls as the learning rate rises, as 0.95,0.85", show_default="the task's"),
+    ] = "",
+    weight_decays: Annotated[
+        str, typer.Option(help="Several to compare, as 1e-3,1e-4,0", show_default="the task's")
+    ] = "",
     settings: Settings = None,
     store: StoreUrl = None,
     seed: Seed = 0,
@@ -69,9 +75,21 @@ def range_test(
         tell_line(f"seed {spec.seed}{decay}: {counted(len(ramp.rates), 'point')}")
 
     tested = api.range_tests(
-        found, low=low, high=high, steps=steps, shape=shape, momentum=_pair(momentum),
-        weight_decays=_numbers(weight_decays, "--weight-decays"), repeats=repeats, seed=seed,
-        settings=read_settings(settings), store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True,
+        found,
+        low=low,
+        high=high,
+        steps=steps,
+        shape=shape,
+        momentum=_pair(momentum),
+        weight_decays=_numbers(weight_decays, "--weight-decays"),
+        repeats=repeats,
+        seed=seed,
+        settings=read_settings(settings),
+        store=store,
+        data_dir=data_dir,
+        out=out,
+        watch=tell,
+        is_own_process=True,
     )
     _report_tests(find_task(found).name, tested, out, as_json)
 
@@ -109,8 +127,16 @@ def recipe(
     from lrsearch.training.settings import with_settings
 
     found = with_settings(named_task(task, horizon, precision), read_settings(settings))
-    result = api.recipe(found, settings=read_tries(tries), seed=seed, store=store, data_dir=data_dir, out=out,
-                        watch=tell_line, is_own_process=True)
+    result = api.recipe(
+        found,
+        settings=read_tries(tries),
+        seed=seed,
+        store=store,
+        data_dir=data_dir,
+        out=out,
+        watch=tell_line,
+        is_own_process=True,
+    )
     _report_recipe(result, as_json)
 
 

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    key: Annotated[str, typer.Argument(
-        metavar="KEY", help="A stored run's key, or its beginning: see `lrsearch store runs`.")],
-    task: Annotated[str | None, typer.Option(
-        help="What trains it: train.py:name", show_default="the shipped task of its name")] = None,
-    command: Annotated[str | None, typer.Option(
-        help="The program that trains it, as the search had it.", show_default=False)] = None,
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A stored run's key, or its beginning: see `lrsearch store runs`.")
+    ],
+    task: Annotated[
+        str | None, typer.Option(help="What trains it: train.py:name", show_default="the shipped task of its name")
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option(help="The program that trains it, as the search had it.", show_default=False)
+    ] = None,
     settings: Settings = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
@@ -32,8 +35,16 @@ def reproduce(
     from lrsearch.cli.plain import print_json
 
     named = named_task(task, None, "fp32") if task is not None and is_file(task) else task
-    found = api.reproduce(key, task=named, command=command, settings=read_settings(settings), store=store,
-                          data_dir=data_dir, out=out, is_own_process=True)
+    found = api.reproduce(
+        key,
+        task=named,
+        command=command,
+        settings=read_settings(settings),
+        store=store,
+        data_dir=data_dir,
+        out=out,
+        is_own_process=True,
+    )
     if as_json:
         print_json(found.to_json())
     else:
@@ -53,7 +64,11 @@ def _print(found: "Reproduced") -> None:
     for one in found.changed:
         console.print(labelled("changed", str(one)))
     if not found.is_recorded:
-        console.print(labelled("changed", "not recorded is what it was trained with: by an older version, or by a"
-                                          " program in another language"))
+        console.print(
+            labelled(
+                "changed",
+                "not recorded is what it was trained with: by an older version, or by a program in another language",
+            )
+        )
     elif not found.changed:
         console.print(labelled("changed", "nothing that is recorded: versions, source, device"))

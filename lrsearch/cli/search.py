@@ -65,15 +65,22 @@ def search(
     found = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {
-        "functions": split_names(functions), "settings": read_settings(settings), "known": known or (), "store": store,
-        "seed": seed, "data_dir": data_dir, "out": out, "storage": storage,
+        "functions": split_names(functions),
+        "settings": read_settings(settings),
+        "known": known or (),
+        "store": store,
+        "seed": seed,
+        "data_dir": data_dir,
+        "out": out,
+        "storage": storage,
     }
     with Talk(budget, find_task(found).horizon) as talk:
         if engine == "ray":
             result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
         else:
-            result = api.search(found, budget, watch=talk.ended, progress=talk.stepped, workers=workers,
-                                is_own_process=True, **given)
+            result = api.search(
+                found, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True, **given
+            )
     test = None
     if final_test:
         test = api.final_test(result, store=store, data_dir=data_dir, out=out, is_own_process=True)
@@ -84,8 +91,7 @@ def sweep(
     task: TaskName,
     budget: Budget = 12,
     address: Annotated[str, typer.Option(help="A Ray cluster's address, auto, or local to start one here.")] = "local",
-    workers: Annotated[int | None, typer.Option(
-        help="Runs at a time", show_default="the cluster's CPUs")] = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at a time", show_default="the cluster's CPUs")] = None,
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
@@ -107,24 +113,45 @@ def sweep(
     quiet_optuna()
     with Talk(budget, find_task(found).horizon) as talk:
         result = api.sweep(
-            found, budget, functions=split_names(functions), settings=read_settings(settings), known=known or (),
-            store=store, seed=seed, data_dir=data_dir, out=out, storage=storage, address=address, workers=workers,
+            found,
+            budget,
+            functions=split_names(functions),
+            settings=read_settings(settings),
+            known=known or (),
+            store=store,
+            seed=seed,
+            data_dir=data_dir,
+            out=out,
+            storage=storage,
+            address=address,
+            workers=workers,
             watch=talk.ended,
         )
     _report(result, out, as_json, None)
 
 
 def compare(
-    task: Annotated[str | None, typer.Argument(
-        metavar="TASK", help="A shipped task: see `lrsearch tasks`; none with --table.", show_default=False)] = None,
-    table: Annotated[str | None, typer.Option(
-        help="Replay searches on a complete table of results instead: deepobs; with --rank also algoperf.",
-        show_default=False)] = None,
-    ranking: Annotated[bool, typer.Option(
-        "--rank", help="With --table: hold its tasks out, and try what `lrs.rank` makes of the others.")] = False,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TASK", help="A shipped task: see `lrsearch tasks`; none with --table.", show_default=False
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Replay searches on a complete table of results instead: deepobs; with --rank also algoperf.",
+            show_default=False,
+        ),
+    ] = None,
+    ranking: Annotated[
+        bool,
+        typer.Option("--rank", help="With --table: hold its tasks out, and try what `lrs.rank` makes of the others."),
+    ] = False,
     strategies: Annotated[str, typer.Option(help="funnel, tpe, random: which to compare.")] = "funnel,tpe,random",
-    seeds: Annotated[int | None, typer.Option(
-        help="Studies of each strategy", show_default="2; with --table 20 of each task")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Studies of each strategy", show_default="2; with --table 20 of each task")
+    ] = None,
     budget: Budget = 4,
     store: StoreUrl = None,
     functions: Functions = "",
@@ -154,8 +181,17 @@ def compare(
     found = named_task(task, horizon, precision)
     quiet_optuna()
     comparison = api.compare(
-        found, split_names(strategies), 2 if seeds is None else seeds, budget, functions=split_names(functions),
-        settings=read_settings(settings), store=store, data_dir=data_dir, out=out, watch=tell_line, is_own_process=True,
+        found,
+        split_names(strategies),
+        2 if seeds is None else seeds,
+        budget,
+        functions=split_names(functions),
+        settings=read_settings(settings),
+        store=store,
+        data_dir=data_dir,
+        out=out,
+        watch=tell_line,
+        is_own_process=True,
     )
     _report_comparison(comparison, api.writable(out / f"compare-{find_task(found).name}"), as_json)
 

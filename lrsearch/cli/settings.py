@@ -9,12 +9,24 @@ import typer
 from lrsearch.cli.options import split_names
 from lrsearch.errors import UsageError
 
-Settings = Annotated[list[str] | None, typer.Option(
-    "--set", metavar="KEY=VALUE", show_default=False,
-    help="A setting of a training of your own, JSON or text; may be given again.")]
-Tries = Annotated[list[str] | None, typer.Option(
-    "--try", metavar="KEY=VALUE,VALUE", show_default=False,
-    help="A setting of a training of your own, and its values to compare; may be given again.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="A setting of a training of your own, JSON or text; may be given again.",
+    ),
+]
+Tries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--try",
+        metavar="KEY=VALUE,VALUE",
+        show_default=False,
+        help="A setting of a training of your own, and its values to compare; may be given again.",
+    ),
+]
 
 
 def read_settings(texts: Sequence[str] | None) -> dict[str, Any]:

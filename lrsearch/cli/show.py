@@ -56,11 +56,17 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
         default = "" if result.decision.is_default else f"; default {read['default']}"
         say("test set", f"{read['best']}{default} ({test['note']})")
     spent = result.spent
-    say("cost", f"{spent.fre:.2f} of {result.setup.budget:g} FRE: {counted(spent.steps, 'step')},"
-                f" {counted(spent.runs, 'run')},"
-                f" {spent.seconds:.0f} s of training")
-    say("this start", f"{counted(spent.trained_runs, 'run')} trained ({counted(spent.trained_steps, 'step')}),"
-                      f" {spent.reused_runs} taken from the store")
+    say(
+        "cost",
+        f"{spent.fre:.2f} of {result.setup.budget:g} FRE: {counted(spent.steps, 'step')},"
+        f" {counted(spent.runs, 'run')},"
+        f" {spent.seconds:.0f} s of training",
+    )
+    say(
+        "this start",
+        f"{counted(spent.trained_runs, 'run')} trained ({counted(spent.trained_steps, 'step')}),"
+        f" {spent.reused_runs} taken from the store",
+    )
     say("start-up", what_started_up(result))
     say("failed", what_failed(result))
     for line in where_it_started(result):
@@ -111,8 +117,9 @@ def _front(result: SearchResult) -> Table | None:
     if not others:
         return None
     told = " and ".join(f"{one.direction} {one.name}" for one in (first, *others))
-    table = Table(title=f"the front ({told}): full runs that no other beats", title_justify="left", box=None,
-                  pad_edge=False)
+    table = Table(
+        title=f"the front ({told}): full runs that no other beats", title_justify="left", box=None, pad_edge=False
+    )
     for one in (first, *others):
         table.add_column(column(one), justify="right")
     table.add_column("seed", justify="right")
@@ -140,8 +147,13 @@ def _other_metrics(result: SearchResult) -> Table | None:
 
 def _metrics(result: SearchResult, test: dict[str, Any] | None) -> Table:
     """The metrics of the LRBench paper at the last step, means over the seeds of the reported scores."""
-    table = Table(title="metrics at the last step, by validation", title_justify="left", box=None, pad_edge=False,
-                  padding=(0, 1, 0, 0))
+    table = Table(
+        title="metrics at the last step, by validation",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("of", no_wrap=True)
     for name in ("top-1", "top-5", "loss", "LD", "AC", "CD", "CDAC", "best at", "numbers"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -162,14 +174,18 @@ def _read(result: SearchResult, test: dict[str, Any] | None) -> list[tuple[str, 
     """Give (label, metrics) of what was read on the test set: of the answer and of the default, no other."""
     if not test:
         return []
-    kinds = [(label, "best" if answer is result.best else "default") for label, answer in judged(result.decision)
-             if answer is result.best or answer is result.default]
+    kinds = [
+        (label, "best" if answer is result.best else "default")
+        for label, answer in judged(result.decision)
+        if answer is result.best or answer is result.default
+    ]
     return [(label, test["metrics"].get(kind, {})) for label, kind in kinds]
 
 
 def _numbers(metrics: Metrics) -> list[str]:
     shown = [(name, 100, ".2f") for name in ("top1", "top5")] + [
-        (name, 1, ".4f") for name in ("loss", "ld", "ac", "cd", "cdac")]
+        (name, 1, ".4f") for name in ("loss", "ld", "ac", "cd", "cdac")
+    ]
     found = ((metrics.get(name), times, form) for name, times, form in shown)
     return [format(times * value, form) if value is not None else "-" for value, times, form in found]
 
@@ -196,9 +212,14 @@ def print_pruned(told: Explanation) -> None:
     console.print(_bounds(f"the space that is left of {told.task}", told.pruned), _probes(told))
     for sentence in summary(told):
         console.print(sentence)
-    console.print(labelled("this start", f"{counted(spent.trained_runs, 'run')} trained"
-                                         f" ({counted(spent.trained_steps, 'step')}),"
-                                         f" {spent.reused_runs} taken from the store"))
+    console.print(
+        labelled(
+            "this start",
+            f"{counted(spent.trained_runs, 'run')} trained"
+            f" ({counted(spent.trained_steps, 'step')}),"
+            f" {spent.reused_runs} taken from the store",
+        )
+    )
     console.print(Text("use it", "bold"), f"{how_to_search(told)}\n", sep="\n")
     if told.study:
         console.print(labelled("study", f"{told.study} in {told.store}"))
@@ -239,16 +260,25 @@ def print_portrait(task: str, portrait: "Portrait", lockstep: "Lockstep") -> Non
     console = open_console()
     for label, text in (
         ("task", task),
-        ("data", f"{counted(data.samples, 'sample')} of {shape} to learn from,"
-                 f" {counted(data.classes, 'class', 'classes')}, label entropy"
-                 f" {data.label_entropy:.3f} nats"),
+        (
+            "data",
+            f"{counted(data.samples, 'sample')} of {shape} to learn from,"
+            f" {counted(data.classes, 'class', 'classes')}, label entropy"
+            f" {data.label_entropy:.3f} nats",
+        ),
         ("channels", f"mean {means}; deviation {deviations}"),
-        ("landmarks", f"nearest neighbour {100 * marks.neighbour:.1f} %, naive Bayes {100 * marks.bayes:.1f} %,"
-                      f" linear {100 * marks.linear:.1f} %"),
+        (
+            "landmarks",
+            f"nearest neighbour {100 * marks.neighbour:.1f} %, naive Bayes {100 * marks.bayes:.1f} %,"
+            f" linear {100 * marks.linear:.1f} %",
+        ),
         ("model", f"{model.family}, {counted(model.parameters, 'parameter')}, depth {model.depth}, norm {model.norm}"),
-        ("training", f"{training.optimizer}, momentum {training.momentum:g}, weight decay {training.weight_decay:g},"
-                     f" batch {training.batch_size}, {counted(training.horizon, 'step')},"
-                     f" {counted(portrait.epochs, 'epoch', form='.3g')}"),
+        (
+            "training",
+            f"{training.optimizer}, momentum {training.momentum:g}, weight decay {training.weight_decay:g},"
+            f" batch {training.batch_size}, {counted(training.horizon, 'step')},"
+            f" {counted(portrait.epochs, 'epoch', form='.3g')}",
+        ),
         ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
     ):
         console.print(labelled(label, text))
@@ -267,8 +297,9 @@ def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
         if one.advice.suggestions:
             table = right_table("", "rule", "LR", "from", "to", "for")
             for found in one.advice.suggestions:
-                table.add_row(found.rule, *(f"{rate:.2g}" for rate in (found.rate, found.low, found.high)),
-                              found.purpose)
+                table.add_row(
+                    found.rule, *(f"{rate:.2g}" for rate in (found.rate, found.low, found.high)), found.purpose
+                )
             console.print(table)
     console.print(f"picture: {picture}")
 
@@ -282,8 +313,9 @@ def print_recipe(recipe: "Recipe") -> None:
             console.print(_tries(step, objective))
     plain, score = ("diverged" if each is None else objective.text(each) for each in (recipe.plain, recipe.score))
     settings = ", ".join(f"{step.setting} {said(step.chosen)}" for step in recipe.steps if step.tried)
-    console.print(Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.found.horizon, 'step')},"
-                                                   f" {recipe.policy}"))
+    console.print(
+        Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.found.horizon, 'step')}, {recipe.policy}")
+    )
     console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
 

@@ -22,8 +22,12 @@ WIDE = 120
 
 def print_comparison(comparison: "Comparison", picture: str) -> None:
     """Print a comparison as a table."""
-    table = Table(box=None, pad_edge=False, title=f"{comparison.task}, budget {comparison.budget:g} FRE each",
-                  title_justify="left")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title=f"{comparison.task}, budget {comparison.budget:g} FRE each",
+        title_justify="left",
+    )
     objective = comparison.objective
     target = objective.text(comparison.target)
     for name in ("strategy", "seeds", f"best {column(objective)}", "spread", "FRE spent", f"FRE to {target}"):
@@ -43,8 +47,9 @@ def print_comparison(comparison: "Comparison", picture: str) -> None:
 
 def print_table(results: "Results", picture: str) -> None:
     """Print what came of a table of policies, the best first."""
-    table = Table(box=None, pad_edge=False, title=f"{results.table.name}: {results.table.task.name}",
-                  title_justify="left")
+    table = Table(
+        box=None, pad_edge=False, title=f"{results.table.name}: {results.table.task.name}", title_justify="left"
+    )
     objective = results.table.task.objective
     is_top1 = objective.name == TOP1
     more = ("at step", "at the end", "LD", "published") if is_top1 else ()
@@ -93,8 +98,9 @@ def print_replay(replay: "Replay") -> None:
     console = open_console()
     figures = _figures("", "figure", replay.figures)
     names = ("mean", "median", "p90", "mean_if_stopped", "first", "reached")
-    strategies = right_table("FRE until a run is good", "strategy", "mean", "median", "p90", "if stopped",
-                              "first run", "ever")
+    strategies = right_table(
+        "FRE until a run is good", "strategy", "mean", "median", "p90", "if stopped", "first run", "ever"
+    )
     for row in replay.strategies().to_dict("records"):
         strategies.add_row(row["strategy"], *(f"{row[name]:.2f}" for name in names))
     tasks = right_table("mean FRE by task", "task", "coverage", "pruned", "TPE", "grid")
@@ -102,8 +108,10 @@ def print_replay(replay: "Replay") -> None:
         numbers = (f"{row[name]:.2f}" for name in ("coverage", "pruned", "TPE", "grid"))
         tasks.add_row(f"{row['problem']} {row['optimizer']}", *numbers)
     console.print(figures, strategies, tasks)
-    console.print("Good: within max(2 sd of seeds, 0.5 points) of the table's best. Everything counts: probes, and"
-                  " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good.")
+    console.print(
+        "Good: within max(2 sd of seeds, 0.5 points) of the table's best. Everything counts: probes, and"
+        " diverged runs in full; if stopped: as far as they ran. First run, ever: the share that was good."
+    )
 
 
 def print_ranked(ranked: "Ranked") -> None:
@@ -111,14 +119,22 @@ def print_ranked(ranked: "Ranked") -> None:
     console = open_console()
     for held_out, figures in ranked.figures.items():
         console.print(_figures(f"{ranked.table}, {held_out} held out", "regret at k tries", figures))
-    console.print("Regret: (best - value) / (best - median) of the held-out task, at most 1, of the best of the first"
-                  " k; mean: over 1, 3 and 10. Intervals: bootstrap over tasks. The bar at k is a standard error.")
+    console.print(
+        "Regret: (best - value) / (best - median) of the held-out task, at most 1, of the best of the first"
+        " k; mean: over 1, 3 and 10. Intervals: bootstrap over tasks. The bar at k is a standard error."
+    )
 
 
 def _figures(title: str, what: str, figures: Iterable["Figure"]) -> Table:
     table = right_table(title, what, "value", "95 % interval", "n", "bar", "met")
     for figure in figures:
         met = {True: "yes", False: "no", None: ""}[figure.is_met]
-        table.add_row(figure.name, f"{figure.value:.3f}", f"{figure.low:.3f} .. {figure.high:.3f}", str(figure.n),
-                      figure.bar or "", met)
+        table.add_row(
+            figure.name,
+            f"{figure.value:.3f}",
+            f"{figure.low:.3f} .. {figure.high:.3f}",
+            str(figure.n),
+            figure.bar or "",
+            met,
+        )
     return table

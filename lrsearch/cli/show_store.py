@@ -26,8 +26,16 @@ def print_runs(found: list[StoredRun]) -> None:
     for stored in found:
         run = stored.run
         score = stored.objective.text(run.score)
-        table.add_row(stored.key[:8], stored.task, str(run.state), score, str(stored.horizon), str(stored.seed),
-                      stored.origin, str(stored.policy))
+        table.add_row(
+            stored.key[:8],
+            stored.task,
+            str(run.state),
+            score,
+            str(stored.horizon),
+            str(stored.seed),
+            stored.origin,
+            str(stored.policy),
+        )
     console = open_console(soft_wrap=False)
     console.print(table)
     console.print(counted(len(found), "run"))
@@ -39,11 +47,16 @@ def print_run(shown: ShownRun) -> None:
     console = open_console()
     curves = (f"{name} ({counted(len(curve), 'point')})" for name, curve in record.curves.items())
     rows = {
-        "run": stored.key, "policy": str(stored.policy), "task": f"{stored.task} ({stored.task_key})",
-        "horizon": counted(stored.horizon, "step"), "seed": str(stored.seed), "origin": stored.origin,
+        "run": stored.key,
+        "policy": str(stored.policy),
+        "task": f"{stored.task} ({stored.task_key})",
+        "horizon": counted(stored.horizon, "step"),
+        "seed": str(stored.seed),
+        "origin": stored.origin,
         "state": f"{stored.run.state}: {stored.run.state.meaning}",
         "metric": f"{stored.objective.name}, {stored.objective.direction}d",
-        "score": _score(record.score, stored.objective), "loss": _number(record.loss),
+        "score": _score(record.score, stored.objective),
+        "loss": _number(record.loss),
         "trained": f"{counted(record.steps, 'step')} in {record.seconds:.1f} s, {record.lost_steps} more were lost",
         "curves": ", ".join(curves) or "none",
         "studies": ", ".join(shown.studies) or "none",
@@ -74,19 +87,26 @@ def print_stats(stats: Mapping[str, Any]) -> None:
     for name in ("task", "framework", "model", "data", "classes", "runs", "policies"):
         table.add_column(name, justify="right" if name in ("classes", "runs", "policies") else "left", overflow="fold")
     for task in stats["tasks"]:
-        table.add_row(*(str(task[name]) if task[name] is not None else "-"
-                        for name in ("task", "framework", "model", "data", "classes", "runs", "policies")))
+        table.add_row(
+            *(
+                str(task[name]) if task[name] is not None else "-"
+                for name in ("task", "framework", "model", "data", "classes", "runs", "policies")
+            )
+        )
     console.print(table)
     states = ", ".join(f"{count} {state}" for state, count in stats["states"].items())
-    origins = ", ".join(f"{row['runs']} {row['origin']}{'' if row['trusted'] else ' (not trusted)'}"
-                        for row in stats["origins"])
+    origins = ", ".join(
+        f"{row['runs']} {row['origin']}{'' if row['trusted'] else ' (not trusted)'}" for row in stats["origins"]
+    )
     for name, said in (("states", states), ("origins", origins)):
         if said:
             console.print(labelled(name, said, 0), soft_wrap=True)
     hours = stats["seconds"] / 3600
     policies, studies = counted(stats["policies"], "policy", "policies"), counted(stats["studies"], "study", "studies")
-    console.print(f"{counted(stats['runs'], 'run')} of {policies}, {studies},"
-                  f" {counted(stats['steps'], 'step', form=',')}, {hours:.1f} hours of training")
+    console.print(
+        f"{counted(stats['runs'], 'run')} of {policies}, {studies},"
+        f" {counted(stats['steps'], 'step', form=',')}, {hours:.1f} hours of training"
+    )
 
 
 def print_check(check: Check) -> None:

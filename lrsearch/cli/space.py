@@ -51,8 +51,13 @@ def prune(
 
     found = named_task(task, horizon, precision, program)
     quiet_optuna()
-    given: dict[str, Any] = {"functions": split_names(functions), "settings": read_settings(settings), "store": store,
-                             "seed": seed, "out": out}
+    given: dict[str, Any] = {
+        "functions": split_names(functions),
+        "settings": read_settings(settings),
+        "store": store,
+        "seed": seed,
+        "out": out,
+    }
     if stored:
         told = api.prune(found, budget, stored=True, **given)
     else:
@@ -61,8 +66,12 @@ def prune(
 
 
 def explain(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's name, or the beginning of its name or key:"
-                                                               " see `lrsearch store studies`.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study's name, or the beginning of its name or key: see `lrsearch store studies`."
+        ),
+    ],
     store: StoreUrl = None,
     out: Out = FOLDER,
     as_json: AsJson = False,
@@ -98,5 +107,6 @@ def _train(task: "Asked", budget: float, workers: int | None, given: dict[str, A
     from lrsearch.tasks import find_task
 
     with Talk(PROBE_SHARE * budget, find_task(task).horizon) as talk:
-        return api.prune(task, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True,
-                         **given)
+        return api.prune(
+            task, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True, **given
+        )

@@ -12,8 +12,9 @@ from lrsearch.words import counted
 app = typer.Typer(help="Look into the knowledge store, check it, carry runs between stores.", no_args_is_help=True)
 
 DEFAULT_STORE = FOLDER / "store.db"
-StoreUrl = Annotated[str | None, typer.Option(
-    "--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default=str(DEFAULT_STORE))]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", envvar="LRSEARCH_STORE", help=STORE_HELP, show_default=str(DEFAULT_STORE))
+]
 
 
 @app.callback()
@@ -27,8 +28,9 @@ def runs(
     task: Annotated[str | None, typer.Option(help="Only runs of this task.", show_default=False)] = None,
     policy: Annotated[str | None, typer.Option(help="Only runs of this policy.", show_default=False)] = None,
     state: Annotated[str | None, typer.Option(help="Only runs in this state.", show_default=False)] = None,
-    origin: Annotated[str | None, typer.Option(help="Only runs from here: local, recorded, or a bundle.",
-                                               show_default=False)] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Only runs from here: local, recorded, or a bundle.", show_default=False)
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Runs at most.", min=1, show_default=False)] = None,
     after: Annotated[str, typer.Option(help="Only runs after this one: the next page.", show_default=False)] = "",
     as_json: AsJson = False,
@@ -48,8 +50,9 @@ def runs(
         names = {description["name"] for description in opened.tasks().values()} | set(TASKS)
         if task and task not in names:
             raise UsageError(unknown("task", task, names))
-        found = opened.runs(task=task, policy=wanted, state=RunState(state) if state else None, origin=origin,
-                            after=after, limit=limit)
+        found = opened.runs(
+            task=task, policy=wanted, state=RunState(state) if state else None, origin=origin, after=after, limit=limit
+        )
     if as_json:
         print_json([stored.to_json() for stored in found])
     else:
@@ -167,8 +170,9 @@ def import_bundle(
     store: StoreUrl = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; list the lines that are bad.")] = False,
     partly: Annotated[bool, typer.Option("--partly", help="Take the good lines where others are bad.")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Take the runs as your own: they keep their origins, and"
-                                                        " recommend.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take the runs as your own: they keep their origins, and recommend.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Import a bundle, all of it or nothing. Its runs change no result here, and recommend only with --trust."""

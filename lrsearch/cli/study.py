@@ -27,8 +27,9 @@ def run_study(
     file: Annotated[Path, typer.Argument(help="A TOML file: a table of policies, such as those in studies/.")],
     workers: Workers = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of each policy", show_default="the file's")] = None,
-    horizon: Annotated[int | None, typer.Option(
-        help="Steps of a run; policies are stretched to it", show_default="the file's")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(help="Steps of a run; policies are stretched to it", show_default="the file's")
+    ] = None,
     store: StoreUrl = None,
     data_dir: DataDir = None,
     out: Out = FOLDER,
@@ -48,8 +49,9 @@ def run_study(
         outcome = str(run.state) if run.score is None else spec.task.objective.text(run.score)
         tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
-    results = api.run_table(table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell,
-                            is_own_process=True)
+    results = api.run_table(
+        table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True
+    )
     _report(results, api.writable(out / table.name), as_json)
 
 

@@ -24,8 +24,12 @@ class Talk:
     def __init__(self, budget: float, horizon: int) -> None:
         self.console = open_console(stderr=True, soft_wrap=False)
         self.horizon = horizon
-        columns = (TextColumn("{task.fields[fre]}", markup=False), BarColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.description}", markup=False))
+        columns = (
+            TextColumn("{task.fields[fre]}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         self.bar = Progress(*columns, console=self.console, transient=True)
         self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
         self.budget, self.spent = budget, 0
@@ -60,5 +64,9 @@ class Talk:
         """Move the bar."""
         self.open[asked.number] = steps
         done = self.spent + sum(self.open.values())
-        self.bar.update(self.row, completed=done, fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
-                        description=f"{asked.role} {asked.policy}"[:60])
+        self.bar.update(
+            self.row,
+            completed=done,
+            fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
+            description=f"{asked.role} {asked.policy}"[:60],
+        )

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
 
 def verify(
-    policy: Annotated[str, typer.Argument(
-        metavar="POLICY", help="A policy, such as 'TRI(k0=0.01, k1=0.2, l=128)': trained as it is written.")],
-    task: Annotated[str, typer.Option(
-        help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name.")],
-    target: Annotated[str, typer.Option(
-        help="What the task's metric must reach: 0.97 or 97% of a share, else a number in its unit.")],
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="POLICY", help="A policy, such as 'TRI(k0=0.01, k1=0.2, l=128)': trained as it is written."
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option(help="A shipped task: see `lrsearch tasks`; or a function of your own: train.py:name.")
+    ],
+    target: Annotated[
+        str, typer.Option(help="What the task's metric must reach: 0.97 or 97% of a share, else a number in its unit.")
+    ],
     budget: Annotated[int, typer.Option(help="Updates that it may take, 16 or more; `dur` in a policy is this.")],
     seeds: Annotated[int, typer.Option(help="How many runs are asked, each with its own seed.")] = 1,
     seed: Annotated[int, typer.Option(help="The first of these seeds.")] = 0,
@@ -45,8 +51,21 @@ def verify(
     def tell(spec: "RunSpec", run: "Run") -> None:
         tell_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
 
-    verdict = api.verify(policy, found, target, budget, seeds=seeds, seed=seed, settings=read_settings(settings),
-                         workers=workers, store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True)
+    verdict = api.verify(
+        policy,
+        found,
+        target,
+        budget,
+        seeds=seeds,
+        seed=seed,
+        settings=read_settings(settings),
+        workers=workers,
+        store=store,
+        data_dir=data_dir,
+        out=out,
+        watch=tell,
+        is_own_process=True,
+    )
     if as_json:
         print_json(verdict.to_json())
     else:

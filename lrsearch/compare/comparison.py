@@ -93,15 +93,21 @@ class Comparison:
         rows = []
         for name in self.strategies:
             courses = self._of(name)
-            costs = [] if target is None else [
-                cost for course in courses if (cost := course.reached(target)) is not None]
+            costs = (
+                [] if target is None else [cost for course in courses if (cost := course.reached(target)) is not None]
+            )
             mean, best = self._mean(name), [course.best for course in courses if course.best is not None]
-            rows.append({
-                "strategy": name, "seeds": len(courses), "best": mean,
-                "spread": statistics.stdev(best) if mean is not None and len(best) > 1 else None,
-                "cost": statistics.fmean(course.cost for course in courses),
-                "reached": len(costs), "cost_to_target": statistics.median(costs) if costs else None,
-            })
+            rows.append(
+                {
+                    "strategy": name,
+                    "seeds": len(courses),
+                    "best": mean,
+                    "spread": statistics.stdev(best) if mean is not None and len(best) > 1 else None,
+                    "cost": statistics.fmean(course.cost for course in courses),
+                    "reached": len(costs),
+                    "cost_to_target": statistics.median(costs) if costs else None,
+                }
+            )
         return rows
 
     @property
@@ -112,8 +118,10 @@ class Comparison:
 
         if not 0 < runs <= STARTUP:
             return None
-        return (f"With {counted(runs, 'full run')} TPE still draws at random: Optuna's TPE learns from its"
-                f" {STARTUP + 1}th trial on, so here it is random search. A budget above {STARTUP} tells them apart.")
+        return (
+            f"With {counted(runs, 'full run')} TPE still draws at random: Optuna's TPE learns from its"
+            f" {STARTUP + 1}th trial on, so here it is random search. A budget above {STARTUP} tells them apart."
+        )
 
     def table(self) -> "pd.DataFrame":
         """Give the rows as a data frame."""
@@ -124,13 +132,25 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values, every course included."""
         courses = [
-            {"strategy": c.strategy, "seed": c.seed, "cost": c.cost, "best": c.best,
-             "runs": c.runs, "points": [list(point) for point in c.points]}
+            {
+                "strategy": c.strategy,
+                "seed": c.seed,
+                "cost": c.cost,
+                "best": c.best,
+                "runs": c.runs,
+                "points": [list(point) for point in c.points],
+            }
             for c in self.courses
         ]
-        return {"task": self.task, "budget": self.budget, "objective": self.objective.to_json(), "target": self.target,
-                "strategies": self.rows(),
-                "caution": self.caution, "courses": courses}
+        return {
+            "task": self.task,
+            "budget": self.budget,
+            "objective": self.objective.to_json(),
+            "target": self.target,
+            "strategies": self.rows(),
+            "caution": self.caution,
+            "courses": courses,
+        }
 
     def _mean(self, strategy: str) -> float | None:
         """The mean best score of a strategy; None where one of its studies has none."""

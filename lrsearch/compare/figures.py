@@ -96,8 +96,11 @@ class Replay:
 
         paid = pd.DataFrame([asdict(one) for study in self.studies for one in study.paid])
         rows = paid.groupby("strategy", sort=False).agg(
-            mean=("cost", "mean"), median=("cost", "median"), p90=("cost", lambda cost: np.percentile(cost, 90)),
-            mean_if_stopped=("stopped", "mean"), first=("runs", lambda runs: (runs == 1).mean()),
+            mean=("cost", "mean"),
+            median=("cost", "median"),
+            p90=("cost", lambda cost: np.percentile(cost, 90)),
+            mean_if_stopped=("stopped", "mean"),
+            first=("runs", lambda runs: (runs == 1).mean()),
             reached=("reached", "mean"),
         )
         return rows.reset_index()
@@ -106,8 +109,16 @@ class Replay:
         """Give one row a task: how often its best rate was covered, and each strategy's mean FRE."""
         import pandas as pd
 
-        rows = [{"problem": s.problem, "optimizer": s.optimizer, "coverage": float(s.covers), "cut": s.cut,
-                 **{one.strategy: one.cost for one in s.paid}} for s in self.studies]
+        rows = [
+            {
+                "problem": s.problem,
+                "optimizer": s.optimizer,
+                "coverage": float(s.covers),
+                "cut": s.cut,
+                **{one.strategy: one.cost for one in s.paid},
+            }
+            for s in self.studies
+        ]
         return pd.DataFrame(rows).groupby(["problem", "optimizer"]).mean().reset_index()
 
     def to_json(self) -> dict[str, Any]:
@@ -150,10 +161,15 @@ def conclude(table: str, studies: Sequence[Replayed]) -> Replay:
 def _columns(studies: Sequence[Replayed]) -> dict[str, npt.NDArray[np.float64]]:
     """Give what figures are made of: an array over studies for each quantity."""
     rows = [
-        {"covers": study.covers, "covers_target": study.covers_target, "cut": study.cut,
-         RIGHT: RIGHT in study.flagged, WRONG: WRONG in study.flagged,
-         **{one.strategy: one.cost for one in study.paid},
-         **{STOPPED + one.strategy: one.stopped for one in study.paid}}
+        {
+            "covers": study.covers,
+            "covers_target": study.covers_target,
+            "cut": study.cut,
+            RIGHT: RIGHT in study.flagged,
+            WRONG: WRONG in study.flagged,
+            **{one.strategy: one.cost for one in study.paid},
+            **{STOPPED + one.strategy: one.stopped for one in study.paid},
+        }
         for study in studies
     ]
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}

@@ -57,11 +57,15 @@ class Ranked:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         return {
-            "table": self.table, "tasks": len({one.task for one in self.tried}), "tries": list(TRIES),
+            "table": self.table,
+            "tasks": len({one.task for one in self.tried}),
+            "tries": list(TRIES),
             "regret": "(best - value) / (best - median) of the held-out task, 0 to 1; of the best of the first k",
             "interval": "95 %, bootstrap over tasks",
-            "figures": {held_out: {figure.name: figure.to_json() for figure in figures}
-                        for held_out, figures in self.figures.items()},
+            "figures": {
+                held_out: {figure.name: figure.to_json() for figure in figures}
+                for held_out, figures in self.figures.items()
+            },
             "by_task": [asdict(one) for one in self.tried],
         }
 
@@ -71,8 +75,10 @@ def hold_out(settings: Settings) -> Ranked:
     tried = [one for task in settings.tasks for one in _on_task(settings, TASK, task, [task])]
     if settings.has_variants:
         tried += [one for task in settings.tasks for one in _on_task(settings, BASE, task, settings.alike(task))]
-    figures = {held_out: figures_of([one for one in tried if one.held_out == held_out])
-               for held_out in dict.fromkeys(one.held_out for one in tried)}
+    figures = {
+        held_out: figures_of([one for one in tried if one.held_out == held_out])
+        for held_out in dict.fromkeys(one.held_out for one in tried)
+    }
     return Ranked(settings.name, tuple(tried), figures)
 
 
@@ -82,13 +88,18 @@ def figures_of(tried: Sequence[Tried]) -> tuple[Figure, ...]:
     The bars: over the tries at most the mean regret of the best mean rank; at no number of tries worse than it by
     more than the bootstrap's standard error of the difference; nowhere above random.
     """
-    by_method = {name: np.array([one.regrets for one in tried if one.method == name])
-                 for name in dict.fromkeys(one.method for one in tried)}
+    by_method = {
+        name: np.array([one.regrets for one in tried if one.method == name])
+        for name in dict.fromkeys(one.method for one in tried)
+    }
     ahead, chance = by_method[RANK] - by_method[MEAN_RANK], by_method[RANK] - by_method[RANDOM]
     figures = [
-        figure for name, values in by_method.items()
-        for figure in (*(_figure(f"{name}, {k}", values[:, at]) for at, k in enumerate(TRIES)),
-                       _figure(f"{name}, mean", values.mean(axis=1)))
+        figure
+        for name, values in by_method.items()
+        for figure in (
+            *(_figure(f"{name}, {k}", values[:, at]) for at, k in enumerate(TRIES)),
+            _figure(f"{name}, mean", values.mean(axis=1)),
+        )
     ]
     figures.append(_figure("less best mean rank, mean", ahead.mean(axis=1), lambda _: 0.0))
     for at, k in enumerate(TRIES):
@@ -108,11 +119,16 @@ def _figure(name: str, values: Array, bar: Callable[[float], float] | None = Non
 def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -> list[Tried]:
     """Try every way to rank on a task, from what is left without some tasks; settings it does not know are passed."""
     regret, runs = regrets_on(settings.values[task].dropna()), settings.runs[~settings.runs["task"].isin(list(out))]
-    orders = {RANK: rank(runs, k=len(settings.values))["candidate"].tolist(),
-              MEAN_RANK: mean_rank(settings.values.drop(columns=list(out)))}
+    orders = {
+        RANK: rank(runs, k=len(settings.values))["candidate"].tolist(),
+        MEAN_RANK: mean_rank(settings.values.drop(columns=list(out))),
+    }
     if held_out == TASK and settings.has_variants:
-        weights = {other: 1.0 if settings.bases[other] == settings.bases[task] else FARTHER
-                   for other in settings.tasks if other not in out}
+        weights = {
+            other: 1.0 if settings.bases[other] == settings.bases[task] else FARTHER
+            for other in settings.tasks
+            if other not in out
+        }
         orders[NEARER] = rank(runs, weights, k=len(settings.values))["candidate"].tolist()
     found = [Tried(held_out, task, name, first(regret, order)) for name, order in orders.items()]
     return [*found, Tried(held_out, task, RANDOM, at_random(regret))]

@@ -119,8 +119,10 @@ def replay(tables: Sequence[Table], seeds: int = SEEDS, watch: Callable[[str], N
     replayed = []
     for seed in range(seeds):
         studies = [probe(table, seed, seeds) for table in tables]
-        stores = {problem: portfolio([study for study in studies if study.table.problem != problem])
-                  for problem in {table.problem for table in tables}}
+        stores = {
+            problem: portfolio([study for study in studies if study.table.problem != problem])
+            for problem in {table.problem for table in tables}
+        }
         replayed += [replay_study(study, stores[study.table.problem]) for study in studies]
         if watch:
             watch(f"seed {seed + 1} of {seeds}: {counted(len(tables), 'task')}")
@@ -166,9 +168,16 @@ def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:
         pay("grid", study, declared(table.rates)),
     )
     return Replayed(
-        table.problem, table.optimizer, seed, peak.low / study.unit, peak.high / study.unit, table.best in peak,
-        any(rate in peak for rate in table.good), 1 - 10**cold.log_volume,
-        tuple(name for name, pruned in warm.items() if pruned.contradiction), paid,
+        table.problem,
+        table.optimizer,
+        seed,
+        peak.low / study.unit,
+        peak.high / study.unit,
+        table.best in peak,
+        any(rate in peak for rate in table.good),
+        1 - 10**cold.log_volume,
+        tuple(name for name, pruned in warm.items() if pruned.contradiction),
+        paid,
     )
 
 
@@ -211,8 +220,9 @@ def portfolio(known: Sequence[Probed]) -> list[Recommendation]:
 
 def _offer(study: Probed) -> Recommendation:
     table = study.table
-    return Recommendation(FIX(k0=table.best), table.name, 0.0, table.final(table.best), 1, 0.0, study.centre,
-                          table.horizon)
+    return Recommendation(
+        FIX(k0=table.best), table.name, 0.0, table.final(table.best), 1, 0.0, study.centre, table.horizon
+    )
 
 
 def _regret(study: Probed, offer: Recommendation) -> float:

@@ -58,10 +58,18 @@ class Outcome:
         """Give it as plain JSON values; fractions, not percent, and metrics at that look."""
         names = ("step", "top5", "ac", "cd", "cdac", "ld")
         metrics = {name: _known(self.metric(name, look)) for name in names}
-        return {"policy": str(self.row.policy), "label": self.row.label, "seeds": len(self.scores),
-                "diverged": len(self.runs) - len(self.scores), "top1": _known(self.mean), "spread": self.spread,
-                "scores": self.scores, **metrics, "end_top1": _known(self.metric("top1", "end")),
-                "published": dict(self.row.published)}
+        return {
+            "policy": str(self.row.policy),
+            "label": self.row.label,
+            "seeds": len(self.scores),
+            "diverged": len(self.runs) - len(self.scores),
+            "top1": _known(self.mean),
+            "spread": self.spread,
+            "scores": self.scores,
+            **metrics,
+            "end_top1": _known(self.metric("top1", "end")),
+            "published": dict(self.row.published),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +138,10 @@ class Results:
         are = "is" if self.missing == 1 else "are"
         said = [f"{counted(self.missing, 'run')} {are} missing."] if self.missing else []
         if pairs and self.table.seeds > 1:
-            said.append(f"{apart} of {counted(pairs, 'pair')} of policies are told apart by a paired t-test over seeds"
-                        f" at 5 %; {0.05 * pairs:.1f} would be by chance. The others are ties.")
+            said.append(
+                f"{apart} of {counted(pairs, 'pair')} of policies are told apart by a paired t-test over seeds"
+                f" at 5 %; {0.05 * pairs:.1f} would be by chance. The others are ties."
+            )
         if agreement := self.agreement:
             policies = counted(agreement.policies, "policy", "policies")
             said.append(f"Rank correlation with the published order of {policies}: {agreement}.")
@@ -142,11 +152,16 @@ class Results:
         agreement, (apart, pairs) = self.agreement, self.separable
         task, objective = self.table.task.description, self.table.task.objective
         return {
-            "table": self.table.name, "source": self.table.source, "task": task,
-            "seeds": self.table.seeds, "missing": self.missing, "score": task.get("metric", objective.name),
+            "table": self.table.name,
+            "source": self.table.source,
+            "task": task,
+            "seeds": self.table.seeds,
+            "missing": self.missing,
+            "score": task.get("metric", objective.name),
             "rank_correlation": agreement.rank_correlation if agreement else None,
             "rank_correlation_95": [agreement.low, agreement.high] if agreement else None,
-            "pairs": pairs, "separable_pairs": apart,
+            "pairs": pairs,
+            "separable_pairs": apart,
             "policies": [outcome.to_json(self.look) for outcome in self.outcomes],
         }
 

@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 ALGOPERF = "algoperf_logs"
 ROUND, RULES, FEWEST = "v05", "external", 45
 """The round with the same settings on many workloads, and the fewest settings that a workload needs to be a task."""
-DEEPOBS_RUNS = ("problem", "optimizer", "learning_rate", "num_epochs", "steps_per_epoch", "seed", "final_test_loss",
-                "final_test_accuracy", "diverged")
+DEEPOBS_RUNS = (
+    "problem",
+    "optimizer",
+    "learning_rate",
+    "num_epochs",
+    "steps_per_epoch",
+    "seed",
+    "final_test_loss",
+    "final_test_accuracy",
+    "diverged",
+)
 TRIALS = ("version", "ruleset", "submission", "workload", "study", "trial", "best_valid")
 WORKLOADS = ("workload", "base_workload", "better", "step_hint")
 
@@ -81,7 +90,8 @@ def read_deepobs_settings(folder: Path) -> Settings:
     score = read["final_test_accuracy"].where(read["problem"].isin(list(CHANCE)), -read["final_test_loss"])
     runs = _runs(
         read.assign(score=score.where(read["diverged"] == 0), horizon=read["num_epochs"] * read["steps_per_epoch"]),
-        task=read["problem"], candidate=read["optimizer"] + read["learning_rate"].map(" {:.4g}".format),
+        task=read["problem"],
+        candidate=read["optimizer"] + read["learning_rate"].map(" {:.4g}".format),
         seed=read["seed"],
     )
     grid = runs[runs["seed"] == GRID_SEED].set_index(["candidate", "task"])["score"]
@@ -106,7 +116,9 @@ def read_algoperf_settings(folder: Path) -> Settings:
     sign = read["better"].map({"higher": 1.0, "lower": -1.0})
     runs = _runs(
         read.assign(score=sign * read["best_valid"], horizon=read["step_hint"]),
-        task=read["workload"], candidate=read["submission"] + " " + read["trial"].astype(str), seed=read["study"],
+        task=read["workload"],
+        candidate=read["submission"] + " " + read["trial"].astype(str),
+        seed=read["study"],
     )
     runs = runs[runs.groupby("task")["candidate"].transform("nunique") >= FEWEST]
     if runs.empty:

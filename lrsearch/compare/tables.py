@@ -53,8 +53,10 @@ class Table:
         is_rising = list(self.rates) == sorted(set(self.rates)) and self.rates[:1] > (0.0,)
         are_curves = len(rows) == len(lengths) == 1 and max(lengths) > 1
         if not (are_curves and are_shares and is_rising and self.epoch >= 1):
-            raise DataError(f"the table of {self.name} is not whole: rising rates above 0 are needed, with curves of"
-                            " one length, before training and after every epoch, and accuracies from 0 to 1")
+            raise DataError(
+                f"the table of {self.name} is not whole: rising rates above 0 are needed, with curves of"
+                " one length, before training and after every epoch, and accuracies from 0 to 1"
+            )
 
     @property
     def name(self) -> str:
@@ -85,8 +87,10 @@ class Table:
     @property
     def finals(self) -> list[float]:
         """The accuracy of each rate after the last epoch; 0 where the run diverged."""
-        return [accuracies[-1] if math.isfinite(losses[-1]) else 0.0
-                for losses, accuracies in zip(self.losses, self.accuracies, strict=True)]
+        return [
+            accuracies[-1] if math.isfinite(losses[-1]) else 0.0
+            for losses, accuracies in zip(self.losses, self.accuracies, strict=True)
+        ]
 
     @property
     def margin(self) -> float:
@@ -148,8 +152,13 @@ def read_table(name: str, folder: Path) -> tuple[Table, ...]:
 
 
 DEEPOBS = "deepobs_baselines"
-CHANCE = {"cifar10_3c3d": 0.1, "cifar100_allcnnc": 0.01, "fmnist_2c2d": 0.1, "svhn_wrn164": 0.196,
-          "tolstoi_char_rnn": 0.156}
+CHANCE = {
+    "cifar10_3c3d": 0.1,
+    "cifar100_allcnnc": 0.01,
+    "fmnist_2c2d": 0.1,
+    "svhn_wrn164": 0.196,
+    "tolstoi_char_rnn": 0.156,
+}
 """The classification problems, with the share of the most frequent class: classes of one size; 5,099 ones among
 26,032 digits of SVHN; blanks in War and Peace, as six of the runs at the highest learning rates guess them."""
 GRID_SEED = 42
@@ -187,8 +196,12 @@ def _deepobs_table(problem: str, optimizer: str, runs: "pd.DataFrame", curves: "
     same_rate = runs[runs["learning_rate"].isin(runs[runs["seed"] != GRID_SEED]["learning_rate"])]
     read = [curves[run] for run in grid["run_id"]]
     return Table(
-        problem, optimizer, tuple(grid["learning_rate"]), tuple(_losses(curve) for curve in read),
-        tuple(tuple(curve["test_accuracy"]) for curve in read), CHANCE[problem],
+        problem,
+        optimizer,
+        tuple(grid["learning_rate"]),
+        tuple(_losses(curve) for curve in read),
+        tuple(tuple(curve["test_accuracy"]) for curve in read),
+        CHANCE[problem],
         tuple(float(curves[run]["test_accuracy"].iloc[-1]) for run in same_rate["run_id"]),
         int(runs["steps_per_epoch"].iloc[0]),
     )

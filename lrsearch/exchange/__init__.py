@@ -21,13 +21,27 @@ from lrsearch.exchange.torch import from_torch, to_torch
 from lrsearch.schedules import Policy, from_json, parse, to_json
 
 __all__ = [
-    "FORMATS", "Call", "convert", "from_caffe", "from_huggingface", "from_lrbench", "from_torch", "to_caffe",
-    "to_huggingface", "to_lrbench", "to_torch",
+    "FORMATS",
+    "Call",
+    "convert",
+    "from_caffe",
+    "from_huggingface",
+    "from_lrbench",
+    "from_torch",
+    "to_caffe",
+    "to_huggingface",
+    "to_lrbench",
+    "to_torch",
 ]
 
 
 def convert(
-    text: str, source: str, target: str, *, lr: float | None = None, steps: int | None = None,
+    text: str,
+    source: str,
+    target: str,
+    *,
+    lr: float | None = None,
+    steps: int | None = None,
     epoch: float | None = None,
 ) -> str:
     """Write a policy that is given in one format in another.
@@ -99,8 +113,12 @@ FORMATS: dict[str, Format] = {
     "lrsearch": Format(lambda text, lr: parse(text), lambda policy, steps: str(policy)),
     "json": Format(lambda text, lr: from_json(text), lambda policy, steps: to_json(policy)),
     "torch": Format(_from_torch_source, lambda policy, steps: str(to_torch(policy, steps)), needs_lr=True),
-    "huggingface": Format(_from_huggingface_source, lambda policy, steps: str(to_huggingface(policy, steps)),
-                          needs_lr=True, needs_steps=True),
+    "huggingface": Format(
+        _from_huggingface_source,
+        lambda policy, steps: str(to_huggingface(policy, steps)),
+        needs_lr=True,
+        needs_steps=True,
+    ),
     "caffe": Format(lambda text, lr: from_caffe(text), to_caffe, needs_steps=True),
     "lrbench": Format(lambda text, lr: from_lrbench(text), lambda policy, steps: to_lrbench(policy)),
 }

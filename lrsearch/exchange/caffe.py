@@ -23,7 +23,8 @@ CLOSE = 1e-6
 MEANT = 0.01
 """How far EXP's 1 - gamma may be, relatively: what is lost at each step."""
 FIX, STEP, NSTEP, EXP, INV, POLY, SIG = (
-    FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "SIG"))
+    FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "SIG")
+)
 
 
 def from_caffe(text: str) -> Policy:
@@ -83,8 +84,10 @@ def _lines(pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 def _multistep(fields: Fields) -> Policy:
-    k0, at = number_at(fields, "base_lr"), [whole(number_of(text, "stepvalue"), "stepvalue") for text in
-                                          fields.get("stepvalue", [])]
+    k0, at = (
+        number_at(fields, "base_lr"),
+        [whole(number_of(text, "stepvalue"), "stepvalue") for text in fields.get("stepvalue", [])],
+    )
     return NSTEP(k0=k0, gamma=number_at(fields, "gamma"), l=at) if at else FIX(k0=k0)
 
 
@@ -136,6 +139,7 @@ Writer = Callable[[dict[str, Any], int], Lines]
 
 def _own(lr_policy: str, name: str, **keys: str) -> Writer:
     """How an LR function is written whose parameters are keys of Caffe by other names."""
+
     def write(p: dict[str, Any], steps: int) -> Lines:
         return lr_policy, *((key, _text(name, field, p[field])) for key, field in keys.items())
 
@@ -155,16 +159,20 @@ def _write_nstep(p: dict[str, Any], steps: int) -> Lines:
 
 def _write_poly(p: dict[str, Any], steps: int) -> Lines:
     if p["k1"] > 0 or p["l"] != steps:
-        raise PolicyError(f"Caffe's poly goes to 0 at max_iter, the end of the run: k1 must be 0, got {p['k1']!r},"
-                          f" and l={p['l']!r} the horizon, got {steps}")
+        raise PolicyError(
+            f"Caffe's poly goes to 0 at max_iter, the end of the run: k1 must be 0, got {p['k1']!r},"
+            f" and l={p['l']!r} the horizon, got {steps}"
+        )
     return "poly", ("power", _text("POLY", "p", p.get("p", 1)))
 
 
 def _write_sigmoid(p: dict[str, Any], steps: int) -> Lines:
     """Caffe's sigmoid falls with a gamma below 0, at which its solver stops since 2017."""
     if p["gamma"] > 0:
-        raise PolicyError(f"SIG: it falls with a gamma below 0 in Caffe, here {-p['gamma']!r}, and Caffe checks that"
-                          " gamma is 0 or more")
+        raise PolicyError(
+            f"SIG: it falls with a gamma below 0 in Caffe, here {-p['gamma']!r}, and Caffe checks that"
+            " gamma is 0 or more"
+        )
     return "sigmoid", ("gamma", "0"), ("stepsize", str(_length("SIG", p["l"])))
 
 

@@ -14,7 +14,8 @@ from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
 FIX, NSTEP, POLY, STEP, LINEAR, COOLDOWN, WARMUP, CHAIN, FROM = (
-    FUNCTIONS[name] for name in ("FIX", "NSTEP", "POLY", "STEP", "LINEAR", "COOLDOWN", "WARMUP", "CHAIN", "FROM"))
+    FUNCTIONS[name] for name in ("FIX", "NSTEP", "POLY", "STEP", "LINEAR", "COOLDOWN", "WARMUP", "CHAIN", "FROM")
+)
 INTEL = ("warmup_iter", "warmup_start_lr")
 NVIDIA = ("rampup_interval", "rampup_lr", "min_lr")
 LAST_STEP = 2**31 - 1
@@ -52,8 +53,10 @@ def unwarmed(policy: Policy) -> tuple[Policy, float, float]:
     counted = _counted(rest, length)
     is_rise = policy.name == "WARMUP" or (len(policy.parts) == 2 and policy.parts[0].params.get("l") == length)
     if counted is None or not is_rise or counted.params.get("k0") != top:
-        raise PolicyError(f"{policy.form}: Caffe has no such lr_policy. Intel's fork has a line to base_lr, and after"
-                          " it FIX, NSTEP, or FROM of a policy that starts at base_lr")
+        raise PolicyError(
+            f"{policy.form}: Caffe has no such lr_policy. Intel's fork has a line to base_lr, and after"
+            " it FIX, NSTEP, or FROM of a policy that starts at base_lr"
+        )
     return counted, length, start
 
 

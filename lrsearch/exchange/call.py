@@ -130,8 +130,10 @@ def _set_lr(optimizer: "Optimizer", call: Call) -> None:
     rates = call._rates()
     if rates and min(before) < largest:
         named = ", ".join(dict.fromkeys(rates))
-        raise PolicyError(f"{call.name} has the same {named} for every param group, and these groups differ:"
-                          " policy.scheduler(optimizer) keeps their ratios")
+        raise PolicyError(
+            f"{call.name} has the same {named} for every param group, and these groups differ:"
+            " policy.scheduler(optimizer) keeps their ratios"
+        )
     if call.tool == "huggingface":
         optimizer.defaults["lr"] = call.lr
     for group, rate in zip(groups, before, strict=True):
@@ -160,8 +162,19 @@ def _torch_classes() -> dict[str, Callable[..., Any]]:
     )
 
     known: Sequence[type[Any]] = (
-        ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, ExponentialLR, LinearLR,
-        MultiStepLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau, SequentialLR, StepLR,
+        ChainedScheduler,
+        ConstantLR,
+        CosineAnnealingLR,
+        CosineAnnealingWarmRestarts,
+        CyclicLR,
+        ExponentialLR,
+        LinearLR,
+        MultiStepLR,
+        OneCycleLR,
+        PolynomialLR,
+        ReduceLROnPlateau,
+        SequentialLR,
+        StepLR,
     )
     return {found.__name__: found for found in known}
 

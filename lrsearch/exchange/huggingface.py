@@ -17,15 +17,17 @@ from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
 FIX, LINEAR, HALFCOS, POLY, INV, INVSQRT, WSD, COOLDOWN, SGDR, WARMUP = (
-    FUNCTIONS[name] for name in ("FIX", "LINEAR", "HALFCOS", "POLY", "INV", "INVSQRT", "WSD", "COOLDOWN", "SGDR",
-                                 "WARMUP"))
+    FUNCTIONS[name]
+    for name in ("FIX", "LINEAR", "HALFCOS", "POLY", "INV", "INVSQRT", "WSD", "COOLDOWN", "SGDR", "WARMUP")
+)
 __all__ = ["from_huggingface", "to_huggingface"]
 
 Specific = Mapping[str, Any]
 
 
-def from_huggingface(name: str, lr: float, num_warmup_steps: int | None = None, num_training_steps: int | None = None,
-                     **specific: Any) -> Policy:
+def from_huggingface(
+    name: str, lr: float, num_warmup_steps: int | None = None, num_training_steps: int | None = None, **specific: Any
+) -> Policy:
     """Read the policy of a schedule of transformers; transformers itself is not needed.
 
     Args:
@@ -55,7 +57,8 @@ def from_huggingface(name: str, lr: float, num_warmup_steps: int | None = None, 
             lr=number(lr, "lr"),
             warmup=whole(_needed(num_warmup_steps, "num_warmup_steps", schedule.needs), "num_warmup_steps"),
             total=whole(_needed(num_training_steps, "num_training_steps", schedule.needs), "num_training_steps"),
-            has_total=num_training_steps is not None)
+            has_total=num_training_steps is not None,
+        )
         return schedule.policy(steps, specific)
     except PolicyError as error:
         raise PolicyError(f"{name}: {error}") from None
@@ -195,8 +198,9 @@ def _warmup_stable_decay(steps: _Steps, specific: Specific) -> Policy:
     if fall == "1-sqrt" and decay > max(-held, 0):
         cooldown = COOLDOWN(k0=lr, l=[max(held, 1), max(held, 1) + decay], k1=floor, p=0.5)
         return joined([rise], later(cooldown, max(1 - held, 0)))
-    return joined([rise, (held, FIX(k0=lr))], _decay(str(fall), (lr, floor), decay, max(-held, 0),
-                                                     _cycles(specific, 0.5)))
+    return joined(
+        [rise, (held, FIX(k0=lr))], _decay(str(fall), (lr, floor), decay, max(-held, 0), _cycles(specific, 0.5))
+    )
 
 
 def _rise(kind: str, low: float, lr: float, length: int) -> Policy:
@@ -225,8 +229,10 @@ def _plateau(steps: _Steps, specific: Specific) -> Policy:
 
 
 def _greedy(steps: _Steps, specific: Specific) -> Policy:
-    raise PolicyError("GreedyLR raises the learning rate while the metric improves and lowers it while it does not;"
-                      " no controller here does both")
+    raise PolicyError(
+        "GreedyLR raises the learning rate while the metric improves and lowers it while it does not;"
+        " no controller here does both"
+    )
 
 
 MIN_LR = ("num_cycles", "min_lr", "min_lr_rate")

@@ -14,8 +14,10 @@ from lrsearch.schedules import Policy
 MOST_CYCLES = 100_000
 SWINGS = ("COS", "UPCOS", "SGDR", "COSRSW")
 OWN_WARMUP = ("INVSQRT", "WSD")
-NOT_HERE = ("transformers has no schedule of this shape; its Trainer takes policy.scheduler(optimizer) in"
-            " `optimizers=(optimizer, scheduler)`")
+NOT_HERE = (
+    "transformers has no schedule of this shape; its Trainer takes policy.scheduler(optimizer) in"
+    " `optimizers=(optimizer, scheduler)`"
+)
 
 
 def to_huggingface(policy: Policy, horizon: float) -> Call:
@@ -52,15 +54,20 @@ def require_restarts(rest: int, cycles: float) -> None:
         step = n * rest / cycles
         at = round(step)
         if abs(step - at) < 1e-6 and (cycles * (at / rest)) % 1.0 > 0.5:
-            raise PolicyError(f"transformers rounds the restart at step {at} of {rest} away, and has learning rate 0"
-                              " there")
+            raise PolicyError(
+                f"transformers rounds the restart at step {at} of {rest} away, and has learning rate 0 there"
+            )
 
 
 def _call(name: str, policy: Policy, warmup: int | None = None, total: int | None = None, /, **specific: Any) -> Call:
     general = (("num_warmup_steps", warmup), ("num_training_steps", total))
-    return Call(name=name, arguments=tuple((what, value) for what, value in general if value is not None),
-                lr=float(policy(0) if policy.name in SWINGS else policy.params["k0"]), tool="huggingface",
-                specific=tuple(specific.items()))
+    return Call(
+        name=name,
+        arguments=tuple((what, value) for what, value in general if value is not None),
+        lr=float(policy(0) if policy.name in SWINGS else policy.params["k0"]),
+        tool="huggingface",
+        specific=tuple(specific.items()),
+    )
 
 
 def _length(policy: Policy, value: Any) -> int:
@@ -77,8 +84,9 @@ def _write_line(policy: Policy, warmup: int, steps: int) -> Call:
     if p["k1"] == 0 and p.get("p", 1) == 1:
         return _call("linear", policy, warmup, total)
     if not p["k1"] < p["k0"]:
-        raise PolicyError(f"{policy.name}: transformers' polynomial falls, and k1={p['k1']!r} is not below"
-                          f" k0={p['k0']!r}")
+        raise PolicyError(
+            f"{policy.name}: transformers' polynomial falls, and k1={p['k1']!r} is not below k0={p['k0']!r}"
+        )
     return _call("polynomial", policy, warmup, total, lr_end=float(p["k1"]), power=float(p.get("p", 1)))
 
 
@@ -93,8 +101,10 @@ def _write_half_cosine(policy: Policy, warmup: int, steps: int) -> Call:
     if ends_in_time:
         return _call("cosine_with_min_lr", policy, warmup, total, min_lr=float(p["k1"]))
     if warmup:
-        raise PolicyError(f"HALFCOS: cosine_with_min_lr climbs again after step {total}, and the run has {steps}: it is"
-                          f" the same up to a horizon of {total + 1}")
+        raise PolicyError(
+            f"HALFCOS: cosine_with_min_lr climbs again after step {total}, and the run has {steps}: it is"
+            f" the same up to a horizon of {total + 1}"
+        )
     return _call("warmup_stable_decay", policy, 0, total, num_decay_steps=total, min_lr_ratio=p["k1"] / p["k0"])
 
 
@@ -107,8 +117,9 @@ def _write_cosine(policy: Policy, warmup: int, steps: int) -> Call:
     if other == 0:
         return _call("cosine", policy, warmup, warmup + rest, **own)
     if policy(0) == 0:
-        raise PolicyError(f"{policy.name}: an optimizer that starts at learning rate 0 stays there: transformers"
-                          " multiplies")
+        raise PolicyError(
+            f"{policy.name}: an optimizer that starts at learning rate 0 stays there: transformers multiplies"
+        )
     return _call("cosine_with_min_lr", policy, warmup, warmup + rest, **own, min_lr=float(other))
 
 
@@ -159,22 +170,45 @@ def _write_cooldown(policy: Policy, warmup: int, steps: int) -> Call:
     p = policy.params
     kinds = {1: "linear", 0.5: "1-sqrt"}
     if p["p"] not in kinds or p["k1"] > p["k0"] or (warmup and p["k1"] > 0):
-        raise PolicyError(f"COOLDOWN: transformers decays with p=1 or p=0.5, down, and warms up from the floor:"
-                          f" {policy}")
+        raise PolicyError(
+            f"COOLDOWN: transformers decays with p=1 or p=0.5, down, and warms up from the floor: {policy}"
+        )
     start, end = (_length(policy, at) for at in p["l"])
     own = {"min_lr_ratio": p["k1"] / p["k0"]} if p["k1"] > 0 else {}
-    return _call("warmup_stable_decay", policy, warmup, warmup + end, num_decay_steps=end - start,
-                 decay_type=kinds[p["p"]], **own)
+    return _call(
+        "warmup_stable_decay",
+        policy,
+        warmup,
+        warmup + end,
+        num_decay_steps=end - start,
+        decay_type=kinds[p["p"]],
+        **own,
+    )
 
 
 def _write_plateau(policy: Policy, warmup: int, steps: int) -> Call:
-    return Call(name="reduce_lr_on_plateau", arguments=(), lr=float(policy.params["k0"]), tool="huggingface",
-                specific=plateau_arguments(policy))
+    return Call(
+        name="reduce_lr_on_plateau",
+        arguments=(),
+        lr=float(policy.params["k0"]),
+        tool="huggingface",
+        specific=plateau_arguments(policy),
+    )
 
 
 WRITERS: dict[str, Callable[[Policy, int, int], Call]] = {
-    "FIX": _write_fix, "LINEAR": _write_line, "POLY": _write_line, "HALFCOS": _write_half_cosine, "COS": _write_cosine,
-    "UPCOS": _write_cosine, "SGDR": _write_restarts, "COSRSW": _write_restarts, "INVSQRT": _write_inverse_sqrt,
-    "INV": _write_inverse, "WSD": _write_wsd, "COOLDOWN": _write_cooldown, "PLATEAU": _write_plateau,
+    "FIX": _write_fix,
+    "LINEAR": _write_line,
+    "POLY": _write_line,
+    "HALFCOS": _write_half_cosine,
+    "COS": _write_cosine,
+    "UPCOS": _write_cosine,
+    "SGDR": _write_restarts,
+    "COSRSW": _write_restarts,
+    "INVSQRT": _write_inverse_sqrt,
+    "INV": _write_inverse,
+    "WSD": _write_wsd,
+    "COOLDOWN": _write_cooldown,
+    "PLATEAU": _write_plateau,
     "CHAIN": _write_chain,
 }

@@ -70,8 +70,13 @@ def _begun(policy: Policy) -> tuple[Policy, float]:
 
 
 def _call(name: str, lr: float, warmup: float, total: float, /, **specific: Any) -> Call:
-    return Call(name=name, arguments=(("num_warmup_steps", int(warmup)), ("num_training_steps", int(total))),
-                lr=float(lr), tool="huggingface", specific=tuple(specific.items()))
+    return Call(
+        name=name,
+        arguments=(("num_warmup_steps", int(warmup)), ("num_training_steps", int(total))),
+        lr=float(lr),
+        tool="huggingface",
+        specific=tuple(specific.items()),
+    )
 
 
 def _early_cosine(phases: Phases, steps: int) -> Call | None:
@@ -90,8 +95,15 @@ def _early_cosine(phases: Phases, steps: int) -> Call | None:
     elif at != 1:
         return None
     rest = max(steps - warmup, 1)
-    return _call("cosine_warmup_with_min_lr", swing.start, warmup, warmup + rest, num_cycles=swing.cycles(rest),
-                 min_lr=float(swing.other), **({"warmup_lr_rate": first / swing.start} if warmup else {}))
+    return _call(
+        "cosine_warmup_with_min_lr",
+        swing.start,
+        warmup,
+        warmup + rest,
+        num_cycles=swing.cycles(rest),
+        min_lr=float(swing.other),
+        **({"warmup_lr_rate": first / swing.start} if warmup else {}),
+    )
 
 
 def _stable(phases: Phases) -> Call | None:
@@ -107,9 +119,17 @@ def _stable(phases: Phases) -> Call | None:
     decay = _decay(left, lr)
     if decay is None or lr == 0 or (first is not None and first != decay.floor):
         return None
-    return _call("warmup_stable_decay", lr, warmup, warmup + held + decay.held + decay.length, warmup_type=kind,
-                 decay_type=decay.kind, num_decay_steps=int(decay.length), min_lr_ratio=decay.floor / lr,
-                 **({"num_cycles": decay.cycles} if decay.kind == "cosine" else {}))
+    return _call(
+        "warmup_stable_decay",
+        lr,
+        warmup,
+        warmup + held + decay.held + decay.length,
+        warmup_type=kind,
+        decay_type=decay.kind,
+        num_decay_steps=int(decay.length),
+        min_lr_ratio=decay.floor / lr,
+        **({"num_cycles": decay.cycles} if decay.kind == "cosine" else {}),
+    )
 
 
 def _ended(phases: Phases) -> Call | None:

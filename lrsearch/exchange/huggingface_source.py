@@ -13,15 +13,28 @@ FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "get_constant_schedule_with_warmup": ("constant_with_warmup", (WARMUP, "last_epoch")),
     "get_linear_schedule_with_warmup": ("linear", (WARMUP, TOTAL, "last_epoch")),
     "get_cosine_schedule_with_warmup": ("cosine", (WARMUP, TOTAL, "num_cycles", "last_epoch")),
-    "get_cosine_with_hard_restarts_schedule_with_warmup":
-        ("cosine_with_restarts", (WARMUP, TOTAL, "num_cycles", "last_epoch")),
+    "get_cosine_with_hard_restarts_schedule_with_warmup": (
+        "cosine_with_restarts",
+        (WARMUP, TOTAL, "num_cycles", "last_epoch"),
+    ),
     "get_polynomial_decay_schedule_with_warmup": ("polynomial", (WARMUP, TOTAL, "lr_end", "power", "last_epoch")),
     "get_inverse_sqrt_schedule": ("inverse_sqrt", (WARMUP, "timescale", "last_epoch")),
     "get_cosine_with_min_lr_schedule_with_warmup": ("cosine_with_min_lr", MIN_LR),
-    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate":
-        ("cosine_warmup_with_min_lr", (*MIN_LR, "warmup_lr_rate")),
-    "get_wsd_schedule": ("warmup_stable_decay", (WARMUP, "num_decay_steps", TOTAL, "num_stable_steps", "warmup_type",
-                                                 "decay_type", "min_lr_ratio", "num_cycles", "last_epoch")),
+    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": ("cosine_warmup_with_min_lr", (*MIN_LR, "warmup_lr_rate")),
+    "get_wsd_schedule": (
+        "warmup_stable_decay",
+        (
+            WARMUP,
+            "num_decay_steps",
+            TOTAL,
+            "num_stable_steps",
+            "warmup_type",
+            "decay_type",
+            "min_lr_ratio",
+            "num_cycles",
+            "last_epoch",
+        ),
+    ),
     "get_reduce_on_plateau_schedule": ("reduce_lr_on_plateau", ()),
 }
 """transformers' functions: the schedule's name, and the arguments after the optimizer, in order."""
@@ -72,5 +85,7 @@ def _once(pairs: tuple[tuple[str, Any], ...], source: str) -> dict[str, Any]:
 
 
 def _not_one(source: str) -> PolicyError:
-    return PolicyError('expected get_scheduler("cosine", num_warmup_steps=10, ...), get_cosine_schedule_with_warmup('
-                       f"optimizer, 10, ...) or {next(iter(SCHEDULES))}(...), each argument once, got {source[:120]!r}")
+    return PolicyError(
+        'expected get_scheduler("cosine", num_warmup_steps=10, ...), get_cosine_schedule_with_warmup('
+        f"optimizer, 10, ...) or {next(iter(SCHEDULES))}(...), each argument once, got {source[:120]!r}"
+    )

@@ -24,8 +24,13 @@ SHAPES = ("TRI", "DTRI", "SIN", "DSIN", "COS", "UPCOS", "RSW", "SINRSW", "COSRSW
 WAVES = tuple(f"{shape}{suffix}" for shape in SHAPES for suffix in ("", "2", "EXP"))
 MIRRORED = {"TRI": "DTRI", "DTRI": "TRI", "COS": "UPCOS", "UPCOS": "COS"}
 TAKES: dict[str, tuple[str, ...]] = {
-    "FIX": ("k0",), "STEP": ("k0", "gamma", "l"), "NSTEP": ("k0", "gamma", "l"), "EXP": ("k0", "gamma"),
-    "INV": ("k0", "gamma", "p"), "POLY": ("k0", "k1", "p", "l"), "SIG": ("k0", "gamma", "l"),
+    "FIX": ("k0",),
+    "STEP": ("k0", "gamma", "l"),
+    "NSTEP": ("k0", "gamma", "l"),
+    "EXP": ("k0", "gamma"),
+    "INV": ("k0", "gamma", "p"),
+    "POLY": ("k0", "k1", "p", "l"),
+    "SIG": ("k0", "gamma", "l"),
     **{name: ("k0", "k1", "gamma", "l") if name.endswith("EXP") else ("k0", "k1", "l") for name in WAVES},
 }
 """LRBench's 34 functions with their parameters."""
@@ -97,8 +102,11 @@ def _parameters(text: str) -> Params:
     for item in PLUS.split(text.strip()):
         before, named, value = item.strip().rpartition("_")
         if not named and key == "l" and found.get("l") is not None:
-            found["l"] = (*found["l"], _number(value, "l")) if isinstance(found["l"], tuple) else (
-                found["l"], _number(value, "l"))
+            found["l"] = (
+                (*found["l"], _number(value, "l"))
+                if isinstance(found["l"], tuple)
+                else (found["l"], _number(value, "l"))
+            )
             continue
         key = before
         if key not in ("lrPolicy", *KEYS) or key in found:
@@ -132,8 +140,10 @@ def _upright(name: str, params: Params) -> tuple[str, Params]:
     """The equal of a wave that LRBench turns upside down."""
     params = {**params, "k0": params["k1"], "k1": params["k0"]}
     if name not in MIRRORED:
-        raise PolicyError(f"{name}: k0={params['k1']:g} is above k1={params['k0']:g}, where LRBench turns the wave"
-                          " upside down, and no policy does")
+        raise PolicyError(
+            f"{name}: k0={params['k1']:g} is above k1={params['k0']:g}, where LRBench turns the wave"
+            " upside down, and no policy does"
+        )
     return MIRRORED[name], params
 
 

@@ -7,7 +7,8 @@ from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
 FIX, NSTEP, LINEAR, CHAIN, FROM, COS, UPCOS = (
-    FUNCTIONS[name] for name in ("FIX", "NSTEP", "LINEAR", "CHAIN", "FROM", "COS", "UPCOS"))
+    FUNCTIONS[name] for name in ("FIX", "NSTEP", "LINEAR", "CHAIN", "FROM", "COS", "UPCOS")
+)
 Phase = tuple[float, Policy]
 
 

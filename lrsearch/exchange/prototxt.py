@@ -22,8 +22,9 @@ def fields_of(text: str) -> Fields:
     tokens = _tokens(text)
     for token in tokens:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", token):
-            raise PolicyError(f"expected a key, found {token[:40]!r}: a solver prototxt has lines such as"
-                              " base_lr: 0.01")
+            raise PolicyError(
+                f"expected a key, found {token[:40]!r}: a solver prototxt has lines such as base_lr: 0.01"
+            )
         value = _next(tokens, token)
         if value == ":":
             value = _next(tokens, token)
@@ -45,7 +46,7 @@ def _tokens(text: str) -> Iterator[str]:
     while position < end:
         match = TOKEN.match(text, position)
         if match is None:
-            raise PolicyError(f"cannot read {text[position:position + 30].strip()!r} in the prototxt")
+            raise PolicyError(f"cannot read {text[position : position + 30].strip()!r} in the prototxt")
         position = match.end()
         if match.lastgroup:
             yield match[match.lastgroup]

@@ -17,8 +17,14 @@ DEEPEST = 4
 MOST_VALUES = 2048
 PROMPT = re.compile(r"(?m)^[ \t]*(?:>>>|\.\.\.)(?: |$)")
 """What stands before a line of an example in a docstring."""
-PREFIXES = {"", "torch.optim.lr_scheduler", "optim.lr_scheduler", "lr_scheduler", "transformers",
-            "transformers.optimization"}
+PREFIXES = {
+    "",
+    "torch.optim.lr_scheduler",
+    "optim.lr_scheduler",
+    "lr_scheduler",
+    "transformers",
+    "transformers.optimization",
+}
 SCHEDULER_TYPES = ("SchedulerType", "transformers.SchedulerType", "transformers.trainer_utils.SchedulerType")
 Assigned = ast.Assign | ast.AnnAssign
 
@@ -48,8 +54,10 @@ def read(source: str) -> Said:
     body = [found for found in _parsed(source) if not isinstance(found, ast.Import | ast.ImportFrom)]
     call = _call_of(body[-1]) if body else None
     if call is None or not all(isinstance(statement, Assigned) for statement in body[:-1]):
-        raise PolicyError("expected one call such as StepLR(step_size=30, gamma=0.1), with nothing but imports and"
-                          f" assignments before it, got {source[:120]!r}")
+        raise PolicyError(
+            "expected one call such as StepLR(step_size=30, gamma=0.1), with nothing but imports and"
+            f" assignments before it, got {source[:120]!r}"
+        )
     reader = _Reader()
     try:
         for statement in body[:-1]:
@@ -99,8 +107,9 @@ def _named(said: Said, lr: float) -> Call:
     if twice:
         raise PolicyError(f"{said.name}: {twice[0]} is given twice")
     # torch printed with verbose, up to 2.6; it is no part of the curve
-    arguments = tuple((name, _inside(value, lr)) for name, value in given
-                      if name != "verbose" or not isinstance(value, bool))
+    arguments = tuple(
+        (name, _inside(value, lr)) for name, value in given if name != "verbose" or not isinstance(value, bool)
+    )
     return Call(name=said.name, arguments=arguments, lr=lr)
 
 
@@ -143,8 +152,9 @@ class _Reader:
             raise PolicyError(f"calls nest at most {DEEPEST} deep")
         prefix, _, name = _dotted(node.func).rpartition(".")
         if prefix not in PREFIXES:
-            raise PolicyError(f"{prefix[:80]!r} is no module of schedulers."
-                              f" Known: {', '.join(sorted(PREFIXES - {''}))}")
+            raise PolicyError(
+                f"{prefix[:80]!r} is no module of schedulers. Known: {', '.join(sorted(PREFIXES - {''}))}"
+            )
         place = 1 if name == "get_scheduler" and not any(word.arg == "name" for word in node.keywords) else 0
         arguments = [value for n, value in enumerate(node.args) if n != place or not self.is_optimizer(value)]
         named = [(word.arg, word.value) for word in node.keywords if word.arg != "optimizer"]
@@ -189,8 +199,10 @@ class _Reader:
                 return calculate(node.op, left, right)
             except PolicyError as error:
                 raise PolicyError(f"{error} (at character {node.col_offset + 1})") from None
-        raise PolicyError(f"only literals, arithmetic and schedulers are arguments, not {_shown(node)}"
-                          f" (at character {node.col_offset + 1})")
+        raise PolicyError(
+            f"only literals, arithmetic and schedulers are arguments, not {_shown(node)}"
+            f" (at character {node.col_offset + 1})"
+        )
 
     def _called(self, node: ast.Call, depth: int) -> Any:
         if _is_infinity(node):
@@ -242,8 +254,13 @@ def _shown(node: ast.expr) -> str:
 def _is_infinity(node: ast.Call) -> bool:
     """Whether it is float("inf"), the one number that has no literal."""
     first = node.args[0] if len(node.args) == 1 else None
-    return (isinstance(node.func, ast.Name) and node.func.id == "float" and not node.keywords
-            and isinstance(first, ast.Constant) and first.value == "inf")
+    return (
+        isinstance(node.func, ast.Name)
+        and node.func.id == "float"
+        and not node.keywords
+        and isinstance(first, ast.Constant)
+        and first.value == "inf"
+    )
 
 
 def _key(node: ast.expr | None) -> str:

@@ -31,8 +31,8 @@ CANNOT: dict[str, str] = {
     "SWALR": "it starts from whatever learning rate it finds",
 }
 FIX, STEP, NSTEP, EXP, POLY, LINEAR, SGDR, SAMPLED, CHAIN, PLATEAU = (
-    FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "POLY", "LINEAR", "SGDR", "SAMPLED", "CHAIN",
-                                 "PLATEAU"))
+    FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "POLY", "LINEAR", "SGDR", "SAMPLED", "CHAIN", "PLATEAU")
+)
 
 
 def from_torch(scheduler: Any, *, every: int = 1) -> Policy:
@@ -65,8 +65,18 @@ def from_torch(scheduler: Any, *, every: int = 1) -> Policy:
         raise PolicyError(f"{type(scheduler).__name__}: {error}") from None
 
 
-def plateau(k0: Any, *, mode: Any = "min", factor: Any = 0.1, patience: Any = 10, threshold: Any = 1e-4,
-            threshold_mode: Any = "rel", cooldown: Any = 0, min_lr: Any = 0, eps: Any = 1e-8) -> Policy:
+def plateau(
+    k0: Any,
+    *,
+    mode: Any = "min",
+    factor: Any = 0.1,
+    patience: Any = 10,
+    threshold: Any = 1e-4,
+    threshold_mode: Any = "rel",
+    cooldown: Any = 0,
+    min_lr: Any = 0,
+    eps: Any = 1e-8,
+) -> Policy:
     """Translate the arguments of ReduceLROnPlateau, with torch's defaults.
 
     >>> plateau(0.1, factor=0.5)
@@ -76,8 +86,16 @@ def plateau(k0: Any, *, mode: Any = "min", factor: Any = 0.1, patience: Any = 10
         raise PolicyError(f"mode must be 'min' or 'max', got {mode!r}"[:120])
     if threshold_mode != "rel" and not (threshold_mode == "abs" and threshold == 0):
         raise PolicyError(f"threshold_mode={threshold_mode!r}: PLATEAU's threshold is relative")
-    return PLATEAU(k0=k0, gamma=factor, patience=patience, cooldown=cooldown, threshold=threshold, k1=min_lr, eps=eps,
-                   maximize=int(mode == "max"))
+    return PLATEAU(
+        k0=k0,
+        gamma=factor,
+        patience=patience,
+        cooldown=cooldown,
+        threshold=threshold,
+        k1=min_lr,
+        eps=eps,
+        maximize=int(mode == "max"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +135,10 @@ def _largest(scheduler: Any, reader: _Reader) -> Rates:
     for n, rates in enumerate(groups):
         share = rates[largest.index(top)] / top if top > 0 else 1.0
         if any(abs(rate - share * most) > CLOSE * top for rate, most in zip(rates, largest, strict=True)):
-            raise PolicyError(f"param group {n} is not proportional to the largest: learning rates {rates} beside"
-                              f" {largest}. A policy moves all groups by one factor")
+            raise PolicyError(
+                f"param group {n} is not proportional to the largest: learning rates {rates} beside"
+                f" {largest}. A policy moves all groups by one factor"
+            )
     return largest
 
 
@@ -130,15 +150,19 @@ def _require_standing(scheduler: Any, policy: Policy, top: float) -> None:
     step = whole(inner.last_epoch, "last_epoch")
     if policy.is_controller:
         if step:
-            raise PolicyError(f"it has taken {counted(step, 'report')}, and no longer knows the learning rate it"
-                              " started at: read it before the first report")
+            raise PolicyError(
+                f"it has taken {counted(step, 'report')}, and no longer knows the learning rate it"
+                " started at: read it before the first report"
+            )
         return
     if step >= getattr(inner, "total_steps", step + 1):
         return
     now = max(number(rate, "the last learning rate") for rate in scheduler.get_last_lr())
     if abs(now - policy(step)) > DRIFT * top:
-        raise PolicyError(f"at step {step} it stands at {now:.9g}, and {policy} is at {policy(step):.9g}: it was"
-                          " changed by hand, by another scheduler or when it was resumed")
+        raise PolicyError(
+            f"at step {step} it stands at {now:.9g}, and {policy} is at {policy(step):.9g}: it was"
+            " changed by hand, by another scheduler or when it was resumed"
+        )
 
 
 def _per(policy: Policy, every: int) -> Policy:
@@ -220,8 +244,17 @@ def _plateau_rates(scheduler: Any, n: int) -> Rates:
 
 def _plateau(scheduler: Any, rates: Rates) -> Policy:
     lr, low, eps = rates
-    return plateau(lr, mode=scheduler.mode, factor=scheduler.factor, patience=scheduler.patience, eps=eps, min_lr=low,
-                   threshold=scheduler.threshold, threshold_mode=scheduler.threshold_mode, cooldown=scheduler.cooldown)
+    return plateau(
+        lr,
+        mode=scheduler.mode,
+        factor=scheduler.factor,
+        patience=scheduler.patience,
+        eps=eps,
+        min_lr=low,
+        threshold=scheduler.threshold,
+        threshold_mode=scheduler.threshold_mode,
+        cooldown=scheduler.cooldown,
+    )
 
 
 def _members(scheduler: Any) -> list[tuple[Any, _Reader]]:
@@ -236,7 +269,7 @@ def _policies_of_members(scheduler: Any, rates: Rates) -> list[Policy]:
     policies, used = [], 0
     for member, reader in _members(scheduler):
         count = len(reader.rates(member, 0))
-        policies.append(reader.policy(member, rates[used:used + count]))
+        policies.append(reader.policy(member, rates[used : used + count]))
         used += count
     return policies
 
@@ -257,20 +290,24 @@ def _sequential(scheduler: Any, rates: Rates) -> Policy:
 def _require_member(member: Any, policy: Policy, *, is_first: bool) -> None:
     name = type(member).__name__
     if name in ("SequentialLR", "ChainedScheduler"):
-        raise PolicyError(f"a {name} inside: torch counts its steps wrongly or fails at its milestone"
-                          " (pytorch#162591)")
+        raise PolicyError(f"a {name} inside: torch counts its steps wrongly or fails at its milestone (pytorch#162591)")
     if policy.has_momentum:
-        raise PolicyError(f"{name} cycles the momentum, which torch leaves where it stands when another member takes"
-                          " over; with cycle_momentum=False it is read, and its learning rate is the same")
+        raise PolicyError(
+            f"{name} cycles the momentum, which torch leaves where it stands when another member takes"
+            " over; with cycle_momentum=False it is read, and its learning rate is the same"
+        )
     empty = name in ("LinearLR", "PolynomialLR", "ConstantLR") and member.total_iters == 0
     if empty and not is_first and getattr(member, "factor", 0) != 1:
-        raise PolicyError(f"{name}(total_iters=0) after a milestone: torch divides by zero there, or"
-                          " forgets the factor")
+        raise PolicyError(
+            f"{name}(total_iters=0) after a milestone: torch divides by zero there, or forgets the factor"
+        )
     initial = [number(group["initial_lr"], "initial_lr") for group in member.optimizer.param_groups]
     recursive = name not in ("CyclicLR", "OneCycleLR", "CosineAnnealingWarmRestarts")
     if is_first and recursive and initial != [number(rate, "base_lr") for rate in member.base_lrs]:
-        raise PolicyError(f"{name} comes first and was made for learning rates {member.base_lrs}, and another scheduler"
-                          f" has set them to {initial}")
+        raise PolicyError(
+            f"{name} comes first and was made for learning rates {member.base_lrs}, and another scheduler"
+            f" has set them to {initial}"
+        )
 
 
 def _chained(scheduler: Any, rates: Rates) -> Policy:

@@ -20,7 +20,7 @@ Members = list[tuple[int, Call]]
 """Calls, each with the step at which it takes over."""
 Params = dict[str, Any]
 WAVES = {"TRI": "triangular", "TRI2": "triangular2", "TRIEXP": "exp_range", "DTRI": "triangular"}
-NO_SHAPE = ("torch has no scheduler of this shape; policy.scheduler(optimizer) is a torch LRScheduler for every policy")
+NO_SHAPE = "torch has no scheduler of this shape; policy.scheduler(optimizer) is a torch LRScheduler for every policy"
 
 
 def to_torch(policy: Policy, horizon: float | None = None) -> Call:
@@ -49,8 +49,12 @@ def to_torch(policy: Policy, horizon: float | None = None) -> Call:
     members = [(start, call) for start, call in _members(policy, lr, steps) if steps is None or start < steps]
     if len(members) == 1:
         return members[0][1]
-    return _call("SequentialLR", lr, schedulers=tuple(call for _, call in members),
-                 milestones=tuple(start for start, _ in members[1:]))
+    return _call(
+        "SequentialLR",
+        lr,
+        schedulers=tuple(call for _, call in members),
+        milestones=tuple(start for start, _ in members[1:]),
+    )
 
 
 def plateau_arguments(policy: Policy) -> tuple[tuple[str, Any], ...]:
@@ -62,11 +66,20 @@ def plateau_arguments(policy: Policy) -> tuple[tuple[str, Any], ...]:
     """
     p = policy.params
     if p["gamma"] == 1:
-        raise PolicyError("PLATEAU: gamma=1 never drops, and ReduceLROnPlateau takes a factor below 1: write"
-                          f" FIX(k0={text_of(p['k0'])})")
+        raise PolicyError(
+            "PLATEAU: gamma=1 never drops, and ReduceLROnPlateau takes a factor below 1: write"
+            f" FIX(k0={text_of(p['k0'])})"
+        )
     mode = (("mode", "max"),) if p["maximize"] else ()
-    return (*mode, ("factor", float(p["gamma"])), ("patience", p["patience"]), ("threshold", float(p["threshold"])),
-            ("cooldown", p["cooldown"]), ("min_lr", float(p["k1"])), ("eps", float(p["eps"])))
+    return (
+        *mode,
+        ("factor", float(p["gamma"])),
+        ("patience", p["patience"]),
+        ("threshold", float(p["threshold"])),
+        ("cooldown", p["cooldown"]),
+        ("min_lr", float(p["k1"])),
+        ("eps", float(p["eps"])),
+    )
 
 
 def _call(name: str, lr: float, /, **arguments: Any) -> Call:
@@ -82,8 +95,9 @@ def _cycling(policy: Policy, steps: int | None) -> Call:
     inner, m0, m1 = policy.params["policy"], float(policy.params["m0"]), float(policy.params["m1"])
     low_lr, high_lr = inner.bounds
     if low_lr == high_lr and m0 != m1 and inner.function.height is None:
-        raise PolicyError(f"CM: beside a learning rate that stays at {low_lr!r} torch's momentum cycles, and CM's stays"
-                          " at m1")
+        raise PolicyError(
+            f"CM: beside a learning rate that stays at {low_lr!r} torch's momentum cycles, and CM's stays at m1"
+        )
     if inner.name in WAVES:
         low, high = (m0, m1) if inner.name == "DTRI" else (m1, m0)
         return _cyclic(inner, cycle_momentum=True, base_momentum=low, max_momentum=high)
@@ -92,8 +106,10 @@ def _cycling(policy: Policy, steps: int | None) -> Call:
         found = _one_cycle(inner, steps, cycle_momentum=True, base_momentum=m1, max_momentum=m0)
         if found is not None:
             return found
-    raise PolicyError(f"CM: torch cycles the momentum beside {', '.join(WAVES)}, and ONECYCLE and ONECYCLE2 up to their"
-                      f" end where OneCycleLR has their phases, not beside {inner.form}")
+    raise PolicyError(
+        f"CM: torch cycles the momentum beside {', '.join(WAVES)}, and ONECYCLE and ONECYCLE2 up to their"
+        f" end where OneCycleLR has their phases, not beside {inner.form}"
+    )
 
 
 def _cyclic(policy: Policy, **momentum: Any) -> Call:
@@ -101,8 +117,16 @@ def _cyclic(policy: Policy, **momentum: Any) -> Call:
     low, high = sorted((float(p["k0"]), float(p["k1"])))
     base, top = (high, low) if policy.name == "DTRI" else (low, high)
     gamma = {"gamma": float(p["gamma"])} if policy.name == "TRIEXP" else {}
-    return _call("CyclicLR", base, base_lr=base, max_lr=top, step_size_up=p["l"], mode=WAVES[policy.name], **gamma,
-                 **(momentum or {"cycle_momentum": False}))
+    return _call(
+        "CyclicLR",
+        base,
+        base_lr=base,
+        max_lr=top,
+        step_size_up=p["l"],
+        mode=WAVES[policy.name],
+        **gamma,
+        **(momentum or {"cycle_momentum": False}),
+    )
 
 
 def _one_cycle(policy: Policy, steps: int | None, **momentum: Any) -> Call | None:
@@ -114,11 +138,20 @@ def _one_cycle(policy: Policy, steps: int | None, **momentum: Any) -> Call | Non
     has_rates = k1 > 0 and (k0 > 0 or k2 == 0)
     if not (has_phases and has_rates and end == int(end) and (steps is None or steps <= end + 1)):
         return None
-    shape: Params = ({"anneal_strategy": "linear", "three_phase": True} if policy.name == "ONECYCLE" else
-                     {"anneal_strategy": "cos"})
-    return _call("OneCycleLR", k0, max_lr=k1, total_steps=int(end) + 1, pct_start=(first + 1) / (end + 1), **shape,
-                 div_factor=_ratio(k1, k0), final_div_factor=_ratio(k0, k2) if k0 else 1.0,
-                 **(momentum or {"cycle_momentum": False}))
+    shape: Params = (
+        {"anneal_strategy": "linear", "three_phase": True} if policy.name == "ONECYCLE" else {"anneal_strategy": "cos"}
+    )
+    return _call(
+        "OneCycleLR",
+        k0,
+        max_lr=k1,
+        total_steps=int(end) + 1,
+        pct_start=(first + 1) / (end + 1),
+        **shape,
+        div_factor=_ratio(k1, k0),
+        final_div_factor=_ratio(k0, k2) if k0 else 1.0,
+        **(momentum or {"cycle_momentum": False}),
+    )
 
 
 def _begun(policy: Policy, steps: int | None) -> Call | None:
@@ -129,14 +162,28 @@ def _begun(policy: Policy, steps: int | None) -> Call | None:
     p, end = cosine.params, cosine.params["l"] - at if cosine.name == "HALFCOS" else 0.5
     total, is_third = round(end) + 1, at > 1
     is_still = momenta is None or momenta[0] == momenta[1]
-    if not (abs(end - round(end)) <= NOISE and at <= (2 if is_still else 1) and p["k0"] > 0 and
-            (steps is None or steps <= total)):
+    if not (
+        abs(end - round(end)) <= NOISE
+        and at <= (2 if is_still else 1)
+        and p["k0"] > 0
+        and (steps is None or steps <= total)
+    ):
         return None
     low, high = momenta[::-1] if momenta and p["k0"] >= p["k1"] else momenta or (0, 0)
     cycles = {"base_momentum": low, "max_momentum": high} if momenta else {}
-    return _call("OneCycleLR", p["k0"], max_lr=float(p["k0"]), total_steps=total, anneal_strategy="cos",
-                 pct_start=((2 - at) / 2 if is_third else 1 - at) / total, three_phase=is_third, div_factor=1.0,
-                 final_div_factor=_ratio(p["k0"], p["k1"]), cycle_momentum=bool(momenta), **cycles)
+    return _call(
+        "OneCycleLR",
+        p["k0"],
+        max_lr=float(p["k0"]),
+        total_steps=total,
+        anneal_strategy="cos",
+        pct_start=((2 - at) / 2 if is_third else 1 - at) / total,
+        three_phase=is_third,
+        div_factor=1.0,
+        final_div_factor=_ratio(p["k0"], p["k1"]),
+        cycle_momentum=bool(momenta),
+        **cycles,
+    )
 
 
 def _ratio(above: float, below: float) -> float:
@@ -185,8 +232,10 @@ def _length(policy: Policy, value: Any, what: str = "l") -> int:
 
 def _require_base(policy: Policy, scheduler: str, start: float, lr: float) -> None:
     if start != lr:
-        raise PolicyError(f"{policy.name}: {scheduler} starts at the optimizer's learning rate, here {lr!r} because of"
-                          f" the other members, and this one at {start!r}")
+        raise PolicyError(
+            f"{policy.name}: {scheduler} starts at the optimizer's learning rate, here {lr!r} because of"
+            f" the other members, and this one at {start!r}"
+        )
 
 
 def _held(rate: float, lr: float) -> Call:
@@ -200,8 +249,10 @@ def _held(rate: float, lr: float) -> Call:
 def _line(policy: Policy, lr: float, k0: float, k1: float, length: int) -> Members:
     """LinearLR cannot start at 0: there, step 0 is held, and the line starts at step 1."""
     if max(k0, k1) > lr:
-        raise PolicyError(f"{policy.name}: LinearLR's factors are at most 1, and {max(k0, k1)!r} is above the"
-                          f" optimizer's learning rate, here {lr!r} because of the other members")
+        raise PolicyError(
+            f"{policy.name}: LinearLR's factors are at most 1, and {max(k0, k1)!r} is above the"
+            f" optimizer's learning rate, here {lr!r} because of the other members"
+        )
     if lr == 0:
         return [(0, _held(0, 0))]
     if k0 > 0:
@@ -209,8 +260,11 @@ def _line(policy: Policy, lr: float, k0: float, k1: float, length: int) -> Membe
     if k1 == 0:
         return [(0, _held(0, lr))]
     end = k1 / lr
-    rise = (_held(k1, lr) if length == 1 else
-            _call("LinearLR", lr, start_factor=end / length, end_factor=end, total_iters=length - 1))
+    rise = (
+        _held(k1, lr)
+        if length == 1
+        else _call("LinearLR", lr, start_factor=end / length, end_factor=end, total_iters=length - 1)
+    )
     return [(0, _held(0, lr)), (1, rise)]
 
 
@@ -278,8 +332,18 @@ def _restarts(policy: Policy, lr: float, steps: int | None) -> Members:
     p = policy.params
     _require_base(policy, "CosineAnnealingWarmRestarts", max(p["k0"], p["k1"]), lr)
     growth = whole(p.get("growth", 1), f"{policy.name}: CosineAnnealingWarmRestarts' T_mult, the growth,", least=1)
-    return [(0, _call("CosineAnnealingWarmRestarts", lr, T_0=_length(policy, p["l"]), T_mult=growth,
-                      eta_min=float(min(p["k0"], p["k1"]))))]
+    return [
+        (
+            0,
+            _call(
+                "CosineAnnealingWarmRestarts",
+                lr,
+                T_0=_length(policy, p["l"]),
+                T_mult=growth,
+                eta_min=float(min(p["k0"], p["k1"])),
+            ),
+        )
+    ]
 
 
 def _wave(policy: Policy, lr: float, steps: int | None) -> Members:
@@ -289,15 +353,21 @@ def _wave(policy: Policy, lr: float, steps: int | None) -> Members:
 def _three_lines(policy: Policy, lr: float, steps: int | None) -> Members:
     p = policy.params
     up, back, end = (_length(policy, at) for at in p["l"])
-    return [*_line(policy, lr, p["k0"], p["k1"], up), *_after(up, _line(policy, lr, p["k1"], p["k0"], back - up)),
-            *_after(back, _line(policy, lr, p["k0"], p["k2"], end - back))]
+    return [
+        *_line(policy, lr, p["k0"], p["k1"], up),
+        *_after(up, _line(policy, lr, p["k1"], p["k0"], back - up)),
+        *_after(back, _line(policy, lr, p["k0"], p["k2"], end - back)),
+    ]
 
 
 def _wsd(policy: Policy, lr: float, steps: int | None) -> Members:
     p = policy.params
     warm, decay, end = (_length(policy, at) for at in p["l"])
-    return [*_line(policy, lr, 0, p["k0"], warm), (warm, _held(p["k0"], lr)),
-            *_after(decay, _line(policy, lr, p["k0"], p["k1"], end - decay))]
+    return [
+        *_line(policy, lr, 0, p["k0"], warm),
+        (warm, _held(p["k0"], lr)),
+        *_after(decay, _line(policy, lr, p["k0"], p["k1"], end - decay)),
+    ]
 
 
 def _cooldown(policy: Policy, lr: float, steps: int | None) -> Members:
@@ -331,8 +401,25 @@ def _after(start: int, members: Members) -> Members:
 
 
 WRITERS: dict[str, Callable[[Policy, float, int | None], Members]] = {
-    "FIX": _fix, "STEP": _step, "NSTEP": _nstep, "EXP": _exp, "POLY": _poly, "LINEAR": _linear, "DECAY": _decay,
-    "HALFCOS": _half_cosine, "COS": _cosine, "UPCOS": _cosine, "SGDR": _restarts, "COSRSW": _restarts,
-    "TRI": _wave, "TRI2": _wave, "TRIEXP": _wave, "DTRI": _wave, "ONECYCLE": _three_lines, "WSD": _wsd,
-    "COOLDOWN": _cooldown, "WARMUP": _warmup, "CHAIN": _chain,
+    "FIX": _fix,
+    "STEP": _step,
+    "NSTEP": _nstep,
+    "EXP": _exp,
+    "POLY": _poly,
+    "LINEAR": _linear,
+    "DECAY": _decay,
+    "HALFCOS": _half_cosine,
+    "COS": _cosine,
+    "UPCOS": _cosine,
+    "SGDR": _restarts,
+    "COSRSW": _restarts,
+    "TRI": _wave,
+    "TRI2": _wave,
+    "TRIEXP": _wave,
+    "DTRI": _wave,
+    "ONECYCLE": _three_lines,
+    "WSD": _wsd,
+    "COOLDOWN": _cooldown,
+    "WARMUP": _warmup,
+    "CHAIN": _chain,
 }

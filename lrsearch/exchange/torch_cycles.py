@@ -10,10 +10,13 @@ from lrsearch.exchange.phases import joined, later
 from lrsearch.schedules import LRFunction, Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
-CODE = ("it holds arbitrary code, which is no value; write the curve as a policy, and if it is a schedule of"
-        " transformers, read it with from_huggingface")
+CODE = (
+    "it holds arbitrary code, which is no value; write the curve as a policy, and if it is a schedule of"
+    " transformers, read it with from_huggingface"
+)
 LINEAR, HALFCOS, ONECYCLE, ONECYCLE2, CM = (
-    FUNCTIONS[name] for name in ("LINEAR", "HALFCOS", "ONECYCLE", "ONECYCLE2", "CM"))
+    FUNCTIONS[name] for name in ("LINEAR", "HALFCOS", "ONECYCLE", "ONECYCLE2", "CM")
+)
 Rates = tuple[float, ...]
 Ends = tuple[float, float]
 """A value at the start and at the end of a phase."""
@@ -64,8 +67,9 @@ def one_cycle(scheduler: Any, rates: Rates) -> Policy:
             return policy
         return _with_momentum(policy, named["max_momentum"], named["base_momentum"])
     shape = LINEAR if is_linear else HALFCOS
-    *earlier, last = [(phase.end - max(phase.start, 0), later(phase.policy(shape), max(-phase.start, 0)))
-                      for phase in phases]
+    *earlier, last = [
+        (phase.end - max(phase.start, 0), later(phase.policy(shape), max(-phase.start, 0))) for phase in phases
+    ]
     return joined(earlier, last[1])
 
 
@@ -122,11 +126,14 @@ def _require_waves(scheduler: Any, start: float, other: float) -> None:
     if scheduler._scale_fn_custom is not None:
         raise PolicyError(f"scale_fn: {CODE}")
     if scheduler.step_ratio != 0.5:
-        raise PolicyError(f"step_size_up and step_size_down differ (up is {scheduler.step_ratio:.4g} of the cycle), and"
-                          " no policy repeats unequal halves")
+        raise PolicyError(
+            f"step_size_up and step_size_down differ (up is {scheduler.step_ratio:.4g} of the cycle), and"
+            " no policy repeats unequal halves"
+        )
     if other < start and scheduler.mode != "triangular":
-        raise PolicyError(f"max_lr={other:g} is below base_lr={start:g}: upside down, and no policy is for mode"
-                          f" {scheduler.mode}")
+        raise PolicyError(
+            f"max_lr={other:g} is below base_lr={start:g}: upside down, and no policy is for mode {scheduler.mode}"
+        )
 
 
 def _with_momentum(policy: Policy, at_lowest: float, at_highest: float) -> Policy:

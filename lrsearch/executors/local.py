@@ -23,9 +23,7 @@ class LocalExecutor:
         """Whether short runs of its task train in lockstep."""
         return self.trainer.lockstep
 
-    def train(
-        self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None
-    ) -> None:
+    def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
         """Train groups, as `Executor` says."""
         open_runs: list[RunSpec] = []
         is_over = False

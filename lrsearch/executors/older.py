@@ -20,9 +20,12 @@ class Pool(pool.Pool):
     """
 
     def __init__(self, task: Classification, workers: int, data_dir: Path | None = None) -> None:
-        warnings.warn("lrsearch.training.Pool(task, workers, data_dir) is lrsearch.executors.pool.Pool("
-                      "ClassificationSource(task, data_dir), workers) now; the older name goes in 0.3",
-                      DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "lrsearch.training.Pool(task, workers, data_dir) is lrsearch.executors.pool.Pool("
+            "ClassificationSource(task, data_dir), workers) now; the older name goes in 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         super().__init__(ClassificationSource(task, data_dir), workers)
 
     @property
@@ -31,7 +34,11 @@ class Pool(pool.Pool):
         return self.slots
 
     def train(
-        self, ask: Callable[[], Group | NoRun | None], ended: Ended, *, folder: Path | None = None,
+        self,
+        ask: Callable[[], Group | NoRun | None],
+        ended: Ended,
+        *,
+        folder: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Train groups; None says that what is open must end first, or that nothing is left."""

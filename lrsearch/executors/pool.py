@@ -101,8 +101,10 @@ class Pool:
             asked = counted(self.slots, "worker process", "worker processes")
             raise WorkError(f"{asked} cannot be started: {error.strerror}") from error
         except Exception as error:  # what a task is made of may refuse in its own way
-            raise TaskError(f"task {self.task.name!r} cannot be handed to another process: {error}; define its"
-                            " functions at the top of a module") from error
+            raise TaskError(
+                f"task {self.task.name!r} cannot be handed to another process: {error}; define its"
+                " functions at the top of a module"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -130,9 +132,7 @@ class Pool:
             self._hear([worker.line for worker in self._workers], None)
         return self._lockstep
 
-    def train(
-        self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None
-    ) -> None:
+    def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
         """Train groups as workers become free, as `Executor` says.
 
         Interrupted, or when something fails, it stops what is open, tells of that as well, and raises then; interrupted
@@ -182,8 +182,13 @@ class Pool:
         line = next(worker.line for worker in self._workers if worker.line not in self._open)
         self._open[line] = list(group.specs)
         with suppress(BrokenPipeError):  # it died, which is heard when it is listened to
-            line.send(([(str(spec.policy), spec.horizon, spec.seed, spec.stop) for spec in group.specs],
-                       group.in_lockstep, folder))
+            line.send(
+                (
+                    [(str(spec.policy), spec.horizon, spec.seed, spec.stop) for spec in group.specs],
+                    group.in_lockstep,
+                    folder,
+                )
+            )
 
     def next(self, progress: Progress | None = None) -> tuple[RunSpec, Run] | None:
         """Wait for a run to end, and give it; None if none is open.
@@ -240,7 +245,7 @@ class Pool:
         doing = f" with {lost[0].policy} of" if lost else " before it trained"
         raise WorkError(
             f"a worker process died{doing} {self.task.name}: killed, out of memory, or begun by a script that is not"
-            " under `if __name__ == \"__main__\":`; what finished is kept"
+            ' under `if __name__ == "__main__":`; what finished is kept'
         ) from None
 
     def _remove(self, line: Connection) -> None:

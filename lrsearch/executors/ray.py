@@ -119,8 +119,13 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         self._open[trial_id] = assignment
         spec = assignment.spec(self.study.setup.task)
-        return {"number": assignment.number, "policy": str(spec.policy), "horizon": spec.horizon, "seed": spec.seed,
-                "is_short": assignment.is_short(spec.task)}
+        return {
+            "number": assignment.number,
+            "policy": str(spec.policy),
+            "horizon": spec.horizon,
+            "seed": spec.seed,
+            "is_short": assignment.is_short(spec.task),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hear how many steps are done, and from that whether an attempt before this one was lost."""
@@ -213,8 +218,9 @@ class Worker(tune.Trainable):
             weights, _ = files(self._weights, spec)  # no checkpoint: a lost attempt's steps count, whole, as lost
             return self._trainer.train(spec, self._watch, weights)
         except Exception as error:  # what training it again would only repeat is a failed run, not a lost worker
-            return Run(state=RunState.FAILED, steps=self._steps_done, seconds=0.0,
-                       error=f"{type(error).__name__}: {error}")
+            return Run(
+                state=RunState.FAILED, steps=self._steps_done, seconds=0.0, error=f"{type(error).__name__}: {error}"
+            )
 
     def _watch(self, step: int) -> None:
         self._steps_done = step
@@ -249,11 +255,16 @@ def _tuner(
     return tune.Tuner(
         tune.with_resources(worker, {"cpu": 1, **({"gpu": gpu} if gpu else {})}),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=-1, max_concurrent_trials=at_a_time, reuse_actors=True,
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=at_a_time,
+            reuse_actors=True,
             trial_dirname_creator=_place,
         ),
         run_config=tune.RunConfig(
-            name=f"{study.name}-{uuid.uuid4().hex[:6]}", storage_path=str(folder / "ray"), verbose=0,
+            name=f"{study.name}-{uuid.uuid4().hex[:6]}",
+            storage_path=str(folder / "ray"),
+            verbose=0,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),

@@ -73,10 +73,23 @@ class Advice:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"verdict": self.verdict, "suggestions": [one.to_json() for one in self.suggestions],
-                "tests": [{"run": one.run, "lowest": one.lowest, "bottom": one.bottom, "blown_up": one.blown_up,
-                           "edge": one.edge, "left_out": list(one.left_out)} for one in self.readings],
-                "edge": self.edge, "notes": list(self.notes)}
+        return {
+            "verdict": self.verdict,
+            "suggestions": [one.to_json() for one in self.suggestions],
+            "tests": [
+                {
+                    "run": one.run,
+                    "lowest": one.lowest,
+                    "bottom": one.bottom,
+                    "blown_up": one.blown_up,
+                    "edge": one.edge,
+                    "left_out": list(one.left_out),
+                }
+                for one in self.readings
+            ],
+            "edge": self.edge,
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +117,9 @@ def advise(ramps: Sequence[Ramp]) -> Advice:
     """
     readings = tuple(map(read_ramp, ramps))
     notes = tuple(note for ramp, reading in zip(ramps, readings, strict=True) for note in _notes(ramp, reading))
-    turned = [(ramp, reading) for ramp, reading in zip(ramps, readings, strict=True)
-              if reading.lowest and not reading.edge]
+    turned = [
+        (ramp, reading) for ramp, reading in zip(ramps, readings, strict=True) if reading.lowest and not reading.edge
+    ]
     if not turned:
         return Advice("edge" if _edge(readings) else "flat", readings, (), notes)
     suggestions = [found for rule in SUGGESTING if (found := _suggest(rule, turned)) is not None]
@@ -124,18 +138,24 @@ def _notes(ramp: Ramp, reading: Reading) -> list[str]:
         return [NO_TRAIN_LOSS]
     notes = []
     if reading.edge == HIGH:
-        notes.append(f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.rates[-1]:.2g}:"
-                     " move the high end up")
+        notes.append(
+            f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.rates[-1]:.2g}:"
+            " move the high end up"
+        )
     if reading.edge == LOW:
         notes.append(f"the loss rises from the first learning rate on, {ramp.rates[0]:.2g}: move the low end down")
     if reading.lowest is None and reading.edge is None and (fall := hidden_fall(ramp, reading)) is not None:
-        notes.append(f"the losses scatter too much to tell a fall of {fall:.2g} from noise: make the test longer, or"
-                     " take each loss over more samples")
+        notes.append(
+            f"the losses scatter too much to tell a fall of {fall:.2g} from noise: make the test longer, or"
+            " take each loss over more samples"
+        )
     if reading.left_out:
         some = ", ".join(str(place + 1) for place in reading.left_out[:MOST_NAMED])
         more = ", ..." if len(reading.left_out) > MOST_NAMED else ""
-        notes.append(f"{len(reading.left_out)} of {len(ramp.losses)} losses before the lowest are not finite or far"
-                     f" outside of the others and were left out (number {some}{more})")
+        notes.append(
+            f"{len(reading.left_out)} of {len(ramp.losses)} losses before the lowest are not finite or far"
+            f" outside of the others and were left out (number {some}{more})"
+        )
     return notes
 
 

@@ -42,8 +42,13 @@ def levels(evidence: Evidence) -> list[Level]:
         at[decade(probe.rate)].append(probe)
     noise = _seed_noise(_stable(evidence, {where: [probe.loss for probe in found] for where, found in at.items()}))
     return [
-        Level(where, _mean([probe.loss for probe in found]), noise / math.sqrt(len(found)),
-              tuple(probe.seed for probe in found), tuple(probe.run for probe in found))
+        Level(
+            where,
+            _mean([probe.loss for probe in found]),
+            noise / math.sqrt(len(found)),
+            tuple(probe.seed for probe in found),
+            tuple(probe.run for probe in found),
+        )
         for where, found in sorted(at.items())
     ]
 
@@ -209,7 +214,7 @@ def _vertex(near: list[Level]) -> tuple[float, float] | None:
     design = np.vander(x, 3) * root_weight[:, None]
     spare = len(near) - 3
     left = float(np.sum((root_weight * (y - np.polyval(fit, x))) ** 2)) / spare if spare else 0.0
-    noise = max(near[0].error**2 * len(near[0].seeds), left)
+    noise = max(near[0].error ** 2 * len(near[0].seeds), left)
     slope = np.array([b / (2 * a * a), -1 / (2 * a), 0.0])
     return -b / (2 * a), math.sqrt(float(slope @ np.linalg.inv(design.T @ design) @ slope) * noise)
 

@@ -92,8 +92,10 @@ class Evidence:
 
     def __post_init__(self) -> None:
         if self.chance_loss is not None and not math.isfinite(self.chance_loss):
-            raise UsageError("the loss of guessing must be a finite number, or None where only the probes tell, got"
-                             f" {self.chance_loss!r}")
+            raise UsageError(
+                "the loss of guessing must be a finite number, or None where only the probes tell, got"
+                f" {self.chance_loss!r}"
+            )
         if self.probe_steps < 1:
             raise UsageError(f"probes must have 1 step or more, got {self.probe_steps!r}")
 

@@ -82,8 +82,10 @@ class Contradiction:
         return self.low, float(f"{self.high * half:.3g}")
 
     def __str__(self) -> str:
-        return (f"the store's {self.stored:.2g} contradicts the probes' {self.low:.2g} .. {self.high:.2g} by"
-                f" {self.gap:.1f} decades: the probes are believed, and the range goes half way")
+        return (
+            f"the store's {self.stored:.2g} contradicts the probes' {self.low:.2g} .. {self.high:.2g} by"
+            f" {self.gap:.1f} decades: the probes are believed, and the range goes half way"
+        )
 
     def to_json(self) -> dict[str, float]:
         """Give it as plain JSON values."""
@@ -150,9 +152,7 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
             return axis.at(_cycle_marks(form, raw))
         return _NARROWED[name](axis) if name in _NARROWED else axis
 
-    space = raw.narrowed(
-        raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own
-    )
+    space = raw.narrowed(raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own)
     return Pruned(raw, space, bounds, centre(readings), refused, ahead, contradiction)
 
 
@@ -219,11 +219,20 @@ def _structural(raw: Space) -> dict[str, Bound]:
     cycles = [mark for form in cyclic for mark in _cycle_marks(form, raw)]
     rules = {
         "to_zero": Bound("ratio", *SPAN, "a floor half a decade to four decades below the peak, or zero", rule="floor"),
-        "decay": Bound("decay", *SPAN, "half a decade to four decades are lost by the end: gamma follows from it",
-                       rule="end-of-run decay"),
-        "cycles": Bound("cycles", min(cycles, default=1), max(cycles, default=1),
-                        f"step sizes are multiples of an epoch ({counted(raw.epoch, 'step', form='g')}), or make whole"
-                        " cycles that end at the floor", rule="epoch multiples"),
+        "decay": Bound(
+            "decay",
+            *SPAN,
+            "half a decade to four decades are lost by the end: gamma follows from it",
+            rule="end-of-run decay",
+        ),
+        "cycles": Bound(
+            "cycles",
+            min(cycles, default=1),
+            max(cycles, default=1),
+            f"step sizes are multiples of an epoch ({counted(raw.epoch, 'step', form='g')}), or make whole"
+            " cycles that end at the floor",
+            rule="epoch multiples",
+        ),
         "power": Bound("power", *POWERS, "exponents that published policies use", rule="power"),
         "warmup": Bound("warmup", *WARMUPS, "a warm-up takes 1 % to 20 % of the run", rule="warm-up"),
         "milestones": Bound("milestones", *FRACTIONS, "drops come between 20 % and 95 % of the run", rule="milestones"),

@@ -40,8 +40,10 @@ def _nothing_learned(evidence: Evidence, seen: list[Level]) -> str:
         return "chance: no constant learning rate did better than guessing"
     ended = [level for level in seen if math.isfinite(level.loss)]
     if min(ended, key=lambda level: level.loss) is ended[0]:
-        return (f"edge: the lowest of {counted(len(seen), 'learning rate')} did best, so that none shows what guessing"
-                " is worth")
+        return (
+            f"edge: the lowest of {counted(len(seen), 'learning rate')} did best, so that none shows what guessing"
+            " is worth"
+        )
     return "chance: no constant learning rate did clearly better than the lowest one, which counts as guessing"
 
 

@@ -11,6 +11,21 @@ from lrsearch.knowledge.store import Store, open_store
 from lrsearch.knowledge.stored import Assignment, StoredRun, StoredStudy
 
 __all__ = [
-    "Advice", "Assignment", "Neighbour", "Recommendation", "Recorder", "Similarity", "Store", "StoredRun",
-    "StoredStudy", "check", "open_store", "rank", "read_bundle", "recommend", "record", "salvage", "write_bundle",
+    "Advice",
+    "Assignment",
+    "Neighbour",
+    "Recommendation",
+    "Recorder",
+    "Similarity",
+    "Store",
+    "StoredRun",
+    "StoredStudy",
+    "check",
+    "open_store",
+    "rank",
+    "read_bundle",
+    "recommend",
+    "record",
+    "salvage",
+    "write_bundle",
 ]

@@ -119,21 +119,32 @@ class Recommendation:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "objective"}
-        return plain | _of_metric(self.objective) | {
-            "policy": str(self.policy), "corrections": [one.to_json() for one in self.corrections],
-            "parts": dict(self.parts), "by_goal": dict(self.by_goal)}
+        return (
+            plain
+            | _of_metric(self.objective)
+            | {
+                "policy": str(self.policy),
+                "corrections": [one.to_json() for one in self.corrections],
+                "parts": dict(self.parts),
+                "by_goal": dict(self.by_goal),
+            }
+        )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recommendation":
         """Read it back; what an older record does not have is as its default, what it does not know is left."""
         known = {one.name for one in fields(cls)}
         held = {name: value for name, value in values.items() if name in known}
-        return cls(**held | {
-            "policy": parse(values["policy"]),
-            "corrections": tuple(Correction(**one) for one in values.get("corrections", ())),
-            "parts": tuple(values.get("parts", {}).items()), "by_goal": tuple(values.get("by_goal", {}).items()),
-            "objective": _metric_of(values),
-        })
+        return cls(
+            **held
+            | {
+                "policy": parse(values["policy"]),
+                "corrections": tuple(Correction(**one) for one in values.get("corrections", ())),
+                "parts": tuple(values.get("parts", {}).items()),
+                "by_goal": tuple(values.get("by_goal", {}).items()),
+                "objective": _metric_of(values),
+            }
+        )
 
 
 def _of_metric(objective: Objective) -> dict[str, Any]:
@@ -170,8 +181,14 @@ class Neighbour:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"task": self.name, "origin": self.origin, "source": self.source, "weight": self.weight,
-                "runs": self.runs, **self.similarity.to_json()}
+        return {
+            "task": self.name,
+            "origin": self.origin,
+            "source": self.source,
+            "weight": self.weight,
+            "runs": self.runs,
+            **self.similarity.to_json(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +269,16 @@ class Advice:
         `ranked` is another order, for trying one after the other: there a candidate of which little is known may come
         before a better one that those before it cover.
         """
-        return sorted(self.ranked, key=lambda one: (
-            one.front is False, round(one.regret, 9), -one.share, -(one.value or 0.0), -(one.p_best or 0.0)))
+        return sorted(
+            self.ranked,
+            key=lambda one: (
+                one.front is False,
+                round(one.regret, 9),
+                -one.share,
+                -(one.value or 0.0),
+                -(one.p_best or 0.0),
+            ),
+        )
 
     def why(self, one: Recommendation) -> str:
         """Say in few words what a candidate's place rests on."""
@@ -277,8 +302,12 @@ class Advice:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values, each policy with what it is on the task asked for."""
         return {
-            "task": self.task, "goal": self.goal, "relevant": self.relevant, "reason": self.reason,
-            "own_centre": self.own_centre, "neighbours": [one.to_json() for one in self.neighbours],
+            "task": self.task,
+            "goal": self.goal,
+            "relevant": self.relevant,
+            "reason": self.reason,
+            "own_centre": self.own_centre,
+            "neighbours": [one.to_json() for one in self.neighbours],
             "answers": [one.to_json() for one in self.answers],
             "ranked": [self.told(one) for one in self.ranked],
         }
@@ -291,6 +320,9 @@ class Advice:
         """
         here = one.carried(self.horizon, self.own_centre).rounded()
         return one.to_json() | {
-            "carried": str(here), "doubt": one.doubt(self.own_centre), "place": 1 + self.by_regret().index(one),
-            "steps": one.steps, "why": self.why(one),
+            "carried": str(here),
+            "doubt": one.doubt(self.own_centre),
+            "place": 1 + self.by_regret().index(one),
+            "steps": one.steps,
+            "why": self.why(one),
         }

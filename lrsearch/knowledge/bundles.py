@@ -57,8 +57,12 @@ class Imported:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"origin": self.origin, "runs": self.runs, "new": self.new,
-                "bad": [{"line": line.number, "reason": line.reason} for line in self.bad]}
+        return {
+            "origin": self.origin,
+            "runs": self.runs,
+            "new": self.new,
+            "bad": [{"line": line.number, "reason": line.reason} for line in self.bad],
+        }
 
 
 def write_bundle(store: Store, path: Path, task: str | None = None) -> int:
@@ -124,9 +128,11 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
             for number, line in enumerate(file, start=2):
                 records += isinstance(_read_line(line, number, tasks, bad), Record)
             if bad and not partly and not dry:
-                raise StoreError(f"{path} has {counted(len(bad), 'bad line')}, the first is line {bad[0].number}:"
-                                 f" {bad[0].reason}; nothing was imported; look at all with --dry-run, or"
-                                 " take the others with --partly")
+                raise StoreError(
+                    f"{path} has {counted(len(bad), 'bad line')}, the first is line {bad[0].number}:"
+                    f" {bad[0].reason}; nothing was imported; look at all with --dry-run, or"
+                    " take the others with --partly"
+                )
             origin = "" if trust else f"bundle-{whole[:8]}"
             new = None if dry else _import(store, file, tasks, origin)
     except OSError as error:
@@ -197,8 +203,14 @@ def _read_line(line: bytes, number: int, tasks: dict[str, Any], bad: list[BadLin
             raise StoreError("neither a task nor a run whose digest holds")
         return check_record(values["run"], tasks)
     except (LRSearchError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        bad.append(BadLine(number, f"{type(error).__name__}: {str(error)[:200]}"
-                           if not isinstance(error, LRSearchError) else str(error)[:200]))
+        bad.append(
+            BadLine(
+                number,
+                f"{type(error).__name__}: {str(error)[:200]}"
+                if not isinstance(error, LRSearchError)
+                else str(error)[:200],
+            )
+        )
         return None
 
 

@@ -117,12 +117,12 @@ def gather(
     return Candidates(_table(known, cells), _members(known, seen, numbers, goal, targets, _medians(cells)))
 
 
-def _seen(
-    at: int, task: KnownTask, asked: Description, centre: float | None, own_centre: float | None
-) -> list[_Seen]:
+def _seen(at: int, task: KnownTask, asked: Description, centre: float | None, own_centre: float | None) -> list[_Seen]:
     """Give the policies of a task that can be carried over, where they would lie on the one that is asked for."""
-    moves = {constant: 10 ** shift(corrections(task.description, asked, constant), centre, own_centre)
-             for constant in (False, True)}
+    moves = {
+        constant: 10 ** shift(corrections(task.description, asked, constant), centre, own_centre)
+        for constant in (False, True)
+    }
     found = []
     for policy, runs in _chosen(task):
         try:
@@ -185,8 +185,9 @@ def _pooled(seen: Sequence[_Seen]) -> list[int]:
         points = np.array([seen[place].at for place in places])
         labels = [0] * len(places)
         if len(places) > 1 and points.shape[1]:
-            clusters = AgglomerativeClustering(n_clusters=None, metric="chebyshev", linkage="complete",
-                                               distance_threshold=NEIGHBOURS)
+            clusters = AgglomerativeClustering(
+                n_clusters=None, metric="chebyshev", linkage="complete", distance_threshold=NEIGHBOURS
+            )
             labels = clusters.fit_predict(points).tolist()
         for place, label in zip(places, labels, strict=True):
             numbers[place] = used + label
@@ -202,8 +203,9 @@ def _values(run: KnownRun, goal: str, target: float | None, objective: Objective
     if run.repeats == 1 or goal != "accuracy" or not run.spread:
         return [(run.seed + n, value) for n in range(run.repeats)]
     at = np.linspace(-1, 1, run.repeats)
-    return list(zip(range(run.seed, run.seed + run.repeats), (value + run.spread * at / at.std(ddof=1)).tolist(),
-                    strict=True))
+    return list(
+        zip(range(run.seed, run.seed + run.repeats), (value + run.spread * at / at.std(ddof=1)).tolist(), strict=True)
+    )
 
 
 def _medians(cells: Mapping[tuple[int, int, int, int], list[float]]) -> dict[tuple[int, int], float]:
@@ -226,14 +228,20 @@ def _table(known: Sequence[KnownTask], cells: Mapping[tuple[int, int, int, int],
     """Give a row a run; where neighbours ran with one seed, their mean, and nan where one of them diverged."""
     import pandas as pd
 
-    rows = [(known[task].key, number, seed, sum(values) / len(values), horizon)
-            for (task, number, horizon, seed), values in cells.items()]
+    rows = [
+        (known[task].key, number, seed, sum(values) / len(values), horizon)
+        for (task, number, horizon, seed), values in cells.items()
+    ]
     return pd.DataFrame(rows, columns=["task", "candidate", "seed", "score", "horizon"])
 
 
 def _members(
-    known: Sequence[KnownTask], seen: Sequence[_Seen], numbers: Sequence[int], goal: str,
-    targets: Sequence[float | None], medians: Mapping[tuple[int, int], float],
+    known: Sequence[KnownTask],
+    seen: Sequence[_Seen],
+    numbers: Sequence[int],
+    goal: str,
+    targets: Sequence[float | None],
+    medians: Mapping[tuple[int, int], float],
 ) -> dict[int, list[Member]]:
     members: dict[int, list[Member]] = defaultdict(list)
     for number, one in zip(numbers, seen, strict=True):
@@ -250,5 +258,3 @@ def _members(
 def _score(runs: Sequence[KnownRun]) -> float | None:
     scores = [(run.score, run.repeats) for run in runs if run.score is not None]
     return round(sum(score * n for score, n in scores) / sum(n for _, n in scores), DIGITS) if scores else None
-
-

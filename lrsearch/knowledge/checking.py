@@ -67,8 +67,12 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"store": self.store, "whole": self.is_whole, "rows": dict(self.rows),
-                "damage": [found.to_json() for found in self.damage]}
+        return {
+            "store": self.store,
+            "whole": self.is_whole,
+            "rows": dict(self.rows),
+            "damage": [found.to_json() for found in self.damage],
+        }
 
 
 def check(store: str) -> Check:
@@ -148,8 +152,9 @@ def _rows(connection: Connection, table: type[Base], *wanted: ColumnElement[bool
     json_columns = {column.name for column in columns if isinstance(column.type, JSON)}
     query = select(*(as_text(c, Text).label(c.name) if c.name in json_columns else c for c in columns)).where(*wanted)
     for row in connection.execute(query).mappings():
-        yield {name: _Json(value) if name in json_columns and value is not None else value
-               for name, value in row.items()}
+        yield {
+            name: _Json(value) if name in json_columns and value is not None else value for name, value in row.items()
+        }
 
 
 def _runs(connection: Connection) -> Iterator[Values]:
@@ -210,15 +215,28 @@ def _run(row: Values, seen: _Seen) -> str | None:
         return "its digest does not hold"
     if digest(curves) != row["curves"]:
         return "the digest of its curves does not hold"
-    missing = [what for what, there in (
-        ("task", row["task_key"] in seen.tasks), ("policy", ("policy", row["policy_key"]) in seen.names),
-        ("origin", ("origin", row["origin"]) in seen.names)) if not there]
+    missing = [
+        what
+        for what, there in (
+            ("task", row["task_key"] in seen.tasks),
+            ("policy", ("policy", row["policy_key"]) in seen.names),
+            ("origin", ("origin", row["origin"]) in seen.names),
+        )
+        if not there
+    ]
     return f"its {missing[0]} is missing" if missing else None
 
 
 CHECKS: Mapping[type[Base], Callable[[Values, _Seen], str | None]] = {
-    TaskRow: _task, DatasetRow: _part_of_tasks(dataset_row), ModelRow: _part_of_tasks(model_row), PolicyRow: _policy,
-    OriginRow: _origin, RunRow: _run, AttemptRow: _sealed, StudyRow: _sealed, AssignmentRow: _sealed,
+    TaskRow: _task,
+    DatasetRow: _part_of_tasks(dataset_row),
+    ModelRow: _part_of_tasks(model_row),
+    PolicyRow: _policy,
+    OriginRow: _origin,
+    RunRow: _run,
+    AttemptRow: _sealed,
+    StudyRow: _sealed,
+    AssignmentRow: _sealed,
 }
 """In this order: what is referred to comes first."""
 

@@ -48,8 +48,16 @@ def connect(url: URL, patience: float = BUSY_SECONDS) -> Engine:
     Raises:
         StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
     """
-    engine = _sqlite(url, patience) if url.get_backend_name() == "sqlite" else create_engine(
-        url, pool_pre_ping=True, json_serializer=canonical, connect_args={"connect_timeout": max(1, round(patience))})
+    engine = (
+        _sqlite(url, patience)
+        if url.get_backend_name() == "sqlite"
+        else create_engine(
+            url,
+            pool_pre_ping=True,
+            json_serializer=canonical,
+            connect_args={"connect_timeout": max(1, round(patience))},
+        )
+    )
     with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
         _check(session.connection(), url)
     return engine
@@ -115,7 +123,8 @@ def _check(connection: Connection, url: URL) -> None:
         version = schema_version(connection)
         if version is None or version > SCHEMA_VERSION:
             raise StoreError(
-                f"{shown(url)} has schema {version}, this lrsearch knows {SCHEMA_VERSION}: update lrsearch")
+                f"{shown(url)} has schema {version}, this lrsearch knows {SCHEMA_VERSION}: update lrsearch"
+            )
     elif tables and not tables & NEIGHBOURS and url.get_backend_name() == "sqlite":
         some = ", ".join(sorted(tables)[:3])
         raise StoreError(f"{shown(url)} is another program's database (tables {some} ...), not a store")

@@ -107,9 +107,7 @@ def target_of(task: KnownTask) -> float | None:
     return sorted(scores, key=task.objective.cost)[len(scores) // 2] if scores else None
 
 
-def value_of(
-    run: KnownRun, goal: str, target: float | None = None, objective: Objective = SCORE
-) -> float | None:
+def value_of(run: KnownRun, goal: str, target: float | None = None, objective: Objective = SCORE) -> float | None:
     """Give what a run is worth for a goal, the higher the better; nan if it failed it, None if it is not known.
 
     Args:
@@ -139,5 +137,4 @@ def _cost(run: KnownRun, target: float | None, objective: Objective) -> float | 
     """Give minus the share of the horizon until the target is reached; nan if it never is."""
     if target is None or not run.course:
         return None
-    return next((-step / run.horizon for step, score in run.course if objective.is_reached(score, target)),
-                math.nan)
+    return next((-step / run.horizon for step, score in run.course if objective.is_reached(score, target)), math.nan)

@@ -143,16 +143,27 @@ def _read_1(connection: Connection) -> Contents:
             numbers = {name: row[name] for name in ("state", "steps", "seconds")}
             run = Run.from_json(_json(row["curve"]), **numbers, score=heard(row["score"]), loss=heard(row["loss"]))
             parse(row["policy"])
-            return Record(key=row["key"], task=row["task_key"], policy=row["policy"], horizon=row["horizon"],
-                          seed=row["seed"], origin=row["origin"], lost_steps=row["lost_steps"],
-                          **outcome(run, objective))
+            return Record(
+                key=row["key"],
+                task=row["task_key"],
+                policy=row["policy"],
+                horizon=row["horizon"],
+                seed=row["seed"],
+                origin=row["origin"],
+                lost_steps=row["lost_steps"],
+                **outcome(run, objective),
+            )
         except BROKEN:
             return None
 
-    return Contents(tasks, {origin: origin == LOCAL for origin in origins},
-                    map(record, _rows(connection, "runs", "key")), (),
-                    map(_study, _rows(connection, "studies", "key")),
-                    map(dict[str, Any], _rows(connection, "assignments", "study_key, number")))
+    return Contents(
+        tasks,
+        {origin: origin == LOCAL for origin in origins},
+        map(record, _rows(connection, "runs", "key")),
+        (),
+        map(_study, _rows(connection, "studies", "key")),
+        map(dict[str, Any], _rows(connection, "assignments", "study_key, number")),
+    )
 
 
 def _read_2(connection: Connection) -> Contents:
@@ -162,13 +173,20 @@ def _read_2(connection: Connection) -> Contents:
     """
     tasks = {row["key"]: told for row in _rows(connection, "tasks", "key") if (told := _sound_task(row)) is not None}
     policies = {row["key"]: row["text"] for row in _rows(connection, "policies", "key")}
-    origins = {row["name"]: bool(row["trusted"]) for row in _rows(connection, "origins", "name")
-               if seal({**row, "trusted": bool(row["trusted"])}) == row["digest"]}
+    origins = {
+        row["name"]: bool(row["trusted"])
+        for row in _rows(connection, "origins", "name")
+        if seal({**row, "trusted": bool(row["trusted"])}) == row["digest"]
+    }
     held = _Schema2(tasks, policies, origins)
     return Contents(
-        tasks, origins, (held.record(row, curves) for row, curves in _with_curves(connection)),
-        map(held.attempt, _rows(connection, "attempts", "id")), map(held.study, _rows(connection, "studies", "key")),
-        map(held.assignment, _rows(connection, "assignments", "study_key, number")))
+        tasks,
+        origins,
+        (held.record(row, curves) for row, curves in _with_curves(connection)),
+        map(held.attempt, _rows(connection, "attempts", "id")),
+        map(held.study, _rows(connection, "studies", "key")),
+        map(held.assignment, _rows(connection, "assignments", "study_key, number")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +277,20 @@ def _json(value: Any) -> Any:
 
 TABLES = {
     1: ("lrsearch_tasks", "lrsearch_runs", "lrsearch_studies", "lrsearch_assignments"),
-    2: tuple(f"lrsearch_{name}" for name in ("datasets", "models", "tasks", "policies", "origins", "runs", "curves",
-                                             "attempts", "studies", "assignments")),
+    2: tuple(
+        f"lrsearch_{name}"
+        for name in (
+            "datasets",
+            "models",
+            "tasks",
+            "policies",
+            "origins",
+            "runs",
+            "curves",
+            "attempts",
+            "studies",
+            "assignments",
+        )
+    ),
 }
 READERS: Mapping[int, Callable[[Connection], Contents]] = {1: _read_1, 2: _read_2}

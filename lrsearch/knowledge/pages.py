@@ -20,7 +20,7 @@ def read_rows(data: bytes) -> Iterator[tuple[int, list[Value]]]:
     """Give rowid and values of every row in every leaf, texts as bytes; what does not hold together is left out."""
     size = _page_size(data)
     for start in range(0, len(data), size):
-        page = data[start: start + size]
+        page = data[start : start + size]
         header = FILE_HEADER if start == 0 else 0
         if len(page) < size or page[header] in OTHERS:
             continue
@@ -69,7 +69,7 @@ def _payload(data: bytes, size: int, length: int, place: int, end: int) -> bytes
         start = (following - 1) * size
         if following == 0 or start + size > len(data):
             raise ValueError("its overflow leads nowhere")
-        payload += data[start + 4: start + min(size, 4 + length - len(payload))]
+        payload += data[start + 4 : start + min(size, 4 + length - len(payload))]
         following = struct.unpack_from(">I", data, start)[0]
     return payload
 
@@ -77,7 +77,7 @@ def _payload(data: bytes, size: int, length: int, place: int, end: int) -> bytes
 def _cut(data: bytes, place: int, length: int, end: int) -> bytes:
     if place + length > end:
         raise ValueError("out of its page")
-    return data[place: place + length]
+    return data[place : place + length]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -74,9 +74,19 @@ def published_tasks() -> tuple[KnownTask, ...]:
 def _row(row: Mapping[str, Any], task: Mapping[str, Any]) -> Published:
     source = task["source"]
     paper = f"{source['paper']}, arXiv {source['arxiv']}" if "arxiv" in source else source["paper"]
-    return Published(row["task"], row["table"], parse(row["policy"]), row["score"], row.get("spread"),
-                     row.get("repeats"), row["protocol"], row.get("best_step"), row.get("metrics", {}), paper,
-                     task["description"])
+    return Published(
+        row["task"],
+        row["table"],
+        parse(row["policy"]),
+        row["score"],
+        row.get("spread"),
+        row.get("repeats"),
+        row["protocol"],
+        row.get("best_step"),
+        row.get("metrics", {}),
+        paper,
+        task["description"],
+    )
 
 
 def _task(rows: list[Published]) -> KnownTask:
@@ -84,9 +94,25 @@ def _task(rows: list[Published]) -> KnownTask:
     first, told = rows[0], Counter[Policy]()
     runs = []
     for row in rows:
-        runs.append(KnownRun(row.policy, row.description["horizon"], told[row.policy], row.score, row.metrics,
-                             repeats=row.repeats or 1, spread=row.spread))
+        runs.append(
+            KnownRun(
+                row.policy,
+                row.description["horizon"],
+                told[row.policy],
+                row.score,
+                row.metrics,
+                repeats=row.repeats or 1,
+                spread=row.spread,
+            )
+        )
         told[row.policy] += row.repeats or 1
     tables = ", ".join(dict.fromkeys(row.table for row in rows))
-    return KnownTask(f"{PUBLISHED}: {first.task}", first.description, tuple(runs), (), PUBLISHED,
-                     f"{first.paper}, table {tables}", SHARE)
+    return KnownTask(
+        f"{PUBLISHED}: {first.task}",
+        first.description,
+        tuple(runs),
+        (),
+        PUBLISHED,
+        f"{first.paper}, table {tables}",
+        SHARE,
+    )

@@ -7,16 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from lrsearch.knowledge.schema import (
-    AttemptRow,
-    DatasetRow,
-    ModelRow,
-    OriginRow,
-    PolicyRow,
-    RunRow,
-    StudyRow,
-    TaskRow,
-)
+from lrsearch.knowledge.schema import AttemptRow, DatasetRow, ModelRow, OriginRow, PolicyRow, RunRow, StudyRow, TaskRow
 from lrsearch.runs import Objective, RunState
 from lrsearch.runs.objective import finite_cost
 
@@ -53,9 +44,15 @@ def telling_runs(session: Session, task_key: str, shortest: int, most: int) -> l
     ids = list[int]()
     for of, own in by_kind.items():
         chosen = _spread(sorted(own, key=lambda policy: (own[policy], policy), reverse=True), most)
-        found = session.execute(select(RunRow.id, RunRow.policy_key, RunRow.horizon).where(
-            RunRow.task_key == task_key, *(column == value for column, value in zip(KIND, of, strict=True)),
-            RunRow.horizon >= shortest, RunRow.policy_key.in_(chosen), RunRow.state.in_(ENDED)))
+        found = session.execute(
+            select(RunRow.id, RunRow.policy_key, RunRow.horizon).where(
+                RunRow.task_key == task_key,
+                *(column == value for column, value in zip(KIND, of, strict=True)),
+                RunRow.horizon >= shortest,
+                RunRow.policy_key.in_(chosen),
+                RunRow.state.in_(ENDED),
+            )
+        )
         seen: Counter[tuple[str, int]] = Counter()
         for run, policy, horizon in sorted((run, policy, horizon) for run, policy, horizon in found):
             seen[policy, horizon] += 1
@@ -74,7 +71,7 @@ def _spread(ordered: list[str], most: int) -> list[str]:
     """Give the first half of so many, and the others evenly from the rest."""
     if len(ordered) <= most:
         return ordered
-    best, rest = ordered[: most // 2], ordered[most // 2:]
+    best, rest = ordered[: most // 2], ordered[most // 2 :]
     others = most - len(best)
     return best + [rest[round((at + 0.5) * len(rest) / others - 0.5)] for at in range(others)]
 
@@ -95,22 +92,44 @@ def stats(session: Session) -> dict[str, Any]:
     """Give how much a store holds: in all, and by task, with its framework, model, classes and data set."""
     states = session.execute(
         select(RunRow.state, func.count(), func.sum(RunRow.steps + RunRow.lost_steps), func.sum(RunRow.seconds))
-        .group_by(RunRow.state).order_by(RunRow.state)
+        .group_by(RunRow.state)
+        .order_by(RunRow.state)
     ).all()
-    origins = (select(OriginRow.name, OriginRow.trusted, func.count(RunRow.id)).outerjoin(RunRow)
-               .group_by(OriginRow.name, OriginRow.trusted).order_by(OriginRow.name))
-    tasks = (select(TaskRow.name, TaskRow.key, ModelRow.framework, ModelRow.name, DatasetRow.name,
-                    DatasetRow.classes, func.count(RunRow.id), func.count(RunRow.policy_key.distinct()))
-             .outerjoin(ModelRow).outerjoin(DatasetRow).outerjoin(RunRow)
-             .group_by(TaskRow.key, TaskRow.name, ModelRow.framework, ModelRow.name, DatasetRow.name,
-                       DatasetRow.classes).order_by(TaskRow.name, TaskRow.key))
-    counts = {name: session.scalar(select(func.count()).select_from(table))
-              for name, table in (("policies", PolicyRow), ("studies", StudyRow), ("attempts", AttemptRow))}
+    origins = (
+        select(OriginRow.name, OriginRow.trusted, func.count(RunRow.id))
+        .outerjoin(RunRow)
+        .group_by(OriginRow.name, OriginRow.trusted)
+        .order_by(OriginRow.name)
+    )
+    tasks = (
+        select(
+            TaskRow.name,
+            TaskRow.key,
+            ModelRow.framework,
+            ModelRow.name,
+            DatasetRow.name,
+            DatasetRow.classes,
+            func.count(RunRow.id),
+            func.count(RunRow.policy_key.distinct()),
+        )
+        .outerjoin(ModelRow)
+        .outerjoin(DatasetRow)
+        .outerjoin(RunRow)
+        .group_by(TaskRow.key, TaskRow.name, ModelRow.framework, ModelRow.name, DatasetRow.name, DatasetRow.classes)
+        .order_by(TaskRow.name, TaskRow.key)
+    )
+    counts = {
+        name: session.scalar(select(func.count()).select_from(table))
+        for name, table in (("policies", PolicyRow), ("studies", StudyRow), ("attempts", AttemptRow))
+    }
     return {
-        "runs": sum(count for _, count, _, _ in states), "steps": int(sum(steps for _, _, steps, _ in states)),
-        "seconds": float(sum(seconds for _, _, _, seconds in states)), **counts,
+        "runs": sum(count for _, count, _, _ in states),
+        "steps": int(sum(steps for _, _, steps, _ in states)),
+        "seconds": float(sum(seconds for _, _, _, seconds in states)),
+        **counts,
         "states": {state: count for state, count, _, _ in states},
-        "origins": [{"origin": name, "trusted": trusted, "runs": count}
-                    for name, trusted, count in session.execute(origins)],
+        "origins": [
+            {"origin": name, "trusted": trusted, "runs": count} for name, trusted, count in session.execute(origins)
+        ],
         "tasks": [dict(zip(TASK, row, strict=True)) for row in session.execute(tasks)],
     }

@@ -87,12 +87,18 @@ def rank(
     low, high = np.percentile(draws, PERCENTS, axis=0)
     groups = _tie_groups(scores, draws)
     seen = known.seeds > 0
-    return pd.DataFrame({
-        "candidate": [known.candidates[at] for at in order],
-        "score": scores[order], "low": np.minimum(low, scores)[order], "high": np.maximum(high, scores)[order],
-        "tasks": seen.sum(axis=1)[order], "seeds": known.seeds.sum(axis=1).astype(int)[order],
-        "tie_group": groups[order], "p_best": _shares(draws)[order],
-    })
+    return pd.DataFrame(
+        {
+            "candidate": [known.candidates[at] for at in order],
+            "score": scores[order],
+            "low": np.minimum(low, scores)[order],
+            "high": np.maximum(high, scores)[order],
+            "tasks": seen.sum(axis=1)[order],
+            "seeds": known.seeds.sum(axis=1).astype(int)[order],
+            "tie_group": groups[order],
+            "p_best": _shares(draws)[order],
+        }
+    )
 
 
 def shrunk(known: Regrets) -> Array:
@@ -124,7 +130,7 @@ def _survival(known: Regrets) -> Array:
     """
     cells = np.clip(known.regret[..., None] - np.arange(WORST), 0, 1)
     usual = np.einsum("ct,ctb->b", known.usual, cells)
-    own = (np.einsum("ct,ctb->cb", known.evidence, cells) + KAPPA * usual)
+    own = np.einsum("ct,ctb->cb", known.evidence, cells) + KAPPA * usual
     own = (own / (known.evidence.sum(axis=1) + KAPPA)[:, None])[:, None, :]
     reliability = known.reliability[..., None]
     return np.concatenate([reliability * cells + (1 - reliability) * own, own], axis=1)

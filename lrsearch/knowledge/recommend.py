@@ -104,9 +104,14 @@ def _of_store(store: "Store", key: str, description: Description, courses: bool)
     kinds = {(run.origin, run.objective) for run in ended}
     own = objectives_of(description)[0]
     return [
-        KnownTask(_key(key, origin, objective, own), description,
-                  tuple(_known(run) for run in ended if (run.origin, run.objective) == (origin, objective)), ramps,
-                  origin, objective=objective)
+        KnownTask(
+            _key(key, origin, objective, own),
+            description,
+            tuple(_known(run) for run in ended if (run.origin, run.objective) == (origin, objective)),
+            ramps,
+            origin,
+            objective=objective,
+        )
         for origin, objective in sorted(kinds, key=lambda kind: (kind[0], *_texts(kind[1])))
     ]
 
@@ -114,8 +119,11 @@ def _of_store(store: "Store", key: str, description: Description, courses: bool)
 def _key(task: str, origin: str, objective: Objective, own: Objective) -> str:
     """A key for what is known of a task from an origin by a metric: that of the task itself is not named."""
     metric = f"{objective.direction} {objective.name}"
-    told = [*([origin] if origin != LOCAL else []), *([metric] if metric != f"{own.direction} {own.name}" else []),
-            *([f"in {objective.unit}"] if objective.unit != own.unit else [])]
+    told = [
+        *([origin] if origin != LOCAL else []),
+        *([metric] if metric != f"{own.direction} {own.name}" else []),
+        *([f"in {objective.unit}"] if objective.unit != own.unit else []),
+    ]
     return f"{task} ({', '.join(told)})" if told else task
 
 
@@ -134,12 +142,21 @@ def _ramps(stored: Iterable["StoredRun"]) -> "tuple[Ramp, ...]":
 
 def _known(stored: "StoredRun") -> KnownRun:
     run = stored.run
-    return KnownRun(stored.policy, stored.horizon, stored.seed, run.score, run.metrics.get("end", {}),
-                    tuple((point.step, point.score) for point in run.points))
+    return KnownRun(
+        stored.policy,
+        stored.horizon,
+        stored.seed,
+        run.score,
+        run.metrics.get("end", {}),
+        tuple((point.step, point.score) for point in run.points),
+    )
 
 
 def advise(
-    known: Iterable[KnownTask], asked: Description, goal: str = "accuracy", most: int | None = None,
+    known: Iterable[KnownTask],
+    asked: Description,
+    goal: str = "accuracy",
+    most: int | None = None,
     ramps: "Sequence[Ramp]" = (),
 ) -> Advice:
     r"""Rank the policies of what is known for a task.
@@ -179,15 +196,23 @@ def advise(
     found = compare_many(asked, list(zip([task.description for task in held], prints, strict=True)), own)
     weights = _weights(held, found)
     order = sorted(range(len(held)), key=lambda at: (found[at].distance, held[at].key))
-    neighbours = tuple(Neighbour(held[at].name, held[at].origin, held[at].source, found[at], weights[at],
-                                 len(held[at].runs)) for at in order)
+    neighbours = tuple(
+        Neighbour(held[at].name, held[at].origin, held[at].source, found[at], weights[at], len(held[at].runs))
+        for at in order
+    )
     relevant, reason = _relevance(neighbours)
     own_centre = own.centre if own else None
     counted = [task.horizon for task, weight in zip(held, weights, strict=True) if weight > 0]
     horizon = int(asked.get("horizon") or max(counted, default=1))
     used = [at for at in order if weights[at] > 0] if relevant else []
-    field = _Field([held[at] for at in used], [found[at] for at in used], [weights[at] for at in used],
-                   [one.centre if (one := prints[at]) else None for at in used], asked, own_centre)
+    field = _Field(
+        [held[at] for at in used],
+        [found[at] for at in used],
+        [weights[at] for at in used],
+        [one.centre if (one := prints[at]) else None for at in used],
+        asked,
+        own_centre,
+    )
     ranked = _front(field, most) if goal == PARETO else [one for _, one in _ranked(field, goal, most)]
     if relevant and not ranked:
         relevant, reason = False, f"no relevant evidence: no run of the tasks nearby tells anything of {goal}"
@@ -218,7 +243,8 @@ def _weights(known: Sequence[KnownTask], found: Sequence[Similarity]) -> list[fl
     width = float(np.clip(np.median(near), *BANDWIDTH)) if near else BANDWIDTH[1]
     return [
         RELIABILITY.get(task.origin, LESS_RELIABLE) * math.exp(-(one.distance**2) / (2 * width**2))
-        if one.distance <= FAR and task.runs else 0.0
+        if one.distance <= FAR and task.runs
+        else 0.0
         for one, task in zip(found, known, strict=True)
     ]
 
@@ -236,8 +262,10 @@ def _relevance(neighbours: Sequence[Neighbour]) -> tuple[bool, str]:
         return True, f"{told}; {len(used)} within {FAR} counted, {effective:.1f} effective"
     if effective >= EFFECTIVE:
         return True, f"{told}, but {effective:.1f} effective tasks lie within {FAR}"
-    return False, (f"no relevant evidence: {told}, and {effective:.1f} effective tasks lie within {FAR}; one within"
-                   f" {NEAR} would do, or {EFFECTIVE:.0f} effective ones")
+    return False, (
+        f"no relevant evidence: {told}, and {effective:.1f} effective tasks lie within {FAR}; one within"
+        f" {NEAR} would do, or {EFFECTIVE:.0f} effective ones"
+    )
 
 
 def _ranked(field: _Field, goal: str, most: int | None) -> list[tuple[int, Recommendation]]:
@@ -253,8 +281,10 @@ def _ranked(field: _Field, goal: str, most: int | None) -> list[tuple[int, Recom
         table = rank(found.table, weights, k=most or len(found.members))
     except UsageError:  # no run ended well
         return []
-    rows = [(int(row["candidate"]), _recommendation(field, found.members[int(row["candidate"])], row))
-            for row in table.to_dict("records")]
+    rows = [
+        (int(row["candidate"]), _recommendation(field, found.members[int(row["candidate"])], row))
+        for row in table.to_dict("records")
+    ]
     return [(number, one) for number, one in rows if one is not None]
 
 
@@ -270,11 +300,31 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
     fair = best.fair and field.weights[best.task] >= max(field.weights) / 2
     assert best.score is not None
     return Recommendation(
-        best.policy, task.name, similar.distance, best.score, len(best.values), max(0.0, -float(row["score"])),
-        field.centres[best.task], task.horizon, task.origin, task.source, moved, not moved,
-        tuple(similar.parts.items()), best.value, float(row["low"]), float(row["high"]),
-        float(row["p_best"]), int(row["tie_group"]), int(row["tasks"]), int(row["seeds"]), fair,
-        share=min(1.0, best.horizon / task.horizon), caution=CAUTION, objective=task.objective, policies=len(members),
+        best.policy,
+        task.name,
+        similar.distance,
+        best.score,
+        len(best.values),
+        max(0.0, -float(row["score"])),
+        field.centres[best.task],
+        task.horizon,
+        task.origin,
+        task.source,
+        moved,
+        not moved,
+        tuple(similar.parts.items()),
+        best.value,
+        float(row["low"]),
+        float(row["high"]),
+        float(row["p_best"]),
+        int(row["tie_group"]),
+        int(row["tasks"]),
+        int(row["seeds"]),
+        fair,
+        share=min(1.0, best.horizon / task.horizon),
+        caution=CAUTION,
+        objective=task.objective,
+        policies=len(members),
     )
 
 
@@ -286,12 +336,14 @@ def _front(field: _Field, most: int | None) -> list[Recommendation]:
     points = {number: tuple(by_goal[goal].get(number, -math.inf) for goal in told) for number, _ in ranked}
 
     def is_beaten(mine: tuple[float, ...]) -> bool:
-        return any(all(a >= b for a, b in zip(other, mine, strict=True)) and other != mine
-                   for other in points.values())
+        return any(all(a >= b for a, b in zip(other, mine, strict=True)) and other != mine for other in points.values())
 
     marked = [
-        replace(one, front=not is_beaten(points[number]),
-                by_goal=tuple((goal, by_goal[goal][number]) for goal in told if number in by_goal[goal]))
+        replace(
+            one,
+            front=not is_beaten(points[number]),
+            by_goal=tuple((goal, by_goal[goal][number]) for goal in told if number in by_goal[goal]),
+        )
         for number, one in ranked
     ]
     return sorted(marked, key=lambda one: not one.front)[:most]

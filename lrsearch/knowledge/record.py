@@ -106,8 +106,14 @@ class Record:
         """Take a run apart. The steps of one that did not end are lost: it will be trained again."""
         kept, lost = (run.steps, 0) if run.state.is_final else (0, run.trained)
         return cls(
-            key=spec.key, task=spec.task_key, policy=str(spec.policy), horizon=spec.horizon, seed=spec.seed,
-            origin=origin, **outcome(run, spec.task.objective) | {"steps": kept}, lost_steps=lost + run.lost,
+            key=spec.key,
+            task=spec.task_key,
+            policy=str(spec.policy),
+            horizon=spec.horizon,
+            seed=spec.seed,
+            origin=origin,
+            **outcome(run, spec.task.objective) | {"steps": kept},
+            lost_steps=lost + run.lost,
         )
 
     @property
@@ -122,7 +128,9 @@ class Record:
         curves = {
             "train_losses": [finite(loss) for _, loss in self.curves.get("train_loss", ())],
             "rates": [rate for _, rate in self.curves.get("rate", ())],
-            "curves": own, "stride": 1, "error": None,
+            "curves": own,
+            "stride": 1,
+            "error": None,
         }
         scores = {name: heard(value) for name, value in self.details.get("scores", {}).items()}
         details = dict(self.details) | {"points": self._points(own), "scores": scores}
@@ -141,14 +149,19 @@ class Record:
         """Give it as JSON values; what is not finite is a text."""
         values = {name: getattr(self, name) for name in self.__slots__}
         curves = {name: [[step, told(value)] for step, value in curve] for name, curve in sorted(self.curves.items())}
-        return values | {"score": told(self.score), "loss": told(self.loss), "details": dict(self.details),
-                         "curves": curves}
+        return values | {
+            "score": told(self.score),
+            "loss": told(self.loss),
+            "details": dict(self.details),
+            "curves": curves,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read it back."""
-        curves = {name: tuple((step, heard(value)) for step, value in curve)
-                  for name, curve in values["curves"].items()}
+        curves = {
+            name: tuple((step, heard(value)) for step, value in curve) for name, curve in values["curves"].items()
+        }
         return cls(**{**values, "score": heard(values["score"]), "loss": heard(values["loss"]), "curves": curves})
 
 
@@ -161,8 +174,14 @@ def of_before(values: Mapping[str, Any], description: Mapping[str, Any]) -> dict
     """
     objective, details = objectives_of(description)[0], dict(values["details"])
     unit = details.pop("unit", None) or objective.unit
-    return {**values, "metric": objective.name, "direction": objective.direction, "unit": unit, "details": details,
-            "curves": unmistaken(values["curves"])}
+    return {
+        **values,
+        "metric": objective.name,
+        "direction": objective.direction,
+        "unit": unit,
+        "details": details,
+        "curves": unmistaken(values["curves"]),
+    }
 
 
 def unmistaken(curves: Mapping[str, T]) -> dict[str, T]:
@@ -176,8 +195,12 @@ def series_of(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     >>> sorted(series_of({"val_loss": (), "bleu": ()}))
     ['bleu', 'own:val_loss']
     """
-    return {OWN_SERIES + name if name in LOOP or name.startswith(OWN_SERIES) else name:
-            tuple((step, float(value)) for step, value in curve) for name, curve in curves.items()}
+    return {
+        OWN_SERIES + name if name in LOOP or name.startswith(OWN_SERIES) else name: tuple(
+            (step, float(value)) for step, value in curve
+        )
+        for name, curve in curves.items()
+    }
 
 
 def outcome(run: Run, objective: Objective) -> dict[str, Any]:
@@ -185,18 +208,30 @@ def outcome(run: Run, objective: Objective) -> dict[str, Any]:
     curves = {
         "val_loss": tuple((point.step, float(point.loss)) for point in run.points if point.loss is not None),
         "val_score": tuple((point.step, float(point.score)) for point in run.points if point.loss is not None),
-        "train_loss": tuple((at * run.stride, math.nan if loss is None else float(loss))
-                            for at, loss in enumerate(run.train_losses)),
+        "train_loss": tuple(
+            (at * run.stride, math.nan if loss is None else float(loss)) for at, loss in enumerate(run.train_losses)
+        ),
         "rate": tuple((at * run.stride, float(rate)) for at, rate in enumerate(run.rates)),
     }
-    details = {name: value for name, value in run.to_json().items()
-               if name not in ("points", "train_losses", "rates", "curves", "scores")}
+    details = {
+        name: value
+        for name, value in run.to_json().items()
+        if name not in ("points", "train_losses", "rates", "curves", "scores")
+    }
     if run.scores:
         details["scores"] = {name: told(float(value)) for name, value in run.scores.items()}
-    return {"state": str(run.state), "metric": objective.name, "direction": objective.direction,
-            "unit": objective.unit, "score": _float(run.score), "loss": _float(run.loss), "steps": run.steps,
-            "seconds": float(run.seconds), "details": details | _points(run, objective.name),
-            "curves": {name: curve for name, curve in curves.items() if curve} | series_of(run.curves)}
+    return {
+        "state": str(run.state),
+        "metric": objective.name,
+        "direction": objective.direction,
+        "unit": objective.unit,
+        "score": _float(run.score),
+        "loss": _float(run.loss),
+        "steps": run.steps,
+        "seconds": float(run.seconds),
+        "details": details | _points(run, objective.name),
+        "curves": {name: curve for name, curve in curves.items() if curve} | series_of(run.curves),
+    }
 
 
 def _points(run: Run, metric: str) -> dict[str, Any]:
@@ -204,8 +239,11 @@ def _points(run: Run, metric: str) -> dict[str, Any]:
     points = [(point.step, point.score) for point in run.points if point.loss is None]
     if not points:
         return {}
-    return {"points": OF_METRIC if tuple(points) == tuple(run.curves.get(metric, ()))
-            else [[step, told(float(value))] for step, value in points]}
+    return {
+        "points": OF_METRIC
+        if tuple(points) == tuple(run.curves.get(metric, ()))
+        else [[step, told(float(value))] for step, value in points]
+    }
 
 
 def told(value: float | None) -> float | str | None:

@@ -37,8 +37,9 @@ class RecordedJob:
         if self._job is None:
             if self._horizon is None:
                 raise UsageError("a job has a horizon: give the run's updates, as record(..., horizon=1000)")
-            self._job = Job(RunSpec(self._described_task(self._horizon), parse(self._policy), self._horizon,
-                                    self._seed))
+            self._job = Job(
+                RunSpec(self._described_task(self._horizon), parse(self._policy), self._horizon, self._seed)
+            )
         return self._job
 
     @property
@@ -74,5 +75,9 @@ class RecordedJob:
         described = self._task
         data, batch = described.get("data") or {}, described.get("batch_size")
         passes = described.get("epoch") or (data["train"] / batch if batch and data.get("train") else None)
-        return Task(name=str(described["name"]), horizon=max(horizon, LEAST_HORIZON),
-                    epoch=passes or max(1.0, horizon / PASSES), objectives=(self._objective,))
+        return Task(
+            name=str(described["name"]),
+            horizon=max(horizon, LEAST_HORIZON),
+            epoch=passes or max(1.0, horizon / PASSES),
+            objectives=(self._objective,),
+        )

@@ -37,8 +37,15 @@ log = logging.getLogger(__name__)
 
 
 def record(
-    store: str | Path | Store, task: Asked, policy: str | Policy, seed: int = 0, horizon: int | None = None, *,
-    minimize: str | None = None, maximize: str | None = None, unit: str | None = None,
+    store: str | Path | Store,
+    task: Asked,
+    policy: str | Policy,
+    seed: int = 0,
+    horizon: int | None = None,
+    *,
+    minimize: str | None = None,
+    maximize: str | None = None,
+    unit: str | None = None,
 ) -> "Recorder":
     """Record a run of your own training loop, with its curves.
 
@@ -135,8 +142,14 @@ class Recorder(RecordedJob):
     """A run that is being recorded: see `record`. It is a job: `scheduler`, `batches`, `is_evaluation_due`."""
 
     def __init__(
-        self, store: str | Path | Store, task: dict[str, Any], policy: str, seed: int, horizon: int | None,
-        clock: Callable[[], float] = time.monotonic, objective: Objective | None = None,
+        self,
+        store: str | Path | Store,
+        task: dict[str, Any],
+        policy: str,
+        seed: int,
+        horizon: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        objective: Objective | None = None,
     ) -> None:
         self.state = RunState.RUNNING
         self._has_metric = objective is not None
@@ -220,7 +233,11 @@ class Recorder(RecordedJob):
             self._job.log(at, **numbers)
 
     def finish(
-        self, value: float | None = None, loss: float | None = None, *, score: float | None = None,
+        self,
+        value: float | None = None,
+        loss: float | None = None,
+        *,
+        score: float | None = None,
         unit: str | None = None,
     ) -> None:
         """Say how the run ended: with its metric's value, in its own unit and sign, and a loss if there is one.
@@ -245,8 +262,10 @@ class Recorder(RecordedJob):
             objective = replace(objective, unit=_unit(unit), samples=None)
         is_share = objective.is_share or not (self._has_metric or objective.unit)
         if is_share and math.isfinite(number) and not 0 <= number <= 1:
-            raise UsageError(f"a score without a unit is within 0 and 1, the higher the better, got {number:g}: name"
-                             f" its unit, as in finish(score={number:g}, unit='%')")
+            raise UsageError(
+                f"a score without a unit is within 0 and 1, the higher the better, got {number:g}: name"
+                f" its unit, as in finish(score={number:g}, unit='%')"
+            )
         self._objective = objective
         why = not_applied(self._job) if self._job is not None else None
         if why is not None:
@@ -259,8 +278,10 @@ class Recorder(RecordedJob):
         """Read the value that the run ends with: as it was given, or as it was logged last."""
         metric = self._objective.name if self._has_metric else "score"
         if score is not None and (value is not None or self._objective.is_minimized):
-            raise UsageError(f"{metric} is {self._objective.direction}d: finish(value) takes it once, in its own sign;"
-                             " score= is for what is the better the higher")
+            raise UsageError(
+                f"{metric} is {self._objective.direction}d: finish(value) takes it once, in its own sign;"
+                " score= is for what is the better the higher"
+            )
         said = score if value is None else value
         if said is None and metric in self._series:
             return self._series[metric].curve()[-1][1]
@@ -293,21 +314,39 @@ class Recorder(RecordedJob):
             if self.key is None or self._horizon is None:
                 return None
             return Record(
-                key=self.key, task=task_key(self._task), policy=self._policy, horizon=self._horizon, seed=self._seed,
-                origin=STRANGER, **self._outcome({name: series.curve() for name, series in self._series.items()}),
+                key=self.key,
+                task=task_key(self._task),
+                policy=self._policy,
+                horizon=self._horizon,
+                seed=self._seed,
+                origin=STRANGER,
+                **self._outcome({name: series.curve() for name, series in self._series.items()}),
             )
 
     def _outcome(self, curves: Mapping[str, Curve]) -> dict[str, Any]:
         """What came of it: with a metric of its own as of a user's training, else with the series of our loop."""
         stride, losses = _evenly(curves.get("train_loss", ()))
         points = tuple(Point(step, None, value) for step, value in curves.get(self._objective.name, ()))
-        run = Run(state=self.state, steps=self._steps, seconds=self._clock() - self._began, score=self._score,
-                  loss=self._loss, error=self._error, applied=self._applied, stride=stride, points=points,
-                  train_losses=losses, curves=curves, environment=environment())
+        run = Run(
+            state=self.state,
+            steps=self._steps,
+            seconds=self._clock() - self._began,
+            score=self._score,
+            loss=self._loss,
+            error=self._error,
+            applied=self._applied,
+            stride=stride,
+            points=points,
+            train_losses=losses,
+            curves=curves,
+            environment=environment(),
+        )
         found = outcome(run, self._objective)
         if not self._has_metric:
-            found |= {"curves": unmistaken(curves), "details": {
-                "stride": 1, "error": self._error, "environment": dict(run.environment)}}
+            found |= {
+                "curves": unmistaken(curves),
+                "details": {"stride": 1, "error": self._error, "environment": dict(run.environment)},
+            }
             if self._job is not None:
                 found["details"]["applied"] = self._applied
         return found | {"details": found["details"] | {"attempt": self._attempt}}
@@ -345,8 +384,11 @@ class Recorder(RecordedJob):
 
     def _say_if_known(self, store: Store, found: Record) -> None:
         if found.details["attempt"] in [attempt.details.get("attempt") for attempt in store.attempts(found.key)]:
-            log.warning("run %s was recorded before with another result, which stays; this one is kept beside it:"
-                        " another seed makes another run", found.key)
+            log.warning(
+                "run %s was recorded before with another result, which stays; this one is kept beside it:"
+                " another seed makes another run",
+                found.key,
+            )
 
     def _waiting(self) -> list[Path]:
         return [folder / f"{digest(self._url)}-{self.key}-{self._attempt}.bundle" for folder in _folders(self._url)]
@@ -363,8 +405,11 @@ class Recorder(RecordedJob):
                 part.replace(path)
             except OSError:
                 continue
-            log.warning("the run waits in %s until its store is back: the next record writes it, or"
-                        " `lrsearch store import --trust`", path)
+            log.warning(
+                "the run waits in %s until its store is back: the next record writes it, or"
+                " `lrsearch store import --trust`",
+                path,
+            )
             return
         log.warning("run %s could be written neither to its store nor to a file", found.key)
 
@@ -460,6 +505,7 @@ def _named(
     named = Objective(name, direction)
     known = own.get(name, named)
     if known.direction != direction:
-        raise UsageError(f"{name} of task {described['name']!r} is {known.direction}d: record it by"
-                         f" {known.direction}={name!r}")
+        raise UsageError(
+            f"{name} of task {described['name']!r} is {known.direction}d: record it by {known.direction}={name!r}"
+        )
     return known if unit is None else replace(known, unit=_unit(unit), samples=None)

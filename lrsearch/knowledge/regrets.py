@@ -94,8 +94,10 @@ def checked(table: "pd.DataFrame") -> "pd.DataFrame":
         raise UsageError(f"the table must be a pandas DataFrame, got {type(table).__name__}")
     odd = [name for name in (*NAMES, *NUMBERS) if list(table.columns).count(name) != 1]
     if odd:
-        raise UsageError(f"the table must have these columns, each once: task, candidate, seed, score, horizon;"
-                         f" look at {', '.join(odd)}")
+        raise UsageError(
+            f"the table must have these columns, each once: task, candidate, seed, score, horizon;"
+            f" look at {', '.join(odd)}"
+        )
     if table.empty:
         raise UsageError("the table is empty: there is nothing to rank by")
     names = {name: _names(table[name]) for name in NAMES}
@@ -127,8 +129,11 @@ def _floats(column: "pd.Series") -> Array:
     import pandas as pd
 
     kind = column.dtype
-    if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind) \
-            or pd.api.types.is_complex_dtype(kind):
+    if (
+        not pd.api.types.is_numeric_dtype(kind)
+        or pd.api.types.is_bool_dtype(kind)
+        or pd.api.types.is_complex_dtype(kind)
+    ):
         raise UsageError(f"the column {column.name!r} must hold numbers, it holds {kind}")
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -149,8 +154,10 @@ def _weights(tasks: list[Any], weights: Mapping[Any, float] | None) -> dict[Any,
 
 def _coded(runs: "pd.DataFrame", candidates: list[Any], tasks: list[Any]) -> "pd.DataFrame":
     """Give candidates and tasks as their places, in an order that is that of the values, not of the rows."""
-    places = {"candidate": {name: at for at, name in enumerate(candidates)},
-              "task": {name: at for at, name in enumerate(tasks)}}
+    places = {
+        "candidate": {name: at for at, name in enumerate(candidates)},
+        "task": {name: at for at, name in enumerate(tasks)},
+    }
     kept = runs[runs["task"].isin(tasks)]
     coded = kept.assign(**{name: [at[value] for value in kept[name]] for name, at in places.items()})
     return coded.sort_values([*CELL, "score"], ignore_index=True)
@@ -161,8 +168,9 @@ def _cells(runs: "pd.DataFrame") -> "pd.DataFrame":
     group = ["task", "horizon"]
     worst = runs.groupby(group)["score"].transform("min")
     runs = runs.assign(filled=runs["score"].fillna(worst))[worst.notna()]
-    cells = runs.groupby(CELL, as_index=False).agg(mean=("filled", "mean"), n=("filled", "size"),
-                                                   ended=("score", "count"), variance=("score", "var"))
+    cells = runs.groupby(CELL, as_index=False).agg(
+        mean=("filled", "mean"), n=("filled", "size"), ended=("score", "count"), variance=("score", "var")
+    )
     by_group = cells.groupby(group, as_index=False)
     noise = by_group[["mean", "ended", "variance"]].apply(_noise)
     noise["noise"] = noise["noise"].where(noise["repeated"], noise.groupby("task")["noise"].transform("max"))

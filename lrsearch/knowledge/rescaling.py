@@ -68,8 +68,10 @@ def corrections(known: Description, asked: Description, constant: bool = False) 
     other = not is_same_training_of(known, asked)
     found = [_horizon(known, asked, constant), _batch(known, asked), _momentum(known, asked), _optimizer(known, asked)]
     if other:
-        found += [Correction("another task", 0.0, TRANSFER_DOUBT, probed=True),
-                  Correction("no probe", 0.0, UNPROBED_DOUBT)]
+        found += [
+            Correction("another task", 0.0, TRANSFER_DOUBT, probed=True),
+            Correction("no probe", 0.0, UNPROBED_DOUBT),
+        ]
     return tuple(one for one in found if one and (one.decades or one.doubt))
 
 
@@ -77,8 +79,10 @@ def is_same_training_of(known: Description, asked: Description) -> bool:
     """Tell whether two tasks train the same model on the same data, as far as their names say."""
     if any(set(one) <= {"name"} for one in (known, asked)):
         return known.get("name") == asked.get("name")
-    return all(_part(known, part).get("name") is not None
-               and _part(known, part).get("name") == _part(asked, part).get("name") for part in ("data", "model"))
+    return all(
+        _part(known, part).get("name") is not None and _part(known, part).get("name") == _part(asked, part).get("name")
+        for part in ("data", "model")
+    )
 
 
 def applying(found: Sequence[Correction], probed: bool) -> tuple[Correction, ...]:

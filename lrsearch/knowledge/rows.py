@@ -12,17 +12,7 @@ from sqlalchemy.orm import Session
 
 from lrsearch.errors import LRSearchError, StoreError
 from lrsearch.knowledge.database import insert_all_new
-from lrsearch.knowledge.record import (
-    LARGEST,
-    OBJECTIVE,
-    Record,
-    check_name,
-    digest,
-    finite,
-    kind_of,
-    of_before,
-    seal,
-)
+from lrsearch.knowledge.record import LARGEST, OBJECTIVE, Record, check_name, digest, finite, kind_of, of_before, seal
 from lrsearch.knowledge.schema import (
     AssignmentRow,
     AttemptRow,
@@ -66,8 +56,13 @@ def add_task(session: Session, key: str, description: Mapping[str, Any]) -> None
 def task_row(key: str, description: Mapping[str, Any]) -> dict[str, Any]:
     """Give the row of a task."""
     dataset, model = dataset_row(description), model_row(description)
-    return {"key": key, "name": description["name"], "dataset_key": dataset and dataset["key"],
-            "model_key": model and model["key"], "description": dict(description)}
+    return {
+        "key": key,
+        "name": description["name"],
+        "dataset_key": dataset and dataset["key"],
+        "model_key": model and model["key"],
+        "description": dict(description),
+    }
 
 
 def dataset_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -76,8 +71,14 @@ def dataset_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
     if not _is_named(data):
         return None
     classes = _count(data.get("classes"))
-    return {"key": digest(data), "name": data["name"], "learning_task": None if classes is None else "classification",
-            "classes": classes, "train": _count(data.get("train")), "validation": _count(data.get("validation"))}
+    return {
+        "key": digest(data),
+        "name": data["name"],
+        "learning_task": None if classes is None else "classification",
+        "classes": classes,
+        "train": _count(data.get("train")),
+        "validation": _count(data.get("validation")),
+    }
 
 
 def model_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -86,8 +87,12 @@ def model_row(description: Mapping[str, Any]) -> dict[str, Any] | None:
     if not _is_named(model):
         return None
     framework = None if "objectives" in description else FRAMEWORK
-    return {"key": digest(model), "name": model["name"], "framework": framework,
-            "parameters": _count(model.get("parameters"))}
+    return {
+        "key": digest(model),
+        "name": model["name"],
+        "framework": framework,
+        "parameters": _count(model.get("parameters")),
+    }
 
 
 def _is_named(part: Mapping[str, Any]) -> bool:
@@ -138,12 +143,16 @@ def add_runs(session: Session, records: Sequence[Record], trusted: bool = True) 
     takes the place of what is not.
     """
     policies = {text: parse(text) for text in {record.policy for record in records}}
-    insert_all_new(session, PolicyRow, [{"key": policy.key, "text": text, "form": policy.form}
-                                        for text, policy in policies.items()])
+    insert_all_new(
+        session,
+        PolicyRow,
+        [{"key": policy.key, "text": text, "form": policy.form} for text, policy in policies.items()],
+    )
     known: dict[str, int] = {}
     for some in chunks(records, CHUNK // 20):
-        known |= insert_all_new(session, RunRow, [_row(record, policies[record.policy]) for record in some],
-                                RunRow.key, RunRow.id)
+        known |= insert_all_new(
+            session, RunRow, [_row(record, policies[record.policy]) for record in some], RunRow.key, RunRow.id
+        )
     new, old = {}, []
     for record in records:
         if record.key in known and record.key not in new:
@@ -165,9 +174,7 @@ def read_runs(
         yield from _records(session, rows)
 
 
-def read_these(
-    session: Session, ids: Sequence[int], curves: bool = True
-) -> Iterator[tuple[str, str, Record | None]]:
+def read_these(session: Session, ids: Sequence[int], curves: bool = True) -> Iterator[tuple[str, str, Record | None]]:
     """Give the runs of these numbers as `read_runs` does, in no order; without their curves if these are not asked for.
 
     They are sorted by nobody: asked for an order, SQLite walks through all runs.
@@ -190,10 +197,15 @@ def read_rows(session: Session, table: type[Base], *wanted: ColumnElement[bool])
     named = [cast(c, Text).label(c.name) if isinstance(c.type, JSON) else c for c in table.__table__.columns]
     for row in session.execute(select(*named).where(*wanted).order_by(*order)).mappings():
         try:
-            values = {c.name: json.loads(row[c.name]) if isinstance(c.type, JSON) and row[c.name] is not None
-                      else row[c.name] for c in table.__table__.columns}
-            sound = task_key(values["description"]) == values["key"] if table is TaskRow else \
-                seal(values) == values["digest"]
+            values = {
+                c.name: json.loads(row[c.name]) if isinstance(c.type, JSON) and row[c.name] is not None else row[c.name]
+                for c in table.__table__.columns
+            }
+            sound = (
+                task_key(values["description"]) == values["key"]
+                if table is TaskRow
+                else seal(values) == values["digest"]
+            )
         except BROKEN:
             sound, values = False, {}
         yield values if sound else None
@@ -219,21 +231,35 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def _select() -> Select[Any]:
     """All columns of a run. JSON comes as text: what cannot be read must not hide the rows after it."""
     columns = [cast(c, Text).label("details") if c.name == "details" else c for c in RunRow.__table__.columns]
-    return (select(*columns, PolicyRow.text.label("policy"), TaskRow.name.label("task_name"))
-            .outerjoin(PolicyRow, PolicyRow.key == RunRow.policy_key)
-            .outerjoin(TaskRow, TaskRow.key == RunRow.task_key))
+    return (
+        select(*columns, PolicyRow.text.label("policy"), TaskRow.name.label("task_name"))
+        .outerjoin(PolicyRow, PolicyRow.key == RunRow.policy_key)
+        .outerjoin(TaskRow, TaskRow.key == RunRow.task_key)
+    )
 
 
 def _row(record: Record, policy: Policy) -> dict[str, Any]:
     """Give a record's own row, sealed."""
     row = {
-        "key": record.key, "task_key": record.task, "policy_key": policy.key, "origin": record.origin,
-        "horizon": record.horizon, "seed": record.seed, "state": record.state,
-        "metric": record.metric, "direction": record.direction, "unit": record.unit,
-        "score": finite(record.score), "score_kind": kind_of(record.score),
-        "loss": finite(record.loss), "loss_kind": kind_of(record.loss),
-        "steps": record.steps, "seconds": record.seconds, "lost_steps": record.lost_steps,
-        "details": dict(record.details), "curves": digest(record.to_json()["curves"]),
+        "key": record.key,
+        "task_key": record.task,
+        "policy_key": policy.key,
+        "origin": record.origin,
+        "horizon": record.horizon,
+        "seed": record.seed,
+        "state": record.state,
+        "metric": record.metric,
+        "direction": record.direction,
+        "unit": record.unit,
+        "score": finite(record.score),
+        "score_kind": kind_of(record.score),
+        "loss": finite(record.loss),
+        "loss_kind": kind_of(record.loss),
+        "steps": record.steps,
+        "seconds": record.seconds,
+        "lost_steps": record.lost_steps,
+        "details": dict(record.details),
+        "curves": digest(record.to_json()["curves"]),
     }
     return row | {"digest": seal(row)}
 
@@ -244,8 +270,12 @@ def _record(row: RowMapping, curves: Mapping[str, str] | None) -> Record | None:
         own = {column.name: row[column.name] for column in RunRow.__table__.columns}
         own["details"] = json.loads(own["details"])
         points = {series: json.loads(text) for series, text in (curves or {}).items()}
-        sound = (seal(own) == own["digest"] and (curves is None or digest(points) == own["curves"])
-                 and policy_key(row["policy"]) == own["policy_key"] and row["task_name"] is not None)
+        sound = (
+            seal(own) == own["digest"]
+            and (curves is None or digest(points) == own["curves"])
+            and policy_key(row["policy"]) == own["policy_key"]
+            and row["task_name"] is not None
+        )
         return record_of(own, row["policy"], points) if sound else None
     except BROKEN:
         return None
@@ -283,8 +313,11 @@ def _read_curves(session: Session, ids: list[int]) -> dict[int, dict[str, str]]:
 
 
 def _add_curves(session: Session, runs: Iterable[tuple[int, Record]]) -> None:
-    curves = [{"run": run, "series": series, "points": points}
-              for run, record in runs for series, points in record.to_json()["curves"].items()]
+    curves = [
+        {"run": run, "series": series, "points": points}
+        for run, record in runs
+        for series, points in record.to_json()["curves"].items()
+    ]
     if curves:
         session.connection().execute(insert(CurveRow), curves)
 

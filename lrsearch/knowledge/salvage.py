@@ -145,8 +145,10 @@ def _read(table: type[Base], rowid: int, values: list[Value]) -> Row | None:
     if len(columns) != len(values):
         return None
     try:
-        return {column.name: _typed(column, rowid if column.name == "id" else value)
-                for column, value in zip(columns, values, strict=True)}
+        return {
+            column.name: _typed(column, rowid if column.name == "id" else value)
+            for column, value in zip(columns, values, strict=True)
+        }
     except BROKEN:
         return None
 
@@ -170,8 +172,11 @@ def _typed(column: ColumnElement[Any], value: Value) -> Any:
 
 def _whole(found: _Found) -> list[Record]:
     """Give the runs that are whole, each in its last form."""
-    records = [record for row in found.of[RunRow] if row["task_key"] in found.tasks
-               and (record := _record(row, found)) is not None]
+    records = [
+        record
+        for row in found.of[RunRow]
+        if row["task_key"] in found.tasks and (record := _record(row, found)) is not None
+    ]
     records.sort(key=lambda record: (record.key, not RunState(record.state).is_final, -record.lost_steps))
     return [next(same) for _, same in itertools.groupby(records, key=lambda record: record.key)]
 
@@ -185,8 +190,11 @@ def _record(row: Row, found: _Found) -> Record | None:
     for choice in itertools.islice(itertools.product(*map(reversed, series)), MOST_CHOICES):
         points = {name: chosen for name, chosen in zip(curves, choice, strict=True) if chosen is not None}
         if digest(points) == row["curves"]:
-            return record_of(row, policy, points) if "metric" in row else \
-                record_of_before(row, policy, points, found.tasks[row["task_key"]])
+            return (
+                record_of(row, policy, points)
+                if "metric" in row
+                else record_of_before(row, policy, points, found.tasks[row["task_key"]])
+            )
     return None
 
 

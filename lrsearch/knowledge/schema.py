@@ -20,8 +20,9 @@ KINDS = ("finite", "inf", "-inf", "nan", "none")
 
 def _has_kind(name: str) -> CheckConstraint:
     kinds = ", ".join(f"'{kind}'" for kind in KINDS)
-    return CheckConstraint(f"{name}_kind IN ({kinds}) AND ({name}_kind = 'finite') = ({name} IS NOT NULL)",
-                           name=f"{name}_is_of_its_kind")
+    return CheckConstraint(
+        f"{name}_kind IN ({kinds}) AND ({name}_kind = 'finite') = ({name} IS NOT NULL)", name=f"{name}_is_of_its_kind"
+    )
 
 
 class Base(DeclarativeBase):
@@ -119,10 +120,22 @@ class RunRow(Base):
     curves: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(16))
     __table_args__ = (
-        _has_kind("score"), _has_kind("loss"),
-        Index("ix_lrsearch_runs_page", "task_key", "key"), Index("ix_lrsearch_runs_policy", "policy_key", "key"),
-        Index("ix_lrsearch_runs_score", "task_key", "horizon", "policy_key", "origin", "state", "metric", "direction",
-              "unit", "score"),
+        _has_kind("score"),
+        _has_kind("loss"),
+        Index("ix_lrsearch_runs_page", "task_key", "key"),
+        Index("ix_lrsearch_runs_policy", "policy_key", "key"),
+        Index(
+            "ix_lrsearch_runs_score",
+            "task_key",
+            "horizon",
+            "policy_key",
+            "origin",
+            "state",
+            "metric",
+            "direction",
+            "unit",
+            "score",
+        ),
     )
 
 

@@ -61,8 +61,11 @@ class Similarity:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values; a distance of inf is null."""
-        return {"distance": self.distance if math.isfinite(self.distance) else None, "parts": dict(self.parts),
-                "gate": self.gate}
+        return {
+            "distance": self.distance if math.isfinite(self.distance) else None,
+            "parts": dict(self.parts),
+            "gate": self.gate,
+        }
 
 
 def fingerprint(ramps: "Sequence[Ramp]") -> Fingerprint | None:
@@ -82,8 +85,11 @@ def fingerprint(ramps: "Sequence[Ramp]") -> Fingerprint | None:
     if middle is None:
         return None
     at = math.log10(middle) + OFFSETS
-    curves = [_drops(ramp.rates, np.asarray(reading.smoothed), at)
-              for ramp, reading in zip(ramps, readings, strict=True) if reading.bottom]
+    curves = [
+        _drops(ramp.rates, np.asarray(reading.smoothed), at)
+        for ramp, reading in zip(ramps, readings, strict=True)
+        if reading.bottom
+    ]
     return Fingerprint(middle, tuple(np.median(curves, axis=0).tolist()))
 
 
@@ -123,11 +129,16 @@ def compare_many(
     Source: missing values as in scikit-learn's `nan_euclidean_distances`.
     """
     gates = [_gate(asked, other) for other, _ in known]
-    tables = {group: _group_distances(asked, [other for other, _ in known], group) for group in WEIGHTS
-              if group != "response"}
+    tables = {
+        group: _group_distances(asked, [other for other, _ in known], group) for group in WEIGHTS if group != "response"
+    }
     tables["response"] = np.array([_response(own, other) for _, other in known])
-    return [_similarity(gates[at], {group: float(tables[group][at]) for group in WEIGHTS}) if not _is_name(asked, other)
-            else _by_name(asked, other) for at, (other, _) in enumerate(known)]
+    return [
+        _similarity(gates[at], {group: float(tables[group][at]) for group in WEIGHTS})
+        if not _is_name(asked, other)
+        else _by_name(asked, other)
+        for at, (other, _) in enumerate(known)
+    ]
 
 
 def distance(a: Description, b: Description) -> float:
@@ -160,8 +171,14 @@ def _gate(asked: Description, other: Description) -> str | None:
     mine, theirs = _family(asked), _family(other)
     if mine and theirs and KINDS.get(mine, mine) != KINDS.get(theirs, theirs):
         return f"another kind of optimizer: {theirs}, not {mine}"
-    return next((f"{what}: {name} is {theirs}, not {mine}" for name, what in APART.items()
-                 if (mine := _fact(asked, name)) != (theirs := _fact(other, name))), None)
+    return next(
+        (
+            f"{what}: {name} is {theirs}, not {mine}"
+            for name, what in APART.items()
+            if (mine := _fact(asked, name)) != (theirs := _fact(other, name))
+        ),
+        None,
+    )
 
 
 def _fact(description: Description, name: str) -> str:
@@ -196,8 +213,12 @@ def _group_distances(asked: Description, known: Sequence[Description], group: st
     if not known:
         return np.empty(0)
     mine = _features(asked, group)
-    rows = np.array([[_difference(name, mine[name], theirs[name]) for name in mine]
-                     for theirs in (_features(other, group) for other in known)])
+    rows = np.array(
+        [
+            [_difference(name, mine[name], theirs[name]) for name in mine]
+            for theirs in (_features(other, group) for other in known)
+        ]
+    )
     origin = np.zeros((1, len(mine)))
     return np.asarray(nan_euclidean_distances(origin, rows)[0] / math.sqrt(len(mine)))
 
@@ -211,15 +232,22 @@ def _difference(name: str, mine: Any, theirs: Any) -> float:
 def _features(description: Description, group: str) -> dict[str, Any]:
     data, model, optimizer = (description.get(part) or {} for part in ("data", "model", "optimizer"))
     if group == "data":
-        return {"train": _decades(data.get("train")), "classes": _decades(data.get("classes")),
-                "inputs": _inputs(data.get("shape")), "name": data.get("name")}
+        return {
+            "train": _decades(data.get("train")),
+            "classes": _decades(data.get("classes")),
+            "inputs": _inputs(data.get("shape")),
+            "name": data.get("name"),
+        }
     if group == "model":
         return {"parameters": _decades(model.get("parameters")), "name": model.get("name")}
     momentum, decay = (number_of(optimizer.get(name)) for name in ("momentum", "weight_decay"))
-    return {"batch_size": _decades(description.get("batch_size")), "horizon": _decades(description.get("horizon")),
-            "momentum": None if momentum is None or momentum >= 1 else -math.log10(1 - momentum),
-            "weight_decay": None if decay is None or decay < 0 else math.log10(1 + decay / 0.0001),
-            "optimizer": optimizer.get("family")}
+    return {
+        "batch_size": _decades(description.get("batch_size")),
+        "horizon": _decades(description.get("horizon")),
+        "momentum": None if momentum is None or momentum >= 1 else -math.log10(1 - momentum),
+        "weight_decay": None if decay is None or decay < 0 else math.log10(1 + decay / 0.0001),
+        "optimizer": optimizer.get("family"),
+    }
 
 
 def _inputs(shape: Any) -> float | None:

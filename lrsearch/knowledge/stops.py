@@ -9,16 +9,16 @@ from types import MappingProxyType, TracebackType
 
 from lrsearch.runs import RunState
 
-STOPS: Mapping[str, str] = MappingProxyType({
-    "optuna.exceptions.TrialPruned": "a pruner of Optuna ended the trial",
-    "fastai.callback.core.CancelFitException": "a callback of fastai ended the training",
-    "lightning.pytorch.utilities.exceptions._TunerExitException": "Lightning's tuner has what it wanted to know",
-    "pytorch_lightning.utilities.exceptions._TunerExitException": "the same under Lightning's older name",
-})
+STOPS: Mapping[str, str] = MappingProxyType(
+    {
+        "optuna.exceptions.TrialPruned": "a pruner of Optuna ended the trial",
+        "fastai.callback.core.CancelFitException": "a callback of fastai ended the training",
+        "lightning.pytorch.utilities.exceptions._TunerExitException": "Lightning's tuner has what it wanted to know",
+        "pytorch_lightning.utilities.exceptions._TunerExitException": "the same under Lightning's older name",
+    }
+)
 """Exceptions by module and name, and why each is a stop. A class that is made from one of them is one as well."""
-EXITS: Mapping[str, str] = MappingProxyType({
-    "ray.train._internal.session": "a scheduler of Ray Tune ended the trial",
-})
+EXITS: Mapping[str, str] = MappingProxyType({"ray.train._internal.session": "a scheduler of Ray Tune ended the trial"})
 """Modules that end a run by `sys.exit(0)`, and why it is a stop; from anywhere else that is an interruption."""
 
 

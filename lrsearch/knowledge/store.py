@@ -34,15 +34,7 @@ from lrsearch.knowledge.rows import (
     read_runs,
     read_these,
 )
-from lrsearch.knowledge.schema import (
-    AssignmentRow,
-    AttemptRow,
-    Base,
-    OriginRow,
-    RunRow,
-    StudyRow,
-    TaskRow,
-)
+from lrsearch.knowledge.schema import AssignmentRow, AttemptRow, Base, OriginRow, RunRow, StudyRow, TaskRow
 from lrsearch.knowledge.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
 from lrsearch.runs import Objective, Run, RunSpec, RunState, Task, objectives_of
 from lrsearch.schedules import Policy, parse
@@ -88,7 +80,10 @@ class Store:
     """
 
     def __init__(
-        self, url: str, patience: float = BUSY_SECONDS, pauses: Sequence[float] = (),
+        self,
+        url: str,
+        patience: float = BUSY_SECONDS,
+        pauses: Sequence[float] = (),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._pauses, self._sleep, self._has_waited = tuple(pauses), sleep, False
@@ -154,8 +149,15 @@ class Store:
         return next(iter(self._runs(RunRow.key == key, TRUSTED)), None)
 
     def runs(
-        self, task: str | None = None, policy: Policy | None = None, state: RunState | None = None,
-        origin: str | None = None, *, trusted: bool = False, after: str = "", limit: int | None = None,
+        self,
+        task: str | None = None,
+        policy: Policy | None = None,
+        state: RunState | None = None,
+        origin: str | None = None,
+        *,
+        trusted: bool = False,
+        after: str = "",
+        limit: int | None = None,
     ) -> list[StoredRun]:
         """Give all runs that match, in the order of their keys.
 
@@ -221,9 +223,7 @@ class Store:
         with self._reads() as session:
             return {"store": self.url, **queries.stats(session)}
 
-    def telling(
-        self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False
-    ) -> list[StoredRun]:
+    def telling(self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False) -> list[StoredRun]:
         """Give the ended runs of a task that tell most of its policies, range tests left out: see `telling_runs`."""
         with self._reads() as session:
             ids = queries.telling_runs(session, task_key, shortest, policies)
@@ -250,8 +250,16 @@ class Store:
         task_key = task.key
         self._add_task(task_key, task.description)
         with self._writes() as session:
-            add_study(session, {"key": key, "name": name, "task_key": task_key, "description": dict(description),
-                                "frozen": dict(frozen)})
+            add_study(
+                session,
+                {
+                    "key": key,
+                    "name": name,
+                    "task_key": task_key,
+                    "description": dict(description),
+                    "frozen": dict(frozen),
+                },
+            )
             return dict(session.get_one(StudyRow, key).frozen)
 
     def begun(self, study_key: str) -> dict[str, Any] | None:
@@ -265,8 +273,11 @@ class Store:
         tasks = self.tasks()
         with self._reads() as session:
             rows = self._sound(session, StudyRow)
-        found = [StoredStudy(row["key"], row["name"], tasks[row["task_key"]], row["description"], row["frozen"])
-                 for row in rows if row["task_key"] in tasks]
+        found = [
+            StoredStudy(row["key"], row["name"], tasks[row["task_key"]], row["description"], row["frozen"])
+            for row in rows
+            if row["task_key"] in tasks
+        ]
         return sorted(found, key=lambda study: (study.name, study.key))
 
     def merge(self, other: "Store") -> int:
@@ -305,22 +316,40 @@ class Store:
     def assign(self, study_key: str, assignment: Assignment, spec: RunSpec) -> None:
         """Record what a study asks for, before it is trained. Doing so again changes nothing."""
         with self._writes() as session:
-            add_assignment(session, {
-                "study_key": study_key, "number": assignment.number, "role": assignment.role,
-                "origin": assignment.origin, "policy": str(assignment.policy), "horizon": assignment.horizon,
-                "seed": assignment.seed, "run_key": spec.key,
-            })
+            add_assignment(
+                session,
+                {
+                    "study_key": study_key,
+                    "number": assignment.number,
+                    "role": assignment.role,
+                    "origin": assignment.origin,
+                    "policy": str(assignment.policy),
+                    "horizon": assignment.horizon,
+                    "seed": assignment.seed,
+                    "run_key": spec.key,
+                },
+            )
 
     @_patient
     def history(self, study_key: str) -> list[tuple[Assignment, StoredRun | None]]:
         """Give what a study asked for, in order, each with its run as far as it is known."""
         with self._reads() as session:
             rows = list(read_rows(session, AssignmentRow, AssignmentRow.study_key == study_key))
-        asked = [(Assignment(row["number"], row["role"], row["origin"], parse(row["policy"]), row["horizon"],
-                             row["seed"]), row["run_key"]) for row in rows if row]
+        asked = [
+            (
+                Assignment(
+                    row["number"], row["role"], row["origin"], parse(row["policy"]), row["horizon"], row["seed"]
+                ),
+                row["run_key"],
+            )
+            for row in rows
+            if row
+        ]
         if [assignment.number for assignment, _ in asked] != list(range(len(rows))):
-            raise StoreError(f"what study {study_key} in {self.url} asked for is damaged; with another --seed a search"
-                             " begins anew, and takes over all runs that are whole")
+            raise StoreError(
+                f"what study {study_key} in {self.url} asked for is damaged; with another --seed a search"
+                " begins anew, and takes over all runs that are whole"
+            )
         keys = sorted({run_key for _, run_key in asked})
         known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some), TRUSTED)}
         return [(assignment, known.get(run_key)) for assignment, run_key in asked]
@@ -372,8 +401,10 @@ class Store:
         known = list(found)
         policies = {text: parse(text) for text in {record.policy for _, record in known}}
         self._learn_objectives({record.task for _, record in known})
-        return [stored(record, task, policies[record.policy], self._objectives.get(record.task, ()))
-                for task, record in known]
+        return [
+            stored(record, task, policies[record.policy], self._objectives.get(record.task, ()))
+            for task, record in known
+        ]
 
     def _learn_objectives(self, tasks: Iterable[str]) -> None:
         """Read what tasks are judged by, once each: a task's description never changes."""
@@ -393,8 +424,12 @@ class Store:
         rows = list(read_rows(session, table, *wanted))
         if None in rows and table.__tablename__ not in self._damaged:
             self._damaged.add(table.__tablename__)
-            log.warning("%d rows of %s in %s are damaged and are set aside: `lrsearch store check` says more",
-                        rows.count(None), table.__tablename__, self.url)
+            log.warning(
+                "%d rows of %s in %s are damaged and are set aside: `lrsearch store check` says more",
+                rows.count(None),
+                table.__tablename__,
+                self.url,
+            )
         return [row for row in rows if row is not None]
 
     def _reads(self) -> AbstractContextManager[Session]:
@@ -425,5 +460,3 @@ def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[floa
     if existing:
         check_exists(str(url))
     return Store(str(url), pauses=pauses)
-
-

@@ -73,11 +73,20 @@ class StoredRun:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values for `store runs`."""
         run = self.run
-        return {"key": self.key, "task": self.task, "policy": str(self.policy), "seed": self.seed,
-                "horizon": self.horizon, "state": str(run.state), "score": run.score,
-                "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds}, "origin": self.origin,
-                "metric": self.objective.name, "direction": self.objective.direction,
-                **({"unit": self.unit} if self.unit else {})}
+        return {
+            "key": self.key,
+            "task": self.task,
+            "policy": str(self.policy),
+            "seed": self.seed,
+            "horizon": self.horizon,
+            "state": str(run.state),
+            "score": run.score,
+            "cost": {"steps": run.trained + self.lost_steps, "seconds": run.seconds},
+            "origin": self.origin,
+            "metric": self.objective.name,
+            "direction": self.objective.direction,
+            **({"unit": self.unit} if self.unit else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +132,28 @@ class ShownRun:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values for `store show`."""
-        return {**self.run.to_json(), "record": self.record.to_json(), "task_description": dict(self.task),
-                "attempts": [attempt.to_json() for attempt in self.attempts], "studies": list(self.studies)}
+        return {
+            **self.run.to_json(),
+            "record": self.record.to_json(),
+            "task_description": dict(self.task),
+            "attempts": [attempt.to_json() for attempt in self.attempts],
+            "studies": list(self.studies),
+        }
 
 
 def stored(record: Record, task: str, policy: Policy, objectives: Iterable[Objective]) -> StoredRun:
     """Give the run of a record, with the name of its task, its policy, and the objectives that its task describes."""
     own = record.objective
     told = next((one for one in objectives if replace(one, samples=None) == own), own)
-    return StoredRun(record.key, task, record.task, policy, record.horizon, record.seed, record.origin, record.run(),
-                     record.lost_steps, told)
+    return StoredRun(
+        record.key,
+        task,
+        record.task,
+        policy,
+        record.horizon,
+        record.seed,
+        record.origin,
+        record.run(),
+        record.lost_steps,
+        told,
+    )

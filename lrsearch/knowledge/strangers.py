@@ -13,8 +13,24 @@ from lrsearch.schedules import parse
 MOST_POINTS, MOST_NUMBERS = 200_000, 8
 LARGEST = 2**53
 """Whole numbers above it are not what they say in every reader of JSON."""
-DETAILS = {"evaluations", "metrics", "stride", "error", "split", "shared", "memory", "attempt", "unit", "cause",
-           "applied", "scores", "startup_seconds", "points", "source", "environment"}
+DETAILS = {
+    "evaluations",
+    "metrics",
+    "stride",
+    "error",
+    "split",
+    "shared",
+    "memory",
+    "attempt",
+    "unit",
+    "cause",
+    "applied",
+    "scores",
+    "startup_seconds",
+    "points",
+    "source",
+    "environment",
+}
 MOST_OBJECTIVES, MOST_TEXTS = 100, 30
 SAID = set(Record.__slots__)
 
@@ -53,8 +69,11 @@ def _check_classification(values: Mapping[str, Any]) -> None:
     data, model, optimizer = (_mapping(f"a task's {part}", values.get(part)) for part in ("data", "model", "optimizer"))
     check_name("a data set's name", data.get("name"))
     check_name("a model's name", model.get("name"))
-    for of, least in ((data, {"classes": 2, "train": 1, "validation": 1}), (model, {"parameters": 0}),
-                      (values, {"batch_size": 1, "horizon": 1})):
+    for of, least in (
+        (data, {"classes": 2, "train": 1, "validation": 1}),
+        (model, {"parameters": 0}),
+        (values, {"batch_size": 1, "horizon": 1}),
+    ):
         for name, low in least.items():
             _whole(name, of.get(name), low)
     shape = data.get("shape")
@@ -187,4 +206,4 @@ def _present(what: str, value: Any) -> None:
 
 def _value(what: str, value: Any) -> None:
     if not (value is None or value in ("nan", "inf", "-inf") or _is_number(value)):
-        raise StoreError(f"{what} must be a number, or \"nan\", \"inf\" or \"-inf\", got {str(value)[:40]!r}")
+        raise StoreError(f'{what} must be a number, or "nan", "inf" or "-inf", got {str(value)[:40]!r}')

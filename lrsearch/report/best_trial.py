@@ -20,7 +20,8 @@ from lrsearch.samplers.optuna import NUMBER
 from lrsearch.study.result import SearchResult
 
 VERDICT, ANSWER, ANSWER_TRIAL, BEST_FOUND, OPTUNA_BEST = (
-    f"lrsearch:{name}" for name in ("verdict", "answer", "answer trial", "best found", "Optuna's best trial"))
+    f"lrsearch:{name}" for name in ("verdict", "answer", "answer trial", "best found", "Optuna's best trial")
+)
 
 
 def metric_name(objective: Objective) -> str:
@@ -38,8 +39,10 @@ def optuna_best(result: SearchResult, optuna_study: optuna.Study) -> str:
         return f"Optuna's best trial, number {best.number}, is not the answer, which is no trial here; {value}."
     if answer.number == best.number:
         return f"Optuna's best trial, number {best.number}, is the answer; {value}."
-    return (f"Optuna's best trial, number {best.number}, is not the answer: that is trial number {answer.number};"
-            f" {value}, and the verdict says what decides.")
+    return (
+        f"Optuna's best trial, number {best.number}, is not the answer: that is trial number {answer.number};"
+        f" {value}, and the verdict says what decides."
+    )
 
 
 def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
@@ -48,8 +51,11 @@ def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
 
     answer, best, sentence = _answer(result, optuna_study), _best(optuna_study), optuna_best(result, optuna_study)
     told = {
-        VERDICT: result.verdict, ANSWER: str(result.best.policy), ANSWER_TRIAL: answer.number if answer else None,
-        BEST_FOUND: str(result.best_found.policy) if result.best_found else None, OPTUNA_BEST: sentence,
+        VERDICT: result.verdict,
+        ANSWER: str(result.best.policy),
+        ANSWER_TRIAL: answer.number if answer else None,
+        BEST_FOUND: str(result.best_found.policy) if result.best_found else None,
+        OPTUNA_BEST: sentence,
     }
     for name, value in told.items():
         optuna_study.set_user_attr(name, value)

@@ -21,16 +21,31 @@ def draw_comparison(comparison: Comparison, folder: Path) -> Path:
         for course in comparison.courses:
             points = [*course.points, *([(course.cost, course.best)] if course.best is not None else [])]
             costs, scores = [cost for cost, _ in points], [drawn(objective, score) for _, score in points]
-            axes.step(costs, scores, where="post", color=hues[course.strategy], linewidth=1.8,
-                      linestyle=dashes.get(course.strategy, "-"))
+            axes.step(
+                costs,
+                scores,
+                where="post",
+                color=hues[course.strategy],
+                linewidth=1.8,
+                linestyle=dashes.get(course.strategy, "-"),
+            )
             axes.plot(costs[:1], scores[:1], "o", color=hues[course.strategy], markersize=4)
         for name, hue in hues.items():
             axes.plot([], [], color=hue, linestyle=dashes.get(name, "-"), label=name)
         if comparison.target is not None:
-            axes.axhline(drawn(objective, comparison.target), color=GREY, linestyle=":", linewidth=1,
-                         label=f"reached by all on average: {objective.text(comparison.target)}")
-        axes.set(xlim=(0, comparison.budget), xlabel="cost in full-run equivalents (FRE), probes included",
-                 ylabel=axis(objective, "best {} so far"), title=f"What a search costs, {comparison.task}")
+            axes.axhline(
+                drawn(objective, comparison.target),
+                color=GREY,
+                linestyle=":",
+                linewidth=1,
+                label=f"reached by all on average: {objective.text(comparison.target)}",
+            )
+        axes.set(
+            xlim=(0, comparison.budget),
+            xlabel="cost in full-run equivalents (FRE), probes included",
+            ylabel=axis(objective, "best {} so far"),
+            title=f"What a search costs, {comparison.task}",
+        )
         axes.legend(frameon=False, fontsize=8, loc="upper right" if objective.is_minimized else "lower right")
 
     return save(folder / "comparison.png", draw)

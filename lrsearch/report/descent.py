@@ -27,9 +27,12 @@ START = (0.75, 1.0)
 EDGE = 1.5
 STEPS = 200
 TRENCHES = ((1.0, -0.5, 0.25), (-1.0, 0.5, 0.2))
-PAPER = tuple(map(parse, (
-    "FIX(k0=0.025)", "NSTEP(k0=0.05, gamma=0.1, l=[150, 180])", "TRIEXP(k0=0.05, k1=0.3, gamma=0.94, l=100)",
-)))
+PAPER = tuple(
+    map(
+        parse,
+        ("FIX(k0=0.025)", "NSTEP(k0=0.05, gamma=0.1, l=[150, 180])", "TRIEXP(k0=0.05, k1=0.3, gamma=0.94, l=100)"),
+    )
+)
 """The three policies of the figure."""
 
 
@@ -95,8 +98,14 @@ def draw_paths(path: Path, policies: Sequence[Policy] = PAPER, steps: int = STEP
         _draw_path(surface, policy, descend(policy, steps, momentum), hue)
         rates.plot(policy.curve(steps), color=hue, linewidth=1.5)
     surface.plot(*START, "o", color="white", markeredgecolor="black", markersize=8, label="start")
-    surface.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", xlabel="x", ylabel="y",
-                title=f"{counted(steps, 'step')} of SGD" + (f", Nesterov momentum {momentum:g}" if momentum else ""))
+    surface.set(
+        xlim=(-EDGE, EDGE),
+        ylim=(-EDGE, EDGE),
+        aspect="equal",
+        xlabel="x",
+        ylabel="y",
+        title=f"{counted(steps, 'step')} of SGD" + (f", Nesterov momentum {momentum:g}" if momentum else ""),
+    )
     surface.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=8)
     tidy(rates).set(xlabel="step", ylabel="learning rate", xlim=(0, steps), ylim=(0, None))
     return keep(figure, path)
@@ -105,6 +114,14 @@ def draw_paths(path: Path, policies: Sequence[Policy] = PAPER, steps: int = STEP
 def _draw_path(axes: Axes, policy: Policy, places: Floats, hue: str) -> None:
     end = places[-1]
     said = f"ends at loss {float(loss(*end)):.2f}" if np.all(np.abs(end) <= EDGE) else "leaves the picture"
-    axes.plot(places[:, 0], places[:, 1], color=hue, linewidth=1, marker=".", markersize=3, alpha=0.8,
-              label=f"{wrapped(str(policy), 70)}  {said}")
+    axes.plot(
+        places[:, 0],
+        places[:, 1],
+        color=hue,
+        linewidth=1,
+        marker=".",
+        markersize=3,
+        alpha=0.8,
+        label=f"{wrapped(str(policy), 70)}  {said}",
+    )
     axes.plot(*end, "X", color=hue, markeredgecolor="white", markersize=10)

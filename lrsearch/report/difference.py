@@ -56,8 +56,14 @@ def gap(a: Floats, b: Floats) -> Gap:
     relative = np.divide(apart, larger, out=np.zeros(a.shape), where=larger > 0)
     differing = np.flatnonzero(relative > NOISE)
     widest, steepest = int(apart.argmax()), int(relative.argmax())
-    return Gap(int(differing[0]) if differing.size else None, float(apart[widest]), widest,
-               float(relative[steepest]), steepest, (float(a.mean()), float(b.mean())))
+    return Gap(
+        int(differing[0]) if differing.size else None,
+        float(apart[widest]),
+        widest,
+        float(relative[steepest]),
+        steepest,
+        (float(a.mean()), float(b.mean())),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,10 @@ class Difference:
 
     def lines(self) -> list[str]:
         """Say it in words, a line each."""
-        told = [f"parameter {name}: {text_of(one)} in A, {text_of(other)} in B"
-                for name, (one, other) in self.parameters.items()]
+        told = [
+            f"parameter {name}: {text_of(one)} in A, {text_of(other)} in B"
+            for name, (one, other) in self.parameters.items()
+        ]
         if self.a.name != self.b.name:
             told.append(f"LR function: {self.a.name} in A, {self.b.name} in B")
         carrying = [which for which, policy in (("A", self.a), ("B", self.b)) if policy.has_momentum]
@@ -96,7 +104,9 @@ class Difference:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         return {
-            "a": str(self.a), "b": str(self.b), "steps": self.steps,
+            "a": str(self.a),
+            "b": str(self.b),
+            "steps": self.steps,
             "parameters": {name: [text_of(one), text_of(other)] for name, (one, other) in self.parameters.items()},
             "learning_rate": asdict(self.rates) if self.rates else None,
             "momentum": asdict(self.momenta) if self.momenta else None,
@@ -115,7 +125,9 @@ def difference(a: Policy, b: Policy, steps: int) -> Difference:
     pairs = {name: (value, b.params[name]) for name, value in a.params.items()} if same else {}
     t = np.arange(steps)
     return Difference(
-        a, b, steps,
+        a,
+        b,
+        steps,
         parameters={name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
         rates=None if a.is_controller or b.is_controller else gap(a.curve(steps), b.curve(steps)),
         momenta=gap(a.momentum(t), b.momentum(t)) if a.has_momentum and b.has_momentum else None,

@@ -12,8 +12,12 @@ from lrsearch.study.explanation import Explanation
 from lrsearch.words import counted
 
 SUBJECTS = {
-    "peak": "The learning rate", "ratio": "The floor as a part of the peak", "decay": "What decay leaves at the end",
-    "cycles": "The number of cycles", "power": "The exponent", "warmup": "The warm-up's part of the run",
+    "peak": "The learning rate",
+    "ratio": "The floor as a part of the peak",
+    "decay": "What decay leaves at the end",
+    "cycles": "The number of cycles",
+    "power": "The exponent",
+    "warmup": "The warm-up's part of the run",
     "milestones": "The place of drops in the run",
 }
 ADVICE = {
@@ -92,33 +96,44 @@ def _learning_rate(told: Explanation) -> str:
     raw, pruned = told.pruned.raw.peak, told.pruned
     if pruned.refusal:
         code, _, why = pruned.refusal.partition(": ")
-        return (f"The learning rate is not narrowed and stays at {raw.low:g} to {raw.high:g}: {why} ({code})."
-                f" {ADVICE[code]}")
+        return (
+            f"The learning rate is not narrowed and stays at {raw.low:g} to {raw.high:g}: {why} ({code})."
+            f" {ADVICE[code]}"
+        )
     peak = next(bound for bound in pruned.bounds if bound.coordinate == "peak")
-    return (f"The learning rate is searched from {peak.low:g} to {peak.high:g} instead of {raw.low:g} to {raw.high:g}:"
-            f" {peak.reason}.")
+    return (
+        f"The learning rate is searched from {peak.low:g} to {peak.high:g} instead of {raw.low:g} to {raw.high:g}:"
+        f" {peak.reason}."
+    )
 
 
 def _runs(told: Explanation) -> str:
     """Say how many short runs that rests on."""
     ramps = [run for run in told.probes if run.policy.name == "RAMP"]
     constant = [run for run in told.probes if run.policy.name != "RAMP"]
-    read = [f"{counted(len(runs), what)} of {counted(runs[0].horizon, 'step')}"
-            for runs, what in ((ramps, "range test"), (constant, "constant learning rate")) if runs]
+    read = [
+        f"{counted(len(runs), what)} of {counted(runs[0].horizon, 'step')}"
+        for runs, what in ((ramps, "range test"), (constant, "constant learning rate"))
+        if runs
+    ]
     shorter = counted(told.set_aside, "shorter one")
     aside = f"; {shorter} showed no difference and {_were(told.set_aside)} set aside" if told.set_aside else ""
     open_ = " Some of its probes have not ended: this is what they say so far." if told.is_open else ""
-    failed = (f" {counted(told.failed, 'probe')} failed and {_were(told.failed)} left out." if told.failed else "")
-    return (f"It was read from {' and '.join(read) or 'no run'}{aside}, which cost {told.spent.fre:.2f} full runs"
-            f" in all.{failed}{_silent(ramps)}{open_}")
+    failed = f" {counted(told.failed, 'probe')} failed and {_were(told.failed)} left out." if told.failed else ""
+    return (
+        f"It was read from {' and '.join(read) or 'no run'}{aside}, which cost {told.spent.fre:.2f} full runs"
+        f" in all.{failed}{_silent(ramps)}{open_}"
+    )
 
 
 def _silent(ramps: list[StoredRun]) -> str:
     """Say that range tests showed nothing, because the training logs no training loss."""
     if any(run.run.train_losses or run.run.state is RunState.FAILED for run in ramps) or not ramps:
         return ""
-    return (" The training logs no train_loss, so its range test shows nothing: the constant learning rates alone were"
-            " read, from 0.01 on.")
+    return (
+        " The training logs no train_loss, so its range test shows nothing: the constant learning rates alone were"
+        " read, from 0.01 on."
+    )
 
 
 def _were(number: int) -> str:
@@ -136,16 +151,20 @@ def _rule(bound: Bound) -> str:
 
 def _volume(told: Explanation) -> str:
     volume = told.pruned.log_volume
-    return (f"Of the raw space's prior mass {100 * 10**volume:.2g} % is left (log-volume {volume:.2f}), every LR"
-            " function counted equally and every range on its own scale.")
+    return (
+        f"Of the raw space's prior mass {100 * 10**volume:.2g} % is left (log-volume {volume:.2f}), every LR"
+        " function counted equally and every range on its own scale."
+    )
 
 
 def _grid(told: Explanation) -> str:
     before, after = told.grid
     raw = told.pruned.raw.peak
     kept = "all of them are still there" if before == after else f"{after} of them {_are(after)} left"
-    return (f"A grid of learning rates at 1, 1.5, 2, 3, 5, 7 in each decade from {raw.low:g} to {raw.high:g} has"
-            f" {counted(before, 'point')}; {kept}.")
+    return (
+        f"A grid of learning rates at 1, 1.5, 2, 3, 5, 7 in each decade from {raw.low:g} to {raw.high:g} has"
+        f" {counted(before, 'point')}; {kept}."
+    )
 
 
 def _store(told: Explanation) -> str:

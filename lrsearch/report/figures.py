@@ -65,8 +65,13 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
         axes.axvline(min(tops), color=RED, linewidth=1.2, linestyle="--", label=f"blown up: {min(tops):.3g}")
     _shade(axes, result)
     low, high = loss_limits(readings) or (0, ROOM * (result.setup.task.chance_loss or 1.0))
-    axes.set(xscale="log", ylim=(low, high), xlabel="learning rate", ylabel="training loss",
-             title=f"LR range test, {result.setup.task.name}, {counted(len(ramps), 'seed')}")
+    axes.set(
+        xscale="log",
+        ylim=(low, high),
+        xlabel="learning rate",
+        ylabel="training loss",
+        title=f"LR range test, {result.setup.task.name}, {counted(len(ramps), 'seed')}",
+    )
     if ramps and not any(reading.smoothed for reading in readings):
         axes.text(0.5, 0.5, "the training logs no train_loss", ha="center", color=GREY, transform=axes.transAxes)
     axes.legend(frameon=False, loc="upper left")
@@ -88,24 +93,48 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
         label = f"candidates, {counted(horizon, 'step')}"
         mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=label)
     mark(default, marker="*", color=DEFAULT, markersize=13, label="default")
-    mark([answer] if answer else [], marker="o", color=INK, markersize=17, markerfacecolor="none", markeredgewidth=1.6,
-         label=judged(result.decision)[0][0])
+    mark(
+        [answer] if answer else [],
+        marker="o",
+        color=INK,
+        markersize=17,
+        markerfacecolor="none",
+        markeredgewidth=1.6,
+        label=judged(result.decision)[0][0],
+    )
     lost = [trial for trial in (*probes, *candidates, *default) if is_result(trial) and response.place(trial) is None]
     if lost and result.setup.task.trainer == OWN:
-        axes.plot(list(map(peak_of, lost)), [response.edge] * len(lost), "x", color=RED, markersize=6,
-                  label="diverged, or far worse")
+        axes.plot(
+            list(map(peak_of, lost)),
+            [response.edge] * len(lost),
+            "x",
+            color=RED,
+            markersize=6,
+            label="diverged, or far worse",
+        )
     _shade(axes, result)
     is_drawn = any(len(np.asarray(line.get_ydata())) for line in axes.lines)
-    axes.set(xscale="log", yscale="log" if is_drawn and response.is_log else "linear", xlabel="peak learning rate",
-             ylabel=_plain(response.label), title=f"Response over learning rate\n{headline(result)}")
+    axes.set(
+        xscale="log",
+        yscale="log" if is_drawn and response.is_log else "linear",
+        xlabel="peak learning rate",
+        ylabel=_plain(response.label),
+        title=f"Response over learning rate\n{headline(result)}",
+    )
     axes.legend(frameon=False, fontsize=8)
 
 
 def draw_progress(axes: Axes, result: SearchResult) -> None:
     """Scores of full runs against everything spent, probes included: open ones chose, filled ones decide."""
     runs, objective = full_runs(result), result.decision.objective
-    scores = {name: [(cost, drawn(objective, trial.run.score)) for cost, trial in some
-                     if trial.run and trial.run.score is not None] for name, some in runs.items()}
+    scores = {
+        name: [
+            (cost, drawn(objective, trial.run.score))
+            for cost, trial in some
+            if trial.run and trial.run.score is not None
+        ]
+        for name, some in runs.items()
+    }
     every = [score for some in scores.values() for _, score in some]
     if not every:
         axes.set(title=f"No full-length run finished\n{headline(result)}")
@@ -113,19 +142,41 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
     points = best_so_far(result.history, result.setup.task.horizon, objective)
     if points:
         costs, bests = [cost for cost, _ in points], [drawn(objective, score) for _, score in points]
-        axes.step([*costs, result.cost], [*bests, bests[-1]], where="post", color=GREY, linewidth=1,
-                  label="best so far by the search's seed")
+        axes.step(
+            [*costs, result.cost],
+            [*bests, bests[-1]],
+            where="post",
+            color=GREY,
+            linewidth=1,
+            label="best so far by the search's seed",
+        )
     for (name, some), (color, is_filled) in zip(scores.items(), FULL_RUN_MARKS, strict=True):
         if some:
-            axes.plot([cost for cost, _ in some], [score for _, score in some], "o", color=color, markersize=6.5,
-                      markerfacecolor=color if is_filled else "white", label=name)
+            axes.plot(
+                [cost for cost, _ in some],
+                [score for _, score in some],
+                "o",
+                color=color,
+                markersize=6.5,
+                markerfacecolor=color if is_filled else "white",
+                label=name,
+            )
     if result.best.score is not None:
-        axes.axhline(drawn(objective, result.best.score), color=_color(result, result.best), linewidth=1.2,
-                     linestyle="--", label=_legend(*judged(result.decision)[0], objective))
+        axes.axhline(
+            drawn(objective, result.best.score),
+            color=_color(result, result.best),
+            linewidth=1.2,
+            linestyle="--",
+            label=_legend(*judged(result.decision)[0], objective),
+        )
     axes.set_ylim(*_limits(every, objective))
     axes.axvline(result.cost, color=GREY, linewidth=1, linestyle=":", label=f"all spent: {result.cost:.2f} FRE")
-    axes.set(xlim=(0, 1.02 * result.setup.budget), xlabel="cost in full-run equivalents (FRE)",
-             ylabel=_plain(axis(objective)), title=f"Full runs against cost\n{headline(result)}")
+    axes.set(
+        xlim=(0, 1.02 * result.setup.budget),
+        xlabel="cost in full-run equivalents (FRE)",
+        ylabel=_plain(axis(objective)),
+        title=f"Full runs against cost\n{headline(result)}",
+    )
     axes.legend(frameon=False, fontsize=7, loc="upper left" if objective.is_minimized else "lower left")
 
 
@@ -148,10 +199,19 @@ def draw_policies(axes: Axes, result: SearchResult) -> None:
     """Learning rates over the run, the answer's thicker: of a controller, those of its first full-length run."""
     for label, answer in judged(result.decision):
         steps, rates = _curve(answer.policy, result)
-        axes.plot(steps, rates, color=_color(result, answer), linewidth=2.6 if answer is result.best else 1.2,
-                  label=_legend(label, answer, result.decision.objective))
-    axes.set(xlabel="step", ylabel="learning rate", xlim=(0, result.setup.task.horizon),
-             title=f"Learning rate over the run\n{headline(result)}")
+        axes.plot(
+            steps,
+            rates,
+            color=_color(result, answer),
+            linewidth=2.6 if answer is result.best else 1.2,
+            label=_legend(label, answer, result.decision.objective),
+        )
+    axes.set(
+        xlabel="step",
+        ylabel="learning rate",
+        xlim=(0, result.setup.task.horizon),
+        title=f"Learning rate over the run\n{headline(result)}",
+    )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
 

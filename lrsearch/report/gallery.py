@@ -55,8 +55,15 @@ def gallery(functions: Sequence[LRFunction]) -> Figure:
             _panel(figure.add_axes(at, label=function.name), function.example, hue)
             inches: dict[str, Any] = {"transform": figure.dpi_scale_trans, "va": "top"}
             figure.text(left, top - head, function.name, fontsize=11, weight="bold", color=hue, **inches)
-            figure.text(left, top - head - NAME + 0.04, _parameters(function), fontsize=6.9, color=INK,
-                        linespacing=1.15, **inches)
+            figure.text(
+                left,
+                top - head - NAME + 0.04,
+                _parameters(function),
+                fontsize=6.9,
+                color=INK,
+                linespacing=1.15,
+                **inches,
+            )
             if firsts[function.family] is function:
                 figure.text(left, top - 0.08, function.family, fontsize=14, color=hue, **inches)
         top = bottom - FOOT
@@ -119,14 +126,29 @@ def _panel(axes: Axes, policy: Policy, hue: str) -> None:
 
 
 def _title(figure: Figure, height: float, functions: Sequence[LRFunction]) -> None:
-    figure.text(MARGIN, height - 0.2, f"The {len(functions)} LR functions", fontsize=20, color=INK, va="top",
-                transform=figure.dpi_scale_trans)
-    keys = [Line2D([], [], color=INK, linewidth=1.5, label=f"learning rate over {len(STEPS)} steps"),
-            Line2D([], [], color=FAINT, linewidth=1.2, label=f"step {EXAMPLE}, the end of the example"),
-            Line2D([], [], label="momentum, on its own scale", **MOMENTUM),
-            Line2D([], [], label=f"made-up loss, told to controllers every {REPORT_EVERY} steps", **LOSS)]
-    figure.legend(handles=keys, loc="upper right", ncols=4, frameon=False, fontsize=9,
-                  bbox_to_anchor=(1 - MARGIN / WIDTH, 1 - 0.12 / height))
+    figure.text(
+        MARGIN,
+        height - 0.2,
+        f"The {len(functions)} LR functions",
+        fontsize=20,
+        color=INK,
+        va="top",
+        transform=figure.dpi_scale_trans,
+    )
+    keys = [
+        Line2D([], [], color=INK, linewidth=1.5, label=f"learning rate over {len(STEPS)} steps"),
+        Line2D([], [], color=FAINT, linewidth=1.2, label=f"step {EXAMPLE}, the end of the example"),
+        Line2D([], [], label="momentum, on its own scale", **MOMENTUM),
+        Line2D([], [], label=f"made-up loss, told to controllers every {REPORT_EVERY} steps", **LOSS),
+    ]
+    figure.legend(
+        handles=keys,
+        loc="upper right",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        bbox_to_anchor=(1 - MARGIN / WIDTH, 1 - 0.12 / height),
+    )
 
 
 def _parameters(function: LRFunction) -> str:

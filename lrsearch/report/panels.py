@@ -38,8 +38,13 @@ BLUE, ORANGE, GREEN, GREY, RED = "#2463a8", "#d9822b", "#3a8f5c", "#8a8f98", "#b
 INK = "#23272e"
 SHADE = "rgba(36, 99, 168, 0.11)"
 SHAPES = (("triangle-up", BLUE), ("square", GREEN), ("diamond", ORANGE))
-ORIGINS = {"suggested": "suggested by the sampler", "known": "of the field", "stored": "from the store",
-           "published": "of papers", "escape": "from outside the pruned space"}
+ORIGINS = {
+    "suggested": "suggested by the sampler",
+    "known": "of the field",
+    "stored": "from the store",
+    "published": "of papers",
+    "escape": "from outside the pruned space",
+}
 FULL_RUN_MARKS = (("star-open", RED), ("star", RED), ("diamond-open", ORANGE), ("diamond", ORANGE))
 """In the order of `full_runs`: open for the search's own seed, filled for fresh ones, which decide."""
 LOSS_TICKS = [mark * 10.0**exponent for exponent in range(-6, 6) for mark in (1, 2, 5)]
@@ -94,15 +99,22 @@ def progress_figure(result: SearchResult) -> "go.Figure":
     horizon, costs, objective = result.setup.task.horizon, _costs(result), result.setup.task.objective
     steps = best_so_far(result.history, horizon, objective)
     line = [*steps, (costs[-1], steps[-1][1])] if steps else []
-    figure = go.Figure(go.Scatter(
-        x=_short([cost for cost, _ in line]), y=_short([drawn(objective, score) for _, score in line]), mode="lines",
-        line={"shape": "hv", "color": BLUE, "width": 2}, name="best so far, the search's own seed", hoverinfo="skip",
-    ))
+    figure = go.Figure(
+        go.Scatter(
+            x=_short([cost for cost, _ in line]),
+            y=_short([drawn(objective, score) for _, score in line]),
+            mode="lines",
+            line={"shape": "hv", "color": BLUE, "width": 2},
+            name="best so far, the search's own seed",
+            hoverinfo="skip",
+        )
+    )
     for (name, runs), (shape, color) in zip(full_runs(result).items(), FULL_RUN_MARKS, strict=True):
         figure.add_trace(_scores(name, runs[:MOST_POINTS], shape, color, objective))
     _mark_costs(figure, result, costs)
-    _lay_out(figure, f"Full runs against cost: {headline(result)}", "cost in full-run equivalents (FRE)",
-             axis(objective))
+    _lay_out(
+        figure, f"Full runs against cost: {headline(result)}", "cost in full-run equivalents (FRE)", axis(objective)
+    )
     figure.update_xaxes(range=[0, 1.02 * max(float(result.setup.budget), costs[-1] if costs else 0)])
     return figure
 
@@ -131,8 +143,10 @@ def study_note(result: SearchResult, optuna_says: str = "") -> str:
 
 def _answers(result: SearchResult) -> str:
     objective = result.decision.objective
-    lines = [_row(name, code(str(answer.policy)), escape(score_text(answer, objective)))
-             for name, answer in judged(result.decision)]
+    lines = [
+        _row(name, code(str(answer.policy)), escape(score_text(answer, objective)))
+        for name, answer in judged(result.decision)
+    ]
     own = f", {better(objective)}" if result.setup.task.trainer == OWN else ""
     return "\n".join([_row("", "policy", escape(name_of(objective) + own)), "|---|---|---|", *lines])
 
@@ -140,8 +154,10 @@ def _answers(result: SearchResult) -> str:
 def _cost(result: SearchResult) -> str:
     spent = result.spent
     reused = f"; {spent.reused_runs} of them came from the store" if spent.reused_runs else ""
-    total = (f"{spent.fre:.2f} of {result.setup.budget:g} full-run equivalents (FRE):"
-             f" {counted(spent.steps, 'step')} in {counted(spent.runs, 'run')}, {spent.seconds:.0f} s{reused}.")
+    total = (
+        f"{spent.fre:.2f} of {result.setup.budget:g} full-run equivalents (FRE):"
+        f" {counted(spent.steps, 'step')} in {counted(spent.runs, 'run')}, {spent.seconds:.0f} s{reused}."
+    )
     rows = [_row(escape(what), str(runs), f"{fre:.2f}") for what, runs, fre in what_was_tried(result)]
     return "\n".join([total, "", _row("what", "runs", "FRE"), "|---|---:|---:|", *rows])
 
@@ -164,8 +180,11 @@ def _row(*cells: str) -> str:
 def _started(result: SearchResult) -> str:
     """Name the policies that the search did not find itself: the default, the field's, the store's."""
     items = [f"- {code(str(result.default.policy))}: the strong default"]
-    known = dict.fromkeys(str(trial.assignment.policy) for trial in with_role(result.history, "candidate")
-                          if trial.assignment.origin == "known")
+    known = dict.fromkeys(
+        str(trial.assignment.policy)
+        for trial in with_role(result.history, "candidate")
+        if trial.assignment.origin == "known"
+    )
     items += [f"- {code(policy)}: the field's own for this task" for policy in known]
     items += [_recommended(recommendation) for recommendation in result.setup.recommended]
     if not result.setup.recommended:
@@ -175,8 +194,10 @@ def _started(result: SearchResult) -> str:
 
 def _recommended(known: Recommendation) -> str:
     if known.origin == PUBLISHED:
-        return (f"- {code(str(known.policy))}: published, {escape(known.score_text)} on {code(known.task)}, chosen on"
-                f" the test set ({code(known.source)}), at distance {known.distance:.2f}")
+        return (
+            f"- {code(str(known.policy))}: published, {escape(known.score_text)} on {code(known.task)}, chosen on"
+            f" the test set ({code(known.source)}), at distance {known.distance:.2f}"
+        )
     return (
         f"- {code(str(known.policy))}: the store's, {escape(known.score_text)} on {code(known.task)} over"
         f" {counted(known.seeds, 'seed')} of {counted(known.horizon, 'step')}, at distance {known.distance:.2f}"
@@ -220,10 +241,15 @@ def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, response:
     return go.Scatter(
         x=_short([_peak(trial.assignment.policy) for trial in shown]),
         y=_short([response.edge if place is None else place for place in places]),
-        mode="markers", name=name + few, text=[_hover(trial) for trial in shown],
+        mode="markers",
+        name=name + few,
+        text=[_hover(trial) for trial in shown],
         hovertemplate=f"%{{text}}<br>{_template(response.name)} %{{y}}",
-        marker={"color": color, "size": 14 if shape == "star" else 9,
-                "symbol": ["x-open" if place is None else shape for place in places]},
+        marker={
+            "color": color,
+            "size": 14 if shape == "star" else 9,
+            "symbol": ["x-open" if place is None else shape for place in places],
+        },
     )
 
 
@@ -235,8 +261,11 @@ def _scores(
     known = [(cost, trial, trial.run.score) for cost, trial in trials if trial.run and trial.run.score is not None]
     unit = " %" if objective.is_share else f" {_template(objective.unit)}" if objective.unit else ""
     return go.Scatter(
-        x=_short([cost for cost, _, _ in known]), y=_short([drawn(objective, score) for _, _, score in known]),
-        mode="markers", name=name, text=[_hover(trial) for _, trial, _ in known],
+        x=_short([cost for cost, _, _ in known]),
+        y=_short([drawn(objective, score) for _, _, score in known]),
+        mode="markers",
+        name=name,
+        text=[_hover(trial) for _, trial, _ in known],
         hovertemplate=f"%{{text}}<br>%{{y}}{unit}",
         marker={"color": color, "symbol": shape, "size": 14 if shape.startswith("star") else 9},
     )
@@ -249,10 +278,16 @@ def _circle_answer(figure: "go.Figure", result: SearchResult, response: Response
     trial = answer_trial(result)
     place = response.place(trial) if trial else None
     if trial and place is not None:
-        figure.add_trace(go.Scatter(
-            x=_short([_peak(trial.assignment.policy)]), y=_short([place]), mode="markers", name=_answer_name(result),
-            hoverinfo="skip", marker={"color": INK, "symbol": "circle-open", "size": 22, "line": {"width": 2}},
-        ))
+        figure.add_trace(
+            go.Scatter(
+                x=_short([_peak(trial.assignment.policy)]),
+                y=_short([place]),
+                mode="markers",
+                name=_answer_name(result),
+                hoverinfo="skip",
+                marker={"color": INK, "symbol": "circle-open", "size": 22, "line": {"width": 2}},
+            )
+        )
 
 
 def _answer_name(result: SearchResult) -> str:
@@ -275,33 +310,56 @@ def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float
     """Shade what the probes cost, and draw lines at the answer's score and at all that was spent."""
     import plotly.graph_objects as go
 
-    probed = max((cost for cost, trial in zip(costs, result.history, strict=True)
-                  if trial.assignment.role in ("range-test", "decade")), default=0.0)
-    figure.add_vrect(x0=0, x1=float(f"{probed:.4g}"), fillcolor="rgba(138, 143, 152, 0.18)", line_width=0,
-                     layer="below")
+    probed = max(
+        (
+            cost
+            for cost, trial in zip(costs, result.history, strict=True)
+            if trial.assignment.role in ("range-test", "decade")
+        ),
+        default=0.0,
+    )
+    figure.add_vrect(
+        x0=0, x1=float(f"{probed:.4g}"), fillcolor="rgba(138, 143, 152, 0.18)", line_width=0, layer="below"
+    )
     _write(figure, 0, 0, f"probes: {probed:.2f}", "left")
     objective = result.decision.objective
     if result.best.score is not None:
         score = drawn(objective, result.best.score)
-        figure.add_trace(go.Scatter(
-            x=_short([0, max(float(result.setup.budget), result.cost)]), y=_short([score, score]), mode="lines",
-            name=f"{_answer_name(result)}, {html.escape(score_text(result.best, objective), quote=False)}",
-            hoverinfo="skip", line={"color": INK, "dash": "dot", "width": 1.5},
-        ))
+        figure.add_trace(
+            go.Scatter(
+                x=_short([0, max(float(result.setup.budget), result.cost)]),
+                y=_short([score, score]),
+                mode="lines",
+                name=f"{_answer_name(result)}, {html.escape(score_text(result.best, objective), quote=False)}",
+                hoverinfo="skip",
+                line={"color": INK, "dash": "dot", "width": 1.5},
+            )
+        )
     figure.add_vline(x=float(f"{result.cost:.4g}"), line={"color": GREY, "width": 1})
     _write(figure, result.cost, 0, f"spent: {result.cost:.2f}", "right")
 
 
 def _write(figure: "go.Figure", x: float, y: float, text: str, anchor: str) -> None:
     """Write beside x, at the bottom (0) or top (1); on a log axis, plotly takes a text's x as log10, not a line's."""
-    figure.add_annotation(x=x, y=y, yref="paper", text=text, showarrow=False, xanchor=anchor,
-                          yanchor="top" if y else "bottom", font={"size": 11, "color": "#55595f"})
+    figure.add_annotation(
+        x=x,
+        y=y,
+        yref="paper",
+        text=text,
+        showarrow=False,
+        xanchor=anchor,
+        yanchor="top" if y else "bottom",
+        font={"size": 11, "color": "#55595f"},
+    )
 
 
 def _lay_out(figure: "go.Figure", title: str, x: str, y: str) -> None:
     figure.update_layout(
-        template="plotly_white", title={"text": html.escape(one_line(title)), "font": {"size": 16}}, xaxis_title=x,
-        yaxis_title=html.escape(one_line(y), quote=False), legend={"orientation": "h", "y": -0.22},
+        template="plotly_white",
+        title={"text": html.escape(one_line(title)), "font": {"size": 16}},
+        xaxis_title=x,
+        yaxis_title=html.escape(one_line(y), quote=False),
+        legend={"orientation": "h", "y": -0.22},
         margin={"l": 60, "r": 20, "t": 50, "b": 40},
     )
 

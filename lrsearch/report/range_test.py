@@ -37,8 +37,9 @@ def figure_of(tested: Sequence[RangeTested]) -> Figure:
     has_scores = any(look.score is not None for look in looks)
     heights = [2.2, *([1] if looks else []), *([1] if has_scores else [])]
     figure = blank(8, 1 + sum(heights) * 1.5, layout="constrained")
-    panels = [tidy(axes) for axes in figure.subplots(len(heights), 1, sharex=True, height_ratios=heights,
-                                                     squeeze=False)[:, 0]]
+    panels = [
+        tidy(axes) for axes in figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    ]
     losses, gap = panels[0], panels[1] if looks else None
     for one, color in zip(tested, colors(len(tested)), strict=True):
         for ramp, reading in zip(one.ramps, one.advice.readings, strict=True):
@@ -77,8 +78,15 @@ def _is_linear(policy: Policy) -> bool:
 def _draw_losses(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
     axes.plot(ramp.rates, ramp.losses, color=color, alpha=0.18, linewidth=0.7)
     axes.plot(ramp.rates, reading.smoothed, color=color, linewidth=1.5)
-    axes.plot([look.rate for look in ramp.looks], [look.loss for look in ramp.looks], color=color, linestyle="--",
-              marker=".", markersize=4, linewidth=0.9)
+    axes.plot(
+        [look.rate for look in ramp.looks],
+        [look.loss for look in ramp.looks],
+        color=color,
+        linestyle="--",
+        marker=".",
+        markersize=4,
+        linewidth=0.9,
+    )
 
 
 def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
@@ -86,16 +94,23 @@ def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
     if ramp.looks and reading.smoothed:
         rates = [look.rate for look in ramp.looks]
         training = np.interp(np.log(rates), np.log(ramp.rates), reading.smoothed)
-        axes.plot(rates, np.array([look.loss for look in ramp.looks]) - training, color=color, marker=".",
-                  markersize=4, linewidth=0.9)
+        axes.plot(
+            rates,
+            np.array([look.loss for look in ramp.looks]) - training,
+            color=color,
+            marker=".",
+            markersize=4,
+            linewidth=0.9,
+        )
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_ylabel("validation\nless training", fontsize=8)
 
 
 def _draw_scores(axes: Axes, ramp: Ramp, color: str, objective: Objective) -> None:
     known = [(look.rate, look.score) for look in ramp.looks if look.score is not None]
-    axes.plot([rate for rate, _ in known], [score for _, score in known], color=color, marker=".", markersize=4,
-              linewidth=0.9)
+    axes.plot(
+        [rate for rate, _ in known], [score for _, score in known], color=color, marker=".", markersize=4, linewidth=0.9
+    )
     axes.set_ylabel(f"validation\n{objective.name}", fontsize=8)
     if objective.is_share:
         axes.set_ylim(0, 1.02)
@@ -106,13 +121,21 @@ def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
     default = tested[0].advice.default
     if default:
         axes.axvspan(default.low, default.high, color=ORANGE, alpha=0.15, linewidth=0)
-        axes.axvline(default.rate, color=ORANGE, linewidth=1.2,
-                     label=f"bottom: {default.rate:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first
-                     else None)
+        axes.axvline(
+            default.rate,
+            color=ORANGE,
+            linewidth=1.2,
+            label=f"bottom: {default.rate:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first else None,
+        )
     blown = [reading.blown_up for reading in tested[0].advice.readings if reading.blown_up]
     if blown:
-        axes.axvline(min(blown), color=RED, linewidth=1.2, linestyle=":",
-                     label=f"blew up: {min(blown):.2g}" if is_first else None)
+        axes.axvline(
+            min(blown),
+            color=RED,
+            linewidth=1.2,
+            linestyle=":",
+            label=f"blew up: {min(blown):.2g}" if is_first else None,
+        )
 
 
 def _scale(losses: Axes, gap: Axes | None, tested: Sequence[RangeTested]) -> None:

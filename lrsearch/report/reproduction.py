@@ -32,14 +32,29 @@ def _draw(axes: Axes, results: Results) -> None:
         axes.plot(scores, [place] * len(scores), "o", color=BLUE, markersize=4, alpha=0.45)
         axes.plot([drawn(objective, outcome.mean)], [place], "|", color=BLUE, markersize=16, markeredgewidth=2)
         if not scores:
-            axes.text(0.02, place, "diverged" if outcome.runs else "not trained", va="center", fontsize=8, color=GREY,
-                      transform=axes.get_yaxis_transform())
+            axes.text(
+                0.02,
+                place,
+                "diverged" if outcome.runs else "not trained",
+                va="center",
+                fontsize=8,
+                color=GREY,
+                transform=axes.get_yaxis_transform(),
+            )
         if has_published and "top1" in outcome.row.published:
-            axes.errorbar([outcome.row.published["top1"]], [place - BESIDE], fmt="D", color=ORANGE, markersize=5,
-                          xerr=[outcome.row.published.get("spread", 0)], capsize=3)
+            axes.errorbar(
+                [outcome.row.published["top1"]],
+                [place - BESIDE],
+                fmt="D",
+                color=ORANGE,
+                markersize=5,
+                xerr=[outcome.row.published.get("spread", 0)],
+                capsize=3,
+            )
     axes.set_ylim(-0.7, len(ranked) - 0.3)
-    axes.set_yticks(range(len(ranked)), [wrapped(str(outcome.row.policy), TEXT_WIDTH, 2) for outcome in ranked],
-                    fontsize=7.5)
+    axes.set_yticks(
+        range(len(ranked)), [wrapped(str(outcome.row.policy), TEXT_WIDTH, 2) for outcome in ranked], fontsize=7.5
+    )
     axes.plot([], [], "o", color=BLUE, markersize=4, alpha=0.45, label="measured, a run each")
     axes.plot([], [], "|", color=BLUE, markersize=12, markeredgewidth=2, label="measured, mean")
     if has_published:

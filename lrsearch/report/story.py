@@ -11,8 +11,10 @@ from lrsearch.study.strategy import Trial, with_role
 from lrsearch.words import counted
 
 FULL_RUNS = {
-    (True, False): "default, the search's seed", (True, True): "default, fresh seeds",
-    (False, False): "others, the search's seed", (False, True): "best found, fresh seeds",
+    (True, False): "default, the search's seed",
+    (True, True): "default, fresh seeds",
+    (False, False): "others, the search's seed",
+    (False, True): "best found, fresh seeds",
 }
 """What a full run is called, by whether it is of the default, and of a fresh seed."""
 GIVEN = ("known", "stored", "published")
@@ -93,8 +95,11 @@ def where_it_started(result: SearchResult) -> list[str]:
     tried = dict.fromkeys((t.assignment.origin, str(t.assignment.policy)) for t in given)
     sources = ", ".join(dict.fromkeys(r.task for r in result.setup.recommended))
     papers = "; ".join(dict.fromkeys(r.source for r in result.setup.recommended if r.source))
-    because = {"known": "the field's own for this task", "stored": f"learned from {sources}",
-               "published": f"published: {papers}"}
+    because = {
+        "known": "the field's own for this task",
+        "stored": f"learned from {sources}",
+        "published": f"published: {papers}",
+    }
     own = {str(policy) for policy in result.setup.known}
     said = [f"{policy} ({'yours' if policy in own else because[origin]})" for origin, policy in tried]
     if result.setup.recommended and not any(origin in GIVEN[1:] for origin, _ in tried):

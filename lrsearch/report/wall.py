@@ -18,8 +18,11 @@ LEAST_TOKEN = 16
 METHODS = ("GET", "HEAD")
 POLICY = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
-    "Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 STATIC, KEPT = "/static/", "private, no-cache"
@@ -57,8 +60,12 @@ def guarded(app: "WSGIApplication", token: str, hosts: Collection[str] = ()) -> 
             return _enter(environ, start_response, f"{name}={value}")
         if given is None and _is_known(environ, token, name, value):
             return _ask(app, _passed_on(environ), start_response)
-        return _answer(start_response, "401 Unauthorized", "the token is missing or wrong: open the address that"
-                       " `lrsearch dashboard` printed", ("WWW-Authenticate", "Bearer"))
+        return _answer(
+            start_response,
+            "401 Unauthorized",
+            "the token is missing or wrong: open the address that `lrsearch dashboard` printed",
+            ("WWW-Authenticate", "Bearer"),
+        )
 
     return guard
 
@@ -108,8 +115,10 @@ def _enter(environ: "WSGIEnvironment", start_response: "StartResponse", cookie: 
     path = "/" + quote((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1")).lstrip("/")
     rest = urlencode([(key, text) for key, text in parse_qsl(environ["QUERY_STRING"]) if key != "token"])
     secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
-    headers = [("Location", f"{path}?{rest}" if rest else path),
-               ("Set-Cookie", f"{cookie}; Path=/; HttpOnly; SameSite=Strict{secure}")]
+    headers = [
+        ("Location", f"{path}?{rest}" if rest else path),
+        ("Set-Cookie", f"{cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"),
+    ]
     return _answer(start_response, "302 Found", "", *headers)
 
 
@@ -132,12 +141,18 @@ def _ask(app: "WSGIApplication", environ: "WSGIEnvironment", start_response: "St
         return _answer(start_response, "500 Internal Server Error", f"the dashboard failed: {type(error).__name__}")
 
 
-def _answer(
-    start_response: "StartResponse", status: str, text: str, *headers: tuple[str, str]
-) -> Iterable[bytes]:
+def _answer(start_response: "StartResponse", status: str, text: str, *headers: tuple[str, str]) -> Iterable[bytes]:
     body = f"{text}\n".encode()
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))),
-                            *HEADERS.items(), ("Content-Security-Policy", f"default-src 'none'; {POLICY}"), *headers])
+    start_response(
+        status,
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            *HEADERS.items(),
+            ("Content-Security-Policy", f"default-src 'none'; {POLICY}"),
+            *headers,
+        ],
+    )
     return [body]
 
 

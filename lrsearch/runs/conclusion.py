@@ -83,8 +83,11 @@ def _judged(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScor
 def _scores(job: Job, outcome: Any) -> dict[str, float]:
     """The metrics at the last evaluation: what was returned, else what was logged."""
     objectives = [one.name for one in job.spec.task.objectives]
-    found = {name: value for name in job.values.series
-             if name != TRAIN_LOSS and (value := job.values.at(name, job.last_evaluation)) is not None}
+    found = {
+        name: value
+        for name in job.values.series
+        if name != TRAIN_LOSS and (value := job.values.at(name, job.last_evaluation)) is not None
+    }
     if outcome is None:
         return found
     returned = outcome if isinstance(outcome, Mapping) else {objectives[0]: outcome}
@@ -100,11 +103,15 @@ def _missing(job: Job, name: str) -> _NoScoreError:
     logged = ", ".join(sorted(job.values.series)) or "nothing"
     if last is None:
         return _NoScoreError(
-            "missing", f"the metric {name!r} was neither returned nor logged; logged: {logged}. Return it, or"
-            f" job.log(step, {name}=...) where job.is_evaluation_due(step)" + "".join(f"; {one}" for one in job.notes))
+            "missing",
+            f"the metric {name!r} was neither returned nor logged; logged: {logged}. Return it, or"
+            f" job.log(step, {name}=...) where job.is_evaluation_due(step)" + "".join(f"; {one}" for one in job.notes),
+        )
     return _NoScoreError(
-        "stale", f"{name!r} was logged last at step {last[0]}, and the last evaluation is at step"
-        f" {job.last_evaluation}: log it there (steps count from 1), or return it")
+        "stale",
+        f"{name!r} was logged last at step {last[0]}, and the last evaluation is at step"
+        f" {job.last_evaluation}: log it there (steps count from 1), or return it",
+    )
 
 
 def not_applied(job: Job) -> str | None:
@@ -112,8 +119,10 @@ def not_applied(job: Job) -> str | None:
     if job.changed is not None:
         return f"the policy was not applied: {job.changed}"
     if job.skipped > MOST_SKIPPED * job.horizon:
-        return (f"the policy was not applied: {job.skipped} of {counted(job.horizon, 'step')} of the scheduler had no"
-                " optimizer update before them: call scheduler.step() after optimizer.step() only")
+        return (
+            f"the policy was not applied: {job.skipped} of {counted(job.horizon, 'step')} of the scheduler had no"
+            " optimizer update before them: call scheduler.step() after optimizer.step() only"
+        )
     return None
 
 
@@ -124,8 +133,10 @@ def _require_applied(job: Job) -> None:
     wanted = job.last_evaluation
     if job.has_scheduler and job.step != wanted and not job.is_range_test:
         raise _NoScoreError(
-            "policy", f"the policy was not applied: the training made {counted(job.step, 'update')}, and this run has"
-            f" {wanted} (job.horizon): loop over job.batches(loader), or end at job.horizon")
+            "policy",
+            f"the policy was not applied: the training made {counted(job.step, 'update')}, and this run has"
+            f" {wanted} (job.horizon): loop over job.batches(loader), or end at job.horizon",
+        )
 
 
 def _looks_diverged(job: Job) -> bool:
@@ -161,9 +172,17 @@ def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreE
     stride, train_losses = values.means(TRAIN_LOSS, job.horizon)
     score = scores.get(name)
     return Run(
-        state=state, steps=steps, seconds=0.0, score=score, points=_points(job, score), stride=stride,
-        train_losses=train_losses, rates=tuple(job.rates[::stride]), error=failure.why if failure else None,
-        cause=failure.cause if failure else None, applied=_applied(job, failure),
+        state=state,
+        steps=steps,
+        seconds=0.0,
+        score=score,
+        points=_points(job, score),
+        stride=stride,
+        train_losses=train_losses,
+        rates=tuple(job.rates[::stride]),
+        error=failure.why if failure else None,
+        cause=failure.cause if failure else None,
+        applied=_applied(job, failure),
         scores={other: value for other, value in scores.items() if other != name and math.isfinite(value)},
         curves={series: values.curve(series) for series in values.series if series not in (TRAIN_LOSS, name)},
         lost=lost,
@@ -182,4 +201,3 @@ def _applied(job: Job, failure: _NoScoreError | None) -> str:
     if failure is not None and failure.cause == "policy":
         return failure.why
     return YES if job.has_scheduler else NOT_CHECKED
-

@@ -126,9 +126,7 @@ class Executor(Protocol):
     def lockstep(self) -> Lockstep:
         """Whether short runs of its task train in lockstep."""
 
-    def train(
-        self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None
-    ) -> None:
+    def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
         """Train groups until none is left, and tell of each run exactly once.
 
         Args:
@@ -146,5 +144,7 @@ class Executor(Protocol):
 
 def nothing_to_wait_for(task: Task) -> EngineError:
     """The error of an executor that is told to wait while nothing is open."""
-    return EngineError(f"{task.name}: told to wait for runs that are being trained, and none is; say DONE where nothing"
-                       " is left to train")
+    return EngineError(
+        f"{task.name}: told to wait for runs that are being trained, and none is; say DONE where nothing"
+        " is left to train"
+    )

@@ -59,8 +59,14 @@ class Job(OfSpec):
     """
 
     def __init__(
-        self, spec: RunSpec, *, folder: Path | None = None, device: str | None = None,
-        on_progress: OnProgress | None = None, is_range_test: bool | None = None, feeds_controller: bool = True,
+        self,
+        spec: RunSpec,
+        *,
+        folder: Path | None = None,
+        device: str | None = None,
+        on_progress: OnProgress | None = None,
+        is_range_test: bool | None = None,
+        feeds_controller: bool = True,
     ) -> None:
         if not isinstance(spec, RunSpec):
             raise UsageError(f"a job is made of a RunSpec, and given to a function under @lrs.task, got {given(spec)}")
@@ -164,8 +170,10 @@ class Job(OfSpec):
             PolicyError: if every param group starts at LR 0, or a momentum finds no place.
         """
         if self._scheduler is not None:
-            raise UsageError("job.scheduler was called before: give it all optimizers in one call, as"
-                             " job.scheduler(generator, discriminator)")
+            raise UsageError(
+                "job.scheduler was called before: give it all optimizers in one call, as"
+                " job.scheduler(generator, discriminator)"
+            )
         if not optimizers:
             raise UsageError("job.scheduler takes the optimizers of the training, one or more")
         if isinstance(last_step, bool) or not isinstance(last_step, int) or not 0 <= last_step <= self.horizon:
@@ -214,8 +222,10 @@ class Job(OfSpec):
                 at += 1
                 yield batch
             if not seen:
-                raise UsageError("the loader gave no batch: a generator is used up after one pass; give a DataLoader,"
-                                 " a list, or an object that can be iterated over again")
+                raise UsageError(
+                    "the loader gave no batch: a generator is used up after one pass; give a DataLoader,"
+                    " a list, or an object that can be iterated over again"
+                )
             passes += 1
 
     def log(self, step: int | None = None, /, **values: Any) -> None:
@@ -281,8 +291,10 @@ class Job(OfSpec):
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
         """Hear from the scheduler that another hand set the learning rate of an update."""
         if self.changed is None:
-            self.changed = (f"at update {update} a param group had LR {lr:g} where the policy has {expected:g}:"
-                            " something else sets it too")
+            self.changed = (
+                f"at update {update} a param group had LR {lr:g} where the policy has {expected:g}:"
+                " something else sets it too"
+            )
 
     def told(self) -> None:
         """Note that the steps of this attempt were told: they count, though the run has not ended."""
@@ -306,8 +318,10 @@ class Job(OfSpec):
         if updates == 0:
             self.skipped += 1
         elif self.changed is None and (at > 1 or updates > 2):  # one more at first is common: it makes a state
-            self.changed = (f"by update {at} the optimizer made {counted(updates, 'update')} at one LR: call"
-                            " scheduler.step() after every optimizer.step()")
+            self.changed = (
+                f"by update {at} the optimizer made {counted(updates, 'update')} at one LR: call"
+                " scheduler.step() after every optimizer.step()"
+            )
 
     def _is_report_due(self, at: int) -> bool:
         return at % REPORT_EVERY == 0 or at in self._evaluations or at >= self.horizon
@@ -342,8 +356,9 @@ class Job(OfSpec):
     def _require_heeded(self) -> None:
         self._evaluations_since_stop += self.should_stop
         if self._evaluations_since_stop >= PATIENCE:
-            raise JobStopped(f"the run was to stop at step {self.last_evaluation}: end the loop where job.should_stop"
-                             " is true")
+            raise JobStopped(
+                f"the run was to stop at step {self.last_evaluation}: end the loop where job.should_stop is true"
+            )
 
     def _is_there(self, value: float) -> bool:
         """Whether a value reaches the target of the run, if it has one; the last one ends the run by itself."""

@@ -77,11 +77,21 @@ class JobFile:
         last = f"-{attempt}" if attempt else ""
         given = {"device": None, "resumed": False, "next": None, "lrs": None} | more
         return cls(
-            job=spec.key, task=spec.task.name, policy=str(spec.policy), horizon=spec.horizon, epoch=spec.task.epoch,
-            seed=spec.seed, folder=str(folder), evaluate_every=None if is_range_test else every,
-            report=str(folder / f"report{last}.jsonl"), stop=str(folder / f"stop{last}.json"),
+            job=spec.key,
+            task=spec.task.name,
+            policy=str(spec.policy),
+            horizon=spec.horizon,
+            epoch=spec.task.epoch,
+            seed=spec.seed,
+            folder=str(folder),
+            evaluate_every=None if is_range_test else every,
+            report=str(folder / f"report{last}.jsonl"),
+            stop=str(folder / f"stop{last}.json"),
             objectives=tuple((one.name, one.direction) for one in spec.task.objectives),
-            stop_when=spec.stop.description if spec.stop else {}, settings=spec.task.settings, **given)
+            stop_when=spec.stop.description if spec.stop else {},
+            settings=spec.task.settings,
+            **given,
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> "JobFile":
@@ -94,16 +104,20 @@ class JobFile:
         try:
             values = json.loads(Path(path).read_text())
         except OSError as error:
-            raise WorkError(f"the job's file {str(path)!r} cannot be read: {error.strerror}; {VARIABLE} is set by"
-                            " lrsearch where it starts a program, and by nobody else") from None
+            raise WorkError(
+                f"the job's file {str(path)!r} cannot be read: {error.strerror}; {VARIABLE} is set by"
+                " lrsearch where it starts a program, and by nobody else"
+            ) from None
         except ValueError as error:
             raise UsageError(f"{str(path)!r} is no job's file: {error}") from None
         if not isinstance(values, dict) or "version" not in values:
             raise UsageError(f"{str(path)!r} is no job's file: it has no version")
         version = values.pop("version")
         if version != VERSION:
-            raise WorkError(f"the job's file {str(path)!r} has version {given(version)}, and this lrsearch reads"
-                            f" {VERSION}: install the same version where the program runs")
+            raise WorkError(
+                f"the job's file {str(path)!r} has version {given(version)}, and this lrsearch reads"
+                f" {VERSION}: install the same version where the program runs"
+            )
         known = cls.__dataclass_fields__
         odd = next((name for name in values if name not in known), None)
         missing = next((name for name in known if name not in values), None)

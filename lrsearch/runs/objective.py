@@ -38,8 +38,9 @@ class Objective:
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.name, str) and self.name.strip() and self.name.isprintable()
-                and len(self.name) <= LONGEST):
+        if not (
+            isinstance(self.name, str) and self.name.strip() and self.name.isprintable() and len(self.name) <= LONGEST
+        ):
             raise TaskError(f"an objective is named by its metric, such as 'val_loss', got {given(self.name)}")
         if self.name.startswith(NEVER_CHOSEN_BY):
             raise TaskError(f"{self.name!r} is a test metric: nothing is chosen by it; name a validation metric")
@@ -47,10 +48,12 @@ class Objective:
             raise TaskError(unknown("direction", str(self.direction), (MINIMIZE, MAXIMIZE)))
         if not isinstance(self.unit, str) or len(self.unit) > LONGEST or not (self.unit + "x").isprintable():
             raise TaskError(f"the unit of {self.name!r} is a short text, such as 'nats', got {given(self.unit)}")
-        if self.samples is not None and (isinstance(self.samples, bool) or not isinstance(self.samples, int)
-                                         or self.samples < 1):
-            raise TaskError(f"samples of {self.name!r} is how many samples the share is of, 1 or more,"
-                            f" got {given(self.samples)}")
+        if self.samples is not None and (
+            isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 1
+        ):
+            raise TaskError(
+                f"samples of {self.name!r} is how many samples the share is of, 1 or more, got {given(self.samples)}"
+            )
 
     @property
     def is_share(self) -> bool:

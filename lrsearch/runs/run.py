@@ -79,8 +79,9 @@ class RunSpec:
         if self.stop is None:
             object.__setattr__(self, "stop", self.task.stop)
         if not self.policy.is_bound:
-            raise PolicyError(f"{self.policy} waits for its task: bind(horizon={self.horizon},"
-                              f" epoch={self.task.epoch:g}) it first")
+            raise PolicyError(
+                f"{self.policy} waits for its task: bind(horizon={self.horizon}, epoch={self.task.epoch:g}) it first"
+            )
 
     @property
     def key(self) -> str:
@@ -229,17 +230,33 @@ class Run:
         own = {name: value for name in OWN_FIELDS if (value := getattr(self, name)) not in (None, {})}
         curves = {"curves": {name: [list(point) for point in curve] for name, curve in self.curves.items()}}
         environment = {"environment": dict(self.environment)} if self.environment else {}
-        return own | environment | (curves if self.curves else {}) | {
+        return (
+            own
+            | environment
+            | (curves if self.curves else {})
+            | {
                 "points": [[p.step, p.loss, p.score] for p in self.points],
-                "train_losses": list(self.train_losses), "rates": list(self.rates),
-                "evaluations": self.evaluations, "metrics": dict(self.metrics), "stride": self.stride,
-                "error": self.error, "split": self.split, "shared": self.shared,
-                "memory": self.memory}
+                "train_losses": list(self.train_losses),
+                "rates": list(self.rates),
+                "evaluations": self.evaluations,
+                "metrics": dict(self.metrics),
+                "stride": self.stride,
+                "error": self.error,
+                "split": self.split,
+                "shared": self.shared,
+                "memory": self.memory,
+            }
+        )
 
     def to_text(self) -> str:
         """Give the whole run as JSON text, for another process to read."""
-        numbers = {"state": str(self.state), "steps": self.steps, "seconds": self.seconds, "score": self.score,
-                   "loss": self.loss}
+        numbers = {
+            "state": str(self.state),
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "score": self.score,
+            "loss": self.loss,
+        }
         return json.dumps(numbers | self.to_json(), allow_nan=False)
 
     @classmethod
@@ -257,13 +274,21 @@ class Run:
     def from_json(cls, curves: Mapping[str, Any], *, state: str, **numbers: Any) -> Self:
         """Read the curves that `to_json` gave, beside the plain numbers; what older versions did not write is empty."""
         return cls(
-            state=RunState(state), points=tuple(Point(*point) for point in curves["points"]),
-            train_losses=tuple(curves["train_losses"]), rates=tuple(curves.get("rates", ())),
-            evaluations=curves.get("evaluations", 0), metrics=curves.get("metrics", {}), stride=curves["stride"],
-            error=curves["error"], split=curves.get("split"),
-            shared=curves.get("shared", 0), memory=curves.get("memory"),
+            state=RunState(state),
+            points=tuple(Point(*point) for point in curves["points"]),
+            train_losses=tuple(curves["train_losses"]),
+            rates=tuple(curves.get("rates", ())),
+            evaluations=curves.get("evaluations", 0),
+            metrics=curves.get("metrics", {}),
+            stride=curves["stride"],
+            error=curves["error"],
+            split=curves.get("split"),
+            shared=curves.get("shared", 0),
+            memory=curves.get("memory"),
             environment=texts_of(curves.get("environment")),
-            curves={name: tuple((step, value) for step, value in curve)
-                    for name, curve in curves.get("curves", {}).items()},
-            **{name: curves[name] for name in OWN_FIELDS if name in curves}, **numbers,
+            curves={
+                name: tuple((step, value) for step, value in curve) for name, curve in curves.get("curves", {}).items()
+            },
+            **{name: curves[name] for name in OWN_FIELDS if name in curves},
+            **numbers,
         )

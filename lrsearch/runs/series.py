@@ -112,11 +112,14 @@ def number_of(name: str, value: Any) -> float:
 
 def _numbers(waiting: Sequence[tuple[int, str, Any, int | None]]) -> Iterable[float]:
     tensors = [value for _, _, value, version in waiting if version is not None]
-    changed = next((name for _, name, value, version in waiting if version is not None and value._version != version),
-                   None)
+    changed = next(
+        (name for _, name, value, version in waiting if version is not None and value._version != version), None
+    )
     if changed is not None:
-        raise UsageError(f"the tensor that was logged as {changed} was changed in place afterwards: log its clone(),"
-                         " or float(...) of it")
+        raise UsageError(
+            f"the tensor that was logged as {changed} was changed in place afterwards: log its clone(),"
+            " or float(...) of it"
+        )
     read = iter(_together(tensors))
     return [next(read) if version is not None else number_of(name, value) for _, name, value, version in waiting]
 

@@ -28,4 +28,5 @@ class Stop:
     def description(self) -> dict[str, Any]:
         """It as plain JSON values, as they stand in a run's key; what is not given is left out."""
         return ({"patience": self.patience} if self.patience else {}) | (
-            {"target": self.target} if self.target is not None else {})
+            {"target": self.target} if self.target is not None else {}
+        )

@@ -26,8 +26,18 @@ EVALUATIONS = 10
 WIDEST = (1e-7, 10.0)
 LR_RANGES = {"sgd": (1e-6, 10.0), "adam": (1e-7, 1.0)}
 """The peak learning rates that are searched before anything is known, by family of optimizer."""
-FAMILIES = {"adam": "adam", "adamw": "adam", "nadam": "adam", "radam": "adam", "adamax": "adam", "lamb": "adam",
-            "sgd": "sgd", "rmsprop": "rmsprop", "adagrad": "adagrad", "adadelta": "adadelta"}
+FAMILIES = {
+    "adam": "adam",
+    "adamw": "adam",
+    "nadam": "adam",
+    "radam": "adam",
+    "adamax": "adam",
+    "lamb": "adam",
+    "sgd": "sgd",
+    "rmsprop": "rmsprop",
+    "adagrad": "adagrad",
+    "adadelta": "adadelta",
+}
 """Optimizers whose learning rates mean about the same; any other is a family of its own."""
 
 
@@ -96,8 +106,11 @@ class Task:
 
         from lrsearch.tasks.own import classification
 
-        warnings.warn("Task.of is lrs.classification now, with the same arguments; Task.of goes in 0.3",
-                      DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            "Task.of is lrs.classification now, with the same arguments; Task.of goes in 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return classification(build, train, **given)
 
     @property
@@ -138,8 +151,11 @@ class Task:
     def description(self) -> dict[str, Any]:
         """Everything that tells this task from another, as plain JSON values."""
         told: dict[str, Any] = {
-            "name": self.name, "objectives": [one.to_json() for one in self.objectives], "version": self.version,
-            "horizon": self.horizon, "epoch": _whole(self.epoch),
+            "name": self.name,
+            "objectives": [one.to_json() for one in self.objectives],
+            "version": self.version,
+            "horizon": self.horizon,
+            "epoch": _whole(self.epoch),
         }
         return told | _described(self.facts) | ({"settings": dict(self.settings)} if self.settings else {})
 
@@ -163,14 +179,18 @@ class Task:
     def _objectives(self, lower: str | None, higher: str | None) -> tuple[Objective, ...]:
         named = [(name, way) for name, way in ((lower, MINIMIZE), (higher, MAXIMIZE)) if name is not None]
         if len(named) + bool(self.objectives) > 1:
-            raise self._refused("one metric decides: give minimize='val_loss' or maximize='accuracy', or several as"
-                                " objectives=[lrs.minimize('a'), lrs.maximize('b')]")
+            raise self._refused(
+                "one metric decides: give minimize='val_loss' or maximize='accuracy', or several as"
+                " objectives=[lrs.minimize('a'), lrs.maximize('b')]"
+            )
         asked: Any = [Objective(*one) for one in named] or self.objectives
         listed = [asked] if isinstance(asked, Objective) else asked
         if not isinstance(listed, Sequence) or not listed or not all(isinstance(one, Objective) for one in listed):
             told = "" if asked == () else f", got {given(asked)}"
-            raise self._refused("name the metric: minimize='val_loss' or maximize='accuracy'; several as objectives="
-                                f"[lrs.minimize('a'), lrs.maximize('b')]{told}")
+            raise self._refused(
+                "name the metric: minimize='val_loss' or maximize='accuracy'; several as objectives="
+                f"[lrs.minimize('a'), lrs.maximize('b')]{told}"
+            )
         names = [one.name for one in listed]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
@@ -212,8 +232,9 @@ def policies_of(name: str, known: Any, horizon: int, epoch: float) -> tuple[Poli
     """
     listed = [known] if isinstance(known, Policy | str) else known
     if not isinstance(listed, Sequence) or not all(isinstance(one, Policy | str) for one in listed):
-        raise TaskError(f"task {name!r}: known is a list of policies or their texts, such as [FIX(k0=0.1)],"
-                        f" got {given(known)}")
+        raise TaskError(
+            f"task {name!r}: known is a list of policies or their texts, such as [FIX(k0=0.1)], got {given(known)}"
+        )
     read = (parse(one) if isinstance(one, str) else one for one in listed)
     return tuple(policy.bind(horizon=horizon, epoch=epoch) for policy in read)
 

@@ -54,8 +54,17 @@ class OptunaSampler:
     """
 
     def __init__(
-        self, name: str, storage: str | None, seed: int, horizon: int, kind: str = "tpe", known: int | None = None,
-        *, first: int = 0, direction: str = MAXIMIZE, make: Callable[[int], BaseSampler] | None = None,
+        self,
+        name: str,
+        storage: str | None,
+        seed: int,
+        horizon: int,
+        kind: str = "tpe",
+        known: int | None = None,
+        *,
+        first: int = 0,
+        direction: str = MAXIMIZE,
+        make: Callable[[int], BaseSampler] | None = None,
     ) -> None:
         self._seed, self._horizon, self._direction = seed, horizon, StudyDirection[direction.upper()]
         self._first = first

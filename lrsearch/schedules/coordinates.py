@@ -225,8 +225,10 @@ class Restarts:
             return {"cycles": horizon / first, "growth": 1}
         grown = horizon * (g - 1) / first
         if not grown > -1:
-            raise PolicyError(f"no natural coordinates at {counted(horizon, 'step', form='g')}: restarts that"
-                              f" shorten by {g:g} end before")
+            raise PolicyError(
+                f"no natural coordinates at {counted(horizon, 'step', form='g')}: restarts that"
+                f" shorten by {g:g} end before"
+            )
         return {"cycles": math.log1p(grown) / math.log(g), "growth": g}
 
     def write(self, at: Mapping[str, Any], horizon: float) -> Params:
@@ -251,9 +253,10 @@ class Stages:
         steps = params[self.field]
         first = steps[0] if self.warmup else 0
         if not first < horizon:
-            raise PolicyError(f"no natural coordinates: nothing of {counted(horizon, 'step', form='g')} is left after"
-                              " the warm-up")
-        *inside, end = ((step - first) / (horizon - first) for step in steps[1 if self.warmup else 0:])
+            raise PolicyError(
+                f"no natural coordinates: nothing of {counted(horizon, 'step', form='g')} is left after the warm-up"
+            )
+        *inside, end = ((step - first) / (horizon - first) for step in steps[1 if self.warmup else 0 :])
         found: Coordinates = {"warmup": first / horizon} if self.warmup else {}
         return found | {"milestones": tuple(inside), "end": end}
 

@@ -76,8 +76,13 @@ def _shown(value: Any) -> str:
 
 def rate(name: str, default: Any = REQUIRED) -> Field:
     """A learning rate, 0 or more."""
-    return Field(name, f"a learning rate in [0, {LARGEST:g}]", lambda v: is_number(v) and 0 <= v <= LARGEST,
-                 scaled=lambda v, c: v * c, default=default)
+    return Field(
+        name,
+        f"a learning rate in [0, {LARGEST:g}]",
+        lambda v: is_number(v) and 0 <= v <= LARGEST,
+        scaled=lambda v, c: v * c,
+        default=default,
+    )
 
 
 def factor(name: str) -> Field:
@@ -87,14 +92,23 @@ def factor(name: str) -> Field:
 
 def factor_per_step(name: str) -> Field:
     """A factor by which something shrinks at every step, in (0, 1]."""
-    return Field(name, "a factor per step in (0, 1]", lambda v: is_number(v) and 0 < v <= 1,
-                 stretched=lambda v, r: v ** (1 / r), rounded=_short_factor)
+    return Field(
+        name,
+        "a factor per step in (0, 1]",
+        lambda v: is_number(v) and 0 < v <= 1,
+        stretched=lambda v, r: v ** (1 / r),
+        rounded=_short_factor,
+    )
 
 
 def slope_per_step(name: str) -> Field:
     """A growth per step, 0 or more."""
-    return Field(name, f"a number in [0, {STEEPEST:g}]", lambda v: is_number(v) and 0 <= v <= STEEPEST,
-                 stretched=lambda v, r: v / r)
+    return Field(
+        name,
+        f"a number in [0, {STEEPEST:g}]",
+        lambda v: is_number(v) and 0 <= v <= STEEPEST,
+        stretched=lambda v, r: v / r,
+    )
 
 
 def exponent(name: str, default: Any = REQUIRED) -> Field:
@@ -104,8 +118,9 @@ def exponent(name: str, default: Any = REQUIRED) -> Field:
 
 def growth(name: str, default: Any = REQUIRED) -> Field:
     """A factor from one length to the next, above or below 1."""
-    return Field(name, "a growth in [0.01, 100]", lambda v: is_number(v) and 0.01 <= v <= 100, default=default,
-                 is_column=False)
+    return Field(
+        name, "a growth in [0.01, 100]", lambda v: is_number(v) and 0.01 <= v <= 100, default=default, is_column=False
+    )
 
 
 def fraction(name: str, default: Any = REQUIRED) -> Field:
@@ -115,8 +130,14 @@ def fraction(name: str, default: Any = REQUIRED) -> Field:
 
 def whole(name: str, low: int, high: int, default: Any = REQUIRED) -> Field:
     """A whole number that neither stretching nor scaling changes."""
-    return Field(name, f"a whole number from {low} to {high}", lambda v: isinstance(v, int) and low <= v <= high,
-                 rounded=lambda v: v, default=default, is_column=False)
+    return Field(
+        name,
+        f"a whole number from {low} to {high}",
+        lambda v: isinstance(v, int) and low <= v <= high,
+        rounded=lambda v: v,
+        default=default,
+        is_column=False,
+    )
 
 
 def flag(name: str) -> Field:
@@ -126,20 +147,30 @@ def flag(name: str) -> Field:
 
 def threshold(name: str, default: Any) -> Field:
     """How much better a metric must be, 0 or more."""
-    return Field(name, f"a threshold in [0, {LARGEST:g}]", lambda v: is_number(v) and 0 <= v <= LARGEST,
-                 default=default)
+    return Field(
+        name, f"a threshold in [0, {LARGEST:g}]", lambda v: is_number(v) and 0 <= v <= LARGEST, default=default
+    )
 
 
 def reports(name: str, low: float, default: Any) -> Field:
     """A number of metric reports: stretched with the run, in which reports come as often as before."""
-    return Field(name, f"a number of reports in [{low:g}, {LONGEST:g}]", lambda v: is_number(v) and low <= v <= LONGEST,
-                 stretched=lambda v, r: max(v * r, low), default=default)
+    return Field(
+        name,
+        f"a number of reports in [{low:g}, {LONGEST:g}]",
+        lambda v: is_number(v) and low <= v <= LONGEST,
+        stretched=lambda v, r: max(v * r, low),
+        default=default,
+    )
 
 
 def steps(name: str) -> Field:
     """A length in steps, whole or not; or a duration."""
-    return Field(name, f"a number of steps in [{SHORTEST:g}, {LONGEST:g}] or a duration such as 3ep", _is_length,
-                 stretched=lambda v, r: v * r)
+    return Field(
+        name,
+        f"a number of steps in [{SHORTEST:g}, {LONGEST:g}] or a duration such as 3ep",
+        _is_length,
+        stretched=lambda v, r: v * r,
+    )
 
 
 def milestones(name: str, count: int | None = None) -> Field:
@@ -150,15 +181,25 @@ def milestones(name: str, count: int | None = None) -> Field:
         return isinstance(v, tuple) and (count or 1) <= len(v) <= most and all(map(_is_length, v)) and _rises(v)
 
     many = str(count) if count else f"1 to {MOST_ITEMS}"
-    return Field(name, f"a list of {many} rising step numbers in [{SHORTEST:g}, {LONGEST:g}] or durations", accepts,
-                 stretched=lambda v, r: tuple(x * r for x in v), is_column=False)
+    return Field(
+        name,
+        f"a list of {many} rising step numbers in [{SHORTEST:g}, {LONGEST:g}] or durations",
+        accepts,
+        stretched=lambda v, r: tuple(x * r for x in v),
+        is_column=False,
+    )
 
 
 def steps_or_milestones(name: str) -> Field:
     """A length in steps, or a list of steps."""
     one, many = steps(name), milestones(name)
-    return Field(name, f"{one.rule}, or {many.rule}", lambda v: one.accepts(v) or many.accepts(v),
-                 stretched=lambda v, r: many.stretched(v, r) if isinstance(v, tuple) else v * r, is_column=False)
+    return Field(
+        name,
+        f"{one.rule}, or {many.rule}",
+        lambda v: one.accepts(v) or many.accepts(v),
+        stretched=lambda v, r: many.stretched(v, r) if isinstance(v, tuple) else v * r,
+        is_column=False,
+    )
 
 
 def _is_length(v: Any) -> bool:
@@ -167,6 +208,7 @@ def _is_length(v: Any) -> bool:
 
 def _rises(v: tuple[Any, ...]) -> bool:
     """Whether neighbours rise, as far as that can be told before durations are bound."""
+
     def below(a: Any, b: Any) -> bool:
         if isinstance(a, Duration) and isinstance(b, Duration):
             return a.unit != b.unit or a.amount < b.amount

@@ -113,7 +113,8 @@ def controller(
         raise AssertionError("a controller has no curve")
 
     def wrap(state: type[Any]) -> LRFunction:
-        return LRFunction(name, "controller", source, fields, none, state.__doc__ or "", sample, rule=rule,
-                          begin=state.begin)
+        return LRFunction(
+            name, "controller", source, fields, none, state.__doc__ or "", sample, rule=rule, begin=state.begin
+        )
 
     return wrap

@@ -61,8 +61,15 @@ def _is_bound(value: Any) -> bool:
 
 def part(name: str) -> Field:
     """Another policy, that is a function of the step."""
-    return Field(name, "a policy that needs no feedback", _is_part, stretched=Policy.stretch, scaled=Policy.scale,
-                 rounded=Policy.rounded, is_column=False)
+    return Field(
+        name,
+        "a policy that needs no feedback",
+        _is_part,
+        stretched=Policy.stretch,
+        scaled=Policy.scale,
+        rounded=Policy.rounded,
+        is_column=False,
+    )
 
 
 def parts(name: str, most: int = 16) -> Field:
@@ -71,10 +78,15 @@ def parts(name: str, most: int = 16) -> Field:
     def each(change: Callable[..., Policy]) -> Callable[..., tuple[Policy, ...]]:
         return lambda v, *by: tuple(change(item, *by) for item in v)
 
-    return Field(name, f"a list of 2 to {most} policies that need no feedback",
-                 lambda v: isinstance(v, tuple) and 2 <= len(v) <= most and all(map(_is_part, v)),
-                 stretched=each(Policy.stretch), scaled=each(Policy.scale), rounded=each(Policy.rounded),
-                 is_column=False)
+    return Field(
+        name,
+        f"a list of 2 to {most} policies that need no feedback",
+        lambda v: isinstance(v, tuple) and 2 <= len(v) <= most and all(map(_is_part, v)),
+        stretched=each(Policy.stretch),
+        scaled=each(Policy.scale),
+        rounded=each(Policy.rounded),
+        is_column=False,
+    )
 
 
 def _is_part(v: Any) -> bool:

@@ -99,8 +99,10 @@ class Policy:
         """Refuse a policy that is no function of the step: an unbound one, or a controller."""
         self.require_bound()
         if self.is_controller:
-            raise PolicyError(f"{self.name} needs feedback and is no function of the step: start it with"
-                              " policy.scheduler(optimizer) or policy.begin()")
+            raise PolicyError(
+                f"{self.name} needs feedback and is no function of the step: start it with"
+                " policy.scheduler(optimizer) or policy.begin()"
+            )
 
     def require_bound(self) -> None:
         """Refuse a policy whose lengths wait for a task."""
@@ -136,8 +138,9 @@ class Policy:
         >>> parse("NSTEP(k0=0.1, gamma=0.1, l=[30, 60])").numbers, parse("WARMUP(policy=FIX(k0=1), l=5)").numbers
         (4, 2)
         """
-        given = (v for f, v in zip(self.function.fields, self.values, strict=True)
-                 if f.default is REQUIRED or v != f.default)
+        given = (
+            v for f, v in zip(self.function.fields, self.values, strict=True) if f.default is REQUIRED or v != f.default
+        )
         listed = (value if isinstance(value, tuple) else (value,) for value in given)
         return sum(item.numbers if isinstance(item, Policy) else 1 for items in listed for item in items)
 
@@ -291,8 +294,9 @@ class Policy:
         for part in self.parts:
             rest = horizon * (1 - found.get("warmup", 0))
             if not rest > 0:
-                raise PolicyError(f"{self.form}: nothing of {counted(horizon, 'step', form='g')} is left after the"
-                                  " warm-up")
+                raise PolicyError(
+                    f"{self.form}: nothing of {counted(horizon, 'step', form='g')} is left after the warm-up"
+                )
             inner = part.coordinates(rest)
             if found.keys() & inner.keys():
                 raise PolicyError(f"{self.form}: no natural coordinates for a warm-up inside a warm-up")
@@ -326,8 +330,10 @@ class Policy:
         if not self.is_controller:
             return PolicyScheduler(optimizer, self, adopt)
         if adopt:
-            raise PolicyError(f"{self.name} needs feedback: its LR follows from the losses it was told, not from a step"
-                              " that it could adopt")
+            raise PolicyError(
+                f"{self.name} needs feedback: its LR follows from the losses it was told, not from a step"
+                " that it could adopt"
+            )
         return ControllerScheduler(optimizer, self, seed)
 
     def __str__(self) -> str:
@@ -382,8 +388,9 @@ def curves(policies: Iterable[Policy], steps: int) -> Floats:
         for function, same in rows.items():
             if all(f.is_column for f in function.fields):
                 columns = np.array([policies[row].values for row in same], dtype=np.float64).T[:, :, None]
-                found[same] = function.curve(t[None, :], **dict(zip((f.name for f in function.fields), columns,
-                                                                    strict=True)))
+                found[same] = function.curve(
+                    t[None, :], **dict(zip((f.name for f in function.fields), columns, strict=True))
+                )
             else:
                 for row in same:
                     found[row] = function.curve(t, **policies[row].params)

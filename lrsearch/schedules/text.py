@@ -104,8 +104,12 @@ class _Reader:
         at = self.next
         if self.kinds[at] != kind:
             wanted = _SAYS.get(kind, repr(kind))
-            self.refuse(f"expected {wanted}, found {self.pieces[at][:20]!r}" if self.pieces[at] else
-                        f"expected {wanted}, found the end", at)
+            self.refuse(
+                f"expected {wanted}, found {self.pieces[at][:20]!r}"
+                if self.pieces[at]
+                else f"expected {wanted}, found the end",
+                at,
+            )
         self.next = at + 1
         return self.pieces[at]
 
@@ -122,7 +126,7 @@ class _Reader:
                 break
             end = match.end()
         at = end + len(self.text[end:]) - len(self.text[end:].lstrip(SPACES))
-        raise PolicyError(f"cannot read {self.text[at:at + 20]!r} (at character {at + 1} of {self.text[:120]!r})")
+        raise PolicyError(f"cannot read {self.text[at : at + 20]!r} (at character {at + 1} of {self.text[:120]!r})")
 
 
 _SAYS = {"name": "a name", "number": "a number", "end": "the end"}

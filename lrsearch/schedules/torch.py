@@ -89,9 +89,13 @@ class GroupedScheduler(LRScheduler):
     def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
         """Warn where another hand has set an LR since this scheduler did."""
         if known.is_changed:
-            self._warn("changed", f"a param group has LR {float(known.group['lr']):g}, and this scheduler had set"
-                       f" {known.lr:g}: something else sets it too, perhaps another scheduler. The policy's LR"
-                       " takes its place again", stacklevel + 1)
+            self._warn(
+                "changed",
+                f"a param group has LR {float(known.group['lr']):g}, and this scheduler had set"
+                f" {known.lr:g}: something else sets it too, perhaps another scheduler. The policy's LR"
+                " takes its place again",
+                stacklevel + 1,
+            )
 
 
 class PolicyScheduler(GroupedScheduler):
@@ -227,8 +231,12 @@ class PolicyScheduler(GroupedScheduler):
         self._adopted = before
         stays = before.has_momentum and not self.policy.has_momentum
         momentum = f". The momentum stays at {before.momentum(self._place):g}" if stays else ""
-        self._warn(f"adopted {before}", f"adopted at step {self._place}: {before} was followed up to here, and"
-                   f" {self.policy} is from here on{momentum}", stacklevel=3)
+        self._warn(
+            f"adopted {before}",
+            f"adopted at step {self._place}: {before} was followed up to here, and"
+            f" {self.policy} is from here on{momentum}",
+            stacklevel=3,
+        )
 
     @property
     def _is_left_by_adopted(self) -> bool:
@@ -255,8 +263,12 @@ class PolicyScheduler(GroupedScheduler):
             self._updates = count = self._updates + 1
             self._is_odd = count > 1
             if count == FORGOTTEN and self.groups.follow(self.policy(self._place)):
-                self._warn("updates", f"{FORGOTTEN} optimizer updates ran at one LR, and scheduler.step() was not"
-                           f" called. Call it after every optimizer.step(). {SILENCE}", stacklevel=5)
+                self._warn(
+                    "updates",
+                    f"{FORGOTTEN} optimizer updates ran at one LR, and scheduler.step() was not"
+                    f" called. Call it after every optimizer.step(). {SILENCE}",
+                    stacklevel=5,
+                )
 
     def _look(self) -> None:
         """Take in param groups that were loaded or added, and set what they lack."""
@@ -281,12 +293,20 @@ class PolicyScheduler(GroupedScheduler):
             return
         most = 2 if self._step_count == 2 else 1  # one more at first is common: it makes the optimizer's state
         if self._updates > most:
-            self._warn("updates", f"{self._updates} optimizer updates ran at one LR. The steps of {self.policy} are"
-                       " updates: call scheduler.step() after every optimizer.step() (Lightning:"
-                       f" interval='step'). It may be written in epochs on purpose. {SILENCE}", stacklevel=3)
+            self._warn(
+                "updates",
+                f"{self._updates} optimizer updates ran at one LR. The steps of {self.policy} are"
+                " updates: call scheduler.step() after every optimizer.step() (Lightning:"
+                f" interval='step'). It may be written in epochs on purpose. {SILENCE}",
+                stacklevel=3,
+            )
         elif not (self._updates or self._was_updated or may_be_skipped(self.optimizer)):
-            self._warn("order", f"scheduler.step() was called before the first optimizer.step(): the LR of step 0,"
-                       f" {self.policy(0):g}, was not used. Call it after every optimizer.step()", stacklevel=3)
+            self._warn(
+                "order",
+                f"scheduler.step() was called before the first optimizer.step(): the LR of step 0,"
+                f" {self.policy(0):g}, was not used. Call it after every optimizer.step()",
+                stacklevel=3,
+            )
 
     def _fill(self, start: int) -> None:
         """Compute the rates of the steps from a start on."""
@@ -338,14 +358,20 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
         """Give the state as plain JSON values."""
         stands = {f.name: getattr(self.state, f.name) for f in dataclasses.fields(self.state)}
         stands = {name: value for name, value in stands.items() if _is_plain(value)}
-        return {"policy": str(self.policy), "seed": self.seed, "last_epoch": self.last_epoch, "largest": self.largest,
-                "state": stands}
+        return {
+            "policy": str(self.policy),
+            "seed": self.seed,
+            "last_epoch": self.last_epoch,
+            "largest": self.largest,
+            "state": stands,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a state and set the LR that belongs to it."""
         _require_owner(state_dict, self.policy, "seed", "last_epoch", "largest", "state")
-        stands = {name: tuple(value) if isinstance(value, list) else value
-                  for name, value in state_dict["state"].items()}
+        stands = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in state_dict["state"].items()
+        }
         self.state = dataclasses.replace(self.state, **stands)
         self.seed, self.last_epoch = int(state_dict["seed"]), int(state_dict["last_epoch"])
         self.groups.rescale(float(state_dict["largest"]))
@@ -365,8 +391,10 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
 
 def _require_momentum(policy: Policy, optimizer: Optimizer, group: dict[str, Any]) -> None:
     if policy.has_momentum and not has_momentum(group):
-        raise PolicyError(f"{policy.name} carries a momentum, and {type(optimizer).__name__} has none to set:"
-                          " take SGD, RMSprop with a momentum above 0, or an optimizer with betas")
+        raise PolicyError(
+            f"{policy.name} carries a momentum, and {type(optimizer).__name__} has none to set:"
+            " take SGD, RMSprop with a momentum above 0, or an optimizer with betas"
+        )
 
 
 def _is_plain(value: Any) -> bool:
@@ -377,8 +405,10 @@ def _is_plain(value: Any) -> bool:
 def _require_owner(state: Any, policy: Policy, *needed: str, adopt: bool = False) -> None:
     owner = state.get("policy", "another scheduler") if isinstance(state, dict) else type(state).__name__
     if adopt and owner == "another scheduler":
-        raise PolicyError("adopt takes the step from the state of a policy, and this one belongs to another scheduler,"
-                          " whose steps may be epochs: scheduler.step(n) goes to the n-th update")
+        raise PolicyError(
+            "adopt takes the step from the state of a policy, and this one belongs to another scheduler,"
+            " whose steps may be epochs: scheduler.step(n) goes to the n-th update"
+        )
     if owner != str(policy) and not adopt:
         advice = "" if policy.is_controller else ". policy.scheduler(optimizer, adopt=True) takes its step and goes on"
         raise PolicyError(f"this state belongs to {owner}, not to {policy}{advice}")

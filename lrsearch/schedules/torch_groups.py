@@ -91,8 +91,11 @@ class ParamGroups:
 
     def follow(self, lr: float) -> bool:
         """Whether each group with a ratio has its ratio of an LR."""
-        return all(math.isclose(group["lr"], lr * self._ratio(group), rel_tol=CLOSE)
-                   for group in self.optimizer.param_groups if "initial_lr" in group)
+        return all(
+            math.isclose(group["lr"], lr * self._ratio(group), rel_tol=CLOSE)
+            for group in self.optimizer.param_groups
+            if "initial_lr" in group
+        )
 
     def look(self, lr: float) -> list[KnownGroup]:
         """Take in groups that were loaded or added; those that were added are set to their ratio, and returned.
@@ -102,8 +105,11 @@ class ParamGroups:
         """
         standing = self._standing()
         present, places = self._present(standing, lr), set(map(id, standing))
-        added = [(group, self._new_ratio(n, group, present)) for n, group in enumerate(self.optimizer.param_groups)
-                 if id(group) not in places and "initial_lr" not in group]
+        added = [
+            (group, self._new_ratio(n, group, present))
+            for n, group in enumerate(self.optimizer.param_groups)
+            if id(group) not in places and "initial_lr" not in group
+        ]
         for group, ratio in added:
             group["initial_lr"] = ratio * self.largest
         self._know(self.optimizer.param_groups)
@@ -162,8 +168,10 @@ class ParamGroups:
         else:
             ratio, why = own / present if present > 0 else math.inf, f"over {present:g}, the present LR of ratio 1"
         if ratio > 1 + CLOSE:
-            raise PolicyError(f"param group {n} was added with LR {own:g}, {why}: the ratio {ratio:g} is above 1. Add"
-                              " it by scheduler.add_param_group(group, ratio=...), which leaves no doubt")
+            raise PolicyError(
+                f"param group {n} was added with LR {own:g}, {why}: the ratio {ratio:g} is above 1. Add"
+                " it by scheduler.add_param_group(group, ratio=...), which leaves no doubt"
+            )
         return min(ratio, 1.0)
 
 
@@ -190,8 +198,9 @@ def _initial(groups: list[Group]) -> list[float | None]:
     """The initial LR of each group; None where one was added after those that have theirs already."""
     for group in groups:
         if isinstance(group["lr"], Tensor) and not group["lr"].is_floating_point():
-            raise PolicyError(f"an LR tensor of type {group['lr'].dtype} cannot hold the policy's rates: make it"
-                              " float32")
+            raise PolicyError(
+                f"an LR tensor of type {group['lr'].dtype} cannot hold the policy's rates: make it float32"
+            )
     if any("initial_lr" in group for group in groups):
         return [float(group["initial_lr"]) if "initial_lr" in group else None for group in groups]
     return [float(group["lr"]) for group in groups]
@@ -212,8 +221,7 @@ def _scale(group: Group) -> float:
     except (TypeError, ValueError):
         scale = math.nan
     if not 0 <= scale < math.inf:
-        raise PolicyError(f"lr_scale of a param group is a finite number, 0 or more, got"
-                          f" {str(group['lr_scale'])[:80]}")
+        raise PolicyError(f"lr_scale of a param group is a finite number, 0 or more, got {str(group['lr_scale'])[:80]}")
     return scale
 
 

@@ -128,8 +128,11 @@ def job_schedulers(
     made: list[JobScheduler | JobControllerScheduler] = []
     for optimizer in optimizers:
         told = listener if not made else _Silent(listener)
-        one = JobControllerScheduler(optimizer, policy, told, seed) if policy.is_controller else JobScheduler(
-            optimizer, policy, told, is_alone)
+        one = (
+            JobControllerScheduler(optimizer, policy, told, seed)
+            if policy.is_controller
+            else JobScheduler(optimizer, policy, told, is_alone)
+        )
         if not is_alone:
             one.groups.rescale(largest)
             one._apply()

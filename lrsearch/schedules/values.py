@@ -30,8 +30,10 @@ class Duration:
         """Keep one form of every amount, and refuse what could not be read back."""
         amount = _canonical_number(self.amount) if isinstance(self.amount, int | float) else None
         if amount is None or not 0 < amount <= LONGEST_DURATION or self.unit not in ("ep", "dur"):
-            raise PolicyError(f"a duration is above 0 and at most {LONGEST_DURATION:g}, in ep or dur,"
-                              f" got {str(self.amount)[:80]} {str(self.unit)[:80]}")
+            raise PolicyError(
+                f"a duration is above 0 and at most {LONGEST_DURATION:g}, in ep or dur,"
+                f" got {str(self.amount)[:80]} {str(self.unit)[:80]}"
+            )
         object.__setattr__(self, "amount", amount)
 
     def steps(self, horizon: float | None, epoch: float | None) -> int | float:

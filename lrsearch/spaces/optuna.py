@@ -62,8 +62,10 @@ def suggest(space: Space, trial: optuna.Trial, prefix: str | None = None) -> Pol
         trial.set_user_attr(marked(SPACE, prefix), space.key)
     elif suggested_by != space.key:
         named = f" under prefix={prefix!r}" if prefix else ""
-        raise UsageError(f"this trial has a policy of another space{named}: name each space of a trial, as in"
-                         " space.suggest(trial, prefix='g'); a policy of another length is policy.stretch(...)")
+        raise UsageError(
+            f"this trial has a policy of another space{named}: name each space of a trial, as in"
+            " space.suggest(trial, prefix='g'); a policy of another length is policy.stretch(...)"
+        )
 
     def draw(name: str, axis: Interval | Choice) -> Any:
         label = _label(name, prefix)
@@ -114,7 +116,10 @@ class Offer:
 
 
 def hand_over(
-    study: optuna.Study, space: Space, offers: Iterable[Offer], prefix: str | None = None,
+    study: optuna.Study,
+    space: Space,
+    offers: Iterable[Offer],
+    prefix: str | None = None,
     patience: float = PATIENCE_SECONDS,
 ) -> int:
     """Hand policies over to a study, those that it has not got; give how many were new.
@@ -173,8 +178,13 @@ def _as_claim(space: Space, offer: Offer, parts: frozenset[str], prefix: str | N
     marks = {**_marks(offer.policy, offer.origin, prefix), **offer.attributes}
     if offer.scores:
         params, distributions = _inside(space, offer.policy, prefix)
-        claim = optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=distributions,
-                                    user_attrs=marks, system_attrs={RUNS: sorted(parts)})
+        claim = optuna.create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=distributions,
+            user_attrs=marks,
+            system_attrs={RUNS: sorted(parts)},
+        )
         value = sum(offer.scores[key] for key in sorted(parts)) / len(parts)
     else:
         fixed = {"fixed_params": _fixed(space, offer.policy, prefix)}
@@ -190,8 +200,11 @@ def _kept(study: optuna.Study, offer: Offer, prefix: str | None) -> list[FrozenT
     def is_alike(trial: FrozenTrial) -> bool:
         marks = trial.user_attrs
         is_result = marks.get(marked(ORIGIN, prefix)) == SAME_TASK
-        return (marks.get(marked(POLICY, prefix)) == str(offer.policy) and is_result == bool(offer.scores)
-                and WITHDRAWN not in marks)
+        return (
+            marks.get(marked(POLICY, prefix)) == str(offer.policy)
+            and is_result == bool(offer.scores)
+            and WITHDRAWN not in marks
+        )
 
     kept: list[FrozenTrial] = []
     for trial in sorted(filter(is_alike, study.get_trials(deepcopy=False)), key=lambda trial: trial._trial_id):
@@ -237,8 +250,11 @@ def _wait_for(study: optuna.Study, claim: FrozenTrial, patience: float) -> None:
 def _is_claim(trial: FrozenTrial) -> bool:
     """Whether it is still the claim that it began as: who takes a trial from the queue starts it anew."""
     at = trial.system_attrs.get(CLAIM, {}).get("at")
-    return trial.state is TrialState.RUNNING and trial.datetime_start is not None and (
-        trial.datetime_start.isoformat() == at)
+    return (
+        trial.state is TrialState.RUNNING
+        and trial.datetime_start is not None
+        and (trial.datetime_start.isoformat() == at)
+    )
 
 
 def _inside(

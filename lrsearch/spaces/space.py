@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 Draw = Callable[[str, Any], Any]
 
 STANDARD_FORMS = (
-    "FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "HALFCOS", "TRI", "TRI2", "TRIEXP", "SIN", "SIN2", "SINEXP", "COS",
+    "FIX",
+    "STEP",
+    "NSTEP",
+    "EXP",
+    "INV",
+    "POLY",
+    "HALFCOS",
+    "TRI",
+    "TRI2",
+    "TRIEXP",
+    "SIN",
+    "SIN2",
+    "SINEXP",
+    "COS",
     "WARMUP(HALFCOS)",
 )
 """What is searched where nothing is named: LRBench's table, and the strong default."""
@@ -249,8 +262,11 @@ class Space:
         """
         shared: dict[str, Axis] = {"function": Choice(self.forms), "peak": self.peak, "ratio": self.ratio}
         own = {f"{branch.form}.{name}": axis for branch in self.branches for name, axis in branch.axes}
-        return {"horizon": self.horizon, "epoch": self.epoch,
-                "ranges": {name: axis.to_json() for name, axis in (shared | own).items()}}
+        return {
+            "horizon": self.horizon,
+            "epoch": self.epoch,
+            "ranges": {name: axis.to_json() for name, axis in (shared | own).items()},
+        }
 
     def branch(self, form: str) -> Branch:
         """Give the branch of an LR function."""
@@ -288,15 +304,19 @@ class Space:
 
 def _standard_form(name: str | Policy, horizon: int, epoch: float) -> str:
     if not isinstance(name, str | Policy):
-        raise SpaceError(f"an LR function is given by its name, as in Space.standard('TRI', 'REX', horizon=...,"
-                         f" epoch=...), got {given(name)}")
+        raise SpaceError(
+            f"an LR function is given by its name, as in Space.standard('TRI', 'REX', horizon=...,"
+            f" epoch=...), got {given(name)}"
+        )
     if isinstance(name, Policy) or "=" in name:
         policy = name if isinstance(name, Policy) else parse(name)
         return str(policy.bind(horizon=horizon, epoch=epoch))
     if name.strip().upper() in FUNCTIONS and name.strip().upper() not in ("WARMUP", *FORMS):
         example = FUNCTIONS[name.strip().upper()].example
-        raise SpaceError(f"{name.strip().upper()} has no natural coordinates, so it has no ranges to search: give whole"
-                         f" policies, such as {example}")
+        raise SpaceError(
+            f"{name.strip().upper()} has no natural coordinates, so it has no ranges to search: give whole"
+            f" policies, such as {example}"
+        )
     folded = {form.lower(): form for form in FORMS} | {"warmup": "WARMUP(HALFCOS)"}
     if name.strip().lower() not in folded:
         raise SpaceError(unknown("LR function to search", name, FORMS))

@@ -22,9 +22,19 @@ def stored_answers(store: Store, description: Mapping[str, Any]) -> tuple[Search
     key = task_key(description)
     searches = [study for study in store.studies() if study.description["task"] == key]
     decided = [(study.name, decision) for study in searches if (decision := decided_by(study, _read(store, study)))]
-    found = [Searched(name, one.best.policy, one.best.score, one.best.seeds, one.best.confirmed, one.verdict,
-                      objectives_of(description)[0])
-             for name, one in decided if one.is_usable and one.best.score is not None]
+    found = [
+        Searched(
+            name,
+            one.best.policy,
+            one.best.score,
+            one.best.seeds,
+            one.best.confirmed,
+            one.verdict,
+            objectives_of(description)[0],
+        )
+        for name, one in decided
+        if one.is_usable and one.best.score is not None
+    ]
     return tuple(sorted(found, key=lambda one: (not one.confirmed, -one.seeds, one.study)))
 
 

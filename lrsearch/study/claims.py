@@ -49,8 +49,7 @@ class Claims:
         except FileExistsError:
             return False
         except OSError as error:
-            raise OutputError(f"cannot write to {file.parent}: {error.strerror};"
-                              f" give another folder as out") from None
+            raise OutputError(f"cannot write to {file.parent}: {error.strerror}; give another folder as out") from None
         return True
 
     def give_back(self, number: int) -> None:

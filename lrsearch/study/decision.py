@@ -48,9 +48,17 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"policy": str(self.policy), "score": self.score, "spread": self.spread, "seeds": self.seeds,
-                "confirmed": self.confirmed, "metrics": dict(self.metrics), "best_step": self.best_step,
-                "diverged": self.diverged, "numbers": self.policy.numbers}
+        return {
+            "policy": str(self.policy),
+            "score": self.score,
+            "spread": self.spread,
+            "seeds": self.seeds,
+            "confirmed": self.confirmed,
+            "metrics": dict(self.metrics),
+            "best_step": self.best_step,
+            "diverged": self.diverged,
+            "numbers": self.policy.numbers,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +194,14 @@ def is_result(trial: Trial) -> bool:
 def full_run(history: Sequence[Trial], policy: Policy, horizon: int) -> Trial | None:
     """Give the trial of a policy at full length with the search's own seed; None where it has not ended."""
     own = [*with_role(history, "default"), *with_role(history, "candidate")]
-    return next((trial for trial in own if trial.assignment.policy == policy and trial.assignment.horizon == horizon
-                 and is_result(trial)), None)
+    return next(
+        (
+            trial
+            for trial in own
+            if trial.assignment.policy == policy and trial.assignment.horizon == horizon and is_result(trial)
+        ),
+        None,
+    )
 
 
 def _pairs(history: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
@@ -204,8 +218,9 @@ def _own_pair(
     history: Sequence[Trial], default: Trial, horizon: int, objective: Objective
 ) -> list[tuple[Trial, Trial]]:
     """Give the default and the best of the other policies on the search's own seed."""
-    others = [trial for trial in searched_in_full(history, horizon)
-              if trial.assignment.policy != default.assignment.policy]
+    others = [
+        trial for trial in searched_in_full(history, horizon) if trial.assignment.policy != default.assignment.policy
+    ]
     return [(default, min(others, key=lambda trial: trial.rank(objective)))] if others else []
 
 
@@ -214,9 +229,13 @@ def _answer(behind: Sequence[Trial], confirmed: bool, objective: Objective) -> A
     runs, scores = [one.run for one in behind if one.run], _scores(behind, objective)
     is_known, steps = len(scores) == len(behind), _best_steps(runs, objective)
     return Answer(
-        behind[0].assignment.policy, statistics.fmean(scores) if is_known else None,
-        statistics.stdev(scores) if is_known and len(scores) > 1 else None, len(behind), confirmed,
-        _metrics(runs, objective), statistics.fmean(steps) if steps else None,
+        behind[0].assignment.policy,
+        statistics.fmean(scores) if is_known else None,
+        statistics.stdev(scores) if is_known and len(scores) > 1 else None,
+        len(behind),
+        confirmed,
+        _metrics(runs, objective),
+        statistics.fmean(steps) if steps else None,
         sum(_score(one) is None for one in behind),
     )
 
@@ -254,8 +273,7 @@ def _scores(trials: Sequence[Trial], objective: Objective) -> list[float]:
 def _metrics(runs: Sequence[Run], objective: Objective) -> Metrics:
     """The means of the other metrics at the runs' ends; those of a test set are shown by nobody unasked."""
     scores = [run.scores for run in runs]
-    own = means(scores, dict.fromkeys(
-        name for some in scores for name in some if not name.startswith(NEVER_CHOSEN_BY)))
+    own = means(scores, dict.fromkeys(name for some in scores for name in some if not name.startswith(NEVER_CHOSEN_BY)))
     return {**mean_metrics(runs), **own} if objective.name == TOP1 else own
 
 

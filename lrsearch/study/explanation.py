@@ -100,7 +100,9 @@ class Explanation:
         """Give it as plain JSON values."""
         before, after = self.grid
         return {
-            "task": self.task, "study": self.study, "store": self.store,
+            "task": self.task,
+            "study": self.study,
+            "store": self.store,
             "space": self.space.to_json(),
             "pruned": self.pruned.to_json(),
             "grid": {"per_decade": [1, 1.5, 2, 3, 5, 7], "before": before, "after": after},
@@ -131,15 +133,27 @@ def explain(store: Store, text: str) -> Explanation:
     found = find_study(store.studies(), text)
     strategy = str(found.description["strategy"])
     if strategy not in PRUNING:
-        raise UsageError(f"{found.name} is a {strategy!r} study: it searches the raw space, so nothing was cut that"
-                         " could be explained")
+        raise UsageError(
+            f"{found.name} is a {strategy!r} study: it searches the raw space, so nothing was cut that"
+            " could be explained"
+        )
     history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(found.key)]
     recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
     raw, objective = raw_space(found), objectives_of(found.task)[0]
-    evidence = evidence_of(raw, chance_of(found.task), recommended, history, found.frozen.get("rules", FIRST_RULES),
-                           level_of(found.task))
-    told = _explanation(found.task["name"], objective, found.name, store, raw, evidence, recommended, history,
-                        _escapes(history, objective))
+    evidence = evidence_of(
+        raw, chance_of(found.task), recommended, history, found.frozen.get("rules", FIRST_RULES), level_of(found.task)
+    )
+    told = _explanation(
+        found.task["name"],
+        objective,
+        found.name,
+        store,
+        raw,
+        evidence,
+        recommended,
+        history,
+        _escapes(history, objective),
+    )
     return replace(told, decision=decided_by(found, history))
 
 
@@ -151,8 +165,10 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
     """
     history = stored_probes(store, task)
     if not history:
-        raise WorkError(f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
-                        f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained")
+        raise WorkError(
+            f"{store.url} has no range tests and no short runs of constant learning rates of {task.name}"
+            f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained"
+        )
     evidence = evidence_of(raw, task.chance_loss, (), history, RULES, task.level)
     return _explanation(task.name, task.objective, None, store, raw, evidence, (), history, Escapes())
 
@@ -192,13 +208,22 @@ def raw_space(study: StoredStudy) -> Space:
         raw = Space.standard(*functions, horizon=task["horizon"], epoch=passes, peak=rates)
         if raw.key == study.description["space"]:
             return raw
-    raise WorkError(f"{study.name} was begun by a version that did not write down which LR functions it searches;"
-                    " `lrsearch prune --stored` reads its probes")
+    raise WorkError(
+        f"{study.name} was begun by a version that did not write down which LR functions it searches;"
+        " `lrsearch prune --stored` reads its probes"
+    )
 
 
 def _explanation(
-    task: str, objective: Objective, study: str | None, store: Store, raw: Space, evidence: Evidence,
-    recommended: tuple[Recommendation, ...], history: Sequence[Trial], escapes: Escapes,
+    task: str,
+    objective: Objective,
+    study: str | None,
+    store: Store,
+    raw: Space,
+    evidence: Evidence,
+    recommended: tuple[Recommendation, ...],
+    history: Sequence[Trial],
+    escapes: Escapes,
 ) -> Explanation:
     probing = [trial for role in PROBES for trial in with_role(history, role)]
     read = {ramp.run for ramp in evidence.ramps} | {probe.run for probe in evidence.probes}
@@ -206,8 +231,18 @@ def _explanation(
     ended = [trial for trial in probing if trial.run]
     failed = [trial for trial in ended if trial.run and trial.run.state is RunState.FAILED]
     return Explanation(
-        task, study, store.url, prune(raw, evidence), tuple(probes), len(ended) - len(probes) - len(failed),
-        recommended, is_open(probing), escapes, cost_of(probing, raw.horizon), evidence.rules, objective=objective,
+        task,
+        study,
+        store.url,
+        prune(raw, evidence),
+        tuple(probes),
+        len(ended) - len(probes) - len(failed),
+        recommended,
+        is_open(probing),
+        escapes,
+        cost_of(probing, raw.horizon),
+        evidence.rules,
+        objective=objective,
         failed=len(failed),
     )
 

@@ -15,10 +15,28 @@ from lrsearch.training.function_places import load_function
 from lrsearch.training.program import ProgramSource, program
 from lrsearch.training.settings import with_settings
 
-PROGRAM_KEYS = {"command": str | list, "name": str, "epoch": int | float, "minimize": str, "maximize": str,
-                "samples": int, "version": str, "lr_range": list, "facts": dict}
-TABLE_KEYS = {"task": str, "horizon": int, "precision": str, "protocol": str, "seeds": int, "source": str,
-              "policies": list, "settings": dict, **PROGRAM_KEYS}
+PROGRAM_KEYS = {
+    "command": str | list,
+    "name": str,
+    "epoch": int | float,
+    "minimize": str,
+    "maximize": str,
+    "samples": int,
+    "version": str,
+    "lr_range": list,
+    "facts": dict,
+}
+TABLE_KEYS = {
+    "task": str,
+    "horizon": int,
+    "precision": str,
+    "protocol": str,
+    "seeds": int,
+    "source": str,
+    "policies": list,
+    "settings": dict,
+    **PROGRAM_KEYS,
+}
 ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
@@ -39,8 +57,9 @@ def read_study(path: Path, seeds: int | None = None, horizon: int | None = None)
     values = _checked(_read(path), TABLE_KEYS, f"{path}")
     for needed in ("name" if "command" in values else "task", "seeds", "policies"):
         if needed not in values:
-            raise UsageError(f"{path} has no {needed!r}: a table of policies needs task, or command and name; seeds and"
-                             " [[policies]]")
+            raise UsageError(
+                f"{path} has no {needed!r}: a table of policies needs task, or command and name; seeds and [[policies]]"
+            )
     with _named(path):
         own = _program(values) if "command" in values else _function(values, path.parent)
         named = _task(values) if own is None else own

@@ -48,11 +48,15 @@ def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: 
     missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
     again = sum(_train_again(trial.assignment.spec(result.setup.task), trainer, weights) for trial in missing)
     read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
-    best, default = (means(some, some[0] if some else ()) for some in (read[result.best.policy],
-                                                                       read[result.default.policy]))
+    best, default = (
+        means(some, some[0] if some else ()) for some in (read[result.best.policy], read[result.default.policy])
+    )
     reading = {
-        "policy": str(result.best.policy), "best": best.get("top1"), "default": default.get("top1"),
-        "seeds": len(read[result.best.policy]), "retrained_steps": again,
+        "policy": str(result.best.policy),
+        "best": best.get("top1"),
+        "default": default.get("top1"),
+        "seeds": len(read[result.best.policy]),
+        "retrained_steps": again,
         "metrics": {"best": best, "default": default},
         "note": READING + (f"; {counted(len(missing), 'run')} trained again for their weights" if again else ""),
     }
@@ -70,8 +74,11 @@ def _read_before(result: SearchResult, known: dict[str, Any] | None) -> dict[str
     if not result.decision.is_default:
         return None
     metrics = known.get("metrics", {}).get("default", {})
-    return known | {"policy": str(result.best.policy), "best": known["default"],
-                    "metrics": {"best": metrics, "default": metrics}}
+    return known | {
+        "policy": str(result.best.policy),
+        "best": known["default"],
+        "metrics": {"best": metrics, "default": metrics},
+    }
 
 
 def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
@@ -85,8 +92,9 @@ def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if not (weights / f"{spec.key}.pt").is_file():
-        raise WorkError(f"training {spec.policy} again for its weights left none in {weights}:"
-                        f" {run.error or run.state.meaning}")
+        raise WorkError(
+            f"training {spec.policy} again for its weights left none in {weights}: {run.error or run.state.meaning}"
+        )
     return run.trained
 
 
@@ -98,8 +106,11 @@ def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:
     """
     objective = find_classification(result.setup.task).objective
     full = {
-        trial.stored.key: trial.stored for trial in result.history
-        if trial.stored and trial.stored.horizon == result.setup.task.horizon and trial.stored.run.score is not None
+        trial.stored.key: trial.stored
+        for trial in result.history
+        if trial.stored
+        and trial.stored.horizon == result.setup.task.horizon
+        and trial.stored.run.score is not None
         and (weights / f"{trial.stored.key}.pt").is_file()
     }
     return sorted(full.values(), key=lambda stored: (finite_cost(objective, stored.run.score), stored.key))[:k]
@@ -117,9 +128,12 @@ def _read(trial: Trial, trainer: "Trainer", weights: Path) -> Metrics:
 def _behind(result: SearchResult, policy: Policy) -> list[Trial]:
     """Give the full runs behind a policy's reported score: on fresh seeds where there are any."""
     full = [
-        trial for trial in result.history
-        if trial.assignment.policy == policy and trial.assignment.horizon == result.setup.task.horizon
-        and trial.run and trial.run.score is not None
+        trial
+        for trial in result.history
+        if trial.assignment.policy == policy
+        and trial.assignment.horizon == result.setup.task.horizon
+        and trial.run
+        and trial.run.score is not None
     ]
     fresh = [trial for trial in full if trial.assignment.role == "confirm"]
     return fresh or full[:1]

@@ -114,8 +114,11 @@ class Funnel:
         shortest = _rung(history, planned.horizons[0])
         if len(shortest) % BATCH == 0 and is_open(with_role(history, "default") + with_role(history, "candidate")):
             return None
-        return (self._candidate(setup, history, planned, trusted) or self._promotion(setup, history, planned)
-                or self._confirmation(setup, history))
+        return (
+            self._candidate(setup, history, planned, trusted)
+            or self._promotion(setup, history, planned)
+            or self._confirmation(setup, history)
+        )
 
     def pruned(self, setup: Setup, history: Sequence[Trial]) -> Pruned:
         """Give the space that the probes leave."""
@@ -127,8 +130,9 @@ class Funnel:
 
     def _default(self, setup: Setup, history: Sequence[Trial]) -> Proposal:
         pruned = self.pruned(setup, history)
-        return Proposal("default", "default", setup.task.horizon, setup.search_seed, pruned.space,
-                        strong_default(setup, pruned))
+        return Proposal(
+            "default", "default", setup.task.horizon, setup.search_seed, pruned.space, strong_default(setup, pruned)
+        )
 
     def trusted(self, setup: Setup, history: Sequence[Trial]) -> list[Policy]:
         """Give what is tried over the whole horizon without a shorter run before, once probing has ended.
@@ -143,7 +147,8 @@ class Funnel:
         pruned = self.pruned(setup, history)
         default = strong_default(setup, pruned)
         found = [
-            policy for one, policy in _stored(setup, pruned)
+            policy
+            for one, policy in _stored(setup, pruned)
             if one in able and one.doubt(pruned.centre) < TOO_DOUBTFUL and not _is_near(setup, policy, default)
         ][:MOST_STORED]
         paid = [n for n in range(len(found) + 1) if plan(setup, probed(history), n).counts[-1]]
@@ -183,8 +188,14 @@ class Funnel:
             for trial in finished[: max(0, planned.counts[rung + 1] - unknown)]:
                 if trial.assignment.policy not in above:
                     space = self.space(setup, history)
-                    return Proposal("candidate", trial.assignment.origin, planned.horizons[rung + 1],
-                                    setup.search_seed, space, trial.assignment.policy)
+                    return Proposal(
+                        "candidate",
+                        trial.assignment.origin,
+                        planned.horizons[rung + 1],
+                        setup.search_seed,
+                        space,
+                        trial.assignment.policy,
+                    )
         return None
 
     def _confirmation(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
@@ -293,8 +304,11 @@ def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
 
 def _stored(setup: Setup, pruned: Pruned) -> list[tuple[Recommendation, Policy]]:
     """Give what the store recommends, carried over, where its peak is in the range."""
-    return [(one, policy) for one, policy in carried(setup.raw, setup.recommended, pruned.centre)
-            if setup.raw.coordinates(policy)["peak"] in pruned.space.peak]
+    return [
+        (one, policy)
+        for one, policy in carried(setup.raw, setup.recommended, pruned.centre)
+        if setup.raw.coordinates(policy)["peak"] in pruned.space.peak
+    ]
 
 
 def _is_near(setup: Setup, policy: Policy, other: Policy) -> bool:

@@ -8,8 +8,28 @@ LEAST_PAIRED = 3
 """Differences that tell a standard error by themselves; fewer say next to nothing."""
 TIE = 2
 """A difference of shares of at most so many standard errors is a tie: about 95 %."""
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-           2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
+STUDENT = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+    2.086,
+)
 """Student's t at 97.5 %, by degrees of freedom from 1 on: few repeats do not know their own noise well."""
 
 

@@ -46,8 +46,9 @@ class OpenJob(OfSpec):
     @property
     def file(self) -> JobFile:
         """It as LRSEARCH_JOB names it to a program."""
-        return JobFile.of(self.spec, self.folder, is_range_test=self.is_range_test, number=self.number,
-                          purpose=self.purpose)
+        return JobFile.of(
+            self.spec, self.folder, is_range_test=self.is_range_test, number=self.number, purpose=self.purpose
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values, as they stand in its file."""

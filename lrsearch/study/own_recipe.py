@@ -51,7 +51,11 @@ class _Runs:
 
 
 def follow_own(
-    source: OwnSource, tries: Mapping[str, Sequence[Any]], store: Store, seed: int = 0, fresh_seed: int = 100,
+    source: OwnSource,
+    tries: Mapping[str, Sequence[Any]],
+    store: Store,
+    seed: int = 0,
+    fresh_seed: int = 100,
     tell: Told | None = None,
 ) -> Recipe:
     """Follow the recipe on a training of one's own.
@@ -105,12 +109,16 @@ def values_to_try(source: OwnSource, settings: Any) -> tuple[OwnSource, dict[str
         UsageError: where there is nothing to compare, or what is no plain value.
     """
     if not isinstance(settings, Mapping):
-        raise UsageError("settings is a mapping of names to lists of values, such as {'decay': [0.01, 0.1]}, got"
-                         f" {given(settings)}")
+        raise UsageError(
+            "settings is a mapping of names to lists of values, such as {'decay': [0.01, 0.1]}, got"
+            f" {given(settings)}"
+        )
     tries = {name: list(values) for name, values in settings.items() if isinstance(values, list | tuple)}
     if not tries:
-        raise TaskError(f"task {source.task.name!r} is trained by its own function, which alone knows its settings:"
-                        " name values to compare, such as settings={'decay': [0.01, 0.1]} or --try decay=0.01,0.1")
+        raise TaskError(
+            f"task {source.task.name!r} is trained by its own function, which alone knows its settings:"
+            " name values to compare, such as settings={'decay': [0.01, 0.1]} or --try decay=0.01,0.1"
+        )
     _variant(source, settings)  # refuses what is not plain
     for name, values in tries.items():
         if len({json.dumps(value, sort_keys=True) for value in values}) < max(2, len(values)):
@@ -128,7 +136,7 @@ def decided(name: str, values: Sequence[Any], tried: Sequence[Tried], objective:
         objective: the metric that decides.
     """
     each = len(tried) // len(values)
-    scores = [[one.score for one in tried[n * each:(n + 1) * each]] for n in range(len(values))]
+    scores = [[one.score for one in tried[n * each : (n + 1) * each]] for n in range(len(values))]
     costs = [statistics.fmean(finite_cost(objective, score) for score in some) for some in scores]
     best = min(range(len(values)), key=costs.__getitem__)
     chosen, reason = _judged(name, values, scores, costs, best, objective)
@@ -136,7 +144,11 @@ def decided(name: str, values: Sequence[Any], tried: Sequence[Tried], objective:
 
 
 def _judged(
-    name: str, values: Sequence[Any], scores: Sequence[Sequence[float | None]], costs: Sequence[float], best: int,
+    name: str,
+    values: Sequence[Any],
+    scores: Sequence[Sequence[float | None]],
+    costs: Sequence[float],
+    best: int,
     objective: Objective,
 ) -> tuple[int, str]:
     """Which value goes on, by its place, and why."""
@@ -144,8 +156,10 @@ def _judged(
     if math.isinf(costs[best]):
         return 0, f"a run of each value diverged: {first} stays"
     if all(some == scores[0] for some in scores):
-        return 0, (f"all values end at {mean}, the same with every seed: does the training read"
-                   f" job.settings[{name!r}]? {first} stays")
+        return 0, (
+            f"all values end at {mean}, the same with every seed: does the training read"
+            f" job.settings[{name!r}]? {first} stays"
+        )
     if best == 0:
         return 0, f"{first} ends at {mean}, which no other value beats"
     if math.isinf(costs[0]):
@@ -153,9 +167,11 @@ def _judged(
         return best, f"{said(values[best])} ends at {mean}; the first, {first}, diverged in {lost} of {len(scores[0])}"
     tie, noise = _tie(scores[0], scores[best], objective)
     gain = costs[0] - costs[best]
-    told = (f"{said(values[best])} ends at {mean}, the first, {first}, at {objective.text(objective.cost(costs[0]))}"
-            f" ({objective.difference(objective.cost(-gain))} over {counted(len(scores[0]), 'seed')}, noise"
-            f" {objective.spread(noise)})")
+    told = (
+        f"{said(values[best])} ends at {mean}, the first, {first}, at {objective.text(objective.cost(costs[0]))}"
+        f" ({objective.difference(objective.cost(-gain))} over {counted(len(scores[0]), 'seed')}, noise"
+        f" {objective.spread(noise)})"
+    )
     return (best, told) if gain > tie else (0, f"{told}: a tie, and {first} stays")
 
 
@@ -171,9 +187,7 @@ def _tie(first: Sequence[float | None], other: Sequence[float | None], objective
     return tie_factor(known[1]) * known[0], known[0]
 
 
-def _compared(
-    runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], peak: float, seed: int
-) -> Step:
+def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], peak: float, seed: int) -> Step:
     """Train a short run for each value and seed, and decide."""
     steps, objective = short_steps(source.task), source.task.objective
     tried = []
@@ -204,5 +218,7 @@ def _tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
 
 def _flat(tested: RangeTested) -> str:
     why = "" if any(one.losses for one in tested.ramps) else ", for the training logs no train_loss"
-    return (f"the range tests of {tested.task.name} are flat{why}: there is no learning rate to begin with; look at"
-            " them with `lrsearch range-test`, and with more --steps")
+    return (
+        f"the range tests of {tested.task.name} are flat{why}: there is no learning rate to begin with; look at"
+        " them with `lrsearch range-test`, and with more --steps"
+    )

@@ -78,8 +78,12 @@ def gather(setup: Setup, history: Sequence[Trial]) -> Evidence:
 
 
 def evidence_of(
-    raw: Space, chance_loss: float | None, recommended: Sequence[Recommendation], history: Sequence[Trial],
-    rules: int, level: Callable[[Run], float],
+    raw: Space,
+    chance_loss: float | None,
+    recommended: Sequence[Recommendation],
+    history: Sequence[Trial],
+    rules: int,
+    level: Callable[[Run], float],
 ) -> Evidence:
     """Give the same evidence without the task itself: a space, the loss of guessing and how runs are compared."""
     ramps = [trial for trial in with_role(history, "range-test") if not _has_failed(trial)]
@@ -89,10 +93,13 @@ def evidence_of(
     ended = [trial.stored for trial in longest if trial.run and trial.stored and not _has_failed(trial)]
     read = tuple(ramp_of(trial.stored) for trial in ramps if trial.run and trial.stored)
     own_centre = centre([read_ramp(ramp, rules) for ramp in read])
-    stored = [policy for known, policy in carried(raw, recommended, own_centre)
-              if known.doubt(own_centre) < TOO_DOUBTFUL]
+    stored = [
+        policy for known, policy in carried(raw, recommended, own_centre) if known.doubt(own_centre) < TOO_DOUBTFUL
+    ]
     return Evidence(
-        chance_loss, steps, read,
+        chance_loss,
+        steps,
+        read,
         tuple(Probe(p.key, p.policy.params["k0"], p.seed, level(p.run)) for p in ended),
         tuple(raw.coordinates(policy)["peak"] for policy in stored),
         rules,

@@ -39,8 +39,10 @@ def stored_probes(store: Store, task: Task) -> list[Trial]:
     constant learning rate on a half decade over the steps of a probe, or twice or four times as many.
     """
     found = [
-        (role, run) for run in store.runs(task=task.name, trusted=True)
-        if run.run.state.is_final and RunSpec(task, run.policy, run.horizon, run.seed).key == run.key
+        (role, run)
+        for run in store.runs(task=task.name, trusted=True)
+        if run.run.state.is_final
+        and RunSpec(task, run.policy, run.horizon, run.seed).key == run.key
         and (role := _role(task, run))
     ]
     found.sort(key=lambda one: one[0] != "range-test")

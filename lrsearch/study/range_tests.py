@@ -54,11 +54,20 @@ class RangeTested:
         """Give it as plain JSON values, with all curves; what is not finite is None."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         return {
-            "task": self.task.name, **decay, "policy": str(self.policy), "steps": self.steps,
+            "task": self.task.name,
+            **decay,
+            "policy": str(self.policy),
+            "steps": self.steps,
             **self.advice.to_json(),
-            "curves": [{"run": ramp.run, "rates": list(ramp.rates), "losses": list(map(_finite, ramp.losses)),
-                        "looks": [[look.rate, _finite(look.loss), look.score] for look in ramp.looks]}
-                       for ramp in self.ramps],
+            "curves": [
+                {
+                    "run": ramp.run,
+                    "rates": list(ramp.rates),
+                    "losses": list(map(_finite, ramp.losses)),
+                    "looks": [[look.rate, _finite(look.loss), look.score] for look in ramp.looks],
+                }
+                for ramp in self.ramps
+            ],
         }
 
 

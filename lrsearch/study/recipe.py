@@ -122,15 +122,31 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         found = self.found
-        described = ({"batch_size": found.batch_size, "optimizer": str(found.optimizer)}
-                     if isinstance(found, Classification) else {"settings": dict(found.settings)})
+        described = (
+            {"batch_size": found.batch_size, "optimizer": str(found.optimizer)}
+            if isinstance(found, Classification)
+            else {"settings": dict(found.settings)}
+        )
         return {
-            "task": self.task.name, "policy": str(self.policy), **described, "horizon": found.horizon,
+            "task": self.task.name,
+            "policy": str(self.policy),
+            **described,
+            "horizon": found.horizon,
             "range_test": self.advice.to_json(),
-            "steps": [{"setting": step.setting, "own": step.own, "chosen": step.chosen, "reason": step.reason,
-                       "tried": [{name: getattr(one, name) for name in one.__slots__} for one in step.tried]}
-                      for step in self.steps],
-            "plain": self.plain, "score": self.score, "verdict": self.verdict, "cost": self.cost,
+            "steps": [
+                {
+                    "setting": step.setting,
+                    "own": step.own,
+                    "chosen": step.chosen,
+                    "reason": step.reason,
+                    "tried": [{name: getattr(one, name) for name in one.__slots__} for one in step.tried],
+                }
+                for step in self.steps
+            ],
+            "plain": self.plain,
+            "score": self.score,
+            "verdict": self.verdict,
+            "cost": self.cost,
         }
 
 

@@ -30,14 +30,24 @@ def stored_setup(store: Store, text: str) -> Setup:
     """
     found = find_study(store.studies(), text)
     if found.description["strategy"] != Funnel().name or "objectives" not in found.task:
-        raise UsageError(f"{found.name} trains itself: only a search of a training of one's own is asked and told by"
-                         " hand")
+        raise UsageError(
+            f"{found.name} trains itself: only a search of a training of one's own is asked and told by hand"
+        )
     raw = raw_space(found)
-    task = stored_task(found.task, lr_range=(raw.peak.low, raw.peak.high), known=tuple(found.frozen.get("known", ())),
-                       evaluations=found.frozen.get("evaluations", EVALUATIONS))
-    setup = Setup(task, raw, found.description["budget"], found.description["seed"],
-                  known=tuple(map(parse, found.description.get("known", ()))),
-                  without=tuple(found.description.get("without", ())))
+    task = stored_task(
+        found.task,
+        lr_range=(raw.peak.low, raw.peak.high),
+        known=tuple(found.frozen.get("known", ())),
+        evaluations=found.frozen.get("evaluations", EVALUATIONS),
+    )
+    setup = Setup(
+        task,
+        raw,
+        found.description["budget"],
+        found.description["seed"],
+        known=tuple(map(parse, found.description.get("known", ()))),
+        without=tuple(found.description.get("without", ())),
+    )
     if study_key(setup, Funnel()) != found.key:
         raise WorkError(f"{found.name} was begun by another version, which cannot be read: open it by its task")
     return setup
@@ -56,9 +66,15 @@ def stored_task(description: Mapping[str, Any], **more: Any) -> Task:
     if "objectives" not in description:
         raise UsageError(f"{description['name']!r} is trained by lrsearch itself, and not by a program or by hand")
     return Task(
-        description["name"], horizon=description["horizon"], epoch=description["epoch"],
-        objectives=objectives_of(description), version=description["version"], facts=_facts(description),
-        settings=description.get("settings", {}), **more)
+        description["name"],
+        horizon=description["horizon"],
+        epoch=description["epoch"],
+        objectives=objectives_of(description),
+        version=description["version"],
+        facts=_facts(description),
+        settings=description.get("settings", {}),
+        **more,
+    )
 
 
 def _facts(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,28 +92,39 @@ class Reproduced:
             score = "" if then.score is None else ", though its score is"
             return f"Not the same to the bit{score}: it differs in {', '.join(one.what for one in self.differences)}."
         objective, apart = self.stored.objective, now.score - then.score
-        return (f"Not the same: {objective.name} was {objective.text(then.score)}, and is {objective.text(now.score)}"
-                f" ({objective.difference(apart)}): {self._beside(abs(apart))}.")
+        return (
+            f"Not the same: {objective.name} was {objective.text(then.score)}, and is {objective.text(now.score)}"
+            f" ({objective.difference(apart)}): {self._beside(abs(apart))}."
+        )
 
     def _beside(self, apart: float) -> str:
         spread = self.spread
         if spread is None:
             return "no other seed is stored to compare that with"
-        told = (f"the standard deviation over {counted(1 + len(self.others), 'stored seed')},"
-                f" {self.stored.objective.spread(spread)}")
+        told = (
+            f"the standard deviation over {counted(1 + len(self.others), 'stored seed')},"
+            f" {self.stored.objective.spread(spread)}"
+        )
         return f"{apart / spread:.2g} of {told}" if spread else f"{told}, is less"
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         stored, now = self.stored, self.now
         return {
-            "run": stored.key, "task": stored.task, "policy": str(stored.policy), "horizon": stored.horizon,
-            "seed": stored.seed, "same": self.same, "verdict": self.verdict,
+            "run": stored.key,
+            "task": stored.task,
+            "policy": str(stored.policy),
+            "horizon": stored.horizon,
+            "seed": stored.seed,
+            "same": self.same,
+            "verdict": self.verdict,
             "differences": [one.to_json() for one in self.differences],
-            "changed": [one.to_json() for one in self.changed], "environment_recorded": self.is_recorded,
+            "changed": [one.to_json() for one in self.changed],
+            "environment_recorded": self.is_recorded,
             "then": {"state": str(stored.run.state), "score": stored.run.score},
             "now": {"state": str(now.state), "score": now.score, "error": now.error},
-            "other_seeds": len(self.others), "spread": self.spread,
+            "other_seeds": len(self.others),
+            "spread": self.spread,
         }
 
 
@@ -124,8 +135,12 @@ def differences(then: Run, now: Run, metric: str) -> tuple[Difference, ...]:
         then, now: both as a store gives them back.
         metric: the name of their score.
     """
-    plain = [("state", str(then.state), str(now.state)), ("steps", then.steps, now.steps),
-             (metric, then.score, now.score), ("loss", then.loss, now.loss)]
+    plain = [
+        ("state", str(then.state), str(now.state)),
+        ("steps", then.steps, now.steps),
+        (metric, then.score, now.score),
+        ("loss", then.loss, now.loss),
+    ]
     plain += [(name, then.scores.get(name), now.scores.get(name)) for name in sorted({*then.scores, *now.scores})]
     found = [Difference(*one) for one in plain if one[1] != one[2]]
     series, other = _series(then, metric), _series(now, metric)
@@ -146,9 +161,14 @@ def changes(then: Run, now: Run) -> tuple[Difference, ...]:
 
 def other_seeds(stored: StoredRun, alike: Sequence[StoredRun]) -> tuple[float, ...]:
     """The scores of a run's task, policy and horizon with other seeds, among some runs."""
-    return tuple(one.run.score for one in alike
-                 if one.run.score is not None and one.seed != stored.seed and one.objective == stored.objective
-                 and (one.task_key, one.policy, one.horizon) == (stored.task_key, stored.policy, stored.horizon))
+    return tuple(
+        one.run.score
+        for one in alike
+        if one.run.score is not None
+        and one.seed != stored.seed
+        and one.objective == stored.objective
+        and (one.task_key, one.policy, one.horizon) == (stored.task_key, stored.policy, stored.horizon)
+    )
 
 
 def _series(run: Run, metric: str) -> dict[str, Series]:

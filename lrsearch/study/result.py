@@ -95,13 +95,19 @@ class SearchResult:
         for trial in self.history:
             steps += trial.spent
             run = trial.run
-            rows.append({
-                "role": trial.assignment.role, "origin": trial.assignment.origin,
-                "policy": str(trial.assignment.policy), "horizon": trial.assignment.horizon,
-                "seed": trial.assignment.seed,
-                "state": str(run.state) if run else "running", "score": run.score if run else None,
-                "loss": run.loss if run else None, "cost": steps / self.setup.task.horizon,
-            })
+            rows.append(
+                {
+                    "role": trial.assignment.role,
+                    "origin": trial.assignment.origin,
+                    "policy": str(trial.assignment.policy),
+                    "horizon": trial.assignment.horizon,
+                    "seed": trial.assignment.seed,
+                    "state": str(run.state) if run else "running",
+                    "score": run.score if run else None,
+                    "loss": run.loss if run else None,
+                    "cost": steps / self.setup.task.horizon,
+                }
+            )
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -139,8 +145,15 @@ def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
         why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
         raise WorkError(f"{study.name}: the default was not trained: {why}")
     return SearchResult(
-        study.name, study.key, study.store.url, setup, tuple(history), funnel.pruned(setup, history), decision,
-        cost(study), (*warnings, *_untried(setup, history), *_unchecked(decision, history)),
+        study.name,
+        study.key,
+        study.store.url,
+        setup,
+        tuple(history),
+        funnel.pruned(setup, history),
+        decision,
+        cost(study),
+        (*warnings, *_untried(setup, history), *_unchecked(decision, history)),
     )
 
 
@@ -148,10 +161,16 @@ def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
     """Name the caller's policies that the budget did not pay for."""
     candidates = {trial.assignment.policy for trial in with_role(history, "candidate")}
     tried = candidates | {trial.assignment.policy for trial in with_role(history, "default")}
-    paid = f"tries {counted(len(candidates), 'policy', 'policies')} beside the default" if candidates else (
-        "pays for nothing beside the default")
-    return [f"{policy} was not tried: a budget of {setup.budget:g} FRE {paid}" for policy in setup.known
-            if policy not in tried]
+    paid = (
+        f"tries {counted(len(candidates), 'policy', 'policies')} beside the default"
+        if candidates
+        else ("pays for nothing beside the default")
+    )
+    return [
+        f"{policy} was not tried: a budget of {setup.budget:g} FRE {paid}"
+        for policy in setup.known
+        if policy not in tried
+    ]
 
 
 def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
@@ -173,7 +192,11 @@ def cost_of(trials: Sequence[Trial], horizon: int) -> Cost:
     steps = sum(trial.spent for trial in ended)
     own = [trial for trial in ended if not trial.reused]
     return Cost(
-        fre=steps / horizon, steps=steps,
-        seconds=sum(trial.stored.run.seconds for trial in ended if trial.stored), runs=len(ended),
-        trained_steps=sum(trial.spent for trial in own), trained_runs=len(own), reused_runs=len(ended) - len(own),
+        fre=steps / horizon,
+        steps=steps,
+        seconds=sum(trial.stored.run.seconds for trial in ended if trial.stored),
+        runs=len(ended),
+        trained_steps=sum(trial.spent for trial in own),
+        trained_runs=len(own),
+        reused_runs=len(ended) - len(own),
     )

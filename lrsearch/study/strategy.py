@@ -162,9 +162,12 @@ def is_open(trials: Sequence[Trial]) -> bool:
 def searched_in_full(history: Sequence[Trial], horizon: int) -> list[Trial]:
     """Give the trials over the whole horizon that policies were chosen by, and that finished, in order."""
     return [
-        trial for trial in history
-        if trial.assignment.role in ("default", "candidate") and trial.assignment.horizon == horizon
-        and trial.run and trial.run.score is not None
+        trial
+        for trial in history
+        if trial.assignment.role in ("default", "candidate")
+        and trial.assignment.horizon == horizon
+        and trial.run
+        and trial.run.score is not None
     ]
 
 

@@ -67,8 +67,11 @@ class Study:
         self.key = study_key(setup, strategy, cold)
         self.name = f"{setup.task.name}-{self.key[:8]}"
         frozen = store.begun(self.key) or self._begin(setup, cold)  # to recommend takes seconds, and is done once
-        self.setup = replace(setup, recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
-                             rules=frozen.get("rules", FIRST_RULES))
+        self.setup = replace(
+            setup,
+            recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
+            rules=frozen.get("rules", FIRST_RULES),
+        )
         self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
@@ -82,9 +85,17 @@ class Study:
         """Record the study with what it starts from, unless another process has done so meanwhile."""
         recommended = [] if cold else self.store.recommend(setup.task)
         return self.store.open_study(
-            self.key, self.name, setup.task, _description(setup, self.strategy, cold),
-            {"recommended": [recommendation.to_json() for recommendation in recommended], "functions": setup.raw.forms,
-             "rules": setup.rules, "peak": [setup.raw.peak.low, setup.raw.peak.high], **_own(setup.task)},
+            self.key,
+            self.name,
+            setup.task,
+            _description(setup, self.strategy, cold),
+            {
+                "recommended": [recommendation.to_json() for recommendation in recommended],
+                "functions": setup.raw.forms,
+                "rules": setup.rules,
+                "peak": [setup.raw.peak.low, setup.raw.peak.high],
+                **_own(setup.task),
+            },
         )
 
     def ask(self) -> Assignment | NoRun:
@@ -125,8 +136,10 @@ class Study:
         if run.state is RunState.DIVERGED and assignment.role == CHECK:
             name = spec.task.objective.name
             done = counted(spec.horizon, "update")
-            raise WorkError(f"{spec.task.name}: {name} is not finite after {done} at the lowest learning rate,"
-                            f" {spec.policy}: look at what the training returns or logs as {name}")
+            raise WorkError(
+                f"{spec.task.name}: {name} is not finite after {done} at the lowest learning rate,"
+                f" {spec.policy}: look at what the training returns or logs as {name}"
+            )
         return trial
 
     def take(self, assignment: Assignment, run: Run) -> Trial:
@@ -158,8 +171,10 @@ class Study:
     def _has_trained(self, spec: RunSpec) -> bool:
         """Whether any run of the task has ended by itself, in this study or in the store."""
         own = any(trial.run is not None and trial.run.state.is_final for trial in self.history)
-        return own or any(stored.run.state.is_final and stored.task_key == spec.task_key
-                          for stored in self.store.runs(task=spec.task.name, trusted=True))
+        return own or any(
+            stored.run.state.is_final and stored.task_key == spec.task_key
+            for stored in self.store.runs(task=spec.task.name, trusted=True)
+        )
 
     def _unclaimed(self) -> Assignment | None:
         """What an earlier start of this study asked for and did not see the end of, if the budget still pays for it."""
@@ -167,8 +182,12 @@ class Study:
         for trial in self.history:
             done = trial.stored is not None and trial.stored.run.state.is_final
             again = trial.assignment.horizon if trial.run else 0  # of an open trial it is in what is spent
-            if (not done and trial.assignment.number not in self._claimed and spent + again <= self.setup.cap
-                    and trial.assignment.spec(self.setup.task).key not in self._training):
+            if (
+                not done
+                and trial.assignment.number not in self._claimed
+                and spent + again <= self.setup.cap
+                and trial.assignment.spec(self.setup.task).key not in self._training
+            ):
                 return trial.assignment
         return None
 
@@ -221,8 +240,14 @@ def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:
 
 
 def _description(setup: Setup, strategy: Strategy, cold: bool) -> dict[str, Any]:
-    told = {"task": setup.task.key, "space": setup.raw.key, "strategy": strategy.name, "budget": float(setup.budget),
-            "seed": setup.seed, "cold": cold}
+    told = {
+        "task": setup.task.key,
+        "space": setup.raw.key,
+        "strategy": strategy.name,
+        "budget": float(setup.budget),
+        "seed": setup.seed,
+        "cold": cold,
+    }
     given = {"known": [str(policy) for policy in setup.known], "without": list(setup.without)}
     return told | {name: value for name, value in given.items() if value}
 
@@ -236,4 +261,3 @@ def _own(task: Task) -> dict[str, Any]:
 def _is_searched(assignment: Assignment) -> bool:
     """Tell whether an assignment is a trial of the search; probes and confirming runs are not."""
     return assignment.role in ("default", "candidate")
-

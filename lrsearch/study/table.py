@@ -78,7 +78,10 @@ class PolicyTable:
 
 
 def train_table(
-    table: PolicyTable, store: Store, executor: Executor, ended: Callable[[RunSpec, Run], None],
+    table: PolicyTable,
+    store: Store,
+    executor: Executor,
+    ended: Callable[[RunSpec, Run], None],
     folder: Path | None = None,
 ) -> None:
     """Train what the store does not know yet; each run is in the store before it is told of.

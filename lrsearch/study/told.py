@@ -18,7 +18,13 @@ from lrsearch.words import counted
 
 
 def told_run(
-    assignment: Assignment, task: Task, value: Any = None, *, curves: Any = None, failed: Any = None, steps: Any = None,
+    assignment: Assignment,
+    task: Task,
+    value: Any = None,
+    *,
+    curves: Any = None,
+    failed: Any = None,
+    steps: Any = None,
     report: Path | None = None,
 ) -> Run:
     """The run that an assignment has become by what somebody tells of it: one of value, curves, failed and report.
@@ -61,8 +67,9 @@ class _Told:
 
     def require_one(self, *told: Any) -> None:
         if sum(one is not None for one in told) != 1:
-            raise self.refused(f"tell one of four: its {self.metric}, the curves of a range test, its report, or"
-                               " failed='why'")
+            raise self.refused(
+                f"tell one of four: its {self.metric}, the curves of a range test, its report, or failed='why'"
+            )
 
     def require_steps(self, steps: Any) -> None:
         is_count = isinstance(steps, int) and not isinstance(steps, bool) and 0 <= steps <= self.spec.horizon
@@ -73,8 +80,14 @@ class _Told:
         if not isinstance(why, str) or not why.strip():
             raise self.refused(f"failed says why, in a text such as 'out of memory', got {given(why)}")
         made = self.spec.horizon if steps is None else steps
-        return Run(state=RunState.FAILED, steps=made, seconds=0.0, error=why.strip()[:LONGEST_ERROR], cause="told",
-                   applied=NOT_CHECKED)
+        return Run(
+            state=RunState.FAILED,
+            steps=made,
+            seconds=0.0,
+            error=why.strip()[:LONGEST_ERROR],
+            cause="told",
+            applied=NOT_CHECKED,
+        )
 
     def scored(self, value: Any, curves: Any, steps: int | None) -> Run:
         if curves is not None:
@@ -84,8 +97,10 @@ class _Told:
         if self.metric not in scores:
             raise self.refused(f"{self.metric!r} is missing, and decides; told: {', '.join(scores) or 'nothing'}")
         if math.isfinite(scores[self.metric]) and steps not in (None, self.spec.horizon):
-            raise self.refused(f"a run with a {self.metric} has made all of its {counted(self.spec.horizon, 'update')},"
-                               f" got steps={steps}; one that ended early has failed, or diverged with NaN")
+            raise self.refused(
+                f"a run with a {self.metric} has made all of its {counted(self.spec.horizon, 'update')},"
+                f" got steps={steps}; one that ended early has failed, or diverged with NaN"
+            )
         job = Job(self.spec, is_range_test=False)
         job.log(self.spec.horizon if steps is None else steps)
         return conclude(job, scores, seconds=0.0)
@@ -106,8 +121,10 @@ class _Told:
         return run
 
     def range_test(self, curves: Any, steps: int | None) -> Run:
-        would = (f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"
-                 " none, open a study with range_test=False, or --no-range-test")
+        would = (
+            f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"
+            " none, open a study with range_test=False, or --no-range-test"
+        )
         if curves is None:
             raise self.refused(f"it is a range test: {would}")
         if not isinstance(curves, Mapping) or TRAIN_LOSS not in curves:
@@ -129,8 +146,10 @@ class _Told:
             return self.pairs(curve)
         losses = [self.number_of(TRAIN_LOSS, loss) for loss in curve]
         if len(losses) > self.spec.horizon or (len(losses) < self.spec.horizon and math.isfinite(losses[-1])):
-            raise self.refused(f"{TRAIN_LOSS} has {counted(len(losses), 'value')} for"
-                               f" {counted(self.spec.horizon, 'update')}: give one each, or pairs of (step, value)")
+            raise self.refused(
+                f"{TRAIN_LOSS} has {counted(len(losses), 'value')} for"
+                f" {counted(self.spec.horizon, 'update')}: give one each, or pairs of (step, value)"
+            )
         return list(enumerate(losses, 1))
 
     def pairs(self, curve: Sequence[Any]) -> list[tuple[int, float]]:
@@ -139,8 +158,10 @@ class _Told:
             last = found[-1][0] if found else 0
             step = pair[0] if isinstance(pair, Sequence) and len(pair) == 2 else None
             if isinstance(step, bool) or not isinstance(step, int) or not last < step <= self.spec.horizon:
-                raise self.refused(f"{TRAIN_LOSS} has pairs of a step and its value, the steps rising from 1 to"
-                                   f" {self.spec.horizon}, got {pair!r:.60} after step {last}")
+                raise self.refused(
+                    f"{TRAIN_LOSS} has pairs of a step and its value, the steps rising from 1 to"
+                    f" {self.spec.horizon}, got {pair!r:.60} after step {last}"
+                )
             found.append((step, self.number_of(TRAIN_LOSS, pair[1])))
         return found
 

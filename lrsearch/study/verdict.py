@@ -152,8 +152,10 @@ class Verdict:
             return f"{begins}: {asked.policy} {verb} {about}; {_showed(self.answers[0], asked.objective)}."
         low, high = self.interval
         hits = {True: "each", False: "any", None: str(sum(answer.reached for answer in self.answers))}[self.reached]
-        return (f"{begins}: {asked.policy} {verb} {about} with {hits} of {counted(len(self.answers), 'seed')}, a share"
-                f" of {100 * self.share:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %).")
+        return (
+            f"{begins}: {asked.policy} {verb} {about} with {hits} of {counted(len(self.answers), 'seed')}, a share"
+            f" of {100 * self.share:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+        )
 
     @property
     def cost(self) -> str:
@@ -168,10 +170,21 @@ class Verdict:
         """Give it as plain JSON values."""
         asked, (low, high) = self.question, self.interval
         return {
-            "task": asked.task.name, "policy": str(asked.policy), "target": asked.target, "budget": asked.budget,
-            "reached": self.reached, "step": self.step, "score": self.score, "by": self.by, "runs": list(self.runs),
-            "trained": self.trained, "saved": self.saved, "share": self.share, "interval": [low, high],
-            "objective": asked.objective.to_json(), "seeds": [answer.to_json() for answer in self.answers],
+            "task": asked.task.name,
+            "policy": str(asked.policy),
+            "target": asked.target,
+            "budget": asked.budget,
+            "reached": self.reached,
+            "step": self.step,
+            "score": self.score,
+            "by": self.by,
+            "runs": list(self.runs),
+            "trained": self.trained,
+            "saved": self.saved,
+            "share": self.share,
+            "interval": [low, high],
+            "objective": asked.objective.to_json(),
+            "seeds": [answer.to_json() for answer in self.answers],
             "sentence": self.sentence,
         }
 

@@ -81,8 +81,7 @@ def read_target(given: float | str, objective: Objective) -> float:
     if math.isfinite(number) and not text.endswith("%"):
         return number
     unit = f", in {objective.unit}" if objective.unit else ""
-    raise UsageError(f"the target is a value of {objective.name!r}{unit}, a finite number without %, got"
-                     f" {text[:80]!r}")
+    raise UsageError(f"the target is a value of {objective.name!r}{unit}, a finite number without %, got {text[:80]!r}")
 
 
 def _share(text: str, number: float, objective: Objective) -> float:
@@ -113,7 +112,11 @@ def from_store(question: Question, store: Store) -> dict[int, Answer]:
 
 
 def train(
-    question: Question, seeds: Sequence[int], store: Store, executor: Executor, ended: Ended | None = None,
+    question: Question,
+    seeds: Sequence[int],
+    store: Store,
+    executor: Executor,
+    ended: Ended | None = None,
     folder: Path | None = None,
 ) -> dict[int, Answer]:
     """Train the runs of some seeds until each has its answer, record them, and give the answers.
@@ -170,7 +173,8 @@ def _alike(question: Question, store: Store) -> Iterator[tuple[StoredRun, RunSpe
     own = _fixed(question.task.description)
     tasks = {
         key: (replace(question.task, horizon=description["horizon"], known=()), Stop.of(description))
-        for key, description in store.tasks().items() if _fixed(description) == own
+        for key, description in store.tasks().items()
+        if _fixed(description) == own
     }
     for stored in store.runs(task=question.task.name, policy=question.policy, trusted=True):
         if stored.seed in question.seeds and stored.run.state.is_final and stored.task_key in tasks:
@@ -203,7 +207,8 @@ def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | No
     if first is not None:
         return True, first
     needed = {
-        step for step in evaluation_steps(question.spec(made.seed))
+        step
+        for step in evaluation_steps(question.spec(made.seed))
         if step < run.steps or (step == run.steps and run.state is not RunState.DIVERGED)
     }
     makes_own_looks = made.task.trainer == OWN and made.horizon == question.budget
@@ -221,15 +226,20 @@ def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 
 
-def _answer(
-    question: Question, run: Run, says: tuple[bool, Point | None], seed: int, key: str, origin: str
-) -> Answer:
+def _answer(question: Question, run: Run, says: tuple[bool, Point | None], seed: int, key: str, origin: str) -> Answer:
     """Give what a run says as an answer from the store."""
     reached, look = says
     is_blown_up = not reached and run.state is RunState.DIVERGED and run.steps <= question.budget
     return Answer(
-        seed=seed, reached=reached, step=look.step if look else None, score=look.score if look else None,
-        diverged=run.steps if is_blown_up else None, by="store", run=key, origin=origin, trained=0,
+        seed=seed,
+        reached=reached,
+        step=look.step if look else None,
+        score=look.score if look else None,
+        diverged=run.steps if is_blown_up else None,
+        by="store",
+        run=key,
+        origin=origin,
+        trained=0,
     )
 
 

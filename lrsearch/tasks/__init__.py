@@ -14,8 +14,24 @@ if TYPE_CHECKING:
     from lrsearch.tasks.portrait import Portrait, portray
 
 __all__ = [
-    "L4", "SGD", "SLS", "TASKS", "Adadelta", "Adagrad", "Adam", "AdamW", "Classification", "Optimizer",
-    "Portrait", "RMSprop", "Split", "Splits", "Task", "find_classification", "find_task", "portray",
+    "L4",
+    "SGD",
+    "SLS",
+    "TASKS",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Classification",
+    "Optimizer",
+    "Portrait",
+    "RMSprop",
+    "Split",
+    "Splits",
+    "Task",
+    "find_classification",
+    "find_task",
+    "portray",
 ]
 
 __getattr__ = load_later(__name__, {"Portrait": "lrsearch.tasks.portrait", "portray": "lrsearch.tasks.portrait"})

@@ -20,42 +20,107 @@ if TYPE_CHECKING:
 Asked = str | Task | Callable[[Job], Any] | TrainerSource
 """What people name a task by: a shipped one's name, a task, a function under `@lrs.task`, or a program."""
 
-LENET_KNOWN = (
-    INV(k0=0.01, gamma=0.0001, p=0.75),
-    NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]),
-)
+LENET_KNOWN = (INV(k0=0.01, gamma=0.0001, p=0.75), NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]))
 
 CNN3_KNOWN = (NSTEP(k0=0.001, gamma=0.1, l=[60_000, 65_000]),)
 RESNET_KNOWN = (NSTEP(k0=0.1, gamma=0.1, l=[32_000, 48_000]),)
 
 
 def _digits(name: str, build: "Callable[[], nn.Module]", parameters: int) -> Classification:
-    return Classification(name=name, data="digits", model=name, classes=10, shape=(1, 8, 8), train_size=1024,
-                validation_size=384, test_size=389, batch_size=32, horizon=1280, optimizer=SGD(),
-                load=load_digits, build=build, parameters=parameters)
+    return Classification(
+        name=name,
+        data="digits",
+        model=name,
+        classes=10,
+        shape=(1, 8, 8),
+        train_size=1024,
+        validation_size=384,
+        test_size=389,
+        batch_size=32,
+        horizon=1280,
+        optimizer=SGD(),
+        load=load_digits,
+        build=build,
+        parameters=parameters,
+    )
 
 
-def _idx(data: str, model: str, build: "Callable[[], nn.Module]", parameters: int, horizon: int,
-         known: tuple[Policy, ...] = ()) -> Classification:
+def _idx(
+    data: str,
+    model: str,
+    build: "Callable[[], nn.Module]",
+    parameters: int,
+    horizon: int,
+    known: tuple[Policy, ...] = (),
+) -> Classification:
     name = f"{'fashion' if data == 'FashionMNIST' else 'mnist'}-{model}"
-    return Classification(name=name, data=data, model=model, classes=10, shape=(1, 28, 28), train_size=54_000,
-                validation_size=6000, test_size=10_000, batch_size=100, horizon=horizon, optimizer=SGD(), known=known,
-                load=partial(load_idx, data), build=build, parameters=parameters)
+    return Classification(
+        name=name,
+        data=data,
+        model=model,
+        classes=10,
+        shape=(1, 28, 28),
+        train_size=54_000,
+        validation_size=6000,
+        test_size=10_000,
+        batch_size=100,
+        horizon=horizon,
+        optimizer=SGD(),
+        known=known,
+        load=partial(load_idx, data),
+        build=build,
+        parameters=parameters,
+    )
 
 
-def _cifar(model: str, build: "Callable[[], nn.Module]", parameters: int, *, name: str = "CIFAR-10", classes: int = 10,
-           centre: str, batch: int, horizon: int, optimizer: SGD, augment: Augment | None = None,
-           known: tuple[Policy, ...] = ()) -> Classification:
-    return Classification(name=f"{name.replace('-', '').lower()}-{model}", data=name, model=model, classes=classes,
-                shape=(3, 32, 32), train_size=45_000, validation_size=5000, test_size=10_000, batch_size=batch,
-                horizon=horizon, optimizer=optimizer, augment=augment, known=known,
-                load=partial(load_cifar, name, centre=centre), build=build, parameters=parameters)
+def _cifar(
+    model: str,
+    build: "Callable[[], nn.Module]",
+    parameters: int,
+    *,
+    name: str = "CIFAR-10",
+    classes: int = 10,
+    centre: str,
+    batch: int,
+    horizon: int,
+    optimizer: SGD,
+    augment: Augment | None = None,
+    known: tuple[Policy, ...] = (),
+) -> Classification:
+    return Classification(
+        name=f"{name.replace('-', '').lower()}-{model}",
+        data=name,
+        model=model,
+        classes=classes,
+        shape=(3, 32, 32),
+        train_size=45_000,
+        validation_size=5000,
+        test_size=10_000,
+        batch_size=batch,
+        horizon=horizon,
+        optimizer=optimizer,
+        augment=augment,
+        known=known,
+        load=partial(load_cifar, name, centre=centre),
+        build=build,
+        parameters=parameters,
+    )
 
 
 def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 10) -> Classification:
-    return _cifar(f"resnet{depth}", _model("resnet", depth, classes), parameters, name=name, classes=classes,
-                  centre="channels", batch=128, horizon=64_000, augment=CropFlip(), known=RESNET_KNOWN,
-                  optimizer=SGD(momentum=0.9, weight_decay=0.0001, nesterov=True))
+    return _cifar(
+        f"resnet{depth}",
+        _model("resnet", depth, classes),
+        parameters,
+        name=name,
+        classes=classes,
+        centre="channels",
+        batch=128,
+        horizon=64_000,
+        augment=CropFlip(),
+        known=RESNET_KNOWN,
+        optimizer=SGD(momentum=0.9, weight_decay=0.0001, nesterov=True),
+    )
 
 
 def _model(name: str, *settings: int) -> "Callable[[], nn.Module]":
@@ -79,9 +144,20 @@ TASKS: dict[str, Classification] = {
         _idx("MNIST", "lenet", _model("lenet"), 431_080, 10_000, LENET_KNOWN),
         _idx("FashionMNIST", "mlp", _model("mnist_mlp"), 101_770, 2000),
         _idx("FashionMNIST", "lenet", _model("lenet"), 431_080, 10_000, LENET_KNOWN),
-        _cifar("cnn3", _model("cnn3"), 89_578, centre="image", batch=100, horizon=70_000, known=CNN3_KNOWN,
-               optimizer=SGD(momentum=0.9, weight_decay=0.004)),
-        _resnet(20, 269_722), _resnet(32, 464_154), _resnet(56, 853_018), _resnet(56, 858_868, "CIFAR-100", 100),
+        _cifar(
+            "cnn3",
+            _model("cnn3"),
+            89_578,
+            centre="image",
+            batch=100,
+            horizon=70_000,
+            known=CNN3_KNOWN,
+            optimizer=SGD(momentum=0.9, weight_decay=0.004),
+        ),
+        _resnet(20, 269_722),
+        _resnet(32, 464_154),
+        _resnet(56, 853_018),
+        _resnet(56, 858_868, "CIFAR-100", 100),
     )
 }
 
@@ -96,8 +172,10 @@ def find_task(task: Asked) -> Task:
     if isinstance(own, Task):
         return own
     if not isinstance(task, str):
-        raise TaskError("task is a shipped task's name, a function under @lrs.task, lrs.program(...), or what"
-                        f" lrs.classification(...) makes, got {given(task)}")
+        raise TaskError(
+            "task is a shipped task's name, a function under @lrs.task, lrs.program(...), or what"
+            f" lrs.classification(...) makes, got {given(task)}"
+        )
     if task not in TASKS:
         raise TaskError(unknown("task", task, TASKS))
     return TASKS[task]
@@ -111,6 +189,8 @@ def find_classification(task: Asked) -> Classification:
     """
     found = find_task(task)
     if not isinstance(found, Classification):
-        raise TaskError(f"task {found.name!r} is trained by its own function or program; this needs a model and"
-                        " samples that lrsearch trains itself: a shipped task, or lrs.classification(...)")
+        raise TaskError(
+            f"task {found.name!r} is trained by its own function or program; this needs a model and"
+            " samples that lrsearch trains itself: a shipped task, or lrs.classification(...)"
+        )
     return found

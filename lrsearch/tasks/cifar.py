@@ -77,8 +77,10 @@ def _root(name: str, kind: Any, folder: Path) -> Path:
     root = folder.parent if folder.name == kind.base_folder else folder
     missing = [file for file, _ in _files(kind) if not (root / kind.base_folder / file).is_file()]
     if missing:
-        raise DataError(f"{name}: {root / kind.base_folder} lacks {', '.join(missing)}; put them there, or leave"
-                        " --data-dir out to download")
+        raise DataError(
+            f"{name}: {root / kind.base_folder} lacks {', '.join(missing)}; put them there, or leave"
+            " --data-dir out to download"
+        )
     return root
 
 

@@ -118,27 +118,36 @@ class Classification(Task):
 
     def __post_init__(self, minimize: str | None, maximize: str | None) -> None:
         if minimize is not None or maximize is not None:
-            raise TaskError(f"task {self.name!r}: a classification is judged by its validation top-1; leave minimize"
-                            " and maximize out")
+            raise TaskError(
+                f"task {self.name!r}: a classification is judged by its validation top-1; leave minimize"
+                " and maximize out"
+            )
         least = {"classes": 2, "train_size": 1, "validation_size": 1, "batch_size": 1, "horizon": 16}
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise TaskError(f"task {self.name!r}: {name} must be a whole number, {low} or more, got {value!r}")
-        if self.patience is not None and (isinstance(self.patience, bool) or not isinstance(self.patience, int)
-                                          or self.patience < 1):
-            raise TaskError(f"task {self.name!r}: patience must be a whole number, 1 or more, or None,"
-                            f" got {self.patience!r}")
-        if self.target is not None and (isinstance(self.target, bool) or not isinstance(self.target, int | float)
-                                        or not 0 < self.target <= 1):
-            raise TaskError(f"task {self.name!r}: target must be a number above 0, at most 1, or None,"
-                            f" got {self.target!r}")
+        if self.patience is not None and (
+            isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1
+        ):
+            raise TaskError(
+                f"task {self.name!r}: patience must be a whole number, 1 or more, or None, got {self.patience!r}"
+            )
+        if self.target is not None and (
+            isinstance(self.target, bool) or not isinstance(self.target, int | float) or not 0 < self.target <= 1
+        ):
+            raise TaskError(
+                f"task {self.name!r}: target must be a number above 0, at most 1, or None, got {self.target!r}"
+            )
         if self.precision not in PRECISIONS:
             raise TaskError(unknown("precision", str(self.precision), PRECISIONS))
         if self.protocol not in METRICS:
             raise TaskError(unknown("protocol", str(self.protocol), METRICS))
-        derived = {"epoch": self.train_size / self.batch_size, "lr_range": self.optimizer.rates,
-                   "objectives": (Objective(TOP1, MAXIMIZE, samples=self.validation_size),)}
+        derived = {
+            "epoch": self.train_size / self.batch_size,
+            "lr_range": self.optimizer.rates,
+            "objectives": (Objective(TOP1, MAXIMIZE, samples=self.validation_size),),
+        }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "known", policies_of(self.name, self.known, self.horizon, self.epoch))
@@ -152,8 +161,10 @@ class Classification(Task):
 
             return count_parameters(self.name, self.build)
         if isinstance(self.parameters, bool) or not isinstance(self.parameters, int) or self.parameters < 0:
-            raise TaskError(f"task {self.name!r}: parameters must be a whole number, 0 or more, or left out to be"
-                            f" counted, got {self.parameters!r}")
+            raise TaskError(
+                f"task {self.name!r}: parameters must be a whole number, 0 or more, or left out to be"
+                f" counted, got {self.parameters!r}"
+            )
         return self.parameters
 
     @property
@@ -186,19 +197,27 @@ class Classification(Task):
     @property
     def description(self) -> dict[str, Any]:
         """Everything that tells this task from another, as plain JSON values."""
-        return {
-            "name": self.name,
-            "data": {"name": self.data, "classes": self.classes, "shape": list(self.shape),
-                     "train": self.train_size, "validation": self.validation_size},
-            "model": {"name": self.model, "parameters": self.parameters},
-            "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
-            "batch_size": self.batch_size,
-            "horizon": self.horizon,
-            "precision": self.precision,
-            "metric": METRICS[self.protocol],
-        } | ({"augment": self.augment.name} if self.augment else {}) | (
-            {"patience": self.patience} if self.patience else {}) | (
-            {"target": self.target} if self.target is not None else {})
+        return (
+            {
+                "name": self.name,
+                "data": {
+                    "name": self.data,
+                    "classes": self.classes,
+                    "shape": list(self.shape),
+                    "train": self.train_size,
+                    "validation": self.validation_size,
+                },
+                "model": {"name": self.model, "parameters": self.parameters},
+                "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
+                "batch_size": self.batch_size,
+                "horizon": self.horizon,
+                "precision": self.precision,
+                "metric": METRICS[self.protocol],
+            }
+            | ({"augment": self.augment.name} if self.augment else {})
+            | ({"patience": self.patience} if self.patience else {})
+            | ({"target": self.target} if self.target is not None else {})
+        )
 
     def in_paper_protocol(self) -> "Classification":
         """Give the same task judged as the papers do, to compare with their tables and for nothing else.
@@ -221,6 +240,11 @@ class Classification(Task):
         from lrsearch.tasks.splits import PaperSplits
 
         return replace(
-            self, name=f"{self.name}-paper", protocol="paper", train_size=self.train_size + self.validation_size,
-            validation_size=self.test_size, test_size=0, load=PaperSplits(self.load),
+            self,
+            name=f"{self.name}-paper",
+            protocol="paper",
+            train_size=self.train_size + self.validation_size,
+            validation_size=self.test_size,
+            test_size=0,
+            load=PaperSplits(self.load),
         )

@@ -51,13 +51,21 @@ def load_idx(name: str, folder: Path | None, validation: int = 6000) -> Splits:
             raise DataError(f"{where / file} is broken or another data set's: checksum {found}, not {md5}")
     images, labels, test_images, test_labels = (_read_idx(where / file) for file in files)
     scale = np.float32(1 / 256)
-    return make_splits((images[:, None] * scale).astype(np.float32), labels.astype(np.int64),
-                   (test_images[:, None] * scale).astype(np.float32), test_labels.astype(np.int64), validation)
+    return make_splits(
+        (images[:, None] * scale).astype(np.float32),
+        labels.astype(np.int64),
+        (test_images[:, None] * scale).astype(np.float32),
+        test_labels.astype(np.int64),
+        validation,
+    )
 
 
 def make_splits(
-    images: npt.NDArray[Any], labels: npt.NDArray[np.int64],
-    test_images: npt.NDArray[Any], test_labels: npt.NDArray[np.int64], validation: int,
+    images: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
+    test_images: npt.NDArray[Any],
+    test_labels: npt.NDArray[np.int64],
+    validation: int,
     prepare: Callable[[npt.NDArray[Any]], Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]] | None = None,
 ) -> Splits:
     """Hold out a fixed, seeded validation split; the digest names which samples went where.
@@ -75,8 +83,9 @@ def make_splits(
     def split(x: npt.NDArray[Any], y: npt.NDArray[np.int64]) -> Split:
         return Split(from_numpy(np.ascontiguousarray(numbers(x))), from_numpy(np.ascontiguousarray(y)))
 
-    return Splits(split(images[kept], labels[kept]), split(images[held], labels[held]),
-                  split(test_images, test_labels), digest)
+    return Splits(
+        split(images[kept], labels[kept]), split(images[held], labels[held]), split(test_images, test_labels), digest
+    )
 
 
 def _resources(name: str) -> list[tuple[str, str]]:

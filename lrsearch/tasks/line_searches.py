@@ -27,8 +27,10 @@ class LineSearch(Optimizer, ABC):
     def __post_init__(self) -> None:
         Optimizer.__post_init__(self)
         if self.weight_decay:
-            raise TaskError(f"{type(self).__name__}: weight_decay must be 0, got {self.weight_decay!r}: the loss that"
-                            " is searched has no part for it")
+            raise TaskError(
+                f"{type(self).__name__}: weight_decay must be 0, got {self.weight_decay!r}: the loss that"
+                " is searched has no part for it"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +105,17 @@ class L4(LineSearch):
     family: str = "l4"
     rates: tuple[float, float] = (0.001, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "momentum": (0, 1), "gamma": (0, 1), "gamma0": (0, 1), "tau": (1, 1e9), "eps": (0, 1),
+        "momentum": (0, 1),
+        "gamma": (0, 1),
+        "gamma0": (0, 1),
+        "tau": (1, 1e9),
+        "eps": (0, 1),
     }
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
         """Give the torch optimizer of a model's parameters."""
         from lrsearch.tasks.torch_line_searches import TorchL4
 
-        return TorchL4(model, momentum=self.momentum, gamma=self.gamma, gamma0=self.gamma0, tau=self.tau, eps=self.eps,
-                       weight=0.0)
+        return TorchL4(
+            model, momentum=self.momentum, gamma=self.gamma, gamma0=self.gamma0, tau=self.tau, eps=self.eps, weight=0.0
+        )

@@ -36,8 +36,14 @@ class SGD(Optimizer):
         """Give the torch optimizer of a model's parameters."""
         from torch import optim
 
-        return optim.SGD(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay,
-                         nesterov=self.nesterov, fused=True)
+        return optim.SGD(
+            model.parameters(),
+            lr=1.0,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+            fused=True,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,14 @@ class Adam(Optimizer):
         from torch import optim
 
         kind = optim.AdamW if self.decoupled else optim.Adam
-        return kind(model.parameters(), lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps,
-                    weight_decay=self.weight_decay, fused=True)
+        return kind(
+            model.parameters(),
+            lr=1.0,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
 
 
 def AdamW(*, weight_decay: float = 0.01, **settings: float) -> Adam:  # noqa: N802  the field's name
@@ -85,8 +97,14 @@ class RMSprop(Optimizer):
         """Give the torch optimizer of a model's parameters."""
         from torch import optim
 
-        return optim.RMSprop(model.parameters(), lr=1.0, alpha=self.alpha, momentum=self.momentum, eps=self.eps,
-                             weight_decay=self.weight_decay)
+        return optim.RMSprop(
+            model.parameters(),
+            lr=1.0,
+            alpha=self.alpha,
+            momentum=self.momentum,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,5 +137,4 @@ class Adadelta(Optimizer):
         """Give the torch optimizer of a model's parameters."""
         from torch import optim
 
-        return optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps,
-                              weight_decay=self.weight_decay)
+        return optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps, weight_decay=self.weight_decay)

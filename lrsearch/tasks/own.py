@@ -34,8 +34,16 @@ class InMemory:
 
 
 def classification(
-    build: Callable[[], nn.Module], train: Samples, *, name: str, batch_size: int, horizon: int | None = None,
-    epochs: float | None = None, validation: Samples = 0.1, test: Samples = None, optimizer: Optimizer | None = None,
+    build: Callable[[], nn.Module],
+    train: Samples,
+    *,
+    name: str,
+    batch_size: int,
+    horizon: int | None = None,
+    epochs: float | None = None,
+    validation: Samples = 0.1,
+    test: Samples = None,
+    optimizer: Optimizer | None = None,
     **more: Any,
 ) -> Classification:
     """A task of a function that makes a model, and samples in memory.
@@ -65,8 +73,9 @@ def classification(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise TaskError(f"task {name!r}: batch_size must be a whole number, 1 or more, got {batch_size!r}")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TaskError(f"task {name!r}: optimizer is one of lrsearch.tasks, such as SGD() or AdamW(),"
-                        f" got {str(optimizer)[:80]}")
+        raise TaskError(
+            f"task {name!r}: optimizer is one of lrsearch.tasks, such as SGD() or AdamW(), got {str(optimizer)[:80]}"
+        )
     x, y = _tensors(name, train, "train")
     held = _held(name, validation, len(y))
     if held is not None:
@@ -81,11 +90,19 @@ def classification(
     seen = 1 + max(int(split.y.max()) for split in (splits.train, splits.validation))
     given = {"data": f"{name}-{digest[:8]}", "classes": seen, **more}
     given["model"] = _model(name, build, x[:2], given["classes"], more.get("model"))
-    return Classification(name=name, shape=tuple(x.shape[1:]), train_size=len(splits.train),
-                          validation_size=len(splits.validation), test_size=len(splits.test), batch_size=batch_size,
-                          horizon=steps, optimizer=optimizer or SGD(),
-                          load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)), build=build,
-                          **given)
+    return Classification(
+        name=name,
+        shape=tuple(x.shape[1:]),
+        train_size=len(splits.train),
+        validation_size=len(splits.validation),
+        test_size=len(splits.test),
+        batch_size=batch_size,
+        horizon=steps,
+        optimizer=optimizer or SGD(),
+        load=InMemory(Splits(splits.train, splits.validation, splits.test, digest)),
+        build=build,
+        **given,
+    )
 
 
 def _steps(name: str, epochs: Any, epoch: float) -> int:
@@ -102,8 +119,10 @@ def _model(name: str, build: Callable[[], nn.Module], x: torch.Tensor, classes: 
             shape = tuple(model(x).shape)
         except Exception as error:
             said = next(iter(str(error).splitlines()), "without a word")[:200]
-            raise TaskError(f"task {name!r}: its model does not take samples of shape {tuple(x.shape[1:])} and type"
-                            f" {x.dtype}: {type(error).__name__}: {said}") from error
+            raise TaskError(
+                f"task {name!r}: its model does not take samples of shape {tuple(x.shape[1:])} and type"
+                f" {x.dtype}: {type(error).__name__}: {said}"
+            ) from error
     if len(shape) != 2 or shape[1] < classes:
         raise TaskError(f"task {name!r}: its model gives {shape} for two samples, not (2, {classes}): a score a class")
     structure = hashlib.sha256(repr(model).encode()).hexdigest()[:8]
@@ -118,8 +137,10 @@ def _held(name: str, validation: Samples, n: int) -> int | None:
         return None
     held = validation if isinstance(validation, int) else round(validation * n) if 0 < validation < 1 else 0
     if not 0 < held < n:
-        raise TaskError(f"task {name!r}: validation is a share of the {counted(n, 'sample')}, a number of them, or"
-                        f" samples of its own, got {validation!r}")
+        raise TaskError(
+            f"task {name!r}: validation is a share of the {counted(n, 'sample')}, a number of them, or"
+            f" samples of its own, got {validation!r}"
+        )
     return held
 
 
@@ -141,11 +162,15 @@ def _tensors(name: str, samples: Samples, which: str) -> tuple[torch.Tensor, tor
             y = torch.tensor([int(label) for _, label in pairs])
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise TaskError(f"task {name!r}: {which} is a pair (x, y) of arrays, or a torch Dataset of (x, class) pairs of"
-                        f" one shape: {reason}") from error
+        raise TaskError(
+            f"task {name!r}: {which} is a pair (x, y) of arrays, or a torch Dataset of (x, class) pairs of"
+            f" one shape: {reason}"
+        ) from error
     if y.is_floating_point() or y.ndim != 1 or len(x) != len(y) or not len(y) or int(y.min()) < 0:
-        raise TaskError(f"task {name!r}: {which} needs one class number from 0 on for each sample, got"
-                        f" {counted(len(x), 'sample')} and classes of type {y.dtype} and shape {tuple(y.shape)}")
+        raise TaskError(
+            f"task {name!r}: {which} needs one class number from 0 on for each sample, got"
+            f" {counted(len(x), 'sample')} and classes of type {y.dtype} and shape {tuple(y.shape)}"
+        )
     if not bool(torch.isfinite(x).all()):
         raise TaskError(f"task {name!r}: {which} has samples that are not finite")
     return x.float(), y.long()

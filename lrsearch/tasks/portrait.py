@@ -151,8 +151,10 @@ class Portrait:
         data, model, training = self.data, self.model, self.training
         return {
             "data": {
-                "samples": math.log10(data.samples), "classes": math.log10(data.classes),
-                "inputs": _decades(math.prod(data.shape)), "channels": _decades(data.channels),
+                "samples": math.log10(data.samples),
+                "classes": math.log10(data.classes),
+                "inputs": _decades(math.prod(data.shape)),
+                "channels": _decades(data.channels),
                 "mean": _decades_around_zero(float(np.mean(data.means))),
                 "deviation": _decades_around_zero(float(np.mean(data.deviations))),
                 "label_entropy": data.label_entropy / math.log(data.classes),
@@ -162,7 +164,8 @@ class Portrait:
             "training": {
                 "momentum": -math.log10(1 - training.momentum),
                 "weight_decay": math.log10(1 + training.weight_decay / 0.0001),
-                "batch_size": math.log10(training.batch_size), "horizon": math.log10(training.horizon),
+                "batch_size": math.log10(training.batch_size),
+                "horizon": math.log10(training.horizon),
             },
         }
 
@@ -178,7 +181,8 @@ class Portrait:
         }
         return cls(
             data=DataPortrait(**data | {"landmarks": Landmarks(**data["landmarks"])}),
-            model=ModelPortrait(**values["model"]), training=TrainingPortrait(**values["training"]),
+            model=ModelPortrait(**values["model"]),
+            training=TrainingPortrait(**values["training"]),
         )
 
 
@@ -200,8 +204,11 @@ def portray(task: Asked, data_dir: Path | None = None) -> Portrait:
     True
     """
     found = find_classification(task)
-    return Portrait(data=_portray_data(found.load(data_dir).train, found.classes), model=_portray_model(found),
-                    training=_portray_training(found))
+    return Portrait(
+        data=_portray_data(found.load(data_dir).train, found.classes),
+        model=_portray_model(found),
+        training=_portray_training(found),
+    )
 
 
 def _portray_data(train: Split, classes: int) -> DataPortrait:
@@ -210,9 +217,13 @@ def _portray_data(train: Split, classes: int) -> DataPortrait:
     deviations, means = torch.std_mean(train.x.reshape(len(train), channels, -1), dim=(0, 2), correction=0)
     shares = np.bincount(train.y.numpy()) / len(train)
     return DataPortrait(
-        samples=len(train), classes=classes, shape=shape, means=tuple(means.tolist()),
+        samples=len(train),
+        classes=classes,
+        shape=shape,
+        means=tuple(means.tolist()),
         deviations=tuple(deviations.tolist()),
-        label_entropy=float(sum(share * math.log(1 / share) for share in shares if share)), landmarks=_landmarks(train),
+        label_entropy=float(sum(share * math.log(1 / share) for share in shares if share)),
+        landmarks=_landmarks(train),
     )
 
 
@@ -224,8 +235,11 @@ def _landmarks(train: Split) -> Landmarks:
     x, y = _subsample(train)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes")  # many classes are no mistake
-        return Landmarks(neighbour=_accuracy(KNeighborsClassifier(1), x, y), bayes=_accuracy(GaussianNB(), x, y),
-                         linear=_accuracy(RidgeClassifier(), x, y))
+        return Landmarks(
+            neighbour=_accuracy(KNeighborsClassifier(1), x, y),
+            bayes=_accuracy(GaussianNB(), x, y),
+            linear=_accuracy(RidgeClassifier(), x, y),
+        )
 
 
 def _subsample(train: Split) -> tuple[Floats, Ints]:
@@ -246,8 +260,10 @@ def _subsample(train: Split) -> tuple[Floats, Ints]:
 def _accuracy(classifier: Any, x: Floats, y: Ints) -> float:
     """Give the share of samples whose class is predicted right from the other folds."""
     fold = np.arange(len(y)) % FOLDS
-    right = sum(np.sum(_predict(classifier, x[fold != n], y[fold != n], x[fold == n]) == y[fold == n])
-                for n in range(min(FOLDS, len(y))))
+    right = sum(
+        np.sum(_predict(classifier, x[fold != n], y[fold != n], x[fold == n]) == y[fold == n])
+        for n in range(min(FOLDS, len(y)))
+    )
     return float(right / len(y))
 
 
@@ -262,8 +278,9 @@ def _predict(classifier: Any, x: Floats, y: Ints, asked: Floats) -> Ints:
 def _portray_model(task: Classification) -> ModelPortrait:
     with torch.random.fork_rng(devices=[]):
         model = task.build().eval()
-        return ModelPortrait(family=_family(model, task.shape), parameters=task.parameters, depth=_depth(model),
-                             norm=_norm(model))
+        return ModelPortrait(
+            family=_family(model, task.shape), parameters=task.parameters, depth=_depth(model), norm=_norm(model)
+        )
 
 
 def _family(model: nn.Module, shape: tuple[int, ...]) -> str:
@@ -298,8 +315,12 @@ def _graph(last: Any) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def _depth(model: nn.Module) -> int:
-    return sum(parameter.ndim > 1 for module in model.modules() if not _norm_of(module)
-               for parameter in module.parameters(recurse=False))
+    return sum(
+        parameter.ndim > 1
+        for module in model.modules()
+        if not _norm_of(module)
+        for parameter in module.parameters(recurse=False)
+    )
 
 
 def _norm(model: nn.Module) -> str:
@@ -316,9 +337,13 @@ def _norm_of(module: nn.Module) -> str | None:
 
 
 def _portray_training(task: Classification) -> TrainingPortrait:
-    return TrainingPortrait(optimizer=task.optimizer.family, momentum=_momentum(task.optimizer),
-                            weight_decay=task.optimizer.weight_decay, batch_size=task.batch_size,
-                            horizon=task.horizon)
+    return TrainingPortrait(
+        optimizer=task.optimizer.family,
+        momentum=_momentum(task.optimizer),
+        weight_decay=task.optimizer.weight_decay,
+        batch_size=task.batch_size,
+        horizon=task.horizon,
+    )
 
 
 def _momentum(optimizer: Optimizer) -> float:

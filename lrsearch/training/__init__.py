@@ -12,11 +12,26 @@ if TYPE_CHECKING:
     from lrsearch.training.loop import Trainer
     from lrsearch.training.process import own_process
 
-__all__ = ["TRAINER_VERSION", "Point", "Pool", "Run", "RunSpec", "RunState", "Trainer", "own_process",
-           "score_ensemble", "train_fused"]
+__all__ = [
+    "TRAINER_VERSION",
+    "Point",
+    "Pool",
+    "Run",
+    "RunSpec",
+    "RunState",
+    "Trainer",
+    "own_process",
+    "score_ensemble",
+    "train_fused",
+]
 
-__getattr__ = load_later(__name__, {
-    "Pool": "lrsearch.executors.older", "Trainer": "lrsearch.training.loop",
-    "own_process": "lrsearch.training.process", "score_ensemble": "lrsearch.training.ensemble",
-    "train_fused": "lrsearch.training.fused",
-})
+__getattr__ = load_later(
+    __name__,
+    {
+        "Pool": "lrsearch.executors.older",
+        "Trainer": "lrsearch.training.loop",
+        "own_process": "lrsearch.training.process",
+        "score_ensemble": "lrsearch.training.ensemble",
+        "train_fused": "lrsearch.training.fused",
+    },
+)

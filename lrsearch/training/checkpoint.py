@@ -38,7 +38,11 @@ class Checkpoint:
     """
 
     def __init__(
-        self, path: Path | None, key: str, parts: Mapping[str, Part], generator: torch.Generator,
+        self,
+        path: Path | None,
+        key: str,
+        parts: Mapping[str, Part],
+        generator: torch.Generator,
         devices: Sequence[torch.device],
     ) -> None:
         self.path, self.key, self.parts, self.generator, self.devices = path, key, parts, generator, devices

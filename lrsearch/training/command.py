@@ -17,8 +17,27 @@ SETTINGS = "settings."
 PLACE = re.compile(r"\{\{(?P<plain>[A-Za-z_][\w.]*)\}\}|\{(?P<name>[A-Za-z_][\w.]*)\}")
 OPERATORS = {"&&", "||", "|", "|&", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 IN_A_SHELL = re.compile(r"~(/|$)|[\w./=:-]*\$\{?[A-Za-z_]\w*")
-SOURCES = {".awk", ".bash", ".cfg", ".ini", ".ipynb", ".jl", ".js", ".json", ".lua", ".m", ".pl", ".py", ".r", ".rb",
-           ".sh", ".toml", ".ts", ".yaml", ".yml"}
+SOURCES = {
+    ".awk",
+    ".bash",
+    ".cfg",
+    ".ini",
+    ".ipynb",
+    ".jl",
+    ".js",
+    ".json",
+    ".lua",
+    ".m",
+    ".pl",
+    ".py",
+    ".r",
+    ".rb",
+    ".sh",
+    ".toml",
+    ".ts",
+    ".yaml",
+    ".yml",
+}
 """Files that say how something trains; an argument that names another is data, or what is written."""
 LARGEST_FILE = 2**20
 
@@ -85,8 +104,10 @@ class Command:
         missing = next((name for name in self.places if name not in values), None)
         if missing is not None:
             raise UsageError(unknown("place", f"{{{missing}}}", (f"{{{name}}}" for name in values)))
-        return tuple(PLACE.sub(lambda found: f"{{{found['plain']}}}" if found["plain"] else str(values[found["name"]]),
-                               part) for part in self.argv)
+        return tuple(
+            PLACE.sub(lambda found: f"{{{found['plain']}}}" if found["plain"] else str(values[found["name"]]), part)
+            for part in self.argv
+        )
 
     @property
     def digest(self) -> str:

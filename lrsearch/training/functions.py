@@ -24,11 +24,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def task(
-    name: str, *, horizon: int | None = None, epochs: float | None = None, epoch: float | None = None,
-    minimize: str | None = None, maximize: str | None = None, objectives: Sequence[Objective] = (),
-    samples: int | None = None, unit: str = "", version: str = "1", lr_range: tuple[float, float] | None = None,
-    known: Sequence[Policy | str] = (), evaluations: int = EVALUATIONS, facts: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None, **more: Any,
+    name: str,
+    *,
+    horizon: int | None = None,
+    epochs: float | None = None,
+    epoch: float | None = None,
+    minimize: str | None = None,
+    maximize: str | None = None,
+    objectives: Sequence[Objective] = (),
+    samples: int | None = None,
+    unit: str = "",
+    version: str = "1",
+    lr_range: tuple[float, float] | None = None,
+    known: Sequence[Policy | str] = (),
+    evaluations: int = EVALUATIONS,
+    facts: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Callable[[F], F]:
     """Make a training function a task: it can be searched, pruned, verified and recorded.
 
@@ -62,19 +74,35 @@ def task(
     ('val_loss', (1e-06, 10.0))
     """
     described = describe(
-        name, horizon=horizon, epochs=epochs, epoch=epoch, minimize=minimize, maximize=maximize, objectives=objectives,
-        samples=samples, unit=unit, version=version, lr_range=lr_range, known=known, evaluations=evaluations,
-        facts=facts, settings=settings, **more)
+        name,
+        horizon=horizon,
+        epochs=epochs,
+        epoch=epoch,
+        minimize=minimize,
+        maximize=maximize,
+        objectives=objectives,
+        samples=samples,
+        unit=unit,
+        version=version,
+        lr_range=lr_range,
+        known=known,
+        evaluations=evaluations,
+        facts=facts,
+        settings=settings,
+        **more,
+    )
 
     def decorate(function: F) -> F:
         _require_job(name, function)
         is_auto = version == AUTO
         try:
             function.task = (  # type: ignore[attr-defined]
-                replace(described, version=f"{AUTO} {source_digest(function)}") if is_auto else described)
+                replace(described, version=f"{AUTO} {source_digest(function)}") if is_auto else described
+            )
         except AttributeError:
-            raise TaskError(f"task {name!r}: {given(function)} cannot carry its description: put a function around"
-                            " it") from None
+            raise TaskError(
+                f"task {name!r}: {given(function)} cannot carry its description: put a function around it"
+            ) from None
         return function
 
     return decorate
@@ -177,8 +205,10 @@ def _require_job(name: str, function: Any) -> None:
     try:
         inspect.signature(function).bind(object())
     except TypeError:
-        raise TaskError(f"task {name!r}: {getattr(function, '__name__', function)} takes one argument, the job, as"
-                        " def train(job): ...") from None
+        raise TaskError(
+            f"task {name!r}: {getattr(function, '__name__', function)} takes one argument, the job, as"
+            " def train(job): ..."
+        ) from None
     except ValueError:  # written in C: it may take one
         pass
 
@@ -213,5 +243,7 @@ def _code(source: FunctionSource) -> bytes:
 
 
 def _not_sent(task: Task, error: Exception) -> str:
-    return (f"task {task.name!r}: its function cannot be sent to another process: {error}; define it at the top of a"
-            " file, and open files and connections inside of it")
+    return (
+        f"task {task.name!r}: its function cannot be sent to another process: {error}; define it at the top of a"
+        " file, and open files and connections inside of it"
+    )

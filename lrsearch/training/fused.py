@@ -56,8 +56,13 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
 
 
 def train_fused(
-    task: Classification, policies: Sequence[Policy], seeds: Sequence[int] = (0,), *, horizon: int | None = None,
-    data_dir: Path | None = None, device: str | None = None,
+    task: Classification,
+    policies: Sequence[Policy],
+    seeds: Sequence[int] = (0,),
+    *,
+    horizon: int | None = None,
+    data_dir: Path | None = None,
+    device: str | None = None,
 ) -> list[Run]:
     """Train a task under several policies and seeds at once, each policy with each seed.
 
@@ -136,8 +141,13 @@ def _in_lockstep(
             yield places[n], run
         if together.is_out_of_memory:
             if rows >= len(specs):
-                logger.warning("%s: memory ran out at step %d of %d runs in lockstep: those that have not ended begin"
-                               " anew, half as many at a time", trainer.task.name, together.step, len(places))
+                logger.warning(
+                    "%s: memory ran out at step %d of %d runs in lockstep: those that have not ended begin"
+                    " anew, half as many at a time",
+                    trainer.task.name,
+                    together.step,
+                    len(places),
+                )
             rows = (together.open_rows + 1) // 2
         del together  # its memory, for those that follow
     rest = _one_by_one(trainer, [specs[n] for n in waiting], watch, folder, is_over)
@@ -154,8 +164,11 @@ def _one_by_one(
 ) -> Iterator[tuple[int, Run]]:
     """Train one after the other; an interrupt ends them all."""
     for n, spec in enumerate(specs):
-        run = (Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over
-               else trainer.train(spec, watch, *files(folder, spec)))
+        run = (
+            Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0)
+            if is_over
+            else trainer.train(spec, watch, *files(folder, spec))
+        )
         is_over = run.state is RunState.INTERRUPTED
         yield n, run
 
@@ -184,7 +197,8 @@ class _Rows:
 
         with self.trainer.precision():
             scores: torch.Tensor = vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")(
-                self.parameters, self.buffers, x)
+                self.parameters, self.buffers, x
+            )
         return at_least_float(scores)
 
     def gradients(self, loss: torch.Tensor) -> Rows:
@@ -225,7 +239,11 @@ class _Fused:
     """Several runs in progress."""
 
     def __init__(
-        self, trainer: Trainer, specs: Sequence[RunSpec], watch: Watch, folder: Path | None = None,
+        self,
+        trainer: Trainer,
+        specs: Sequence[RunSpec],
+        watch: Watch,
+        folder: Path | None = None,
         is_shared: bool = False,
     ) -> None:
         self.asked = len(specs)
@@ -310,10 +328,14 @@ class _Fused:
         device = self.trainer.device
         rates = torch.stack([torch.from_numpy(spec.policy.curve(self.horizon)) for spec in self.specs])
         steps = torch.arange(self.horizon, dtype=torch.float64).numpy()
-        momenta = torch.stack([
-            torch.from_numpy(spec.policy.momentum(steps)) if spec.policy.has_momentum
-            else torch.full((self.horizon,), momentum, dtype=torch.float64) for spec in self.specs
-        ])
+        momenta = torch.stack(
+            [
+                torch.from_numpy(spec.policy.momentum(steps))
+                if spec.policy.has_momentum
+                else torch.full((self.horizon,), momentum, dtype=torch.float64)
+                for spec in self.specs
+            ]
+        )
         return rates.to(device), momenta.to(device)
 
     def _judge(self, rows: _Rows, alive: Sequence[int]) -> bool:
@@ -365,8 +387,7 @@ class _Feed:
 
 @torch.no_grad()
 def update(
-    parameters: Rows, gradients: Rows, buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor,
-    optimizer: SGD,
+    parameters: Rows, gradients: Rows, buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor, optimizer: SGD
 ) -> None:
     """Make a step of SGD as torch has it, in place, with a rate and a momentum for each row.
 

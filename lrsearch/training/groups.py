@@ -18,6 +18,7 @@ MOST_STEPS = 10_000
 LEAST_SHARE = 0.05
 """Of the horizon: a shorter common beginning is not worth a fork."""
 
+
 def require_workers(workers: int) -> None:
     """Refuse a number of processes that cannot be.
 

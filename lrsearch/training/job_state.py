@@ -63,9 +63,11 @@ class JobState:
     @property
     def _is_sound(self) -> bool:
         stop, first = self.stop_at, self.first_update_at
-        return (all(map(is_step, (self.step, self.began_at, self.skipped, 0 if stop is None else stop)))
-                and isinstance(self.changed, str | None)
-                and (first is None or (isinstance(first, int | float) and math.isfinite(first))))
+        return (
+            all(map(is_step, (self.step, self.began_at, self.skipped, 0 if stop is None else stop)))
+            and isinstance(self.changed, str | None)
+            and (first is None or (isinstance(first, int | float) and math.isfinite(first)))
+        )
 
 
 def is_step(value: Any) -> bool:

@@ -26,8 +26,12 @@ class Starter:
 
     def __init__(self) -> None:
         self._launcher = subprocess.Popen(  # noqa: S603  our own file
-            [sys.executable, "-S", "-E", str(LAUNCHER)], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            start_new_session=True)
+            [sys.executable, "-S", "-E", str(LAUNCHER)],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         self.close = weakref.finalize(self, _end, self._launcher)
         self._group: int | None = None
 

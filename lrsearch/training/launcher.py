@@ -44,8 +44,13 @@ class Launcher:
     def _start(self, asked: dict[str, Any]) -> "subprocess.Popen[bytes]":
         with self.lock, Path(asked["output"]).open("ab") as output:
             process = subprocess.Popen(  # noqa: S603  the user's own command, without a shell
-                asked["argv"], env=os.environ | asked["environment"], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True)
+                asked["argv"],
+                env=os.environ | asked["environment"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             self.pid = process.pid
             return process
 

@@ -48,7 +48,11 @@ class Trainer:
         self.test_split = splits.test
 
     def train(
-        self, spec: RunSpec, watch: Watch | None = None, keep: Path | None = None, checkpoint: Path | None = None,
+        self,
+        spec: RunSpec,
+        watch: Watch | None = None,
+        keep: Path | None = None,
+        checkpoint: Path | None = None,
         snapshots: Path | None = None,
     ) -> Run:
         """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
@@ -68,8 +72,10 @@ class Trainer:
         """
         self.require(spec)
         if spec.policy.params.get("maximize"):
-            raise UsageError(f"{spec.policy} takes a metric that is better when higher, and this loop reports the"
-                             " validation loss: leave maximize out")
+            raise UsageError(
+                f"{spec.policy} takes a metric that is better when higher, and this loop reports the"
+                " validation loss: leave maximize out"
+            )
         if snapshots and spec.policy.is_controller:
             raise UsageError(f"{spec.policy} is a controller: it has no cycles to take snapshots at")
         try:
@@ -87,8 +93,10 @@ class Trainer:
     def require(self, spec: RunSpec) -> None:
         """Refuse a run of another task."""
         if spec.task.key != self.task.key:
-            raise TaskError(f"this trainer holds the data of {self.task.name!r} ({self.task.key}), the run is of"
-                            f" {spec.task.name!r} ({spec.task.key})")
+            raise TaskError(
+                f"this trainer holds the data of {self.task.name!r} ({self.task.key}), the run is of"
+                f" {spec.task.name!r} ({spec.task.key})"
+            )
 
     def require_test(self) -> None:
         """Refuse a task without a test split."""
@@ -149,7 +157,11 @@ class Training:
     """
 
     def __init__(
-        self, trainer: Trainer, spec: RunSpec, watch: Watch, checkpoint: Path | None = None,
+        self,
+        trainer: Trainer,
+        spec: RunSpec,
+        watch: Watch,
+        checkpoint: Path | None = None,
         snapshots: Path | None = None,
     ) -> None:
         self.trainer, self.spec, self.watch, self.snapshots = trainer, spec, watch, snapshots
@@ -162,7 +174,10 @@ class Training:
         self.order = batches(len(trainer.train_split), task.batch_size, spec.seed, trainer.device)
         self.ends = frozenset(spec.policy.cycle_ends(spec.horizon)) if snapshots else frozenset()
         parts: dict[str, Part] = {
-            "model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "record": self.record,
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "record": self.record,
         }
         self.checkpoint = Checkpoint(checkpoint, spec.key, parts, self.generator, trainer.devices)
         self.began_at = 0

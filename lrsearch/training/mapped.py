@@ -27,8 +27,10 @@ def in_files(trainer: Trainer, folder: Path) -> "Mapped":
             np.save(folder / f"{name}-x.npy", split.x.numpy())
             np.save(folder / f"{name}-y.npy", split.y.numpy())
     except OSError as error:
-        raise OutputError(f"cannot write the workers' data to {folder}: {error.strerror}; make room there, or name"
-                          " another place in TMPDIR") from error
+        raise OutputError(
+            f"cannot write the workers' data to {folder}: {error.strerror}; make room there, or name"
+            " another place in TMPDIR"
+        ) from error
     return Mapped(folder, trainer.digest)
 
 

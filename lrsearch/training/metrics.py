@@ -49,8 +49,11 @@ def score_predictions(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> di
     sure = p[correct, y[correct]]
     by_class = [float(sure[y[correct] == k].mean()) for k in np.unique(y[correct])]
     return {
-        "top1": float(correct.mean()), "top5": float(found.any(axis=1).mean()),
-        "ac": _or_nan(np.mean, sure), "cd": _or_nan(np.std, sure), "cdac": _or_nan(np.std, by_class),
+        "top1": float(correct.mean()),
+        "top5": float(found.any(axis=1).mean()),
+        "ac": _or_nan(np.mean, sure),
+        "cd": _or_nan(np.std, sure),
+        "cdac": _or_nan(np.std, by_class),
     }
 
 
@@ -67,8 +70,10 @@ def means(found: Sequence[Metrics], names: Iterable[str]) -> Metrics:
 
 def _require(p: npt.NDArray[np.float64], y: npt.NDArray[Any]) -> None:
     if p.ndim != 2 or p.shape[0] < 1 or p.shape[1] < 2 or y.shape != p.shape[:1]:
-        raise UsageError("score_predictions takes probabilities of shape (n, classes) and labels of shape (n,), n >= 1"
-                         f" and classes >= 2, got {p.shape} and {y.shape}")
+        raise UsageError(
+            "score_predictions takes probabilities of shape (n, classes) and labels of shape (n,), n >= 1"
+            f" and classes >= 2, got {p.shape} and {y.shape}"
+        )
     if not np.all((p >= 0) & (p <= 1)):
         row = int(np.argmin(np.all((p >= 0) & (p <= 1), axis=1)))
         raise UsageError(f"probabilities are finite numbers in [0, 1], got {p[row].tolist()} in row {row}")

@@ -32,7 +32,11 @@ class OwnTrainer(ABC):
         self.task, self.device, self.source = task, device, source
 
     def train(
-        self, spec: RunSpec, watch: OnProgress | None = None, folder: Path | None = None, *,
+        self,
+        spec: RunSpec,
+        watch: OnProgress | None = None,
+        folder: Path | None = None,
+        *,
         is_range_test: bool | None = None,
     ) -> Run:
         """Train one run.

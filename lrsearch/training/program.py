@@ -37,8 +37,14 @@ class ProgramSource:
             UsageError: it names the setting.
         """
         task = self.task
-        odd = next((name for name in self.command.places if name.startswith(SETTINGS)
-                    and name.removeprefix(SETTINGS) not in task.settings), None)
+        odd = next(
+            (
+                name
+                for name in self.command.places
+                if name.startswith(SETTINGS) and name.removeprefix(SETTINGS) not in task.settings
+            ),
+            None,
+        )
         if odd is not None:
             have = ", ".join(sorted(task.settings)) or "none"
             raise UsageError(f"the command has {{{odd}}}, and the settings of task {task.name!r} are: {have}")
@@ -55,8 +61,10 @@ class ProgramSource:
         from lrsearch.training.program_trainer import ProgramTrainer
 
         if os.name != "posix":
-            raise TaskError(f"task {self.task.name!r}: programs are run on Linux and macOS; a function under @lrs.task"
-                            " trains everywhere")
+            raise TaskError(
+                f"task {self.task.name!r}: programs are run on Linux and macOS; a function under @lrs.task"
+                " trains everywhere"
+            )
         self.require_whole()
         return ProgramTrainer(self.command, self.task, device, threads)
 

@@ -128,8 +128,15 @@ class ProgramTrainer(OwnTrainer):
             attempt += 1
         (folder / "policy.txt").write_text(f"{spec.policy}\n")
         file = JobFile.of(
-            spec, folder, is_range_test=job.is_range_test, attempt=attempt, device=self.device, resumed=job.resumed,
-            next=str(Path(self._queue.name) / f"{spec.key}-{attempt}"), lrs=self._lrs(job, folder))
+            spec,
+            folder,
+            is_range_test=job.is_range_test,
+            attempt=attempt,
+            device=self.device,
+            resumed=job.resumed,
+            next=str(Path(self._queue.name) / f"{spec.key}-{attempt}"),
+            lrs=self._lrs(job, folder),
+        )
         Path(file.report).touch()
         file.write(path)
         return path, file
@@ -139,8 +146,10 @@ class ProgramTrainer(OwnTrainer):
         if "lrs" not in self.command.places:
             return None
         if job.policy.is_controller:
-            raise UsageError(f"{job.policy} learns its learning rates while it trains: a command with {{lrs}} cannot"
-                             " follow it; give functions without controllers")
+            raise UsageError(
+                f"{job.policy} learns its learning rates while it trains: a command with {{lrs}} cannot"
+                " follow it; give functions without controllers"
+            )
         path = folder / "lrs.txt"
         path.write_text("".join(f"{float(lr)!r}\n" for lr in job.policy.curve(job.horizon)))
         return str(path)

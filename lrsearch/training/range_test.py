@@ -30,8 +30,9 @@ from lrsearch.training.snapshot import Part, Snapshot
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
 LOOKS, LOOK_SAMPLES = 30, 1000
-YOUR_OWN_LOOP = ("make the loop yourself, `while not test.is_over:`, and call test.step(loss) after every"
-                 " optimizer.step()")
+YOUR_OWN_LOOP = (
+    "make the loop yourself, `while not test.is_over:`, and call test.step(loss) after every optimizer.step()"
+)
 
 
 def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> tuple[Run, tuple[Look, ...]]:
@@ -105,8 +106,16 @@ class RangeTest:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, *, low: float = 1e-6, high: float = 10.0, steps: int = 300,
-        shape: str = "exponential", momentum: tuple[float, float] | None = None, weight_decay: float | None = None,
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        low: float = 1e-6,
+        high: float = 10.0,
+        steps: int = 300,
+        shape: str = "exponential",
+        momentum: tuple[float, float] | None = None,
+        weight_decay: float | None = None,
         also: Sequence[Part] = (),
     ) -> None:
         _require_parts(model, optimizer, also)
@@ -179,7 +188,8 @@ class RangeTest:
             raise UsageError("a range test is a context: step() belongs inside of `with lrs.range_test(...) as test:`")
         is_foreign = self._present_rates() != self._rates
         value, val_loss, accuracy, foreign = mean_over_ranks(
-            [_one_number(loss), val_loss, accuracy, 1.0 if is_foreign else None], self._device)
+            [_one_number(loss), val_loss, accuracy, 1.0 if is_foreign else None], self._device
+        )
         if foreign is not None:
             raise UsageError(self._whose_rates(is_foreign))
         rate = float(self.policy(len(self._losses)))
@@ -204,11 +214,13 @@ class RangeTest:
         """Say that another hand set the learning rate."""
         where = "on this rank" if is_here else "on another rank"
         found = f": {self._rates[0]:g} was set, {self._present_rates()[0]:g} is there" if is_here else ""
-        return (f"update {len(self._losses) + 1} was not made at the learning rate of the range test ({where}{found})."
-                " Something else sets it: leave your own or the framework's scheduler out of the loop during the test")
+        return (
+            f"update {len(self._losses) + 1} was not made at the learning rate of the range test ({where}{found})."
+            " Something else sets it: leave your own or the framework's scheduler out of the loop during the test"
+        )
 
     def run(
-        self, loader: Iterable[Batch], loss: Loss = F.cross_entropy, validation: Iterable[Batch] | None = None,
+        self, loader: Iterable[Batch], loss: Loss = F.cross_entropy, validation: Iterable[Batch] | None = None
     ) -> Self:
         """Make the whole test: a plain loop over the loader, from its start as often as is needed.
 
@@ -222,8 +234,10 @@ class RangeTest:
                 that is not one number; it says that a loop of your own would do.
         """
         if _wants_closure(self.optimizer):
-            raise UsageError(f"{type(self.optimizer).__name__}.step wants a closure, which run() has not:"
-                             f" {YOUR_OWN_LOOP.replace('optimizer.step()', 'optimizer.step(closure)')}")
+            raise UsageError(
+                f"{type(self.optimizer).__name__}.step wants a closure, which run() has not:"
+                f" {YOUR_OWN_LOOP.replace('optimizer.step()', 'optimizer.step(closure)')}"
+            )
         device = self._device
         few = [_pair(batch) for batch in validation] if validation is not None else []
         for x, y in map(_pair, self._batches(loader)):
@@ -246,8 +260,10 @@ class RangeTest:
                 if self.is_over:
                     return
             if isinstance(loader, Iterator):
-                raise UsageError(f"the loader is an iterator that ended after update {len(self._losses)} of"
-                                 f" {self.steps}: give one that can be read again, as a DataLoader or a list")
+                raise UsageError(
+                    f"the loader is an iterator that ended after update {len(self._losses)} of"
+                    f" {self.steps}: give one that can be read again, as a DataLoader or a list"
+                )
             if is_empty:
                 raise UsageError("the loader gave no batch: a range test needs some, as often as it asks")
 
@@ -286,12 +302,16 @@ def _require_parts(model: object, optimizer: object, also: Sequence[object]) -> 
         raise UsageError(f"a range test takes a torch optimizer second, got {type(optimizer).__name__}")
     lazy = [name for name, part in (*model.named_parameters(), *model.named_buffers()) if is_lazy(part)]
     if lazy:
-        raise UsageError(f"{lazy[0]} of the model has no shape yet (a lazy module): pass a batch through the model"
-                         " before the range test, and before the optimizer is made")
+        raise UsageError(
+            f"{lazy[0]} of the model has no shape yet (a lazy module): pass a batch through the model"
+            " before the range test, and before the optimizer is made"
+        )
     for part in also:
         if not isinstance(part, torch.Generator) and not hasattr(part, "load_state_dict"):
-            raise UsageError(f"`also` takes what has state_dict() and load_state_dict(), or a torch.Generator, got"
-                             f" {type(part).__name__}")
+            raise UsageError(
+                f"`also` takes what has state_dict() and load_state_dict(), or a torch.Generator, got"
+                f" {type(part).__name__}"
+            )
 
 
 def _wants_closure(optimizer: Optimizer) -> bool:
@@ -306,8 +326,10 @@ def _pair(batch: object) -> Batch:
         if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
             return x, y
     shape = f" of {len(batch)}" if isinstance(batch, tuple | list | dict) else ""
-    raise UsageError(f"run() takes batches of two tensors, (inputs, labels), and got a {type(batch).__name__}{shape}:"
-                     f" {YOUR_OWN_LOOP}")
+    raise UsageError(
+        f"run() takes batches of two tensors, (inputs, labels), and got a {type(batch).__name__}{shape}:"
+        f" {YOUR_OWN_LOOP}"
+    )
 
 
 def _one_number(loss: object) -> float:

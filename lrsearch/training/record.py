@@ -96,8 +96,11 @@ class Record:
     def state_dict(self) -> dict[str, Any]:
         """Give all notes as tensors and plain values."""
         return {
-            "steps": self.steps, "losses": self.losses[: self.steps].clone(), "rates": list(self.rates),
-            "evaluations": self.evaluations, "shared": self.shared,
+            "steps": self.steps,
+            "losses": self.losses[: self.steps].clone(),
+            "rates": list(self.rates),
+            "evaluations": self.evaluations,
+            "shared": self.shared,
             "points": [[p.step, p.loss, p.score] for p in self.points],
             "metrics": {look: dict(found) for look, found in self.metrics.items()},
             "seconds": time.perf_counter() - self.began,
@@ -121,13 +124,21 @@ class Record:
         finished = state in (RunState.FINISHED, RunState.STOPPED)
         judged = self.metrics[self.judged_at] if finished else {}
         return Run(
-            state=state, steps=self.steps, seconds=time.perf_counter() - self.began,
-            score=judged.get("top1"), loss=judged.get("loss"),
+            state=state,
+            steps=self.steps,
+            seconds=time.perf_counter() - self.began,
+            score=judged.get("top1"),
+            loss=judged.get("loss"),
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            rates=tuple(self.rates[::stride]), evaluations=self.evaluations,
-            metrics=self.metrics if finished else {}, stride=stride, error=error, split=self.digest,
-            shared=self.shared, memory=peak_memory(self.losses.device),
+            rates=tuple(self.rates[::stride]),
+            evaluations=self.evaluations,
+            metrics=self.metrics if finished else {},
+            stride=stride,
+            error=error,
+            split=self.digest,
+            shared=self.shared,
+            memory=peak_memory(self.losses.device),
             environment=environment(str(self.losses.device)),
         )
 

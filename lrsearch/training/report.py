@@ -76,8 +76,9 @@ class Report:
         except (ValueError, RecursionError):
             raise UsageError(f"a line of its report is no JSON: {_shown(text)}") from None
         if not isinstance(values, dict):
-            raise UsageError('a line of its report is an object, such as {"step": 20, "val_loss": 2.5},'
-                             f" got {_shown(text)}")
+            raise UsageError(
+                f'a line of its report is an object, such as {{"step": 20, "val_loss": 2.5}}, got {_shown(text)}'
+            )
         if values.pop(JOB, self.job) != self.job:
             self.of_others += 1
             return None
@@ -86,8 +87,9 @@ class Report:
         step = values.pop(STEP, None)
         if step is not None and not is_step(step):
             raise UsageError(f"the step of a report is the number of updates so far, got {given(step)}")
-        return Line(None if step is None else int(step),
-                    {name: number_of(name, value) for name, value in values.items()})
+        return Line(
+            None if step is None else int(step), {name: number_of(name, value) for name, value in values.items()}
+        )
 
 
 def _shown(text: bytes) -> str:

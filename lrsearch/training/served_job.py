@@ -41,14 +41,19 @@ class ServedJob(Job):
         self.file = file
         self.rank = _number(RANKS, 0) if rank is None else rank
         self.size = _number(SIZES, 1) if size is None else size
-        task = Task(name=file.task, horizon=max(file.horizon, LEAST_HORIZON), epoch=file.epoch,
-                    objectives=file.metrics(), settings=file.settings)
+        task = Task(
+            name=file.task,
+            horizon=max(file.horizon, LEAST_HORIZON),
+            epoch=file.epoch,
+            objectives=file.metrics(),
+            settings=file.settings,
+        )
         spec = RunSpec(task, parse(file.policy), file.horizon, file.seed, Stop.of(file.stop_when))
-        super().__init__(spec, folder=Path(file.folder), device=file.device,
-                         is_range_test=file.evaluate_every is None)
+        super().__init__(spec, folder=Path(file.folder), device=file.device, is_range_test=file.evaluate_every is None)
         if file.evaluate_every is not None:
-            self._evaluations = frozenset({*range(file.evaluate_every, file.horizon, file.evaluate_every),
-                                           file.horizon})
+            self._evaluations = frozenset(
+                {*range(file.evaluate_every, file.horizon, file.evaluate_every), file.horizon}
+            )
         self._is_resumed = file.resumed or self._counter.before > 0  # a job that is out by hand keeps its file
         if self.rank:
             self._counter.close()
@@ -133,16 +138,24 @@ class ServedJob(Job):
             return
         by_step: dict[int, dict[str, Any]] = {}
         for name, points in self.values.series.items():
-            for step, value in points[self._written.get(name, 0):]:
+            for step, value in points[self._written.get(name, 0) :]:
                 by_step.setdefault(step, {})[name] = value if math.isfinite(value) else str(value)
             self._written[name] = len(points)
         self._append([self._state(**more), *({STEP: step, **by_step[step]} for step in sorted(by_step))])
 
     def _state(self, **more: Any) -> dict[str, Any]:
-        lrs, self._lrs_written = tuple(self.rates[self._lrs_written:]), len(self.rates)
+        lrs, self._lrs_written = tuple(self.rates[self._lrs_written :]), len(self.rates)
         state = JobState(
-            step=self.step, began_at=self._began_at, has_scheduler=self.has_scheduler, changed=self.changed,
-            skipped=self.skipped, lrs=lrs, first_update_at=self._first_update_at, stop_at=self._stop_at, **more)
+            step=self.step,
+            began_at=self._began_at,
+            has_scheduler=self.has_scheduler,
+            changed=self.changed,
+            skipped=self.skipped,
+            lrs=lrs,
+            first_update_at=self._first_update_at,
+            stop_at=self._stop_at,
+            **more,
+        )
         return {JOB: self.key, STATE: state.to_json()}
 
     def _append(self, lines: list[dict[str, Any]]) -> None:

@@ -34,13 +34,16 @@ def with_settings(asked: Asked, settings: Mapping[str, Any] | None) -> Asked:
     if settings is None:
         return asked
     if not isinstance(settings, Mapping):
-        raise UsageError(f"settings is a mapping of names to plain values, such as {{'decay': 0.1}}, got"
-                         f" {given(settings)}")
+        raise UsageError(
+            f"settings is a mapping of names to plain values, such as {{'decay': 0.1}}, got {given(settings)}"
+        )
     if not settings:
         return asked
     task = find_task(asked)
     if isinstance(task, Classification):
-        raise TaskError(f"task {task.name!r} takes no settings, for lrsearch trains it itself: settings are for a"
-                        " training of your own, which finds them in job.settings")
+        raise TaskError(
+            f"task {task.name!r} takes no settings, for lrsearch trains it itself: settings are for a"
+            " training of your own, which finds them in job.settings"
+        )
     changed = replace(task, settings={**task.settings, **settings})
     return changed if isinstance(asked, Task) else own_source(asked).with_task(changed)

@@ -44,8 +44,9 @@ class Snapshot:
         self._optimizer = optimizer
         self._attributes = dict(vars(optimizer))  # a scheduler wraps its `step`, and leaves marks
         self._state = {p: _all_cloned(state) for p, state in optimizer.state.items()}
-        self._groups = [(group, _tensors({k: v for k, v in group.items() if k != "params"}))
-                        for group in optimizer.param_groups]
+        self._groups = [
+            (group, _tensors({k: v for k, v in group.items() if k != "params"})) for group in optimizer.param_groups
+        ]
         self._also = [(part, _state(part)) for part in also]
         self._random = random.getstate(), np.random.get_state(), torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

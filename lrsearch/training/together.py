@@ -34,8 +34,12 @@ CPU_SHARE, GPU_SHARE = 0.6, 0.8
 def lockstep(trainer: Trainer) -> Lockstep:
     """Say whether runs of a task gain by training in lockstep, and how many fit into memory; it is logged as well."""
     found = _lockstep(trainer)
-    logger.info("%s: short runs train %s: %s", trainer.task.name,
-                f"up to {found.rows} in lockstep" if found.rows else "one by one", found.reason)
+    logger.info(
+        "%s: short runs train %s: %s",
+        trainer.task.name,
+        f"up to {found.rows} in lockstep" if found.rows else "one by one",
+        found.reason,
+    )
     return found
 
 
@@ -45,11 +49,13 @@ def _lockstep(trainer: Trainer) -> Lockstep:
         return Lockstep(0, reason)
     flop, size = _cost(trainer)
     if flop > MOST_FLOP:
-        return Lockstep(0, f"a batch takes its model {flop / 1e6:.3g} million operations, and it pays up to"
-                           f" {MOST_FLOP / 1e6:.0f}")
+        return Lockstep(
+            0, f"a batch takes its model {flop / 1e6:.3g} million operations, and it pays up to {MOST_FLOP / 1e6:.0f}"
+        )
     if LEAST_ROWS * size > CACHED_BYTES:
-        return Lockstep(0, f"a run takes {size / 2**20:.0f} MiB, and it pays while {LEAST_ROWS} fit into"
-                           f" {CACHED_BYTES / 2**20:.0f}")
+        return Lockstep(
+            0, f"a run takes {size / 2**20:.0f} MiB, and it pays while {LEAST_ROWS} fit into {CACHED_BYTES / 2**20:.0f}"
+        )
     rows = max(LEAST_ROWS, min(MOST_ROWS, CACHED_BYTES // size, _free_bytes(trainer.device) // size))
     return Lockstep(rows, f"a batch takes its model {flop / 1e6:.2g} million operations")
 
@@ -75,9 +81,7 @@ class ClassificationTrainer:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.task, self.lockstep = trainer, trainer.task, lockstep(trainer)
 
-    def train_group(
-        self, group: Group, ended: Ended, watch: Watch | None = None, folder: Path | None = None
-    ) -> None:
+    def train_group(self, group: Group, ended: Ended, watch: Watch | None = None, folder: Path | None = None) -> None:
         """Train a group, as `GroupTrainer` says."""
         train_group(self.trainer, group, ended, watch, folder)
 

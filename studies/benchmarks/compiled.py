@@ -55,8 +55,11 @@ def main() -> None:
         for precision in ("fp32", "bf16"):
             found = [measure(name, precision, is_compiled, given.data_dir) for is_compiled in (False, True)]
             (_, plain), (first, compiled) = found
-            print(f"{name:14} {precision}: {1e3 * plain:7.2f} ms a step; compiled {first:5.1f} s at first, then"
-                  f" {1e3 * compiled:7.2f} ms, {compiled / plain:.2f} of it", flush=True)
+            print(
+                f"{name:14} {precision}: {1e3 * plain:7.2f} ms a step; compiled {first:5.1f} s at first, then"
+                f" {1e3 * compiled:7.2f} ms, {compiled / plain:.2f} of it",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ def main() -> None:
             pairs.append((between - began, time.perf_counter() - between))
         ratio = statistics.median(fused / single for single, fused in pairs)
         single, fused = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"{name}, {POLICIES} runs of {steps} steps: single {single:.1f} s, fused {fused:.1f} s,"
-              f" ratio {ratio:.2f}")
+        print(
+            f"{name}, {POLICIES} runs of {steps} steps: single {single:.1f} s, fused {fused:.1f} s, ratio {ratio:.2f}"
+        )
 
 
 if __name__ == "__main__":

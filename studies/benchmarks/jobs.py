@@ -78,8 +78,14 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 def log() -> None:
-    made = Job(RunSpec(lrs.Task(name="many", horizon=CALLS, epoch=CALLS, objectives=TASK.objectives),
-                       lrs.parse("FIX(k0=0.01)"), CALLS, 0))
+    made = Job(
+        RunSpec(
+            lrs.Task(name="many", horizon=CALLS, epoch=CALLS, objectives=TASK.objectives),
+            lrs.parse("FIX(k0=0.01)"),
+            CALLS,
+            0,
+        )
+    )
     loss = (torch.randn(3, requires_grad=True) ** 2).mean()
     for step in range(1, 1 + CALLS):
         made.log(step, train_loss=loss)
@@ -91,12 +97,15 @@ if __name__ == "__main__":
     loops = {"bare": bare(), "job": job()}
     taken: dict[str, list[float]] = {name: [] for name in loops}
     for turn in range(TURNS):
-        for name in (loops if turn % 2 else reversed(loops)):
+        for name in loops if turn % 2 else reversed(loops):
             taken[name].append(seconds(lambda name=name: next(loops[name])))
     size = TURNS // 10
-    parts = sorted(sum(taken["job"][at : at + size]) / sum(taken["bare"][at : at + size])
-                   for at in range(0, TURNS, size))
+    parts = sorted(
+        sum(taken["job"][at : at + size]) / sum(taken["bare"][at : at + size]) for at in range(0, TURNS, size)
+    )
     each = 1e6 * sum(taken["bare"]) / N
     print(f"job.log of a tensor: {1e6 * min(seconds(log) for _ in range(3)) / CALLS:.2f} us a call, least of 3")
-    print(f"a plain loop as a job / the bare loop: {sum(taken['job']) / sum(taken['bare']):.3f} (quartiles"
-          f" {parts[2]:.3f} to {parts[7]:.3f}; {each:.0f} us an update)")
+    print(
+        f"a plain loop as a job / the bare loop: {sum(taken['job']) / sum(taken['bare']):.3f} (quartiles"
+        f" {parts[2]:.3f} to {parts[7]:.3f}; {each:.0f} us an update)"
+    )

@@ -97,8 +97,10 @@ def trial_overhead() -> None:
     spans = [after - before for before, after in pairwise(ends)]
     seconds = [trial.run.seconds for trial in result.history[1:] if trial.run]
     overheads = [1000 * (span - trained) for span, trained in zip(spans, seconds, strict=True)]
-    print(f"trial overhead: median {statistics.median(overheads):.0f} ms, highest {max(overheads):.0f} ms over"
-          f" {len(overheads)} trials; search {wall:.1f} s, of which training {sum(seconds):.1f} s")
+    print(
+        f"trial overhead: median {statistics.median(overheads):.0f} ms, highest {max(overheads):.0f} ms over"
+        f" {len(overheads)} trials; search {wall:.1f} s, of which training {sum(seconds):.1f} s"
+    )
 
 
 def help_time() -> None:

@@ -56,8 +56,10 @@ def beyond_a_program(folder):
     bare = ["bash", "-c", AT_ONCE, "it", str(folder / "report")]
     with closing(source.open()) as trainer:
         train(trainer, 0, UPDATES)
-        return [(timed(partial(train, trainer, seed, UPDATES)), timed(partial(subprocess.run, bare, check=True)))
-                for seed in range(TURNS)]
+        return [
+            (timed(partial(train, trainer, seed, UPDATES)), timed(partial(subprocess.run, bare, check=True)))
+            for seed in range(TURNS)
+        ]
 
 
 def of_a_search(folder):
@@ -84,13 +86,17 @@ def main():
         folder = Path(name)
         turns = beyond_a_program(folder)
         beyond = statistics.quantiles([1000 * (job - bare) for job, bare in turns], n=4)
-        print(f"a run beyond its program: {beyond[1]:.1f} ms (quartiles {beyond[0]:.1f} to {beyond[2]:.1f},"
-              f" {TURNS} turns)")
+        print(
+            f"a run beyond its program: {beyond[1]:.1f} ms (quartiles {beyond[0]:.1f} to {beyond[2]:.1f},"
+            f" {TURNS} turns)"
+        )
         bare = statistics.median(bare for _, bare in turns)
         print(f"a run of a search beyond it: {1000 * (of_a_search(folder) - bare):.1f} ms")
         apart, together = (of_many_runs(folder, many) for many in (False, True))
-        print(f"{RUNS} runs of {UPDATES} updates with torch: {apart:.1f} s apart, {together:.1f} s by lrs.jobs():"
-              f" {apart / together:.1f} times as fast")
+        print(
+            f"{RUNS} runs of {UPDATES} updates with torch: {apart:.1f} s apart, {together:.1f} s by lrs.jobs():"
+            f" {apart / together:.1f} times as fast"
+        )
 
 
 if __name__ == "__main__":

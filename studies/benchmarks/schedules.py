@@ -41,8 +41,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 def optimizer(groups: int = 1) -> torch.optim.SGD:
     """An optimizer that has made its first step, so that torch's schedulers do not warn."""
-    made = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(groups)], lr=0.1,
-                           momentum=0.9)
+    made = torch.optim.SGD(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(groups)], lr=0.1, momentum=0.9
+    )
     made.step()
     return made
 
@@ -62,17 +63,24 @@ def stepping(make: Callable[[], LRScheduler], steps: int) -> Callable[[], None]:
 def report_curves() -> None:
     """Compare whole curves."""
     pairs: list[tuple[str, Policy, Callable[[], LRScheduler]]] = [
-        ("OneCycleLR", ONECYCLE2(k0=0.04, k1=1, l=[2999, 9999], k2=4e-6),
-         lambda: OneCycleLR(optimizer(), 1, STEPS + 1)),
-        ("CyclicLR", TRI(k0=0.001, k1=0.006, l=2000),
-         lambda: CyclicLR(optimizer(), 0.001, 0.006, 2000, cycle_momentum=False)),
+        (
+            "OneCycleLR",
+            ONECYCLE2(k0=0.04, k1=1, l=[2999, 9999], k2=4e-6),
+            lambda: OneCycleLR(optimizer(), 1, STEPS + 1),
+        ),
+        (
+            "CyclicLR",
+            TRI(k0=0.001, k1=0.006, l=2000),
+            lambda: CyclicLR(optimizer(), 0.001, 0.006, 2000, cycle_momentum=False),
+        ),
         ("CosineAnnealingLR", COS(k0=0, k1=0.1, l=STEPS), lambda: CosineAnnealingLR(optimizer(), STEPS)),
         ("StepLR", STEP(k0=0.1, gamma=0.5, l=1000), lambda: StepLR(optimizer(), 1000, 0.5)),
     ]
     print(f"curve of {STEPS:,} steps against stepping torch's scheduler")
     for name, policy, make in pairs:
-        both = [(seconds(stepping(make, STEPS)), seconds(lambda policy=policy: policy.curve(STEPS)))
-                for _ in range(PAIRS)]
+        both = [
+            (seconds(stepping(make, STEPS)), seconds(lambda policy=policy: policy.curve(STEPS))) for _ in range(PAIRS)
+        ]
         ratio = statistics.median(theirs / ours for theirs, ours in both)
         ours = statistics.median(ours for _, ours in both)
         print(f"  {name:<18} {ratio:6.0f}x faster  ({ours * 1e3:.2f} ms)")
@@ -111,8 +119,9 @@ def report_texts() -> None:
     """Time the reading of policies."""
     print("parse")
     for text in TEXTS:
-        took = statistics.median(seconds(lambda text=text: [lrs.parse(text) for _ in range(200)]) / 200
-                                 for _ in range(PAIRS))
+        took = statistics.median(
+            seconds(lambda text=text: [lrs.parse(text) for _ in range(200)]) / 200 for _ in range(PAIRS)
+        )
         print(f"  {took * 1e6:6.1f} us  {text[:60]}")
 
 

@@ -145,15 +145,23 @@ def measure(name: str, steps: int, rates: list[float], precisions: list[str], da
 def report(rounds: list[Round], policies: int, precision: str) -> str:
     """Medians of the seconds, and of the quotients within a round."""
     kinds = (("usual", policies), ("fair", policies / CORES))
-    totals = ", ".join(f"{kind} {statistics.median(r[kind].wall for r in rounds):.1f} s"
-                       f" ({statistics.median(r[kind].cpu for r in rounds):.1f})"
-                       for kind in ("usual", "fair", "bare", precision))
+    totals = ", ".join(
+        f"{kind} {statistics.median(r[kind].wall for r in rounds):.1f} s"
+        f" ({statistics.median(r[kind].cpu for r in rounds):.1f})"
+        for kind in ("usual", "fair", "bare", precision)
+    )
     wall = [statistics.median(r[precision].wall / r[kind].wall for r in rounds) for kind, _ in kinds]
     cpu = [statistics.median(r[precision].cpu / r[kind].cpu for r in rounds) for kind, _ in kinds]
-    net = [statistics.median((r[precision].wall - r["bare"].wall) / (r[kind].wall - starts * r["bare"].wall)
-                             for r in rounds) for kind, starts in kinds]
-    return (f"{totals}; ours over usual {wall[0]:.2f}, over fair {wall[1]:.2f}; CPU seconds {cpu[0]:.2f}, {cpu[1]:.2f};"
-            f" net of start-up {net[0]:.2f}, {net[1]:.2f}")
+    net = [
+        statistics.median(
+            (r[precision].wall - r["bare"].wall) / (r[kind].wall - starts * r["bare"].wall) for r in rounds
+        )
+        for kind, starts in kinds
+    ]
+    return (
+        f"{totals}; ours over usual {wall[0]:.2f}, over fair {wall[1]:.2f}; CPU seconds {cpu[0]:.2f}, {cpu[1]:.2f};"
+        f" net of start-up {net[0]:.2f}, {net[1]:.2f}"
+    )
 
 
 def main() -> None:

@@ -51,8 +51,17 @@ def tasks_of(folder: Path, metric: str) -> list[Task]:
             continue
         table, loss = table.loc[some["run_id"]], loss.loc[some["run_id"]]
         values = table.where(np.isfinite(loss)).fillna(math.inf).to_numpy()
-        found.append(Task(f"{problem} {optimizer}", some["learning_rate"].to_numpy(), float(np.mean(values[:, 0])),
-                          values[:, 1], values[:, -1], values.shape[1] - 1, int(some["steps_per_epoch"].iloc[0])))
+        found.append(
+            Task(
+                f"{problem} {optimizer}",
+                some["learning_rate"].to_numpy(),
+                float(np.mean(values[:, 0])),
+                values[:, 1],
+                values[:, -1],
+                values.shape[1] - 1,
+                int(some["steps_per_epoch"].iloc[0]),
+            )
+        )
     return found
 
 
@@ -74,9 +83,13 @@ def measured(task: Task, is_told: bool) -> dict[str, float]:
     pruned = prune(raw, evidence)
     peak, best = pruned.space.peak, float(task.rates[int(np.argmin(task.final))])
     found, fall = guessing(evidence), task.begun - min(probe.loss for probe in evidence.probes)
-    return {"cost": len(evidence.probes) / task.epochs, "holds": peak.low <= best <= peak.high,
-            "width": math.log10(peak.high / peak.low), "refused": pruned.refusal is not None,
-            "off": abs(found.loss - task.begun) / fall if found and fall > 0 else math.nan}
+    return {
+        "cost": len(evidence.probes) / task.epochs,
+        "holds": peak.low <= best <= peak.high,
+        "width": math.log10(peak.high / peak.low),
+        "refused": pruned.refusal is not None,
+        "off": abs(found.loss - task.begun) / fall if found and fall > 0 else math.nan,
+    }
 
 
 def main(folder: Path) -> None:
@@ -84,15 +97,20 @@ def main(folder: Path) -> None:
     for metric in ("test_loss", "test_error"):
         tasks = tasks_of(folder, metric)
         for is_told in (True, False):
-            rows = pd.DataFrame([
-                measured(replace(task, rates=task.rates * 10 ** (place / PLACES)), is_told)
-                for task in tasks for place in range(PLACES)
-            ])
+            rows = pd.DataFrame(
+                [
+                    measured(replace(task, rates=task.rates * 10 ** (place / PLACES)), is_told)
+                    for task in tasks
+                    for place in range(PLACES)
+                ]
+            )
             mean, off = rows.mean(), rows["off"]
             told = "told" if is_told else "not told"
             below = "" if is_told else f"; lowest probe off by {off.median():.3f}, at worst {off.max():.2f}"
-            print(f"{metric}, {told}, {len(rows)} walks: cost {mean['cost']:.3f} FRE, holds the best"
-                  f" {mean['holds']:.2f}, width {mean['width']:.2f} decades, refused {mean['refused']:.2f}{below}")
+            print(
+                f"{metric}, {told}, {len(rows)} walks: cost {mean['cost']:.3f} FRE, holds the best"
+                f" {mean['holds']:.2f}, width {mean['width']:.2f} decades, refused {mean['refused']:.2f}{below}"
+            )
 
 
 if __name__ == "__main__":

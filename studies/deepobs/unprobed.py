@@ -38,11 +38,15 @@ def main(folder: Path) -> None:
     draws = rng.integers(len(problems), size=(DRAWS, len(problems)))
     found = {}
     for optimizer in sorted({optimizer for optimizer, _ in tables}):
-        found[optimizer] = np.array([
-            [np.mean([tables[optimizer, on][at(tables[optimizer, one], shift)] for one in problems if one != on])
-             for on in problems]
-            for shift in SHIFTS
-        ])
+        found[optimizer] = np.array(
+            [
+                [
+                    np.mean([tables[optimizer, on][at(tables[optimizer, one], shift)] for one in problems if one != on])
+                    for on in problems
+                ]
+                for shift in SHIFTS
+            ]
+        )
     found["all"] = np.mean(list(found.values()), axis=0)
     print("decades  ", *(f"{shift:+.1f}" for shift in SHIFTS), sep="   ")
     for name, by_shift in found.items():

@@ -74,8 +74,14 @@ def _replay(trainer: Trainer, spec: RunSpec) -> None:
     task, device, settings = trainer.task, trainer.device, trainer.task.optimizer
     assert isinstance(settings, SGD)
     model, rate = trainer.new_model(spec.seed), torch.tensor(1.0, device=device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, nesterov=settings.nesterov,
-                                weight_decay=settings.weight_decay, foreach=True)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+        foreach=True,
+    )
     rates = torch.tensor(spec.policy.curve(spec.horizon), device=device, dtype=torch.float32)
     split, index = trainer.train_split, torch.zeros(task.batch_size, dtype=torch.int64, device=device)
 
@@ -114,8 +120,10 @@ def measure(name: str, counts: list[int], steps: int, samples: int, device: str)
     """Give updates a second of each loop; None with the reason where a loop does not apply."""
     trainers = {precision: Trainer(made_up(name, precision, samples), device=device) for precision in ("fp32", "bf16")}
     plain = trainers["fp32"]
-    found: dict[str, Any] = {"single": updates_a_second(single, plain, steps, 1),
-                             "bf16": updates_a_second(single, trainers["bf16"], steps, 1)}
+    found: dict[str, Any] = {
+        "single": updates_a_second(single, plain, steps, 1),
+        "bf16": updates_a_second(single, trainers["bf16"], steps, 1),
+    }
     found["graph"] = updates_a_second(graphed, plain, steps, 1) if plain.device.type == "cuda" else None
     for runs in counts:
         reason = why_not(plain, specs(plain.task, steps, runs))
@@ -138,8 +146,9 @@ def main() -> None:
     counts, names = [int(n) for n in given.runs.split(",")], given.tasks.split(",")
     on = torch.cuda.get_device_name() if given.device == "cuda" else platform.processor() or platform.machine()
     rows = {name: measure(name, counts, given.steps, given.samples, given.device) for name in names}
-    given.out.write_text(json.dumps({"device": on, "torch": torch.__version__, "steps": given.steps, "rows": rows},
-                                    indent=1) + "\n")
+    given.out.write_text(
+        json.dumps({"device": on, "torch": torch.__version__, "steps": given.steps, "rows": rows}, indent=1) + "\n"
+    )
     print(f"{on}, torch {torch.__version__}, {given.steps} steps: updates a second over all runs, and over single")
     for name, row in rows.items():
         for loop, rate in row.items():

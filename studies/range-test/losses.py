@@ -104,11 +104,13 @@ def mlp(*sizes: int) -> nn.Sequential:
 
 def regression(scale: float, shift: float = 0.0, noise: float = 0.3) -> Callable[[torch.Generator], torch.Tensor]:
     """20 inputs and a target that is partly linear, partly a product."""
+
     def samples(draw: torch.Generator) -> torch.Tensor:
         x = torch.randn(SAMPLES + VALIDATION, 20, generator=draw)
         y = (x @ torch.randn(20, generator=draw)) / 4 + x[:, 0] * x[:, 1]
         y = y + noise * torch.randn(len(x), generator=draw)
         return torch.cat([x, (shift + scale * y)[:, None]], 1)
+
     return samples
 
 
@@ -138,8 +140,10 @@ def perplexity(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
 def views(draw: torch.Generator) -> torch.Tensor:
     """Two views of 10 hidden numbers, 20 inputs each."""
     hidden = torch.randn(SAMPLES + VALIDATION, 10, generator=draw)
-    parts = [hidden @ torch.randn(10, 20, generator=draw) + 0.5 * torch.randn(len(hidden), 20, generator=draw)
-             for _ in range(2)]
+    parts = [
+        hidden @ torch.randn(10, 20, generator=draw) + 0.5 * torch.randn(len(hidden), 20, generator=draw)
+        for _ in range(2)
+    ]
     return torch.cat(parts, 1)
 
 
@@ -200,8 +204,7 @@ def plain(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 CASES = {
     "mse": Case(regression(1), lambda: mlp(20, 32, 1), squares, momentum),
     "mse in thousands": Case(regression(1000, 3000), lambda: mlp(20, 32, 1), squares, adam),
-    "mse in thousands, sgd": Case(regression(1000, 3000), lambda: mlp(20, 32, 1), squares, plain, low=1e-12,
-                                  high=1e-3),
+    "mse in thousands, sgd": Case(regression(1000, 3000), lambda: mlp(20, 32, 1), squares, plain, low=1e-12, high=1e-3),
     "perplexity": Case(labels, lambda: mlp(20, 64, 50), perplexity, adam),
     "perplexity, sgd": Case(labels, lambda: mlp(20, 64, 50), perplexity, momentum),
     "contrastive": Case(views, lambda: mlp(20, 32, 16), contrastive, adam, batch_size=64),
@@ -234,8 +237,9 @@ def sweep(case: Case, seeds: int) -> dict[float, float]:
     """The mean validation loss of full cosine runs at each peak; inf where one diverged."""
     marks = range(math.ceil(PER_DECADE * math.log10(case.low)), math.floor(PER_DECADE * math.log10(case.high)) + 1)
     peaks = [float(f"{10 ** (mark / PER_DECADE):.3g}") for mark in marks]
-    return {peak: statistics.fmean(case.train(HALFCOS(k0=peak, l=STEPS), seed) for seed in range(seeds))
-            for peak in peaks}
+    return {
+        peak: statistics.fmean(case.train(HALFCOS(k0=peak, l=STEPS), seed) for seed in range(seeds)) for peak in peaks
+    }
 
 
 def measured(case: Case, seeds: int, tests: int) -> dict[str, Any]:
@@ -249,12 +253,16 @@ def measured(case: Case, seeds: int, tests: int) -> dict[str, Any]:
     pruned = prune(space_of(case), probed(case))
     peak = pruned.space.peak
     return {
-        "verdicts": [advice.verdict for advice in advices], "suggested": suggested,
-        "bottoms": [advice.readings[0].bottom for advice in advices], "guess": guess, "best": best,
+        "verdicts": [advice.verdict for advice in advices],
+        "suggested": suggested,
+        "bottoms": [advice.readings[0].bottom for advice in advices],
+        "guess": guess,
+        "best": best,
         "best_peak": min(losses, key=lambda one: losses[one]),
         "good": [one for one, share in shares.items() if share >= 1 - GOOD],
         "share_at_suggestion": share_at(case, statistics.median(suggested), guess, best, seeds) if suggested else None,
-        "pruned": [peak.low, peak.high], "refusal": pruned.refusal,
+        "pruned": [peak.low, peak.high],
+        "refusal": pruned.refusal,
         "shares": {f"{one:g}": round(share, 3) for one, share in shares.items() if math.isfinite(share)},
     }
 
@@ -274,9 +282,11 @@ def told(name: str, found: dict[str, Any]) -> str:
     good = found["good"]
     held = sum(found["pruned"][0] <= peak <= found["pruned"][1] for peak in good)
     verdicts = ", ".join(f"{found['verdicts'].count(one)} {one}" for one in sorted(set(found["verdicts"])))
-    return (f"{name}: {verdicts}; suggested {rates}{reached}; good peaks {good[0]:.2g} .. {good[-1]:.2g}; pruned"
-            f" {found['pruned'][0]:g} .. {found['pruned'][1]:g}, with {held} of {len(good)} good ones"
-            + (f"; refused: {found['refusal']}" if found["refusal"] else ""))
+    return (
+        f"{name}: {verdicts}; suggested {rates}{reached}; good peaks {good[0]:.2g} .. {good[-1]:.2g}; pruned"
+        f" {found['pruned'][0]:g} .. {found['pruned'][1]:g}, with {held} of {len(good)} good ones"
+        + (f"; refused: {found['refusal']}" if found["refusal"] else "")
+    )
 
 
 def main() -> None:

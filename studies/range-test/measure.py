@@ -45,8 +45,10 @@ def main() -> None:
     tested = api.range_tests(task, repeats=given.seeds, store=store, data_dir=given.data_dir, out=given.out)[0]
     rules = {rule.name: spread(rule.name, tested.ramps) for rule in SUGGESTING}
     default = rules["bottom"]
-    print(f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
-          f" decades over {given.seeds} seeds (all within {default['span']:.2f}), {tested.steps} updates each")
+    print(
+        f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
+        f" decades over {given.seeds} seeds (all within {default['span']:.2f}), {tested.steps} updates each"
+    )
     for name, rule in rules.items():
         print(f"  {name:14} {rule['rate']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}", flush=True)
     if given.tests_only:
@@ -58,22 +60,37 @@ def main() -> None:
     good = [rate for rate, score in sweep.items() if score >= best - max(2 * error, 0.005)]
     top, peak = max(sweep, key=lambda rate: sweep[rate]), pruned.space.peak
     found = {
-        "task": task.name, "horizon": task.horizon, "seeds": given.seeds, "rules": rules, "sweep": sweep, "best": top,
-        "good": good, "pruned": [peak.low, peak.high], "refusal": pruned.refusal,
+        "task": task.name,
+        "horizon": task.horizon,
+        "seeds": given.seeds,
+        "rules": rules,
+        "sweep": sweep,
+        "best": top,
+        "good": good,
+        "pruned": [peak.low, peak.high],
+        "refusal": pruned.refusal,
         "holds_best": peak.low <= top <= peak.high,
-        "good_held": sum(peak.low <= rate <= peak.high for rate in good), "log_volume": pruned.log_volume,
+        "good_held": sum(peak.low <= rate <= peak.high for rate in good),
+        "log_volume": pruned.log_volume,
     }
     (HERE / f"{task.name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(f"  best constant LR {top:.2g} ({100 * best:.2f} %); as good within noise: {min(good):.2g} .."
-          f" {max(good):.2g}; pruned range {peak.low:.2g} .. {peak.high:.2g}, holds the best: {found['holds_best']},"
-          f" and {found['good_held']} of {len(good)} good ones", flush=True)
+    print(
+        f"  best constant LR {top:.2g} ({100 * best:.2f} %); as good within noise: {min(good):.2g} .."
+        f" {max(good):.2g}; pruned range {peak.low:.2g} .. {peak.high:.2g}, holds the best: {found['holds_best']},"
+        f" and {found['good_held']} of {len(good)} good ones",
+        flush=True,
+    )
 
 
 def spread(rule: str, ramps) -> dict[str, float]:
     """Give a rule's median rate, standard deviation and span over repeats, the last two in decades."""
     read = [math.log10(one.rate) for ramp in ramps for one in advise([ramp]).suggestions if one.rule == rule]
-    return {"rate": 10 ** statistics.median(read), "sd": statistics.stdev(read), "span": max(read) - min(read),
-            "found": len(read)}
+    return {
+        "rate": 10 ** statistics.median(read),
+        "sd": statistics.stdev(read),
+        "span": max(read) - min(read),
+        "found": len(read),
+    }
 
 
 def truth(task, store: str, data_dir: Path | None, out: Path) -> dict[float, float]:

@@ -33,14 +33,19 @@ def main() -> None:
 
 def compared(before: list[Reading], now: list[Reading]) -> str:
     """Say what differs between two readings of the same tests."""
-    moved = [f"{text(one)} -> {text(other)}" for one, other in zip(before, now, strict=True)
-             if one.blown_up != other.blown_up]
+    moved = [
+        f"{text(one)} -> {text(other)}"
+        for one, other in zip(before, now, strict=True)
+        if one.blown_up != other.blown_up
+    ]
     pairs = [(before[n : n + 2], now[n : n + 2]) for n in range(0, len(before) - 1, 2)]
     changed = sum(ceiling(one) != ceiling(other) for one, other in pairs)
     bottoms = all(one.bottom == other.bottom for one, other in zip(before, now, strict=True))
-    return (f"bottoms {'equal' if bottoms else 'DIFFER'}, {sum(one.edge is not None for one in now)} edges,"
-            f" {sum(bool(one.left_out) for one in now)} with losses left out; blow-up moved in {len(moved)} of"
-            f" {len(now)} tests ({', '.join(moved) or 'none'}), in {changed} of {len(pairs)} pairs")
+    return (
+        f"bottoms {'equal' if bottoms else 'DIFFER'}, {sum(one.edge is not None for one in now)} edges,"
+        f" {sum(bool(one.left_out) for one in now)} with losses left out; blow-up moved in {len(moved)} of"
+        f" {len(now)} tests ({', '.join(moved) or 'none'}), in {changed} of {len(pairs)} pairs"
+    )
 
 
 def text(reading: Reading) -> str:

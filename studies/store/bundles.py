@@ -29,7 +29,7 @@ def bundles(folder: Path, mutants: int, cuts: int, seed: int) -> dict[str, Any]:
     with open_store("sqlite:///:memory:") as store:
         for _ in range(mutants):
             at = rng.randrange(len(lines))
-            path.write_bytes(_sealed([*lines[:at], _changed(lines[at], rng), *lines[at + 1:]]))
+            path.write_bytes(_sealed([*lines[:at], _changed(lines[at], rng), *lines[at + 1 :]]))
             try:
                 bad = read_bundle(store, path, dry=True).bad
                 refused, taken = refused + bool(bad), taken + (not bad)
@@ -43,8 +43,17 @@ def bundles(folder: Path, mutants: int, cuts: int, seed: int) -> dict[str, Any]:
                 silent += 1
             except StoreError:
                 continue
-        return {"mutants": mutants, "refused": refused, "taken": taken, "errors": errors, "bytes": len(whole),
-                "cuts": len(places), "silent": silent, "unasked": len(store.records()), "seed": seed}
+        return {
+            "mutants": mutants,
+            "refused": refused,
+            "taken": taken,
+            "errors": errors,
+            "bytes": len(whole),
+            "cuts": len(places),
+            "silent": silent,
+            "unasked": len(store.records()),
+            "seed": seed,
+        }
 
 
 def _bundle(folder: Path) -> bytes:
@@ -52,9 +61,17 @@ def _bundle(folder: Path) -> bytes:
     with open_store(folder / "bundles.db") as store:
         for n in range(12):
             policy = FIX(k0=0.01 * (n + 1)) if n % 2 else TRI(k0=0.001, k1=0.01 * (n + 1), l=20)
-            run = Run(state=RunState.FINISHED, steps=100, seconds=1.5, score=0.5 + n / 100, loss=0.25, stride=50,
-                      points=(Point(50, 0.5, 0.4), Point(100, 0.25, 0.5)), train_losses=(2.0, None),
-                      metrics={"end": {"top1": 0.5, "ac": None}})
+            run = Run(
+                state=RunState.FINISHED,
+                steps=100,
+                seconds=1.5,
+                score=0.5 + n / 100,
+                loss=0.25,
+                stride=50,
+                points=(Point(50, 0.5, 0.4), Point(100, 0.25, 0.5)),
+                train_losses=(2.0, None),
+                metrics={"end": {"top1": 0.5, "ac": None}},
+            )
             store.record(RunSpec(DIGITS, policy, 100, n), run)
         write_bundle(store, path)
     return path.read_bytes()

@@ -19,12 +19,12 @@ from lrsearch.schedules import FIX
 
 PAGE = 4096
 KEY_OF_RUN = "(SELECT key FROM lrsearch_runs WHERE id = run)"
-OWN = {
-    "lrsearch_runs": ("key", "digest"), "lrsearch_curves": (KEY_OF_RUN, "points"),
-}
+OWN = {"lrsearch_runs": ("key", "digest"), "lrsearch_curves": (KEY_OF_RUN, "points")}
 """What stands in a run's rows and nowhere else, by the run's key."""
-REFERRED = ("SELECT r.key, p.text FROM lrsearch_runs r JOIN lrsearch_policies p ON p.key = r.policy_key",
-            "SELECT r.key, t.description FROM lrsearch_runs r JOIN lrsearch_tasks t ON t.key = r.task_key")
+REFERRED = (
+    "SELECT r.key, p.text FROM lrsearch_runs r JOIN lrsearch_policies p ON p.key = r.policy_key",
+    "SELECT r.key, t.description FROM lrsearch_runs r JOIN lrsearch_tasks t ON t.key = r.task_key",
+)
 
 
 class Original:
@@ -123,8 +123,11 @@ def _judged(original: Original, folder: Path, faults: Iterable[tuple[bytes, set[
 
     A fault has landed if SQLite itself reads something else, or no longer can.
     """
-    found = Counter[str](dict.fromkeys(
-        ("attempted", "landed", "reported", "silent", "runs_expected", "runs_out", "wrong_values", "missing"), 0))
+    found = Counter[str](
+        dict.fromkeys(
+            ("attempted", "landed", "reported", "silent", "runs_expected", "runs_out", "wrong_values", "missing"), 0
+        )
+    )
     path = folder / "damaged.db"
     for data, gone in faults:
         path.write_bytes(data)
@@ -135,8 +138,15 @@ def _judged(original: Original, folder: Path, faults: Iterable[tuple[bytes, set[
         out = _salvaged(path, folder / "salvaged.db")
         keys = {row[1] for row in out if row[0] == "lrsearch_runs"}
         expected = {key for key, pages in original.pages.items() if not pages & gone}
-        found.update(landed=1, reported=reported, silent=not reported, runs_expected=len(expected), runs_out=len(keys),
-                     wrong_values=len(out - original.contents), missing=len(expected - keys))
+        found.update(
+            landed=1,
+            reported=reported,
+            silent=not reported,
+            runs_expected=len(expected),
+            runs_out=len(keys),
+            wrong_values=len(out - original.contents),
+            missing=len(expected - keys),
+        )
         if found["landed"] == count:
             break
     return dict(found)

@@ -9,8 +9,12 @@ from made import Databases
 from lrsearch.knowledge import open_store
 
 SETTINGS = {
-    "sqlite": {"PRAGMA synchronous": 2, "PRAGMA foreign_keys": 1, "PRAGMA journal_mode": "delete",
-               "PRAGMA busy_timeout": 60_000},
+    "sqlite": {
+        "PRAGMA synchronous": 2,
+        "PRAGMA foreign_keys": 1,
+        "PRAGMA journal_mode": "delete",
+        "PRAGMA busy_timeout": 60_000,
+    },
     "postgresql": {"SHOW synchronous_commit": "on", "SHOW fsync": "on"},
 }
 
@@ -22,8 +26,11 @@ def settings(databases: Databases) -> dict[str, Any]:
         found = [{asked: _ask(connection, asked) for asked in SETTINGS[databases.kind]} for connection in connections]
         for connection in connections:
             connection.close()
-    return {"connections": len(found), "as_they_should": sum(each == SETTINGS[databases.kind] for each in found),
-            "found": found[0]}
+    return {
+        "connections": len(found),
+        "as_they_should": sum(each == SETTINGS[databases.kind] for each in found),
+        "found": found[0],
+    }
 
 
 def cycles(databases: Databases, count: int) -> dict[str, Any]:
@@ -51,5 +58,8 @@ def _cycle(url: str) -> None:
 
 
 def _held() -> dict[str, int]:
-    return {"files": len(list(Path("/proc/self/fd").iterdir())), "threads": threading.active_count(),
-            "tasks": len(list(Path("/proc/self/task").iterdir()))}
+    return {
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+        "threads": threading.active_count(),
+        "tasks": len(list(Path("/proc/self/task").iterdir())),
+    }

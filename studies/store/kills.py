@@ -42,10 +42,15 @@ def kills(databases: Databases, count: int, seed: int) -> dict[str, Any]:
         store.add(record(DIGITS.key, n) for n in range(attempted))
     ((again,),) = rows(url, "SELECT count(*) FROM lrsearch_runs WHERE state = 'finished'")
     return {
-        "asked": count, "attempted": attempted, "landed": sum(map(len, landed.values())),
+        "asked": count,
+        "attempted": attempted,
+        "landed": sum(map(len, landed.values())),
         "by_place": {place: len(some) for place, some in landed.items()},
-        "lost": len(acknowledged - set(stored)), "ghosts": len(set(stored) - acknowledged) + orphans,
-        "damage": damage, "missing_after_writing_again": attempted - again, "seed": seed,
+        "lost": len(acknowledged - set(stored)),
+        "ghosts": len(set(stored) - acknowledged) + orphans,
+        "damage": damage,
+        "missing_after_writing_again": attempted - again,
+        "seed": seed,
     }
 
 

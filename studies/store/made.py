@@ -45,13 +45,32 @@ def record(task_key: str, n: int, looks: int = 3) -> Record:
     score = int(key[:8], 16) / 2**32
     at = [100 * (look + 1) for look in range(looks)]
     return Record(
-        key=key, task=task_key, policy=policy, horizon=at[-1], seed=seed, origin="local", state="finished",
-        metric="top1", direction="maximize",
-        score=score, loss=1 - score, steps=at[-1], seconds=1.5,
-        details={"evaluations": 0, "metrics": {}, "stride": 1, "error": None, "split": "made up", "shared": 0,
-                 "memory": None},
-        curves={"val_loss": tuple((step, 1 - score * step / at[-1]) for step in at),
-                "val_score": tuple((step, score * step / at[-1]) for step in at)},
+        key=key,
+        task=task_key,
+        policy=policy,
+        horizon=at[-1],
+        seed=seed,
+        origin="local",
+        state="finished",
+        metric="top1",
+        direction="maximize",
+        score=score,
+        loss=1 - score,
+        steps=at[-1],
+        seconds=1.5,
+        details={
+            "evaluations": 0,
+            "metrics": {},
+            "stride": 1,
+            "error": None,
+            "split": "made up",
+            "shared": 0,
+            "memory": None,
+        },
+        curves={
+            "val_loss": tuple((step, 1 - score * step / at[-1]) for step in at),
+            "val_score": tuple((step, score * step / at[-1]) for step in at),
+        },
     )
 
 

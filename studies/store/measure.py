@@ -30,18 +30,59 @@ from odd import odd_values
 from scale import scale, time_recommendation
 from together import migrators, openers, writers
 
-ZEROS = ("lost", "unasked", "duplicated", "curves_off", "errors", "locked", "crashes", "ghosts", "damage",
-         "missing_after_writing_again", "silent", "wrong_values", "missing", "neither", "apart", "files_left",
-         "threads_left", "tasks_left")
+ZEROS = (
+    "lost",
+    "unasked",
+    "duplicated",
+    "curves_off",
+    "errors",
+    "locked",
+    "crashes",
+    "ghosts",
+    "damage",
+    "missing_after_writing_again",
+    "silent",
+    "wrong_values",
+    "missing",
+    "neither",
+    "apart",
+    "files_left",
+    "threads_left",
+    "tasks_left",
+)
 """What must be nothing."""
-AS_MANY = (("landed", "asked"), ("reported", "landed"), ("acknowledged", "written"), ("present", "expected"),
-           ("one_schema", "stores"), ("records", "opened"), ("migrated_once", "stores"), ("whole", "stores"),
-           ("as_they_should", "connections"))
+AS_MANY = (
+    ("landed", "asked"),
+    ("reported", "landed"),
+    ("acknowledged", "written"),
+    ("present", "expected"),
+    ("one_schema", "stores"),
+    ("records", "opened"),
+    ("migrated_once", "stores"),
+    ("whole", "stores"),
+    ("as_they_should", "connections"),
+)
 """What must be as many as something else."""
-FULL = {"writers": (16, 1000), "openers": (24, 20), "migrators": (12, 20), "kills": 1000, "flips": 1000,
-        "truncations": 200, "cycles": 1000, "bundles": (10_000, 1_000_000)}
-SHORT = {"writers": (8, 10), "openers": (8, 1), "migrators": (6, 1), "kills": 20, "flips": 20, "truncations": 10,
-         "cycles": 20, "bundles": (400, 60)}
+FULL = {
+    "writers": (16, 1000),
+    "openers": (24, 20),
+    "migrators": (12, 20),
+    "kills": 1000,
+    "flips": 1000,
+    "truncations": 200,
+    "cycles": 1000,
+    "bundles": (10_000, 1_000_000),
+}
+SHORT = {
+    "writers": (8, 10),
+    "openers": (8, 1),
+    "migrators": (6, 1),
+    "kills": 20,
+    "flips": 20,
+    "truncations": 10,
+    "cycles": 20,
+    "bundles": (400, 60),
+}
 
 
 def main() -> None:
@@ -52,14 +93,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="as the tests do")
     given = parser.parse_args()
-    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__},"
-          f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, seed {given.seed}")
+    print(
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__},"
+        f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, seed {given.seed}"
+    )
     table = []
     with tempfile.TemporaryDirectory() as folder, postgresql(_made(Path(folder) / "server")) as server:
         known = figures(Path(folder), server, given.seed, given.runs, SHORT if given.short else FULL)
         if unknown := set(given.figures) - {name.split(" ")[0] for name, _ in known}:
-            parser.error(f"no such figure: {', '.join(sorted(unknown))}; there are"
-                         f" {', '.join(dict.fromkeys(name.split(' ')[0] for name, _ in known))}")
+            parser.error(
+                f"no such figure: {', '.join(sorted(unknown))}; there are"
+                f" {', '.join(dict.fromkeys(name.split(' ')[0] for name, _ in known))}"
+            )
         for name, measure in known:
             if given.figures and name.split(" ")[0] not in given.figures:
                 continue
@@ -79,13 +124,16 @@ def figures(
     """Give the figures, each by its name, with what measures it."""
     kinds = (Databases(folder), server)
     both = [
-        (f"{name} {kind.kind}", measure) for kind in kinds for name, measure in (
+        (f"{name} {kind.kind}", measure)
+        for kind in kinds
+        for name, measure in (
             ("settings", lambda kind=kind: settings(kind)),
             ("writers", lambda kind=kind: writers(kind, folder, *sizes["writers"])),
             ("openers", lambda kind=kind: openers(kind, *sizes["openers"])),
             ("kills", lambda kind=kind: kills(kind, sizes["kills"], seed)),
             ("cycles", lambda kind=kind: cycles(kind, sizes["cycles"])),
-        )]
+        )
+    ]
     return [
         *both,
         ("odd", lambda: compare(*(odd_values(kind) for kind in kinds))),
@@ -106,16 +154,23 @@ def many(folder: Path, runs: int) -> dict[str, Any]:
 def compare(here: dict[str, str], there: dict[str, str]) -> dict[str, Any]:
     """Count what became of odd values, and what did not become of them in both databases alike."""
     said = list(here.values())
-    return {"values": len(said), "kept": said.count("kept"), "refused": said.count("refused"),
-            "neither": sum(word not in ("kept", "refused") for word in said),
-            "apart": sum(there[what] != here[what] for what in here)}
+    return {
+        "values": len(said),
+        "kept": said.count("kept"),
+        "refused": said.count("refused"),
+        "neither": sum(word not in ("kept", "refused") for word in said),
+        "apart": sum(there[what] != here[what] for what in here),
+    }
 
 
 def broken(found: dict[str, Any]) -> list[str]:
     """Give which of a figure's zeros are none, and which of its numbers fall short."""
     wrong = [f"{name}: {found[name]}" for name in ZEROS if found.get(name)]
-    return wrong + [f"{name}: {found[name]} of {all_of_them}" for name, of in AS_MANY
-                    if name in found and of in found and found[name] != (all_of_them := found[of])]
+    return wrong + [
+        f"{name}: {found[name]} of {all_of_them}"
+        for name, of in AS_MANY
+        if name in found and of in found and found[name] != (all_of_them := found[of])
+    ]
 
 
 def _made(folder: Path) -> Path:

@@ -18,14 +18,31 @@ from lrsearch.knowledge.store import Store
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
 
-NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-0.0": -0.0, "denormal": 5e-324, "2**63": 2.0**63,
-           "largest": 1.7976931348623157e308, "none": None}
+NUMBERS = {
+    "nan": math.nan,
+    "inf": math.inf,
+    "-inf": -math.inf,
+    "-0.0": -0.0,
+    "denormal": 5e-324,
+    "2**63": 2.0**63,
+    "largest": 1.7976931348623157e308,
+    "none": None,
+}
 WHOLE = {"0": 0, "-1": -1, "2**63 - 1": 2**63 - 1, "2**63": 2**63, "-2**63": -(2**63), "10**30": 10**30}
-TEXTS = {"empty": "", "blank": " ", "1 MB": "x" * 2**20, "NUL": "a\0b", "half a character": "a\ud800b",
-         "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd", "emoji": "\U0001f469\u200d\U0001f52c", "quotes": "'\"\\;--",
-         "new lines": "a\r\nb\u2028c", "not a character": "\uffff",
-         "999 bytes": "".join(map(chr, range(0x4E00, 0x4E00 + 333))),
-         "3,000 bytes": "".join(map(chr, random.Random(1).sample(range(0x4E00, 0x9FFF), 1000)))}
+TEXTS = {
+    "empty": "",
+    "blank": " ",
+    "1 MB": "x" * 2**20,
+    "NUL": "a\0b",
+    "half a character": "a\ud800b",
+    "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd",
+    "emoji": "\U0001f469\u200d\U0001f52c",
+    "quotes": "'\"\\;--",
+    "new lines": "a\r\nb\u2028c",
+    "not a character": "\uffff",
+    "999 bytes": "".join(map(chr, range(0x4E00, 0x4E00 + 333))),
+    "3,000 bytes": "".join(map(chr, random.Random(1).sample(range(0x4E00, 0x9FFF), 1000))),
+}
 BASE = record(DIGITS.key, 0)
 FIELDS: Mapping[str, tuple[Mapping[str, Any], Callable[[Any], Record]]] = {
     "score": (NUMBERS, lambda value: replace(BASE, score=value)),
@@ -55,7 +72,9 @@ def odd_values(databases: Databases) -> dict[str, str]:
     url = databases.new()
     trips: dict[str, Callable[[Store], bool]] = {
         f"{field}: {name}": partial(_round, make, value)
-        for field, (odd, make) in FIELDS.items() for name, value in odd.items()}
+        for field, (odd, make) in FIELDS.items()
+        for name, value in odd.items()
+    }
     for name, value in TEXTS.items():
         trips[f"name of a task: {name}"] = partial(_round_task, value)
         trips[f"name of a study: {name}"] = partial(_round_study, value, "x")
@@ -103,4 +122,8 @@ def _round_study(name: str, note: str, store: Store) -> bool:
     store.note(key, {"said": note})
     found = next(study for study in store.studies() if study.key == key)
     return (found.name, found.frozen, found.description, store.note(key)) == (
-        name, {note: note}, {"said": note}, {"said": note})
+        name,
+        {note: note},
+        {"said": note},
+        {"said": note},
+    )

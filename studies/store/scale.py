@@ -50,11 +50,15 @@ def _scale(url: str, runs: int, of: int) -> dict[str, Any]:
             pages.append(time.perf_counter() - began)
     ((present,),) = rows(url, "SELECT count(*) FROM lrsearch_runs")
     return {
-        "present": present, "expected": runs, "runs_per_s": runs / wall, "runs_per_cpu_s": runs / cpu,
+        "present": present,
+        "expected": runs,
+        "runs_per_s": runs / wall,
+        "runs_per_cpu_s": runs / cpu,
         "page_worst_s": max(pages),
         "page_median_s": sorted(pages)[len(pages) // 2],
         "above_imports_mb": (_memory("VmHWM") - before) / 1024,
-        "filling_mb": (filled - before) / 1024, "load": os.getloadavg()[0],
+        "filling_mb": (filled - before) / 1024,
+        "load": os.getloadavg()[0],
     }
 
 

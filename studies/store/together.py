@@ -34,11 +34,16 @@ def writers(databases: Databases, folder: Path, count: int, runs: int) -> dict[s
     said = set().union(*acknowledged)
     return {
         "written": sum(len(_numbers(n, count, runs)) for n in range(count)),
-        "acknowledged": sum(map(len, acknowledged)), "present": len(stored), "expected": len(_keys(count, runs)),
-        "lost": len(said - set(stored)), "unasked": len(set(stored) - _keys(count, runs)),
+        "acknowledged": sum(map(len, acknowledged)),
+        "present": len(stored),
+        "expected": len(_keys(count, runs)),
+        "lost": len(said - set(stored)),
+        "unasked": len(set(stored) - _keys(count, runs)),
         "duplicated": len(stored) - len(set(stored)) + len(numbers) - len(set(numbers)),
-        "curves_off": curves - 2 * len(stored), "errors": len(errors),
-        "locked": sum("locked" in error for error in errors), "said": errors[:1],
+        "curves_off": curves - 2 * len(stored),
+        "errors": len(errors),
+        "locked": sum("locked" in error for error in errors),
+        "said": errors[:1],
     }
 
 
@@ -52,8 +57,14 @@ def openers(databases: Databases, count: int, repeats: int) -> dict[str, Any]:
         versions = rows(url, "SELECT version FROM lrsearch_schema")
         schemas += versions == [(SCHEMA_VERSION,)] and _tables(url) == set(Base.metadata.tables)
         present += rows(url, "SELECT count(*) FROM lrsearch_runs WHERE state = 'finished'")[0][0]
-    return {"opened": count * repeats, "crashes": len(crashes), "stores": repeats, "one_schema": schemas,
-            "records": present, "said": crashes[:1]}
+    return {
+        "opened": count * repeats,
+        "crashes": len(crashes),
+        "stores": repeats,
+        "one_schema": schemas,
+        "records": present,
+        "said": crashes[:1],
+    }
 
 
 def migrators(folder: Path, count: int, repeats: int) -> dict[str, Any]:
@@ -67,10 +78,18 @@ def migrators(folder: Path, count: int, repeats: int) -> dict[str, Any]:
         errors += _all_at_once(_migrate, [(f"sqlite:///{path}", said)] * count)
         url = f"sqlite:///{path}"
         once += said.read_text().count("was brought from schema 1") == 1
-        whole += (rows(url, "SELECT version FROM lrsearch_schema") == [(SCHEMA_VERSION,)]
-                  and sorted(rows(url, "SELECT key, state FROM lrsearch_runs")) == expected)
-    return {"opened": count * repeats, "errors": len(errors), "stores": repeats, "migrated_once": once, "whole": whole,
-            "said": errors[:1]}
+        whole += (
+            rows(url, "SELECT version FROM lrsearch_schema") == [(SCHEMA_VERSION,)]
+            and sorted(rows(url, "SELECT key, state FROM lrsearch_runs")) == expected
+        )
+    return {
+        "opened": count * repeats,
+        "errors": len(errors),
+        "stores": repeats,
+        "migrated_once": once,
+        "whole": whole,
+        "said": errors[:1],
+    }
 
 
 def _all_at_once(do: Any, jobs: list[Any]) -> list[str]:
@@ -138,6 +157,8 @@ def _migrate(job: tuple[str, Path]) -> None:
 
 
 def _tables(url: str) -> set[str]:
-    of = {"sqlite": "name FROM sqlite_master WHERE type = 'table' AND name",
-          "postgresql": "table_name FROM information_schema.tables WHERE table_name"}[url.split(":")[0].split("+")[0]]
+    of = {
+        "sqlite": "name FROM sqlite_master WHERE type = 'table' AND name",
+        "postgresql": "table_name FROM information_schema.tables WHERE table_name",
+    }[url.split(":")[0].split("+")[0]]
     return {name for (name,) in rows(url, f"SELECT {of} LIKE 'lrsearch_%'")}

@@ -54,8 +54,10 @@ def main() -> None:
     for kind, some in rows.items():
         early, best = (statistics.mean(row[name] for row in some) for name in ("early", "best"))
         costs = sorted(row["reached"] or float("inf") for row in some)
-        print(f"{kind} {given.target}: {100 * early:.2f} % after {EARLY:g} FRE, {100 * best:.2f} % in the end;"
-              f" {100 * goal:.2f} % after {statistics.median(costs):.2f} FRE (median of {costs})")
+        print(
+            f"{kind} {given.target}: {100 * early:.2f} % after {EARLY:g} FRE, {100 * best:.2f} % in the end;"
+            f" {100 * goal:.2f} % after {statistics.median(costs):.2f} FRE (median of {costs})"
+        )
     apart = [warm["best"] - cold["best"] for warm, cold in zip(rows["warm"], rows["cold"], strict=True)]
     print(f"warm less cold, by seed: {[f'{100 * one:+.2f}' for one in apart]}")
     loops = {
@@ -65,8 +67,11 @@ def main() -> None:
     for kind, some in loops.items():
         for tries in (1, 2, given.trials):
             best = [max(scores[:tries]) for scores in some]
-            print(f"{kind} Optuna study, best of {tries}: {100 * statistics.mean(best):.2f} %"
-                  f" ({', '.join(f'{100 * one:.2f}' for one in best)})", flush=True)
+            print(
+                f"{kind} Optuna study, best of {tries}: {100 * statistics.mean(best):.2f} %"
+                f" ({', '.join(f'{100 * one:.2f}' for one in best)})",
+                flush=True,
+            )
     path = HERE / f"{given.source}-{given.target}.json"
     found = {"budget": given.budget, "goal": goal, "searches": courses, "rows": rows, "loops": loops}
     path.write_text(json.dumps(found, indent=1) + "\n")
@@ -82,9 +87,12 @@ def course(given: argparse.Namespace, kind: str, seed: int, store: Path | None) 
             copy.merge(source)
     result = lrs.search(given.target, given.budget, seed=seed, data_dir=given.data_dir, out=out)
     task = result.setup.task
-    return {"seed": seed, "best": str(result.best.policy),
-            "points": list(best_so_far(result.history, task.horizon, task.objective)),
-            "from": [[str(one.policy), one.task, one.origin] for one in result.setup.recommended]}
+    return {
+        "seed": seed,
+        "best": str(result.best.policy),
+        "points": list(best_so_far(result.history, task.horizon, task.objective)),
+        "from": [[str(one.policy), one.task, one.origin] for one in result.setup.recommended],
+    }
 
 
 def own_loop(given: argparse.Namespace, seed: int, store: Path | None) -> list[float]:
@@ -109,8 +117,11 @@ def told(one: dict[str, object], goal: float) -> dict[str, float | None]:
     """Give a course's score after 2.5 FRE and in the end, and the FRE at which the goal was reached."""
     points = one["points"]
     assert isinstance(points, list)
-    return {"early": max((score for cost, score in points if cost <= EARLY), default=0.0), "best": points[-1][1],
-            "reached": next((cost for cost, score in points if score >= goal), None)}
+    return {
+        "early": max((score for cost, score in points if cost <= EARLY), default=0.0),
+        "best": points[-1][1],
+        "reached": next((cost for cost, score in points if score >= goal), None),
+    }
 
 
 if __name__ == "__main__":

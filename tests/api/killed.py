@@ -41,5 +41,12 @@ def train(job):
 
 if __name__ == "__main__":
     result = lrs.search(train, 3, out=os.environ["OUT"])
-    print(json.dumps({"steps": result.spent.steps, "score": result.best.score, "lost": [
-        trial.stored.lost_steps for trial in result.history if trial.assignment.horizon == 160]}))
+    print(
+        json.dumps(
+            {
+                "steps": result.spent.steps,
+                "score": result.best.score,
+                "lost": [trial.stored.lost_steps for trial in result.history if trial.assignment.horizon == 160],
+            }
+        )
+    )

@@ -29,9 +29,21 @@ SEARCH = {"budget": 8, "functions": ["TRI", "SIN2", "FIX"]}
 
 def told(result):
     """What a search did, trial by trial."""
-    return [(one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state), trial.run.score,
-             trial.run.steps, trial.run.train_losses if one.role == "range-test" else None)
-            for trial in result.history for one in [trial.assignment]]
+    return [
+        (
+            one.role,
+            one.origin,
+            str(one.policy),
+            one.horizon,
+            one.seed,
+            str(trial.run.state),
+            trial.run.score,
+            trial.run.steps,
+            trial.run.train_losses if one.role == "range-test" else None,
+        )
+        for trial in result.history
+        for one in [trial.assignment]
+    ]
 
 
 def train(study, job):
@@ -64,7 +76,11 @@ def test_the_study_of_a_function_by_hand_is_its_search_trial_by_trial(searched, 
     assert sum(trial.assignment.origin == "suggested" for trial in result.history) > 3
     assert told(result) == told(searched)
     assert (result.key, result.verdict, result.best, result.cost) == (
-        searched.key, searched.verdict, searched.best, searched.cost)
+        searched.key,
+        searched.verdict,
+        searched.best,
+        searched.cost,
+    )
 
 
 def test_what_nothing_here_trains_is_searched_as_its_function_would_be_but_for_the_check(searched, tmp_path):
@@ -231,10 +247,17 @@ def test_what_the_store_knows_is_not_asked_for(tmp_path):
         assert study.result().spent.trained_runs == 1
 
 
-@pytest.mark.parametrize(("number", "match"), [
-    (7, "job 7 was never asked for in surface-.*jobs that are out: 0"), (-1, "never asked for"), ("0", "by its number"),
-    (True, "by its number"), (None, "by its number"), (1.0, "by its number"),
-])
+@pytest.mark.parametrize(
+    ("number", "match"),
+    [
+        (7, "job 7 was never asked for in surface-.*jobs that are out: 0"),
+        (-1, "never asked for"),
+        ("0", "by its number"),
+        (True, "by its number"),
+        (None, "by its number"),
+        (1.0, "by its number"),
+    ],
+)
 def test_a_number_that_is_not_out_is_refused(tmp_path, number, match):
     with lrs.open_study(TASK, 4, out=tmp_path) as study:
         study.ask()
@@ -268,19 +291,32 @@ def test_what_is_told_twice_or_cannot_be_is_refused_and_changes_nothing(tmp_path
         study.ask()
 
 
-@pytest.mark.parametrize(("task", "match"), [
-    ("digits-mlp", r"trained by lrsearch itself: lrs\.search\('digits-mlp'\)"), ("digits-ml", "no task 'digits-ml'"),
-    (lambda job: 1.0, r"@lrs\.task"), (None, "got None"),
-])
+@pytest.mark.parametrize(
+    ("task", "match"),
+    [
+        ("digits-mlp", r"trained by lrsearch itself: lrs\.search\('digits-mlp'\)"),
+        ("digits-ml", "no task 'digits-ml'"),
+        (lambda job: 1.0, r"@lrs\.task"),
+        (None, "got None"),
+    ],
+)
 def test_a_task_that_nobody_trains_by_hand_is_refused(tmp_path, task, match):
     with pytest.raises(TaskError, match=match):
         lrs.open_study(task, 4, out=tmp_path)
 
 
 def test_a_study_is_opened_by_its_name_with_all_that_it_began_with(tmp_path):
-    task = lrs.Task("described", horizon=160, epoch=8.0, maximize="bleu", known=["FIX(k0=0.1)"], evaluations=4,
-                    lr_range=(1e-3, 1.0), settings={"width": 3}, facts={"optimizer": "adamw", "parameters": 10,
-                                                                        "model": "mlp", "method": "lora"})
+    task = lrs.Task(
+        "described",
+        horizon=160,
+        epoch=8.0,
+        maximize="bleu",
+        known=["FIX(k0=0.1)"],
+        evaluations=4,
+        lr_range=(1e-3, 1.0),
+        settings={"width": 3},
+        facts={"optimizer": "adamw", "parameters": 10, "model": "mlp", "method": "lora"},
+    )
     with lrs.open_study(task, 5, seed=3, functions=["TRI", "FIX"], out=tmp_path, range_test=False) as study:
         asked = study.ask()
         with reopen_study("described", out=tmp_path) as again:
@@ -314,8 +350,9 @@ class Hands:
         self.reopen()
 
     def reopen(self, n=0):
-        self.study = lrs.open_study(TASK, self.budget, functions=["TRI", "FIX"], out=self.folder,
-                                    storage="sqlite:///:memory:")
+        self.study = lrs.open_study(
+            TASK, self.budget, functions=["TRI", "FIX"], out=self.folder, storage="sqlite:///:memory:"
+        )
 
     def ask(self, n):
         for job in self.study.ask(n + 1):
@@ -369,8 +406,10 @@ OPERATIONS = ("ask", "tell", "tell", "fail", "release", "reopen", "killed_asking
 
 
 @settings(max_examples=4)
-@given(operations=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7)), min_size=8, max_size=24),
-       budget=st.sampled_from([2.5, 4, 6]))
+@given(
+    operations=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 7)), min_size=8, max_size=24),
+    budget=st.sampled_from([2.5, 4, 6]),
+)
 def test_whatever_happens_no_job_is_out_twice_none_that_finished_is_asked_again_and_the_budget_holds(
     operations, budget
 ):

@@ -23,15 +23,26 @@ surface.__spec__.loader.exec_module(surface)
 
 def told(result, sign=1):
     """What a search did, trial by trial, its scores with the other sign where that is asked for."""
-    return [(one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state),
-             None if trial.run.score is None else sign * trial.run.score)
-            for trial in result.history for one in [trial.assignment]]
+    return [
+        (
+            one.role,
+            one.origin,
+            str(one.policy),
+            one.horizon,
+            one.seed,
+            str(trial.run.state),
+            None if trial.run.score is None else sign * trial.run.score,
+        )
+        for trial in result.history
+        for one in [trial.assignment]
+    ]
 
 
 def test_minimizing_a_loss_is_maximizing_its_negative_trial_by_trial(tmp_path):
     """In earnest; over three surfaces and seeds the law is in tests/study."""
-    lower, higher = (lrs.search(function, 8, out=tmp_path / function.__name__)
-                     for function in (surface.minimized, surface.maximized))
+    lower, higher = (
+        lrs.search(function, 8, out=tmp_path / function.__name__) for function in (surface.minimized, surface.maximized)
+    )
     assert told(lower) == told(higher, -1)
     assert lower.best.policy == higher.best.policy
     assert (lower.best.score, lower.default.score) == (-higher.best.score, -higher.default.score)
@@ -50,12 +61,14 @@ def test_a_search_begins_with_a_check_and_goes_on_where_it_ended(tmp_path):
 
 def test_two_processes_search_as_one_does(tmp_path):
     """As a script, which the processes can find."""
-    program = (f"import sys; sys.path.insert(0, {str(FILE.parent)!r})\n"
-               "import lrsearch as lrs, surface\n"
-               "if __name__ == '__main__':\n"
-               "    found = [lrs.search(surface.minimized, 4, out=f'{sys.argv[1]}/{n}', workers=n) for n in (1, 2)]\n"
-               "    one, two = ([(str(t.assignment.policy), t.run.score) for t in each.history] for each in found)\n"
-               "    assert one == two, (one, two)\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(FILE.parent)!r})\n"
+        "import lrsearch as lrs, surface\n"
+        "if __name__ == '__main__':\n"
+        "    found = [lrs.search(surface.minimized, 4, out=f'{sys.argv[1]}/{n}', workers=n) for n in (1, 2)]\n"
+        "    one, two = ([(str(t.assignment.policy), t.run.score) for t in each.history] for each in found)\n"
+        "    assert one == two, (one, two)\n"
+    )
     script = tmp_path / "script.py"
     script.write_text(program)
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
@@ -185,13 +198,16 @@ def test_a_study_file_names_a_function_beside_it(tmp_path):
     from lrsearch.study.file import read_study
 
     (tmp_path / "surface.py").write_text(FILE.read_text())
-    (tmp_path / "table.toml").write_text('task = "surface.py:minimized"\nseeds = 2\n'
-                                         '[[policies]]\npolicy = "FIX(k0=0.1)"\n[[policies]]\npolicy = "FIX(k0=0.4)"\n')
+    (tmp_path / "table.toml").write_text(
+        'task = "surface.py:minimized"\nseeds = 2\n'
+        '[[policies]]\npolicy = "FIX(k0=0.1)"\n[[policies]]\npolicy = "FIX(k0=0.4)"\n'
+    )
     table = read_study(tmp_path / "table.toml")
     results = run_table(table, out=tmp_path / "out")
     assert [len(outcome.runs) for outcome in results.outcomes] == [2, 2]
-    (tmp_path / "far.toml").write_text('task = "../surface.py:minimized"\nseeds = 1\n'
-                                       '[[policies]]\npolicy = "FIX(k0=1)"\n')
+    (tmp_path / "far.toml").write_text(
+        'task = "../surface.py:minimized"\nseeds = 1\n[[policies]]\npolicy = "FIX(k0=1)"\n'
+    )
     with pytest.raises(UsageError, match="a function stands beside it"):
         read_study(tmp_path / "far.toml")
 
@@ -201,8 +217,9 @@ def test_every_update_of_a_killed_search_is_charged_once_and_none_is_hidden(tmp_
     env = {**os.environ, "OUT": str(tmp_path / "out"), "UPDATES": str(tmp_path / "updates")}
     killed = 0
     while True:
-        done = subprocess.run([sys.executable, str(FILE.with_name("killed.py"))], capture_output=True, text=True,
-                              check=False, env=env)
+        done = subprocess.run(
+            [sys.executable, str(FILE.with_name("killed.py"))], capture_output=True, text=True, check=False, env=env
+        )
         if done.returncode != -signal.SIGKILL:
             break
         killed += 1

@@ -21,8 +21,11 @@ FITTING = st.builds(lambda k, l: lrs.TRI(k0=0.0, k1=k, l=l), st.floats(1e-6, 10)
 
 def asked(result, origin="known"):
     """(policy, horizon) of a search's candidates of an origin, in order."""
-    return [(trial.assignment.policy, trial.assignment.horizon) for trial in result.history
-            if trial.assignment.role == "candidate" and trial.assignment.origin == origin]
+    return [
+        (trial.assignment.policy, trial.assignment.horizon)
+        for trial in result.history
+        if trial.assignment.role == "candidate" and trial.assignment.origin == origin
+    ]
 
 
 @given(st.lists(FITTING, unique=True))
@@ -39,11 +42,14 @@ def test_a_policy_of_another_length_is_stretched_to_the_horizon_and_that_is_told
     assert all(str(found) in note and f"after {horizon} steps, the task after 1000" in note for note in notes)
 
 
-@pytest.mark.parametrize(("known", "says"), [
-    ("SIN(k0=0.1, k1=0.2, l=100)", "is not tried: SIN is not among the functions searched, TRI, FIX, HALFCOS"),
-    ("ASLR(k0=0.1)", "is not tried: ASLR"),
-    ("CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.01)], at=[500])", "is not tried: CHAIN"),
-])
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ("SIN(k0=0.1, k1=0.2, l=100)", "is not tried: SIN is not among the functions searched, TRI, FIX, HALFCOS"),
+        ("ASLR(k0=0.1)", "is not tried: ASLR"),
+        ("CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.01)], at=[500])", "is not tried: CHAIN"),
+    ],
+)
 def test_what_the_space_cannot_describe_is_left_out_by_name(known, says, caplog):
     found, (note,) = known_policies(["FIX(k0=0.1)", known], SPACE)
     assert found == (lrs.FIX(k0=0.1),)
@@ -58,11 +64,16 @@ def test_what_is_given_twice_is_tried_once_however_it_is_written():
     assert notes == ("TRI(k0=0.1, k1=0.2, l=100) is not tried again: it is given twice",)
 
 
-@pytest.mark.parametrize(("known", "error", "says"), [
-    (None, UsageError, "known is a list of policies or their texts"), (5, UsageError, "known is a list"),
-    ([5], UsageError, "known holds policies or their texts"), (["FIX(k0="], PolicyError, "^known: .*FIX"),
-    (b"FIX", UsageError, "known holds policies"),
-])
+@pytest.mark.parametrize(
+    ("known", "error", "says"),
+    [
+        (None, UsageError, "known is a list of policies or their texts"),
+        (5, UsageError, "known is a list"),
+        ([5], UsageError, "known holds policies or their texts"),
+        (["FIX(k0="], PolicyError, "^known: .*FIX"),
+        (b"FIX", UsageError, "known holds policies"),
+    ],
+)
 def test_what_is_no_policy_is_refused_before_anything_is_opened(tmp_path, known, error, says):
     with pytest.raises(error, match=says):
         lrs.search(surface.minimized, 6, known=known, out=tmp_path / "o")
@@ -90,7 +101,7 @@ def test_more_than_the_budget_pays_for_are_named(tmp_path):
     assert tried == mine[: len(tried)]
     assert 0 < len(tried) < 40
     dropped = [note for note in result.warnings if "was not tried: a budget of 5 FRE tries" in note]
-    assert [note.partition(" was")[0] for note in dropped] == [str(policy) for policy in mine[len(tried):]]
+    assert [note.partition(" was")[0] for note in dropped] == [str(policy) for policy in mine[len(tried) :]]
 
 
 def test_a_budget_without_candidates_says_so(tmp_path):
@@ -99,6 +110,8 @@ def test_a_budget_without_candidates_says_so(tmp_path):
 
 
 def test_a_study_without_them_has_the_key_that_it_had_and_with_them_another(tmp_path):
-    keys = [lrs.search(surface.minimized, 1.6, known=known, out=tmp_path).key
-            for known in ((), ["SIN2(k0=0.1, k1=0.2, l=16)"], ["REX(k0=0.1, l=160)"])]
+    keys = [
+        lrs.search(surface.minimized, 1.6, known=known, out=tmp_path).key
+        for known in ((), ["SIN2(k0=0.1, k1=0.2, l=16)"], ["REX(k0=0.1, l=160)"])
+    ]
     assert keys[0] == keys[2] != keys[1]  # what is left out changes nothing

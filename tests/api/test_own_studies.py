@@ -43,7 +43,7 @@ def made_of(trial, space, prefix=""):
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_enqueued_is_what_its_text_and_its_parameters_say_for_every_lr_function(form):
     whole = LONG if form == LONG.form else FUNCTIONS[form].example
-    if form == "ONECYCLE2":                                        # its example ends at 0: no coordinates
+    if form == "ONECYCLE2":  # its example ends at 0: no coordinates
         whole = FUNCTIONS[form](**whole.params | {"k2": 1e-3})
     as_long = whole.stretch(HORIZON / (whole.horizon or HORIZON))
     each = [as_long.stretch(r).scale(c) for r, c in ((1, 1), (1 / 7, 0.5), (3, 0.1))]
@@ -75,12 +75,16 @@ def test_a_warm_up_that_is_longer_than_the_space_is_stretched_as_well():
     assert suggested.horizon == pytest.approx(HORIZON)
 
 
-@pytest.mark.parametrize(("policy", "says"), [
-    (COS(k0=0, k1=1, l=30), "no LR function in this space 'COS'"),
-    (NSTEP(k0=1, gamma=0.9, l=[1, 2, 3, 4, 5, 6, 7, 60]), "NSTEP.milestones is 8"),
-    (NSTEP(k0=1, gamma=1e-200, l=[1, 60]), "a learning rate left at the end"),
-    (parse("PLATEAU(k0=0.1, gamma=0.5, patience=1)"), "PLATEAU"),
-], ids=lambda value: getattr(value, "form", ""))
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (COS(k0=0, k1=1, l=30), "no LR function in this space 'COS'"),
+        (NSTEP(k0=1, gamma=0.9, l=[1, 2, 3, 4, 5, 6, 7, 60]), "NSTEP.milestones is 8"),
+        (NSTEP(k0=1, gamma=1e-200, l=[1, 60]), "a learning rate left at the end"),
+        (parse("PLATEAU(k0=0.1, gamma=0.5, patience=1)"), "PLATEAU"),
+    ],
+    ids=lambda value: getattr(value, "form", ""),
+)
 def test_a_policy_that_does_not_fit_is_named_with_the_reason(policy, says, caplog):
     found = queued(Space.standard("FIX", "NSTEP", horizon=HORIZON, epoch=10), [policy, FIX(k0=0.1)])
     assert [suggested for suggested, _ in found][:1] == [FIX(k0=0.1)]
@@ -109,8 +113,9 @@ def test_texts_durations_and_a_single_policy_are_taken():
 
 def test_a_script_that_is_started_again_enqueues_nothing_again(tmp_path):
     for expected in (3, 0, 0):
-        study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="mine",
-                                    load_if_exists=True)
+        study = optuna.create_study(
+            storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="mine", load_if_exists=True
+        )
         assert lrs.warm_start(study, EVERY, [FIX(k0=0.1), LONG]) == expected
         assert len(study.trials) == 3
         study.tell(study.ask(), 0.5)
@@ -136,9 +141,11 @@ def test_two_spaces_in_a_trial_are_two_by_their_prefixes():
     assert {name.split(".")[0] for name in study.best_params} == {"g", "d"}
 
 
-@pytest.mark.parametrize("second", [
-    D, Space.standard("COS", "TRI", horizon=2 * HORIZON, epoch=10), Space.standard("REX", horizon=HORIZON, epoch=10),
-], ids=["another range", "another length", "another function"])
+@pytest.mark.parametrize(
+    "second",
+    [D, Space.standard("COS", "TRI", horizon=2 * HORIZON, epoch=10), Space.standard("REX", horizon=HORIZON, epoch=10)],
+    ids=["another range", "another length", "another function"],
+)
 @pytest.mark.parametrize("prefix", [None, "g"])
 def test_a_second_space_under_the_same_names_is_refused(second, prefix):
     trial = optuna.create_study().ask()
@@ -167,7 +174,8 @@ def test_a_warm_start_of_each_prefix_is_there_once():
     for expected in (2, 0):
         assert [lrs.warm_start(study, D, [FIX(k0=5e-4)], prefix=name) for name in ("a", "b")] == [expected] * 2
     assert {name for trial in study.trials for name in trial.user_attrs} == {
-        f"{name}:{prefix}" for name in (POLICY, ORIGIN) for prefix in ("a", "b")}
+        f"{name}:{prefix}" for name in (POLICY, ORIGIN) for prefix in ("a", "b")
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "a.b", "x" * 41, 5, "ä", "a\n"])
@@ -181,13 +189,17 @@ def test_a_prefix_that_cannot_begin_a_name_is_refused(prefix):
 
 # results
 
+
 def test_results_enter_once_under_their_prefix_and_of_one_unit():
     task = find_task("digits-mlp")
     space = Space.standard("FIX", horizon=task.horizon, epoch=task.epoch)
     with open_store("sqlite:///:memory:") as store:
+
         def trained(k0, seed, score):
-            store.record(RunSpec(task, FIX(k0=k0), task.horizon, seed),
-                         Run(state=RunState.FINISHED, steps=task.horizon, seconds=1.0, score=score, loss=1 - score))
+            store.record(
+                RunSpec(task, FIX(k0=k0), task.horizon, seed),
+                Run(state=RunState.FINISHED, steps=task.horizon, seconds=1.0, score=score, loss=1 - score),
+            )
 
         trained(0.1, 0, 0.9)
         with lrs.record(store, task=task, policy=FIX(k0=0.2)) as run:

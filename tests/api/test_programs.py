@@ -29,8 +29,11 @@ def surface_program(*more, **changes):
 
 def told(result):
     """What a search did, trial by trial."""
-    return [(one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state), trial.run.score)
-            for trial in result.history for one in [trial.assignment]]
+    return [
+        (one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state), trial.run.score)
+        for trial in result.history
+        for one in [trial.assignment]
+    ]
 
 
 def test_a_search_of_a_program_is_that_of_a_function(tmp_path):
@@ -44,8 +47,10 @@ def test_a_search_of_a_program_is_that_of_a_function(tmp_path):
 
 
 def test_a_program_of_one_job_and_several_processes_do_the_same(tmp_path):
-    one, two = (lrs.search(surface_program(*more), 3, out=tmp_path / str(n), workers=n, functions=["FIX", "TRI"])
-                for n, more in ((1, ()), (2, ("--jobs",))))
+    one, two = (
+        lrs.search(surface_program(*more), 3, out=tmp_path / str(n), workers=n, functions=["FIX", "TRI"])
+        for n, more in ((1, ()), (2, ("--jobs",)))
+    )
     assert told(one) == told(two)
     assert {trial.run.state for trial in one.history} <= {RunState.FINISHED, RunState.DIVERGED}
 
@@ -62,8 +67,9 @@ def test_what_a_program_needs_is_known_before_a_search(tmp_path):
 
 def test_a_program_takes_settings_in_its_command_each_set_a_task_of_its_own(tmp_path):
     report = """echo '{"loss": '$2'}' >> $1"""
-    source = lrs.program(["bash", "-c", report, "it", "{report}", "{settings.width}"], "wide", horizon=100,
-                         minimize="loss")
+    source = lrs.program(
+        ["bash", "-c", report, "it", "{report}", "{settings.width}"], "wide", horizon=100, minimize="loss"
+    )
     checked = [lrs.check(source, settings={"width": width}) for width in (3, 4)]
     assert [one.run.score for one in checked] == [3, 4]
     assert checked[0].task.key != checked[1].task.key
@@ -107,12 +113,16 @@ def test_a_study_file_names_a_program(tmp_path):
     assert [len(outcome.scores) for outcome in results.outcomes] == [2, 2]
 
 
-@pytest.mark.parametrize(("text", "match"), [
-    ('command = "pythn x"\nname = "a"', "no program"), ('command = "echo"', "no 'name'"),
-    ('command = "echo"\nname = "a"\ntask = "digits-mlp"', "leave one of them out"),
-    ('task = "digits-mlp"\nminimize = "a"', "describes a program: give its command"),
-    ('command = "echo"\nname = "a"\nminimize = "a"', "give its length"),
-])
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('command = "pythn x"\nname = "a"', "no program"),
+        ('command = "echo"', "no 'name'"),
+        ('command = "echo"\nname = "a"\ntask = "digits-mlp"', "leave one of them out"),
+        ('task = "digits-mlp"\nminimize = "a"', "describes a program: give its command"),
+        ('command = "echo"\nname = "a"\nminimize = "a"', "give its length"),
+    ],
+)
 def test_a_study_file_that_describes_no_program_is_refused(tmp_path, text, match):
     file = tmp_path / "table.toml"
     file.write_text(text + '\nseeds = 1\n[[policies]]\npolicy = "FIX(k0=0.1)"\n')
@@ -182,8 +192,15 @@ def test_a_program_that_is_started_by_hand_is_remembered(tmp_path, what, state):
     assert ("ZeroDivisionError" in (stored.run.error or "")) is (state is RunState.FAILED)
 
 
-@pytest.mark.parametrize("given", [{}, {"name": "a"}, {"name": "a", "horizon": 100, "policy": 3},
-                                   {"name": "a", "horizon": 100, "policy": "FIX(k0=0.1)"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"name": "a"},
+        {"name": "a", "horizon": 100, "policy": 3},
+        {"name": "a", "horizon": 100, "policy": "FIX(k0=0.1)"},
+    ],
+)
 def test_by_hand_a_job_needs_to_be_described(given):
     with pytest.raises(UsageError, match=r"no search has started this program|a policy is|minimize='val_loss'"):
         lrs.job(**given)

@@ -82,8 +82,9 @@ def test_what_no_seed_decides_is_told_beside_the_spread_over_stored_seeds(tmp_pa
     alone, *_ = trained(function, tmp_path / "one")
     again = lrs.reproduce(alone, task=function, out=tmp_path / "one")
     assert not again.same
-    assert again.verdict == ("Not the same: val_loss was 0.125, and is 0.25 (+0.125): no other seed is stored to"
-                             " compare that with.")
+    assert again.verdict == (
+        "Not the same: val_loss was 0.125, and is 0.25 (+0.125): no other seed is stored to compare that with."
+    )
     key, *_ = trained(function, tmp_path / "three", seeds=(0, 1, 2))
     again = lrs.reproduce(key, task=function, out=tmp_path / "three")
     assert (len(again.others), again.spread) == (2, pytest.approx(1.125))
@@ -130,9 +131,16 @@ def test_what_was_trained_in_lockstep_differs_by_rounding_and_says_why(tmp_path)
     assert len(again.others) == 3
 
 
-FULL = Run(state=RunState.FINISHED, steps=8, seconds=1.0, score=0.5, points=(Point(4, None, 0.6), Point(8, None, 0.5)),
-           train_losses=tuple(1.0 / n for n in range(1, 9)), scores={"bleu": 3.0},
-           curves={"noise": tuple((n, float(n)) for n in range(1, 9))})
+FULL = Run(
+    state=RunState.FINISHED,
+    steps=8,
+    seconds=1.0,
+    score=0.5,
+    points=(Point(4, None, 0.6), Point(8, None, 0.5)),
+    train_losses=tuple(1.0 / n for n in range(1, 9)),
+    scores={"bleu": 3.0},
+    curves={"noise": tuple((n, float(n)) for n in range(1, 9))},
+)
 
 
 @given(st.integers(0, 7), st.sampled_from(["train_losses", "curves"]), st.floats(1e-9, 10))
@@ -147,13 +155,21 @@ def test_any_one_value_that_is_other_is_found_at_its_step_and_nothing_else(place
     assert (found.what, found.step, found.most) == (what, place + 1, pytest.approx(abs(by)))
 
 
-@pytest.mark.parametrize(("change", "what"), [
-    ({}, []), ({"seconds": 9.0, "memory": 7, "startup_seconds": 2.0, "environment": {"torch": "0"}}, []),
-    ({"state": RunState.DIVERGED}, ["state"]), ({"score": 0.25}, ["val_loss"]), ({"steps": 7}, ["steps"]),
-    ({"scores": {"bleu": 3.5}}, ["bleu"]), ({"scores": {}}, ["bleu"]),
-    ({"train_losses": (*FULL.train_losses[:-1], None)}, ["train_loss"]), ({"rates": (0.1,)}, ["learning rate"]),
-    ({"points": FULL.points[:1]}, ["val_loss at evaluations"]),
-])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({}, []),
+        ({"seconds": 9.0, "memory": 7, "startup_seconds": 2.0, "environment": {"torch": "0"}}, []),
+        ({"state": RunState.DIVERGED}, ["state"]),
+        ({"score": 0.25}, ["val_loss"]),
+        ({"steps": 7}, ["steps"]),
+        ({"scores": {"bleu": 3.5}}, ["bleu"]),
+        ({"scores": {}}, ["bleu"]),
+        ({"train_losses": (*FULL.train_losses[:-1], None)}, ["train_loss"]),
+        ({"rates": (0.1,)}, ["learning rate"]),
+        ({"points": FULL.points[:1]}, ["val_loss at evaluations"]),
+    ],
+)
 def test_all_that_a_run_says_of_its_training_is_compared(change, what):
     assert [one.what for one in differences(FULL, replace(FULL, **change), "val_loss")] == what
 
@@ -162,7 +178,10 @@ def test_versions_source_and_device_are_told_where_they_changed():
     then = replace(FULL, environment={"torch": "2.6", "device": "cpu"}, source="a" * 16)
     now = replace(FULL, environment={"torch": "2.7", "device": "cpu", "numpy": "2"}, source="b" * 16)
     assert [str(one) for one in changes(then, now)] == [
-        "torch: 2.6 then, 2.7 now", "numpy: not recorded then, 2 now", f"source: {'a' * 16} then, {'b' * 16} now"]
+        "torch: 2.6 then, 2.7 now",
+        "numpy: not recorded then, 2 now",
+        f"source: {'a' * 16} then, {'b' * 16} now",
+    ]
     assert changes(then, then) == changes(replace(FULL, environment={}), replace(now, source=None)) == ()
 
 
@@ -193,12 +212,15 @@ def test_an_environment_that_a_stranger_wrote_is_read_as_plain_texts_or_not_at_a
     assert replace(record, details={**record.details, "environment": odd}).run().environment == {}
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"version": "2"}, "version was \"1\", and is \"2\""),
-    ({"minimize": None, "maximize": "val_loss"}, "objectives was .*maximize"),
-    ({"settings": {"decay": 2}}, r"settings\.decay was not given, and is 2 \(give settings with --set"),
-    ({"facts": {"data": "b"}, "name": "other"}, "than 'other' is now: name was \"again\", and is \"other\"; data"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": "2"}, 'version was "1", and is "2"'),
+        ({"minimize": None, "maximize": "val_loss"}, "objectives was .*maximize"),
+        ({"settings": {"decay": 2}}, r"settings\.decay was not given, and is 2 \(give settings with --set"),
+        ({"facts": {"data": "b"}, "name": "other"}, 'than \'other\' is now: name was "again", and is "other"; data'),
+    ],
+)
 def test_a_task_that_is_another_is_refused_with_what_differs(tmp_path, change, says):
     (key,) = trained(made(from_its_seed), tmp_path)
     with pytest.raises(TaskError, match=f"(?s)run {key} is of another task.*{says}"):
@@ -234,10 +256,13 @@ def test_keys_that_name_no_run_are_refused(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ("UPDATE lrsearch_runs SET score = 9", "is damaged"),
-    ("UPDATE lrsearch_tasks SET description = '{}'", "the task of run .* is damaged"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("UPDATE lrsearch_runs SET score = 9", "is damaged"),
+        ("UPDATE lrsearch_tasks SET description = '{}'", "the task of run .* is damaged"),
+    ],
+)
 def test_what_is_damaged_is_refused(tmp_path, change, says):
     function = made(from_its_seed)
     (key,) = trained(function, tmp_path)
@@ -262,8 +287,11 @@ def test_a_strangers_run_a_recorded_one_and_one_that_did_not_end_are_refused(tmp
         with lrs.record(other, task="by hand", policy=POLICY, horizon=4) as recorded:
             recorded.finish(score=0.5)
         by_hand = next(one.key for one in other.runs(task="by hand"))
-        for one, says in ((key, "not trusted: import it with --trust"), (spec.key, "did not end"),
-                          (by_hand, "was recorded in a loop of its own, by lrs.record")):
+        for one, says in (
+            (key, "not trusted: import it with --trust"),
+            (spec.key, "did not end"),
+            (by_hand, "was recorded in a loop of its own, by lrs.record"),
+        ):
             with pytest.raises(UsageError, match=says):
                 lrs.reproduce(one, task=function, store=other)
 

@@ -51,15 +51,18 @@ def test_settings_are_merged_over_those_of_the_decorator_and_make_another_key():
     assert with_settings(described, {"a": 1}).settings == {"a": 1}
 
 
-@pytest.mark.parametrize("call", [
-    lambda settings, out: lrs.search("digits-mlp", 4, settings=settings, out=out),
-    lambda settings, out: lrs.sweep("digits-mlp", 4, settings=settings, out=out),
-    lambda settings, out: lrs.prune("digits-mlp", 4, settings=settings, out=out),
-    lambda settings, out: lrs.recipe("digits-mlp", settings=settings, out=out),
-    lambda settings, out: lrs.verify("FIX(k0=0.1)", "digits-mlp", 0.9, 100, settings=settings, out=out),
-    lambda settings, out: api.compare("digits-mlp", settings=settings, out=out),
-    lambda settings, out: api.range_tests("digits-mlp", settings=settings, out=out),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda settings, out: lrs.search("digits-mlp", 4, settings=settings, out=out),
+        lambda settings, out: lrs.sweep("digits-mlp", 4, settings=settings, out=out),
+        lambda settings, out: lrs.prune("digits-mlp", 4, settings=settings, out=out),
+        lambda settings, out: lrs.recipe("digits-mlp", settings=settings, out=out),
+        lambda settings, out: lrs.verify("FIX(k0=0.1)", "digits-mlp", 0.9, 100, settings=settings, out=out),
+        lambda settings, out: api.compare("digits-mlp", settings=settings, out=out),
+        lambda settings, out: api.range_tests("digits-mlp", settings=settings, out=out),
+    ],
+)
 def test_what_lrsearch_trains_itself_takes_no_settings(call, tmp_path):
     with pytest.raises(TaskError, match="task 'digits-mlp' takes no settings"):
         call({"decay": [0.1, 0.2]}, tmp_path / "o")
@@ -90,16 +93,19 @@ def test_every_call_trains_the_variant_under_its_own_key_in_one_store(tmp_path):
 
 
 def test_in_a_study_file_a_table_of_settings_belongs_to_a_function(tmp_path):
-    (tmp_path / "train.py").write_text(textwrap.dedent("""
+    (tmp_path / "train.py").write_text(
+        textwrap.dedent("""
         import lrsearch as lrs
 
         @lrs.task("filed", horizon=20, epoch=5, minimize="loss", settings={"layers": 1, "decay": 0.5})
         def train(job):
             return job.settings["layers"] + job.settings["decay"]
-        """))
+        """)
+    )
     study = tmp_path / "study.toml"
-    study.write_text('task = "train.py:train"\nseeds = 1\npolicies = [{policy = "FIX(k0=0.1)"}]\n'
-                     "[settings]\nlayers = 3\n")
+    study.write_text(
+        'task = "train.py:train"\nseeds = 1\npolicies = [{policy = "FIX(k0=0.1)"}]\n[settings]\nlayers = 3\n'
+    )
     table = read_study(study, horizon=40)
     assert table.task.settings == {"layers": 3, "decay": 0.5}
     (outcome,) = api.run_table(table, out=tmp_path).outcomes
@@ -142,6 +148,7 @@ def test_a_setting_that_the_training_does_not_read_is_told(tmp_path):
 
 def test_a_value_with_which_the_training_fails_is_named(tmp_path):
     with pytest.raises(WorkError, match=r"(?s)^with batch = none: training .*KeyError"):
+
         @lrs.task("fails", settings={"batch": 1}, **LONG)
         def fails(job):
             {1: 1}[job.settings["batch"]]
@@ -159,12 +166,19 @@ def test_a_recipe_without_a_train_loss_says_what_it_misses(tmp_path):
         lrs.recipe(silent, settings={"width": [16, 32]}, out=tmp_path)
 
 
-@pytest.mark.parametrize(("settings", "says"), [
-    (None, "name values to compare"), ({}, "name values to compare"), ({"decay": 0.1}, "name values to compare"),
-    ({"decay": []}, "'decay' needs two values or more"), ({"decay": [0.1]}, r"each once, got \[0.1\]"),
-    ({"decay": [0.1, 0.1]}, "each once"), (["decay"], "settings is a mapping"),
-    ({"decay": [0.1, object()]}, "plain values"),
-])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (None, "name values to compare"),
+        ({}, "name values to compare"),
+        ({"decay": 0.1}, "name values to compare"),
+        ({"decay": []}, "'decay' needs two values or more"),
+        ({"decay": [0.1]}, r"each once, got \[0.1\]"),
+        ({"decay": [0.1, 0.1]}, "each once"),
+        (["decay"], "settings is a mapping"),
+        ({"decay": [0.1, object()]}, "plain values"),
+    ],
+)
 def test_a_recipe_without_anything_to_compare_is_refused(tmp_path, settings, says):
     with pytest.raises(UsageError, match=says):
         lrs.recipe(varied, settings=settings, out=tmp_path / "o")
@@ -172,22 +186,26 @@ def test_a_recipe_without_anything_to_compare_is_refused(tmp_path, settings, say
 
 
 def tried(*scores):
-    return [Tried(value, 50, None, score, "", seed) for value, some in enumerate(scores) for seed, score in
-            enumerate(some)]
+    return [
+        Tried(value, 50, None, score, "", seed) for value, some in enumerate(scores) for seed, score in enumerate(some)
+    ]
 
 
 LOSS, SHARE = minimize("loss"), maximize("acc", samples=1000)
 
 
-@pytest.mark.parametrize(("objective", "scores", "chosen", "says"), [
-    (LOSS, [(1.0, 1.1, 0.9), (0.5, 0.6, 0.4)], 1, "b ends at 0.5, the first, a, at 1 (-0.5 over 3 seeds, noise"),
-    (LOSS, [(1.0, 1.1, 0.9), (0.9, 1.05, 0.95)], 0, ": a tie, and a stays"),
-    (LOSS, [(1.0, 1.1, 0.9), (1.5, 1.6, 1.4)], 0, "a ends at 1, which no other value beats"),
-    (LOSS, [(1.0, None, 0.9), (1.5, 1.6, 1.4)], 1, "the first, a, diverged in 1 of 3"),
-    (LOSS, [(None,) * 3, (None,) * 3], 0, "a run of each value diverged: a stays"),
-    (SHARE, [(0.5, 0.5, 0.5), (0.9, 0.9, 0.9)], 1, "b ends at 90.00 %, the first, a, at 50.00 % (+40.00 points"),
-    (SHARE, [(0.5, 0.5, 0.5), (0.51, 0.51, 0.51)], 0, ": a tie, and a stays"),
-])
+@pytest.mark.parametrize(
+    ("objective", "scores", "chosen", "says"),
+    [
+        (LOSS, [(1.0, 1.1, 0.9), (0.5, 0.6, 0.4)], 1, "b ends at 0.5, the first, a, at 1 (-0.5 over 3 seeds, noise"),
+        (LOSS, [(1.0, 1.1, 0.9), (0.9, 1.05, 0.95)], 0, ": a tie, and a stays"),
+        (LOSS, [(1.0, 1.1, 0.9), (1.5, 1.6, 1.4)], 0, "a ends at 1, which no other value beats"),
+        (LOSS, [(1.0, None, 0.9), (1.5, 1.6, 1.4)], 1, "the first, a, diverged in 1 of 3"),
+        (LOSS, [(None,) * 3, (None,) * 3], 0, "a run of each value diverged: a stays"),
+        (SHARE, [(0.5, 0.5, 0.5), (0.9, 0.9, 0.9)], 1, "b ends at 90.00 %, the first, a, at 50.00 % (+40.00 points"),
+        (SHARE, [(0.5, 0.5, 0.5), (0.51, 0.51, 0.51)], 0, ": a tie, and a stays"),
+    ],
+)
 def test_a_step_says_what_it_decided_by_which_numbers(objective, scores, chosen, says):
     step = decided("letter", ["a", "b"], tried(*scores), objective)
     assert step.chosen == "ab"[chosen]
@@ -197,8 +215,10 @@ def test_a_step_says_what_it_decided_by_which_numbers(objective, scores, chosen,
 def test_minimizing_a_metric_decides_as_maximizing_its_negative():
     scores = [(1.0, 1.1, 0.9), (0.5, 0.6, 0.4), (0.4, None, 0.3)]
     turned = [tuple(None if one is None else -one for one in some) for some in scores]
-    lower, higher = (decided("n", [1, 2, 3], tried(*some), objective)
-                     for some, objective in ((scores, LOSS), (turned, maximize("loss"))))
+    lower, higher = (
+        decided("n", [1, 2, 3], tried(*some), objective)
+        for some, objective in ((scores, LOSS), (turned, maximize("loss")))
+    )
     assert lower.chosen == higher.chosen == 2
 
 
@@ -216,8 +236,21 @@ def train(job):
 
 def test_the_command_line_reads_settings_and_values_to_try(typed, tmp_path):
     (tmp_path / "train.py").write_text(TRAIN)
-    known = typed("verify", "FIX(k0=0.1)", "--task", "train.py:train", "--target", "2.5", "--budget", "160", "--set",
-                  "decay=2", "--json", "--out", "o")
+    known = typed(
+        "verify",
+        "FIX(k0=0.1)",
+        "--task",
+        "train.py:train",
+        "--target",
+        "2.5",
+        "--budget",
+        "160",
+        "--set",
+        "decay=2",
+        "--json",
+        "--out",
+        "o",
+    )
     assert (known.code, known.json["reached"], known.json["score"]) == (0, True, pytest.approx(2.1))
     found = typed("recipe", "train.py:train", "--try", "decay=2e-1,1e-1", "--set", "name=a b", "--out", "o")
     assert found.code == 0, found.err
@@ -226,15 +259,18 @@ def test_the_command_line_reads_settings_and_values_to_try(typed, tmp_path):
     assert "decay 0.1, seed 2: " in found.err
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (["search", "--set", "decay"], "--set takes a name and a value, as --set decay=0.1, got 'decay'"),
-    (["prune", "--set", "=1"], "--set takes a name and a value"),
-    (["range-test", "--set", "a=1", "--set", "a=2"], "--set gives 'a' twice"),
-    (["compare", "--set", "a=NaN"], "settings holds plain values"),
-    (["recipe"], "name values to compare, such as settings={'decay': [0.01, 0.1]} or --try decay=0.01,0.1"),
-    (["recipe", "--try", "a=1"], "'a' needs two values or more to compare"),
-    (["recipe", "--try", "a"], "--try takes a name and a value"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["search", "--set", "decay"], "--set takes a name and a value, as --set decay=0.1, got 'decay'"),
+        (["prune", "--set", "=1"], "--set takes a name and a value"),
+        (["range-test", "--set", "a=1", "--set", "a=2"], "--set gives 'a' twice"),
+        (["compare", "--set", "a=NaN"], "settings holds plain values"),
+        (["recipe"], "name values to compare, such as settings={'decay': [0.01, 0.1]} or --try decay=0.01,0.1"),
+        (["recipe", "--try", "a=1"], "'a' needs two values or more to compare"),
+        (["recipe", "--try", "a"], "--try takes a name and a value"),
+    ],
+)
 def test_wrong_settings_are_refused_in_a_line(typed, tmp_path, words, says):
     (tmp_path / "train.py").write_text(TRAIN)
     ended = typed(words[0], "train.py:train", *words[1:], "--out", "o")

@@ -37,14 +37,15 @@ def test_a_study_is_asked_told_and_shown_by_the_beginning_of_its_name(typed, tmp
 
 def test_a_training_in_awk_is_searched_to_its_end(typed, tmp_path):
     """Its loss falls by what the learning rates add up to, and grows above 1."""
-    program = ("{ r = $1 > 1 ? 1 : $1; left *= exp(-r / 20); if ($1 > 1) left *= exp($1 - 1); print left }")
+    program = "{ r = $1 > 1 ? 1 : $1; left *= exp(-r / 20); if ($1 > 1) left *= exp($1 - 1); print left }"
     typed("study", "ask", *NAMED, "--most", "9")
     while True:
         state = typed("study", "show", "my-lm", "--json").json
         for job in state["open_jobs"]:
             rows = "\n".join(map(str, parse(job["policy"]).curve(job["horizon"])))
-            losses = subprocess.run(["awk", f"BEGIN {{ left = 1 }} {program}"], input=rows, capture_output=True,
-                                    text=True, check=True).stdout
+            losses = subprocess.run(
+                ["awk", f"BEGIN {{ left = 1 }} {program}"], input=rows, capture_output=True, text=True, check=True
+            ).stdout
             if job["purpose"] == "range-test":
                 curve = tmp_path / "curve.txt"
                 curve.write_text(losses)
@@ -72,8 +73,9 @@ def test_a_job_is_released_and_one_that_failed_says_why(typed, asked):
 
 def test_a_curve_may_be_json_or_have_its_steps(typed, asked, tmp_path):
     losses = [3 - 0.05 * step for step in range(40)]
-    for number, text in enumerate((json.dumps({"train_loss": losses}),
-                                   "\n".join(f"{step} {loss}" for step, loss in enumerate(losses, 1)))):
+    for number, text in enumerate(
+        (json.dumps({"train_loss": losses}), "\n".join(f"{step} {loss}" for step, loss in enumerate(losses, 1)))
+    ):
         (tmp_path / "curve").write_text(text)
         assert typed("study", "tell", "my-lm", "0", "--curves", "curve").code == (2 if number else 0)
 

@@ -28,8 +28,13 @@ def store(tmp_path):
 def test_on_a_new_machine_lenet_starts_from_the_paper_and_nothing_is_written(typed, tmp_path):
     ended = typed("recommend", "mnist-lenet")
     assert (ended.code, ended.err) == (0, "")
-    for told in (str(SIN2(k0=0.01, k1=0.06, l=2000)), "table VII", "chosen on the test set", "its strong default",
-                 "its learning rates as they are"):
+    for told in (
+        str(SIN2(k0=0.01, k1=0.06, l=2000)),
+        "table VII",
+        "chosen on the test set",
+        "its strong default",
+        "its learning rates as they are",
+    ):
         assert told in ended.out
     assert list(tmp_path.iterdir()) == []
 
@@ -68,11 +73,14 @@ def test_the_rank_has_all_candidates_with_their_origins_by_every_goal(typed, sto
 
 
 @pytest.mark.parametrize("command", ["recommend", "rank"])
-@pytest.mark.parametrize(("words", "code", "says"), [
-    (["mnist-lent"], 2, "did you mean 'mnist-lenet'?"),
-    (["mnist-lenet", "--goal", "speed"], 2, "no goal 'speed'"),
-    (["mnist-lenet", "--store", "typo.db"], 1, "no store at typo.db"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["mnist-lent"], 2, "did you mean 'mnist-lenet'?"),
+        (["mnist-lenet", "--goal", "speed"], 2, "no goal 'speed'"),
+        (["mnist-lenet", "--store", "typo.db"], 1, "no store at typo.db"),
+    ],
+)
 def test_what_cannot_be_gets_one_line(typed, command, words, code, says):
     ended = typed(command, *words)
     assert (ended.code, ended.out) == (code, "")
@@ -86,12 +94,15 @@ SEARCHED = [
     ("WARMUP(policy=HALFCOS(k0=0.0951, l=1216), l=64)", FULL, (0.979, 0.966, 0.971)),
     ("SIN2(k0=0.06559, k1=0.2288, l=64)", FULL, (0.966, 0.974, 0.969)),
     ("SIN2(k0=0.02727, k1=0.2754, l=103)", FULL, (0.922,)),
-    ("NSTEP(k0=0.1721, gamma=0.224, l=[505, 1168])", QUARTER, (0.966,)), ("FIX(k0=0.07876)", QUARTER, (0.966,)),
+    ("NSTEP(k0=0.1721, gamma=0.224, l=[505, 1168])", QUARTER, (0.966,)),
+    ("FIX(k0=0.07876)", QUARTER, (0.966,)),
     ("NSTEP(k0=0.1384, gamma=0.1808, l=[740, 985, 1043])", QUARTER, (0.964,)),
-    ("SIN(k0=0, k1=0.0001089, l=20.95)", SIXTEENTH, (0.143,)), ("SIN(k0=0, k1=0.03566, l=64)", SIXTEENTH, (0.664,)),
+    ("SIN(k0=0, k1=0.0001089, l=20.95)", SIXTEENTH, (0.143,)),
+    ("SIN(k0=0, k1=0.03566, l=64)", SIXTEENTH, (0.664,)),
     ("TRI(k0=0, k1=0.1347, l=32)", SIXTEENTH, (0.802,)),
     ("INV(k0=0.01674, gamma=0.007688, p=1.682)", SIXTEENTH, (0.266,)),
-    ("FIX(k0=0.0001887)", SIXTEENTH, (0.154,)), ("FIX(k0=0.02662)", SIXTEENTH, (0.789,)),
+    ("FIX(k0=0.0001887)", SIXTEENTH, (0.154,)),
+    ("FIX(k0=0.02662)", SIXTEENTH, (0.789,)),
     ("SIN(k0=0, k1=0.08028, l=320)", SIXTEENTH, (0.919,)),
     ("NSTEP(k0=0.1532, gamma=0.0003699, l=[669])", SIXTEENTH, (0.88,)),
 ]
@@ -155,8 +166,25 @@ def test_what_the_rank_goes_by_never_falls_from_row_to_row(typed, searched, goal
 def test_the_json_of_the_rank_has_every_key_of_before_and_its_order_is_what_to_try_first(typed, searched):
     found = typed("rank", "digits-cnn", "--store", searched, "--json").json
     first = found["ranked"][0]
-    assert {"policy", "task", "score", "value", "seeds", "regret", "low", "high", "p_best", "tie_group", "tasks",
-            "runs", "carried", "doubt", "origin", "share", "horizon"} < first.keys()
+    assert {
+        "policy",
+        "task",
+        "score",
+        "value",
+        "seeds",
+        "regret",
+        "low",
+        "high",
+        "p_best",
+        "tie_group",
+        "tasks",
+        "runs",
+        "carried",
+        "doubt",
+        "origin",
+        "share",
+        "horizon",
+    } < first.keys()
     assert (first["place"], first["steps"], first["why"]) == (1, 1280, "measured on this task, 3 seeds")
     tried = typed("recommend", "digits-cnn", "--store", searched, "--json").json["first"]
     assert tried[0]["policy"] == first["policy"]
@@ -169,7 +197,9 @@ def test_each_row_of_the_rank_says_what_its_place_rests_on(typed, store):
     assert re.search(r" 64000\* .* published for CIFAR-10 ResNet-32, 64000 steps", text)
     with open_store(store) as opened:
         near = GOOD.scale(1.02)
-        opened.record(RunSpec(FASHION, near, 10_000, 5), Run(
-            state=RunState.FINISHED, steps=10_000, seconds=1.0, score=0.9, loss=0.3))
+        opened.record(
+            RunSpec(FASHION, near, 10_000, 5),
+            Run(state=RunState.FINISHED, steps=10_000, seconds=1.0, score=0.9, loss=0.3),
+        )
     text = typed("rank", "fashion-lenet", "--store", store, "--limit", "99").out
     assert "2 seeds, pooled with 1 policy nearby" in text

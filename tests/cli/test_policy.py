@@ -69,10 +69,15 @@ def test_the_table_is_drawn_on_one_page(lrsearch, tmp_path):
     assert (tmp_path / "t.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("arguments", [
-    ("plot", "FIX(k0=0.1)", "-o", "x.jpg"), ("table", "-o", "x"), ("paths", "-o", "x.svg"),
-    ("diff", "FIX(k0=0.1)", "FIX(k0=0.2)", "-o", "x.pdf"),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plot", "FIX(k0=0.1)", "-o", "x.jpg"),
+        ("table", "-o", "x"),
+        ("paths", "-o", "x.svg"),
+        ("diff", "FIX(k0=0.1)", "FIX(k0=0.2)", "-o", "x.pdf"),
+    ],
+)
 def test_a_picture_of_another_kind_is_refused(lrsearch, tmp_path, arguments):
     refused = lrsearch("policy", *arguments)
     assert (refused.code, refused.out) == (2, "")
@@ -120,12 +125,15 @@ def test_convert_goes_to_another_tool_and_back(lrsearch):
     assert json.loads(bound)["l"] == 50
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("REX(k0=0.1, l=100)", "--to", "torch"), "REX"),
-    (("LambdaLR(lr_lambda=None)", "--from", "torch", "--lr", "0.1"), "LambdaLR"),
-    (("StepLR(step_size=30)", "--from", "torch"), "lr"),
-    (("FIX(k0=0.1)", "--to", "keras"), "keras"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("REX(k0=0.1, l=100)", "--to", "torch"), "REX"),
+        (("LambdaLR(lr_lambda=None)", "--from", "torch", "--lr", "0.1"), "LambdaLR"),
+        (("StepLR(step_size=30)", "--from", "torch"), "lr"),
+        (("FIX(k0=0.1)", "--to", "keras"), "keras"),
+    ],
+)
 def test_what_cannot_be_converted_is_refused_with_the_reason(lrsearch, arguments, says):
     refused = lrsearch("policy", "convert", *arguments)
     assert (refused.code, refused.out) == (2, "")

@@ -94,8 +94,10 @@ def store(tmp_path):
     task = replace(find_task("digits-mlp"), name=ODD)
     with open_store(str(path)) as opened:
         for policy, score in ((LISTED, 0.91), (FIX(k0=0.01), 0.88)):
-            opened.record(RunSpec(task, policy, task.horizon, 0),
-                          Run(state=RunState.FINISHED, steps=task.horizon, seconds=1.0, score=score, loss=0.3))
+            opened.record(
+                RunSpec(task, policy, task.horizon, 0),
+                Run(state=RunState.FINISHED, steps=task.horizon, seconds=1.0, score=score, loss=0.3),
+            )
         failed = RunSpec(task, FIX(k0=1.0), task.horizon, 0)
         opened.record(failed, Run(state=RunState.FAILED, steps=1, seconds=1.0, error=f"in {ODD}"))
     return str(path), failed.key
@@ -104,9 +106,11 @@ def store(tmp_path):
 def test_names_and_policies_of_a_store_are_printed_as_they_are(typed, store):
     path, failed = store
     for words, said in (
-        (("store", "runs"), [ODD, str(LISTED)]), (("store", "stats"), [ODD]),
+        (("store", "runs"), [ODD, str(LISTED)]),
+        (("store", "stats"), [ODD]),
         (("store", "show", failed), [f"in {ODD}"]),
-        (("recommend", ODD), [ODD, str(LISTED)]), (("rank", ODD), [ODD, str(LISTED)]),
+        (("recommend", ODD), [ODD, str(LISTED)]),
+        (("rank", ODD), [ODD, str(LISTED)]),
         (("rank", "digits-cnn"), [ODD]),
     ):
         ended = typed(*words, "--store", path)
@@ -125,20 +129,44 @@ def test_a_table_with_an_odd_name_is_trained_and_printed_under_it(typed, tmp_pat
 
 
 @pytest.mark.parametrize("text", ["[bold]x[/bold]", "[/]", ":cat:"])
-@pytest.mark.parametrize("words", [
-    ("{}",), ("policy", "{}"), ("search", "--{}"), ("search", "{}"), ("sweep", "{}"), ("prune", "{}"), ("tasks", "{}"),
-    ("recommend", "{}"), ("rank", "{}"), ("rank", "mnist-lenet", "--goal", "{}"), ("recipe", "{}"),
-    ("range-test", "{}"),
-    ("search", "digits-mlp", "--engine", "{}"), ("search", "digits-mlp", "--functions", "{}"),
-    ("compare", "{}"), ("compare", "--table", "{}", "--data-dir", "."), ("explain", "x", "--store", "{}.db"),
-    ("policy", "show", "{}"), ("policy", "plot", "{}"), ("policy", "plot", "FIX(k0=1)", "-o", "{}"),
-    ("policy", "diff", "FIX(k0=1)", "{}"), ("policy", "convert", "{}"), ("policy", "convert", "x", "--from", "{}"),
-    ("verify", "{}", "--task", "digits-mlp", "--target", "0.9", "--budget", "16"),
-    ("verify", "FIX(k0=1)", "--task", "{}", "--target", "0.9", "--budget", "16"),
-    ("verify", "FIX(k0=1)", "--task", "digits-mlp", "--target", "{}", "--budget", "16"),
-    ("store", "runs", "--store", "{}.db"), ("store", "merge", "{}.db"), ("store", "import", "{}.json"),
-    ("study", "run", "{}.toml"), ("dashboard", "--out", "{}"), ("dashboard", "--storage", "sqlite:///{}"),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("{}",),
+        ("policy", "{}"),
+        ("search", "--{}"),
+        ("search", "{}"),
+        ("sweep", "{}"),
+        ("prune", "{}"),
+        ("tasks", "{}"),
+        ("recommend", "{}"),
+        ("rank", "{}"),
+        ("rank", "mnist-lenet", "--goal", "{}"),
+        ("recipe", "{}"),
+        ("range-test", "{}"),
+        ("search", "digits-mlp", "--engine", "{}"),
+        ("search", "digits-mlp", "--functions", "{}"),
+        ("compare", "{}"),
+        ("compare", "--table", "{}", "--data-dir", "."),
+        ("explain", "x", "--store", "{}.db"),
+        ("policy", "show", "{}"),
+        ("policy", "plot", "{}"),
+        ("policy", "plot", "FIX(k0=1)", "-o", "{}"),
+        ("policy", "diff", "FIX(k0=1)", "{}"),
+        ("policy", "convert", "{}"),
+        ("policy", "convert", "x", "--from", "{}"),
+        ("verify", "{}", "--task", "digits-mlp", "--target", "0.9", "--budget", "16"),
+        ("verify", "FIX(k0=1)", "--task", "{}", "--target", "0.9", "--budget", "16"),
+        ("verify", "FIX(k0=1)", "--task", "digits-mlp", "--target", "{}", "--budget", "16"),
+        ("store", "runs", "--store", "{}.db"),
+        ("store", "merge", "{}.db"),
+        ("store", "import", "{}.json"),
+        ("study", "run", "{}.toml"),
+        ("dashboard", "--out", "{}"),
+        ("dashboard", "--storage", "sqlite:///{}"),
+    ],
+    ids=" ".join,
+)
 def test_an_error_repeats_what_was_given_as_it_was_given(typed, words, text):
     ended = typed(*(word.format(text) for word in words))
     assert ended.code in (1, 2)

@@ -21,8 +21,26 @@ def test_it_advises_draws_and_a_search_trains_its_runs_no_more(lrsearch, tmp_pat
 
 
 def test_weight_decays_are_compared_and_a_linear_one_is_drawn(lrsearch, tmp_path):
-    found = lrsearch("range-test", "digits-mlp", "--out", "o", "--weight-decays", "1e-2,0", "--repeats", "1", "--shape",
-                     "linear", "--low", "0.001", "--high", "1", "--momentum", "0.95,0.85", "--steps", "60")
+    found = lrsearch(
+        "range-test",
+        "digits-mlp",
+        "--out",
+        "o",
+        "--weight-decays",
+        "1e-2,0",
+        "--repeats",
+        "1",
+        "--shape",
+        "linear",
+        "--low",
+        "0.001",
+        "--high",
+        "1",
+        "--momentum",
+        "0.95,0.85",
+        "--steps",
+        "60",
+    )
     assert found.code == 0, found.err
     assert "weight decay 0.01: 1 test of 60 updates" in found.out
     assert "weight decay 0: 1 test" in found.out
@@ -37,22 +55,27 @@ def test_a_flat_curve_is_a_verdict(lrsearch):
 
 
 def test_one_that_diverges_at_once_is_drawn(lrsearch):
-    found = lrsearch("range-test", "digits-mlp", "--out", "o", "--low", "1e4", "--high", "1e6", "--steps", "5000",
-                     "--repeats", "1")
+    found = lrsearch(
+        "range-test", "digits-mlp", "--out", "o", "--low", "1e4", "--high", "1e6", "--steps", "5000", "--repeats", "1"
+    )
     assert found.code == 0, found.err
     assert "No curve falls" in found.out
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("digit",), "no task"), (("digits-mlp", "--repeats", "0"), "repeats is a whole number from 1 to 99, got 0"),
-    (("digits-mlp", "--low", "3", "--high", "1"), "to a higher one, got 3.0 to 1.0"),
-    (("digits-mlp", "--momentum", "0.9"), "--momentum takes two numbers"),
-    (("digits-mlp", "--momentum", "0.9,1.5"), "m1"),
-    (("digits-mlp", "--weight-decays", "a"), "--weight-decays takes numbers"),
-    (("digits-mlp", "--weight-decays", "-1"), "weight_decay"),
-    (("digits-mlp", "--shape", "round"), "the shape is exponential or linear"),
-    (("digits-mlp", "--steps", "5"), "20 updates or more"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("digit",), "no task"),
+        (("digits-mlp", "--repeats", "0"), "repeats is a whole number from 1 to 99, got 0"),
+        (("digits-mlp", "--low", "3", "--high", "1"), "to a higher one, got 3.0 to 1.0"),
+        (("digits-mlp", "--momentum", "0.9"), "--momentum takes two numbers"),
+        (("digits-mlp", "--momentum", "0.9,1.5"), "m1"),
+        (("digits-mlp", "--weight-decays", "a"), "--weight-decays takes numbers"),
+        (("digits-mlp", "--weight-decays", "-1"), "weight_decay"),
+        (("digits-mlp", "--shape", "round"), "the shape is exponential or linear"),
+        (("digits-mlp", "--steps", "5"), "20 updates or more"),
+    ],
+)
 def test_wrong_input_is_refused_in_a_line(typed, words, says):
     found = typed("range-test", *words, "--out", "o")
     assert found.code == 2

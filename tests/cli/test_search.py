@@ -22,8 +22,13 @@ def stored(lrsearch, folder):
 def searched(tmp_path_factory):
     """One search by the command line: (folder, JSON, stderr)."""
     folder = tmp_path_factory.mktemp("searched")
-    ended = subprocess.run([sys.executable, "-m", "lrsearch", *QUICK, "--json", "--final-test", "--out", str(folder)],
-                           capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "lrsearch", *QUICK, "--json", "--final-test", "--out", str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     return folder, json.loads(ended.stdout), ended.stderr
 
 
@@ -153,8 +158,18 @@ def test_people_get_a_table_that_says_what_matters(searched, lrsearch):
     assert shown.code == 0
     assert shown.out.splitlines()[0] == result["verdict"]
     assert f'lrs.parse("{result["best"]["policy"]}")' in shown.out
-    for text in ("answer", result["best"]["policy"], "validation", "FRE", "what the heuristics cut",
-                 "range tests", "import lrsearch as lrs", ".png", "taken from the store", result["study"]):
+    for text in (
+        "answer",
+        result["best"]["policy"],
+        "validation",
+        "FRE",
+        "what the heuristics cut",
+        "range tests",
+        "import lrsearch as lrs",
+        ".png",
+        "taken from the store",
+        result["study"],
+    ):
         assert text in shown.out
 
 
@@ -184,15 +199,29 @@ def test_a_search_on_a_similar_task_starts_from_what_the_store_knows(searched, l
     folder, _, _ = searched
     store = tmp_path / "store.db"
     store.write_bytes((folder / "store.db").read_bytes())
-    told = lrsearch("search", "digits-cnn", "--horizon", "400", "--budget", "3.3", "--functions", "TRI,SIN2,WARMUP",
-                    "--store", str(store))
+    told = lrsearch(
+        "search",
+        "digits-cnn",
+        "--horizon",
+        "400",
+        "--budget",
+        "3.3",
+        "--functions",
+        "TRI,SIN2,WARMUP",
+        "--store",
+        str(store),
+    )
     assert told.code == 0, told.err
     assert "learned from digits-mlp" in told.out
 
 
 def start(folder, *more):
-    return subprocess.Popen([sys.executable, "-m", "lrsearch", *QUICK, "--json", "--out", str(folder), *more],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrsearch", *QUICK, "--json", "--out", str(folder), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def read_lines(process, count):
@@ -228,40 +257,43 @@ def test_a_search_that_was_ended_goes_on_and_nothing_finished_is_trained_twice(
 PROGRAM = ("--name", "mine", "--horizon", "99", "--minimize", "loss")
 
 
-@pytest.mark.parametrize(("words", "code", "says"), [
-    (["search", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
-    (["search", "digits-mlp", "--functions", "TRY"], 2, "did you mean 'TRI'"),
-    (["search", "digits-mlp", "--budget", "0"], 2, "too small"),
-    (["search"], 2, "a program with --command: one of the three"),
-    (["search", "digits-mlp", "--name", "mine"], 2, "--name describes a program"),
-    (["search", "digits-mlp", "--command", "echo"], 2, "needs --name and --horizon"),
-    (["prune", "--command", "pythn x", *PROGRAM], 2, "no program 'pythn'"),
-    (["search", "--command", "echo", *PROGRAM, "--fact", "x"], 2, "--fact takes NAME=VALUE"),
-    (["range-test", "--command", "bash -c 'exit 3'", *PROGRAM], 1, "bash exited with 3, and printed nothing"),
-    (["search", "digits-mlp", "--known", "TRI(k0=1"], 2, "found the end"),
-    (["sweep", "digits-mlp", "--known", "0.1"], 2, "'0.1'"),
-    (["search", "digits-mlp", "--budget", "nan"], 2, "number of full runs"),
-    (["search", "digits-mlp", "--budget", "many"], 2, "--budget"),
-    (["search", "digits-mlp", "--horizon", "3"], 2, "horizon"),
-    (["search", "digits-mlp", "--precision", "fp8"], 2, "fp32"),
-    (["search", "digits-mlp", "--engine", "optima"], 2, "did you mean 'optuna'"),
-    (["search", "digits-mlp", "--seed", "-1"], 2, "seed"),
-    (["search", "digits-mlp", "--bugdet", "4"], 2, "--budget"),
-    (["search", "digits-mlp", "--out", "/proc/none"], 1, "cannot write to /proc/none"),
-    (["search", "digits-mlp", "--store", "text.txt"], 1, "is not a store"),
-    (["search", "mnist-lenet", "--data-dir", "."], 1, "lacks train-images"),
-    (["compare", "digits-mlp", "--strategies", "funel"], 2, "did you mean 'funnel'"),
-    (["compare", "digits-mlp", "--seeds", "0"], 2, "1 seed or more"),
-    (["store", "runs"], 1, "search first"),
-    (["store", "runs", "--store", "text.txt", "--state", "done"], 2, "finished"),
-    (["policy", "show", "TRI(k0=1"], 2, "found the end"),
-    (["policy", "plot", "FIX(k0=0.1)", "-o", "/proc/none/x.png"], 1, "cannot write"),
-    (["policy", "plot", "FIX(k0=0.1)", "-o", "x.jpg"], 2, "ends in .png"),
-    (["search", "digits-mlp", "--budget", "1e308"], 2, "at most"),
-    (["search", "digits-mlp", "--storage", "bogus"], 1, "--storage"),
-    (["store", "runs", "--store", "typo.db"], 1, "no store at typo.db"),
-    (["nonsense"], 2, "nonsense"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["search", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
+        (["search", "digits-mlp", "--functions", "TRY"], 2, "did you mean 'TRI'"),
+        (["search", "digits-mlp", "--budget", "0"], 2, "too small"),
+        (["search"], 2, "a program with --command: one of the three"),
+        (["search", "digits-mlp", "--name", "mine"], 2, "--name describes a program"),
+        (["search", "digits-mlp", "--command", "echo"], 2, "needs --name and --horizon"),
+        (["prune", "--command", "pythn x", *PROGRAM], 2, "no program 'pythn'"),
+        (["search", "--command", "echo", *PROGRAM, "--fact", "x"], 2, "--fact takes NAME=VALUE"),
+        (["range-test", "--command", "bash -c 'exit 3'", *PROGRAM], 1, "bash exited with 3, and printed nothing"),
+        (["search", "digits-mlp", "--known", "TRI(k0=1"], 2, "found the end"),
+        (["sweep", "digits-mlp", "--known", "0.1"], 2, "'0.1'"),
+        (["search", "digits-mlp", "--budget", "nan"], 2, "number of full runs"),
+        (["search", "digits-mlp", "--budget", "many"], 2, "--budget"),
+        (["search", "digits-mlp", "--horizon", "3"], 2, "horizon"),
+        (["search", "digits-mlp", "--precision", "fp8"], 2, "fp32"),
+        (["search", "digits-mlp", "--engine", "optima"], 2, "did you mean 'optuna'"),
+        (["search", "digits-mlp", "--seed", "-1"], 2, "seed"),
+        (["search", "digits-mlp", "--bugdet", "4"], 2, "--budget"),
+        (["search", "digits-mlp", "--out", "/proc/none"], 1, "cannot write to /proc/none"),
+        (["search", "digits-mlp", "--store", "text.txt"], 1, "is not a store"),
+        (["search", "mnist-lenet", "--data-dir", "."], 1, "lacks train-images"),
+        (["compare", "digits-mlp", "--strategies", "funel"], 2, "did you mean 'funnel'"),
+        (["compare", "digits-mlp", "--seeds", "0"], 2, "1 seed or more"),
+        (["store", "runs"], 1, "search first"),
+        (["store", "runs", "--store", "text.txt", "--state", "done"], 2, "finished"),
+        (["policy", "show", "TRI(k0=1"], 2, "found the end"),
+        (["policy", "plot", "FIX(k0=0.1)", "-o", "/proc/none/x.png"], 1, "cannot write"),
+        (["policy", "plot", "FIX(k0=0.1)", "-o", "x.jpg"], 2, "ends in .png"),
+        (["search", "digits-mlp", "--budget", "1e308"], 2, "at most"),
+        (["search", "digits-mlp", "--storage", "bogus"], 1, "--storage"),
+        (["store", "runs", "--store", "typo.db"], 1, "no store at typo.db"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
 def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(typed, tmp_path, words, code, says):
     (tmp_path / "text.txt").write_text("hello\n")
     ended = typed(*words)
@@ -285,16 +317,20 @@ def test_a_termination_is_an_interrupt_as_well_and_the_second_signal_ends_at_onc
 
 def test_help_loads_nothing_heavy():
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, lrsearch.cli.main; print(*sys.modules)"], capture_output=True, text=True,
-        check=True).stdout.split()
+        [sys.executable, "-c", "import sys, lrsearch.cli.main; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
     assert not {"torch", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly"} & set(loaded)
 
 
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_same_command_runs_on_real_mnist(lrsearch, data_dir):
-    ended = lrsearch("search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "3.2",
-                     "--json")
+    ended = lrsearch(
+        "search", "mnist-lenet", "--data-dir", str(data_dir), "--horizon", "64", "--budget", "3.2", "--json"
+    )
     assert ended.code == 0, ended.err
     assert ended.json["task"] == "mnist-lenet"
     assert ended.json["best"]["score"] > 0.3

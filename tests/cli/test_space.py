@@ -23,8 +23,13 @@ def stored(lrsearch, folder):
 def pruned(tmp_path_factory):
     """Probes trained by the command line: (folder, JSON, stderr)."""
     folder = tmp_path_factory.mktemp("pruned")
-    ended = subprocess.run([sys.executable, "-m", "lrsearch", "prune", *QUICK, "--json", "--out", str(folder)],
-                           capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "lrsearch", "prune", *QUICK, "--json", "--out", str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     return folder, json.loads(ended.stdout), ended.stderr
 
 
@@ -61,7 +66,8 @@ def test_a_search_afterwards_takes_over_all_probes_and_stored_runs_replay_them(p
     assert (alone["study"], alone["cost"]["trained_runs"]) == (None, 0)
     for other in (again, alone):
         assert {key: other[key] for key in ("space", "pruned", "probes", "grid")} == {
-            key: told[key] for key in ("space", "pruned", "probes", "grid")}
+            key: told[key] for key in ("space", "pruned", "probes", "grid")
+        }
     explained = lrsearch("explain", result.json["study"], "--json", "--out", str(tmp_path)).json
     assert explained["pruned"] == told["pruned"]
     assert explained["escapes"]["candidates"] > 5
@@ -86,9 +92,17 @@ def test_people_get_the_ranges_the_runs_and_the_lines_that_use_it(pruned, lrsear
     folder, told, _ = pruned
     shown = lrsearch("prune", *QUICK, "--out", str(folder))
     assert shown.code == 0
-    for text in ("the space that is left of digits-mlp", "RAMP(", "bottom around", told["probes"][0]["key"][:8] + "*",
-                 "prior mass", "43 points", f"0 runs trained (0 steps), {len(told['probes'])} taken from the store",
-                 f'lrs.explain("{told["study"]}"', "space.suggest(trial)"):
+    for text in (
+        "the space that is left of digits-mlp",
+        "RAMP(",
+        "bottom around",
+        told["probes"][0]["key"][:8] + "*",
+        "prior mass",
+        "43 points",
+        f"0 runs trained (0 steps), {len(told['probes'])} taken from the store",
+        f'lrs.explain("{told["study"]}"',
+        "space.suggest(trial)",
+    ):
         assert text in shown.out
 
 
@@ -106,17 +120,20 @@ def test_an_explanation_is_in_sentences_and_the_studies_are_listed(pruned, lrsea
     assert (study["study"], study["strategy"], study["budget"]) == (told["study"], "probing", 3.3)
 
 
-@pytest.mark.parametrize(("words", "code", "says"), [
-    (["prune", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
-    (["prune", "digits-mlp", "--budget", "1"], 2, "too small"),
-    (["prune", "digits-mlp", "--budget", "nan", "--stored"], 2, "number of full runs"),
-    (["prune", "digits-mlp", "--stored"], 1, "no store at lrsearch-runs/store.db; search first"),
-    (["prune", "digits-mlp", "--stored", "--store", "empty.db"], 1, "leave out --stored, and they are trained"),
-    (["prune", "digits-mlp", "--out", "/proc/none"], 1, "cannot write to /proc/none"),
-    (["explain"], 2, "STUDY"),
-    (["explain", "digits-mlp", "--store", "empty.db"], 2, "no study 'digits-mlp' among the 0 of this store"),
-    (["explain", "digits-mlp", "--store", "typo.db"], 1, "no store at typo.db"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["prune", "digits-mpl"], 2, "did you mean 'digits-mlp'"),
+        (["prune", "digits-mlp", "--budget", "1"], 2, "too small"),
+        (["prune", "digits-mlp", "--budget", "nan", "--stored"], 2, "number of full runs"),
+        (["prune", "digits-mlp", "--stored"], 1, "no store at lrsearch-runs/store.db; search first"),
+        (["prune", "digits-mlp", "--stored", "--store", "empty.db"], 1, "leave out --stored, and they are trained"),
+        (["prune", "digits-mlp", "--out", "/proc/none"], 1, "cannot write to /proc/none"),
+        (["explain"], 2, "STUDY"),
+        (["explain", "digits-mlp", "--store", "empty.db"], 2, "no study 'digits-mlp' among the 0 of this store"),
+        (["explain", "digits-mlp", "--store", "typo.db"], 1, "no store at typo.db"),
+    ],
+)
 def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(typed, tmp_path, words, code, says):
     lrs.open_store(str(tmp_path / "empty.db")).close()
     ended = typed(*words)

@@ -36,8 +36,9 @@ def test_stats_say_how_much_there_is_by_framework_model_classes_and_data(typed, 
     told = typed("store", "stats", "--store", store, "--json").json
     assert (told["runs"], told["policies"], told["attempts"]) == (4, 2, 1)
     assert told["states"] == {"failed": 1, "finished": 3}
-    assert [(task["task"], task["framework"], task["model"], task["classes"], task["runs"]) for task in told["tasks"]] \
-        == [("digits-cnn", "torch", "digits-cnn", 10, 1), ("digits-mlp", "torch", "digits-mlp", 10, 3)]
+    assert [
+        (task["task"], task["framework"], task["model"], task["classes"], task["runs"]) for task in told["tasks"]
+    ] == [("digits-cnn", "torch", "digits-cnn", 10, 1), ("digits-mlp", "torch", "digits-mlp", 10, 3)]
     text = typed("store", "stats", "--store", store).out
     assert "digits-cnn  torch" in text
     assert "4 runs of 2 policies" in text
@@ -46,8 +47,9 @@ def test_stats_say_how_much_there_is_by_framework_model_classes_and_data(typed, 
 def test_runs_come_in_pages(typed, store):
     first = typed("store", "runs", "--store", store, "--limit", "3", "--json").json
     rest = typed("store", "runs", "--store", store, "--after", first[-1]["key"], "--json").json
-    assert [run["key"] for run in first + rest] == [run["key"] for run in typed("store", "runs", "--store", store,
-                                                                               "--json").json]
+    assert [run["key"] for run in first + rest] == [
+        run["key"] for run in typed("store", "runs", "--store", store, "--json").json
+    ]
     assert (len(first), len(rest)) == (3, 1)
     assert typed("store", "runs", "--store", store, "--origin", "recorded", "--json").json == []
 
@@ -97,11 +99,17 @@ def test_runs_travel_in_a_bundle(typed, store, tmp_path):
     assert json.loads((tmp_path / "all.bundle").read_text().splitlines()[0])["runs"] == 4
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("import", "none.bundle"), "cannot be read"), (("import", "runs.db"), "is no bundle"),
-    (("export", "runs.db"), "there already"), (("export", "x.bundle", "--task", "digits-map"), "digits-mlp"),
-    (("merge", "none.db"), "no store at"), (("salvage", "--to", "x.db", "--store", "postgresql://h/d"), "SQLite files"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("import", "none.bundle"), "cannot be read"),
+        (("import", "runs.db"), "is no bundle"),
+        (("export", "runs.db"), "there already"),
+        (("export", "x.bundle", "--task", "digits-map"), "digits-mlp"),
+        (("merge", "none.db"), "no store at"),
+        (("salvage", "--to", "x.db", "--store", "postgresql://h/d"), "SQLite files"),
+    ],
+)
 def test_what_cannot_be_says_so_in_one_line(typed, store, words, says):
     given = words if "--store" in words else (*words, "--store", store)
     ended = typed("store", *given)

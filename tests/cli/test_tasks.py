@@ -16,8 +16,13 @@ def test_with_a_name_the_task_s_portrait_is_printed(typed):
     ended = typed("tasks", "digits-cnn")
     assert (ended.code, ended.err) == (0, "")
     marks = portray("digits-cnn").data.landmarks
-    for told in ("1024 samples of 1 x 8 x 8", "10 classes", "cnn, 6090 parameters, depth 3, norm none",
-                 f"nearest neighbour {100 * marks.neighbour:.1f} %", "batch 32, 1280 steps, 40 epochs"):
+    for told in (
+        "1024 samples of 1 x 8 x 8",
+        "10 classes",
+        "cnn, 6090 parameters, depth 3, norm none",
+        f"nearest neighbour {100 * marks.neighbour:.1f} %",
+        "batch 32, 1280 steps, 40 epochs",
+    ):
         assert told in ended.out
 
 

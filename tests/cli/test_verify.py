@@ -22,15 +22,18 @@ def test_yes_no_and_a_second_time(lrsearch):
     assert no.out.count("trained") == 2
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (("TRI(k0=1", "--task", "digits-mlp", "--target", "0.9", "--budget", "100"), "TRI"),
-    ((POLICY, "--task", "digit", "--target", "0.9", "--budget", "100"), "no task 'digit'; did you mean"),
-    ((POLICY, "--task", "digits-mlp", "--target", "0", "--budget", "100"), "above 0, at most 1, got '0'"),
-    ((POLICY, "--task", "digits-mlp", "--target", "1.5", "--budget", "100"), "above 0, at most 1, got '1.5'"),
-    ((POLICY, "--task", "digits-mlp", "--target", "97", "--budget", "100"), "did you mean 0.97?"),
-    ((POLICY, "--task", "digits-mlp", "--target", "0.9", "--budget", "0"), "16 or more, got 0"),
-    ((POLICY, "--task", "digits-mlp", "--target", "0.9"), "Missing option '--budget'"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("TRI(k0=1", "--task", "digits-mlp", "--target", "0.9", "--budget", "100"), "TRI"),
+        ((POLICY, "--task", "digit", "--target", "0.9", "--budget", "100"), "no task 'digit'; did you mean"),
+        ((POLICY, "--task", "digits-mlp", "--target", "0", "--budget", "100"), "above 0, at most 1, got '0'"),
+        ((POLICY, "--task", "digits-mlp", "--target", "1.5", "--budget", "100"), "above 0, at most 1, got '1.5'"),
+        ((POLICY, "--task", "digits-mlp", "--target", "97", "--budget", "100"), "did you mean 0.97?"),
+        ((POLICY, "--task", "digits-mlp", "--target", "0.9", "--budget", "0"), "16 or more, got 0"),
+        ((POLICY, "--task", "digits-mlp", "--target", "0.9"), "Missing option '--budget'"),
+    ],
+)
 def test_wrong_input_is_refused_in_a_line(typed, tmp_path, words, says):
     found = typed("verify", *words, "--out", "o")
     assert found.code == 2

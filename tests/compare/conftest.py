@@ -41,8 +41,11 @@ def make_tables() -> Callable[..., list[Table]]:
     """Three problems by two optimizers, best rates apart by up to two decades."""
 
     def make(shift: float = 0.5) -> list[Table]:
-        return [made(f"p{n}", optimizer, best=-3.0 + n * 0.7 + 0.5 * (optimizer == "sgd"), shift=shift)
-                for n in range(3) for optimizer in ("adam", "sgd")]
+        return [
+            made(f"p{n}", optimizer, best=-3.0 + n * 0.7 + 0.5 * (optimizer == "sgd"), shift=shift)
+            for n in range(3)
+            for optimizer in ("adam", "sgd")
+        ]
 
     return make
 
@@ -57,13 +60,29 @@ def deepobs_files(tmp_path: Path) -> Callable[..., Path]:
         runs, curves = [], []
         grid = [(0.001, 42, 0.5), (0.01, 42, 0.8), (0.01, 43, 0.82), (0.01, 44, 0.84), (0.1, 42, 0.7), (1.0, 42, 0.1)]
         for run, (rate, seed, final) in enumerate(grid[::-1]):
-            runs.append({"run_id": run, "problem": problem, "optimizer": "sgd", "learning_rate": rate, "num_epochs": 3,
-                         "steps_per_epoch": 7, "seed": seed})
+            runs.append(
+                {
+                    "run_id": run,
+                    "problem": problem,
+                    "optimizer": "sgd",
+                    "learning_rate": rate,
+                    "num_epochs": 3,
+                    "steps_per_epoch": 7,
+                    "seed": seed,
+                }
+            )
             for epoch in (3, 0, 1, 2):
                 nan = (rate, epoch) in {(1.0, 2), (1.0, 3), (0.1, 1)}
                 loss = math.nan if nan else 2.3 - epoch * final / 2
-                curves.append({"run_id": run, "epoch": epoch, "train_loss": loss, "test_loss": 2.3 if nan else loss,
-                               "test_accuracy": 0.1 + (final - 0.1) * epoch / 3})
+                curves.append(
+                    {
+                        "run_id": run,
+                        "epoch": epoch,
+                        "train_loss": loss,
+                        "test_loss": 2.3 if nan else loss,
+                        "test_accuracy": 0.1 + (final - 0.1) * epoch / 3,
+                    }
+                )
         pd.DataFrame(runs).drop(columns=list(drop)).to_csv(folder / "runs.csv.gz", index=False)
         pd.DataFrame(curves).to_csv(folder / "curves.csv.gz", index=False)
         return folder

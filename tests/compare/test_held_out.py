@@ -43,8 +43,9 @@ def of_values(values):
 
 
 def tried_of(settings, held_out, method):
-    return {one.task: one.regrets for one in hold_out(settings).tried
-            if (one.held_out, one.method) == (held_out, method)}
+    return {
+        one.task: one.regrets for one in hold_out(settings).tried if (one.held_out, one.method) == (held_out, method)
+    }
 
 
 def test_what_is_good_everywhere_is_tried_first_by_all_but_random(settings):
@@ -71,7 +72,10 @@ def test_what_is_held_out_is_not_looked_at(settings):
 def test_a_table_without_variants_is_held_out_by_task_alone(settings):
     alone = Settings("made", settings.runs, settings.values, {task: task for task in settings.tasks})
     assert {(one.held_out, one.method) for one in hold_out(alone).tried} == {
-        (TASK, RANK), (TASK, MEAN_RANK), (TASK, RANDOM)}
+        (TASK, RANK),
+        (TASK, MEAN_RANK),
+        (TASK, RANDOM),
+    }
 
 
 def test_the_weight_of_another_base_is_that_of_the_notes():
@@ -101,8 +105,11 @@ def test_the_mean_rank_puts_a_setting_that_did_not_run_beside_the_last():
 
 
 def tried(own, other):
-    return [Tried(TASK, f"t{n}", method, (value,) * 3) for method, values in (
-        (RANK, own), (MEAN_RANK, other), (RANDOM, [0.5] * len(own))) for n, value in enumerate(values)]
+    return [
+        Tried(TASK, f"t{n}", method, (value,) * 3)
+        for method, values in ((RANK, own), (MEAN_RANK, other), (RANDOM, [0.5] * len(own)))
+        for n, value in enumerate(values)
+    ]
 
 
 def test_figures_hold_what_was_tried_against_its_bars():
@@ -125,8 +132,17 @@ def test_worse_within_the_error_is_met_at_k_and_not_in_the_mean():
 
 @pytest.mark.parametrize("drop", [["diverged"], ["final_test_loss"]])
 def test_files_without_a_column_are_refused(drop, tmp_path):
-    columns = {"problem": ["fmnist_vae"], "optimizer": ["sgd"], "learning_rate": [0.1], "num_epochs": [2], "seed": [42],
-               "steps_per_epoch": [3], "final_test_loss": [0.5], "final_test_accuracy": [None], "diverged": [0]}
+    columns = {
+        "problem": ["fmnist_vae"],
+        "optimizer": ["sgd"],
+        "learning_rate": [0.1],
+        "num_epochs": [2],
+        "seed": [42],
+        "steps_per_epoch": [3],
+        "final_test_loss": [0.5],
+        "final_test_accuracy": [None],
+        "diverged": [0],
+    }
     pd.DataFrame(columns).to_csv(tmp_path / "runs.csv.gz", index=False)
     assert read_settings("deepobs", tmp_path).values.to_dict() == {"fmnist_vae": {"sgd 0.1": -0.5}}
     pd.DataFrame(columns).drop(columns=drop).to_csv(tmp_path / "runs.csv.gz", index=False)
@@ -138,21 +154,26 @@ def test_files_without_a_column_are_refused(drop, tmp_path):
         read_settings("algo", tmp_path)
 
 
-@pytest.mark.parametrize(("words", "code", "told"), [
-    (("compare", "digits-mlp", "--rank"), 2, "--rank goes with --table"),
-    (("compare", "--table", "deepobs", "--rank", "--seeds", "2"), 2, "without --seeds"),
-    (("compare", "--table", "deepobs", "--rank"), 2, "--data-dir"),
-    (("compare", "--table", "x", "--rank", "--data-dir", "."), 2, "no table"),
-    (("compare", "--table", "algoperf", "--rank", "--data-dir", "."), 1, "no trials.csv.gz in"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("compare", "digits-mlp", "--rank"), 2, "--rank goes with --table"),
+        (("compare", "--table", "deepobs", "--rank", "--seeds", "2"), 2, "without --seeds"),
+        (("compare", "--table", "deepobs", "--rank"), 2, "--data-dir"),
+        (("compare", "--table", "x", "--rank", "--data-dir", "."), 2, "no table"),
+        (("compare", "--table", "algoperf", "--rank", "--data-dir", "."), 1, "no trials.csv.gz in"),
+    ],
+)
 def test_what_cannot_be_ranked_is_one_clear_line(words, code, told, typed):
     ended = typed(*words)
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (code, "", 1)
     assert told in ended.err
 
 
-COMPUTED = {"deepobs": {"best mean rank": (0.32, 0.18, 0.07), "random": (0.65, 0.30, 0.07)},
-             "algoperf": {"best mean rank": (0.67, 0.44, 0.15), "random": (0.79, 0.55, 0.29)}}
+COMPUTED = {
+    "deepobs": {"best mean rank": (0.32, 0.18, 0.07), "random": (0.65, 0.30, 0.07)},
+    "algoperf": {"best mean rank": (0.67, 0.44, 0.15), "random": (0.79, 0.55, 0.29)},
+}
 MISSED = {"deepobs": {"less best mean rank, mean", "less best mean rank, 1"}, "algoperf": set()}
 
 

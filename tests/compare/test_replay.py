@@ -81,8 +81,11 @@ def test_a_store_never_holds_the_problem_that_is_searched(make_table):
     """Another optimizer's results on the same problem change nothing; those on another problem do."""
 
     def searched(beside, elsewhere):
-        held = [make_table("p0", "sgd", shift=1.2), make_table("p0", "adam", shift=beside),
-                make_table("p1", "sgd", shift=elsewhere)]
+        held = [
+            make_table("p0", "sgd", shift=1.2),
+            make_table("p0", "adam", shift=beside),
+            make_table("p1", "sgd", shift=elsewhere),
+        ]
         return replay(held, seeds=1)[0]
 
     assert searched(1.2, 0.0) == searched(0.0, 0.0)
@@ -115,9 +118,21 @@ def paid(strategy: str, cost: float) -> Paid:
 def studies_of(*rows: tuple[str, float, float]) -> list[Replayed]:
     """Studies of (problem, cost of the pruned search, cost of all others)."""
     others = ("TPE", "grid", f"pruned, {RIGHT}", f"pruned, {WRONG}")
-    return [Replayed(problem, "sgd", seed, 0.1, 1.0, True, True, 0.7, (WRONG,),
-                     (paid("pruned", own), *(paid(name, other) for name in others)))
-            for seed, (problem, own, other) in enumerate(rows)]
+    return [
+        Replayed(
+            problem,
+            "sgd",
+            seed,
+            0.1,
+            1.0,
+            True,
+            True,
+            0.7,
+            (WRONG,),
+            (paid("pruned", own), *(paid(name, other) for name in others)),
+        )
+        for seed, (problem, own, other) in enumerate(rows)
+    ]
 
 
 def test_figures_are_means_over_studies_and_ratios_of_means():
@@ -139,9 +154,10 @@ def test_intervals_are_over_problems_not_over_studies():
     assert (alone.low, alone.high) == (2, 2)
 
 
-@pytest.mark.parametrize(("bar", "value", "met"), [
-    (">= 0.95", 0.95, True), (">= 0.95", 0.949, False), ("<= 2", 2.0, True), ("<= 2", 2.01, False), (None, 1.0, None),
-])
+@pytest.mark.parametrize(
+    ("bar", "value", "met"),
+    [(">= 0.95", 0.95, True), (">= 0.95", 0.949, False), ("<= 2", 2.0, True), ("<= 2", 2.01, False), (None, 1.0, None)],
+)
 def test_a_bar_is_met_or_not(bar, value, met):
     assert Figure("f", value, 3, 0.0, 1.0, bar).is_met is met
 
@@ -151,12 +167,16 @@ def test_a_replay_needs_a_seed(tmp_path):
         replay_table("deepobs", tmp_path, seeds=0)
 
 
-@pytest.mark.parametrize(("words", "code", "told"), [
-    (("compare",), 2, "one of the two"), (("compare", "digits-mlp", "--table", "deepobs"), 2, "one of the two"),
-    (("compare", "--table", "deepobs"), 2, "--data-dir"),
-    (("compare", "--table", "x", "--data-dir", "."), 2, "no table"),
-    (("compare", "--table", "deepobs", "--data-dir", "."), 1, "no runs.csv.gz in"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("compare",), 2, "one of the two"),
+        (("compare", "digits-mlp", "--table", "deepobs"), 2, "one of the two"),
+        (("compare", "--table", "deepobs"), 2, "--data-dir"),
+        (("compare", "--table", "x", "--data-dir", "."), 2, "no table"),
+        (("compare", "--table", "deepobs", "--data-dir", "."), 1, "no runs.csv.gz in"),
+    ],
+)
 def test_what_cannot_be_replayed_is_one_clear_line(words, code, told, typed):
     ended = typed(*words)
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (code, "", 1)

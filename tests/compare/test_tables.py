@@ -50,11 +50,21 @@ def test_another_unit_changes_the_rates_and_nothing_else(make_table):
     assert [other.final(3 * rate) for rate in table.rates] == table.finals
 
 
-@pytest.mark.parametrize("broken", [
-    {"rates": (0.1, 0.1)}, {"rates": (1.0, 0.1)}, {"rates": (0.0, 0.1)}, {"rates": (0.1,)}, {"losses": ((1.0, 1.0),)},
-    {"losses": ((1.0, 1.0), (1.0,))}, {"losses": ((1.0,), (1.0,)), "accuracies": ((0.1,), (0.1,))},
-    {"accuracies": ((0.1, 1.2), (0.1, 0.1))}, {"accuracies": ((0.1, math.nan), (0.1, 0.1))}, {"epoch": 0},
-])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"rates": (0.1, 0.1)},
+        {"rates": (1.0, 0.1)},
+        {"rates": (0.0, 0.1)},
+        {"rates": (0.1,)},
+        {"losses": ((1.0, 1.0),)},
+        {"losses": ((1.0, 1.0), (1.0,))},
+        {"losses": ((1.0,), (1.0,)), "accuracies": ((0.1,), (0.1,))},
+        {"accuracies": ((0.1, 1.2), (0.1, 0.1))},
+        {"accuracies": ((0.1, math.nan), (0.1, 0.1))},
+        {"epoch": 0},
+    ],
+)
 def test_a_table_that_is_not_whole_is_refused(broken):
     whole = Table("p", "sgd", (0.1, 1.0), ((1.0, 1.0), (1.0, 1.0)), ((0.1, 0.2), (0.1, 0.1)), 0.1, (), 5)
     with pytest.raises(DataError, match="the table of p sgd is not whole"):
@@ -79,12 +89,17 @@ def test_deepobs_runs_that_diverged_or_recovered_are_told_apart(deepobs_files):
     assert (table.final(0.1), table.ran(0.1)) == (pytest.approx(0.7), 1)
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("runs.csv.gz", b"not gzip"), ("curves.csv.gz", b""), ("runs.csv.gz", gzip.compress(b"", mtime=0)),
-    ("curves.csv.gz", gzip.compress(b"run_id,epoch\n1,2\n", mtime=0)),
-    ("runs.csv.gz", gzip.compress(b"a" * 9000, mtime=0)[:20]),
-    ("runs.csv.gz", gzip.compress(b"\xff\xfe,\n\xff,\n", mtime=0)),
-])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("runs.csv.gz", b"not gzip"),
+        ("curves.csv.gz", b""),
+        ("runs.csv.gz", gzip.compress(b"", mtime=0)),
+        ("curves.csv.gz", gzip.compress(b"run_id,epoch\n1,2\n", mtime=0)),
+        ("runs.csv.gz", gzip.compress(b"a" * 9000, mtime=0)[:20]),
+        ("runs.csv.gz", gzip.compress(b"\xff\xfe,\n\xff,\n", mtime=0)),
+    ],
+)
 def test_a_broken_file_is_one_clear_line(name, content, deepobs_files):
     folder = deepobs_files()
     (folder / name).write_bytes(content)

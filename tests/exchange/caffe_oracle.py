@@ -11,8 +11,16 @@ from typing import Any
 INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 """In base 10; 010 is octal and 0x10 hexadecimal, and an int32 takes no dot and no exponent."""
 FLOAT = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-FIELDS = {"base_lr": "float", "lr_policy": "string", "gamma": "float", "power": "float", "stepsize": "int32",
-          "stepvalue": "int32 repeated", "max_iter": "int32", "iter_size": "int32"}
+FIELDS = {
+    "base_lr": "float",
+    "lr_policy": "string",
+    "gamma": "float",
+    "power": "float",
+    "stepsize": "int32",
+    "stepvalue": "int32 repeated",
+    "max_iter": "int32",
+    "iter_size": "int32",
+}
 INTEL = {**FIELDS, "warmup_iter": "int32", "warmup_start_lr": "float"}
 Solver = dict[str, Any]
 
@@ -49,7 +57,7 @@ def parsed(kind: str, value: str) -> Any:
         check(re.fullmatch(r'"[a-z]+"', value) is not None, f"no string {value}")
         return value[1:-1]
     if kind == "int32":
-        check(INTEGER.fullmatch(value) is not None and -2**31 <= int(value) < 2**31, f"no int32 {value}")
+        check(INTEGER.fullmatch(value) is not None and -(2**31) <= int(value) < 2**31, f"no int32 {value}")
         return int(value)
     check(FLOAT.fullmatch(value) is not None, f"no float {value}")
     try:

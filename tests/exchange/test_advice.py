@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.optim import SGD
-from torch.optim.lr_scheduler import (
-    CyclicLR,
-    ExponentialLR,
-    LambdaLR,
-    LRScheduler,
-    ReduceLROnPlateau,
-    SequentialLR,
-)
+from torch.optim.lr_scheduler import CyclicLR, ExponentialLR, LambdaLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 from transformers import get_scheduler
 
 import lrsearch.exchange
@@ -25,8 +18,10 @@ from lrsearch.errors import PolicyError
 from lrsearch.exchange import convert, from_caffe, from_huggingface, from_torch, to_huggingface, to_torch
 from lrsearch.schedules import FUNCTIONS, parse
 
-ADVISES = re.compile(r"\b(write (?!as)|leave|read it|give (?!n)|put|is a torch LRScheduler|keeps their ratios"
-                     r"|takes policy\.|is the same|take it out|report \d|it is (\{|[A-Z]))")
+ADVISES = re.compile(
+    r"\b(write (?!as)|leave|read it|give (?!n)|put|is a torch LRScheduler|keeps their ratios"
+    r"|takes policy\.|is the same|take it out|report \d|it is (\{|[A-Z]))"
+)
 """How a text sounds that says what would do."""
 
 
@@ -90,7 +85,8 @@ def the_ratios_of_groups():
     scheduler = policy.scheduler(sgd(0.4, 0.1))
     for step in range(30):
         assert [group["lr"] for group in scheduler.optimizer.param_groups] == pytest.approx(
-            [policy(step), policy(step) / 4])
+            [policy(step), policy(step) / 4]
+        )
         scheduler.optimizer.step()
         scheduler.step()
 
@@ -149,10 +145,12 @@ def what_a_call_does_not_hold():
 
 
 ADVICE = {
-    "policy.scheduler(optimizer) is a torch LRScheduler for every policy":
-        lambda: a_policy_for_every_function(to_torch),
-    "its Trainer takes policy.scheduler(optimizer)":
-        lambda: a_policy_for_every_function(lambda policy: to_huggingface(policy, 100)),
+    "policy.scheduler(optimizer) is a torch LRScheduler for every policy": lambda: a_policy_for_every_function(
+        to_torch
+    ),
+    "its Trainer takes policy.scheduler(optimizer)": lambda: a_policy_for_every_function(
+        lambda policy: to_huggingface(policy, 100)
+    ),
     "write FIX(": plateau_that_never_drops,
     "it is the same up to a horizon of": a_shorter_horizon,
     "policy.scheduler(optimizer) keeps their ratios": the_ratios_of_groups,
@@ -176,11 +174,16 @@ def texts(path: Path) -> set[str]:
     joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     inside = {id(part) for node in joined for part in ast.walk(node) if part is not node}
     said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    whole = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-             and id(node) not in inside | said]
+    whole = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside | said
+    ]
     return {node.value for node in whole} | {
-        "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values) for node in joined
-        if id(node) not in inside}
+        "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        for node in joined
+        if id(node) not in inside
+    }
 
 
 def test_every_advice_in_the_source_is_carried_out_by_a_test():
@@ -193,8 +196,7 @@ def test_every_advice_in_the_source_is_carried_out_by_a_test():
         assert any(known in text for text in advised), f"nobody advises {known!r}"
 
 
-@pytest.mark.parametrize("carry_out", {id(run): run for run in ADVICE.values()}.values(),
-                         ids=lambda run: run.__name__)
+@pytest.mark.parametrize("carry_out", {id(run): run for run in ADVICE.values()}.values(), ids=lambda run: run.__name__)
 def test_what_is_advised_is_what_was_refused(carry_out):
     carry_out()
 

@@ -67,8 +67,9 @@ def test_every_name_of_the_installed_transformers_is_known():
     assert set(SCHEDULES) == {kind.value for kind in SchedulerType}
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup",
-                                  "inverse_sqrt"])
+@pytest.mark.parametrize(
+    "name", ["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup", "inverse_sqrt"]
+)
 @pytest.mark.parametrize(("warmup", "total"), ALL_SIZES)
 def test_a_schedule_of_no_arguments_of_its_own_is_what_transformers_does(name, warmup, total):
     assert_is(name, warmup, total)
@@ -93,8 +94,15 @@ def test_a_timescale_is_what_transformers_does(warmup, scale):
     assert_is("inverse_sqrt", warmup, 100, timescale=scale)
 
 
-FLOORS = [{"min_lr": 0.01}, {"min_lr_rate": 0.1}, {"min_lr_rate": 0.0}, {"min_lr": 0.01, "num_cycles": 2},
-          {"min_lr": PEAK}, {"min_lr": 0.5}, {"min_lr": 0.01, "num_cycles": 0}]
+FLOORS = [
+    {"min_lr": 0.01},
+    {"min_lr_rate": 0.1},
+    {"min_lr_rate": 0.0},
+    {"min_lr": 0.01, "num_cycles": 2},
+    {"min_lr": PEAK},
+    {"min_lr": 0.5},
+    {"min_lr": 0.01, "num_cycles": 0},
+]
 
 
 @pytest.mark.parametrize(("warmup", "total"), ALL_SIZES)
@@ -104,16 +112,31 @@ def test_a_cosine_with_a_floor_is_what_transformers_does(warmup, total, own):
 
 
 @pytest.mark.parametrize(("warmup", "total"), ALL_SIZES)
-@pytest.mark.parametrize("own", [*FLOORS, {"min_lr": 0.01, "warmup_lr_rate": 0.2},
-                                 {"min_lr": 0.0, "warmup_lr_rate": 0}])
+@pytest.mark.parametrize(
+    "own", [*FLOORS, {"min_lr": 0.01, "warmup_lr_rate": 0.2}, {"min_lr": 0.0, "warmup_lr_rate": 0}]
+)
 def test_a_warm_up_that_ends_one_step_early_is_what_transformers_does(warmup, total, own):
     assert_is("cosine_warmup_with_min_lr", warmup, total, **own)
 
 
-@pytest.mark.parametrize(("warmup", "stable", "decay"), [
-    (10, 50, 20), (0, 50, 20), (10, 0, 20), (10, 50, 0), (0, 0, 20), (1, 1, 1), (0, 0, 0), (10, 0, 0), (10, -7, 20),
-    (30, -20, 20), (30, -25, 20), (30, -5, 0), (2, -1, 9),
-])
+@pytest.mark.parametrize(
+    ("warmup", "stable", "decay"),
+    [
+        (10, 50, 20),
+        (0, 50, 20),
+        (10, 0, 20),
+        (10, 50, 0),
+        (0, 0, 20),
+        (1, 1, 1),
+        (0, 0, 0),
+        (10, 0, 0),
+        (10, -7, 20),
+        (30, -20, 20),
+        (30, -25, 20),
+        (30, -5, 0),
+        (2, -1, 9),
+    ],
+)
 @pytest.mark.parametrize("rise", ["linear", "cosine", "1-sqrt"])
 @pytest.mark.parametrize("fall", ["linear", "cosine", "1-sqrt"])
 @pytest.mark.parametrize("own", [{}, {"min_lr_ratio": 0.1}, {"num_cycles": 2, "min_lr_ratio": 0.2}, {"num_cycles": 0}])
@@ -130,8 +153,14 @@ def test_a_given_stable_phase_counts_more_than_the_training_steps():
     assert from_huggingface("warmup_stable_decay", PEAK, 10, **own) == parse("WSD(k0=0.3, l=[10, 40, 60])")
 
 
-@pytest.mark.parametrize("own", [{}, {"factor": 0.5, "patience": 1, "cooldown": 2, "min_lr": 0.01, "eps": 0},
-                                 {"mode": "max", "factor": 0.5, "patience": 1, "threshold": 0.01}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"factor": 0.5, "patience": 1, "cooldown": 2, "min_lr": 0.01, "eps": 0},
+        {"mode": "max", "factor": 0.5, "patience": 1, "threshold": 0.01},
+    ],
+)
 def test_plateau_is_what_transformers_does(own):
     optimizer = sgd(PEAK)
     scheduler = get_scheduler("reduce_lr_on_plateau", optimizer, scheduler_specific_kwargs=own)
@@ -148,47 +177,84 @@ def test_plateau_is_what_transformers_does(own):
     assert scheduler.get_last_lr()[0] < PEAK
 
 
-@pytest.mark.parametrize(("name", "policy"), [
-    ("linear", "WARMUP(policy=LINEAR(k0=0.3, l=90), l=10)"),
-    ("cosine", "WARMUP(policy=COS(k0=0, k1=0.3, l=90), l=10)"),
-    ("cosine_with_restarts", "WARMUP(policy=HALFCOS(k0=0.3, l=90), l=10)"),
-    ("polynomial", "WARMUP(policy=POLY(k0=0.3, p=1, l=90, k1=1e-7), l=10)"),
-    ("constant", "FIX(k0=0.3)"),
-    ("constant_with_warmup", "WARMUP(policy=FIX(k0=0.3), l=10)"),
-    ("inverse_sqrt", "INVSQRT(k0=0.3, l=10)"),
-    ("reduce_lr_on_plateau", "PLATEAU(k0=0.3, gamma=0.1, eps=1e-8)"),
-])
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        ("linear", "WARMUP(policy=LINEAR(k0=0.3, l=90), l=10)"),
+        ("cosine", "WARMUP(policy=COS(k0=0, k1=0.3, l=90), l=10)"),
+        ("cosine_with_restarts", "WARMUP(policy=HALFCOS(k0=0.3, l=90), l=10)"),
+        ("polynomial", "WARMUP(policy=POLY(k0=0.3, p=1, l=90, k1=1e-7), l=10)"),
+        ("constant", "FIX(k0=0.3)"),
+        ("constant_with_warmup", "WARMUP(policy=FIX(k0=0.3), l=10)"),
+        ("inverse_sqrt", "INVSQRT(k0=0.3, l=10)"),
+        ("reduce_lr_on_plateau", "PLATEAU(k0=0.3, gamma=0.1, eps=1e-8)"),
+    ],
+)
 def test_a_schedule_reads_as_the_policy_one_would_write(name, policy):
     assert str(from_huggingface(name, 0.3, 10, 100)) == policy
 
 
-@pytest.mark.parametrize(("name", "arguments", "why"), [
-    ("cosin", {}, "no schedule of transformers 'cosin'; did you mean 'cosine'"),
-    (7, {}, "no schedule of transformers '7'"),
-    ("linear", {"num_training_steps": 9}, "linear: num_warmup_steps is needed"),
-    ("linear", {"num_warmup_steps": 9}, "linear: num_training_steps is needed"),
-    ("linear", {"num_warmup_steps": 0.1, "num_training_steps": 9}, "num_warmup_steps must be a whole number"),
-    ("linear", {"num_warmup_steps": -1, "num_training_steps": 9}, "num_warmup_steps must be a whole number, 0 or more"),
-    ("linear", {"num_warmup_steps": 1, "num_training_steps": 9, "num_cycles": 1},
-     "linear takes nothing of its own; unknown num_cycles"),
-    ("cosine", {"num_warmup_steps": 1, "num_training_steps": 9, "num_cycles": -1}, "num_cycles must be 0 or more"),
-    ("cosine", {"num_warmup_steps": 1, "num_training_steps": 9, "num_cycles": "x"},
-     "num_cycles must be a number, got 'x'"),
-    ("cosine_with_min_lr", {"num_warmup_steps": 1, "num_training_steps": 9}, "one of min_lr and min_lr_rate"),
-    ("cosine_with_min_lr", {"num_warmup_steps": 1, "num_training_steps": 9, "min_lr": 0, "min_lr_rate": 0}, "only one"),
-    ("polynomial", {"num_warmup_steps": 9, "num_training_steps": 9}, "divides by zero at step 9"),
-    ("polynomial", {"num_warmup_steps": 1, "num_training_steps": 9, "lr_end": 0.3}, "lr_end=0.3 must be below lr=0.3"),
-    ("inverse_sqrt", {"num_warmup_steps": 1, "timescale": 0}, "timescale must be above 0"),
-    ("warmup_stable_decay", {"num_warmup_steps": 1, "num_training_steps": 9},
-     "num_decay_steps must be a number, got None"),
-    ("warmup_stable_decay", {"num_warmup_steps": 1, "num_decay_steps": 9}, "num_training_steps or num_stable_steps"),
-    ("warmup_stable_decay", {"num_warmup_steps": 5, "num_decay_steps": 3, "num_stable_steps": 9, "decay_type": "sqrt"},
-     "no decay_type 'sqrt'; did you mean '1-sqrt'"),
-    ("warmup_stable_decay", {"num_warmup_steps": 5, "num_decay_steps": 3, "num_stable_steps": 9, "warmup_type": "exp"},
-     "no warmup_type 'exp'"),
-    ("reduce_lr_on_plateau", {"mode": "best"}, "mode must be 'min' or 'max', got 'best'"),
-    ("greedy", {}, "GreedyLR raises the learning rate while the metric improves"),
-])
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ("cosin", {}, "no schedule of transformers 'cosin'; did you mean 'cosine'"),
+        (7, {}, "no schedule of transformers '7'"),
+        ("linear", {"num_training_steps": 9}, "linear: num_warmup_steps is needed"),
+        ("linear", {"num_warmup_steps": 9}, "linear: num_training_steps is needed"),
+        ("linear", {"num_warmup_steps": 0.1, "num_training_steps": 9}, "num_warmup_steps must be a whole number"),
+        (
+            "linear",
+            {"num_warmup_steps": -1, "num_training_steps": 9},
+            "num_warmup_steps must be a whole number, 0 or more",
+        ),
+        (
+            "linear",
+            {"num_warmup_steps": 1, "num_training_steps": 9, "num_cycles": 1},
+            "linear takes nothing of its own; unknown num_cycles",
+        ),
+        ("cosine", {"num_warmup_steps": 1, "num_training_steps": 9, "num_cycles": -1}, "num_cycles must be 0 or more"),
+        (
+            "cosine",
+            {"num_warmup_steps": 1, "num_training_steps": 9, "num_cycles": "x"},
+            "num_cycles must be a number, got 'x'",
+        ),
+        ("cosine_with_min_lr", {"num_warmup_steps": 1, "num_training_steps": 9}, "one of min_lr and min_lr_rate"),
+        (
+            "cosine_with_min_lr",
+            {"num_warmup_steps": 1, "num_training_steps": 9, "min_lr": 0, "min_lr_rate": 0},
+            "only one",
+        ),
+        ("polynomial", {"num_warmup_steps": 9, "num_training_steps": 9}, "divides by zero at step 9"),
+        (
+            "polynomial",
+            {"num_warmup_steps": 1, "num_training_steps": 9, "lr_end": 0.3},
+            "lr_end=0.3 must be below lr=0.3",
+        ),
+        ("inverse_sqrt", {"num_warmup_steps": 1, "timescale": 0}, "timescale must be above 0"),
+        (
+            "warmup_stable_decay",
+            {"num_warmup_steps": 1, "num_training_steps": 9},
+            "num_decay_steps must be a number, got None",
+        ),
+        (
+            "warmup_stable_decay",
+            {"num_warmup_steps": 1, "num_decay_steps": 9},
+            "num_training_steps or num_stable_steps",
+        ),
+        (
+            "warmup_stable_decay",
+            {"num_warmup_steps": 5, "num_decay_steps": 3, "num_stable_steps": 9, "decay_type": "sqrt"},
+            "no decay_type 'sqrt'; did you mean '1-sqrt'",
+        ),
+        (
+            "warmup_stable_decay",
+            {"num_warmup_steps": 5, "num_decay_steps": 3, "num_stable_steps": 9, "warmup_type": "exp"},
+            "no warmup_type 'exp'",
+        ),
+        ("reduce_lr_on_plateau", {"mode": "best"}, "mode must be 'min' or 'max', got 'best'"),
+        ("greedy", {}, "GreedyLR raises the learning rate while the metric improves"),
+    ],
+)
 def test_what_no_policy_is_exactly_is_refused_with_the_reason(name, arguments, why):
     with pytest.raises(PolicyError, match=why):
         from_huggingface(name, 0.3, **arguments)
@@ -201,21 +267,29 @@ def test_a_learning_rate_is_a_number_of_0_or_more(lr):
 
 
 WRITTEN = [
-    ("FIX(k0=0.3)", "constant"), ("WARMUP(policy=FIX(k0=0.3), l=10)", "constant_with_warmup"),
-    ("LINEAR(k0=0.3, l=100)", "linear"), ("WARMUP(policy=LINEAR(k0=0.3, l=60), l=10)", "linear"),
+    ("FIX(k0=0.3)", "constant"),
+    ("WARMUP(policy=FIX(k0=0.3), l=10)", "constant_with_warmup"),
+    ("LINEAR(k0=0.3, l=100)", "linear"),
+    ("WARMUP(policy=LINEAR(k0=0.3, l=60), l=10)", "linear"),
     ("POLY(k0=0.3, p=1, l=60)", "linear"),
     ("WARMUP(policy=LINEAR(k0=0.3, l=60, k1=0.01), l=10)", "polynomial"),
-    ("WARMUP(policy=POLY(k0=0.3, p=2, l=60, k1=0.01), l=10)", "polynomial"), ("POLY(k0=0.3, p=2, l=60)", "polynomial"),
-    ("WARMUP(policy=HALFCOS(k0=0.3, l=90), l=10)", "cosine"), ("HALFCOS(k0=0.3, l=99)", "cosine"),
+    ("WARMUP(policy=POLY(k0=0.3, p=2, l=60, k1=0.01), l=10)", "polynomial"),
+    ("POLY(k0=0.3, p=2, l=60)", "polynomial"),
+    ("WARMUP(policy=HALFCOS(k0=0.3, l=90), l=10)", "cosine"),
+    ("HALFCOS(k0=0.3, l=99)", "cosine"),
     ("WARMUP(policy=HALFCOS(k0=0.3, l=60), l=10)", "cosine_with_restarts"),
     ("WARMUP(policy=HALFCOS(k0=0.3, l=90, k1=0.01), l=10)", "cosine_with_min_lr"),
     ("HALFCOS(k0=0.3, l=60, k1=0.01)", "warmup_stable_decay"),
-    ("WARMUP(policy=COS(k0=0, k1=0.3, l=7), l=10)", "cosine"), ("COS(k0=0.3, k1=0.01, l=2.5)", "cosine_with_min_lr"),
-    ("COS(k0=0, k1=0.3, l=100)", "cosine"), ("SGDR(k0=0, k1=0.3, l=20)", "cosine_with_restarts"),
+    ("WARMUP(policy=COS(k0=0, k1=0.3, l=7), l=10)", "cosine"),
+    ("COS(k0=0.3, k1=0.01, l=2.5)", "cosine_with_min_lr"),
+    ("COS(k0=0, k1=0.3, l=100)", "cosine"),
+    ("SGDR(k0=0, k1=0.3, l=20)", "cosine_with_restarts"),
     ("WARMUP(policy=COSRSW(k0=0.3, k1=0, l=30), l=10)", "cosine_with_restarts"),
     ("WARMUP(policy=CHAIN(policies=[SGDR(k0=0, k1=0.3, l=20), FIX(k0=0)], at=[40]), l=10)", "cosine_with_restarts"),
-    ("INVSQRT(k0=0.3, l=10)", "inverse_sqrt"), ("WARMUP(policy=INV(k0=0.3, gamma=0.001, p=0.5), l=10)", "inverse_sqrt"),
-    ("INV(k0=0.3, gamma=3, p=0.5)", "inverse_sqrt"), ("WSD(k0=0.3, l=[10, 80, 100])", "warmup_stable_decay"),
+    ("INVSQRT(k0=0.3, l=10)", "inverse_sqrt"),
+    ("WARMUP(policy=INV(k0=0.3, gamma=0.001, p=0.5), l=10)", "inverse_sqrt"),
+    ("INV(k0=0.3, gamma=3, p=0.5)", "inverse_sqrt"),
+    ("WSD(k0=0.3, l=[10, 80, 100])", "warmup_stable_decay"),
     ("COOLDOWN(k0=0.3, l=[50, 100], k1=0.01, p=0.5)", "warmup_stable_decay"),
     ("WARMUP(policy=COOLDOWN(k0=0.3, l=[50, 90]), l=10)", "warmup_stable_decay"),
 ]
@@ -229,34 +303,38 @@ def test_a_policy_is_what_the_schedule_it_is_written_as_does_in_training(text, n
     optimizer = sgd(7.0)
     assert_close(train(optimizer, call.build(optimizer), 100), policy.curve(100))
     import transformers
+
     pasted = sgd(call.lr)
     scheduler = eval(call.source, {"transformers": transformers, "optimizer": pasted})  # noqa: S307, what a person does
     assert_close(train(pasted, scheduler, 100), policy.curve(100))
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    ("TRI(k0=0.1, k1=1, l=5)", "TRI: transformers has no schedule of this shape; its Trainer takes"),
-    ("STEP(k0=0.1, gamma=0.5, l=10)", "STEP: transformers has no schedule of this shape"),
-    ("ASLR(k0=0.1)", "ASLR: transformers has no schedule of this shape"),
-    ("CHAIN(policies=[FIX(k0=0), FIX(k0=1)], at=[5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
-    ("CHAIN(policies=[FIX(k0=1), FIX(k0=0)], at=[5.5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
-    ("CHAIN(policies=[LINEAR(k0=0.1, l=5, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
-    ("CHAIN(policies=[LINEAR(k0=0, l=9, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
-    ("FROM(policy=COS(k0=0, k1=1, l=5), at=2)", r"FROM\(COS\): transformers has no schedule"),
-    ("FROM(policy=TRI(k0=0, k1=1, l=5), at=1)", r"FROM\(TRI\): transformers has no schedule"),
-    ("UPCOS(k0=0, k1=1, l=5)", "UPCOS: an optimizer that starts at learning rate 0 stays there"),
-    ("WARMUP(policy=INVSQRT(k0=0.1, l=10), l=5)", "INVSQRT has a warm-up of its own"),
-    ("WARMUP(policy=FIX(k0=0.1), l=2.5)", "WARMUP: transformers counts whole steps"),
-    ("LINEAR(k0=0.1, l=10, k1=0.2)", "transformers' polynomial falls, and k1=0.2 is not below k0=0.1"),
-    ("HALFCOS(k0=0.1, l=10, k1=0.2)", "transformers' cosines fall"),
-    ("WARMUP(policy=HALFCOS(k0=0.1, l=10, k1=0.01), l=5)", "it is the same up to a horizon of 16"),
-    ("SGDR(k0=0, k1=0.1, l=10, growth=2)", "cosine_with_restarts falls to 0 in cycles of one length"),
-    ("SGDR(k0=0.01, k1=0.1, l=10)", "cosine_with_restarts falls to 0"),
-    ("INV(k0=0.1, gamma=0.1, p=0.75)", "inverse_sqrt has p=0.5"),
-    ("WSD(k0=0.1, l=[10, 20, 30], k1=0.01)", "transformers' warm-up starts at the floor"),
-    ("COOLDOWN(k0=0.1, l=[10, 20], p=2)", "transformers decays with p=1 or p=0.5"),
-    ("LINEAR(k0=0.1, l=3ep)", "wait for a task"),
-])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("TRI(k0=0.1, k1=1, l=5)", "TRI: transformers has no schedule of this shape; its Trainer takes"),
+        ("STEP(k0=0.1, gamma=0.5, l=10)", "STEP: transformers has no schedule of this shape"),
+        ("ASLR(k0=0.1)", "ASLR: transformers has no schedule of this shape"),
+        ("CHAIN(policies=[FIX(k0=0), FIX(k0=1)], at=[5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+        ("CHAIN(policies=[FIX(k0=1), FIX(k0=0)], at=[5.5])", r"CHAIN\(FIX, FIX\): transformers has no schedule"),
+        ("CHAIN(policies=[LINEAR(k0=0.1, l=5, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
+        ("CHAIN(policies=[LINEAR(k0=0, l=9, k1=1), LINEAR(k0=1, l=5)], at=[5])", "transformers has no schedule"),
+        ("FROM(policy=COS(k0=0, k1=1, l=5), at=2)", r"FROM\(COS\): transformers has no schedule"),
+        ("FROM(policy=TRI(k0=0, k1=1, l=5), at=1)", r"FROM\(TRI\): transformers has no schedule"),
+        ("UPCOS(k0=0, k1=1, l=5)", "UPCOS: an optimizer that starts at learning rate 0 stays there"),
+        ("WARMUP(policy=INVSQRT(k0=0.1, l=10), l=5)", "INVSQRT has a warm-up of its own"),
+        ("WARMUP(policy=FIX(k0=0.1), l=2.5)", "WARMUP: transformers counts whole steps"),
+        ("LINEAR(k0=0.1, l=10, k1=0.2)", "transformers' polynomial falls, and k1=0.2 is not below k0=0.1"),
+        ("HALFCOS(k0=0.1, l=10, k1=0.2)", "transformers' cosines fall"),
+        ("WARMUP(policy=HALFCOS(k0=0.1, l=10, k1=0.01), l=5)", "it is the same up to a horizon of 16"),
+        ("SGDR(k0=0, k1=0.1, l=10, growth=2)", "cosine_with_restarts falls to 0 in cycles of one length"),
+        ("SGDR(k0=0.01, k1=0.1, l=10)", "cosine_with_restarts falls to 0"),
+        ("INV(k0=0.1, gamma=0.1, p=0.75)", "inverse_sqrt has p=0.5"),
+        ("WSD(k0=0.1, l=[10, 20, 30], k1=0.01)", "transformers' warm-up starts at the floor"),
+        ("COOLDOWN(k0=0.1, l=[10, 20], p=2)", "transformers decays with p=1 or p=0.5"),
+        ("LINEAR(k0=0.1, l=3ep)", "wait for a task"),
+    ],
+)
 def test_what_transformers_cannot_say_exactly_is_refused_with_the_reason(text, why):
     with pytest.raises(PolicyError, match=why):
         to_huggingface(parse(text), 100)
@@ -284,8 +362,20 @@ def test_every_lr_function_is_written_or_refused_and_nothing_else_happens():
         if not function.example.is_controller:
             optimizer = sgd(1.0)
             assert_close(train(optimizer, call.build(optimizer), 100), function.example.curve(100))
-    assert written == {"FIX", "LINEAR", "POLY", "HALFCOS", "COS", "COSRSW", "INVSQRT", "WSD", "COOLDOWN", "WARMUP",
-                       "PLATEAU", "FROM"}
+    assert written == {
+        "FIX",
+        "LINEAR",
+        "POLY",
+        "HALFCOS",
+        "COS",
+        "COSRSW",
+        "INVSQRT",
+        "WSD",
+        "COOLDOWN",
+        "WARMUP",
+        "PLATEAU",
+        "FROM",
+    }
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -46,8 +46,13 @@ class PlainTrainer:
             return Run.failed(RuntimeError("it broke"))
         if folder and spec.horizon == spec.task.horizon:
             (folder / f"{spec.key}.txt").write_text(str(os.getpid()))
-        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=score,
-                   points=(Point(spec.horizon, None, score),))
+        return Run(
+            state=RunState.FINISHED,
+            steps=spec.horizon,
+            seconds=0.0,
+            score=score,
+            points=(Point(spec.horizon, None, score),),
+        )
 
     def _do(self, spec, folder):
         if spec.seed == EXITS:

@@ -153,8 +153,12 @@ def test_progress_is_told_of_runs_that_are_open(opened, plain):
 
 @pytest.mark.parametrize("how", ["signal", "raised"])
 def test_an_interrupt_while_runs_are_trained_tells_every_open_one_and_is_raised_once(opened, plain, how):
-    plan = Plan(*alone(plain.TASK, 0), None, Group(tuple(spec(plain.TASK, seed, horizon=LONG) for seed in (1, 2))),
-                *alone(plain.TASK, 3))
+    plan = Plan(
+        *alone(plain.TASK, 0),
+        None,
+        Group(tuple(spec(plain.TASK, seed, horizon=LONG) for seed in (1, 2))),
+        *alone(plain.TASK, 3),
+    )
 
     def interrupt(one, steps):
         if one.seed == 1:

@@ -47,8 +47,10 @@ def has_ended(pid, seconds=30):
 def test_a_worker_that_dies_is_told_and_what_finished_is_kept(plain):
     told = []
     with Pool(plain.PlainSource(), 1) as pool, pytest.raises(WorkError, match="a worker process died with FIX"):
-        pool.train(in_turn(group(plain.TASK, 0), group(plain.TASK, 1, plain.DIES)),
-                   lambda spec, run: told.append((spec.seed, run.state)))
+        pool.train(
+            in_turn(group(plain.TASK, 0), group(plain.TASK, 1, plain.DIES)),
+            lambda spec, run: told.append((spec.seed, run.state)),
+        )
     assert told == [(0, RunState.FINISHED), (1, RunState.FINISHED)]
 
 
@@ -81,8 +83,9 @@ def test_a_training_that_leaves_ends_no_worker(plain):
 def test_what_a_worker_started_ends_with_it(plain, tmp_path):
     told = []
     with Pool(plain.PlainSource(), 1) as pool:
-        pool.train(in_turn(group(plain.TASK, plain.STARTS_ANOTHER)), lambda spec, run: told.append(run.state),
-                   folder=tmp_path)
+        pool.train(
+            in_turn(group(plain.TASK, plain.STARTS_ANOTHER)), lambda spec, run: told.append(run.state), folder=tmp_path
+        )
         started = int((tmp_path / "started").read_text())
         assert not has_ended(started, 0)
     assert told == [RunState.FINISHED]

@@ -24,7 +24,8 @@ from lrsearch.study.study import Study
 from lrsearch.tasks import SGD, find_task
 
 pytestmark = [
-    pytest.mark.ray, pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.slow,
     # Ray leaves pipes and log files to the garbage collector, and warns of its own deprecations.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"),
@@ -78,8 +79,11 @@ def test_a_sweep_finds_a_policy_within_its_budget(swept):
 
 def test_the_weights_of_full_runs_are_kept(swept):
     out, result, _ = swept
-    full = {t.stored.key for t in result.history
-            if t.assignment.horizon == TASK.horizon and t.run.state is RunState.FINISHED}
+    full = {
+        t.stored.key
+        for t in result.history
+        if t.assignment.horizon == TASK.horizon and t.run.state is RunState.FINISHED
+    }
     assert {file.stem for file in (out / "weights").iterdir()} == full
 
 
@@ -188,8 +192,9 @@ def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
 def test_a_cluster_that_does_not_let_us_in_is_told_with_what_would_do(cluster, tmp_path, address, token):
     script = f"import lrsearch as lrs; lrs.sweep('digits-mlp', 2, address={address!r}, store='sqlite:///:memory:')"
     environment = os.environ | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     last = done.stderr.strip().splitlines()[-1]
     assert f"EngineError: no Ray cluster can be joined at {address}" in last
     assert "RAY_AUTH_TOKEN" in last
@@ -253,13 +258,16 @@ def test_a_pickled_searcher_gives_nothing_away(study):
     assert vars(pickle.loads(pickle.dumps(searcher))) == {}  # noqa: S301
 
 
-@pytest.mark.parametrize(("resources", "workers", "expected"), [
-    ({"CPU": 2.0}, None, (2, 0.0)),
-    ({"CPU": 2.0}, 5, (5, 0.0)),
-    ({"CPU": 32.0, "GPU": 2.0}, None, (8, 0.25)),
-    ({"CPU": 2.0, "GPU": 1.0}, None, (2, 0.5)),
-    ({"CPU": 8.0, "GPU": 1.0}, 3, (3, 0.3333)),
-    ({}, None, (1, 0.0)),
-])
+@pytest.mark.parametrize(
+    ("resources", "workers", "expected"),
+    [
+        ({"CPU": 2.0}, None, (2, 0.0)),
+        ({"CPU": 2.0}, 5, (5, 0.0)),
+        ({"CPU": 32.0, "GPU": 2.0}, None, (8, 0.25)),
+        ({"CPU": 2.0, "GPU": 1.0}, None, (2, 0.5)),
+        ({"CPU": 8.0, "GPU": 1.0}, 3, (3, 0.3333)),
+        ({}, None, (1, 0.0)),
+    ],
+)
 def test_a_gpu_is_shared_by_the_runs_on_it(resources, workers, expected):
     assert share(resources, workers) == expected

@@ -32,8 +32,13 @@ def test_suggestions_move_with_the_curve_and_keep_their_ratios(centre, noise, se
     assert abs(math.log10(found["minimum"].rate) - centre) < 0.5
     assert abs(math.log10(found["bottom"].rate) - centre) < 0.5
     assert found["minimum / 10"].rate == pytest.approx(found["minimum"].rate / 10, rel=0.01)
-    for rule, factor in (("bottom / 5", 5), ("base, 1/3", 3), ("base, 1/4", 4), ("start, 1/10", 10),
-                         ("start, 1/20", 20)):
+    for rule, factor in (
+        ("bottom / 5", 5),
+        ("base, 1/3", 3),
+        ("base, 1/4", 4),
+        ("start, 1/10", 10),
+        ("start, 1/20", 20),
+    ):
         assert found[rule].rate == pytest.approx(found["bottom"].rate / factor, rel=0.01)
     for one in found.values():
         assert 0 < one.low <= one.rate <= one.high

@@ -118,8 +118,13 @@ def test_the_order_of_the_probes_does_not_matter_to_the_last_bit():
 
 
 def test_the_error_pools_the_seeds_of_all_rates():
-    probes = [Probe("a", 0.1, 0, 1.0), Probe("b", 0.1, 1, 1.2), Probe("c", 0.01, 0, 2.0), Probe("d", 0.01, 1, 2.4),
-              Probe("e", 0.001, 0, 3.0)]
+    probes = [
+        Probe("a", 0.1, 0, 1.0),
+        Probe("b", 0.1, 1, 1.2),
+        Probe("c", 0.01, 0, 2.0),
+        Probe("d", 0.01, 1, 2.4),
+        Probe("e", 0.001, 0, 3.0),
+    ]
     found = levels(Evidence(2.3, 100, (), tuple(probes)))
     pooled = math.sqrt((0.02 + 0.08) / 2)
     assert [level.error for level in found] == pytest.approx([pooled, pooled / math.sqrt(2), pooled / math.sqrt(2)])
@@ -145,15 +150,27 @@ def test_probes_between_the_decades_alone_do_not_stop_the_walk():
 
 def at_rates(*found: tuple[float, list[float]]) -> Evidence:
     """Probes at 10^decade, one loss for each of seeds 0, 1, ..."""
-    return Evidence(2.3, 100, (), tuple(
-        Probe(f"p{at}-{seed}", 10.0**at, seed, loss) for at, losses in found for seed, loss in enumerate(losses)
-    ))
+    return Evidence(
+        2.3,
+        100,
+        (),
+        tuple(Probe(f"p{at}-{seed}", 10.0**at, seed, loss) for at, losses in found for seed, loss in enumerate(losses)),
+    )
 
 
 def test_the_vertex_is_the_weighted_parabola_s_and_its_spread_the_delta_method_s():
     """Against normal equations written out, with weights 1/SE^2 and one noise for all levels."""
-    found = optimum(at_rates((-4, [2.0]), (-3, [0.9]), (-2.5, [0.5, 0.9]), (-2, [0.4, 0.5, 0.9]), (-1.5, [0.8, 0.7]),
-                             (-1, [1.2]), (0, [2.2])))
+    found = optimum(
+        at_rates(
+            (-4, [2.0]),
+            (-3, [0.9]),
+            (-2.5, [0.5, 0.9]),
+            (-2, [0.4, 0.5, 0.9]),
+            (-1.5, [0.8, 0.7]),
+            (-1, [1.2]),
+            (0, [2.2]),
+        )
+    )
     x, y, n = np.array([-2.5, -2, -1.5]), np.array([0.7, 0.6, 0.75]), np.array([2, 3, 2])
     noise = ((0.2**2) * 2 + (0.2**2 + 0.1**2 + 0.3**2) + (0.05**2) * 2) / (1 + 2 + 1)
     design = np.stack([x**2, x, np.ones(3)], axis=1)
@@ -191,8 +208,9 @@ def test_without_a_neighbour_that_learns_the_best_point_stands_with_a_quarter_of
 
 def test_two_basins_that_are_as_good_are_kept_with_a_mark_and_one_that_is_worse_is_not():
     def second(loss):
-        return optimum(at_rates((-5, [2.0]), (-4, [loss]), (-3, [1.5]), (-2.5, [0.7]), (-2, [0.5]), (-1.5, [0.7]),
-                                (-1, [1.5])))
+        return optimum(
+            at_rates((-5, [2.0]), (-4, [loss]), (-3, [1.5]), (-2.5, [0.7]), (-2, [0.5]), (-1.5, [0.7]), (-1, [1.5]))
+        )
 
     two, one = second(0.51), second(0.6)
     assert (two.low, two.high) == (-4, pytest.approx(-2))
@@ -215,10 +233,17 @@ def test_seeds_that_prefer_other_rates_keep_both_and_widen():
     assert agreed.doubt is None
 
 
-@pytest.mark.parametrize(("losses", "flat"), [
-    ((1.0, 1.0, 1.0), True), ((1.0, 1.012, 1.0), True), ((1.0, 1.02, 1.0), False), ((1.0, 1.0), False),
-    ((1.0, 1.0, math.inf), False), ((1.0, math.inf, 1.0, 1.0), True),
-])
+@pytest.mark.parametrize(
+    ("losses", "flat"),
+    [
+        ((1.0, 1.0, 1.0), True),
+        ((1.0, 1.012, 1.0), True),
+        ((1.0, 1.02, 1.0), False),
+        ((1.0, 1.0), False),
+        ((1.0, 1.0, math.inf), False),
+        ((1.0, math.inf, 1.0, 1.0), True),
+    ],
+)
 def test_flat_is_no_difference_of_one_percent_of_the_drop_among_three(losses, flat):
     assert is_flat(at_rates(*((at - 5, [loss]) for at, loss in enumerate(losses)))) is flat
 
@@ -228,10 +253,14 @@ def test_seed_noise_makes_a_curve_flat_that_would_not_be():
     assert is_flat(at_rates((-3, [1.1]), (-2, [0.8, 1.2]), (-1, [1.2])))
 
 
-@pytest.mark.parametrize(("losses", "says"), [
-    ((1.5, 1.0, 0.5), "it is the highest that was tried"), ((0.5, 1.0, 1.5), "it is the lowest that was tried"),
-    ((1.0, 0.5, 1.5), None),
-])
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ((1.5, 1.0, 0.5), "it is the highest that was tried"),
+        ((0.5, 1.0, 1.5), "it is the lowest that was tried"),
+        ((1.0, 0.5, 1.5), None),
+    ],
+)
 def test_an_optimum_on_the_border_of_what_was_tried_says_so(losses, says):
     found = optimum(at_rates(*((decade, [loss]) for decade, loss in zip((-3, -2, -1), losses, strict=True))))
     assert (found.doubt or "").startswith(says or "")

@@ -28,9 +28,7 @@ def test_a_probe_over_a_twentieth_of_the_run_leaves_half_the_residual(horizon):
 
 
 def test_what_the_probes_doubt_is_moved_along():
-    probes = tuple(
-        Probe(f"p{n}", 10.0 ** (n - 5), 0, loss) for n, loss in enumerate((2.0, 0.5, 2.0, 0.5, 2.0))
-    )
+    probes = tuple(Probe(f"p{n}", 10.0 ** (n - 5), 0, loss) for n, loss in enumerate((2.0, 0.5, 2.0, 0.5, 2.0)))
     evidence = Evidence(2.3, 100, (), probes)
     best, ahead = optimum(evidence), forecast(evidence, 10_000)
     assert (ahead.low, ahead.high) == (best.low - 0.5, best.high - 0.5)

@@ -20,13 +20,15 @@ RAW = Space.standard(horizon=10_000, epoch=600, peak=DOMAIN)
 
 def surface(best=-2.0, cliff=1.2, width=1.0, noise=0.0, low=0.3, beyond=math.inf):
     """A metric that falls from 2.3 to `low` in proportion to the learning rate at first, as training does."""
+
     def level(rate, seed=0):
         x = math.log10(rate) - best
         if x > cliff:
             return beyond
-        fall = (2.3 - low) * (1 - math.exp(-(10 ** (x / width)) * 3)) * math.exp(-max(0.0, x) ** 2)
+        fall = (2.3 - low) * (1 - math.exp(-(10 ** (x / width)) * 3)) * math.exp(-(max(0.0, x) ** 2))
         jitter = np.random.default_rng([seed, round(1000 * (10 + math.log10(rate)))]).normal(0, 1) * noise
         return 2.3 - fall + jitter
+
     return level
 
 
@@ -50,14 +52,23 @@ def asked(evidence):
 
 
 SURFACES = st.builds(
-    surface, best=st.floats(-5, 0), cliff=st.floats(0.3, 3), width=st.floats(0.5, 1.5), noise=st.floats(0, 0.1),
-    low=st.floats(-3, 2), beyond=st.sampled_from([math.inf, 2.3, 50.0]),
+    surface,
+    best=st.floats(-5, 0),
+    cliff=st.floats(0.3, 3),
+    width=st.floats(0.5, 1.5),
+    noise=st.floats(0, 0.1),
+    low=st.floats(-3, 2),
+    beyond=st.sampled_from([math.inf, 2.3, 50.0]),
 )
 
 
 @settings(max_examples=60)
-@given(level=SURFACES, unit=st.sampled_from([2.0**n for n in (-20, -3, 0, 4, 30)]),
-       zero=st.sampled_from([0.0, -2.3, -1000.0, 64.0]), start=st.sampled_from([None, 1e-5, 0.5]))
+@given(
+    level=SURFACES,
+    unit=st.sampled_from([2.0**n for n in (-20, -3, 0, 4, 30)]),
+    zero=st.sampled_from([0.0, -2.3, -1000.0, 64.0]),
+    start=st.sampled_from([None, 1e-5, 0.5]),
+)
 def test_another_unit_and_another_zero_of_the_metric_change_nothing(level, unit, zero, start):
     once, again = walk(level, start=start), walk(lambda rate, seed: unit * (level(rate, seed) + zero), start=start)
     assert asked(again) == asked(once)
@@ -184,10 +195,19 @@ def test_where_every_probe_fails_the_walk_ends_and_the_space_stays():
 
 def test_scatter_on_the_edge_of_divergence_does_not_hide_what_is_better_than_guessing():
     """What a small regression showed: at 0.316 two seeds ended far apart, both worse than guessing."""
-    seen = {1e-4: [1.1745], 1e-3: [1.1662], 1e-2: [1.0817], 0.03162: [0.9063, 0.9593, 0.9222], 0.1: [0.7254, 0.7029],
-            0.3162: [1.5502, 1.0001], 1.0: [1.2], 10.0: [math.inf]}
-    probes = tuple(Probe(f"{rate} {seed}", rate, seed, loss)
-                   for rate, losses in seen.items() for seed, loss in enumerate(losses))
+    seen = {
+        1e-4: [1.1745],
+        1e-3: [1.1662],
+        1e-2: [1.0817],
+        0.03162: [0.9063, 0.9593, 0.9222],
+        0.1: [0.7254, 0.7029],
+        0.3162: [1.5502, 1.0001],
+        1.0: [1.2],
+        10.0: [math.inf],
+    }
+    probes = tuple(
+        Probe(f"{rate} {seed}", rate, seed, loss) for rate, losses in seen.items() for seed, loss in enumerate(losses)
+    )
     evidence = Evidence(None, 50, probes=probes)
     found = optimum(evidence)
     assert found is not None

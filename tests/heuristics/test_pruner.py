@@ -75,7 +75,13 @@ def test_every_bound_names_the_runs_or_the_rule_behind_it(walk, bowl):
     pruned = prune(RAW, evidence)
     known = {probe.run for probe in evidence.probes} | {ramp.run for ramp in evidence.ramps}
     assert [bound.coordinate for bound in pruned.bounds] == [
-        "peak", "ratio", "decay", "cycles", "power", "warmup", "milestones",
+        "peak",
+        "ratio",
+        "decay",
+        "cycles",
+        "power",
+        "warmup",
+        "milestones",
     ]
     for bound in pruned.bounds:
         assert bool(bound.runs) is (bound.coordinate == "peak")
@@ -94,10 +100,16 @@ def test_every_bound_names_the_runs_or_the_rule_behind_it(walk, bowl):
 def test_a_bound_is_the_range_that_the_space_has(coordinate, walk, bowl):
     pruned = prune(RAW, evidence_of(bowl(-2.0), walk))
     bound = next(bound for bound in pruned.bounds if bound.coordinate == coordinate)
-    axes = [pruned.space.ratio] if coordinate == "ratio" else [
-        axis.each if isinstance(axis, Fractions) else axis
-        for branch in pruned.space.branches for name, axis in branch.axes if name == coordinate
-    ]
+    axes = (
+        [pruned.space.ratio]
+        if coordinate == "ratio"
+        else [
+            axis.each if isinstance(axis, Fractions) else axis
+            for branch in pruned.space.branches
+            for name, axis in branch.axes
+            if name == coordinate
+        ]
+    )
     assert min(axis.low for axis in axes) == pytest.approx(bound.low)
     assert max(axis.high for axis in axes) == pytest.approx(bound.high)
 
@@ -208,8 +220,12 @@ def test_a_store_that_contradicts_the_probes_is_not_believed_but_widens_the_rang
     assert stored not in warm.space.peak
     assert warm.forecast == cold.forecast
     assert "contradicts" in warm.bounds[0].reason
-    assert json.loads(json.dumps(found.to_json())) == {"stored": stored, "low": peak.low, "high": peak.high,
-                                                       "gap": found.gap}
+    assert json.loads(json.dumps(found.to_json())) == {
+        "stored": stored,
+        "low": peak.low,
+        "high": peak.high,
+        "gap": found.gap,
+    }
 
 
 def test_a_store_above_what_blew_up_widens_nothing(walk, bowl):
@@ -321,13 +337,20 @@ def test_any_horizon_and_epoch_give_a_space_that_can_be_drawn_from(horizon, epoc
 @pytest.mark.parametrize(
     ("policy", "kept"),
     [
-        (FIX(k0=0.01), True), (FIX(k0=1e-5), False), (FIX(k0=5), False), (HALFCOS(k0=0.03, l=10_000), True),
-        (TRI(k0=0.0001, k1=0.03, l=2000), True), (TRI(k0=0.02, k1=0.03, l=2000), False),
-        (TRI(k0=0.0001, k1=0.03, l=2100), False), (STEP(k0=0.03, gamma=0.5, l=1000), True),
-        (STEP(k0=0.03, gamma=0.99, l=1000), False), (NSTEP(k0=0.03, gamma=0.1, l=[5000, 8000]), True),
+        (FIX(k0=0.01), True),
+        (FIX(k0=1e-5), False),
+        (FIX(k0=5), False),
+        (HALFCOS(k0=0.03, l=10_000), True),
+        (TRI(k0=0.0001, k1=0.03, l=2000), True),
+        (TRI(k0=0.02, k1=0.03, l=2000), False),
+        (TRI(k0=0.0001, k1=0.03, l=2100), False),
+        (STEP(k0=0.03, gamma=0.5, l=1000), True),
+        (STEP(k0=0.03, gamma=0.99, l=1000), False),
+        (NSTEP(k0=0.03, gamma=0.1, l=[5000, 8000]), True),
         (NSTEP(k0=0.03, gamma=0.1, l=[500, 8000]), False),
         (NSTEP(k0=0.03, gamma=0.5, l=[5000, 6000, 7000, 8000, 9000]), False),
-        (WARMUP(policy=HALFCOS(k0=0.03, l=9000), l=1000), True), (WARMUP(policy=HALFCOS(k0=0.03, l=6e3), l=4e3), False),
+        (WARMUP(policy=HALFCOS(k0=0.03, l=9000), l=1000), True),
+        (WARMUP(policy=HALFCOS(k0=0.03, l=6e3), l=4e3), False),
     ],
     ids=str,
 )

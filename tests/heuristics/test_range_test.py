@@ -127,8 +127,14 @@ def test_an_absurd_first_loss_does_not_move_the_bottom(first):
     assert reading.blown_up == read_ramp(ramp(FALL)).blown_up
 
 
-@given(st.lists(st.tuples(st.integers(0, 170), st.sampled_from([math.inf, math.nan, 1e3, 1e9, -1e9])), max_size=8,
-                unique_by=lambda one: one[0] // 6), st.integers(0, 9))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 170), st.sampled_from([math.inf, math.nan, 1e3, 1e9, -1e9])),
+        max_size=8,
+        unique_by=lambda one: one[0] // 6,
+    ),
+    st.integers(0, 9),
+)
 def test_losses_that_are_far_off_are_left_out_and_counted_wherever_they_come(bad, seed):
     plain = valley(0.03, noise=0.02, seed=seed)
     losses = list(plain.losses)
@@ -158,7 +164,11 @@ def test_a_reading_does_not_depend_on_the_unit_of_the_loss(factor, noise, seed):
     plain = valley(0.03, noise=noise, seed=seed)
     scaled, once = read_ramp(ramp([factor * loss for loss in plain.losses])), read_ramp(plain)
     assert (scaled.lowest, scaled.bottom, scaled.blown_up, scaled.edge) == (
-        once.lowest, once.bottom, once.blown_up, once.edge)
+        once.lowest,
+        once.bottom,
+        once.blown_up,
+        once.edge,
+    )
 
 
 @given(st.floats(-20, 20), st.integers(0, 99))
@@ -181,8 +191,10 @@ def test_blown_up_is_never_before_a_quarter_of_the_fall_nor_after_the_start(shif
 
 
 def test_a_loss_that_can_fall_only_little_blows_up_where_it_is_back_at_its_start():
-    losses = [2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2) * 4) + 20 * max(0.0, math.log10(rate) + 0.5)
-              for rate in RATES]
+    losses = [
+        2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2) * 4) + 20 * max(0.0, math.log10(rate) + 0.5)
+        for rate in RATES
+    ]
     reading = read_ramp(ramp(losses))
     at = RATES.index(reading.blown_up)
     assert reading.smoothed[at] > 2.3 >= reading.smoothed[at - 1]

@@ -20,9 +20,17 @@ MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
 
 
 def run(score=0.5):
-    return Run(state=RunState.FINISHED, steps=100, seconds=1.5, score=score, loss=0.25, stride=50,
-               points=(Point(50, 0.5, 0.4), Point(100, 0.25, score)), train_losses=(2.0, None),
-               metrics={"end": {"top1": score, "ac": None}})
+    return Run(
+        state=RunState.FINISHED,
+        steps=100,
+        seconds=1.5,
+        score=score,
+        loss=0.25,
+        stride=50,
+        points=(Point(50, 0.5, 0.4), Point(100, 0.25, score)),
+        train_losses=(2.0, None),
+        metrics={"end": {"top1": score, "ac": None}},
+    )
 
 
 @pytest.fixture
@@ -121,27 +129,44 @@ def forged(record: Record, **changes) -> bytes:
 
 
 WRONG = {
-    "a key that is not its own": {"key": "0" * 24}, "a policy in other words": {"policy": "FIX(k0=0.10)"},
-    "a policy that is none": {"policy": "__import__('os')"}, "another seed": {"seed": 99},
-    "a state that is none": {"state": "excellent"}, "one that is running": {"state": "running"},
-    "a score of text": {"score": "1.0"}, "a score of yes": {"score": True}, "steps below 0": {"steps": -1},
-    "a number too large": {"lost_steps": 2**63}, "half a step": {"steps": 1.5}, "no seconds": {"seconds": "inf"},
-    "details that are none": {"details": {"pickle": "gASV"}}, "a stride of 0": {"details": {"stride": 0}},
-    "curves that are none": {"curves": {"val_loss": [[0, 1], [0, 2]]}}, "a curve of texts": {"curves": {"a": "b"}},
-    "a NUL in a name": {"origin": "a\0b"}, "half a character": {"origin": "\ud800"}, "no name": {"origin": " "},
-    "a task that is not there": {"task": "0" * 16}, "a task that is a list": {"task": []},
+    "a key that is not its own": {"key": "0" * 24},
+    "a policy in other words": {"policy": "FIX(k0=0.10)"},
+    "a policy that is none": {"policy": "__import__('os')"},
+    "another seed": {"seed": 99},
+    "a state that is none": {"state": "excellent"},
+    "one that is running": {"state": "running"},
+    "a score of text": {"score": "1.0"},
+    "a score of yes": {"score": True},
+    "steps below 0": {"steps": -1},
+    "a number too large": {"lost_steps": 2**63},
+    "half a step": {"steps": 1.5},
+    "no seconds": {"seconds": "inf"},
+    "details that are none": {"details": {"pickle": "gASV"}},
+    "a stride of 0": {"details": {"stride": 0}},
+    "curves that are none": {"curves": {"val_loss": [[0, 1], [0, 2]]}},
+    "a curve of texts": {"curves": {"a": "b"}},
+    "a NUL in a name": {"origin": "a\0b"},
+    "half a character": {"origin": "\ud800"},
+    "no name": {"origin": " "},
+    "a task that is not there": {"task": "0" * 16},
+    "a task that is a list": {"task": []},
     "a policy that waits": {"policy": "STEP(k0=0.1, gamma=0.5, l=3ep)"},
-    "a metric that is none": {"metric": ""}, "a test metric": {"metric": "test_loss"},
-    "a direction that is none": {"direction": "sideways"}, "a unit of two lines": {"unit": "a\nb"},
-    "a unit that is none": {"unit": None}, "scores of text": {"details": {"scores": {"a": "b"}}},
-    "points without values": {"details": {"points": [[1, None]]}}, "points of text": {"details": {"points": "all"}},
-    "seconds of text": {"details": {"startup_seconds": "1"}}, "a cause of numbers": {"details": {"cause": 1}},
+    "a metric that is none": {"metric": ""},
+    "a test metric": {"metric": "test_loss"},
+    "a direction that is none": {"direction": "sideways"},
+    "a unit of two lines": {"unit": "a\nb"},
+    "a unit that is none": {"unit": None},
+    "scores of text": {"details": {"scores": {"a": "b"}}},
+    "points without values": {"details": {"points": [[1, None]]}},
+    "points of text": {"details": {"points": "all"}},
+    "seconds of text": {"details": {"startup_seconds": "1"}},
+    "a cause of numbers": {"details": {"cause": 1}},
     "an environment of numbers": {"details": {"environment": {"torch": 2}}},
     "an environment of one text": {"details": {"environment": "torch"}},
     "an environment of novels": {"details": {"environment": {"torch": "2" * 1000}}},
     "an environment of many": {"details": {"environment": {str(n): "2" for n in range(31)}}},
-    "an environment of escapes": {"details": {"environment": {"torch": "\x1b[31m"}}}, "a source of numbers": {
-        "details": {"source": 7}},
+    "an environment of escapes": {"details": {"environment": {"torch": "\x1b[31m"}}},
+    "a source of numbers": {"details": {"source": 7}},
     "a curve of no name": {"curves": {"own:": [[0, 1]]}},
 }
 
@@ -163,11 +188,15 @@ def test_its_honest_neighbour_is_taken(store, bundle, other):
 
 
 TASKS = {
-    "no classes": ("data", {"classes": 1}), "a size below 1": ("data", {"shape": [0]}),
+    "no classes": ("data", {"classes": 1}),
+    "a size below 1": ("data", {"shape": [0]}),
     "a shape of one number": ("data", {"shape": 3}),
-    "a family of numbers": ("optimizer", {"family": 3}), "a rate of objects": ("optimizer", {"rates": [{}]}),
-    "parameters of text": ("model", {"parameters": "many"}), "a momentum of 1": ("optimizer", {"momentum": 1}),
-    "a momentum of text": ("optimizer", {"momentum": "0.9"}), "a negative decay": ("optimizer", {"weight_decay": -1}),
+    "a family of numbers": ("optimizer", {"family": 3}),
+    "a rate of objects": ("optimizer", {"rates": [{}]}),
+    "parameters of text": ("model", {"parameters": "many"}),
+    "a momentum of 1": ("optimizer", {"momentum": 1}),
+    "a momentum of text": ("optimizer", {"momentum": "0.9"}),
+    "a negative decay": ("optimizer", {"weight_decay": -1}),
 }
 
 
@@ -180,15 +209,35 @@ def test_a_task_that_cannot_be_is_refused(other, tmp_path, part, changes):
     assert bad.number == 2
 
 
-OWN = Task(name="mine", horizon=100, epoch=10, objectives=(minimize("loss", unit="nats"),),
-           facts={"optimizer": "adamw", "parameters": 7, "data": "words", "pretrained": True}, settings={"depth": 2})
+OWN = Task(
+    name="mine",
+    horizon=100,
+    epoch=10,
+    objectives=(minimize("loss", unit="nats"),),
+    facts={"optimizer": "adamw", "parameters": 7, "data": "words", "pretrained": True},
+    settings={"depth": 2},
+)
 
 
-@pytest.mark.parametrize("changes", [
-    {"objectives": []}, {"objectives": "loss"}, {"objectives": [{"name": "test_loss", "direction": "minimize"}]},
-    {"objectives": [{"name": "loss"}]}, {"objectives": OWN.description["objectives"] * 101}, {"horizon": 0},
-    {"epoch": 0}, {"epoch": "1"}, {"facts": []}, {"data": "words"}, {"model": 3}, {"name": ""}, {"metric": "a"},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objectives": []},
+        {"objectives": "loss"},
+        {"objectives": [{"name": "test_loss", "direction": "minimize"}]},
+        {"objectives": [{"name": "loss"}]},
+        {"objectives": OWN.description["objectives"] * 101},
+        {"horizon": 0},
+        {"epoch": 0},
+        {"epoch": "1"},
+        {"facts": []},
+        {"data": "words"},
+        {"model": 3},
+        {"name": ""},
+        {"metric": "a"},
+    ],
+    ids=str,
+)
 def test_a_users_task_that_cannot_be_is_refused_and_one_that_can_is_taken(other, tmp_path, changes):
     for description, bad in ((OWN.description, 0), (OWN.description | changes, 1)):
         path = tmp_path / "task.bundle"
@@ -243,9 +292,13 @@ class TestForged:
     def test_nothing_but_a_list_for_people_reads_them(self, poison, other):
         read_bundle(other, poison)
         assert other.runs(trusted=True) == other.telling(MLP.key) == other.ramps(MLP.key) == []
-        calls = [(path, call) for path in Path(lrsearch.__file__).parent.rglob("*.py") if path.parent.name != "cli"
-                 for call in ast.walk(ast.parse(path.read_text()))
-                 if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "runs"]
+        calls = [
+            (path, call)
+            for path in Path(lrsearch.__file__).parent.rglob("*.py")
+            if path.parent.name != "cli"
+            for call in ast.walk(ast.parse(path.read_text()))
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "runs"
+        ]
         assert len(calls) >= 4
         assert not [path for path, call in calls if not any(word.arg == "trusted" for word in call.keywords)]
 

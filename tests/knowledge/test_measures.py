@@ -63,6 +63,7 @@ def test_figures_that_fall_short_are_broken():
 def test_a_refused_run_takes_the_others_of_its_transaction_with_it(kind, kinds):
     url = kinds[kind].new()
     with open_store(url) as store:
+
         def some():
             yield record(DIGITS.key, 0)
             yield record("0" * 15, 1)

@@ -24,10 +24,19 @@ from lrsearch.spaces import Space
 from lrsearch.tasks import TASKS, find_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-LM = Task(name="my-lm", horizon=200, epoch=20, objectives=(minimize("val_loss", unit="nats"), maximize("bleu")),
-          facts={"optimizer": "adamw", "batch_size": 32, "data": "words", "model": "gpt"})
-MSE = {"FIX(k0=0.001)": .5197, "FIX(k0=0.05)": .5719, "WARMUP(policy=HALFCOS(k0=0.05, l=180), l=20)": .5132,
-       "TRI(k0=0.01, k1=0.1, l=50)": .5233}
+LM = Task(
+    name="my-lm",
+    horizon=200,
+    epoch=20,
+    objectives=(minimize("val_loss", unit="nats"), maximize("bleu")),
+    facts={"optimizer": "adamw", "batch_size": 32, "data": "words", "model": "gpt"},
+)
+MSE = {
+    "FIX(k0=0.001)": 0.5197,
+    "FIX(k0=0.05)": 0.5719,
+    "WARMUP(policy=HALFCOS(k0=0.05, l=180), l=20)": 0.5132,
+    "TRI(k0=0.01, k1=0.1, l=50)": 0.5233,
+}
 """Four runs of a regression on the diabetes data, and the mean squared error of each."""
 
 
@@ -54,10 +63,12 @@ def ended(score, **more):
 # a user's runs come back as they were
 
 NAMES = st.sampled_from((*LOOP, "bleu", "score", "own:bleu", "own:val_loss", OWN_SERIES, "points")) | st.text(
-    st.characters(categories=("L", "N")), min_size=1, max_size=9)
+    st.characters(categories=("L", "N")), min_size=1, max_size=9
+)
 VALUES = st.floats(allow_nan=False, width=32)
 CURVES = st.lists(st.tuples(st.integers(0, 10**6), VALUES), max_size=4, unique_by=lambda point: point[0]).map(
-    lambda points: tuple(sorted(points)))
+    lambda points: tuple(sorted(points))
+)
 
 
 @st.composite
@@ -68,12 +79,19 @@ def runs_of_a_users_training(draw):
     points = curves.get(metric, ()) if draw(st.booleans()) else draw(CURVES)
     finite = st.floats(allow_nan=False, allow_infinity=False)
     run = Run(
-        state=draw(st.sampled_from((RunState.FINISHED, RunState.STOPPED))), steps=draw(st.integers(0, 10**6)),
-        seconds=draw(st.floats(0, 1e6)), score=draw(st.none() | finite.map(lambda value: value + 0.0)), curves=curves,
-        points=tuple(Point(step, None, value) for step, value in points), stride=draw(st.integers(1, 9)),
-        train_losses=tuple(draw(st.lists(st.none() | finite, max_size=4))), scores=draw(st.dictionaries(NAMES, VALUES)),
-        cause=draw(st.none() | st.just("stale")), applied=draw(st.none() | st.just("not checked")),
-        startup_seconds=draw(st.none() | st.floats(0, 99)), source=draw(st.none() | st.just("0123456789abcdef")),
+        state=draw(st.sampled_from((RunState.FINISHED, RunState.STOPPED))),
+        steps=draw(st.integers(0, 10**6)),
+        seconds=draw(st.floats(0, 1e6)),
+        score=draw(st.none() | finite.map(lambda value: value + 0.0)),
+        curves=curves,
+        points=tuple(Point(step, None, value) for step, value in points),
+        stride=draw(st.integers(1, 9)),
+        train_losses=tuple(draw(st.lists(st.none() | finite, max_size=4))),
+        scores=draw(st.dictionaries(NAMES, VALUES)),
+        cause=draw(st.none() | st.just("stale")),
+        applied=draw(st.none() | st.just("not checked")),
+        startup_seconds=draw(st.none() | st.floats(0, 99)),
+        source=draw(st.none() | st.just("0123456789abcdef")),
         environment=draw(st.dictionaries(st.sampled_from(("torch", "device")), st.sampled_from(("2.6", "cpu")))),
     )
     return metric, run
@@ -97,9 +115,18 @@ def test_a_run_of_a_users_training_comes_back_as_it_went_in(told):
 def test_a_metric_of_any_name_goes_through_store_and_bundle(each, tmp_path, metric):
     task = replace(LM, objectives=(minimize(metric),))
     curves = {name: ((50, 1.0 + n), (200, 0.25 * n)) for n, name in enumerate((*LOOP, "bleu", "own:val_loss", "score"))}
-    run = ended(curves[metric][-1][1], curves=curves, train_losses=(2.0, None), stride=100, scores={"a": math.inf},
-                points=tuple(Point(step, None, value) for step, value in curves[metric]), cause=None, applied="yes",
-                source="0123456789abcdef", environment={"torch": "2.6"})
+    run = ended(
+        curves[metric][-1][1],
+        curves=curves,
+        train_losses=(2.0, None),
+        stride=100,
+        scores={"a": math.inf},
+        points=tuple(Point(step, None, value) for step, value in curves[metric]),
+        cause=None,
+        applied="yes",
+        source="0123456789abcdef",
+        environment={"torch": "2.6"},
+    )
     each.record(RunSpec(task, FIX(k0=0.1), 200, 0), run)
     write_bundle(each, tmp_path / "a.bundle")
     with open_store(tmp_path / "other.db") as other:
@@ -111,11 +138,19 @@ def test_a_metric_of_any_name_goes_through_store_and_bundle(each, tmp_path, metr
 
 
 ODD_FACTS = [
-    {}, {"data": "words"}, {"model": {"name": "m"}}, {"parameters": 12}, {"data": {"name": 5}}, {"data": {"name": ""}},
+    {},
+    {"data": "words"},
+    {"model": {"name": "m"}},
+    {"parameters": 12},
+    {"data": {"name": 5}},
+    {"data": {"name": ""}},
     {"data": {"name": "w", "classes": "ten", "train": 1.5, "shape": "big"}},
     {"model": {"name": "m", "parameters": True}},
-    {"data": {"name": "w", "train": 2**70}}, {"optimizer": {"family": "sgd", "momentum": "high", "weight_decay": -1}},
-    {"optimizer": {"family": "sgd", "momentum": 1}}, {"batch_size": "all"}, {"batch_size": -3},
+    {"data": {"name": "w", "train": 2**70}},
+    {"optimizer": {"family": "sgd", "momentum": "high", "weight_decay": -1}},
+    {"optimizer": {"family": "sgd", "momentum": 1}},
+    {"batch_size": "all"},
+    {"batch_size": -3},
 ]
 
 
@@ -141,6 +176,7 @@ def rows(store, table):
 
 # recorded
 
+
 @pytest.mark.parametrize("given_as", ["value", "logged"])
 def test_a_recorded_loss_recommends_the_lowest(store, given_as):
     for policy, mse in MSE.items():
@@ -154,7 +190,8 @@ def test_a_recorded_loss_recommends_the_lowest(store, given_as):
     assert str(found.by_regret()[0].policy) == str(found.first(1)[0].policy) == by_mse[0]
     assert str(found.by_regret()[-1].policy) == by_mse[-1] == "FIX(k0=0.05)"
     assert {str(one.policy): (one.score, one.score_text) for one in found.ranked} == {
-        policy: (mse, f"{mse:.4f}") for policy, mse in MSE.items()}
+        policy: (mse, f"{mse:.4f}") for policy, mse in MSE.items()
+    }
     assert store.recommend("diabetes-mse")[0].objective == minimize("mse")
 
 
@@ -169,16 +206,28 @@ def test_minimized_values_and_their_negatives_maximized_give_the_same_advice():
                             run.log(step, mse=sign * (mse + 0.01 * seed) * 200 / step)
                         run.finish()
             found = [api.advise("m", goal, store=store) for goal in ("accuracy", "cost", "pareto")]
-            told.append([[(one.policy, sign * one.score, one.value, one.regret, one.low, one.high, one.p_best, one.fair)
-                          for one in advice.ranked] for advice in found])
+            told.append(
+                [
+                    [
+                        (one.policy, sign * one.score, one.value, one.regret, one.low, one.high, one.p_best, one.fair)
+                        for one in advice.ranked
+                    ]
+                    for advice in found
+                ]
+            )
             assert all(advice.ranked for advice in found)
     assert told[0] == told[1]
 
 
 def test_metrics_directions_and_units_of_one_task_never_meet(store):
     good, bad = "FIX(k0=0.1)", "FIX(k0=1)"
-    kinds = [({"minimize": "a"}, 0.1, 0.9), ({"maximize": "a"}, 0.9, 0.1), ({"minimize": "b"}, 10, 90),
-             ({"minimize": "b", "unit": "kg"}, 1e4, 9e4), ({}, 0.8, 0.2)]
+    kinds = [
+        ({"minimize": "a"}, 0.1, 0.9),
+        ({"maximize": "a"}, 0.9, 0.1),
+        ({"minimize": "b"}, 10, 90),
+        ({"minimize": "b", "unit": "kg"}, 1e4, 9e4),
+        ({}, 0.8, 0.2),
+    ]
     for n, (metric, best, worst) in enumerate(kinds):
         for policy, value in ((good, best), (bad, worst)):
             with lrs.record(store, task="m", policy=policy, horizon=200, seed=n, **metric) as run:
@@ -188,17 +237,29 @@ def test_metrics_directions_and_units_of_one_task_never_meet(store):
     assert [str(one.policy) for one in found.by_regret()] == [good, bad]
     assert found.ranked[0].tasks == len(kinds)
     assert {(one.objective, one.run.score) for one in store.runs(policy=parse(good))} == {
-        (minimize("a"), 0.1), (maximize("a"), 0.9), (minimize("b"), 10), (minimize("b", unit="kg"), 1e4),
-        (maximize("score"), 0.8)}
+        (minimize("a"), 0.1),
+        (maximize("a"), 0.9),
+        (minimize("b"), 10),
+        (minimize("b", unit="kg"), 1e4),
+        (maximize("score"), 0.8),
+    }
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    ({"minimize": "a", "maximize": "b"}, "by one metric: name it by minimize= or by maximize=, not by both"),
-    ({"minimize": "test_loss"}, "nothing is chosen by it"), ({"maximize": " "}, "named by its metric"),
-    ({"unit": "kg"}, "unit= is that of a metric"), ({"minimize": "a", "unit": ""}, "unit is a text"),
-    ({"task": "digits-mlp", "minimize": "top1"}, "top1 of task 'digits-mlp' is maximized"),
-    ({"task": LM, "maximize": "val_loss"}, "val_loss of task 'my-lm' is minimized: record it by minimize='val_loss'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"minimize": "a", "maximize": "b"}, "by one metric: name it by minimize= or by maximize=, not by both"),
+        ({"minimize": "test_loss"}, "nothing is chosen by it"),
+        ({"maximize": " "}, "named by its metric"),
+        ({"unit": "kg"}, "unit= is that of a metric"),
+        ({"minimize": "a", "unit": ""}, "unit is a text"),
+        ({"task": "digits-mlp", "minimize": "top1"}, "top1 of task 'digits-mlp' is maximized"),
+        (
+            {"task": LM, "maximize": "val_loss"},
+            "val_loss of task 'my-lm' is minimized: record it by minimize='val_loss'",
+        ),
+    ],
+)
 def test_a_metric_that_cannot_be_is_refused_before_training(arguments, says):
     with pytest.raises((UsageError, TaskError), match=says):
         lrs.record("sqlite:///:memory:", **{"task": "m", "policy": "FIX(k0=0.1)"} | arguments)
@@ -244,9 +305,13 @@ def test_finish_without_a_value_takes_what_was_logged_last_and_needs_that_it_was
 
 # ranked
 
+
 def known(values, objective, task=LM, origin="local"):
-    runs = tuple(KnownRun(policy, 200, seed, value, course=((100, value), (200, value)))
-                 for policy, found in values.items() for seed, value in enumerate(found))
+    runs = tuple(
+        KnownRun(policy, 200, seed, value, course=((100, value), (200, value)))
+        for policy, found in values.items()
+        for seed, value in enumerate(found)
+    )
     return KnownTask(f"{task.key} {objective.name}", task.description, runs, (), origin, objective=objective)
 
 
@@ -270,14 +335,19 @@ def test_a_task_of_one_metric_informs_one_of_another_as_far_as_they_are_alike():
     assert found.first(1)[0].value == -2.05
 
 
-@pytest.mark.parametrize(("mine", "theirs", "gate"), [
-    ({"pretrained": True}, {"pretrained": False}, "another beginning: pretrained is false, not true"),
-    ({"method": "LoRA"}, {"method": "full"}, "another method: method is full, not lora"),
-    ({"method": "LoRA"}, {"method": "lora"}, None), ({}, {"method": "full"}, None), ({"pretrained": False}, {}, None),
-    ({"pretrained": "a.pt"}, {}, "another beginning: pretrained is false, not a.pt"),
-    ({}, {"method": "LoRA"}, "another method: method is lora, not full"),
-    ({"dropout": 0.1}, {"dropout": 0.5}, None),
-])
+@pytest.mark.parametrize(
+    ("mine", "theirs", "gate"),
+    [
+        ({"pretrained": True}, {"pretrained": False}, "another beginning: pretrained is false, not true"),
+        ({"method": "LoRA"}, {"method": "full"}, "another method: method is full, not lora"),
+        ({"method": "LoRA"}, {"method": "lora"}, None),
+        ({}, {"method": "full"}, None),
+        ({"pretrained": False}, {}, None),
+        ({"pretrained": "a.pt"}, {}, "another beginning: pretrained is false, not a.pt"),
+        ({}, {"method": "LoRA"}, "another method: method is lora, not full"),
+        ({"dropout": 0.1}, {"dropout": 0.5}, None),
+    ],
+)
 def test_a_fine_tuning_is_no_neighbour_of_a_training_from_scratch(mine, theirs, gate):
     a, b = (replace(LM, facts={**LM.facts, **facts}).description for facts in (mine, theirs))
     assert compare(a, b).gate == gate
@@ -286,8 +356,13 @@ def test_a_fine_tuning_is_no_neighbour_of_a_training_from_scratch(mine, theirs, 
 
 def test_what_was_chosen_on_a_test_set_stays_apart_from_every_users_task(store):
     paper = TASKS["mnist-lenet"].in_paper_protocol()
-    own = Task(name="mine", horizon=10_000, epoch=540, objectives=(minimize("val_loss"),),
-               facts={"optimizer": "sgd", "data": "MNIST", "model": "lenet"})
+    own = Task(
+        name="mine",
+        horizon=10_000,
+        epoch=540,
+        objectives=(minimize("val_loss"),),
+        facts={"optimizer": "sgd", "data": "MNIST", "model": "lenet"},
+    )
     for task in (paper, TASKS["mnist-lenet"]):
         store.record(RunSpec(task, FIX(k0=0.1), task.horizon, 0), ended(0.9))
     names = {one.name for one in api.advise(own, store=store).neighbours}
@@ -319,11 +394,15 @@ def test_a_recommendation_tells_its_metric_and_an_older_record_is_read_as_it_was
     assert Recommendation.from_json(before | {"score": 90.5, "unit": "%"}).score_text == "90.5 %"
     answer = Searched("s", FIX(k0=0.1), 2.25, 3, True, "v", LM.objective)
     assert (answer.score_text, answer.to_json()["metric"], answer.to_json()["direction"]) == (
-        "2.25 nats", "val_loss", "minimize")
+        "2.25 nats",
+        "val_loss",
+        "minimize",
+    )
     assert set(GOALS) == {"accuracy", "cost", "robustness", "confidence"}
 
 
 # an Optuna study of one's own
+
 
 def test_results_enter_a_study_of_the_metrics_direction_and_no_other(store):
     space = Space.standard("FIX", horizon=200, epoch=20)
@@ -345,6 +424,7 @@ def test_results_enter_a_study_of_the_metrics_direction_and_no_other(store):
 
 # printed
 
+
 def test_no_percent_stands_on_a_loss(typed, tmp_path):
     with open_store(tmp_path / "s.db") as store:
         store.record(RunSpec(LM, FIX(k0=0.1), 200, 0), ended(0.5))
@@ -358,7 +438,9 @@ def test_no_percent_stands_on_a_loss(typed, tmp_path):
     assert "metric   val_loss, minimized" in shown
     assert "score    0.5 nats" in shown
     assert {(one["metric"], one["direction"]) for one in typed("store", "runs", "--store", "s.db", "--json").json} == {
-        ("val_loss", "minimize"), ("top1", "maximize")}
+        ("val_loss", "minimize"),
+        ("top1", "maximize"),
+    }
     for command in ("rank", "recommend"):
         printed = typed(command, "my-lm", "--store", "s.db").out
         assert "0.5 nats" in printed

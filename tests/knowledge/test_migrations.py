@@ -63,7 +63,8 @@ def test_a_kept_store_says_what_it_said(kept, request):
     with open_store(str(kept)) as store:
         assert as_before(make_store.golden(store), golden) == golden
         assert {(run.objective.name, run.objective.direction, run.unit) for run in store.runs()} == {
-            ("top1", "maximize", None)}
+            ("top1", "maximize", None)
+        }
         assert store.damaged == frozenset()
     assert version_of(kept) == [(SCHEMA_VERSION,)]
 
@@ -183,16 +184,25 @@ def carry(path, url):
     """Copy the tables of an SQLite file into a PostgreSQL database, as its own schema 2 had them."""
     import psycopg
 
-    as_postgres = {"JSON": "JSON", "FLOAT": "DOUBLE PRECISION", "BOOLEAN": "BOOLEAN", "INTEGER": "BIGINT",
-                   "BIGINT": "BIGINT"}
+    as_postgres = {
+        "JSON": "JSON",
+        "FLOAT": "DOUBLE PRECISION",
+        "BOOLEAN": "BOOLEAN",
+        "INTEGER": "BIGINT",
+        "BIGINT": "BIGINT",
+    }
     with closing(sqlite3.connect(path)) as raw, psycopg.connect(url.replace("+psycopg", "")) as server:
         for (table,) in raw.execute("SELECT name FROM sqlite_master WHERE name LIKE 'lrsearch_%' AND type = 'table'"):
-            columns = {name: as_postgres.get(kind.split("(")[0], "TEXT")
-                       for _, name, kind, *_ in raw.execute(f"PRAGMA table_info({table})")}
+            columns = {
+                name: as_postgres.get(kind.split("(")[0], "TEXT")
+                for _, name, kind, *_ in raw.execute(f"PRAGMA table_info({table})")
+            }
             server.execute(f"CREATE TABLE {table} ({', '.join(f'{n} {kind}' for n, kind in columns.items())})")
             for row in raw.execute(f"SELECT * FROM {table}").fetchall():  # noqa: S608
-                values = [bool(value) if kind == "BOOLEAN" else value
-                          for value, kind in zip(row, columns.values(), strict=True)]
+                values = [
+                    bool(value) if kind == "BOOLEAN" else value
+                    for value, kind in zip(row, columns.values(), strict=True)
+                ]
                 marks = ", ".join(["%s"] * len(values))
                 server.execute(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608
 
@@ -215,8 +225,11 @@ def test_the_metric_of_a_run_of_schema_2_is_its_tasks_and_a_units_is_its_unit(tm
         records = store.records()
         attempts = [attempt for one in found for attempt in store.attempts(one.key)]
     assert {(one.task, one.objective.name, one.objective.direction, one.unit) for one in found} == {
-        ("digits-mlp", "top1", "maximize", None), ("digits-cnn", "top1", "maximize", None),
-        ("mine", "score", "maximize", None), ("mine", "score", "maximize", "%")}
+        ("digits-mlp", "top1", "maximize", None),
+        ("digits-cnn", "top1", "maximize", None),
+        ("mine", "score", "maximize", None),
+        ("mine", "score", "maximize", "%"),
+    }
     assert [(one.metric, one.unit, one.score) for one in attempts] == [("score", "points", 97.5)]
     assert not [one for one in records if "unit" in one.details]
     with_curves = [one.run for one in found if one.origin == "recorded" and "bleu" in one.run.curves]

@@ -18,8 +18,11 @@ STUDIES = Path(__file__).parents[2] / "studies"
 def test_the_tables_of_the_lrbench_paper_are_those_of_the_studies(table):
     number = {"IIIa": "3a", "IIIb": "3b", "IVb": "4b", "VI": "6", "VII": "7", "VIII": "8", "IX": "9"}[table]
     study = tomllib.loads((STUDIES / f"lrbench_table{number}.toml").read_text())
-    printed = {(str(parse(row["policy"])), round(row["published"]["top1"] / 100, 6)) for row in study["policies"]
-               if "published" in row}
+    printed = {
+        (str(parse(row["policy"])), round(row["published"]["top1"] / 100, 6))
+        for row in study["policies"]
+        if "published" in row
+    }
     held = {(str(row.policy), row.score) for row in published() if row.table == table}
     assert held
     assert held <= printed

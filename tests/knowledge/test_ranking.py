@@ -18,11 +18,14 @@ COLUMNS = ["candidate", "score", "low", "high", "tasks", "seeds", "tie_group", "
 
 def table(scores, seed=0, horizon=100):
     """A table of {task: {candidate: a score, or a list of them by seed}}."""
-    return pd.DataFrame([
-        {"task": task, "candidate": candidate, "seed": seed + at, "score": score, "horizon": horizon}
-        for task, row in scores.items() for candidate, found in row.items()
-        for at, score in enumerate(found if isinstance(found, list) else [found])
-    ])
+    return pd.DataFrame(
+        [
+            {"task": task, "candidate": candidate, "seed": seed + at, "score": score, "horizon": horizon}
+            for task, row in scores.items()
+            for candidate, found in row.items()
+            for at, score in enumerate(found if isinstance(found, list) else [found])
+        ]
+    )
 
 
 def order(*args, **kwargs):
@@ -44,8 +47,10 @@ def tables(draw):
     score = st.integers(-50, 50).map(float) | st.just(math.nan)
     cells = st.none() | st.lists(score, min_size=1, max_size=3)
     names = [f"c{n}" for n in range(draw(st.integers(2, 6)))]
-    found = {f"t{n}": {name: cell for name in names if (cell := draw(cells)) is not None}
-             for n in range(draw(st.integers(1, 4)))}
+    found = {
+        f"t{n}": {name: cell for name in names if (cell := draw(cells)) is not None}
+        for n in range(draw(st.integers(1, 4)))
+    }
     found["t0"] |= {"c0": 1.0, "c1": 2.0}
     return table(found)
 
@@ -205,8 +210,9 @@ def test_more_seeds_shrink_less():
 def test_differences_within_the_noise_are_ties_and_large_ones_are_not():
     rng = np.random.default_rng(1)
     level = {"a": 0.9, "b": 0.899, "c": 0.6, "d": 0.5, "e": 0.4}
-    found = lrs.rank(table({f"t{n}": {name: list(rng.normal(mean, 0.02, 5)) for name, mean in level.items()}
-                            for n in range(8)}))
+    found = lrs.rank(
+        table({f"t{n}": {name: list(rng.normal(mean, 0.02, 5)) for name, mean in level.items()} for n in range(8)})
+    )
     group = found.set_index("candidate")["tie_group"]
     assert group["a"] == group["b"] == 1
     assert min(group["c"], group["d"], group["e"]) > 1
@@ -270,34 +276,44 @@ def test_candidates_may_be_policies():
 GOOD = table({"t": {"a": 0.9, "b": 0.8}, "u": {"a": 0.7, "b": 0.9}})
 
 
-@pytest.mark.parametrize(("rows", "said"), [
-    ([("t", "a", 0, 1.0, 1)], "must be a pandas DataFrame, got list"),
-    (GOOD.drop(columns=["seed", "score"]), "must have these columns.*look at seed, score"),
-    (pd.concat([GOOD, GOOD[["score"]]], axis=1), "each once.*look at score"),
-    (GOOD.head(0), "the table is empty"),
-    (GOOD.assign(score="0.5"), "'score' must hold numbers"),
-    (GOOD.assign(score=True), "'score' must hold numbers, it holds bool"),
-    (GOOD.assign(score=1j), "'score' must hold numbers, it holds complex"),
-    (GOOD.assign(score=[0.1, 0.2, math.inf, 0.3]), "a score is infinite"),
-    (GOOD.assign(score=[0.1, 0.2, -1e200, 0.3]), "beyond 1e[+]100"),
-    (GOOD.assign(score=math.nan), "no run ended well"),
-    (GOOD.assign(horizon=[1, 1, 0, 1]), "a horizon is missing, infinite or not above 0"),
-    (GOOD.assign(horizon=[1, 1, math.nan, 1]), "a horizon is missing, infinite or not above 0"),
-    (GOOD.assign(horizon="long"), "'horizon' must hold numbers"),
-    (GOOD.assign(candidate=["a", None, "a", "b"]), "'candidate' has rows without a value"),
-    (GOOD.assign(task=[["t"]] * 4), "'task' must hold names"),
-    (pd.concat([GOOD, GOOD.assign(score=0.1)]), "two scores of one run: a on t with seed 0, 4 such"),
-])
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([("t", "a", 0, 1.0, 1)], "must be a pandas DataFrame, got list"),
+        (GOOD.drop(columns=["seed", "score"]), "must have these columns.*look at seed, score"),
+        (pd.concat([GOOD, GOOD[["score"]]], axis=1), "each once.*look at score"),
+        (GOOD.head(0), "the table is empty"),
+        (GOOD.assign(score="0.5"), "'score' must hold numbers"),
+        (GOOD.assign(score=True), "'score' must hold numbers, it holds bool"),
+        (GOOD.assign(score=1j), "'score' must hold numbers, it holds complex"),
+        (GOOD.assign(score=[0.1, 0.2, math.inf, 0.3]), "a score is infinite"),
+        (GOOD.assign(score=[0.1, 0.2, -1e200, 0.3]), "beyond 1e[+]100"),
+        (GOOD.assign(score=math.nan), "no run ended well"),
+        (GOOD.assign(horizon=[1, 1, 0, 1]), "a horizon is missing, infinite or not above 0"),
+        (GOOD.assign(horizon=[1, 1, math.nan, 1]), "a horizon is missing, infinite or not above 0"),
+        (GOOD.assign(horizon="long"), "'horizon' must hold numbers"),
+        (GOOD.assign(candidate=["a", None, "a", "b"]), "'candidate' has rows without a value"),
+        (GOOD.assign(task=[["t"]] * 4), "'task' must hold names"),
+        (pd.concat([GOOD, GOOD.assign(score=0.1)]), "two scores of one run: a on t with seed 0, 4 such"),
+    ],
+)
 def test_a_table_that_cannot_be_ranked_is_refused_in_words(rows, said):
     with pytest.raises(UsageError, match=said):
         lrs.rank(rows)
 
 
-@pytest.mark.parametrize(("weights", "said"), [
-    ({"v": 1}, "no task 'v'"), ({"t": -1}, "the weight of t must be a number, 0 or more, got -1"),
-    ({"t": math.nan}, "the weight of t"), ({"t": math.inf}, "the weight of t"), ({"t": "1"}, "the weight of t"),
-    ({"t": True}, "the weight of t"), ({"t": 0, "u": 0}, "no run ended well on a task of a weight above 0"),
-])
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"v": 1}, "no task 'v'"),
+        ({"t": -1}, "the weight of t must be a number, 0 or more, got -1"),
+        ({"t": math.nan}, "the weight of t"),
+        ({"t": math.inf}, "the weight of t"),
+        ({"t": "1"}, "the weight of t"),
+        ({"t": True}, "the weight of t"),
+        ({"t": 0, "u": 0}, "no run ended well on a task of a weight above 0"),
+    ],
+)
 def test_weights_that_cannot_be_are_refused_in_words(weights, said):
     with pytest.raises(UsageError, match=said):
         lrs.rank(GOOD, weights)

@@ -28,8 +28,11 @@ GOOD, FAIR, BAD = TRI(k0=0.001, k1=0.02, l=2000), HALFCOS(k0=0.05, l=10_000), FI
 def known(task=FASHION, scores=None, key=None, ramps=(), origin="local", horizon=10_000):
     """A task with a run for each policy and seed: {policy: score or [scores by seed]}."""
     scores = {GOOD: [0.90, 0.91], FAIR: [0.88, 0.89], BAD: [0.5, None]} if scores is None else scores
-    runs = tuple(KnownRun(policy, horizon, seed, score) for policy, found in scores.items()
-                 for seed, score in enumerate(found if isinstance(found, list) else [found]))
+    runs = tuple(
+        KnownRun(policy, horizon, seed, score)
+        for policy, found in scores.items()
+        for seed, score in enumerate(found if isinstance(found, list) else [found])
+    )
     return KnownTask(key or task.key, task.description, runs, ramps, origin)
 
 
@@ -85,8 +88,11 @@ def test_tasks_between_count_where_there_are_three():
         return known(task, {GOOD.stretch(7): 0.8, BAD: 0.7}, horizon=task.horizon)
 
     assert NEAR < advise([between(0)], MNIST.description).neighbours[0].similarity.distance < FAR
-    assert [advise([between(n) for n in range(count)], MNIST.description).relevant for count in (1, 2, 3)] \
-        == [False, False, True]
+    assert [advise([between(n) for n in range(count)], MNIST.description).relevant for count in (1, 2, 3)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_study_on_mnist_with_lenet_starts_from_table_seven_and_one_on_digits_from_nothing():
@@ -131,15 +137,17 @@ def test_neighbours_within_015_decades_of_equal_form_are_one_candidate(factor, t
 
 
 def test_policies_meet_by_the_range_tests_where_both_tasks_have_one():
-    low, high = known(named("low"), {GOOD: 0.9}, ramps=(ramp(0.01),)), known(named("high"), {GOOD.scale(10): 0.9},
-                                                                             ramps=(ramp(0.1),))
+    low, high = (
+        known(named("low"), {GOOD: 0.9}, ramps=(ramp(0.01),)),
+        known(named("high"), {GOOD.scale(10): 0.9}, ramps=(ramp(0.1),)),
+    )
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], 0.1, "accuracy").members) == 1
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], None, "accuracy").members) == 2
     found = advise([low], MNIST.description, ramps=[ramp(0.1)]).ranked[0]
     assert found.carried(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2 * 10**-0.15, rel=0.15)
     lower = found.carried(10_000, None).params["k1"] / GOOD.params["k1"]
-    assert lower == pytest.approx(10 ** (-0.5 * math.hypot(0.3, 0.5)))         # by half of the doubt
-    assert found.doubt(None)**2 == pytest.approx(found.doubt(0.1)**2 + 0.5**2)
+    assert lower == pytest.approx(10 ** (-0.5 * math.hypot(0.3, 0.5)))  # by half of the doubt
+    assert found.doubt(None) ** 2 == pytest.approx(found.doubt(0.1) ** 2 + 0.5**2)
 
 
 def test_where_neighbours_ran_with_one_seed_their_mean_counts_and_what_diverged_is_lost():
@@ -152,8 +160,11 @@ def test_where_neighbours_ran_with_one_seed_their_mean_counts_and_what_diverged_
 
 
 def test_probes_and_range_tests_are_no_candidates_and_short_whole_runs_are():
-    runs = (KnownRun(RAMP(k0=1e-6, k1=10, l=299), 10_000, 0, 0.9), KnownRun(FIX(k0=0.1), 200, 0, 0.99),
-            KnownRun(GOOD.stretch(1 / 16), 625, 0, 0.8))
+    runs = (
+        KnownRun(RAMP(k0=1e-6, k1=10, l=299), 10_000, 0, 0.9),
+        KnownRun(FIX(k0=0.1), 200, 0, 0.99),
+        KnownRun(GOOD.stretch(1 / 16), 625, 0, 0.8),
+    )
     found = advise([replace(known(), runs=runs)], MNIST.description)
     assert policies(found) == [GOOD]
 
@@ -172,8 +183,12 @@ def runs_for_goals():
     """GOOD is right, late and unsure; FAIR is early, robust and sure; BAD is worse than FAIR in all."""
     bad = TRI2(k0=0.1, k1=1, l=100)
     told = {GOOD: (0.95, 0.4, 0.5, 9000), FAIR: (0.90, 0.1, 0.9, 1000), bad: (0.80, 0.5, 0.4, 9500)}
-    return tuple(KnownRun(policy, 10_000, 0, score, {"ld": ld, "ac": ac, "cd": 0.1, "cdac": 0.1},
-                          ((step, score), (10_000, score))) for policy, (score, ld, ac, step) in told.items())
+    return tuple(
+        KnownRun(
+            policy, 10_000, 0, score, {"ld": ld, "ac": ac, "cd": 0.1, "cdac": 0.1}, ((step, score), (10_000, score))
+        )
+        for policy, (score, ld, ac, step) in told.items()
+    )
 
 
 def test_each_goal_has_its_own_order_and_the_front_is_of_those_that_none_beats():
@@ -188,7 +203,9 @@ def test_each_goal_has_its_own_order_and_the_front_is_of_those_that_none_beats()
 def test_a_goal_of_which_nothing_is_known_is_said_and_an_unknown_one_refused():
     found = advise([known()], MNIST.description, "robustness")
     assert (found.relevant, found.reason) == (
-        False, "no relevant evidence: no run of the tasks nearby tells anything of robustness")
+        False,
+        "no relevant evidence: no run of the tasks nearby tells anything of robustness",
+    )
     with pytest.raises(UsageError, match="did you mean 'accuracy'"):
         advise([known()], MNIST.description, "acuracy")
 
@@ -196,8 +213,16 @@ def test_a_goal_of_which_nothing_is_known_is_said_and_an_unknown_one_refused():
 def test_a_recommendation_comes_back_from_a_record_and_an_older_record_is_still_read():
     one = advise([known(), *published_tasks()], MNIST.description).ranked[0]
     assert Recommendation.from_json(json.loads(json.dumps(one.to_json(), allow_nan=False))) == one
-    old = {"policy": "FIX(k0=0.1)", "task": "digits-mlp", "distance": 0.5, "score": 0.9, "seeds": 1, "regret": 0.0,
-           "centre": 0.2, "horizon": 1280}
+    old = {
+        "policy": "FIX(k0=0.1)",
+        "task": "digits-mlp",
+        "distance": 0.5,
+        "score": 0.9,
+        "seeds": 1,
+        "regret": 0.0,
+        "centre": 0.2,
+        "horizon": 1280,
+    }
     read = Recommendation.from_json(old)
     assert (read.origin, read.corrections, read.exact, read.p_best) == ("local", (), False, None)
     assert read.carried(1280, 0.1) == FIX(k0=0.05)
@@ -206,14 +231,24 @@ def test_a_recommendation_comes_back_from_a_record_and_an_older_record_is_still_
 
 
 def test_corrections_move_the_rate_where_a_range_test_is_missing_and_only_then():
-    one = Recommendation(GOOD, "x", 0.1, 0.9, 1, 0.0, 0.2, 10_000, caution=0.5,
-                         corrections=(Correction("horizon", -0.1, 0.1, probed=True), Correction("momentum", -1.0, 0.4)))
+    one = Recommendation(
+        GOOD,
+        "x",
+        0.1,
+        0.9,
+        1,
+        0.0,
+        0.2,
+        10_000,
+        caution=0.5,
+        corrections=(Correction("horizon", -0.1, 0.1, probed=True), Correction("momentum", -1.0, 0.4)),
+    )
     moved = {centre: math.log10(one.carried(10_000, centre).params["k1"] / GOOD.params["k1"]) for centre in (None, 0.4)}
-    assert moved[None] == pytest.approx(-1.1 - 0.5 * math.hypot(0.1, 0.4))     # half of the doubt lower
+    assert moved[None] == pytest.approx(-1.1 - 0.5 * math.hypot(0.1, 0.4))  # half of the doubt lower
     assert moved[0.4] == pytest.approx(math.log10(2) - 0.1 - 0.5 * 0.1)
     assert replace(one, exact=True).carried(10_000, 0.4) == GOOD
     held = one.to_json()
-    del held["caution"]                                                        # a record of before
+    del held["caution"]  # a record of before
     assert Recommendation.from_json(held).carried(10_000, None) == GOOD.scale(10**-1.1)
 
 
@@ -271,11 +306,11 @@ def test_results_of_the_same_task_and_of_no_other_become_finished_trials():
     with open_store("sqlite:///:memory:") as store:
         store.record(RunSpec(MNIST, GOOD, 10_000, 0), good)
         store.record(RunSpec(MNIST, GOOD, 10_000, 1), replace(good, score=0.8))
-        for horizon, by in ((2500, 2), (20_000, 5)):                                # not over its horizon
+        for horizon, by in ((2500, 2), (20_000, 5)):  # not over its horizon
             store.record(RunSpec(MNIST, GOOD.scale(by), horizon, 0), good)
-        store.record(RunSpec(MNIST, GOOD.scale(1e6), 10_000, 0), good)              # outside the space
+        store.record(RunSpec(MNIST, GOOD.scale(1e6), 10_000, 0), good)  # outside the space
         store.record(RunSpec(MNIST, FAIR, 10_000, 0), Run(state=RunState.DIVERGED, steps=10, seconds=0.1))
-        store.record(RunSpec(FASHION, GOOD.scale(3), 10_000, 0), good)              # another task
+        store.record(RunSpec(FASHION, GOOD.scale(3), 10_000, 0), good)  # another task
         store.record(RunSpec(MNIST.with_horizon(5000), GOOD.stretch(0.5).scale(4), 10_000, 0), good)
         assert lrs.add_results(study, space, store, MNIST) == 1
         with pytest.raises(UsageError, match="direction='maximize'"):
@@ -284,4 +319,4 @@ def test_results_of_the_same_task_and_of_no_other_become_finished_trials():
     assert (trial.value, trial.state.name) == (pytest.approx(0.85), "COMPLETE")
     assert trial.user_attrs == {"lrsearch:policy": str(GOOD), "lrsearch:origin": "same task"}
     assert trial.params["peak"] == pytest.approx(space.values(GOOD)["peak"])
-    assert space.suggest(study.ask()).form == "TRI"                                 # the same distributions
+    assert space.suggest(study.ask()).form == "TRI"  # the same distributions

@@ -94,11 +94,18 @@ class Enough(optuna.TrialPruned):
     """A stop of one's own, made from a framework's."""
 
 
-@pytest.mark.parametrize(("error", "state"), [
-    (ValueError("no\0pe"), "failed"), (StopIteration(), "failed"), (optuna.exceptions.StorageInternalError(), "failed"),
-    (KeyboardInterrupt(), "interrupted"), (SystemExit(0), "interrupted"),
-    (optuna.TrialPruned(), "stopped"), (Enough("too slow"), "stopped"),
-])
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (ValueError("no\0pe"), "failed"),
+        (StopIteration(), "failed"),
+        (optuna.exceptions.StorageInternalError(), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(0), "interrupted"),
+        (optuna.TrialPruned(), "stopped"),
+        (Enough("too slow"), "stopped"),
+    ],
+)
 def test_what_leaves_the_block_is_recorded_and_goes_on_its_way(path, error, state):
     with pytest.raises(type(error)), lrs.record(path, task="mine", policy=POLICY) as run:
         run.log(7, val_loss=1.0)
@@ -156,7 +163,10 @@ def test_values_that_are_no_numbers_are_left_out_with_one_warning(path, caplog):
         run.finish(score=torch.tensor(1.0))
     _, record = the_run(path)
     assert {name: str(curve) for name, curve in record.curves.items()} == {
-        "val_loss": "((8, 0.5),)", "other": "((8, 0.25),)", "nan": "((8, nan),)"}
+        "val_loss": "((8, 0.5),)",
+        "other": "((8, 0.25),)",
+        "nan": "((8, nan),)",
+    }
     assert len(caplog.records) == 1
 
 
@@ -171,8 +181,11 @@ def test_a_value_with_a_gradient_is_its_number(path):
 
 
 LOOPS = {
-    "from 0": range(100), "updates so far": range(1, 101), "every tenth, so far": range(10, 101, 10),
-    "before the first, then every tenth": [0, *range(10, 101, 10)], "the last of ten": [*range(9, 100, 10)],
+    "from 0": range(100),
+    "updates so far": range(1, 101),
+    "every tenth, so far": range(10, 101, 10),
+    "before the first, then every tenth": [0, *range(10, 101, 10)],
+    "the last of ten": [*range(9, 100, 10)],
 }
 
 
@@ -219,8 +232,11 @@ def test_a_score_that_was_refused_and_never_said_again_is_in_the_runs_error(path
     assert the_run(path)[0].run.score == 0.75
 
 
-@pytest.mark.parametrize("score", ["0.9", b"0.9", True, np.bool_(1), torch.tensor(True), None, [0.5, 0.6], 1j, {},
-                                   torch.zeros(2), FIX, 10**400], ids=str)
+@pytest.mark.parametrize(
+    "score",
+    ["0.9", b"0.9", True, np.bool_(1), torch.tensor(True), None, [0.5, 0.6], 1j, {}, torch.zeros(2), FIX, 10**400],
+    ids=str,
+)
 def test_what_is_no_score_is_refused(path, score):
     with lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:
         with pytest.raises(UsageError, match="score is a number, or a tensor or array of one"):
@@ -240,7 +256,10 @@ def test_scores_of_different_units_are_never_compared(path):
             run.finish(score=score, unit=unit)
     found = {one.policy: one for one in api.advise("mine", store=str(path)).ranked}
     assert {str(policy): one.score_text for policy, one in found.items()} == {
-        "FIX(k0=0.1)": "0.9", "FIX(k0=0.2)": "90 %", "FIX(k0=0.3)": "80 %"}
+        "FIX(k0=0.1)": "0.9",
+        "FIX(k0=0.2)": "90 %",
+        "FIX(k0=0.3)": "80 %",
+    }
     assert found[FIX(k0=0.1)].regret <= found[FIX(k0=0.2)].regret < found[FIX(k0=0.3)].regret
 
 
@@ -253,12 +272,18 @@ def test_a_unit_travels_with_a_bundle(path):
         assert [one.unit for one in other.runs()] == ["%"]
 
 
-@pytest.mark.parametrize(("given", "says"), [
-    ({"task": {"name": "x"}}, "task is a Task, or the name of one, got an object of type dict"),
-    ({"policy": 5}, "a policy is read from text"),
-    ({"policy": "FIX(k0=-1)"}, "k0"), ({"policy": "STEP(k0=0.1, gamma=0.5, l=3ep)"}, "bind"), ({"seed": 1.5}, "seed"),
-    ({"horizon": 0}, "horizon"), ({"horizon": "9"}, "horizon"),
-])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"task": {"name": "x"}}, "task is a Task, or the name of one, got an object of type dict"),
+        ({"policy": 5}, "a policy is read from text"),
+        ({"policy": "FIX(k0=-1)"}, "k0"),
+        ({"policy": "STEP(k0=0.1, gamma=0.5, l=3ep)"}, "bind"),
+        ({"seed": 1.5}, "seed"),
+        ({"horizon": 0}, "horizon"),
+        ({"horizon": "9"}, "horizon"),
+    ],
+)
 def test_what_cannot_be_is_refused_before_training(path, given, says):
     with pytest.raises(UsageError, match=says):
         lrs.record(path, **{"task": "mine", "policy": POLICY} | given)
@@ -312,8 +337,10 @@ class TestAway:
             other.execute("ROLLBACK")
         train(path, seed=1, horizon=3)
         with open_store(path) as store:
-            assert [(stored.seed, stored.run.score) for stored in store.runs()] in ([(0, .75), (1, .75)],
-                                                                                   [(1, .75), (0, .75)])
+            assert [(stored.seed, stored.run.score) for stored in store.runs()] in (
+                [(0, 0.75), (1, 0.75)],
+                [(1, 0.75), (0, 0.75)],
+            )
         assert not waiting.exists()
 
     def test_a_server_that_is_away_from_the_start(self, tmp_path, monkeypatch, caplog, path):
@@ -366,7 +393,9 @@ def test_a_server_that_stops_in_the_middle_and_comes_back(server, tmp_path, capl
     train(url, seed=1, horizon=9)
     with open_store(url) as store:
         assert sorted((stored.seed, stored.run.score, stored.lost_steps) for stored in store.runs()) == [
-            (0, 0.5, 0), (1, 0.75, 0)]
+            (0, 0.5, 0),
+            (1, 0.75, 0),
+        ]
     assert not waiting.exists()
     assert len([one for one in caplog.records if "training goes on" in one.message]) == 1
 
@@ -416,8 +445,9 @@ print("trained to its end")
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_does_not_stop_training(path):
-    ended = subprocess.run([sys.executable, "-c", FULL, str(path), str(200_000)], capture_output=True, text=True,
-                           check=False, timeout=300)
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, str(path), str(200_000)], capture_output=True, text=True, check=False, timeout=300
+    )
     assert ended.stdout == "trained to its end\n", ended.stderr
     assert ended.stderr.count("training goes on") == 1
     with open_store(path) as store:
@@ -467,8 +497,9 @@ class TestJob:
     def trained(self, path, tamper=False, **more):
         weight = torch.nn.Parameter(torch.ones(1))
         optimizer = torch.optim.SGD([weight], lr=1.0)
-        with lrs.record(path, task="by hand", policy="TRI(k0=0.1, k1=0.5, l=10)", horizon=40, minimize="val_mse",
-                    **more) as run:
+        with lrs.record(
+            path, task="by hand", policy="TRI(k0=0.1, k1=0.5, l=10)", horizon=40, minimize="val_mse", **more
+        ) as run:
             scheduler = run.scheduler(optimizer)
             for step, batch in enumerate(run.batches([1.0, 2.0, 3.0]), 1):
                 loss = (weight * batch).square().mean()

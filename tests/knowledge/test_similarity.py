@@ -18,8 +18,9 @@ RATES = tuple(10 ** (-5 + n / 40) for n in range(241))
 def ramp(middle=0.03, width=0.5, run="r"):
     """A loss that falls to a bottom `width` decades wide around `middle` and blows up past it."""
     low, high = math.log10(middle) - width / 2, math.log10(middle) + width / 2
-    return Ramp(run, RATES, tuple(0.5 if low <= math.log10(r) <= high else 2.0 if math.log10(r) < low else 9.0
-                                  for r in RATES))
+    return Ramp(
+        run, RATES, tuple(0.5 if low <= math.log10(r) <= high else 2.0 if math.log10(r) < low else 9.0 for r in RATES)
+    )
 
 
 def test_every_task_is_nearest_to_itself_and_distances_are_symmetric_and_by_group():

@@ -19,8 +19,16 @@ MLP = find_task("digits-mlp")
 
 
 def finished(score=0.5, **changes):
-    given = {"state": RunState.FINISHED, "steps": 100, "seconds": 1.5, "score": score, "loss": 0.25,
-             "points": (Point(50, 0.5, 0.4), Point(100, 0.25, score)), "train_losses": (2.0, 1.0, None), "stride": 34}
+    given = {
+        "state": RunState.FINISHED,
+        "steps": 100,
+        "seconds": 1.5,
+        "score": score,
+        "loss": 0.25,
+        "points": (Point(50, 0.5, 0.4), Point(100, 0.25, score)),
+        "train_losses": (2.0, 1.0, None),
+        "stride": 34,
+    }
     return Run(**given | changes)
 
 
@@ -110,8 +118,13 @@ def test_studies_are_listed_by_name_with_what_they_search(store):
     assert (first.name, second.name) == ("first", "second")
     assert first.task == MLP.description
     assert (first.frozen["functions"], second.frozen) == (["TRI"], {"recommended": []})
-    assert first.to_json() == {"study": "first", "key": "a" * 16, "task": "digits-mlp", "horizon": MLP.horizon,
-                               **described}
+    assert first.to_json() == {
+        "study": "first",
+        "key": "a" * 16,
+        "task": "digits-mlp",
+        "horizon": MLP.horizon,
+        **described,
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "sqlite:///"])
@@ -196,11 +209,14 @@ def test_a_store_of_a_newer_lrsearch_is_refused(tmp_path):
         open_store(str(path))
 
 
-@pytest.mark.parametrize(("url", "says"), [
-    ("mysql://x/y", "SQLite or PostgreSQL"),
-    ("postgresql://127.0.0.1:1/x", "cannot be opened"),
-    ("/proc/no/such/place/x.db", "cannot be used"),
-])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://x/y", "SQLite or PostgreSQL"),
+        ("postgresql://127.0.0.1:1/x", "cannot be opened"),
+        ("/proc/no/such/place/x.db", "cannot be used"),
+    ],
+)
 def test_what_cannot_be_a_store_says_what_would_do(url, says):
     with pytest.raises(StoreError, match=says):
         open_store(url)
@@ -241,13 +257,12 @@ def test_a_recommendation_is_the_best_of_a_similar_task_moved_by_the_range_tests
     assert (found.policy, found.task, found.score) == (good, "fashion-lenet", 0.9)
     assert found.centre is not None
     assert found.carried(10_000, own_centre=found.centre / 2).coordinates(10_000)["peak"] == pytest.approx(
-        0.01 * 10**-0.15)
+        0.01 * 10**-0.15
+    )
 
 
 def test_an_empty_store_recommends_nothing(store):
     assert store.recommend(MLP) == []
-
-
 
 
 def test_a_damaged_row_hides_no_other(tmp_path, caplog):

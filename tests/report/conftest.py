@@ -40,8 +40,13 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return Searched(result, folder, storage)
 
 
-@lrs.task("density", horizon=64, epoch=8, objectives=[lrs.maximize("elbo", unit="nats"), lrs.minimize("size")],
-          optimizer="sgd")
+@lrs.task(
+    "density",
+    horizon=64,
+    epoch=8,
+    objectives=[lrs.maximize("elbo", unit="nats"), lrs.minimize("size")],
+    optimizer="sgd",
+)
 def density(job):
     """Noisy descent on a parabola: a bound below 0 that is maximized. One policy breaks it."""
     if job.policy.name == "SIN2":

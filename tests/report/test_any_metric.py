@@ -30,8 +30,10 @@ from lrsearch.study.decision import decide
 from lrsearch.study.strategy import with_role
 from lrsearch.study.table import PolicyTable, Row
 
-SHARES = re.compile(r"% of the raw space's prior mass|% of the training time|1 % to 20\b|20 % of the run|20 % and 95 %"
-                    r"|95 % of the run")
+SHARES = re.compile(
+    r"% of the raw space's prior mass|% of the training time|1 % to 20\b|20 % of the run|20 % and 95 %"
+    r"|95 % of the run"
+)
 """What is a share: of a volume, of a time, of a run."""
 PLACEHOLDERS = re.compile(r"%\{(text|x|y)\}")
 
@@ -40,10 +42,16 @@ def changed(result, turn, objective, **more):
     """A result whose runs are others, and whose task has another objective first."""
     task = result.setup.task
     task = replace(task, objectives=(objective, *task.objectives[1:]), **more)
-    history = tuple(replace(trial, stored=replace(trial.stored, run=turn(trial.run))) if trial.run else trial
-                    for trial in result.history)
-    return replace(result, setup=replace(result.setup, task=task), history=history,
-                   decision=decide(history, task.horizon, objective))
+    history = tuple(
+        replace(trial, stored=replace(trial.stored, run=turn(trial.run))) if trial.run else trial
+        for trial in result.history
+    )
+    return replace(
+        result,
+        setup=replace(result.setup, task=task),
+        history=history,
+        decision=decide(history, task.horizon, objective),
+    )
 
 
 def with_scores(value):
@@ -73,8 +81,13 @@ def drawn(draw, result):
 
 def texts(axes):
     legend = axes.get_legend()
-    return [axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), *(t.get_text() for t in axes.texts),
-            *(t.get_text() for t in (legend.get_texts() if legend else []))]
+    return [
+        axes.get_title(),
+        axes.get_xlabel(),
+        axes.get_ylabel(),
+        *(t.get_text() for t in axes.texts),
+        *(t.get_text() for t in (legend.get_texts() if legend else [])),
+    ]
 
 
 def check_units(text):
@@ -147,8 +160,11 @@ def test_a_policy_that_nobody_checked_is_said(heard, searched):
 def test_runs_that_failed_are_told_with_their_cause_in_a_line(heard):
     failed = [trial for trial in heard.result.history if trial.run.state is RunState.FAILED]
     assert failed
-    assert re.search(rf"^failed +{len(failed)} runs?: error: ValueError: no sines here( \(x \d+\))?$",
-                     printed(heard.result), re.MULTILINE)
+    assert re.search(
+        rf"^failed +{len(failed)} runs?: error: ValueError: no sines here( \(x \d+\))?$",
+        printed(heard.result),
+        re.MULTILINE,
+    )
 
 
 def test_many_causes_of_failures_stay_one_short_line(heard):
@@ -170,8 +186,9 @@ def test_start_up_is_told_where_it_costs(heard):
     def started(seconds):
         return lambda run: replace(run, seconds=10.0, startup_seconds=seconds)
 
-    slow, quick, unknown = (replace(heard.result, history=changed_history(heard.result, started(seconds)))
-                            for seconds in (1.2, 0.4, None))
+    slow, quick, unknown = (
+        replace(heard.result, history=changed_history(heard.result, started(seconds))) for seconds in (1.2, 0.4, None)
+    )
     assert what_started_up(slow) == "12 % of the training time was spent before the first update"
     assert re.search(r"^start-up +12 % of the training", printed(slow), re.MULTILINE)
     assert what_started_up(quick) is what_started_up(unknown) is None
@@ -179,8 +196,10 @@ def test_start_up_is_told_where_it_costs(heard):
 
 def test_what_was_tried_names_a_check_and_roles_it_does_not_know(heard):
     first, second, *others = heard.result.history
-    trials = [replace(trial, assignment=replace(trial.assignment, role=role))
-              for trial, role in ((first, "check"), (second, "exploration"))]
+    trials = [
+        replace(trial, assignment=replace(trial.assignment, role=role))
+        for trial, role in ((first, "check"), (second, "exploration"))
+    ]
     names = [name for name, _, _ in what_was_tried(replace(heard.result, history=(*trials, *others)))]
     assert names[:2] == ["the check of the training: two updates", "exploration"]
 
@@ -209,14 +228,29 @@ def test_a_run_that_blew_up_is_a_cross_at_the_worse_edge_and_one_that_failed_is_
 
 def scored(trials, *scores):
     """Trials with scores; None is a run that diverged."""
-    runs = [replace(trial.run, score=score, state=RunState.FINISHED if score is not None else RunState.DIVERGED)
-            for trial, score in zip(trials, scores, strict=False)]
+    runs = [
+        replace(trial.run, score=score, state=RunState.FINISHED if score is not None else RunState.DIVERGED)
+        for trial, score in zip(trials, scores, strict=False)
+    ]
     return [replace(trial, stored=replace(trial.stored, run=run)) for trial, run in zip(trials, runs, strict=False)]
 
 
 @pytest.mark.parametrize("objective", [minimize("loss"), maximize("gain")], ids=str)
-@pytest.mark.parametrize("scores", [(1.0, 2.0, 1.5), (-1.0, 1.0, -1.5), (0.0, 5.0, 2.0), (0.01, 90.0, 3.0),
-                                    (-3.0, -1e9, -2.0, -2.5), (-3.0, 1e9, -2.0, -2.5), (2.0,), (0.0,), ()], ids=str)
+@pytest.mark.parametrize(
+    "scores",
+    [
+        (1.0, 2.0, 1.5),
+        (-1.0, 1.0, -1.5),
+        (0.0, 5.0, 2.0),
+        (0.01, 90.0, 3.0),
+        (-3.0, -1e9, -2.0, -2.5),
+        (-3.0, 1e9, -2.0, -2.5),
+        (2.0,),
+        (0.0,),
+        (),
+    ],
+    ids=str,
+)
 def test_an_axis_of_any_values_is_logarithmic_only_above_0_and_has_the_diverged_at_the_worse_edge(
     heard, objective, scores
 ):
@@ -234,8 +268,10 @@ def test_runs_that_learned_nothing_do_not_stand_at_the_edge(heard):
     """However many good ones there are beside them."""
     trials = scored(heard.result.history, *[-3.0, -3.001, -3.002] * 5, -4.0, -900.0)
     rates = [0.1 + place / 100 for place in range(15)] + [1e-4, 5.0]
-    trials = [replace(trial, assignment=replace(trial.assignment, policy=FIX(k0=rate)))
-              for trial, rate in zip(trials, rates, strict=True)]
+    trials = [
+        replace(trial, assignment=replace(trial.assignment, policy=FIX(k0=rate)))
+        for trial, rate in zip(trials, rates, strict=True)
+    ]
     response = response_of(heard.result.setup.task, trials)
     assert [response.place(trial) for trial in trials[-2:]] == [-4.0, None]
     assert -5 < response.edge < -4
@@ -255,9 +291,16 @@ def test_the_best_so_far_goes_in_the_objective_s_direction(told):
     best = list(progress_figure(told).data[0].y)
     assert best == sorted(best, reverse=objective.is_minimized)
     assert best[-1] == pytest.approx(
-        min((trial.run.score for trial in (*with_role(told.history, "default"), *with_role(told.history, "candidate"))
-             if trial.assignment.horizon == told.setup.task.horizon and trial.run.score is not None),
-            key=objective.cost), rel=1e-3)
+        min(
+            (
+                trial.run.score
+                for trial in (*with_role(told.history, "default"), *with_role(told.history, "candidate"))
+                if trial.assignment.horizon == told.setup.task.horizon and trial.run.score is not None
+            ),
+            key=objective.cost,
+        ),
+        rel=1e-3,
+    )
     assert drawn(draw_progress, told).get_ylabel() == axis(objective)
 
 
@@ -273,8 +316,11 @@ def test_an_answer_without_a_score_is_drawn_and_told(heard):
 def test_a_range_test_without_losses_says_so_and_one_below_0_is_seen(heard):
     silent = changed(heard.result, lambda run: replace(run, train_losses=()), maximize("elbo"))
     assert "the training logs no train_loss" in texts(drawn(draw_range_test, silent))
-    below = changed(heard.result, lambda run: replace(
-        run, train_losses=tuple(loss and loss - 5 for loss in run.train_losses)), maximize("elbo"))
+    below = changed(
+        heard.result,
+        lambda run: replace(run, train_losses=tuple(loss and loss - 5 for loss in run.train_losses)),
+        maximize("elbo"),
+    )
     low, high = drawn(draw_range_test, below).get_ylim()
     assert low < -5 < -4 < high < 0
 
@@ -295,9 +341,14 @@ def test_optuna_s_values_are_named_by_the_metric(told):
 
 
 def courses(objective, *bests):
-    return Comparison("mine", 4, tuple(
-        Course(name, 0, ((2.0, best),) if best is not None else (), 4.0, 1, objective)
-        for name, best in zip(("funnel", "tpe"), bests, strict=True)))
+    return Comparison(
+        "mine",
+        4,
+        tuple(
+            Course(name, 0, ((2.0, best),) if best is not None else (), 4.0, 1, objective)
+            for name, best in zip(("funnel", "tpe"), bests, strict=True)
+        ),
+    )
 
 
 @pytest.mark.parametrize("bests", [(-1.5, 2.5), (2.5, None), (None, None)])
@@ -333,7 +384,7 @@ def test_names_and_cells_of_metrics():
 
 OTHERWISE = {
     ("cli/show_compared.py", "outcome.metric('top1', 'end')"),  # of a classification alone
-    ("study/verdict.py", "asked.target"),                       # in as many digits as were given
+    ("study/verdict.py", "asked.target"),  # in as many digits as were given
 }
 
 

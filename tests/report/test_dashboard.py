@@ -86,8 +86,10 @@ def page(searched) -> int:
 def routes(storage):
     """Every route of the dashboard as it is installed, with its placeholders filled in."""
     rules = {route.rule for route in wsgi(RDBStorage(storage)).routes}
-    filled = {re.sub(r"<[^>]*>", "1", re.sub(r"<filename:path>", "bundle.js", re.sub(r"<:re:[^>]*>", "", rule)))
-              for rule in rules}
+    filled = {
+        re.sub(r"<[^>]*>", "1", re.sub(r"<filename:path>", "bundle.js", re.sub(r"<:re:[^>]*>", "", rule)))
+        for rule in rules
+    }
     return sorted(filled)
 
 
@@ -163,7 +165,8 @@ def test_a_wrong_token_in_the_address_sets_no_cookie(client, query):
 
 
 @pytest.mark.parametrize(
-    "path", ["//evil.example/x", "///evil.example", "/\\evil.example", "/%0d%0aX-Evil:1", "/%5Cevil.example"])
+    "path", ["//evil.example/x", "///evil.example", "/\\evil.example", "/%0d%0aX-Evil:1", "/%5Cevil.example"]
+)
 def test_the_redirect_stays_on_this_host(client, path):
     status, headers, _ = client(f"{path}?token={TOKEN}", headers={})
     assert status == 302
@@ -172,7 +175,8 @@ def test_the_redirect_stays_on_this_host(client, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/../_app.py", "/static/..%2f_app.py", "/static/%2e%2e/%2e%2e/x", "/static/..%5c_app.py"])
+    "path", ["/static/../_app.py", "/static/..%2f_app.py", "/static/%2e%2e/%2e%2e/x", "/static/..%5c_app.py"]
+)
 def test_no_file_outside_the_pages_is_served(client, path):
     assert client(path)[0] in (403, 404)
 
@@ -207,7 +211,9 @@ def test_a_mistyped_path_is_refused_and_no_file_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["optuna.db", "sqlite://", "mysql://a:secret@b/c", "postgresql://a:secret@127.0.0.1:1/c"])
+@pytest.mark.parametrize(
+    "url", ["optuna.db", "sqlite://", "mysql://a:secret@b/c", "postgresql://a:secret@127.0.0.1:1/c"]
+)
 def test_what_is_no_storage_is_refused_without_its_password(url):
     with pytest.raises(EngineError) as error:
         open_storage(url)
@@ -277,15 +283,18 @@ def test_the_command_prints_one_line_that_opens_the_study_and_ends_with_code_0_a
     import urllib.request
     from http.cookiejar import CookieJar
 
-    source = "import sys; from pathlib import Path; from lrsearch.cli.dashboard import dashboard; " \
-             "dashboard(out=Path(sys.argv[1]), storage=None, port=0, study=None)"
+    source = (
+        "import sys; from pathlib import Path; from lrsearch.cli.dashboard import dashboard; "
+        "dashboard(out=Path(sys.argv[1]), storage=None, port=0, study=None)"
+    )
     command = [sys.executable, "-c", source, str(searched.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             address = process.stdout.readline().strip()
             assert f"/dashboard/studies/{page}?token=" in address
             opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(CookieJar()))
+                urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(CookieJar())
+            )
             with opener.open(address, timeout=30) as answer:
                 assert answer.status == 200
                 assert answer.url == address.partition("?")[0]

@@ -33,8 +33,10 @@ def test_each_sentence_stands_alone_and_the_first_gives_the_range_and_why(told, 
     said = sentences(told)
     assert all(one[0].isupper() and one.endswith(".") for one in said)
     peak = searched.result.pruned.space.peak
-    assert said[0] == (f"The learning rate is searched from {peak.low:g} to {peak.high:g} instead of 1e-06 to 10:"
-                       f" {searched.result.pruned.bounds[0].reason}.")
+    assert said[0] == (
+        f"The learning rate is searched from {peak.low:g} to {peak.high:g} instead of 1e-06 to 10:"
+        f" {searched.result.pruned.bounds[0].reason}."
+    )
     rules = [bound for bound in told.pruned.bounds if bound.rule]
     assert len(said) == 6 + len(rules)
     assert all(SUBJECTS[bound.coordinate] in one for bound, one in zip(rules, said[2:], strict=False))
@@ -67,8 +69,9 @@ def test_every_refusal_has_a_sentence_and_its_advice(told):
     for code in codes:
         refused = replace(told.pruned, refusal=f"{code}: so it is", space=told.pruned.raw, bounds=())
         said = sentences(replace(told, pruned=refused))
-        assert said[0] == (f"The learning rate is not narrowed and stays at 1e-06 to 10: so it is ({code})."
-                           f" {ADVICE[code]}")
+        assert said[0] == (
+            f"The learning rate is not narrowed and stays at 1e-06 to 10: so it is ({code}). {ADVICE[code]}"
+        )
         assert said[0] in summary(replace(told, pruned=refused))
         assert "43 points; all of them are still there" in " ".join(said)
 
@@ -88,12 +91,15 @@ def test_what_the_store_says_is_told_whether_it_agrees_or_not(told, searched):
     assert saying(replace(told, study=None), "Only this task's own short runs")
 
 
-@pytest.mark.parametrize(("escapes", "says"), [
-    (Escapes(), "nothing has tested the cut"),
-    (Escapes(9, 1), "Of 9 short candidates 1 came from outside of the space, and none of them was clearly better"),
-    (Escapes(16, 2, won=True, widened=True), "later candidates came from the raw space as well"),
-    (Escapes(16, 2, won=True), "too late for others to follow"),
-])
+@pytest.mark.parametrize(
+    ("escapes", "says"),
+    [
+        (Escapes(), "nothing has tested the cut"),
+        (Escapes(9, 1), "Of 9 short candidates 1 came from outside of the space, and none of them was clearly better"),
+        (Escapes(16, 2, won=True, widened=True), "later candidates came from the raw space as well"),
+        (Escapes(16, 2, won=True), "too late for others to follow"),
+    ],
+)
 def test_whether_a_policy_from_outside_won_is_told(told, escapes, says):
     assert says in sentences(replace(told, escapes=escapes))[-1]
 

@@ -22,8 +22,9 @@ from lrsearch.schedules import parse
 from lrsearch.spaces.optuna import POLICY
 
 scores = st.one_of(st.none(), st.integers(0, 384).map(lambda hits: hits / 384))
-histories = st.tuples(scores, st.lists(scores, max_size=3).map(tuple),
-                      st.lists(st.tuples(scores, scores), max_size=3).map(tuple))
+histories = st.tuples(
+    scores, st.lists(scores, max_size=3).map(tuple), st.lists(st.tuples(scores, scores), max_size=3).map(tuple)
+)
 TIE = (0.95, (0.98,), ((0.96, 0.97), (0.97, 0.97)))
 """The search's own seed likes the candidate better, fresh seeds cannot tell: the default is the answer."""
 WON, SMALL, HOPELESS = (0.9, (0.95,), ((0.8, 0.95), (0.8, 0.96))), (0.97, (), ()), (None, (None,), ())
@@ -122,11 +123,16 @@ def test_on_a_tie_optunas_best_trial_is_another_and_the_study_says_so(result_of)
     publish(result, study)
     best = study.best_trial
     assert parse(best.user_attrs[POLICY]) == result.best_found.policy != result.best.policy
-    sentence = (f"Optuna's best trial, number {best.number}, is not the answer: that is trial number 0; a trial's value"
-                " is the score of the search's own seed, and the verdict says what decides.")
+    sentence = (
+        f"Optuna's best trial, number {best.number}, is not the answer: that is trial number 0; a trial's value"
+        " is the score of the search's own seed, and the verdict says what decides."
+    )
     assert study.user_attrs == {
-        best_trial.VERDICT: result.verdict, best_trial.ANSWER: str(result.default.policy), best_trial.ANSWER_TRIAL: 0,
-        best_trial.BEST_FOUND: str(result.best_found.policy), best_trial.OPTUNA_BEST: sentence,
+        best_trial.VERDICT: result.verdict,
+        best_trial.ANSWER: str(result.default.policy),
+        best_trial.ANSWER_TRIAL: 0,
+        best_trial.BEST_FOUND: str(result.best_found.policy),
+        best_trial.OPTUNA_BEST: sentence,
     }
     assert study.metric_names == ["validation top-1, the search's own seed"]
     assert [trial.value for trial in study.trials] == [0.95, 0.98]

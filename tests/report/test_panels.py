@@ -27,8 +27,16 @@ from lrsearch.study.strategy import with_role
 
 LARGEST = 50_000
 HOSTILE = [
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[click](javascript:alert(1))", "![x](http://evil.example/p)",
-    "`code` | cell | # head\n# more", "</td></table>", "**bold** $x$ ~~gone~~", "```\nfence", "a\r\nb\0c", "&lt;b&gt;",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![x](http://evil.example/p)",
+    "`code` | cell | # head\n# more",
+    "</td></table>",
+    "**bold** $x$ ~~gone~~",
+    "```\nfence",
+    "a\r\nb\0c",
+    "&lt;b&gt;",
 ]
 
 
@@ -40,16 +48,23 @@ def with_candidates(result, count):
     """A result as of a long search: its candidates over and over, each with another peak."""
     one = with_role(result.history, "candidate")[0]
     policies = [TRI(k0=0.001234, k1=0.01 + i / count, l=123.4) for i in range(count)]
-    many = [replace(one, assignment=replace(one.assignment, policy=policy, horizon=horizon))
-            for horizon in (80, 320, 1280) for policy in policies]
+    many = [
+        replace(one, assignment=replace(one.assignment, policy=policy, horizon=horizon))
+        for horizon in (80, 320, 1280)
+        for policy in policies
+    ]
     return replace(result, history=(*result.history, *many))
 
 
 def test_the_response_figure_shows_every_probe_and_candidate(searched):
     figure, history = response_figure(searched.result), searched.result.history
     probes = points(figure, "FIX")
-    assert list(probes.x) == pytest.approx([t.assignment.policy.params["k0"] for t in sorted(
-        with_role(history, "decade"), key=lambda t: t.rank(searched.result.setup.task.objective))])
+    assert list(probes.x) == pytest.approx(
+        [
+            t.assignment.policy.params["k0"]
+            for t in sorted(with_role(history, "decade"), key=lambda t: t.rank(searched.result.setup.task.objective))
+        ]
+    )
     shown = sum(len(trace.x) for trace in figure.data if not trace.name.startswith("answer"))
     assert shown == sum(t.assignment.role in ("decade", "candidate", "default") for t in history)
 
@@ -63,10 +78,12 @@ def test_candidates_of_each_horizon_have_a_shape_of_their_own(searched):
 def test_the_response_figure_marks_the_pruned_range_and_the_range_test(searched):
     peak, figure = searched.result.pruned.space.peak, response_figure(searched.result)
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [
-        (peak.low, peak.high), (searched.result.pruned.centre, searched.result.pruned.centre)
+        (peak.low, peak.high),
+        (searched.result.pruned.centre, searched.result.pruned.centre),
     ]
     assert [text.x for text in figure.layout.annotations] == pytest.approx(
-        [math.log10(peak.low), math.log10(searched.result.pruned.centre)])
+        [math.log10(peak.low), math.log10(searched.result.pruned.centre)]
+    )
 
 
 def test_a_diverged_run_is_shown_above_all_others(searched):
@@ -83,8 +100,11 @@ def test_a_diverged_run_is_shown_above_all_others(searched):
 
 def test_the_progress_figure_ends_at_the_cost_with_the_best_score_of_full_runs(searched):
     result, line = searched.result, progress_figure(searched.result).data[0]
-    full = [t.run.score for t in result.history if t.assignment.role in ("default", "candidate")
-            and t.assignment.horizon == result.setup.task.horizon]
+    full = [
+        t.run.score
+        for t in result.history
+        if t.assignment.role in ("default", "candidate") and t.assignment.horizon == result.setup.task.horizon
+    ]
     assert line.y[-1] == pytest.approx(100 * max(full), rel=1e-3)
     assert line.x[-1] == pytest.approx(result.cost, rel=1e-3)
     assert list(line.y) == sorted(line.y)
@@ -143,8 +163,9 @@ def test_hostile_names_stay_text(searched, text):
     """Outside of code spans no character that opens markup stays unescaped, and no line is added."""
     setup = searched.result.setup
     known = Recommendation(FIX(k0=0.1), text, 0.25, 0.9, 2, 0.0, None, 100)
-    hostile = replace(searched.result, study=text,
-                      setup=replace(setup, task=replace(setup.task, name=text), recommended=(known,)))
+    hostile = replace(
+        searched.result, study=text, setup=replace(setup, task=replace(setup.task, name=text), recommended=(known,))
+    )
     plain = replace(searched.result, setup=replace(setup, recommended=(known,)))
     note = study_note(hostile)
     assert len(note.splitlines()) == len(study_note(plain).splitlines())
@@ -161,7 +182,7 @@ def test_a_code_span_ends_where_it_should(text):
     assert span.endswith(fence)
     assert "\n" not in span
     assert "|" not in span
-    assert fence not in re.findall("`+", span[len(fence):-len(fence)])
+    assert fence not in re.findall("`+", span[len(fence) : -len(fence)])
 
 
 def test_publishing_again_replaces(searched):

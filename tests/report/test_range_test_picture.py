@@ -57,7 +57,8 @@ def test_a_training_without_a_train_loss_is_drawn_and_has_no_weight_decay_that_i
     assert "weight_decay" not in silent.to_json()
     assert silent.to_json()["notes"] == ["the training logs no train_loss, so a range test shows nothing"]
     assert shown(find_task("digits-mlp"), ()).to_json()["weight_decay"] == pytest.approx(
-        find_task("digits-mlp").optimizer.weight_decay)
+        find_task("digits-mlp").optimizer.weight_decay
+    )
 
 
 def minimized() -> Task:

@@ -115,16 +115,40 @@ def test_a_client_that_never_reads_its_answer_is_given_up(capsys):
     assert capsys.readouterr().err in ("", "lrsearch: a request failed: TimeoutError: timed out\n")
 
 
-LINES = st.sampled_from([
-    "GET / HTTP/1.1", "GET /", "GET", "GET  / HTTP/1.1", "GET / HTTP/9.9", "GET / HTTP/1.\u00b2", "\x00",
-    "GET //\x00 HTTP/1.1",
-    "POST / HTTP/1.1", "GET http://evil/ HTTP/1.1", "GET /%ff%00 HTTP/1.1", "GET /?token=%ff&token HTTP/1.1", "",
-    "GET /<long> HTTP/1.1",
-]) | st.text(st.characters(max_codepoint=255), max_size=20)
-FIELDS = st.sampled_from([
-    "Host: 127.0.0.1", "Host: [::1", "Host", ": x", "Origin: http://[::1", "Content-Length: abc", "Cookie: \x00=\xff",
-    "Transfer-Encoding: chunked", "Expect: 100-continue", " folded", "X: <long>", HEAD.split("\r\n")[2],
-]) | st.text(st.characters(max_codepoint=255), max_size=20)
+LINES = st.sampled_from(
+    [
+        "GET / HTTP/1.1",
+        "GET /",
+        "GET",
+        "GET  / HTTP/1.1",
+        "GET / HTTP/9.9",
+        "GET / HTTP/1.\u00b2",
+        "\x00",
+        "GET //\x00 HTTP/1.1",
+        "POST / HTTP/1.1",
+        "GET http://evil/ HTTP/1.1",
+        "GET /%ff%00 HTTP/1.1",
+        "GET /?token=%ff&token HTTP/1.1",
+        "",
+        "GET /<long> HTTP/1.1",
+    ]
+) | st.text(st.characters(max_codepoint=255), max_size=20)
+FIELDS = st.sampled_from(
+    [
+        "Host: 127.0.0.1",
+        "Host: [::1",
+        "Host",
+        ": x",
+        "Origin: http://[::1",
+        "Content-Length: abc",
+        "Cookie: \x00=\xff",
+        "Transfer-Encoding: chunked",
+        "Expect: 100-continue",
+        " folded",
+        "X: <long>",
+        HEAD.split("\r\n")[2],
+    ]
+) | st.text(st.characters(max_codepoint=255), max_size=20)
 
 
 @pytest.fixture(scope="module")

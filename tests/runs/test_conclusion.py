@@ -49,13 +49,17 @@ def test_a_metric_that_is_not_finite_is_a_divergence(value):
     assert ended(None, logged=[(40, {"val_loss": value})]).state is RunState.DIVERGED
 
 
-@pytest.mark.parametrize(("outcome", "logged", "cause", "match"), [
-    (None, [], "missing", "neither returned nor logged; logged: nothing"),
-    ({"bleu": 3.0}, [(40, {"ppl": 1.0})], "missing", "logged: ppl"),
-    (None, [(32, {"val_loss": 1.0})], "stale", "logged last at step 32, and the last evaluation is at step 40"),
-    ({"val_loss": "good"}, [], "metric", "val_loss is a number"), ([1.0, 2.0], [], "metric", "val_loss is a number"),
-    (True, [], "metric", "val_loss is a number"),
-])
+@pytest.mark.parametrize(
+    ("outcome", "logged", "cause", "match"),
+    [
+        (None, [], "missing", "neither returned nor logged; logged: nothing"),
+        ({"bleu": 3.0}, [(40, {"ppl": 1.0})], "missing", "logged: ppl"),
+        (None, [(32, {"val_loss": 1.0})], "stale", "logged last at step 32, and the last evaluation is at step 40"),
+        ({"val_loss": "good"}, [], "metric", "val_loss is a number"),
+        ([1.0, 2.0], [], "metric", "val_loss is a number"),
+        (True, [], "metric", "val_loss is a number"),
+    ],
+)
 def test_a_run_without_its_metric_fails_and_says_why(outcome, logged, cause, match):
     run = ended(outcome, logged=logged)
     assert (run.state, run.score, run.cause) == (RunState.FAILED, None, cause)
@@ -134,13 +138,16 @@ def loop(made, updates=N, per_update=1, tamper=None, skip=()):
 
 
 @pytest.mark.filterwarnings("ignore::lrsearch.SchedulerWarning")
-@pytest.mark.parametrize(("given", "match"), [
-    ({"tamper": 12}, "at update 12 a param group had LR 0.7 where the policy has 0.1"),
-    ({"updates": 30}, "the training made 30 updates, and this run has 40"),
-    ({"updates": 50}, "the training made 50 updates, and this run has 40"),
-    ({"per_update": 3}, "by update 1 the optimizer made 3 updates at one LR"),
-    ({"skip": range(5, 10)}, "5 of 40 steps of the scheduler had no optimizer update"),
-])
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"tamper": 12}, "at update 12 a param group had LR 0.7 where the policy has 0.1"),
+        ({"updates": 30}, "the training made 30 updates, and this run has 40"),
+        ({"updates": 50}, "the training made 50 updates, and this run has 40"),
+        ({"per_update": 3}, "by update 1 the optimizer made 3 updates at one LR"),
+        ({"skip": range(5, 10)}, "5 of 40 steps of the scheduler had no optimizer update"),
+    ],
+)
 def test_a_policy_that_was_not_applied_gives_no_score_and_says_from_where_on(given, match):
     run = loop(job(), **given)
     assert (run.state, run.score, run.cause) == (RunState.FAILED, None, "policy")

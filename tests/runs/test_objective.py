@@ -11,8 +11,12 @@ from lrsearch.runs import Objective, maximize, minimize, objectives_of
 from lrsearch.runs.objective import finite_cost
 from lrsearch.tasks import TASKS
 
-OBJECTIVES = [minimize("val_loss", unit="nats"), maximize("bleu"), maximize("accuracy", samples=384),
-              minimize("error", samples=100)]
+OBJECTIVES = [
+    minimize("val_loss", unit="nats"),
+    maximize("bleu"),
+    maximize("accuracy", samples=384),
+    minimize("error", samples=100),
+]
 NUMBERS = st.floats(-1e6, 1e6)
 
 
@@ -46,11 +50,17 @@ def test_every_shipped_task_is_decided_by_top_1_as_its_description_says_to_older
         assert task.objective == maximize("top1", samples=task.validation_size)
 
 
-@pytest.mark.parametrize(("make", "match"), [
-    (lambda: minimize(""), "named by its metric"), (lambda: minimize(5), "got 5"),
-    (lambda: minimize("test_loss"), "nothing is chosen by it"), (lambda: Objective("a", "minimise"), "did you mean"),
-    (lambda: maximize("a", samples=0), "1 or more"), (lambda: maximize("a", unit="\n"), "short text"),
-])
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: minimize(""), "named by its metric"),
+        (lambda: minimize(5), "got 5"),
+        (lambda: minimize("test_loss"), "nothing is chosen by it"),
+        (lambda: Objective("a", "minimise"), "did you mean"),
+        (lambda: maximize("a", samples=0), "1 or more"),
+        (lambda: maximize("a", unit="\n"), "short text"),
+    ],
+)
 def test_what_cannot_be_is_refused(make, match):
     with pytest.raises(TaskError, match=match):
         make()

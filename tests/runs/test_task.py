@@ -31,10 +31,15 @@ def test_a_task_names_its_metric_in_a_word_and_is_the_same_to_the_key():
     assert Task("mine", horizon=1200, epoch=60, maximize="bleu") == made(objectives=(maximize("bleu"),))
 
 
-@pytest.mark.parametrize(("change", "match"), [
-    ({"minimize": "a", "maximize": "b"}, "one metric decides"), ({}, "name the metric: minimize='val_loss'"),
-    ({"minimize": "a", "objectives": (minimize("b"),)}, "one metric decides"), ({"minimize": 3}, "named by its metric"),
-])
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"minimize": "a", "maximize": "b"}, "one metric decides"),
+        ({}, "name the metric: minimize='val_loss'"),
+        ({"minimize": "a", "objectives": (minimize("b"),)}, "one metric decides"),
+        ({"minimize": 3}, "named by its metric"),
+    ],
+)
 def test_a_task_without_one_metric_is_refused(change, match):
     with pytest.raises(TaskError, match=match):
         Task("mine", horizon=1200, epoch=60, **change)
@@ -45,11 +50,22 @@ def test_a_classification_is_not_asked_for_another_metric():
         replace(TASKS["digits-mlp"], minimize="loss")
 
 
-@pytest.mark.parametrize("change", [
-    {"name": "other"}, {"horizon": 1201}, {"epoch": 61}, {"objectives": (maximize("val_loss"),)}, {"version": "2"},
-    {"objectives": (minimize("other"),)}, {"facts": {"optimizer": "adamw"}}, {"settings": {"width": 3}},
-    {"facts": {"pretrained": True}}, {"facts": {"batch_size": 32}}, {"facts": {"data": "text"}},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"horizon": 1201},
+        {"epoch": 61},
+        {"objectives": (maximize("val_loss"),)},
+        {"version": "2"},
+        {"objectives": (minimize("other"),)},
+        {"facts": {"optimizer": "adamw"}},
+        {"settings": {"width": 3}},
+        {"facts": {"pretrained": True}},
+        {"facts": {"batch_size": 32}},
+        {"facts": {"data": "text"}},
+    ],
+)
 def test_what_is_trained_is_in_its_key(change):
     assert made(**change).key != made().key
 
@@ -59,10 +75,15 @@ def test_what_belongs_to_the_study_is_not_in_its_key(change):
     assert made(**change).key == made().key
 
 
-@pytest.mark.parametrize(("optimizer", "lr_range", "family"), [
-    ("AdamW", (1e-7, 1.0), "adam"), ("sgd", (1e-6, 10.0), "sgd"), ("shampoo", (1e-7, 10.0), "shampoo"),
-    ({"name": "adamw", "weight_decay": 0.1}, (1e-7, 1.0), "adam"),
-])
+@pytest.mark.parametrize(
+    ("optimizer", "lr_range", "family"),
+    [
+        ("AdamW", (1e-7, 1.0), "adam"),
+        ("sgd", (1e-6, 10.0), "sgd"),
+        ("shampoo", (1e-7, 10.0), "shampoo"),
+        ({"name": "adamw", "weight_decay": 0.1}, (1e-7, 1.0), "adam"),
+    ],
+)
 def test_the_optimizer_says_which_learning_rates_are_searched(optimizer, lr_range, family):
     task = made(facts={"optimizer": optimizer})
     assert task.lr_range == lr_range
@@ -78,15 +99,28 @@ def test_facts_stand_where_those_of_a_classification_stand():
     assert described["facts"] == {"method": "lora"}
 
 
-@pytest.mark.parametrize(("change", "match"), [
-    ({"horizon": 15}, "16 or more"), ({"horizon": True}, "whole number"), ({"horizon": None}, "whole number"),
-    ({"epoch": 0}, "above 0"), ({"epoch": float("nan")}, "above 0"), ({"objectives": ()}, "name the metric"),
-    ({"objectives": "val_loss"}, "lrs.minimize"), ({"objectives": (minimize("a"), maximize("a"))}, "twice"),
-    ({"facts": {"a": np.float32(1)}}, "plain values"), ({"facts": {"a": float("nan")}}, "plain values"),
-    ({"settings": [1]}, "mapping"), ({"lr_range": (1, 0.1)}, "rising"), ({"lr_range": 3}, "rising"),
-    ({"name": ""}, "has a name"), ({"version": 2}, "version is a text"), ({"evaluations": 0}, "1 or more"),
-    ({"known": [3]}, "known is a list"),
-])
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"horizon": 15}, "16 or more"),
+        ({"horizon": True}, "whole number"),
+        ({"horizon": None}, "whole number"),
+        ({"epoch": 0}, "above 0"),
+        ({"epoch": float("nan")}, "above 0"),
+        ({"objectives": ()}, "name the metric"),
+        ({"objectives": "val_loss"}, "lrs.minimize"),
+        ({"objectives": (minimize("a"), maximize("a"))}, "twice"),
+        ({"facts": {"a": np.float32(1)}}, "plain values"),
+        ({"facts": {"a": float("nan")}}, "plain values"),
+        ({"settings": [1]}, "mapping"),
+        ({"lr_range": (1, 0.1)}, "rising"),
+        ({"lr_range": 3}, "rising"),
+        ({"name": ""}, "has a name"),
+        ({"version": 2}, "version is a text"),
+        ({"evaluations": 0}, "1 or more"),
+        ({"known": [3]}, "known is a list"),
+    ],
+)
 def test_what_cannot_be_is_refused(change, match):
     with pytest.raises(TaskError, match=match):
         made(**change)

@@ -14,7 +14,8 @@ from lrsearch.schedules import EXP, FIX, NSTEP, TRI
 from lrsearch.spaces import Interval, Space
 
 SPACE = Space.standard("TRI", "FIX", "NSTEP", "EXP", horizon=1600, epoch=40).narrowed(
-    Interval(0.01, 0.1), Interval(0.01, 1), lambda form, name, axis: axis)
+    Interval(0.01, 0.1), Interval(0.01, 1), lambda form, name, axis: axis
+)
 
 
 @pytest.fixture
@@ -47,8 +48,9 @@ def play(own, numbers, score=lambda peak: 1 - peak):
 
 def test_a_full_run_is_complete_a_shorter_one_pruned_at_its_steps_and_a_diverged_one_nan():
     own = sampler()
-    for number, (horizon, run) in enumerate([(1600, ended(0.9, 1600)), (100, ended(0.4)),
-                                             (100, ended(None, 7, RunState.DIVERGED))]):
+    for number, (horizon, run) in enumerate(
+        [(1600, ended(0.9, 1600)), (100, ended(0.4)), (100, ended(None, 7, RunState.DIVERGED))]
+    ):
         assignment = asked(number, FIX(k0=0.05), horizon)
         own.given(assignment, SPACE)
         own.tell(assignment, run)
@@ -68,9 +70,9 @@ def test_a_failed_run_is_a_failed_trial():
     assert own.study.trials[0].state is TrialState.FAIL
 
 
-@pytest.mark.parametrize("policy", [
-    TRI(k0=0.001, k1=5, l=123), NSTEP(k0=3, gamma=0.9, l=[1, 2, 3, 4, 5]), FIX(k0=1e-6),
-])
+@pytest.mark.parametrize(
+    "policy", [TRI(k0=0.001, k1=5, l=123), NSTEP(k0=3, gamma=0.9, l=[1, 2, 3, 4, 5]), FIX(k0=1e-6)]
+)
 def test_a_policy_from_outside_is_a_trial_and_the_ranges_stay(policy):
     own = sampler()
     play(own, range(3))
@@ -113,6 +115,7 @@ def test_tpe_learns_from_short_runs():
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_a_metric_and_its_negative_are_searched_alike_trial_by_trial(kind):
     """Values stand in the Optuna study in their own sign, and diverged runs are the worst either way."""
+
     def losses(sign):
         return lambda peak: sign * (2 + peak) if peak < 0.08 else None
 
@@ -157,8 +160,8 @@ def test_hearing_twice_changes_nothing(storage):
 
 def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
     own = sampler(storage)
-    policy = own.suggest(0, SPACE)           # known to the ledger: goes on
-    own.study.ask()                          # died before it had a number
+    policy = own.suggest(0, SPACE)  # known to the ledger: goes on
+    own.study.ask()  # died before it had a number
     own.study.enqueue_trial({"function": "FIX", "peak": 0.02})  # died before it was asked for
     again = sampler(storage)
     again.given(asked(0, policy), SPACE)
@@ -192,8 +195,12 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
     raw = Space.standard("TRI", "WARMUP", horizon=1600, epoch=task.epoch)
 
     def study(where):
-        return Study(Setup(task, raw, 4, 0), Funnel(), open_store(str(tmp_path / "store.db")),
-                     lambda name, known: OptunaSampler(name, where, 0, 1600))
+        return Study(
+            Setup(task, raw, 4, 0),
+            Funnel(),
+            open_store(str(tmp_path / "store.db")),
+            lambda name, known: OptunaSampler(name, where, 0, 1600),
+        )
 
     first = study(storage)
     while assignment := first.ask():

@@ -18,8 +18,12 @@ EVERY = pytest.mark.parametrize("function", CONTROLLERS, ids=str)
 
 
 ASKED = (
-    lambda policy: policy(3), lambda policy: policy.curve(3), lambda policy: policy.momentum(3),
-    lambda policy: policy.horizon, lambda policy: policy.period, lambda policy: curves([FIX(k0=1), policy], 3),
+    lambda policy: policy(3),
+    lambda policy: policy.curve(3),
+    lambda policy: policy.momentum(3),
+    lambda policy: policy.horizon,
+    lambda policy: policy.period,
+    lambda policy: curves([FIX(k0=1), policy], 3),
 )
 
 
@@ -84,10 +88,27 @@ def test_plateau_does_what_torch_s_reduce_on_plateau_does(seed, mode):
     gamma, patience, cooldown = rng.uniform(0.1, 0.9), int(rng.integers(0, 5)), int(rng.integers(0, 4))
     threshold, floor, eps = rng.choice([0, 1e-4, 0.05]), rng.choice([0, 1e-3, 0.05]), rng.choice([0, 1e-8, 0.01])
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    theirs = ReduceLROnPlateau(optimizer, mode=mode, threshold_mode="rel", factor=gamma, patience=patience,
-                               cooldown=cooldown, threshold=threshold, min_lr=floor, eps=eps)
-    policy = PLATEAU(k0=0.1, gamma=gamma, patience=patience, cooldown=cooldown, threshold=threshold, k1=floor, eps=eps,
-                     maximize=int(mode == "max"))
+    theirs = ReduceLROnPlateau(
+        optimizer,
+        mode=mode,
+        threshold_mode="rel",
+        factor=gamma,
+        patience=patience,
+        cooldown=cooldown,
+        threshold=threshold,
+        min_lr=floor,
+        eps=eps,
+    )
+    policy = PLATEAU(
+        k0=0.1,
+        gamma=gamma,
+        patience=patience,
+        cooldown=cooldown,
+        threshold=threshold,
+        k1=floor,
+        eps=eps,
+        maximize=int(mode == "max"),
+    )
     losses, expected = noisy_losses(seed, 100), []
     if mode == "max":
         losses = [(-loss if rng.random() < 0.1 else 2.5 - loss) if loss < math.inf else -loss for loss in losses]
@@ -140,8 +161,18 @@ def test_an_equal_loss_changes_nothing_and_a_better_one_begins_a_new_walk_where_
 
 @pytest.mark.parametrize(
     ("k0", "centre"),
-    [(0.0003, 0.0003), (0.0006, 0.0006), (0.25, 0.2), (0.026, 0.03), (1.5, 2.0), (0.95, 0.9), (0.96, 1.0), (7, 7.0),
-     (1e6, 1e6), (1e-300, 1e-300)],
+    [
+        (0.0003, 0.0003),
+        (0.0006, 0.0006),
+        (0.25, 0.2),
+        (0.026, 0.03),
+        (1.5, 2.0),
+        (0.95, 0.9),
+        (0.96, 1.0),
+        (7, 7.0),
+        (1e6, 1e6),
+        (1e-300, 1e-300),
+    ],
 )
 def test_aslr_starts_at_its_rate_in_one_digit(k0, centre):
     assert ASLR(k0=k0).begin().rate(0, 0.5) == centre

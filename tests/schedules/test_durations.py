@@ -50,13 +50,19 @@ def test_ways_to_write_a_duration_make_one_policy():
         ("LINEAR(k0=1, l=2.5ep)", "LINEAR(k0=1, l=976.5625)"),
         ("NSTEP(k0=1, gamma=0.5, l=[100, 2ep, 0.5dur])", "NSTEP(k0=1, gamma=0.5, l=[100, 781.25, 5000])"),
         ("WARMUP(policy=HALFCOS(k0=1, l=0.9dur), l=0.1dur)", "WARMUP(policy=HALFCOS(k0=1, l=9000), l=1000)"),
-        ("CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=0.01dur)], at=[8ep])",
-         "CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=100)], at=[3125])"),
+        (
+            "CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=0.01dur)], at=[8ep])",
+            "CHAIN(policies=[FIX(k0=1), TRI(k0=0, k1=1, l=100)], at=[3125])",
+        ),
         ("SAMPLED(policy=LINEAR(k0=1, l=1dur), every=8ep)", "SAMPLED(policy=LINEAR(k0=1, l=10000), every=3125)"),
-        ("SAMPLED(policy=LINEAR(k0=1, l=1dur), every=[8ep, 0.5dur])",
-         "SAMPLED(policy=LINEAR(k0=1, l=10000), every=[3125, 5000])"),
-        ("CHANGEONPLATEAU(policies=[FIX(k0=1), LINEAR(k0=1, l=0.2dur)], l=0.8dur)",
-         "CHANGEONPLATEAU(policies=[FIX(k0=1), LINEAR(k0=1, l=2000)], l=8000)"),
+        (
+            "SAMPLED(policy=LINEAR(k0=1, l=1dur), every=[8ep, 0.5dur])",
+            "SAMPLED(policy=LINEAR(k0=1, l=10000), every=[3125, 5000])",
+        ),
+        (
+            "CHANGEONPLATEAU(policies=[FIX(k0=1), LINEAR(k0=1, l=0.2dur)], l=0.8dur)",
+            "CHANGEONPLATEAU(policies=[FIX(k0=1), LINEAR(k0=1, l=2000)], l=8000)",
+        ),
         ("FIX(k0=1)", "FIX(k0=1)"),
     ],
 )
@@ -98,10 +104,14 @@ def test_a_length_in_fractions_of_a_step_stays_one():
 
 
 ASKED = {
-    "a step": lambda policy: policy(3), "a curve": lambda policy: policy.curve(3),
-    "many curves": lambda policy: curves([FIX(k0=1), policy], 3), "a momentum": lambda policy: policy.momentum(3),
-    "a horizon": lambda policy: policy.horizon, "a period": lambda policy: policy.period,
-    "a longer one": lambda policy: policy.stretch(2), "coordinates": lambda policy: policy.coordinates(100),
+    "a step": lambda policy: policy(3),
+    "a curve": lambda policy: policy.curve(3),
+    "many curves": lambda policy: curves([FIX(k0=1), policy], 3),
+    "a momentum": lambda policy: policy.momentum(3),
+    "a horizon": lambda policy: policy.horizon,
+    "a period": lambda policy: policy.period,
+    "a longer one": lambda policy: policy.stretch(2),
+    "coordinates": lambda policy: policy.coordinates(100),
 }
 
 
@@ -140,8 +150,11 @@ def test_what_needs_no_steps_is_given_while_waiting():
         (LINEAR(k0=1, l="1ep"), {"epoch": math.nan}, "the epoch must be a finite number above 0, got nan"),
         (LINEAR(k0=1, l="1e6ep"), {"epoch": 1e7}, "LINEAR: l must be a number of steps in .* got 10000000000000"),
         (LINEAR(k0=1, l="1e-300dur"), {"horizon": 100}, "LINEAR: l must be a number of steps in .* got 0"),
-        (NSTEP(k0=1, gamma=0.5, l=["3ep", "0.1dur"]), {"horizon": 100, "epoch": 10},
-         r"NSTEP: l must be a list of 1 to 64 rising .* got \(30, 10\)"),
+        (
+            NSTEP(k0=1, gamma=0.5, l=["3ep", "0.1dur"]),
+            {"horizon": 100, "epoch": 10},
+            r"NSTEP: l must be a list of 1 to 64 rising .* got \(30, 10\)",
+        ),
         (NSTEP(k0=1, gamma=0.5, l=[50, "5ep"]), {"epoch": 10}, r"NSTEP: l must be a list .* got \(50, 50\)"),
         (WARMUP(policy=NSTEP(k0=1, gamma=0.5, l=[50, "4ep"]), l=5), {"epoch": 10}, r"NSTEP: l must .* got \(50, 40\)"),
     ],
@@ -164,8 +177,30 @@ def test_neighbours_that_cannot_be_compared_yet_are_let_wait(milestones):
 
 
 NO_DURATIONS = [
-    "0ep", "-1ep", "+1ep", "1e7dur", "1000001ep", "3 ep", "3", "ep", "3e", "3eps", "3Ep", "3ep3", "3epdur", "1_0ep",
-    "0x1ep", "nanep", "infdur", "1e999ep", "1e-999ep", "\u0663ep", "3ep\n", "", b"3ep", "3.1.4ep",
+    "0ep",
+    "-1ep",
+    "+1ep",
+    "1e7dur",
+    "1000001ep",
+    "3 ep",
+    "3",
+    "ep",
+    "3e",
+    "3eps",
+    "3Ep",
+    "3ep3",
+    "3epdur",
+    "1_0ep",
+    "0x1ep",
+    "nanep",
+    "infdur",
+    "1e999ep",
+    "1e-999ep",
+    "\u0663ep",
+    "3ep\n",
+    "",
+    b"3ep",
+    "3.1.4ep",
 ]
 
 

@@ -11,9 +11,39 @@ from lrsearch.schedules import CHAIN, FIX, FUNCTIONS, NSTEP, PLATEAU, SAMPLED, S
 VALID = '{"format": "lrsearch.policy/1", "name": "TRI", "k0": 0.001, "k1": 0.006, "l": 2000}'
 HEAD = '{"format": "lrsearch.policy/1", "name": '
 PIECES = [
-    "{", "}", "[", "]", '"', ":", ",", "null", "true", "NaN", "Infinity", "-Infinity", "1e999", "1_0", "0x1", "-",
-    "1e-5", "\\", "\\u0000", "\0", "\N{GRINNING FACE}", "9" * 400, "{}", "[]", " ", "0ep", "dur", "[1, 2]", '"k0": 1, ',
-    '"l": "3ep"', '"name": "FIX", ', '"policy": {"name": "FIX", "k0": 1}', '"format": "lrsearch.policy/1"',
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    ":",
+    ",",
+    "null",
+    "true",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e999",
+    "1_0",
+    "0x1",
+    "-",
+    "1e-5",
+    "\\",
+    "\\u0000",
+    "\0",
+    "\N{GRINNING FACE}",
+    "9" * 400,
+    "{}",
+    "[]",
+    " ",
+    "0ep",
+    "dur",
+    "[1, 2]",
+    '"k0": 1, ',
+    '"l": "3ep"',
+    '"name": "FIX", ',
+    '"policy": {"name": "FIX", "k0": 1}',
+    '"format": "lrsearch.policy/1"',
 ]
 
 
@@ -35,8 +65,20 @@ def mutated(text: str, rng: np.random.Generator) -> str:
 
 
 STRAYS = [
-    "1", "0.5", '"3ep"', "true", "null", "[]", "[1, 2]", '{"name": "FIX", "k0": 1}', "{}", '"TRI"', "-1", "1e400",
-    "[[1]]", '[{"name": "FIX", "k0": 1}, {"name": "FIX", "k0": 1}]',
+    "1",
+    "0.5",
+    '"3ep"',
+    "true",
+    "null",
+    "[]",
+    "[1, 2]",
+    '{"name": "FIX", "k0": 1}',
+    "{}",
+    '"TRI"',
+    "-1",
+    "1e400",
+    "[[1]]",
+    '[{"name": "FIX", "k0": 1}, {"name": "FIX", "k0": 1}]',
 ]
 
 
@@ -79,14 +121,24 @@ def test_twenty_thousand_mutated_jsons_are_policies_or_policy_errors_and_nothing
         (STEP(k0=1, gamma=0.5, l="3ep"), HEAD + '"STEP", "k0": 1, "gamma": 0.5, "l": "3ep", "k1": 0}'),
         (NSTEP(k0=1, gamma=0.5, l=[5, "0.5dur"]), HEAD + '"NSTEP", "k0": 1, "gamma": 0.5, "l": [5, "0.5dur"]}'),
         (WARMUP(policy=FIX(k0=1e-5), l=5), HEAD + '"WARMUP", "policy": {"name": "FIX", "k0": 1e-05}, "l": 5}'),
-        (CHAIN(policies=[FIX(k0=1), FIX(k0=2)], at=[5]),
-         HEAD + '"CHAIN", "policies": [{"name": "FIX", "k0": 1}, {"name": "FIX", "k0": 2}], "at": [5]}'),
-        (SAMPLED(policy=FIX(k0=1), every=[1, 2]),
-         HEAD + '"SAMPLED", "policy": {"name": "FIX", "k0": 1}, "every": [1, 2]}'),
-        (PLATEAU(k0=1, gamma=0.5), HEAD + '"PLATEAU", "k0": 1, "gamma": 0.5, "patience": 10, "cooldown": 0,'
-         ' "threshold": 0.0001, "k1": 0, "eps": 0}'),
-        (PLATEAU(k0=1, gamma=0.5, maximize=1), HEAD + '"PLATEAU", "k0": 1, "gamma": 0.5, "patience": 10,'
-         ' "cooldown": 0, "threshold": 0.0001, "k1": 0, "eps": 0, "maximize": 1}'),
+        (
+            CHAIN(policies=[FIX(k0=1), FIX(k0=2)], at=[5]),
+            HEAD + '"CHAIN", "policies": [{"name": "FIX", "k0": 1}, {"name": "FIX", "k0": 2}], "at": [5]}',
+        ),
+        (
+            SAMPLED(policy=FIX(k0=1), every=[1, 2]),
+            HEAD + '"SAMPLED", "policy": {"name": "FIX", "k0": 1}, "every": [1, 2]}',
+        ),
+        (
+            PLATEAU(k0=1, gamma=0.5),
+            HEAD + '"PLATEAU", "k0": 1, "gamma": 0.5, "patience": 10, "cooldown": 0,'
+            ' "threshold": 0.0001, "k1": 0, "eps": 0}',
+        ),
+        (
+            PLATEAU(k0=1, gamma=0.5, maximize=1),
+            HEAD + '"PLATEAU", "k0": 1, "gamma": 0.5, "patience": 10,'
+            ' "cooldown": 0, "threshold": 0.0001, "k1": 0, "eps": 0, "maximize": 1}',
+        ),
     ],
     ids=str,
 )
@@ -134,8 +186,10 @@ REFUSED = [
     (HEAD + '"WARMUP", "l": 1, "policy": "FIX(k0=1)"}', r"WARMUP: policy must be .* \(at the policy\)"),
     (HEAD + '"WARMUP", "l": 1, "policy": {"name": "FIX", "k0": -1}}', r"FIX: k0 must be .* \(at the policy.policy\)"),
     (HEAD + '"WARMUP", "l": 1, "policy": {"name": "ASLR", "k0": 1}}', "policy must be a policy that needs no feedback"),
-    (HEAD + '"CHAIN", "at": [5], "policies": [{"name": "FIX", "k0": 1}, {"name": "FIX"}]}',
-     r"missing k0 \(at the policy.policies\[1\]\)"),
+    (
+        HEAD + '"CHAIN", "at": [5], "policies": [{"name": "FIX", "k0": 1}, {"name": "FIX"}]}',
+        r"missing k0 \(at the policy.policies\[1\]\)",
+    ),
     (HEAD + '"WARMUP", "l": 1, "policy": {"format": "lrsearch.policy/1", "name": "FIX", "k0": 1}}', "unknown format"),
     (HEAD + '"WARMUP", "l": 1, "policy": ' + NESTED * 3 + '{"name": "FIX", "k0": 1}' + "}" * 4, "at most 4 deep"),
     (HEAD + '"NSTEP", "l": ' + "[" * 15_000, "not JSON"),

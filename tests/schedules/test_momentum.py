@@ -124,8 +124,13 @@ def test_in_a_chain_all_policies_carry_a_momentum_or_none_does():
 
 @pytest.mark.parametrize(
     "policy",
-    [FIX(k0=1), CYCLE, WARMUP(policy=CYCLE, l=5), CHAIN(policies=[FIX(k0=1), NSTEP(k0=1, gamma=1, l=[3])], at=[5]),
-     SAMPLED(policy=LINEAR(k0=1, l=5), every=2)],
+    [
+        FIX(k0=1),
+        CYCLE,
+        WARMUP(policy=CYCLE, l=5),
+        CHAIN(policies=[FIX(k0=1), NSTEP(k0=1, gamma=1, l=[3])], at=[5]),
+        SAMPLED(policy=LINEAR(k0=1, l=5), every=2),
+    ],
     ids=str,
 )
 def test_a_policy_without_a_momentum_gives_none(policy):

@@ -11,9 +11,48 @@ from lrsearch.schedules import CHAIN, FIX, FUNCTIONS, NSTEP, REX, Policy, from_j
 VALID = "TRIEXP(k0=0.0001, k1=0.9, gamma=0.99994, l=2000)"
 ODD = "\n\r\t\0\u00a0\u0661\u0430\ufeff%{}'\"\\;:+-_#$&*/<>?@^|~`!\N{GRINNING FACE}"
 PIECES = [
-    "(", ")", "[", "]", "=", ",", ".", "-", "1", "0", "9", "e", "e9", "e400", "nan", "inf", "None", "True", "k0=", "l=",
-    "gamma=", "k1=0", "policy=", "FIX(k0=1)", "WARMUP(policy=", "TRI", "[1, 2]", "1_0", "0x1", " ", "l=[5, 8]", ", l=3",
-    "ep", "dur", "3ep", "0.1dur", "CHAIN(policies=[", "at=[3]", "CM(", "ASLR(k0=1)", *ODD, *string.ascii_letters[::5],
+    "(",
+    ")",
+    "[",
+    "]",
+    "=",
+    ",",
+    ".",
+    "-",
+    "1",
+    "0",
+    "9",
+    "e",
+    "e9",
+    "e400",
+    "nan",
+    "inf",
+    "None",
+    "True",
+    "k0=",
+    "l=",
+    "gamma=",
+    "k1=0",
+    "policy=",
+    "FIX(k0=1)",
+    "WARMUP(policy=",
+    "TRI",
+    "[1, 2]",
+    "1_0",
+    "0x1",
+    " ",
+    "l=[5, 8]",
+    ", l=3",
+    "ep",
+    "dur",
+    "3ep",
+    "0.1dur",
+    "CHAIN(policies=[",
+    "at=[3]",
+    "CM(",
+    "ASLR(k0=1)",
+    *ODD,
+    *string.ascii_letters[::5],
 ]
 
 
@@ -34,7 +73,10 @@ def mutated(text: str, rng: np.random.Generator) -> str:
         b = min(b, a + 6)
         piece = PIECES[int(rng.integers(len(PIECES)))]
         text = [
-            text[:a] + text[b:], text[:b] + text[a:], text[:a] + piece + text[b:], text[:a] + piece + text[a:],
+            text[:a] + text[b:],
+            text[:b] + text[a:],
+            text[:a] + piece + text[b:],
+            text[:a] + piece + text[a:],
             text[b:] + text[:a],
         ][int(rng.choice(5, p=[0.25, 0.15, 0.3, 0.25, 0.05]))]
     return text
@@ -74,8 +116,9 @@ NESTED, DROPS = "WARMUP(policy=", "NSTEP(k0=1, gamma=0.5, l="
 ATTACKS = [
     # size and depth
     attack(NESTED * 100_000, "at most 4096 characters, got 1400000"),
-    attack(NESTED * 4 + "FIX(k0=1)" + ", l=1)" * 4, "policies nest at most 4 deep",
-           NESTED * 3 + "FIX(k0=1)" + ", l=1)" * 3),
+    attack(
+        NESTED * 4 + "FIX(k0=1)" + ", l=1)" * 4, "policies nest at most 4 deep", NESTED * 3 + "FIX(k0=1)" + ", l=1)" * 3
+    ),
     attack(NESTED * 250 + "FIX(k0=1)", "policies nest at most 4 deep"),
     attack("F" * 1_000_000, "at most 4096 characters, got 1000000"),
     attack(VALID + " " * 4096, "at most 4096 characters", VALID + " " * 4000),
@@ -199,8 +242,14 @@ def test_only_a_text_is_read(value):
 @pytest.mark.parametrize(
     ("text", "character"),
     [
-        ("FIX(k0=1;)", 9), ("FIX(k0=  1_0)", 10), ("FIX(k0=1e999)", 8), ("TRI(k0=1, k0=1)", 11), ("FIX(k0=1", 9),
-        ("  FOX(k0=1)", 3), ("WARMUP(policy=FIX(k0=-1), l=5)", 15), ("WARMUP(policy=FIX(k0=1), l=-5)", 1),
+        ("FIX(k0=1;)", 9),
+        ("FIX(k0=  1_0)", 10),
+        ("FIX(k0=1e999)", 8),
+        ("TRI(k0=1, k0=1)", 11),
+        ("FIX(k0=1", 9),
+        ("  FOX(k0=1)", 3),
+        ("WARMUP(policy=FIX(k0=-1), l=5)", 15),
+        ("WARMUP(policy=FIX(k0=1), l=-5)", 1),
         ("FIX(k0=1)  x", 12),
     ],
 )

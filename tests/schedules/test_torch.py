@@ -131,9 +131,9 @@ def test_a_resumed_training_is_the_undisturbed_one(policy, order, at, base):
     assert all(torch.equal(a, b) for a, b in zip(ours, whole, strict=True))
 
 
-@pytest.mark.parametrize("state", [
-    {"policy": "FIX(k0=0.2)", "last_epoch": 3, "largest": 0.1}, {"last_epoch": 3, "base_lrs": [0.1]}, {},
-])
+@pytest.mark.parametrize(
+    "state", [{"policy": "FIX(k0=0.2)", "last_epoch": 3, "largest": 0.1}, {"last_epoch": 3, "base_lrs": [0.1]}, {}]
+)
 def test_the_state_of_another_scheduler_is_refused(state):
     scheduler = FIX(k0=0.1).scheduler(SGD(weights(), lr=1.0))
     with pytest.raises(PolicyError, match=r"this state belongs to .+, not to FIX\(k0=0.1\)"):
@@ -306,8 +306,9 @@ def groups(policy, seed=0):
 def test_plateau_is_torch_s_reduce_on_plateau(patience, cooldown, threshold):
     losses = np.random.default_rng(patience).choice([1.0, 0.99, 0.98, 0.9, 0.5], 60) * np.linspace(1, 0.8, 60)
     theirs = SGD(weights(), lr=0.1)
-    other = ReduceLROnPlateau(theirs, factor=0.3, patience=patience, cooldown=cooldown, threshold=threshold,
-                              min_lr=1e-4, eps=0)
+    other = ReduceLROnPlateau(
+        theirs, factor=0.3, patience=patience, cooldown=cooldown, threshold=threshold, min_lr=1e-4, eps=0
+    )
     policy = PLATEAU(k0=0.1, gamma=0.3, patience=patience, cooldown=cooldown, threshold=threshold, k1=1e-4)
     optimizer = SGD(weights(), lr=0.1)
     scheduler = policy.scheduler(optimizer)
@@ -375,7 +376,7 @@ def test_a_sequence_of_two_policies_is_resumed_in_either_load_order(policies, or
     states = copy.deepcopy((optimizer.state_dict(), both.state_dict()))
     whole += train(optimizer, both, 16 - at)
     second, again = made()
-    for load in (["optimizer", "scheduler"] if order == "optimizer first" else ["scheduler", "optimizer"]):
+    for load in ["optimizer", "scheduler"] if order == "optimizer first" else ["scheduler", "optimizer"]:
         second.load_state_dict(states[0]) if load == "optimizer" else again.load_state_dict(states[1])
     assert whole[:at] + train(second, again, 16 - at) == whole
 

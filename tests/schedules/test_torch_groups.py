@@ -100,16 +100,22 @@ def test_an_lr_of_its_own_that_equals_the_default_is_the_default():
     assert optimizer.used[-1] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize(("policy", "lr"), [(FIX(k0=0.01), 0.5), (FIX(k0=0.01), 0.0101), (FIX(k0=0), 0.1),
-                                            (WARMUP(policy=HALFCOS(k0=0.1, l=9), l=5), 1e-9)], ids=str)
+@pytest.mark.parametrize(
+    ("policy", "lr"),
+    [(FIX(k0=0.01), 0.5), (FIX(k0=0.01), 0.0101), (FIX(k0=0), 0.1), (WARMUP(policy=HALFCOS(k0=0.1, l=9), l=5), 1e-9)],
+    ids=str,
+)
 def test_a_ratio_above_1_that_only_results_is_refused_and_so_is_one_over_an_lr_of_0(policy, lr):
     optimizer = SGD([weight()], lr=1.0)
     policy.scheduler(optimizer)
     scheduler = policy.scheduler(optimizer)
     optimizer.add_param_group({"params": [weight()], "lr": lr})
     for way in (optimizer.step, scheduler.step, scheduler.get_lr):
-        with pytest.raises(PolicyError, match=r"param group 1 .* above 1\. Add it by"
-                                              r" scheduler\.add_param_group\(group, ratio=\.\.\.\)"):
+        with pytest.raises(
+            PolicyError,
+            match=r"param group 1 .* above 1\. Add it by"
+            r" scheduler\.add_param_group\(group, ratio=\.\.\.\)",
+        ):
             way()
     assert "initial_lr" not in optimizer.param_groups[1]
 
@@ -133,8 +139,9 @@ def test_a_warm_up_from_0_takes_a_group_without_an_lr_of_its_own_and_a_frozen_on
     assert optimizer.used == [[policy(t), policy(t), 0] for t in range(9)]
 
 
-@pytest.mark.parametrize("policy", [*LATE, WARMUP(policy=HALFCOS(k0=0.1, l=9), l=5), PLATEAU(k0=0.5, gamma=0.5)],
-                         ids=str)
+@pytest.mark.parametrize(
+    "policy", [*LATE, WARMUP(policy=HALFCOS(k0=0.1, l=9), l=5), PLATEAU(k0=0.5, gamma=0.5)], ids=str
+)
 @pytest.mark.parametrize("ratio", [0, 0.25, 1, 4])
 def test_add_param_group_takes_the_ratio_whatever_the_present_lr_is(policy, ratio):
     optimizer = Watched([weight()], lr=0.2, momentum=0.9)
@@ -149,11 +156,17 @@ def test_add_param_group_takes_the_ratio_whatever_the_present_lr_is(policy, rati
     assert len(scheduler.get_last_lr()) == 2
 
 
-@pytest.mark.parametrize(("group", "ratio", "why"), [
-    ({}, -0.1, "a finite number, 0 or more, got -0.1"), ({}, float("nan"), "a finite number, 0 or more, got nan"),
-    ({}, "1", "a finite number, 0 or more, got 1"), ({}, True, "a finite number, 0 or more, got True"),
-    ({}, float("inf"), "a finite number, 0 or more, got inf"), ({"lr": 0.1}, 1, "leave out its lr"),
-])
+@pytest.mark.parametrize(
+    ("group", "ratio", "why"),
+    [
+        ({}, -0.1, "a finite number, 0 or more, got -0.1"),
+        ({}, float("nan"), "a finite number, 0 or more, got nan"),
+        ({}, "1", "a finite number, 0 or more, got 1"),
+        ({}, True, "a finite number, 0 or more, got True"),
+        ({}, float("inf"), "a finite number, 0 or more, got inf"),
+        ({"lr": 0.1}, 1, "leave out its lr"),
+    ],
+)
 def test_a_ratio_that_is_none_or_stands_beside_an_lr_is_refused(group, ratio, why):
     optimizer = SGD([weight()], lr=0.2)
     scheduler = FIX(k0=0.1).scheduler(optimizer)
@@ -312,8 +325,14 @@ def test_lr_scale_is_the_ratio_of_a_group_and_counts_once(policy, lr_of):
 
 
 def test_lr_scale_multiplies_lrs_that_differ_in_another_way():
-    optimizer = SGD([{"params": [weight()], "lr": 0.4, "lr_scale": 0.5}, {"params": [weight()], "lr": 0.2},
-                     {"params": [weight()], "lr": 0.1, "lr_scale": 0.25}], lr=1.0)
+    optimizer = SGD(
+        [
+            {"params": [weight()], "lr": 0.4, "lr_scale": 0.5},
+            {"params": [weight()], "lr": 0.2},
+            {"params": [weight()], "lr": 0.1, "lr_scale": 0.25},
+        ],
+        lr=1.0,
+    )
     FIX(k0=0.8).scheduler(optimizer)
     assert lrs(optimizer) == [0.4, 0.4, 0.05]
 
@@ -349,7 +368,7 @@ def test_lr_scale_survives_a_resume_in_every_order_with_a_late_group(order, lr_o
     update(optimizer, scheduler, 2)
     states = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))
     second, again = made(late=False, state=states[0])
-    for name in (["optimizer", "scheduler"] if order == "optimizer first" else ["scheduler", "optimizer"]):
+    for name in ["optimizer", "scheduler"] if order == "optimizer first" else ["scheduler", "optimizer"]:
         second.load_state_dict(states[0]) if name == "optimizer" else again.load_state_dict(states[1])
     for _ in range(9):
         assert lrs(second) == lrs(optimizer)
@@ -371,8 +390,9 @@ def test_the_initial_lrs_that_another_scheduler_left_are_the_ratios(make):
     assert lrs(optimizer) == [0.8, 0.2]
 
 
-STEPS = st.lists(st.sampled_from(["update", "update", "default", "own", "ratio", "save", "load", "load late", "copy"]),
-                 max_size=14)
+STEPS = st.lists(
+    st.sampled_from(["update", "update", "default", "own", "ratio", "save", "load", "load late", "copy"]), max_size=14
+)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

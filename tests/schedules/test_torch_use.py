@@ -52,7 +52,7 @@ def test_a_step_before_the_first_update_is_told_once():
             scheduler.step()
             optimizer.step()
 
-    message, = told(old_order)
+    (message,) = told(old_order)
     assert message.startswith("scheduler.step() was called before the first optimizer.step(): the LR of step 0, 0.25,")
 
 
@@ -89,7 +89,7 @@ def test_an_update_that_was_skipped_by_hand_for_a_loss_that_is_no_number_is_no_m
 @pytest.mark.parametrize("policy", [POLICY, CM(policy=TRI(k0=0.1, k1=0.2, l=9), m0=0.9, m1=0.8)], ids=str)
 def test_a_scheduler_that_is_stepped_once_an_epoch_is_told_how_many_updates_ran_at_one_lr(policy, every):
     optimizer, scheduler = made(policy, momentum=0.9)
-    message, = told(lambda: train(optimizer, scheduler, 4 * every, every))
+    (message,) = told(lambda: train(optimizer, scheduler, 4 * every, every))
     assert message.startswith(f"{every} optimizer updates ran at one LR")
     assert "interval='step'" in message
     assert "warnings.filterwarnings('ignore', category=lrsearch.SchedulerWarning)" in message
@@ -99,13 +99,13 @@ def test_two_updates_to_a_step_are_told_the_second_time_for_one_more_at_first_is
     optimizer, scheduler = made()
     optimizer.step()
     assert told(lambda: train(optimizer, scheduler, 5)) == []
-    message, = told(lambda: train(optimizer, scheduler, 6, every=2))
+    (message,) = told(lambda: train(optimizer, scheduler, 6, every=2))
     assert message.startswith("2 optimizer updates ran at one LR")
 
 
 def test_a_scheduler_that_nobody_steps_is_told_in_the_middle_of_the_epoch():
     optimizer, scheduler = made()
-    message, = told(lambda: train(optimizer, scheduler, 1100, every=1099))
+    (message,) = told(lambda: train(optimizer, scheduler, 1100, every=1099))
     assert message.startswith("1000 optimizer updates ran at one LR, and scheduler.step() was not called")
 
 
@@ -170,7 +170,7 @@ def test_another_scheduler_that_was_left_on_is_told_once_with_both_lrs(policy, l
             scheduler.step()
             other.step()
 
-    message, = told(both)
+    (message,) = told(both)
     was = policy(1) if not policy.is_controller else 0.3
     assert message.startswith(f"a param group has LR {was * 0.5:g}, and this scheduler had set {was:g}: something else")
 
@@ -217,8 +217,14 @@ def longer(policy=POLICY):
 
 
 def resumed(policy, states, order, adopt=True, **how):
-    optimizer = SGD([{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 4.0},
-                     {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1.0}], lr=4.0, **how)
+    optimizer = SGD(
+        [
+            {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 4.0},
+            {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1.0},
+        ],
+        lr=4.0,
+        **how,
+    )
     if order == "optimizer before the scheduler exists":
         optimizer.load_state_dict(states[0])
     scheduler = policy.scheduler(optimizer, adopt=adopt)
@@ -231,15 +237,22 @@ def resumed(policy, states, order, adopt=True, **how):
 
 
 def trained(policy=POLICY, steps=7, **how):
-    optimizer = SGD([{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.2},
-                     {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.1}], lr=0.2, **how)
+    optimizer = SGD(
+        [
+            {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.2},
+            {"params": [torch.nn.Parameter(torch.ones(2))], "lr": 0.1},
+        ],
+        lr=0.2,
+        **how,
+    )
     scheduler = policy.scheduler(optimizer)
     train(optimizer, scheduler, steps)
     return copy.deepcopy(optimizer.state_dict()), json.loads(json.dumps(scheduler.state_dict()))
 
 
-ORDERS = pytest.mark.parametrize("order", ["optimizer first", "scheduler first",
-                                           "optimizer before the scheduler exists"])
+ORDERS = pytest.mark.parametrize(
+    "order", ["optimizer first", "scheduler first", "optimizer before the scheduler exists"]
+)
 
 
 @ORDERS
@@ -249,7 +262,8 @@ def test_a_training_goes_on_under_a_longer_policy_at_the_step_it_had_reached(ord
     with pytest.warns(SchedulerWarning) as found:
         optimizer, scheduler = resumed(longer(), states, order)
     assert [str(one.message) for one in found] == [
-        f"adopted at step {steps}: {POLICY} was followed up to here, and {longer()} is from here on"]
+        f"adopted at step {steps}: {POLICY} was followed up to here, and {longer()} is from here on"
+    ]
     for t in range(steps, steps + 30):
         optimizer.step()
         assert [group["lr"] for group in optimizer.param_groups] == [longer()(t), longer()(t) * 0.5]
@@ -324,7 +338,8 @@ def test_an_adopting_part_of_a_sequence_waits_for_its_turn():
 def test_a_state_of_before_still_loads():
     """As version 0.1.0 wrote it."""
     optimizer, scheduler = made(FIX(k0=0.25))
-    optimizer.load_state_dict({"state": {}, "param_groups": [
-        optimizer.state_dict()["param_groups"][0] | {"lr": 0.25, "initial_lr": 0.5}]})
+    optimizer.load_state_dict(
+        {"state": {}, "param_groups": [optimizer.state_dict()["param_groups"][0] | {"lr": 0.25, "initial_lr": 0.5}]}
+    )
     scheduler.load_state_dict({"policy": "FIX(k0=0.25)", "last_epoch": 5, "largest": 0.5})
     assert train(optimizer, scheduler, 2) == [0.25, 0.25]

@@ -28,8 +28,11 @@ def hand_over_in_rounds(url, rounds, together, sums):
         study = optuna.load_study(study_name=f"study {number}", storage=storage)
         together.wait(timeout=120)
         added = hand_over(study, SPACE, QUEUE + RESULTS)
-        assert not [t for t in study.trials if t.state is TrialState.RUNNING and t.user_attrs[ORIGIN] == SAME_TASK
-                    and WITHDRAWN not in t.user_attrs]
+        assert not [
+            t
+            for t in study.trials
+            if t.state is TrialState.RUNNING and t.user_attrs[ORIGIN] == SAME_TASK and WITHDRAWN not in t.user_attrs
+        ]
         sums.put((number, added))
     storage.engine.dispose()
 

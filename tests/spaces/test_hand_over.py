@@ -24,8 +24,11 @@ RESULTS = [Offer(policy=FIX(k0=k0), origin=SAME_TASK, scores={"a": 0.5, "b": 0.7
 
 @pytest.fixture(params=["memory", "sqlite", "journal"])
 def study(request, tmp_path):
-    made = {"memory": InMemoryStorage, "sqlite": lambda: RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}"),
-            "journal": lambda: JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))}
+    made = {
+        "memory": InMemoryStorage,
+        "sqlite": lambda: RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}"),
+        "journal": lambda: JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))),
+    }
     storage = made[request.param]()
     yield optuna.create_study(storage=storage, direction="maximize")
     if isinstance(storage, RDBStorage):
@@ -33,8 +36,9 @@ def study(request, tmp_path):
 
 
 def told(study):
-    return [(trial.state.name, trial.user_attrs[POLICY], trial.user_attrs[ORIGIN], trial.value)
-            for trial in study.trials]
+    return [
+        (trial.state.name, trial.user_attrs[POLICY], trial.user_attrs[ORIGIN], trial.value) for trial in study.trials
+    ]
 
 
 @pytest.mark.parametrize(("backend", "rounds"), [("sqlite", 3), ("postgresql", 2)])
@@ -55,15 +59,21 @@ def test_of_processes_that_start_together_one_hands_over_each_policy(backend, ro
         trials = optuna.load_study(study_name=f"study {number}", storage=storage).trials
         kept = [trial for trial in trials if WITHDRAWN not in trial.user_attrs]
         assert {t.state for t in trials if WITHDRAWN in t.user_attrs} <= {TrialState.FAIL}
-        assert Counter((t.state, t.user_attrs[POLICY], t.value) for t in kept) == Counter([
-            *((TrialState.WAITING, str(offer.policy), None) for offer in QUEUE),
-            *((TrialState.COMPLETE, str(offer.policy), 0.6) for offer in RESULTS)])
+        assert Counter((t.state, t.user_attrs[POLICY], t.value) for t in kept) == Counter(
+            [
+                *((TrialState.WAITING, str(offer.policy), None) for offer in QUEUE),
+                *((TrialState.COMPLETE, str(offer.policy), 0.6) for offer in RESULTS),
+            ]
+        )
     storage.engine.dispose()
 
 
 def test_handing_over_again_adds_only_what_is_new(study):
     assert [hand_over(study, SPACE, QUEUE[:2]), hand_over(study, SPACE, QUEUE), hand_over(study, SPACE, QUEUE)] == [
-        2, 1, 0]
+        2,
+        1,
+        0,
+    ]
     assert told(study) == [("WAITING", str(offer.policy), "stored", None) for offer in QUEUE]
 
 

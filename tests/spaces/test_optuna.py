@@ -62,9 +62,14 @@ def test_tpe_finds_the_range_that_scores():
 
 
 OUTSIDE = [
-    TRI(k0=0.001, k1=0.006, l=2000), TRI(k0=1e-9, k1=9, l=2100), SIN(k0=0.5, k1=0.5, l=1234.5), EXP(k0=5, gamma=0.99),
-    STEP(k0=0.1, gamma=0.85, l=700, k1=0.001), WARMUP(policy=HALFCOS(k0=3, l=7000), l=10),
-    NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]), NSTEP(k0=0.01, gamma=0.1, l=[1, 9999]),
+    TRI(k0=0.001, k1=0.006, l=2000),
+    TRI(k0=1e-9, k1=9, l=2100),
+    SIN(k0=0.5, k1=0.5, l=1234.5),
+    EXP(k0=5, gamma=0.99),
+    STEP(k0=0.1, gamma=0.85, l=700, k1=0.001),
+    WARMUP(policy=HALFCOS(k0=3, l=7000), l=10),
+    NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]),
+    NSTEP(k0=0.01, gamma=0.1, l=[1, 9999]),
     NSTEP(k0=0.01, gamma=0.9, l=[1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000]),
 ]
 

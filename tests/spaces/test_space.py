@@ -72,13 +72,25 @@ def test_the_same_seed_draws_the_same_policies():
 @pytest.mark.parametrize(
     ("policy", "inside"),
     [
-        (TRI(k0=0.006, k1=0.06, l=2000), True), (TRI(k0=0, k1=0.06, l=2000), True), (TRI(k0=0, k1=11, l=2000), False),
-        (TRI(k0=1e-9, k1=0.06, l=2000), False), (TRI(k0=0, k1=0.06, l=10_001), False), (TRI(k0=0, k1=1, l=49), False),
-        (TRI(k0=0, k1=10, l=50), True), (FIX(k0=1e-6), True), (FIX(k0=9e-7), False), (FIX(k0=0), False),
-        (HALFCOS(k0=1, l=10_000), True), (HALFCOS(k0=1, l=9000), False), (RAMP(k0=1e-6, k1=1, l=300), False),
-        (WARMUP(policy=HALFCOS(k0=1, l=9500), l=500), True), (WARMUP(policy=HALFCOS(k0=1, l=9400), l=500), False),
-        (WARMUP(policy=FIX(k0=1), l=500), False), (STEP(k0=1, gamma=0.1, l=1000), False),
-        (STEP(k0=1, gamma=0.5, l=1000), True), (NSTEP(k0=1, gamma=0.9, l=[1, 5000]), False),
+        (TRI(k0=0.006, k1=0.06, l=2000), True),
+        (TRI(k0=0, k1=0.06, l=2000), True),
+        (TRI(k0=0, k1=11, l=2000), False),
+        (TRI(k0=1e-9, k1=0.06, l=2000), False),
+        (TRI(k0=0, k1=0.06, l=10_001), False),
+        (TRI(k0=0, k1=1, l=49), False),
+        (TRI(k0=0, k1=10, l=50), True),
+        (FIX(k0=1e-6), True),
+        (FIX(k0=9e-7), False),
+        (FIX(k0=0), False),
+        (HALFCOS(k0=1, l=10_000), True),
+        (HALFCOS(k0=1, l=9000), False),
+        (RAMP(k0=1e-6, k1=1, l=300), False),
+        (WARMUP(policy=HALFCOS(k0=1, l=9500), l=500), True),
+        (WARMUP(policy=HALFCOS(k0=1, l=9400), l=500), False),
+        (WARMUP(policy=FIX(k0=1), l=500), False),
+        (STEP(k0=1, gamma=0.1, l=1000), False),
+        (STEP(k0=1, gamma=0.5, l=1000), True),
+        (NSTEP(k0=1, gamma=0.9, l=[1, 5000]), False),
         (NSTEP(k0=1, gamma=0.9, l=[1000, 2000, 3000, 4000, 5000, 6000]), True),
         (NSTEP(k0=1, gamma=0.9, l=[1000, 2000, 3000, 4000, 5000, 6000, 7000]), False),
     ],
@@ -122,7 +134,9 @@ def test_a_bad_range_of_peaks_is_refused(peak):
 
 def test_the_key_tells_spaces_apart_and_nothing_else():
     spaces = [
-        STANDARD, replace(STANDARD, horizon=9999), replace(STANDARD, epoch=601),
+        STANDARD,
+        replace(STANDARD, horizon=9999),
+        replace(STANDARD, epoch=601),
         Space.standard("TRI", horizon=10_000, epoch=600),
         STANDARD.narrowed(STANDARD.peak.within(0.1, 1), STANDARD.ratio, lambda form, name, axis: axis),
         STANDARD.narrowed(STANDARD.peak, STANDARD.ratio, lattice),
@@ -234,8 +248,15 @@ def test_draws_cover_an_interval_evenly_on_its_scale():
 
 def test_equal_draws_of_milestones_become_one():
     space = Space.standard("NSTEP", horizon=100, epoch=10)
-    given = {"function": "NSTEP", "peak": 1.0, "NSTEP.milestones": 3, "NSTEP.decay": 0.25,
-             "NSTEP.milestones1": 0.5, "NSTEP.milestones2": 0.9, "NSTEP.milestones3": 0.5}
+    given = {
+        "function": "NSTEP",
+        "peak": 1.0,
+        "NSTEP.milestones": 3,
+        "NSTEP.decay": 0.25,
+        "NSTEP.milestones1": 0.5,
+        "NSTEP.milestones2": 0.9,
+        "NSTEP.milestones3": 0.5,
+    }
     assert space.build(lambda name, axis: given[name]) == NSTEP(k0=1, gamma=0.5, l=[50, 90])
 
 

@@ -55,14 +55,27 @@ class Surface:
         rates = spec.policy.curve(spec.horizon)
         if spec.policy.name == "RAMP":
             falling = 2.0 * (1 - 0.8 / (1 + np.exp(-4 * np.log10(rates / self.best))))
-            return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=self.value(2.0), loss=2.0,
-                       train_losses=tuple(np.where(rates > self.edge, 200.0, falling).tolist()), stride=1)
+            return Run(
+                state=RunState.FINISHED,
+                steps=spec.horizon,
+                seconds=0.0,
+                score=self.value(2.0),
+                loss=2.0,
+                train_losses=tuple(np.where(rates > self.edge, 200.0, falling).tolist()),
+                stride=1,
+            )
         peak = float(rates.max())
         if peak > self.edge:
             return Run(state=RunState.DIVERGED, steps=max(1, spec.horizon // 2), seconds=0.0)
         loss = self._loss(peak, float(rates[-1]), spec)
-        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=self.value(loss), loss=loss,
-                   points=(Point(spec.horizon, None, self.value(loss)),))
+        return Run(
+            state=RunState.FINISHED,
+            steps=spec.horizon,
+            seconds=0.0,
+            score=self.value(loss),
+            loss=loss,
+            points=(Point(spec.horizon, None, self.value(loss)),),
+        )
 
     def _loss(self, peak, last, spec):
         away = math.log10(peak / self.best) if peak > 0 else 9.0
@@ -72,12 +85,15 @@ class Surface:
 
 
 def synthetic(objective=LOSS, **given):
-    return Synthetic(**{"name": "synthetic", "horizon": 640, "epoch": 40, "objectives": (objective,),
-                        "lr_range": (1e-5, 10.0)} | given)
+    return Synthetic(
+        **{"name": "synthetic", "horizon": 640, "epoch": 40, "objectives": (objective,), "lr_range": (1e-5, 10.0)}
+        | given
+    )
 
 
 def searched(task, surface, budget=10, seed=0, kind="tpe"):
     """Search a task with the real funnel, sampler and store, and answer its runs at once."""
+
     def sampler(name, known):
         return OptunaSampler(name, None, seed, task.horizon, kind, direction=task.objective.direction)
 
@@ -91,8 +107,10 @@ def searched(task, surface, budget=10, seed=0, kind="tpe"):
 
 def asked(result):
     """What was asked for, trial by trial."""
-    return [(one.role, one.origin, str(one.policy), one.horizon, one.seed)
-            for one in (trial.assignment for trial in result.history)]
+    return [
+        (one.role, one.origin, str(one.policy), one.horizon, one.seed)
+        for one in (trial.assignment for trial in result.history)
+    ]
 
 
 def mirrored(score):
@@ -100,9 +118,11 @@ def mirrored(score):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("surface", [
-    {"best": 0.03}, {"best": 0.003, "noise": 0.1}, {"best": 0.3, "edge": 0.9, "noise": 0.005},
-], ids=["smooth", "noisy", "edged"])
+@pytest.mark.parametrize(
+    "surface",
+    [{"best": 0.03}, {"best": 0.003, "noise": 0.1}, {"best": 0.3, "edge": 0.9, "noise": 0.005}],
+    ids=["smooth", "noisy", "edged"],
+)
 def test_minimizing_a_loss_is_maximizing_its_negative_trial_by_trial(surface, seed):
     low = searched(synthetic(minimize("x")), Surface(**surface), seed=seed)
     high = searched(synthetic(maximize("x")), Surface(**surface, value=lambda loss: -loss), seed=seed)
@@ -114,18 +134,25 @@ def test_minimizing_a_loss_is_maximizing_its_negative_trial_by_trial(surface, se
     for one, other in ((low.best, high.best), (low.default, high.default), (low.best_found, high.best_found)):
         assert one.score == mirrored(other.score)
         assert (one.policy, one.spread, one.seeds, one.best_step) == (
-            other.policy, other.spread, other.seeds, other.best_step)
+            other.policy,
+            other.spread,
+            other.seeds,
+            other.best_step,
+        )
     assert low.decision.noise == high.decision.noise
     assert low.decision.margin == mirrored(high.decision.margin)
     told = [one.decision.objective.difference(one.decision.margin) for one in (low, high)]
     assert low.verdict == high.verdict.replace(told[1], told[0])
     assert best_so_far(low.history, 640, minimize("x")) == [
-        (cost, -score) for cost, score in best_so_far(high.history, 640, maximize("x"))]
+        (cost, -score) for cost, score in best_so_far(high.history, 640, maximize("x"))
+    ]
 
 
 def test_the_unit_of_a_loss_and_its_zero_change_nothing_that_is_trained_or_decided():
-    plain, *others = (searched(synthetic(), Surface(noise=0.05, value=how), seed=3)
-                      for how in (lambda x: x, lambda x: x - 7, lambda x: 1024 * x + 512))
+    plain, *others = (
+        searched(synthetic(), Surface(noise=0.05, value=how), seed=3)
+        for how in (lambda x: x, lambda x: x - 7, lambda x: 1024 * x + 512)
+    )
     for other in others:
         assert asked(plain) == asked(other)
         assert (plain.best.policy, plain.decision.is_default) == (other.best.policy, other.decision.is_default)
@@ -161,46 +188,105 @@ def trials_of(objective, *runs):
 
 
 def history_of(objective, default, candidate, pairs=()):
-    confirmed = [run for seed, (one, other) in enumerate(pairs, 100)
-                 for run in (("confirm", 0, seed, one), ("confirm", 1, seed, other))]
+    confirmed = [
+        run
+        for seed, (one, other) in enumerate(pairs, 100)
+        for run in (("confirm", 0, seed, one), ("confirm", 1, seed, other))
+    ]
     return trials_of(objective, ("default", 0, 0, default), ("candidate", 1, 0, candidate), *confirmed)
 
 
-@pytest.mark.parametrize(("default", "candidate", "pairs", "is_default", "says"), [
-    (2.5, 2.1, (), True, "Use the default, WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), not confirmed on fresh seeds:"
-     " no policy that was found is known to beat it on the search's own seed (-0.4 nats; the noise is unknown with one"
-     " seed)."),
-    (2.5, 2.1, ((2.5, 2.0),), True, "is known to beat it on 1 fresh seed (-0.5 nats; the noise is unknown with one"),
-    (2.5, 2.1, ((2.5, 2.0), (2.51, 2.01)), False, "Use TRI(k0=0.01, k1=0.2, l=64): it beats the default on 2 fresh"
-     " seeds (-0.5 nats, noise 0.0062)."),
-    (2.5, 2.1, ((2.5, 2.4), (2.4, 2.5)), True, "no policy that was found beats it on 2 fresh seeds (+0 nats, noise"),
-    (2.5, 2.1, ((2.0, 2.5), (2.01, 2.51)), True, "beats it on 2 fresh seeds (+0.5 nats, noise 0.23: a tie)"),
-    (2.0, 2.1, ((2.0, 2.5), (2.01, 2.51)), True, "beats it on 2 fresh seeds (+0.5 nats, noise 0.0062)"),
-    (None, 2.1, (), False, "Use TRI(k0=0.01, k1=0.2, l=64), not confirmed on fresh seeds: it beats the default on the"
-     " search's own seed (1 of 1 run of the default diverged, 0 of 1 run of the best found)."),
-    (2.5, 2.1, ((2.5, None), (2.4, 2.0)), True, "no policy that was found beats it on 2 fresh seeds (0 of 2 runs of"
-     " the default diverged, 1 of 2 runs of the best found)."),
-    (2.5, 2.1, ((None, 2.1), (2.5, 2.0)), False, "it beats the default on 2 fresh seeds (1 of 2 runs of the default"),
-    (2.5, 2.1, ((None, None), (2.5, 2.0)), True, "Use no policy of this search: the default,"
-     " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 1 of 2 runs of the"
-     " default diverged, 1 of 2 runs of the best found."),
-    (2.5, 2.1, ((None, None), (None, 2.0)), False, "Use no policy of this search: the default,"
-     " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 2 of 2 runs of the default diverged,"
-     " 1 of 2 runs of the best found."),
-    (None, None, (), True, "has no score on the search's own seed: 1 of 1 run diverged."),
-    (-3.0, -3.5, ((-3.0, -3.5), (-3.01, -3.51)), False, "it beats the default"),
-])
-def test_a_loss_is_decided_by_repeats_and_a_diverged_run_is_worse_than_any(
-    default, candidate, pairs, is_default, says
-):
+@pytest.mark.parametrize(
+    ("default", "candidate", "pairs", "is_default", "says"),
+    [
+        (
+            2.5,
+            2.1,
+            (),
+            True,
+            "Use the default, WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), not confirmed on fresh seeds:"
+            " no policy that was found is known to beat it on the search's own seed (-0.4 nats; the noise is unknown"
+            " with one seed).",
+        ),
+        (
+            2.5,
+            2.1,
+            ((2.5, 2.0),),
+            True,
+            "is known to beat it on 1 fresh seed (-0.5 nats; the noise is unknown with one",
+        ),
+        (
+            2.5,
+            2.1,
+            ((2.5, 2.0), (2.51, 2.01)),
+            False,
+            "Use TRI(k0=0.01, k1=0.2, l=64): it beats the default on 2 fresh seeds (-0.5 nats, noise 0.0062).",
+        ),
+        (
+            2.5,
+            2.1,
+            ((2.5, 2.4), (2.4, 2.5)),
+            True,
+            "no policy that was found beats it on 2 fresh seeds (+0 nats, noise",
+        ),
+        (2.5, 2.1, ((2.0, 2.5), (2.01, 2.51)), True, "beats it on 2 fresh seeds (+0.5 nats, noise 0.23: a tie)"),
+        (2.0, 2.1, ((2.0, 2.5), (2.01, 2.51)), True, "beats it on 2 fresh seeds (+0.5 nats, noise 0.0062)"),
+        (
+            None,
+            2.1,
+            (),
+            False,
+            "Use TRI(k0=0.01, k1=0.2, l=64), not confirmed on fresh seeds: it beats the default on the"
+            " search's own seed (1 of 1 run of the default diverged, 0 of 1 run of the best found).",
+        ),
+        (
+            2.5,
+            2.1,
+            ((2.5, None), (2.4, 2.0)),
+            True,
+            "no policy that was found beats it on 2 fresh seeds (0 of 2 runs of"
+            " the default diverged, 1 of 2 runs of the best found).",
+        ),
+        (
+            2.5,
+            2.1,
+            ((None, 2.1), (2.5, 2.0)),
+            False,
+            "it beats the default on 2 fresh seeds (1 of 2 runs of the default",
+        ),
+        (
+            2.5,
+            2.1,
+            ((None, None), (2.5, 2.0)),
+            True,
+            "Use no policy of this search: the default,"
+            " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 1 of 2 runs of the"
+            " default diverged, 1 of 2 runs of the best found.",
+        ),
+        (
+            2.5,
+            2.1,
+            ((None, None), (None, 2.0)),
+            False,
+            "Use no policy of this search: the default,"
+            " WARMUP(policy=HALFCOS(k0=0.1, l=608), l=32), has no score on 2 fresh seeds: 2 of 2 runs of the default"
+            " diverged, 1 of 2 runs of the best found.",
+        ),
+        (None, None, (), True, "has no score on the search's own seed: 1 of 1 run diverged."),
+        (-3.0, -3.5, ((-3.0, -3.5), (-3.01, -3.51)), False, "it beats the default"),
+    ],
+)
+def test_a_loss_is_decided_by_repeats_and_a_diverged_run_is_worse_than_any(default, candidate, pairs, is_default, says):
     decision = decide(history_of(LOSS, default, candidate, pairs), 640, LOSS)
     assert decision.is_default is is_default
     assert says in decision.verdict
     assert decision.best.score is None or decision.is_usable
     for answer in (decision.default, decision.best_found):
         if answer is not None:
-            assert all(value is None or not isinstance(value, float) or math.isfinite(value)
-                       for value in answer.to_json().values())
+            assert all(
+                value is None or not isinstance(value, float) or math.isfinite(value)
+                for value in answer.to_json().values()
+            )
 
 
 numbers = st.integers(-2000, 2000).map(lambda n: n / 256)
@@ -208,8 +294,13 @@ maybe = st.one_of(numbers, numbers, numbers, st.none())
 
 
 @settings(max_examples=150)
-@given(default=maybe, candidate=maybe, pairs=st.lists(st.tuples(maybe, maybe), max_size=5).map(tuple),
-       add=st.integers(-1000, 1000), scale=st.sampled_from([0.125, 0.5, 1.0, 4.0, 256.0]))
+@given(
+    default=maybe,
+    candidate=maybe,
+    pairs=st.lists(st.tuples(maybe, maybe), max_size=5).map(tuple),
+    add=st.integers(-1000, 1000),
+    scale=st.sampled_from([0.125, 0.5, 1.0, 4.0, 256.0]),
+)
 def test_no_decision_depends_on_a_losss_zero_scale_or_sign(default, candidate, pairs, add, scale):
     pairs = pairs if candidate is not None else ()
 
@@ -224,7 +315,11 @@ def test_no_decision_depends_on_a_losss_zero_scale_or_sign(default, candidate, p
     for objective, how in ((LOSS, lambda x: scale * x + add), (maximize("x"), lambda x: -scale * x + add)):
         other = decided(objective, how)
         assert (other.best.policy, other.is_default, other.is_usable, other.freedom) == (
-            plain.best.policy, plain.is_default, plain.is_usable, plain.freedom)
+            plain.best.policy,
+            plain.is_default,
+            plain.is_usable,
+            plain.freedom,
+        )
         if plain.noise is not None:
             assert other.noise == pytest.approx(scale * plain.noise, rel=1e-6, abs=1e-9 * scale)
     if plain.best_found and plain.best is plain.best_found and plain.noise is not None:
@@ -261,12 +356,16 @@ def test_the_table_of_students_t_is_his(freedom):
 
 def candidates_of(objective, inside, outside):
     runs = trials_of(objective, *[("candidate", 1, 0, score) for score in (*inside, *outside)])
-    return [replace(trial, assignment=replace(trial.assignment, origin="suggested" if n < len(inside) else "escape"))
-            for n, trial in enumerate(runs)]
+    return [
+        replace(trial, assignment=replace(trial.assignment, origin="suggested" if n < len(inside) else "escape"))
+        for n, trial in enumerate(runs)
+    ]
 
 
-@pytest.mark.parametrize(("outside", "won"), [((1.9,), True), ((2.1,), False), ((2.9,), False), ((None,), False),
-                                              ((), False), ((9.0, 1.5), True)])
+@pytest.mark.parametrize(
+    ("outside", "won"),
+    [((1.9,), True), ((2.1,), False), ((2.9,), False), ((None,), False), ((), False), ((9.0, 1.5), True)],
+)
 def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside, won):
     inside = (2.5, 4.5, 4.5, 4.5, 5.0, 5.0, 6.0)  # a quarter of the way from the median to the best is 0.5
     assert escape_won(candidates_of(LOSS, inside, outside), LOSS) is won
@@ -276,8 +375,12 @@ def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside
     assert not escape_won(candidates_of(LOSS, (*inside[1:], None), outside), LOSS)
 
 
-@given(inside=st.lists(numbers, min_size=ESCAPE_EVERY - 1, max_size=12), ahead=numbers,
-       add=st.integers(-1000, 1000), scale=st.sampled_from([0.25, 1.0, 64.0]))
+@given(
+    inside=st.lists(numbers, min_size=ESCAPE_EVERY - 1, max_size=12),
+    ahead=numbers,
+    add=st.integers(-1000, 1000),
+    scale=st.sampled_from([0.25, 1.0, 64.0]),
+)
 def test_whether_an_escape_won_does_not_depend_on_a_losss_zero_or_scale(inside, ahead, add, scale):
     outside = [min(inside) - ahead / 8]
     moved = [[scale * one + add for one in some] for some in (inside, outside)]
@@ -317,17 +420,30 @@ def test_the_front_holds_what_nothing_beats_on_all_objectives():
     both = (LOSS, maximize("speed"))
     values = [(2.0, 5.0), (1.0, 4.0), (2.5, 6.0), (2.0, 4.0), (3.0, 6.0), (0.5, None), (None, 9.0)]
     trials = trials_of(LOSS, *[("candidate", 1, seed, loss) for seed, (loss, _) in enumerate(values)])
-    told = [replace(t, stored=replace(t.stored, run=replace(t.run, scores={} if speed is None else {"speed": speed})))
-            for t, (_, speed) in zip(trials, values, strict=True)]
+    told = [
+        replace(t, stored=replace(t.stored, run=replace(t.run, scores={} if speed is None else {"speed": speed})))
+        for t, (_, speed) in zip(trials, values, strict=True)
+    ]
     assert [t.assignment.seed for t in front([*told, told[0]], 640, both)] == [1, 0, 2]
     assert [t.assignment.seed for t in front(told, 640, (LOSS,))] == [5]
     assert front(told, 320, both) == ()
 
 
 def test_the_answer_tells_the_means_of_the_other_metrics_that_were_returned():
-    trials = [replace(t, stored=replace(t.stored, run=replace(t.run, scores={"wer": 0.25 * n}, points=(
-        Point(300, None, t.run.score - 1), Point(640, None, t.run.score)))))
-        for n, t in enumerate(history_of(LOSS, 2.0, 1.5, ((2.0, 1.0), (2.1, 1.1))))]
+    trials = [
+        replace(
+            t,
+            stored=replace(
+                t.stored,
+                run=replace(
+                    t.run,
+                    scores={"wer": 0.25 * n},
+                    points=(Point(300, None, t.run.score - 1), Point(640, None, t.run.score)),
+                ),
+            ),
+        )
+        for n, t in enumerate(history_of(LOSS, 2.0, 1.5, ((2.0, 1.0), (2.1, 1.1))))
+    ]
     decision = decide(trials, 640, LOSS)
     assert decision.default.metrics == {"wer": (0.5 + 1.0) / 2}
     assert decision.best_found.metrics == {"wer": (0.75 + 1.25) / 2}
@@ -342,15 +458,17 @@ def test_an_error_rate_that_is_minimized_decides_as_its_accuracy_does():
         def of(n):
             return None if n is None else n / 384 if objective is accuracy else 1 - n / 384
 
-        return decide(history_of(objective, of(default), of(candidate), tuple((of(a), of(b)) for a, b in pairs)), 640,
-                      objective)
+        return decide(
+            history_of(objective, of(default), of(candidate), tuple((of(a), of(b)) for a, b in pairs)), 640, objective
+        )
 
     for case in hits:
         one, other = shares(accuracy, *case), shares(error, *case)
         assert (one.is_default, one.is_usable) == (other.is_default, other.is_usable)
         assert one.noise == pytest.approx(other.noise)
     assert "has 100 % on the search's own seed, as a run that diverged, and none that was found has less" in (
-        shares(error, *hits[-1]).verdict)
+        shares(error, *hits[-1]).verdict
+    )
 
 
 def test_the_test_set_of_somebody_elses_training_is_not_read(tmp_path):
@@ -365,8 +483,13 @@ def test_the_store_alone_gives_the_answer_of_a_search_of_a_loss():
     task = synthetic()
     raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
     with open_store("sqlite://") as store:
-        study = Study(Setup(task, raw, 8, 0), Funnel(), store,
-                      lambda name, known: OptunaSampler(name, None, 0, 640, direction="minimize"), cold=True)
+        study = Study(
+            Setup(task, raw, 8, 0),
+            Funnel(),
+            store,
+            lambda name, known: OptunaSampler(name, None, 0, 640, direction="minimize"),
+            cold=True,
+        )
         while assignment := study.ask():
             study.tell(assignment, Surface().train(assignment.spec(task)))
         result = conclude(study)

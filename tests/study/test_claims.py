@@ -22,11 +22,15 @@ def test_a_job_is_taken_once_and_again_when_it_was_given_back(tmp_path):
 
 
 def test_of_many_processes_one_has_a_job(tmp_path):
-    program = ("import sys; from pathlib import Path; from lrsearch.study.claims import Claims\n"
-               "claims = Claims(Path(sys.argv[1]))\n"
-               "print([n for n in range(200) if claims.take(n, '{}')])")
-    racing = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-              for _ in range(3)]
+    program = (
+        "import sys; from pathlib import Path; from lrsearch.study.claims import Claims\n"
+        "claims = Claims(Path(sys.argv[1]))\n"
+        "print([n for n in range(200) if claims.take(n, '{}')])"
+    )
+    racing = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     taken = [number for one in racing for number in json.loads(one.communicate()[0])]
     assert sorted(taken) == list(range(200))
 

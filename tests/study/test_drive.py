@@ -1,6 +1,5 @@
 """A study that is driven: what it asks for is trained in groups, and a failure is loud where nothing trained yet."""
 
-
 import pytest
 
 from lrsearch.errors import WorkError
@@ -42,6 +41,7 @@ class WorldTrainer:
 @pytest.fixture
 def driven(world, task):
     """Drives a study, and gives the trainer."""
+
     def drive_(study, failing=lambda spec, number: False, progress=None):
         trainer = WorldTrainer(world(), task, failing)
         drive(study, LocalExecutor(trainer), progress)
@@ -93,9 +93,12 @@ def test_failed_probes_do_not_end_a_search_and_are_not_asked_for_again(store, ta
 
     def failing(spec, number):
         is_decade = spec.policy.name == "FIX" and spec.horizon < task.horizon // 16
-        return {"second range test": spec.policy.name == "RAMP" and spec.seed == 1,
-                "every third decade": is_decade and number % 3 == 0, "all decades": is_decade,
-                "all range tests": spec.policy.name == "RAMP"}[which]
+        return {
+            "second range test": spec.policy.name == "RAMP" and spec.seed == 1,
+            "every third decade": is_decade and number % 3 == 0,
+            "all decades": is_decade,
+            "all range tests": spec.policy.name == "RAMP",
+        }[which]
 
     study = open_study(8)
     driven(study, failing)

@@ -203,8 +203,10 @@ def test_a_study_keeps_the_rules_for_range_tests_that_it_began_with(study_in, wo
     older.open_study(begun.key, begun.name, today.setup.task, begun.description, frozen)
     before = finish(study_in("older.db"), SlowRise())
     assert before.setup.rules == FIRST_RULES
-    first, now = (ceiling([read_ramp(ramp, rules) for ramp in gather(today.setup, today.history).ramps])
-                  for rules in (FIRST_RULES, RULES))
+    first, now = (
+        ceiling([read_ramp(ramp, rules) for ramp in gather(today.setup, today.history).ramps])
+        for rules in (FIRST_RULES, RULES)
+    )
     assert now < first
     for study in (today, before):
         assert explain(study.store, study.name).pruned == conclude(study).pruned

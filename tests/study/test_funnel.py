@@ -112,8 +112,9 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
         study = Study(Setup(task, raw, 12, 0), Funnel(), open_store(str(tmp_path / f"{workers}.db")), sampler)
         history = finish_in_any_order(study, world(), workers, random.Random(seed)).history
         assert len(with_role(history, "candidate")) > 2 * BATCH
-        return sorted((t.assignment.role, str(t.assignment.policy), t.assignment.horizon, t.assignment.seed)
-                      for t in history)
+        return sorted(
+            (t.assignment.role, str(t.assignment.policy), t.assignment.horizon, t.assignment.seed) for t in history
+        )
 
     alone = trained(1, 0)
     for workers, seed in ((2, 1), (3, 2), (16, 3)):
@@ -192,10 +193,17 @@ def test_the_search_finds_the_best_peak(open_study, world):
         assert best / 4 < found < best * 4
 
 
-@pytest.mark.parametrize(("budget", "says"), [
-    (0, "too small"), (-1, "too small"), (1, "range test"), (float("nan"), "number of full runs"),
-    (float("inf"), "number of full runs"), (True, "number of full runs"),
-])
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        (0, "too small"),
+        (-1, "too small"),
+        (1, "range test"),
+        (float("nan"), "number of full runs"),
+        (float("inf"), "number of full runs"),
+        (True, "number of full runs"),
+    ],
+)
 def test_an_impossible_budget_is_refused_with_what_would_do(open_study, budget, says):
     with pytest.raises(BudgetError, match=says):
         open_study(budget)

@@ -89,17 +89,20 @@ def test_stored_runs_are_read_in_whatever_order_they_were_trained(tmp_path, worl
         assert explain_stored(other, TASK, RAW).pruned == prune(RAW, gather(study.setup, study.history))
 
 
-@pytest.mark.parametrize(("policy", "horizon", "role"), [
-    (RAMP(k0=1e-6, k1=10, l=299), 300, "range-test"),
-    (RAMP(k0=1e-5, k1=0.01, l=299), 300, None),  # over another range it is no range test of a search
-    (RAMP(k0=1e-6, k1=10, l=1279), 1280, None),  # over the whole horizon it is a policy like others
-    (RAMP(k0=1e-6, k1=10, l=79), 80, None),  # a ramp that is too fast reads too high
-    (FIX(k0=0.1), 50, "decade"),
-    (FIX(k0=0.03162), 200, "decade"),
-    (FIX(k0=0.1), 150, None),
-    (FIX(k0=0.1), 1280, None),
-    (FIX(k0=0.07876), 50, None),  # a candidate of a search
-])
+@pytest.mark.parametrize(
+    ("policy", "horizon", "role"),
+    [
+        (RAMP(k0=1e-6, k1=10, l=299), 300, "range-test"),
+        (RAMP(k0=1e-5, k1=0.01, l=299), 300, None),  # over another range it is no range test of a search
+        (RAMP(k0=1e-6, k1=10, l=1279), 1280, None),  # over the whole horizon it is a policy like others
+        (RAMP(k0=1e-6, k1=10, l=79), 80, None),  # a ramp that is too fast reads too high
+        (FIX(k0=0.1), 50, "decade"),
+        (FIX(k0=0.03162), 200, "decade"),
+        (FIX(k0=0.1), 150, None),
+        (FIX(k0=0.1), 1280, None),
+        (FIX(k0=0.07876), 50, None),  # a candidate of a search
+    ],
+)
 def test_a_stored_run_is_a_probe_by_its_function_and_its_horizon(store, policy, horizon, role):
     store.record(RunSpec(TASK, policy, horizon, 0), Run(state=RunState.DIVERGED, steps=9, seconds=0.0))
     assert [trial.assignment.role for trial in stored_probes(store, TASK)] == ([role] if role else [])
@@ -107,8 +110,13 @@ def test_a_stored_run_is_a_probe_by_its_function_and_its_horizon(store, policy, 
 
 def test_runs_that_did_not_end_of_other_tasks_and_of_other_trainers_are_no_evidence(store, monkeypatch):
     ended = Run(state=RunState.FINISHED, steps=50, seconds=0.0, score=0.5, loss=1.0)
-    for task, state in ((TASK, RunState.INTERRUPTED), (TASK, RunState.FAILED), (TASK.with_horizon(640), None),
-                        (find_task("digits-cnn"), None), (replace(TASK, precision="bf16"), None)):
+    for task, state in (
+        (TASK, RunState.INTERRUPTED),
+        (TASK, RunState.FAILED),
+        (TASK.with_horizon(640), None),
+        (find_task("digits-cnn"), None),
+        (replace(TASK, precision="bf16"), None),
+    ):
         run = replace(ended, state=state) if state else ended
         store.record(RunSpec(task, FIX(k0=0.1), 50, 7 if state else 0), run)
     with monkeypatch.context() as other:

@@ -42,20 +42,33 @@ class Own:
         seed = zlib.crc32(f"{spec.policy}|{spec.horizon}|{spec.seed}".encode())
         away = math.log10(peak / self.best)
         score = self.metric(math.exp(-(away**2)) + float(np.random.default_rng(seed).normal(0, 0.004)))
-        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, score=score,
-                   points=(Point(spec.horizon, None, score),), applied="yes")
+        return Run(
+            state=RunState.FINISHED,
+            steps=spec.horizon,
+            seconds=0.0,
+            score=score,
+            points=(Point(spec.horizon, None, score),),
+            applied="yes",
+        )
 
     def _ramp(self, spec):
         rates = spec.policy.curve(spec.horizon)
         losses = np.where(rates > self.edge, 1e6, 4000 - 3000 / (1 + np.exp(-4 * np.log10(rates / self.best))))
-        return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.0, applied="yes",
-                   train_losses=tuple(losses.tolist()) if self.logs_train_loss else ())
+        return Run(
+            state=RunState.FINISHED,
+            steps=spec.horizon,
+            seconds=0.0,
+            applied="yes",
+            train_losses=tuple(losses.tolist()) if self.logs_train_loss else (),
+        )
 
 
 LOSS, BLEU, LIKELIHOOD = minimize("val_loss"), maximize("bleu"), minimize("nll", unit="nats")
 METRICS = {  # each from guessing to the best
-    "loss": (LOSS, lambda share: 2.3 - 2.0 * share), "thousands": (LOSS, lambda share: 9e6 - 8e6 * share),
-    "negative": (LIKELIHOOD, lambda share: 1.5 - 4 * share), "bleu": (BLEU, lambda share: 30 * share),
+    "loss": (LOSS, lambda share: 2.3 - 2.0 * share),
+    "thousands": (LOSS, lambda share: 9e6 - 8e6 * share),
+    "negative": (LIKELIHOOD, lambda share: 1.5 - 4 * share),
+    "bleu": (BLEU, lambda share: 30 * share),
     "r2": (maximize("r2"), lambda share: -1.5 + 2.4 * share),
     "accuracy": (maximize("accuracy", samples=500), lambda share: 0.1 + 0.8 * share),
 }
@@ -101,10 +114,14 @@ def test_any_metric_narrows_the_learning_rate_to_where_it_is_best(store, name, l
 
 
 def test_every_metric_asks_for_the_same_probes_and_leaves_the_same_space(tmp_path):
-    studies = [probe(open_store(str(tmp_path / f"{name}.db")), task_of(objective), Own(metric))
-               for name, (objective, metric) in METRICS.items()]
-    plans = [[(trial.assignment.role, str(trial.assignment.policy), trial.assignment.seed) for trial in study.history]
-             for study in studies]
+    studies = [
+        probe(open_store(str(tmp_path / f"{name}.db")), task_of(objective), Own(metric))
+        for name, (objective, metric) in METRICS.items()
+    ]
+    plans = [
+        [(trial.assignment.role, str(trial.assignment.policy), trial.assignment.seed) for trial in study.history]
+        for study in studies
+    ]
     assert all(plan == plans[0] for plan in plans)
     spaces = [prune(study.setup.raw, gather(study.setup, study.history)).space for study in studies]
     assert all(space == spaces[0] for space in spaces)
@@ -173,10 +190,13 @@ def test_a_range_test_that_failed_is_left_out(store):
     assert prune(study.setup.raw, evidence).refusal is None
 
 
-@pytest.mark.parametrize("run", [
-    Run(state=RunState.FINISHED, steps=50, seconds=0.0, score=0.5, loss=1.25),
-    Run(state=RunState.DIVERGED, steps=9, seconds=0.0),
-])
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(state=RunState.FINISHED, steps=50, seconds=0.0, score=0.5, loss=1.25),
+        Run(state=RunState.DIVERGED, steps=9, seconds=0.0),
+    ],
+)
 def test_a_description_compares_runs_as_its_task_does(run):
     for task in (find_task("digits-mlp"), find_task("mnist-lenet").in_paper_protocol(), task_of(LOSS), task_of(BLEU)):
         assert level_of(task.description)(run) == task.level(run)

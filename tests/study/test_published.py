@@ -38,7 +38,7 @@ def test_lenet_on_mnist_starts_from_table_seven_after_the_default_marked_with_it
     assert [one.origin for one in first] == ["known", "known", "published", "published"]
     assert [one.policy for one in first[2:]] == [parse(text) for text in TABLE_VII]
     assert with_role(study.history, "default")[0].assignment.number < first[0].number
-    assert first[2].policy not in study.strategy.space(study.setup, study.history)     # a rule of the pruner is broken
+    assert first[2].policy not in study.strategy.space(study.setup, study.history)  # a rule of the pruner is broken
     assert any("table VII" in line and TABLE_VII[0] in line for line in where_it_started(conclude(study)))
 
 

@@ -95,7 +95,8 @@ def test_the_lowest_loss_wins_and_a_tie_goes_to_what_the_task_has():
     tie = _chosen("momentum", 0.9, tried({0.9: 1.0, 0.95: 0.97}))
     assert (tie.chosen, tie.reason) == (0.9, "0.9 is the task's, and a tie with 0.95")
     assert _chosen("momentum", 0.9, tried({0.9: None, 0.95: 0.97})).reason.endswith(
-        "at divergence; it is the highest that was tried, so the best may lie beyond")
+        "at divergence; it is the highest that was tried, so the best may lie beyond"
+    )
     assert _chosen("momentum", 0.9, tried({0.9: None, 0.95: None})).chosen == 0.9
 
 

@@ -34,8 +34,9 @@ def plain() -> nn.Module:
 
 def normed() -> nn.Module:
     """Without a bias or a scale after its norms, its outputs are bounded, whatever the learning rate."""
-    return nn.Sequential(nn.Linear(12, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 4, bias=False),
-                         nn.BatchNorm1d(4, affine=False))
+    return nn.Sequential(
+        nn.Linear(12, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 4, bias=False), nn.BatchNorm1d(4, affine=False)
+    )
 
 
 class Nan(nn.Module):
@@ -74,8 +75,9 @@ class Restless(nn.Module):
 
 
 def probed(tmp_path, build=plain, data=None, optimizer=None, functions=()):
-    task = classification(build, data or blobs(), name="mine", batch_size=20, horizon=STEPS,
-                          optimizer=optimizer or SGD())
+    task = classification(
+        build, data or blobs(), name="mine", batch_size=20, horizon=STEPS, optimizer=optimizer or SGD()
+    )
     return api.prune(task, 12, out=tmp_path, functions=functions), task
 
 
@@ -110,11 +112,14 @@ def test_noisy_labels_do_not_mislead_it_to_rates_that_do_not_train(tmp_path):
     assert found.pruned.refusal or any(rate in found.space.peak for rate in good(task))
 
 
-@pytest.mark.parametrize(("build", "data", "codes"), [
-    (Nan, None, {"all-diverged"}),
-    (Blind, None, {"chance", "flat"}),
-    (plain, (torch.randn(600, 12, generator=torch.Generator().manual_seed(1)), blobs()[1]), {"chance", "flat"}),
-])
+@pytest.mark.parametrize(
+    ("build", "data", "codes"),
+    [
+        (Nan, None, {"all-diverged"}),
+        (Blind, None, {"chance", "flat"}),
+        (plain, (torch.randn(600, 12, generator=torch.Generator().manual_seed(1)), blobs()[1]), {"chance", "flat"}),
+    ],
+)
 def test_what_teaches_nothing_is_refused_with_its_code_and_the_raw_range_stays(tmp_path, build, data, codes):
     found, _ = probed(tmp_path, build, data)
     assert found.pruned.refusal.split(":")[0] in codes

@@ -111,8 +111,12 @@ def test_a_recommendation_is_carried_by_horizon_and_by_range_test():
 
 def test_a_run_key_depends_on_task_policy_horizon_and_seed(task):
     base = RunSpec(task, FIX(k0=0.1), 100, 0)
-    others = [RunSpec(task.with_horizon(640), FIX(k0=0.1), 100, 0), RunSpec(task, FIX(k0=0.2), 100, 0),
-              RunSpec(task, FIX(k0=0.1), 101, 0), RunSpec(task, FIX(k0=0.1), 100, 1)]
+    others = [
+        RunSpec(task.with_horizon(640), FIX(k0=0.1), 100, 0),
+        RunSpec(task, FIX(k0=0.2), 100, 0),
+        RunSpec(task, FIX(k0=0.1), 101, 0),
+        RunSpec(task, FIX(k0=0.1), 100, 1),
+    ]
     assert len({base.key, *(other.key for other in others)}) == 5
     assert base.key == RunSpec(task, FIX(k0=0.1), 100, 0).key
 

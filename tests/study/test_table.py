@@ -52,18 +52,26 @@ def small(tmp_path):
 
 
 def run(score, end=None):
-    metrics = {look: {"step": 1, "loss": 0.1, "top1": s, "top5": 1.0, "ac": 0.9, "cd": None, "cdac": 0.1, "ld": 0.01}
-               for look, s in (("best", score), ("end", end or score))}
+    metrics = {
+        look: {"step": 1, "loss": 0.1, "top1": s, "top5": 1.0, "ac": 0.9, "cd": None, "cdac": 0.1, "ld": 0.01}
+        for look, s in (("best", score), ("end", end or score))
+    }
     return Run(state=RunState.FINISHED, steps=1, seconds=0.0, score=score, loss=0.1, metrics=metrics)
 
 
 def results(scores, published=None):
-    rows = [Row(FIX(k0=0.001 * (n + 1)), published={"top1": p} if p else {})
-            for n, p in enumerate(published or [None] * len(scores))]
+    rows = [
+        Row(FIX(k0=0.001 * (n + 1)), published={"top1": p} if p else {})
+        for n, p in enumerate(published or [None] * len(scores))
+    ]
     table = PolicyTable("made", MLP, tuple(rows), len(scores[0]), "", MLP.horizon)
-    return Results(table, tuple(
-        Outcome(row, {seed: run(score) for seed, score in enumerate(of)}) for row, of in zip(rows, scores, strict=True)
-    ))
+    return Results(
+        table,
+        tuple(
+            Outcome(row, {seed: run(score) for seed, score in enumerate(of)})
+            for row, of in zip(rows, scores, strict=True)
+        ),
+    )
 
 
 def test_a_table_reads_as_it_is_written(small):
@@ -95,31 +103,53 @@ def test_the_table_of_lenet_is_the_papers():
     assert max(table.rows, key=lambda row: row.published["top1"]).policy.name == "SIN2"
 
 
-@pytest.mark.parametrize(("text", "error", "says"), [
-    ("task = ", UsageError, "is not TOML"),
-    ('seeds = 1\npolicies = []', UsageError, "has no 'task'"),
-    ('task = "digits-mpl"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}]', TaskError, "did you mean 'digits-mlp'"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = []', UsageError, "has no policies"),
-    ('task = "digits-mlp"\nseeds = 0\npolicies = [{policy = "FIX(k0=1)"}]', UsageError, "from 1 to 1000, got 0"),
-    ('task = "digits-mlp"\nseeds = true\npolicies = [{policy = "FIX(k0=1)"}]', UsageError, "seeds is of type int"),
-    ('task = "digits-mlp"\nseeds = 1\nsedes = 2\npolicies = []', UsageError, "did you mean 'seeds'"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = ["FIX(k0=1)"]', UsageError, "policy 1 is a table of keys"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{polcy = "FIX(k0=1)"}]', UsageError, "did you mean 'policy'"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{label = "x"}]', UsageError, "policy 1 has no 'policy'"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=-1)"}]', PolicyError,
-     r"wrong\.toml, policy 1: .*k0"),
-    ('task = "digits-mlp"\nseeds = 1\nhorizon = 3\npolicies = [{policy = "FIX(k0=1)"}]', TaskError,
-     r"wrong\.toml: .*horizon must be"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}, {policy = "LINEAR(k0=1, l=\'1ep\')"}]',
-     PolicyError, "policy 2"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "LINEAR(k0=1, l=32)"}, {policy = "LINEAR(k0=1, l=1ep)"}]',
-     UsageError, "has LINEAR.* twice"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}, {policy = "FIX(k0=1.0)"}]', UsageError,
-     "has FIX.* twice"),
-    ('task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)", published = {top1 = "99"}}]', UsageError,
-     "published top1 is a number, got '99'"),
-    ('task = "digits-mlp"\nseeds = 1\nprotocol = "papr"\npolicies = []', UsageError, "did you mean 'paper'"),
-])
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("task = ", UsageError, "is not TOML"),
+        ("seeds = 1\npolicies = []", UsageError, "has no 'task'"),
+        ('task = "digits-mpl"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}]', TaskError, "did you mean 'digits-mlp'"),
+        ('task = "digits-mlp"\nseeds = 1\npolicies = []', UsageError, "has no policies"),
+        ('task = "digits-mlp"\nseeds = 0\npolicies = [{policy = "FIX(k0=1)"}]', UsageError, "from 1 to 1000, got 0"),
+        ('task = "digits-mlp"\nseeds = true\npolicies = [{policy = "FIX(k0=1)"}]', UsageError, "seeds is of type int"),
+        ('task = "digits-mlp"\nseeds = 1\nsedes = 2\npolicies = []', UsageError, "did you mean 'seeds'"),
+        ('task = "digits-mlp"\nseeds = 1\npolicies = ["FIX(k0=1)"]', UsageError, "policy 1 is a table of keys"),
+        ('task = "digits-mlp"\nseeds = 1\npolicies = [{polcy = "FIX(k0=1)"}]', UsageError, "did you mean 'policy'"),
+        ('task = "digits-mlp"\nseeds = 1\npolicies = [{label = "x"}]', UsageError, "policy 1 has no 'policy'"),
+        (
+            'task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=-1)"}]',
+            PolicyError,
+            r"wrong\.toml, policy 1: .*k0",
+        ),
+        (
+            'task = "digits-mlp"\nseeds = 1\nhorizon = 3\npolicies = [{policy = "FIX(k0=1)"}]',
+            TaskError,
+            r"wrong\.toml: .*horizon must be",
+        ),
+        (
+            'task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}, {policy = "LINEAR(k0=1, l=\'1ep\')"}]',
+            PolicyError,
+            "policy 2",
+        ),
+        (
+            'task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "LINEAR(k0=1, l=32)"},'
+            ' {policy = "LINEAR(k0=1, l=1ep)"}]',
+            UsageError,
+            "has LINEAR.* twice",
+        ),
+        (
+            'task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)"}, {policy = "FIX(k0=1.0)"}]',
+            UsageError,
+            "has FIX.* twice",
+        ),
+        (
+            'task = "digits-mlp"\nseeds = 1\npolicies = [{policy = "FIX(k0=1)", published = {top1 = "99"}}]',
+            UsageError,
+            "published top1 is a number, got '99'",
+        ),
+        ('task = "digits-mlp"\nseeds = 1\nprotocol = "papr"\npolicies = []', UsageError, "did you mean 'paper'"),
+    ],
+)
 def test_a_wrong_file_says_what_is_wrong_and_where(tmp_path, text, error, says):
     path = tmp_path / "wrong.toml"
     path.write_text(text)
@@ -156,10 +186,23 @@ def test_a_table_is_trained_once_and_printed_beside_what_was_published(small, lr
 
 def test_an_interrupted_table_goes_on_where_it_was(tmp_path, lrsearch):
     path = tmp_path / "long.toml"
-    path.write_text('task = "digits-mlp"\nseeds = 1\n[[policies]]\npolicy = "FIX(k0=100)"\n'
-                    '[[policies]]\npolicy = "FIX(k0=0.01)"\n')
-    words = [sys.executable, "-m", "lrsearch", "study", "run", str(path), "--horizon", "300000", "--workers", "2",
-             "--out", "o"]
+    path.write_text(
+        'task = "digits-mlp"\nseeds = 1\n[[policies]]\npolicy = "FIX(k0=100)"\n[[policies]]\npolicy = "FIX(k0=0.01)"\n'
+    )
+    words = [
+        sys.executable,
+        "-m",
+        "lrsearch",
+        "study",
+        "run",
+        str(path),
+        "--horizon",
+        "300000",
+        "--workers",
+        "2",
+        "--out",
+        "o",
+    ]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert "diverged" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

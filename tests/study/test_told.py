@@ -37,8 +37,16 @@ def test_a_failure_is_charged_in_full_unless_its_steps_are_told():
     assert (run.state, run.steps, run.error) == (RunState.FAILED, 3, "out of memory")
 
 
-@pytest.mark.parametrize("curve", [FALLING, tuple(FALLING), np.array(FALLING), list(enumerate(FALLING, 1)),
-                                   [[step, loss] for step, loss in enumerate(FALLING, 1)]])
+@pytest.mark.parametrize(
+    "curve",
+    [
+        FALLING,
+        tuple(FALLING),
+        np.array(FALLING),
+        list(enumerate(FALLING, 1)),
+        [[step, loss] for step, loss in enumerate(FALLING, 1)],
+    ],
+)
 def test_a_range_test_is_told_by_its_losses_one_a_step_or_with_their_steps(curve):
     run = told_run(RAMP, TASK, curves={"train_loss": curve})
     assert (run.state, run.steps) == (RunState.FINISHED, 25)
@@ -50,36 +58,39 @@ def test_a_range_test_may_end_where_its_loss_is_not_finite():
     assert (run.state, run.steps, run.train_losses) == (RunState.FINISHED, 3, (3.0, 2.0, None))
 
 
-@pytest.mark.parametrize(("asked", "value", "more", "match"), [
-    (FULL, None, {}, "tell one of four"),
-    (FULL, 2.0, {"failed": "no"}, "tell one of four"),
-    (FULL, "good", {}, "val_loss is a number.*'good'"),
-    (FULL, True, {}, "val_loss is a number"),
-    (FULL, {"val_loss": "2.1"}, {}, "val_loss is a number"),
-    (FULL, {"accuracy": 0.5}, {}, "'val_loss' is missing.*told: accuracy"),
-    (FULL, {}, {}, "'val_loss' is missing.*told: nothing"),
-    (FULL, {1: 2.0}, {}, "metrics have names"),
-    (FULL, 2.0, {"steps": 50}, "has made all of its 100 updates"),
-    (FULL, math.nan, {"steps": 101}, "0 to 100, got 101"),
-    (FULL, math.nan, {"steps": True}, "0 to 100"),
-    (FULL, None, {"failed": ""}, "failed says why"),
-    (FULL, None, {"failed": True}, "failed says why"),
-    (FULL, None, {"curves": {"train_loss": FALLING}}, "it is no range test"),
-    (RAMP, 2.0, {}, "it is a range test: tell its training losses.*range_test=False"),
-    (RAMP, None, {"curves": FALLING}, "tell its training losses"),
-    (RAMP, None, {"curves": {"val_loss": FALLING}}, "tell its training losses"),
-    (RAMP, None, {"curves": {"train_loss": []}}, "a list of values"),
-    (RAMP, None, {"curves": {"train_loss": "1 2 3"}}, "a list of values"),
-    (RAMP, None, {"curves": {"train_loss": 3.0}}, "a list of values"),
-    (RAMP, None, {"curves": {"train_loss": FALLING[:7]}}, "7 values for 25 updates"),
-    (RAMP, None, {"curves": {"train_loss": [*FALLING, 1.0]}}, "26 values for 25 updates"),
-    (RAMP, None, {"curves": {"train_loss": [1.0] * 24 + ["x"]}}, "train_loss is a number"),
-    (RAMP, None, {"curves": {"train_loss": [[1, 2.0], [1, 2.0]]}}, r"\[1, 2.0\] after step 1"),
-    (RAMP, None, {"curves": {"train_loss": [[26, 2.0]]}}, "rising from 1 to 25"),
-    (RAMP, None, {"curves": {"train_loss": [[0, 2.0]]}}, "rising from 1 to 25"),
-    (RAMP, None, {"curves": {"train_loss": [[1, 2.0], 3.0]}}, "pairs of a step and its value"),
-    (RAMP, None, {"curves": {"train_loss": FALLING}, "steps": 25}, "leave steps out"),
-])
+@pytest.mark.parametrize(
+    ("asked", "value", "more", "match"),
+    [
+        (FULL, None, {}, "tell one of four"),
+        (FULL, 2.0, {"failed": "no"}, "tell one of four"),
+        (FULL, "good", {}, "val_loss is a number.*'good'"),
+        (FULL, True, {}, "val_loss is a number"),
+        (FULL, {"val_loss": "2.1"}, {}, "val_loss is a number"),
+        (FULL, {"accuracy": 0.5}, {}, "'val_loss' is missing.*told: accuracy"),
+        (FULL, {}, {}, "'val_loss' is missing.*told: nothing"),
+        (FULL, {1: 2.0}, {}, "metrics have names"),
+        (FULL, 2.0, {"steps": 50}, "has made all of its 100 updates"),
+        (FULL, math.nan, {"steps": 101}, "0 to 100, got 101"),
+        (FULL, math.nan, {"steps": True}, "0 to 100"),
+        (FULL, None, {"failed": ""}, "failed says why"),
+        (FULL, None, {"failed": True}, "failed says why"),
+        (FULL, None, {"curves": {"train_loss": FALLING}}, "it is no range test"),
+        (RAMP, 2.0, {}, "it is a range test: tell its training losses.*range_test=False"),
+        (RAMP, None, {"curves": FALLING}, "tell its training losses"),
+        (RAMP, None, {"curves": {"val_loss": FALLING}}, "tell its training losses"),
+        (RAMP, None, {"curves": {"train_loss": []}}, "a list of values"),
+        (RAMP, None, {"curves": {"train_loss": "1 2 3"}}, "a list of values"),
+        (RAMP, None, {"curves": {"train_loss": 3.0}}, "a list of values"),
+        (RAMP, None, {"curves": {"train_loss": FALLING[:7]}}, "7 values for 25 updates"),
+        (RAMP, None, {"curves": {"train_loss": [*FALLING, 1.0]}}, "26 values for 25 updates"),
+        (RAMP, None, {"curves": {"train_loss": [1.0] * 24 + ["x"]}}, "train_loss is a number"),
+        (RAMP, None, {"curves": {"train_loss": [[1, 2.0], [1, 2.0]]}}, r"\[1, 2.0\] after step 1"),
+        (RAMP, None, {"curves": {"train_loss": [[26, 2.0]]}}, "rising from 1 to 25"),
+        (RAMP, None, {"curves": {"train_loss": [[0, 2.0]]}}, "rising from 1 to 25"),
+        (RAMP, None, {"curves": {"train_loss": [[1, 2.0], 3.0]}}, "pairs of a step and its value"),
+        (RAMP, None, {"curves": {"train_loss": FALLING}, "steps": 25}, "leave steps out"),
+    ],
+)
 def test_what_cannot_be_is_refused_in_a_sentence(asked, value, more, match):
     with pytest.raises(UsageError, match=rf"^job {asked.number}: .*{match}"):
         told_run(asked, TASK, value, **more)

@@ -46,8 +46,11 @@ def warm(open_study, world):
 
 def in_full(study):
     """Give the stored policies that were tried over the whole horizon."""
-    return [t.assignment for t in with_role(study.history, "candidate")
-            if t.assignment.origin == "stored" and t.assignment.horizon == study.setup.task.horizon]
+    return [
+        t.assignment
+        for t in with_role(study.history, "candidate")
+        if t.assignment.origin == "stored" and t.assignment.horizon == study.setup.task.horizon
+    ]
 
 
 def candidates(study):
@@ -116,14 +119,21 @@ def test_it_can_be_the_answer(warm, world):
     assert best.policy == known
 
 
-@pytest.mark.parametrize("change", [
-    lambda one: replace(one, share=0.2),
-    lambda one: replace(one, origin="published"),
-    lambda one: replace(one, origin="a friend"),
-    lambda one: replace(one, exact=False, corrections=(Correction("another task", 0.0, 0.3, True),
-                                                       Correction("momentum", 0.0, 0.4, True))),
-    lambda one: replace(one, policy=one.policy.scale(1e-4)),
-], ids=["short runs", "papers", "strangers", "in doubt", "outside the probed peaks"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: replace(one, share=0.2),
+        lambda one: replace(one, origin="published"),
+        lambda one: replace(one, origin="a friend"),
+        lambda one: replace(
+            one,
+            exact=False,
+            corrections=(Correction("another task", 0.0, 0.3, True), Correction("momentum", 0.0, 0.4, True)),
+        ),
+        lambda one: replace(one, policy=one.policy.scale(1e-4)),
+    ],
+    ids=["short runs", "papers", "strangers", "in doubt", "outside the probed peaks"],
+)
 def test_nothing_else_skips_the_short_runs(warm, world, change):
     study = finish(warm(change=change), world())
     assert candidates(study)[0].horizon == study.setup.task.horizon // 16
@@ -156,8 +166,12 @@ def test_the_order_in_which_runs_end_changes_nothing(tmp_path, task, world, work
     raw = Space.standard(horizon=task.horizon, epoch=task.epoch)
 
     def study(seed, store):
-        return Study(Setup(task, raw, 12, seed), Funnel(), store,
-                     lambda name, known: OptunaSampler(name, None, 0, task.horizon, "tpe"))
+        return Study(
+            Setup(task, raw, 12, seed),
+            Funnel(),
+            store,
+            lambda name, known: OptunaSampler(name, None, 0, task.horizon, "tpe"),
+        )
 
     def second(crew, rng):
         with open_store(str(tmp_path / f"{crew}.db")) as store:
@@ -167,4 +181,5 @@ def test_the_order_in_which_runs_end_changes_nothing(tmp_path, task, world, work
     alone, together = second(1, None), second(workers, random.Random(workers))
     assert in_full(alone)
     assert {(one.policy, one.horizon, one.seed) for one in candidates(alone)} == {
-        (one.policy, one.horizon, one.seed) for one in candidates(together)}
+        (one.policy, one.horizon, one.seed) for one in candidates(together)
+    }

@@ -47,6 +47,7 @@ def verify(store, tmp_path):
 @pytest.fixture
 def no_training(monkeypatch):
     """Whoever trains now fails."""
+
     def refuse(self, *given, **more):
         raise AssertionError("it was trained")
 
@@ -178,16 +179,26 @@ def test_workers_give_the_same_answers(verify, tmp_path):
     assert apart.answers == verify(target=0.9, budget=200, seeds=2).answers
 
 
-@pytest.mark.parametrize(("hits", "n", "reached", "interval", "says"), [
-    (0, 1, False, (0.0, 0.7935), "No: TRI(k0=0.01, k1=0.2, l=128) does not reach 90 % on digits-mlp within 100"),
-    (1, 1, True, (0.2065, 1.0), "Yes: TRI(k0=0.01, k1=0.2, l=128) reaches 90 % on digits-mlp within 100 updates; it"),
-    (0, 4, False, (0.0, 0.4899), "100 updates with any of 4 seeds, a share of 0 % (95 % interval 0 to 49 %)."),
-    (4, 4, True, (0.5101, 1.0), "100 updates with each of 4 seeds, a share of 100 % (95 % interval 51 to 100 %)."),
-    (7, 10, None, (0.3968, 0.8922), "100 updates with 7 of 10 seeds, a share of 70 % (95 % interval 40 to 89 %)."),
-])
+@pytest.mark.parametrize(
+    ("hits", "n", "reached", "interval", "says"),
+    [
+        (0, 1, False, (0.0, 0.7935), "No: TRI(k0=0.01, k1=0.2, l=128) does not reach 90 % on digits-mlp within 100"),
+        (
+            1,
+            1,
+            True,
+            (0.2065, 1.0),
+            "Yes: TRI(k0=0.01, k1=0.2, l=128) reaches 90 % on digits-mlp within 100 updates; it",
+        ),
+        (0, 4, False, (0.0, 0.4899), "100 updates with any of 4 seeds, a share of 0 % (95 % interval 0 to 49 %)."),
+        (4, 4, True, (0.5101, 1.0), "100 updates with each of 4 seeds, a share of 100 % (95 % interval 51 to 100 %)."),
+        (7, 10, None, (0.3968, 0.8922), "100 updates with 7 of 10 seeds, a share of 70 % (95 % interval 40 to 89 %)."),
+    ],
+)
 def test_the_interval_is_wilsons_and_a_split_is_neither_yes_nor_no(hits, n, reached, interval, says):
-    answers = tuple(Answer(seed, seed < hits, 40 + seed, 0.5 + seed / 100, None, "store", "r", "local", 0)
-                    for seed in range(n))
+    answers = tuple(
+        Answer(seed, seed < hits, 40 + seed, 0.5 + seed / 100, None, "store", "r", "local", 0) for seed in range(n)
+    )
     found = Verdict(Question(MLP, GOOD, 0.9, 100, tuple(range(n))), answers)
     assert found.reached is reached
     assert found.interval == pytest.approx(interval, abs=1e-4)
@@ -324,16 +335,20 @@ def test_a_loss_reaches_a_target_from_above_and_its_negative_from_below(store, s
     assert (answer.reached, answer.step, answer.score) == (True, 96, sign * 2.3)
     never = replace(asked, target=sign * 2.0)
     assert reads(store, never, made_up({step: sign * loss for step, loss in looks.items()})).score == sign * 2.1
-    answers = tuple(Answer(seed, False, 64, sign * loss, None, "store", "r", "local", 0)
-                    for seed, loss in enumerate((2.4, 2.9, 2.5)))
+    answers = tuple(
+        Answer(seed, False, 64, sign * loss, None, "store", "r", "local", 0)
+        for seed, loss in enumerate((2.4, 2.9, 2.5))
+    )
     assert Verdict(replace(never, seeds=(0, 1, 2)), answers).score == sign * 2.9
 
 
 def test_a_verdict_of_a_loss_is_told_in_its_unit(store):
     asked = ask(LM, GOOD, "2.3", 320)
     told = Verdict(asked, (reads(store, asked, made_up({64: 2.25})),))
-    assert told.sentence == ("Yes: TRI(k0=0.01, k1=0.2, l=128) reaches val_loss 2.3 nats on my-lm within 320 updates;"
-                             " it has 2.25 nats at update 64.")
+    assert told.sentence == (
+        "Yes: TRI(k0=0.01, k1=0.2, l=128) reaches val_loss 2.3 nats on my-lm within 320 updates;"
+        " it has 2.25 nats at update 64."
+    )
     assert told.to_json()["objective"] == LM.objective.to_json()
 
 
@@ -344,12 +359,19 @@ def test_a_training_of_ones_own_says_no_by_the_looks_that_it_made(store):
     assert reads(store, asked, made_up({50: 2.5, 320: 2.4})).score == 2.4
 
 
-@pytest.mark.parametrize(("given", "error", "says"), [
-    ({"budget": 0}, BudgetError, "16 or more, got 0"), ({"budget": 20.0}, BudgetError, "whole number"),
-    ({"budget": True}, BudgetError, "whole number"), ({"seeds": 0}, UsageError, "seeds is a whole number from 1"),
-    ({"seed": -1}, UsageError, "the seed is a whole number from 0"), ({"task": "digit"}, TaskError, "no task"),
-    ({"policy": "TRI(k0=1)"}, PolicyError, "k1"), ({"workers": 0}, UsageError, "workers must be a whole number"),
-])
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"budget": 0}, BudgetError, "16 or more, got 0"),
+        ({"budget": 20.0}, BudgetError, "whole number"),
+        ({"budget": True}, BudgetError, "whole number"),
+        ({"seeds": 0}, UsageError, "seeds is a whole number from 1"),
+        ({"seed": -1}, UsageError, "the seed is a whole number from 0"),
+        ({"task": "digit"}, TaskError, "no task"),
+        ({"policy": "TRI(k0=1)"}, PolicyError, "k1"),
+        ({"workers": 0}, UsageError, "workers must be a whole number"),
+    ],
+)
 def test_wrong_input_is_refused(verify, given, error, says):
     with pytest.raises(error, match=says):
         verify(**given)

@@ -20,8 +20,13 @@ from lrsearch.tasks.cifar import CropFlip, load_cifar
 from lrsearch.tasks.models import LocalNorm
 from lrsearch.training import Trainer
 
-PARAMETERS = {"cifar10-cnn3": 89_578, "cifar10-resnet20": 269_722, "cifar10-resnet32": 464_154,
-              "cifar10-resnet56": 853_018, "cifar100-resnet56": 858_868}
+PARAMETERS = {
+    "cifar10-cnn3": 89_578,
+    "cifar10-resnet20": 269_722,
+    "cifar10-resnet32": 464_154,
+    "cifar10-resnet56": 853_018,
+    "cifar100-resnet56": 858_868,
+}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -106,8 +111,9 @@ def synthetic(classes: int, folder: Path | None) -> Splits:
 @pytest.mark.parametrize("name", ["cifar10-cnn3", "cifar10-resnet20", "cifar100-resnet56"])
 def test_the_models_learn_from_pictures_of_cifar_s_shape(name):
     shipped = TASKS[name]
-    task = replace(shipped, train_size=256, validation_size=64, batch_size=32, horizon=16,
-                   load=partial(synthetic, shipped.classes))
+    task = replace(
+        shipped, train_size=256, validation_size=64, batch_size=32, horizon=16, load=partial(synthetic, shipped.classes)
+    )
     trainer = Trainer(task, device="cpu")
     rate = 0.00001 if name == "cifar10-cnn3" else 0.02
     run = trainer.train(RunSpec(task, FIX(k0=rate), 16, 0))
@@ -126,9 +132,15 @@ def test_a_crop_is_a_shifted_picture_and_a_flip_its_mirror_image():
     for before, after in zip(padded, changed, strict=True):
         places = [
             (top, left, mirrored)
-            for top in range(9) for left in range(9) for mirrored in (False, True)
-            if torch.equal(before[:, top : top + 8, left : left + 8].flip(2) if mirrored
-                           else before[:, top : top + 8, left : left + 8], after)
+            for top in range(9)
+            for left in range(9)
+            for mirrored in (False, True)
+            if torch.equal(
+                before[:, top : top + 8, left : left + 8].flip(2)
+                if mirrored
+                else before[:, top : top + 8, left : left + 8],
+                after,
+            )
         ]
         assert places
         if len(places) == 1:

@@ -84,9 +84,10 @@ def ours(search, rate, x, y):
     return path
 
 
-@pytest.mark.parametrize(("search", "textbook", "rate"), [
-    (SLS(), textbook_sls, 10.0), (SLS(), textbook_sls, 0.3), (L4(), textbook_l4, 0.15), (L4(), textbook_l4, 0.1),
-])
+@pytest.mark.parametrize(
+    ("search", "textbook", "rate"),
+    [(SLS(), textbook_sls, 10.0), (SLS(), textbook_sls, 0.3), (L4(), textbook_l4, 0.15), (L4(), textbook_l4, 0.1)],
+)
 def test_a_line_search_takes_the_steps_of_its_paper(search, textbook, rate):
     x, y = samples()
     path, wanted = ours(search, rate, x, y), textbook(x, y, rate)
@@ -230,14 +231,22 @@ def test_parameters_that_do_not_learn_and_those_that_are_not_used_are_left(searc
     assert [name for name, old in before.items() if not torch.equal(model[name].weight, old)] == ["used"]
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    (lambda: SLS(c=1.0), r"SLS: c must be in \[0, 1\), got 1.0"), (lambda: SLS(beta=0.0), "SLS: beta must be in"),
-    (lambda: SLS(gamma=0.5), "SLS: gamma"), (lambda: L4(momentum=1), "L4: momentum"), (lambda: L4(tau=0), "L4: tau"),
-    (lambda: L4(gamma=1.0), "L4: gamma must"), (lambda: L4(gamma0=-0.1), "L4: gamma0"),
-    (lambda: L4(eps="0"), "L4: eps"),
-    (lambda: SLS(weight_decay=0.1), "SLS: weight_decay must be 0, got 0.1: the loss that is searched has no part"),
-    (lambda: L4(weight_decay=1e-4), "L4: weight_decay must be 0"), (lambda: L4(rates=(1.0, 0.1)), "L4: rates"),
-])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SLS(c=1.0), r"SLS: c must be in \[0, 1\), got 1.0"),
+        (lambda: SLS(beta=0.0), "SLS: beta must be in"),
+        (lambda: SLS(gamma=0.5), "SLS: gamma"),
+        (lambda: L4(momentum=1), "L4: momentum"),
+        (lambda: L4(tau=0), "L4: tau"),
+        (lambda: L4(gamma=1.0), "L4: gamma must"),
+        (lambda: L4(gamma0=-0.1), "L4: gamma0"),
+        (lambda: L4(eps="0"), "L4: eps"),
+        (lambda: SLS(weight_decay=0.1), "SLS: weight_decay must be 0, got 0.1: the loss that is searched has no part"),
+        (lambda: L4(weight_decay=1e-4), "L4: weight_decay must be 0"),
+        (lambda: L4(rates=(1.0, 0.1)), "L4: rates"),
+    ],
+)
 def test_an_impossible_setting_is_refused_by_name(make, says):
     with pytest.raises(TaskError, match=says):
         make()

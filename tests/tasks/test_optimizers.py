@@ -14,10 +14,14 @@ from lrsearch.training import Trainer
 
 EVERY = {
     "SGD": (SGD(momentum=0, weight_decay=0), lambda p: torch.optim.SGD(p, lr=0.01)),
-    "momentum": (SGD(momentum=0.9, weight_decay=0.001), lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9,
-                                                                                 weight_decay=0.001)),
-    "Nesterov": (SGD(momentum=0.9, weight_decay=0, nesterov=True),
-                 lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True)),
+    "momentum": (
+        SGD(momentum=0.9, weight_decay=0.001),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.001),
+    ),
+    "Nesterov": (
+        SGD(momentum=0.9, weight_decay=0, nesterov=True),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),
+    ),
     "Adam": (Adam(beta1=0.8), lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.8, 0.999))),
     "AdamW": (AdamW(weight_decay=0.1), lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1)),
     "RMSprop": (RMSprop(alpha=0.9, momentum=0.5), lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, momentum=0.5)),
@@ -56,19 +60,28 @@ def test_a_task_trains_with_any_optimizer_and_has_a_key_of_its_own(name):
 
 def test_the_keys_of_the_first_tasks_have_not_moved():
     """Stored runs are found by them."""
-    assert asdict(SGD()) == {"momentum": 0.9, "weight_decay": 0.0005, "nesterov": False, "family": "sgd",
-                             "rates": (1e-6, 10.0)}
+    assert asdict(SGD()) == {
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "nesterov": False,
+        "family": "sgd",
+        "rates": (1e-6, 10.0),
+    }
     assert find_task("digits-cnn").key == "0ae563abff614697"
     assert find_task("mnist-lenet").key == "26fcebc4ce14ba72"
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    (lambda: SGD(momentum=1.0), r"SGD: momentum must be in \[0, 1\), got 1.0"),
-    (lambda: SGD(weight_decay=-1e-4), "SGD: weight_decay must be in"),
-    (lambda: Adam(beta2=1), "Adam: beta2"), (lambda: RMSprop(alpha=True), "RMSprop: alpha"),
-    (lambda: Adadelta(rates=(1.0, 0.1)), "Adadelta: rates must be two rising numbers"),
-    (lambda: Adagrad(eps="1"), "Adagrad: eps"),
-])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SGD(momentum=1.0), r"SGD: momentum must be in \[0, 1\), got 1.0"),
+        (lambda: SGD(weight_decay=-1e-4), "SGD: weight_decay must be in"),
+        (lambda: Adam(beta2=1), "Adam: beta2"),
+        (lambda: RMSprop(alpha=True), "RMSprop: alpha"),
+        (lambda: Adadelta(rates=(1.0, 0.1)), "Adadelta: rates must be two rising numbers"),
+        (lambda: Adagrad(eps="1"), "Adagrad: eps"),
+    ],
+)
 def test_an_impossible_setting_is_refused_by_name(make, says):
     with pytest.raises(TaskError, match=says):
         make()

@@ -22,6 +22,7 @@ X = RNG.normal(size=(300, 5)) + Y[:, None]
 def small() -> nn.Module:
     return nn.Linear(5, 3)
 
+
 GIVEN = {"name": "mine", "batch_size": 10, "epochs": 2}
 
 
@@ -63,22 +64,33 @@ def test_a_task_of_one_s_own_is_trained_and_searched(tmp_path):
     assert result.cost <= 3
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ({"train": (X, Y[:5])}, "one class number from 0 on for each sample, got 300 samples"),
-    ({"train": (X, Y + 0.5)}, "classes of type torch.float64"),
-    ({"train": (X, -Y)}, "one class number from 0 on"),
-    ({"train": ([], np.array([], dtype=int))}, "got 0 samples"),
-    ({"train": 5}, "train is a pair"), ({"train": [("a", 1), ("b", 2), ("c", 3)]}, "train is a pair"),
-    ({"validation": 300}, "validation is a share of the 300 samples"), ({"validation": 0.0}, "validation is a share"),
-    ({"epochs": None}, "horizon=STEPS or as epochs=NUMBER"), ({"horizon": 100}, "horizon=STEPS or as epochs=NUMBER"),
-    ({"batch_size": 0}, "batch_size must be a whole number"), ({"batch_size": 2.5}, "batch_size must be a whole"),
-    ({"epochs": float("nan")}, "epochs must be a number above 0"), ({"epochs": "2"}, "epochs must be a number above"),
-    ({"validation": 1.0}, "validation is a share"), ({"validation": 2.7}, "validation is a share"),
-    ({"validation": float("nan")}, "validation is a share"), ({"optimizer": "adam"}, "optimizer is one of"),
-    ({"train": (X * np.nan, Y)}, "not finite"), ({"train": (X, Y + 5)}, "its model gives"),
-    ({"train": (X[:, :3], Y)}, "its model does not take samples of shape"),
-    ({"epochs": 0.01}, "horizon must be a whole number, 16 or more"),
-])
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train": (X, Y[:5])}, "one class number from 0 on for each sample, got 300 samples"),
+        ({"train": (X, Y + 0.5)}, "classes of type torch.float64"),
+        ({"train": (X, -Y)}, "one class number from 0 on"),
+        ({"train": ([], np.array([], dtype=int))}, "got 0 samples"),
+        ({"train": 5}, "train is a pair"),
+        ({"train": [("a", 1), ("b", 2), ("c", 3)]}, "train is a pair"),
+        ({"validation": 300}, "validation is a share of the 300 samples"),
+        ({"validation": 0.0}, "validation is a share"),
+        ({"epochs": None}, "horizon=STEPS or as epochs=NUMBER"),
+        ({"horizon": 100}, "horizon=STEPS or as epochs=NUMBER"),
+        ({"batch_size": 0}, "batch_size must be a whole number"),
+        ({"batch_size": 2.5}, "batch_size must be a whole"),
+        ({"epochs": float("nan")}, "epochs must be a number above 0"),
+        ({"epochs": "2"}, "epochs must be a number above"),
+        ({"validation": 1.0}, "validation is a share"),
+        ({"validation": 2.7}, "validation is a share"),
+        ({"validation": float("nan")}, "validation is a share"),
+        ({"optimizer": "adam"}, "optimizer is one of"),
+        ({"train": (X * np.nan, Y)}, "not finite"),
+        ({"train": (X, Y + 5)}, "its model gives"),
+        ({"train": (X[:, :3], Y)}, "its model does not take samples of shape"),
+        ({"epochs": 0.01}, "horizon must be a whole number, 16 or more"),
+    ],
+)
 def test_samples_and_numbers_that_cannot_be_are_refused_with_the_reason(changes, says):
     with pytest.raises(TaskError, match=says):
         made(**changes)
@@ -91,17 +103,31 @@ def test_models_of_other_layers_have_other_keys_whatever_their_names():
     assert one.key != other.key
 
 
-@pytest.mark.parametrize("known", ["TRI(k0=0.1, k1=1, l=27)", TRI(k0=0.1, k1=1, l=27), ["TRI(k0=0.1, k1=1, l=0.5dur)"],
-                                   (TRI(k0=0.1, k1=1, l="1ep"),)], ids=str)
+@pytest.mark.parametrize(
+    "known",
+    [
+        "TRI(k0=0.1, k1=1, l=27)",
+        TRI(k0=0.1, k1=1, l=27),
+        ["TRI(k0=0.1, k1=1, l=0.5dur)"],
+        (TRI(k0=0.1, k1=1, l="1ep"),),
+    ],
+    ids=str,
+)
 def test_known_policies_are_read_from_texts_and_bound_to_the_task(known):
     assert made(known=known).known == (TRI(k0=0.1, k1=1, l=27),)
     assert made(known=known).key == made().key
 
 
-@pytest.mark.parametrize(("known", "says"), [
-    (5, "known is a list of policies or their texts"), ([5], "known is a list"), (None, "known is a list"),
-    ({TRI}, "known is a list"), ("TRI(k0=0.1)", "missing k1, l"),
-])
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (5, "known is a list of policies or their texts"),
+        ([5], "known is a list"),
+        (None, "known is a list"),
+        ({TRI}, "known is a list"),
+        ("TRI(k0=0.1)", "missing k1, l"),
+    ],
+)
 def test_what_are_no_known_policies_is_refused_when_the_task_is_made(known, says):
     with pytest.raises(UsageError, match=says):
         made(known=known)

@@ -28,6 +28,7 @@ X = RNG.normal(size=(240, 5)) + Y[:, None]
 
 def of(x, y, **changes) -> Task:
     """A task of one's own whose training split is the samples as given."""
+
     def linear() -> nn.Module:
         flat = nn.Flatten() if x.ndim > 1 else nn.Unflatten(0, (-1, 1))
         return nn.Sequential(flat, nn.Linear(math.prod(x.shape[1:]), max(2, 1 + int(np.max(y)))))
@@ -48,8 +49,9 @@ def marks(portrait: Portrait) -> np.ndarray:
 
 def raw_training_split(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """The 54,000 training samples, straight from the bytes of the idx files."""
-    pixels, labels = (gzip.decompress((folder / f"train-{name}-ubyte.gz").read_bytes())
-                      for name in ("images-idx3", "labels-idx1"))
+    pixels, labels = (
+        gzip.decompress((folder / f"train-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1")
+    )
     kept = np.random.default_rng(20_260_101).permutation(60_000)[6000:]
     x = np.frombuffer(pixels, np.uint8)[16:].reshape(60_000, 784)[kept]
     return x / 256, np.frombuffer(labels, np.uint8)[8:][kept]
@@ -167,14 +169,39 @@ def test_validation_and_test_split_are_not_looked_at():
     assert portray(replace(task, load=InMemory(Splits(far, train, train, "")))).data != portray(task).data
 
 
-@pytest.mark.parametrize(("x", "y"), [
-    (X, Y), (X[:, :1], Y), (X[:, 0], Y), (np.c_[X[:, :4], np.ones(240)], Y), (np.ones((60, 4)), np.arange(60) % 3),
-    (np.eye(60)[:, :1], np.arange(60) % 3), (RNG.integers(0, 50, (100, 12)), np.arange(100) % 2),
-    (RNG.normal(size=(60, 4)), np.arange(60) % 40), (RNG.normal(size=(5, 4)), np.array([0, 1, 0, 1, 1])),
-    (RNG.normal(size=(2, 4)), np.array([0, 1])), (RNG.normal(size=(1, 4)), np.array([1])),
-    (RNG.normal(size=(100, 2, 9)), np.arange(100) % 2), (RNG.normal(size=(90, 2, 4, 4)), np.arange(90) % 2),
-], ids=["vectors", "one input", "bare numbers", "a constant input", "all constant", "constant but once", "sequences",
-        "many classes", "five samples", "two samples", "one sample", "signals", "pictures"])
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (X, Y),
+        (X[:, :1], Y),
+        (X[:, 0], Y),
+        (np.c_[X[:, :4], np.ones(240)], Y),
+        (np.ones((60, 4)), np.arange(60) % 3),
+        (np.eye(60)[:, :1], np.arange(60) % 3),
+        (RNG.integers(0, 50, (100, 12)), np.arange(100) % 2),
+        (RNG.normal(size=(60, 4)), np.arange(60) % 40),
+        (RNG.normal(size=(5, 4)), np.array([0, 1, 0, 1, 1])),
+        (RNG.normal(size=(2, 4)), np.array([0, 1])),
+        (RNG.normal(size=(1, 4)), np.array([1])),
+        (RNG.normal(size=(100, 2, 9)), np.arange(100) % 2),
+        (RNG.normal(size=(90, 2, 4, 4)), np.arange(90) % 2),
+    ],
+    ids=[
+        "vectors",
+        "one input",
+        "bare numbers",
+        "a constant input",
+        "all constant",
+        "constant but once",
+        "sequences",
+        "many classes",
+        "five samples",
+        "two samples",
+        "one sample",
+        "signals",
+        "pictures",
+    ],
+)
 def test_samples_of_any_kind_have_a_portrait_of_numbers(x, y):
     portrait, axes = portray(of(x, y)), (0, 2, 3) if x.ndim == 4 else None
     assert portrait.data.samples == len(x)
@@ -199,13 +226,22 @@ def test_a_few_equal_samples_among_many_are_drawn_by_their_share():
     assert marks(portray(of(x, y)))[0] == 1
 
 
-@pytest.mark.parametrize(("name", "family", "depth", "norm"), [
-    ("digits-mlp", "mlp", 2, "none"), ("digits-cnn", "cnn", 3, "none"), ("mnist-mlp", "mlp", 2, "none"),
-    ("mnist-lenet", "cnn", 4, "none"), ("fashion-mlp", "mlp", 2, "none"), ("fashion-lenet", "cnn", 4, "none"),
-    ("cifar10-cnn3", "cnn", 4, "local"), ("cifar10-resnet20", "resnet", 20, "batch"),
-    ("cifar10-resnet32", "resnet", 32, "batch"), ("cifar10-resnet56", "resnet", 56, "batch"),
-    ("cifar100-resnet56", "resnet", 56, "batch"),
-])
+@pytest.mark.parametrize(
+    ("name", "family", "depth", "norm"),
+    [
+        ("digits-mlp", "mlp", 2, "none"),
+        ("digits-cnn", "cnn", 3, "none"),
+        ("mnist-mlp", "mlp", 2, "none"),
+        ("mnist-lenet", "cnn", 4, "none"),
+        ("fashion-mlp", "mlp", 2, "none"),
+        ("fashion-lenet", "cnn", 4, "none"),
+        ("cifar10-cnn3", "cnn", 4, "local"),
+        ("cifar10-resnet20", "resnet", 20, "batch"),
+        ("cifar10-resnet32", "resnet", 32, "batch"),
+        ("cifar10-resnet56", "resnet", 56, "batch"),
+        ("cifar100-resnet56", "resnet", 56, "batch"),
+    ],
+)
 def test_the_shipped_models_are_what_their_papers_say(name, family, depth, norm):
     task = TASKS[name]
     few = Split(torch.randn(20, *task.shape), torch.arange(20) % task.classes)
@@ -254,8 +290,9 @@ class Quadratic(nn.Module):
 
 
 def encoder() -> nn.Module:
-    return nn.Sequential(nn.Unflatten(1, (3, 4)), nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(),
-                         nn.Linear(12, 2))
+    return nn.Sequential(
+        nn.Unflatten(1, (3, 4)), nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Flatten(), nn.Linear(12, 2)
+    )
 
 
 def signals() -> nn.Module:
@@ -263,17 +300,23 @@ def signals() -> nn.Module:
 
 
 def two_norms() -> nn.Module:
-    return nn.Sequential(nn.LayerNorm((2, 6)), nn.Flatten(), nn.Linear(12, 4), ScaleNorm(), nn.Linear(4, 4),
-                         ScaleNorm(), nn.Linear(4, 2))
+    return nn.Sequential(
+        nn.LayerNorm((2, 6)), nn.Flatten(), nn.Linear(12, 4), ScaleNorm(), nn.Linear(4, 4), ScaleNorm(), nn.Linear(4, 2)
+    )
 
 
-@pytest.mark.parametrize(("build", "shape", "family", "depth", "norm"), [
-    (Recurrent, (12,), "rnn", 4, "none"), (encoder, (12,), "transformer", 5, "layer"),
-    (signals, (2, 4), "cnn", 2, "group"), (two_norms, (2, 6), "mlp", 3, "other"),
-    (Quadratic, (12,), "other", 1, "none"),
-    (partial(Added, lambda y, x, shift: y + x), (1, 4, 4), "resnet", 2, "none"),
-    (partial(Added, lambda y, x, shift: y + shift + 1), (1, 4, 4), "cnn", 2, "none"),
-])
+@pytest.mark.parametrize(
+    ("build", "shape", "family", "depth", "norm"),
+    [
+        (Recurrent, (12,), "rnn", 4, "none"),
+        (encoder, (12,), "transformer", 5, "layer"),
+        (signals, (2, 4), "cnn", 2, "group"),
+        (two_norms, (2, 6), "mlp", 3, "other"),
+        (Quadratic, (12,), "other", 1, "none"),
+        (partial(Added, lambda y, x, shift: y + x), (1, 4, 4), "resnet", 2, "none"),
+        (partial(Added, lambda y, x, shift: y + shift + 1), (1, 4, 4), "cnn", 2, "none"),
+    ],
+)
 def test_a_model_is_known_by_its_modules(build, shape, family, depth, norm):
     x = RNG.integers(0, 9, (40, *shape))
     model = portray(of(x, np.arange(40) % 2, build=build)).model
@@ -281,10 +324,15 @@ def test_a_model_is_known_by_its_modules(build, shape, family, depth, norm):
     assert model.parameters == sum(parameter.numel() for parameter in build().parameters())
 
 
-@pytest.mark.parametrize(("optimizer", "family", "momentum", "decay"), [
-    (SGD(momentum=0.8, weight_decay=0.1), "sgd", 0.8, 0.1), (SGD(momentum=0), "sgd", 0, 0.0005),
-    (Adam(beta1=0.7), "adam", 0.7, 0), (AdamW(), "adam", 0.9, 0.01),
-])
+@pytest.mark.parametrize(
+    ("optimizer", "family", "momentum", "decay"),
+    [
+        (SGD(momentum=0.8, weight_decay=0.1), "sgd", 0.8, 0.1),
+        (SGD(momentum=0), "sgd", 0, 0.0005),
+        (Adam(beta1=0.7), "adam", 0.7, 0),
+        (AdamW(), "adam", 0.9, 0.01),
+    ],
+)
 def test_the_training_is_the_task_s(optimizer, family, momentum, decay):
     portrait = portray(of(X, Y, optimizer=optimizer, batch_size=16, horizon=300))
     found = portrait.training
@@ -304,7 +352,8 @@ def test_the_numbers_differ_by_what_the_tasks_differ_by():
     assert longer["data"] == one["data"]
     assert longer["model"] == one["model"]
     assert {name: value - one["training"][name] for name, value in longer["training"].items()} == pytest.approx(
-        {"momentum": 0, "weight_decay": 0, "batch_size": 1, "horizon": 1})
+        {"momentum": 0, "weight_decay": 0, "batch_size": 1, "horizon": 1}
+    )
     assert one["data"]["samples"] == pytest.approx(math.log10(240))
     assert one["data"]["inputs"] == pytest.approx(math.log10(5))
     assert 0.99 < one["data"]["label_entropy"] <= 1

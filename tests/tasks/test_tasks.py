@@ -14,8 +14,12 @@ from lrsearch.tasks import SGD, TASKS, Classification, find_task
 from lrsearch.tasks.data import load_digits, load_idx
 from lrsearch.tasks.own import classification
 
-MNIST_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
-               "t10k-labels-idx1-ubyte.gz")
+MNIST_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -92,15 +96,32 @@ def test_a_shorter_horizon_stretches_the_known_policies_along():
     assert task.key != find_task("mnist-lenet").key
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"horizon": 3}, "horizon"), ({"batch_size": 0}, "batch_size"), ({"classes": 1}, "classes"),
-    ({"horizon": 2.5}, "horizon"), ({"precision": "fp23"}, "fp32"),
-    ({"build": lambda: nn.Linear(-1, 2)}, "cannot be built"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"horizon": 3}, "horizon"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"classes": 1}, "classes"),
+        ({"horizon": 2.5}, "horizon"),
+        ({"precision": "fp23"}, "fp32"),
+        ({"build": lambda: nn.Linear(-1, 2)}, "cannot be built"),
+    ],
+)
 def test_an_impossible_task_is_refused_by_name(change, says):
-    given = {"name": "mine", "data": "d", "model": "m", "classes": 2, "shape": (3,), "train_size": 10,
-             "validation_size": 10, "batch_size": 5, "horizon": 100, "optimizer": SGD(), "load": load_digits,
-             "build": lambda: nn.Linear(3, 2)}
+    given = {
+        "name": "mine",
+        "data": "d",
+        "model": "m",
+        "classes": 2,
+        "shape": (3,),
+        "train_size": 10,
+        "validation_size": 10,
+        "batch_size": 5,
+        "horizon": 100,
+        "optimizer": SGD(),
+        "load": load_digits,
+        "build": lambda: nn.Linear(3, 2),
+    }
     with pytest.raises(TaskError, match=says):
         Classification(**given | change)
 

@@ -19,8 +19,9 @@ MLP = find_task("digits-mlp")
 
 def dropping():
     """A net with everything that has a state of its own: dropout's draws, batch norm's statistics."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(),
-                         nn.Linear(256, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(256, 10)
+    )
 
 
 def rich(**more):

@@ -26,23 +26,40 @@ def test_a_list_is_taken_as_it_is(more):
     assert Command.of(["echo", *more]).fill({}) == ("echo", *more)
 
 
-@pytest.mark.parametrize(("command", "match"), [
-    ("pythn train.py", "no program 'pythn'"), ("/nowhere/python x", "no program"), ("", "a program with its arguments"),
-    ([], "a program with its arguments"), (["echo", 3], "all texts"), (3, "a text, or a list"),
-    ("echo 'a", "cannot be split"), ("echo a && echo b", "'&&' is for one: write bash -c"), ("echo $X", "bash -c"),
-    ("echo ~/data", "bash -c"), ("echo --data=$HOME/x", "bash -c"), ("echo a | cat", "bash -c"),
-    ("echo {polcy}", r"did you mean '\{policy\}'"), ("echo {LRS}", r"did you mean '\{lrs\}'"),
-    ("echo {setting.x}", "no place"),
-])
+@pytest.mark.parametrize(
+    ("command", "match"),
+    [
+        ("pythn train.py", "no program 'pythn'"),
+        ("/nowhere/python x", "no program"),
+        ("", "a program with its arguments"),
+        ([], "a program with its arguments"),
+        (["echo", 3], "all texts"),
+        (3, "a text, or a list"),
+        ("echo 'a", "cannot be split"),
+        ("echo a && echo b", "'&&' is for one: write bash -c"),
+        ("echo $X", "bash -c"),
+        ("echo ~/data", "bash -c"),
+        ("echo --data=$HOME/x", "bash -c"),
+        ("echo a | cat", "bash -c"),
+        ("echo {polcy}", r"did you mean '\{policy\}'"),
+        ("echo {LRS}", r"did you mean '\{lrs\}'"),
+        ("echo {setting.x}", "no place"),
+    ],
+)
 def test_what_is_no_command_is_refused_with_the_way_out(command, match):
     with pytest.raises(UsageError, match=match):
         Command.of(command)
 
 
-@pytest.mark.parametrize("command", [
-    "bash -c 'a && b $X > c'", "awk '{ print $1 } END { print n }' {lrs}", "echo a~b 5$ {policy_file}",
-    "echo {{polcy}}",
-])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bash -c 'a && b $X > c'",
+        "awk '{ print $1 } END { print n }' {lrs}",
+        "echo a~b 5$ {policy_file}",
+        "echo {{polcy}}",
+    ],
+)
 def test_what_looks_alike_is_none_of_that(command):
     assert len(Command.of(command).argv) > 1
 

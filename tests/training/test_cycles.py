@@ -24,17 +24,20 @@ def trainer():
     return Trainer(MLP, device="cpu")
 
 
-@pytest.mark.parametrize(("policy", "steps", "ends"), [
-    (TRI(k0=0.1, k1=0.5, l=10), 60, (21, 41, 60)),
-    (SAW, 200, (50, 100, 150, 200)),
-    (SAW, 120, (50, 100, 120)),
-    (SGDR(k0=1, k1=0, l=10, growth=2), 70, (10, 30, 70)),
-    (HALFCOS(k0=0.1, l=60), 60, (60,)),
-    (RAMP(k0=0.1, k1=1, l=60), 60, (60,)),
-    (parse("WARMUP(policy=HALFCOS(k0=0.1, l=50), l=10)"), 60, (60,)),
-    (parse("COS(k0=0.1, k1=0.5, l=10)"), 45, (11, 31, 45)),
-    (parse("CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.2)], at=[30])"), 60, (60,)),
-])
+@pytest.mark.parametrize(
+    ("policy", "steps", "ends"),
+    [
+        (TRI(k0=0.1, k1=0.5, l=10), 60, (21, 41, 60)),
+        (SAW, 200, (50, 100, 150, 200)),
+        (SAW, 120, (50, 100, 120)),
+        (SGDR(k0=1, k1=0, l=10, growth=2), 70, (10, 30, 70)),
+        (HALFCOS(k0=0.1, l=60), 60, (60,)),
+        (RAMP(k0=0.1, k1=1, l=60), 60, (60,)),
+        (parse("WARMUP(policy=HALFCOS(k0=0.1, l=50), l=10)"), 60, (60,)),
+        (parse("COS(k0=0.1, k1=0.5, l=10)"), 45, (11, 31, 45)),
+        (parse("CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.2)], at=[30])"), 60, (60,)),
+    ],
+)
 def test_a_cycle_ends_where_the_rate_turns_up_again(policy, steps, ends):
     assert policy.cycle_ends(steps) == ends
     curve = policy.curve(steps + 1)

@@ -39,8 +39,11 @@ def test_two_ranks_use_the_policy_and_stop_together(source, tmp_path):
     assert ranks == {0: (2 * EVERY, 0.0), 1: (2 * EVERY, 0.0)}
 
 
-ENDINGS = {"stops": (STOPS, RunState.STOPPED), "diverges": (DIVERGES, RunState.DIVERGED),
-           "killed": ({"policy": "FIX(k0=0.01)"}, RunState.FAILED)}
+ENDINGS = {
+    "stops": (STOPS, RunState.STOPPED),
+    "diverges": (DIVERGES, RunState.DIVERGED),
+    "killed": ({"policy": "FIX(k0=0.01)"}, RunState.FAILED),
+}
 
 
 @pytest.mark.faults

@@ -53,19 +53,33 @@ def test_the_decorator_gives_the_function_itself_with_its_description():
     function = made(constant, optimizer="adamw", batch_size=32, parameters=1.2e6, data="text", facts={"method": "lora"})
     assert function is constant
     assert function(None) == 1.0
-    assert function.task.facts == {"optimizer": "adamw", "batch_size": 32, "parameters": 1_200_000, "data": "text",
-                                   "method": "lora"}
+    assert function.task.facts == {
+        "optimizer": "adamw",
+        "batch_size": 32,
+        "parameters": 1_200_000,
+        "data": "text",
+        "method": "lora",
+    }
 
 
-@pytest.mark.parametrize(("given", "match"), [
-    ({"name": constant}, "a task has a name and a length"),
-    ({"horizon": None}, "either as horizon=UPDATES or as epochs"), ({"epochs": 3}, "either as horizon"),
-    ({"minimize": None}, "minimize='val_loss' or maximize"), ({"maximize": "bleu"}, "one metric is asked for"),
-    ({"minimise": "val_loss"}, "did you mean 'minimize'"), ({"batchsize": 3}, "did you mean 'batch_size'"),
-    ({"pretrained": True}, r"other facts go into facts=\{\.\.\.\}"), ({"minimize": "test_loss"}, "test metric"),
-    ({"horizon": 8}, "16 or more"), ({"horizon": None, "epochs": 3, "epoch": None}, "needs epoch=UPDATES"),
-    ({"objectives": [lrs.minimize("a")]}, "one metric is asked for"), ({"horizon": "many"}, "whole number"),
-])
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"name": constant}, "a task has a name and a length"),
+        ({"horizon": None}, "either as horizon=UPDATES or as epochs"),
+        ({"epochs": 3}, "either as horizon"),
+        ({"minimize": None}, "minimize='val_loss' or maximize"),
+        ({"maximize": "bleu"}, "one metric is asked for"),
+        ({"minimise": "val_loss"}, "did you mean 'minimize'"),
+        ({"batchsize": 3}, "did you mean 'batch_size'"),
+        ({"pretrained": True}, r"other facts go into facts=\{\.\.\.\}"),
+        ({"minimize": "test_loss"}, "test metric"),
+        ({"horizon": 8}, "16 or more"),
+        ({"horizon": None, "epochs": 3, "epoch": None}, "needs epoch=UPDATES"),
+        ({"objectives": [lrs.minimize("a")]}, "one metric is asked for"),
+        ({"horizon": "many"}, "whole number"),
+    ],
+)
 def test_a_description_that_cannot_be_is_refused(given, match):
     with pytest.raises(TaskError, match=match):
         made(constant, **given)
@@ -77,9 +91,9 @@ def test_epochs_stand_in_the_place_of_the_horizon():
     assert made(constant, epoch=None).task.epoch == 2
 
 
-@pytest.mark.parametrize("function", [
-    lambda: 1.0, lambda job, other: 1.0, (job for job in ()), 3, "train", lambda *, job: 1.0,
-])
+@pytest.mark.parametrize(
+    "function", [lambda: 1.0, lambda job, other: 1.0, (job for job in ()), 3, "train", lambda *, job: 1.0]
+)
 def test_what_takes_no_job_is_refused(function):
     with pytest.raises(TaskError, match=r"takes one argument, the job|stands above a function"):
         made(function)
@@ -140,9 +154,9 @@ def test_a_function_is_taken_out_of_a_file_and_runs_nothing_else(file):
     assert place_of(named)[1] == "train"
 
 
-@pytest.mark.parametrize(("name", "match"), [
-    (":plain", "is no task: put @lrs.task"), (":nothing", "is not in it; tasks in it: train"),
-])
+@pytest.mark.parametrize(
+    ("name", "match"), [(":plain", "is no task: put @lrs.task"), (":nothing", "is not in it; tasks in it: train")]
+)
 def test_a_function_that_is_not_there_is_named(file, name, match):
     with pytest.raises(UsageError, match=match):
         load_function(f"{file}{name}")
@@ -200,8 +214,13 @@ def test_a_failed_run_keeps_its_error_and_a_full_run_its_folder(tmp_path):
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(["killed", "interrupted", "failed"]), st.integers(0, N), st.integers(1, N)),
-                max_size=4), st.integers(0, N))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["killed", "interrupted", "failed"]), st.integers(0, N), st.integers(1, N)),
+        max_size=4,
+    ),
+    st.integers(0, N),
+)
 def test_whatever_ends_its_attempts_a_run_is_charged_what_was_trained(attempts, last_from):
     """Every attempt goes on from any update that was reached, and makes some more."""
     reached = updates = 0
@@ -259,18 +278,30 @@ def test_check_shows_what_two_updates_and_one_evaluation_do():
         return {"val_loss": 2.0, "ppl": 7.4}
 
     told = str(lrs.check(made(train)))
-    for line in ("2 updates and one evaluation", "val_loss, which a search will minimize: 2", "other metrics: ppl 7.4",
-                 "logged: train_loss", "policy applied: yes", "as code"):
+    for line in (
+        "2 updates and one evaluation",
+        "val_loss, which a search will minimize: 2",
+        "other metrics: ppl 7.4",
+        "logged: train_loss",
+        "policy applied: yes",
+        "as code",
+    ):
         assert line in told
     assert lrs.check(made(constant)).notes == (
         "It did not ask for job.scheduler(optimizer): whether a policy is applied is not checked.",
-        "It logs no train_loss: range tests tell nothing, and constant LRs are tried instead.")
+        "It logs no train_loss: range tests tell nothing, and constant LRs are tried instead.",
+    )
 
 
-@pytest.mark.parametrize(("function", "match"), [
-    (lambda job: None, "neither returned nor logged"), (lambda job: {"val_loss": "good"}, "is a number"),
-    (lambda job: 1 / 0, "ZeroDivisionError"), (lambda job: float("nan"), "diverged within 2 updates"),
-])
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda job: None, "neither returned nor logged"),
+        (lambda job: {"val_loss": "good"}, "is a number"),
+        (lambda job: 1 / 0, "ZeroDivisionError"),
+        (lambda job: float("nan"), "diverged within 2 updates"),
+    ],
+)
 def test_check_says_what_is_wrong(function, match):
     with pytest.raises(WorkError, match=match):
         lrs.check(made(function))
@@ -289,7 +320,10 @@ def test_train_trains_once_and_keeps_the_run_where_it_is_asked_to(tmp_path):
     with lrs.open_store(url) as store:
         (stored,) = store.runs()
     assert (stored.run.score, stored.seed, str(stored.policy)) == (
-        run.score, 7, "WARMUP(policy=HALFCOS(k0=0.1, l=36), l=4)")
+        run.score,
+        7,
+        "WARMUP(policy=HALFCOS(k0=0.1, l=36), l=4)",
+    )
 
 
 @pytest.mark.parametrize("change", [{"seed": -1}, {"seed": 0.5}, {"horizon": 0}, {"policy": 3}, {"policy": "FIX(k=1)"}])
@@ -305,8 +339,14 @@ def as_a_function(trainer: Trainer):
     """The built-in training as somebody would write it as a function, over the same samples."""
     split, task = trainer.train_split, trainer.task
 
-    @lrs.task("digits-cnn-by-hand", horizon=task.horizon, epoch=task.epoch, maximize="top1",
-              samples=task.validation_size, optimizer="sgd")
+    @lrs.task(
+        "digits-cnn-by-hand",
+        horizon=task.horizon,
+        epoch=task.epoch,
+        maximize="top1",
+        samples=task.validation_size,
+        optimizer="sgd",
+    )
     def train(job):
         model = task.build().to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.0005, fused=True)
@@ -329,10 +369,15 @@ def as_a_function(trainer: Trainer):
     return train
 
 
-@pytest.mark.parametrize("policy", [
-    "WARMUP(policy=HALFCOS(k0=0.0951, l=1216), l=64)", "SIN2(k0=0.06559, k1=0.2288, l=64)", "FIX(k0=0.01)",
-    "RAMP(k0=1e-6, k1=10, l=1279)",
-])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "WARMUP(policy=HALFCOS(k0=0.0951, l=1216), l=64)",
+        "SIN2(k0=0.06559, k1=0.2288, l=64)",
+        "FIX(k0=0.01)",
+        "RAMP(k0=1e-6, k1=10, l=1279)",
+    ],
+)
 def test_a_function_that_trains_as_the_built_in_loop_does_gives_the_same_runs(policy):
     trainer = Trainer(BUILT_IN, device="cpu")
     function = as_a_function(trainer)
@@ -345,7 +390,8 @@ def test_a_function_that_trains_as_the_built_in_loop_does_gives_the_same_runs(po
         if "RAMP" not in policy:
             assert own.score == built_in.score
             assert [(point.step, point.score) for point in own.points] == [
-                (point.step, point.score) for point in built_in.points]
+                (point.step, point.score) for point in built_in.points
+            ]
             assert own.curves["val_loss"][-1][1] == pytest.approx(built_in.loss, rel=1e-6)
 
 

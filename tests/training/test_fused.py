@@ -22,7 +22,9 @@ from lrsearch.training.loop import batches
 STEPS = 40
 MLP = find_task("digits-mlp")
 POLICIES = [
-    HALFCOS(k0=0.1, l=STEPS), STEP(k0=0.05, gamma=0.3, l=15), TRI(k0=0.001, k1=0.2, l=7),
+    HALFCOS(k0=0.1, l=STEPS),
+    STEP(k0=0.05, gamma=0.3, l=15),
+    TRI(k0=0.001, k1=0.2, l=7),
     CM(policy=ONECYCLE(k0=0.02, k1=0.2, l=[15, 30, 40], k2=0.001), m0=0.95, m1=0.7),
 ]
 
@@ -46,9 +48,20 @@ def flat() -> nn.Module:
 
 
 def task(build, dtype=torch.float64, **changes) -> Classification:
-    given = {"name": "noise", "data": "noise", "model": "m", "classes": 10, "shape": (1, 8, 8), "train_size": 300,
-             "validation_size": 100, "batch_size": 20, "horizon": STEPS, "optimizer": SGD(momentum=0.9),
-             "load": partial(noise, dtype), "build": lambda: build().to(dtype)}
+    given = {
+        "name": "noise",
+        "data": "noise",
+        "model": "m",
+        "classes": 10,
+        "shape": (1, 8, 8),
+        "train_size": 300,
+        "validation_size": 100,
+        "batch_size": 20,
+        "horizon": STEPS,
+        "optimizer": SGD(momentum=0.9),
+        "load": partial(noise, dtype),
+        "build": lambda: build().to(dtype),
+    }
     return Classification(**given | changes)
 
 
@@ -57,11 +70,17 @@ def specs(of: Classification, seeds=(0,), policies=POLICIES, steps=STEPS) -> lis
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-@pytest.mark.parametrize(("build", "optimizer", "augment"), [
-    (flat, SGD(momentum=0.9), None), (flat, SGD(momentum=0.9, nesterov=True, weight_decay=0.01), None),
-    (flat, SGD(momentum=0, weight_decay=0), None), (digits_cnn, SGD(), None), (normed, SGD(), None),
-    (flat, SGD(), CropFlip()),
-])
+@pytest.mark.parametrize(
+    ("build", "optimizer", "augment"),
+    [
+        (flat, SGD(momentum=0.9), None),
+        (flat, SGD(momentum=0.9, nesterov=True, weight_decay=0.01), None),
+        (flat, SGD(momentum=0, weight_decay=0), None),
+        (digits_cnn, SGD(), None),
+        (normed, SGD(), None),
+        (flat, SGD(), CropFlip()),
+    ],
+)
 def test_in_double_precision_fused_runs_have_the_notes_of_the_single_ones(build, optimizer, augment, seeds):
     trainer = Trainer(task(build, optimizer=optimizer, augment=augment), device="cpu")
     wanted = specs(trainer.task, seeds, POLICIES[:3] if optimizer.momentum == 0 else POLICIES)
@@ -175,14 +194,26 @@ class Counting(nn.Module):
         return x.flatten(1)[:, :10] * (2.0 if x.sum().item() > 0 else 1.0)
 
 
-@pytest.mark.parametrize(("of", "policies", "says"), [
-    (replace(MLP, optimizer=Adam()), POLICIES[:2], "its optimizer is Adam"),
-    (MLP, [ASLR(k0=0.1), FIX(k0=0.1)], "a controller's learning rate follows"),
-    (task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 64), Counting()), torch.float32), POLICIES[:2],
-     "its model cannot be mapped over rows: "),
-    (task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10)), torch.float32),
-     POLICIES[:2], "its model cannot be mapped over rows: "),
-])
+@pytest.mark.parametrize(
+    ("of", "policies", "says"),
+    [
+        (replace(MLP, optimizer=Adam()), POLICIES[:2], "its optimizer is Adam"),
+        (MLP, [ASLR(k0=0.1), FIX(k0=0.1)], "a controller's learning rate follows"),
+        (
+            task(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 64), Counting()), torch.float32),
+            POLICIES[:2],
+            "its model cannot be mapped over rows: ",
+        ),
+        (
+            task(
+                lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10)),
+                torch.float32,
+            ),
+            POLICIES[:2],
+            "its model cannot be mapped over rows: ",
+        ),
+    ],
+)
 def test_what_cannot_be_fused_is_trained_one_by_one_and_the_reason_is_known(of, policies, says):
     trainer = Trainer(of, device="cpu")
     wanted = specs(of, policies=policies)
@@ -281,8 +312,10 @@ def test_where_memory_runs_out_runs_train_in_fewer_rows_and_are_the_same_bits(bu
     assert memory.landed == ([7, 4] if len(seeds) == 1 else [14, 7, 4])
     assert [replace(run, seconds=0) for run in cramped] == [replace(run, seconds=0) for run in roomy]
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"noise: memory ran out at step 0 of {len(wanted)} runs in lockstep: those that have not ended"
-                    " begin anew, half as many at a time"]
+    assert said == [
+        f"noise: memory ran out at step 0 of {len(wanted)} runs in lockstep: those that have not ended"
+        " begin anew, half as many at a time"
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -198,8 +198,9 @@ def test_a_finished_run_carries_the_papers_metrics_at_its_end_and_at_its_best(tr
     with torch.no_grad():
         p = model(trainer.validation.x).softmax(1).numpy()
     again = score_predictions(p, trainer.validation.y.numpy())
-    assert {name: end[name] for name in again} == pytest.approx({k: None if v != v else v for k, v in again.items()},
-                                                               abs=1e-6)
+    assert {name: end[name] for name in again} == pytest.approx(
+        {k: None if v != v else v for k, v in again.items()}, abs=1e-6
+    )
     assert run.stride == 2  # 16 means of two losses are the last epoch's 32
     assert end["ld"] == pytest.approx(run.loss - sum(run.train_losses[-16:]) / 16, rel=1e-5)
     assert Run.from_text(run.to_text()) == run

@@ -55,12 +55,20 @@ def test_without_any_correct_prediction_confidence_is_not_a_number():
     assert all(math.isnan(found[name]) for name in ("ac", "cd", "cdac"))
 
 
-@pytest.mark.parametrize(("probabilities", "labels", "reason"), [
-    ([[0.5, 0.5]], [0, 1], "shape"), ([0.5, 0.5], [0, 1], "shape"), (np.zeros((0, 3)), np.zeros(0, int), "shape"),
-    ([[1.0]], [0], "shape"), ([[0.5, math.nan]], [0], "in row 0"), ([[0.5, 0.5], [1.5, 0]], [0, 0], "in row 1"),
-    ([[0.5, 0.5]], [2], "whole numbers from 0 to 1"), ([[0.5, 0.5]], [-1], "whole numbers"),
-    ([[0.5, 0.5]], [0.0], "whole numbers"),
-])
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "reason"),
+    [
+        ([[0.5, 0.5]], [0, 1], "shape"),
+        ([0.5, 0.5], [0, 1], "shape"),
+        (np.zeros((0, 3)), np.zeros(0, int), "shape"),
+        ([[1.0]], [0], "shape"),
+        ([[0.5, math.nan]], [0], "in row 0"),
+        ([[0.5, 0.5], [1.5, 0]], [0, 0], "in row 1"),
+        ([[0.5, 0.5]], [2], "whole numbers from 0 to 1"),
+        ([[0.5, 0.5]], [-1], "whole numbers"),
+        ([[0.5, 0.5]], [0.0], "whole numbers"),
+    ],
+)
 def test_what_cannot_be_scored_is_refused_with_the_reason(probabilities, labels, reason):
     with pytest.raises(UsageError, match=reason):
         score_predictions(probabilities, labels)

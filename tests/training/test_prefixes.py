@@ -24,8 +24,9 @@ def drops(*lengths, k0=0.1):
 
 
 def dropping():
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(),
-                         nn.Linear(256, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(256, 10)
+    )
 
 
 def rich():
@@ -52,8 +53,13 @@ def together(trainer, wanted, **how):
 CASES = {
     "drops": (MLP, [*drops([50], [100], [100, 150], [100, 175]), FIX(k0=0.1)]),
     "everything with a state": (rich(), [*drops([50], [120]), FIX(k0=0.1)]),
-    "momentum": (MLP, [parse(f"CM(policy=CHAIN(policies=[TRI(k0=0.01, k1=0.2, l=50), FIX(k0={k0})], at=[120]), m0=0.8,"
-                             " m1=0.95)") for k0 in (0.01, 0.02)]),
+    "momentum": (
+        MLP,
+        [
+            parse(f"CM(policy=CHAIN(policies=[TRI(k0=0.01, k1=0.2, l=50), FIX(k0={k0})], at=[120]), m0=0.8, m1=0.95)")
+            for k0 in (0.01, 0.02)
+        ],
+    ),
     "Adam": (replace(MLP, optimizer=Adam()), drops([60], [110], k0=0.01)),
     "a warm-up": (MLP, [parse(f"WARMUP(policy={inner}, l=60)") for inner in ("FIX(k0=0.1)", "HALFCOS(k0=0.1, l=140)")]),
     "to nothing": (MLP, [WSD(k0=0.1, l=[20, 100, 200]), WSD(k0=0.1, l=[20, 150, 200])]),
@@ -83,10 +89,14 @@ def test_families_are_of_one_seed_and_begin_alike_for_long_enough():
     assert families(wanted) == [[wanted[0], wanted[2]], [wanted[1]], [wanted[3]], [wanted[4]]]
 
 
-@pytest.mark.parametrize(("task", "policy"), [
-    (MLP, PLATEAU(k0=0.1, gamma=0.5, patience=0)), (replace(MLP, optimizer=SLS()), FIX(k0=1)),
-    (replace(MLP, patience=2), FIX(k0=0.1)),
-])
+@pytest.mark.parametrize(
+    ("task", "policy"),
+    [
+        (MLP, PLATEAU(k0=0.1, gamma=0.5, patience=0)),
+        (replace(MLP, optimizer=SLS()), FIX(k0=1)),
+        (replace(MLP, patience=2), FIX(k0=0.1)),
+    ],
+)
 def test_what_is_not_known_ahead_is_trained_alone(task, policy):
     wanted = specs(task, [policy, policy])
     assert [len(family) for family in families(wanted)] == [1, 1]

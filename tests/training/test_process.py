@@ -10,10 +10,17 @@ from lrsearch.tasks import find_task
 from lrsearch.training.process import default_workers, is_small
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("digits-mlp", True), ("digits-cnn", True), ("mnist-mlp", True), ("mnist-lenet", False), ("cifar10-cnn3", False),
-    ("cifar10-resnet32", False),
-])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("digits-mlp", True),
+        ("digits-cnn", True),
+        ("mnist-mlp", True),
+        ("mnist-lenet", False),
+        ("cifar10-cnn3", False),
+        ("cifar10-resnet32", False),
+    ],
+)
 def test_a_task_is_small_by_its_parameters_and_by_what_a_batch_takes(name, expected, monkeypatch):
     task = find_task(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

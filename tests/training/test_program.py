@@ -78,7 +78,9 @@ def test_its_last_line_may_be_its_metric_alone(trained):
 
 
 def test_a_python_program_has_its_policy_checked(tmp_path):
-    source = python(tmp_path, """
+    source = python(
+        tmp_path,
+        """
         import torch, lrsearch as lrs
         for job in lrs.jobs():
             optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
@@ -90,7 +92,8 @@ def test_a_python_program_has_its_policy_checked(tmp_path):
                 scheduler.step()
                 job.log(step, train_loss=torch.tensor(1.0 / step), drawn=torch.rand(()))
             job.log(val_loss=torch.tensor(2.0))
-    """)
+    """,
+    )
     with contextlib.closing(source.open()) as trainer:
         good, bad, again = (trainer.train(spec(source, seed=seed), folder=tmp_path / "runs") for seed in (0, 1, 0))
     assert (good.state, good.score, good.applied, len(good.train_losses)) == (RunState.FINISHED, 2.0, "yes", N)
@@ -100,24 +103,27 @@ def test_a_python_program_has_its_policy_checked(tmp_path):
     assert good.curves["drawn"] == again.curves["drawn"] != bad.curves["drawn"]
 
 
-@pytest.mark.parametrize(("script", "cause", "match"), [
-    ("echo hello; exit 3", "error", "^bash exited with 3; its last lines:\nhello$"),
-    ("exit 3", "error", "^bash exited with 3, and printed nothing$"),
-    ("printf '10%%\\r20%%\\n'; kill -9 $$", "error", "ended by SIGKILL, perhaps for want of memory; .*\n20%"),
-    ("true", "missing", "'val_loss' was neither returned nor logged; logged: nothing"),
-    ("""echo '{"step": 8, "val_loss": 1}' >> "$1" """, "stale", "logged last at step 8"),
-    ("""echo '{"val_loss": "good"}' >> "$1"; sleep 60""", "error", "val_loss is a number"),
-    ("""printf '{"val_loss": 1' >> "$1" """, "missing", "the last line of its report is not whole"),
-    ("""echo '{"val_loss": 1, "job": "other"}' >> "$1" """, "missing", "1 line of its report named another job"),
-    ("""yes '{"step": 1, "train_loss": 1}' >> "$1" """, "error", "its report grew beyond"),
-    ("yes", "error", "it printed over"),
-    ("echo 1 > /dev/full || exit 1", "error", "No space left on device"),
-    ("""echo '{"step": 1e999, "train_loss": 1}' >> "$1" """, "error", "the step of a report is"),
-    ("""echo '{"step": 1e300, "train_loss": 1}' >> "$1" """, "error", "the step of a report is"),
-    ("""echo '{"state": {"from": 3}}' >> "$1" """, "error", "a state that no job of this lrsearch writes"),
-    ("""python3 -c 'print("[" * 100000)' >> "$1" """, "error", "is no JSON"),
-    ("""echo no >> "$1" """, "error", "a line of its report is no JSON: 'no'"),
-])
+@pytest.mark.parametrize(
+    ("script", "cause", "match"),
+    [
+        ("echo hello; exit 3", "error", "^bash exited with 3; its last lines:\nhello$"),
+        ("exit 3", "error", "^bash exited with 3, and printed nothing$"),
+        ("printf '10%%\\r20%%\\n'; kill -9 $$", "error", "ended by SIGKILL, perhaps for want of memory; .*\n20%"),
+        ("true", "missing", "'val_loss' was neither returned nor logged; logged: nothing"),
+        ("""echo '{"step": 8, "val_loss": 1}' >> "$1" """, "stale", "logged last at step 8"),
+        ("""echo '{"val_loss": "good"}' >> "$1"; sleep 60""", "error", "val_loss is a number"),
+        ("""printf '{"val_loss": 1' >> "$1" """, "missing", "the last line of its report is not whole"),
+        ("""echo '{"val_loss": 1, "job": "other"}' >> "$1" """, "missing", "1 line of its report named another job"),
+        ("""yes '{"step": 1, "train_loss": 1}' >> "$1" """, "error", "its report grew beyond"),
+        ("yes", "error", "it printed over"),
+        ("echo 1 > /dev/full || exit 1", "error", "No space left on device"),
+        ("""echo '{"step": 1e999, "train_loss": 1}' >> "$1" """, "error", "the step of a report is"),
+        ("""echo '{"step": 1e300, "train_loss": 1}' >> "$1" """, "error", "the step of a report is"),
+        ("""echo '{"state": {"from": 3}}' >> "$1" """, "error", "a state that no job of this lrsearch writes"),
+        ("""python3 -c 'print("[" * 100000)' >> "$1" """, "error", "is no JSON"),
+        ("""echo no >> "$1" """, "error", "a line of its report is no JSON: 'no'"),
+    ],
+)
 def test_a_program_that_fails_says_why_and_takes_no_run_along(trained, monkeypatch, script, cause, match):
     monkeypatch.setattr(program_trainer, "MOST_OUTPUT", 2**20)
     monkeypatch.setattr("lrsearch.training.report.LARGEST", 2**20)
@@ -127,10 +133,14 @@ def test_a_program_that_fails_says_why_and_takes_no_run_along(trained, monkeypat
     assert re.search(match, run.error)
 
 
-@pytest.mark.parametrize("report", [
-    '{"step": 8, "val_loss": "nan"}', '{"step": 1, "train_loss": 1}\\n{"step": 2, "train_loss": "inf"}',
-    '{"step": 1, "train_loss": 1}\\n{"step": 2, "train_loss": 0.9}\\n{"step": 3, "train_loss": 2}',
-])
+@pytest.mark.parametrize(
+    "report",
+    [
+        '{"step": 8, "val_loss": "nan"}',
+        '{"step": 1, "train_loss": 1}\\n{"step": 2, "train_loss": "inf"}',
+        '{"step": 1, "train_loss": 1}\\n{"step": 2, "train_loss": 0.9}\\n{"step": 3, "train_loss": 2}',
+    ],
+)
 def test_a_program_that_leaves_after_its_loss_blew_up_has_diverged(trained, report):
     run = trained(bash(f"""printf '{report}\\n' >> "$1"; exit 1"""))
     assert (run.state, run.score) == (RunState.DIVERGED, None)
@@ -150,8 +160,10 @@ def test_a_program_that_has_reached_the_target_reads_that_it_is_to_stop(trained)
 def test_an_interrupt_ends_a_program_that_never_ends_with_all_that_it_started(trained, tmp_path):
     """It ignores SIGTERM, and one of its children has left its group."""
     pids = tmp_path / "pids"
-    source = bash(f"trap '' TERM; sleep 600 & a=$!; setsid sleep 600 & echo $$ $a $! > {pids}.part;"
-                  f" mv {pids}.part {pids}; while true; do sleep 1; done")
+    source = bash(
+        f"trap '' TERM; sleep 600 & a=$!; setsid sleep 600 & echo $$ $a $! > {pids}.part;"
+        f" mv {pids}.part {pids}; while true; do sleep 1; done"
+    )
 
     def watch(step):
         if pids.exists():
@@ -173,12 +185,14 @@ def test_children_that_a_program_leaves_behind_are_ended_with_it(trained, tmp_pa
 def test_nothing_is_left_where_the_process_that_started_a_program_is_killed(tmp_path):
     pid = tmp_path / "pid"
     script = tmp_path / "search.py"
-    script.write_text(textwrap.dedent(f"""
+    script.write_text(
+        textwrap.dedent(f"""
         import lrsearch as lrs
         from lrsearch.runs import RunSpec
         source = lrs.program(["bash", "-c", "echo $$ > {pid}.part; mv {pid}.part {pid}; sleep 600"], "mine", **{GIVEN})
         source.open().train(RunSpec(source.task, lrs.parse("FIX(k0=0.1)"), {N}, 0))
-    """))
+    """)
+    )
     process = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(ROOT)})
     wait_for(pid.exists)
     process.kill()
@@ -206,7 +220,9 @@ def test_a_launcher_that_is_killed_fails_one_run_and_takes_its_program_along(tmp
 
 def test_what_a_killed_program_trained_is_charged(tmp_path):
     """It is killed at update 30 of its first attempt, between two reports, and goes on from update 20."""
-    source = python(tmp_path, """
+    source = python(
+        tmp_path,
+        """
         import os, signal, lrsearch as lrs
         job = lrs.job()
         checkpoint = job.folder / "checkpoint"
@@ -219,7 +235,8 @@ def test_what_a_killed_program_trained_is_charged(tmp_path):
             if step == 30 and not begin:
                 os.kill(os.getpid(), signal.SIGKILL)
         job.log(val_loss=1.0)
-    """)
+    """,
+    )
     one = spec(source)
     with contextlib.closing(source.open()) as trainer, lrs.open_store("sqlite:///:memory:") as store:
         runs = []
@@ -237,11 +254,36 @@ def test_the_job_s_file_tells_any_language_what_there_is_to_know(trained, tmp_pa
     one = spec(source, "TRI(k0=0.001, k1=0.1, l=10)", seed=5)
     trained(source, one)
     told = json.loads((tmp_path / "kept").read_text())
-    assert {name: told[name] for name in ("version", "job", "task", "policy", "horizon", "epoch", "seed", "resumed",
-                                          "evaluate_every", "objectives", "settings", "lrs")} == {
-        "version": 1, "job": one.key, "task": "mine", "policy": "TRI(k0=0.001, k1=0.1, l=10)", "horizon": N, "epoch": 8,
-        "seed": 5, "resumed": False, "evaluate_every": 8, "objectives": [["val_loss", "minimize"]],
-        "settings": {"width": 3}, "lrs": None}
+    assert {
+        name: told[name]
+        for name in (
+            "version",
+            "job",
+            "task",
+            "policy",
+            "horizon",
+            "epoch",
+            "seed",
+            "resumed",
+            "evaluate_every",
+            "objectives",
+            "settings",
+            "lrs",
+        )
+    } == {
+        "version": 1,
+        "job": one.key,
+        "task": "mine",
+        "policy": "TRI(k0=0.001, k1=0.1, l=10)",
+        "horizon": N,
+        "epoch": 8,
+        "seed": 5,
+        "resumed": False,
+        "evaluate_every": 8,
+        "objectives": [["val_loss", "minimize"]],
+        "settings": {"width": 3},
+        "lrs": None,
+    }
 
 
 def test_a_controller_has_no_file_of_learning_rates(trained):
@@ -270,7 +312,9 @@ def test_programs_are_refused_where_there_are_no_process_groups(monkeypatch):
 
 
 def test_a_program_of_several_jobs_is_one_process_and_ends_in_good_order(tmp_path):
-    source = python(tmp_path, """
+    source = python(
+        tmp_path,
+        """
         import os, lrsearch as lrs
         for job in lrs.jobs():
             if job.seed == 2:
@@ -280,12 +324,12 @@ def test_a_program_of_several_jobs_is_one_process_and_ends_in_good_order(tmp_pat
             job.log(val_loss=job.policy(0) + job.seed)
             print("job", job.seed)
         open(job.folder.parent / "ended", "w").close()
-    """)
+    """,
+    )
     with contextlib.closing(source.open()) as trainer:
         specs = [spec(source, seed=seed) for seed in range(5)]
         runs = [trainer.train(one, folder=tmp_path / "runs") for one in specs]
-    assert [run.state for run in runs] == [
-        RunState.FAILED if seed == 2 else RunState.FINISHED for seed in range(5)]
+    assert [run.state for run in runs] == [RunState.FAILED if seed == 2 else RunState.FINISHED for seed in range(5)]
     assert [run.score for run in runs if run.score is not None] == [0.1, 1.1, 3.1, 4.1]
     pids = [run.curves["pid"][0][1] for run in runs if run.score is not None]
     assert pids[0] == pids[1] != pids[2] == pids[3]
@@ -296,26 +340,32 @@ def test_a_program_of_several_jobs_is_one_process_and_ends_in_good_order(tmp_pat
 
 
 def test_a_program_that_dies_between_two_jobs_is_started_again(tmp_path):
-    source = python(tmp_path, """
+    source = python(
+        tmp_path,
+        """
         import os, signal, lrsearch as lrs
         for job in lrs.jobs():
             job.log(job.horizon, val_loss=1.0)
             end = job.end
             job.end = lambda: (end(), os.kill(os.getpid(), signal.SIGKILL))
-    """)
+    """,
+    )
     with contextlib.closing(source.open()) as trainer:
         runs = [trainer.train(spec(source, seed=seed), folder=tmp_path / "runs") for seed in range(3)]
     assert {run.state for run in runs} == {RunState.FINISHED}
 
 
 def test_a_program_that_leaves_its_loop_of_jobs_is_started_again(tmp_path):
-    source = python(tmp_path, """
+    source = python(
+        tmp_path,
+        """
         import lrsearch as lrs
         for n, job in enumerate(lrs.jobs()):
             job.log(job.horizon, val_loss=1.0)
             if n == 1:
                 break
-    """)
+    """,
+    )
     with contextlib.closing(source.open()) as trainer:
         runs = [trainer.train(spec(source, seed=seed), folder=tmp_path / "runs") for seed in range(4)]
     assert {run.state for run in runs} == {RunState.FINISHED}

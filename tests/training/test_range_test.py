@@ -91,20 +91,35 @@ class World:
             [(name, bits(p), bits(p.grad)) for name, p in model.named_parameters()],
             [(name, bits(b)) for name, b in model.named_buffers()],
             [module.training for module in model.modules()],
-            [{name: bits(value) for name, value in optimizer.state[p].items()} for p in model.parameters()
-             if p in optimizer.state],
-            [{name: bits(value) for name, value in group.items() if name != "params"}
-             for group in optimizer.param_groups],
-            sorted(vars(optimizer)), optimizer.step.__func__ if hasattr(optimizer.step, "__func__") else None,
-            [repr(one.state_dict()) for one in self.schedulers], repr(self.scaler.state_dict()),
+            [
+                {name: bits(value) for name, value in optimizer.state[p].items()}
+                for p in model.parameters()
+                if p in optimizer.state
+            ],
+            [
+                {name: bits(value) for name, value in group.items() if name != "params"}
+                for group in optimizer.param_groups
+            ],
+            sorted(vars(optimizer)),
+            optimizer.step.__func__ if hasattr(optimizer.step, "__func__") else None,
+            [repr(one.state_dict()) for one in self.schedulers],
+            repr(self.scaler.state_dict()),
             bits(self.generator.get_state()),
-            bits(torch.get_rng_state()), random.getstate(),
+            bits(torch.get_rng_state()),
+            random.getstate(),
             bits(torch.from_numpy(np.random.get_state()[1].copy())),
         ]
 
     def test(self, **how) -> RangeTest:
-        return lrs.range_test(self.model, self.optimizer, low=1e-5, high=10, steps=40,
-                              also=(*self.schedulers, self.scaler, self.generator), **how)
+        return lrs.range_test(
+            self.model,
+            self.optimizer,
+            low=1e-5,
+            high=10,
+            steps=40,
+            also=(*self.schedulers, self.scaler, self.generator),
+            **how,
+        )
 
 
 def bits(value):
@@ -194,12 +209,18 @@ def test_a_blow_up_ends_it_early_and_a_flat_curve_suggests_nothing():
     assert (flat.advice.verdict, flat.advice.suggestions) == ("flat", ())
 
 
-@pytest.mark.parametrize(("how", "says"), [
-    ({"low": 1, "high": 0.1}, "goes from a learning rate above 0 to a higher one, got 1 to 0.1"),
-    ({"low": 0}, "above 0"), ({"high": math.inf}, "got 1e-06 to inf"), ({"low": math.nan}, "above 0"),
-    ({"steps": 3}, "takes 20 updates or more, got 3"), ({"steps": 40.0}, "20 updates or more"),
-    ({"shape": "cubic"}, "the shape is exponential or linear, got 'cubic'"),
-])
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"low": 1, "high": 0.1}, "goes from a learning rate above 0 to a higher one, got 1 to 0.1"),
+        ({"low": 0}, "above 0"),
+        ({"high": math.inf}, "got 1e-06 to inf"),
+        ({"low": math.nan}, "above 0"),
+        ({"steps": 3}, "takes 20 updates or more, got 3"),
+        ({"steps": 40.0}, "20 updates or more"),
+        ({"shape": "cubic"}, "the shape is exponential or linear, got 'cubic'"),
+    ],
+)
 def test_what_cannot_be_is_refused_at_once(how, says):
     model = nn.Linear(2, 2)
     with pytest.raises(UsageError, match=says):
@@ -213,12 +234,15 @@ def test_a_momentum_that_the_optimizer_has_not_is_refused_and_leaves_no_trace():
     with pytest.raises(PolicyError, match="has none to set"):
         RangeTest(model, optimizer, momentum=(0.95, 0.85), weight_decay=0.3).__enter__()
     assert (copy.deepcopy(optimizer.param_groups[0])["weight_decay"], sorted(vars(optimizer))) == (
-        before[0]["weight_decay"], before[1])
+        before[0]["weight_decay"],
+        before[1],
+    )
 
 
-@pytest.mark.parametrize(("loss", "says"), [
-    (torch.ones(3), r"got a tensor of shape \(3,\)"), ("2.3", "got '2.3'"), (None, "got None"), (True, "got True"),
-])
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [(torch.ones(3), r"got a tensor of shape \(3,\)"), ("2.3", "got '2.3'"), (None, "got None"), (True, "got True")],
+)
 def test_a_step_outside_of_the_context_and_a_loss_that_is_not_one_number_are_refused(loss, says):
     model = nn.Linear(2, 2)
     test = RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1))
@@ -243,8 +267,10 @@ def test_it_can_be_made_again():
 
 def test_an_empty_loader_is_said():
     model = nn.Linear(2, 2)
-    with pytest.raises(UsageError, match="the loader gave no batch"), \
-            RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1)) as test:
+    with (
+        pytest.raises(UsageError, match="the loader gave no batch"),
+        RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1)) as test,
+    ):
         test.run([])
 
 
@@ -281,9 +307,14 @@ def test_an_absurd_loss_at_the_first_update_moves_nothing_and_is_told(first):
     assert test.advice.verdict == "found"
     assert abs(math.log10(test.advice.default.rate / 0.127)) < 0.1
     assert 200 < len(test.ramp.losses) < 300
-    assert test.advice.notes == (() if first is None else (
-        f"1 of {len(test.ramp.losses)} losses before the lowest are not finite or far outside of the others and were"
-        " left out (number 1)",))
+    assert test.advice.notes == (
+        ()
+        if first is None
+        else (
+            f"1 of {len(test.ramp.losses)} losses before the lowest are not finite or far outside of the others and"
+            " were left out (number 1)",
+        )
+    )
 
 
 def test_losses_that_are_absurd_again_and_again_are_told_and_end_nothing():
@@ -342,9 +373,14 @@ def test_a_scheduler_that_is_left_on_in_the_loop_is_found_out():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     mine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: 1.0)
     x, y = samples()
-    with pytest.raises(UsageError, match=r"update 2 was not made at the learning rate of the range test \(on this rank:"
-                                         r" 1.0\d*e-05 was set, 0.01 is there\). Something else sets it"), \
-            RangeTest(model, optimizer, low=1e-5, high=10, steps=300, also=[mine]) as test:
+    with (
+        pytest.raises(
+            UsageError,
+            match=r"update 2 was not made at the learning rate of the range test \(on this rank:"
+            r" 1.0\d*e-05 was set, 0.01 is there\). Something else sets it",
+        ),
+        RangeTest(model, optimizer, low=1e-5, high=10, steps=300, also=[mine]) as test,
+    ):
         while not test.is_over:
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x), y)
@@ -359,15 +395,18 @@ def test_a_scheduler_that_is_left_on_in_the_loop_is_found_out():
 PLAIN = torch.zeros(4, 6), torch.zeros(4, dtype=torch.long)
 
 
-@pytest.mark.parametrize(("batches", "says"), [
-    ([dict(zip("xy", PLAIN, strict=True))], "got a dict of 2: make the loop yourself"),
-    ([(*PLAIN, PLAIN[0])], "got a tuple of 3: make the loop yourself"),
-    ([PLAIN[0]], "got a Tensor: make the loop yourself"),
-    ([(PLAIN[0], [0, 1])], r"batches of two tensors, \(inputs, labels\), and got a tuple of 2"),
-    ([{"x"}], "got a set"),
-    (iter([PLAIN] * 5), "the loader is an iterator that ended after update 5 of 40"),
-    (iter([]), "ended after update 0 of 40"),
-])
+@pytest.mark.parametrize(
+    ("batches", "says"),
+    [
+        ([dict(zip("xy", PLAIN, strict=True))], "got a dict of 2: make the loop yourself"),
+        ([(*PLAIN, PLAIN[0])], "got a tuple of 3: make the loop yourself"),
+        ([PLAIN[0]], "got a Tensor: make the loop yourself"),
+        ([(PLAIN[0], [0, 1])], r"batches of two tensors, \(inputs, labels\), and got a tuple of 2"),
+        ([{"x"}], "got a set"),
+        (iter([PLAIN] * 5), "the loader is an iterator that ended after update 5 of 40"),
+        (iter([]), "ended after update 0 of 40"),
+    ],
+)
 def test_batches_that_run_cannot_take_are_refused_with_what_would_do_and_leave_no_trace(batches, says):
     world = World("momentum")
     before = world.state()
@@ -384,8 +423,10 @@ def test_a_validation_batch_that_is_no_pair_is_refused_too():
 
 def test_a_loss_that_is_no_mean_is_refused():
     world = World("momentum")
-    with pytest.raises(UsageError, match=r"one number, a mean over the batch, got a tensor of shape \(20,\)"), \
-            world.test() as test:
+    with (
+        pytest.raises(UsageError, match=r"one number, a mean over the batch, got a tensor of shape \(20,\)"),
+        world.test() as test,
+    ):
         test.run(world.loader, loss=nn.CrossEntropyLoss(reduction="none"))
 
 
@@ -420,12 +461,16 @@ def test_a_lazy_module_is_refused_before_it_has_seen_a_batch():
     assert RangeTest(model, optimizer).steps == 300
 
 
-@pytest.mark.parametrize(("how", "says"), [
-    ({"model": lambda x: x}, "takes a torch.nn.Module first, got function"),
-    ({"optimizer": "sgd"}, "takes a torch optimizer second, got str"),
-    ({"also": [3]}, r"takes what has state_dict\(\) and load_state_dict\(\), or a torch.Generator, got int"),
-    ({"low": "1e-5"}, "got '1e-5' to 10.0"), ({"high": True}, "to True"),
-])
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"model": lambda x: x}, "takes a torch.nn.Module first, got function"),
+        ({"optimizer": "sgd"}, "takes a torch optimizer second, got str"),
+        ({"also": [3]}, r"takes what has state_dict\(\) and load_state_dict\(\), or a torch.Generator, got int"),
+        ({"low": "1e-5"}, "got '1e-5' to 10.0"),
+        ({"high": True}, "to True"),
+    ],
+)
 def test_what_is_no_model_optimizer_or_number_is_refused_at_once(how, says):
     model = nn.Linear(2, 2)
     given = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1), **how}
@@ -461,12 +506,16 @@ def test_what_a_loop_changes_of_the_model_itself_is_put_back(change):
 
     def shape():
         return [
-            [(name, id(p), p.requires_grad, p.dtype, bits(p), p.data_ptr()) for name, p in
-             world.model.named_parameters()],
-            [name for name, _ in world.model.named_modules()], [(name, b.dtype) for name, b in
-                                                               world.model.named_buffers()],
-            [{name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
-             for module in world.model.modules()],
+            [
+                (name, id(p), p.requires_grad, p.dtype, bits(p), p.data_ptr())
+                for name, p in world.model.named_parameters()
+            ],
+            [name for name, _ in world.model.named_modules()],
+            [(name, b.dtype) for name, b in world.model.named_buffers()],
+            [
+                {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
+                for module in world.model.modules()
+            ],
         ]
 
     before, state = shape(), world.state()
@@ -480,8 +529,15 @@ def test_what_a_loop_changes_of_the_model_itself_is_put_back(change):
 
 def test_two_ranks_read_one_test_and_end_it_at_the_same_update(tmp_path):
     script = Path(__file__).with_name("range_test_of_a_rank.py")
-    running = [subprocess.Popen([sys.executable, str(script), str(rank), "2", str(tmp_path / "meeting")], text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE) for rank in range(2)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), "2", str(tmp_path / "meeting")],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
     ended = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0, 0], ended
     first, second = (json.loads(out) for out, _ in ended)

@@ -14,8 +14,12 @@ from lrsearch.errors import UsageError
 from lrsearch.training import report as reports
 from lrsearch.training.report import Line, Report
 
-LINES = [{"step": 1, "train_loss": 2.5}, {"step": 2, "train_loss": "nan", "job": "a"}, {"val_loss": 1e-9},
-         {"step": 3.0}]
+LINES = [
+    {"step": 1, "train_loss": 2.5},
+    {"step": 2, "train_loss": "nan", "job": "a"},
+    {"val_loss": 1e-9},
+    {"step": 3.0},
+]
 
 
 @given(st.lists(st.integers(0, 200)))
@@ -44,12 +48,19 @@ def test_lines_of_another_job_count_for_nothing(tmp_path):
     assert report.notes == ("1 line of its report named another job and counted for nothing",)
 
 
-@pytest.mark.parametrize(("line", "match"), [
-    ("step 3", "is no JSON: 'step 3'"), ("[1, 2]", "is an object"), ('{"step": 1.5}', "the step of a report"),
-    ('{"step": -1}', "the step of a report"), ('{"step": true}', "the step of a report"),
-    ('{"step": 1, "val_loss": "good"}', "val_loss is a number"), ('{"step": 1, "val_loss": [1, 2]}', "val_loss is a"),
-    ('{"val_loss": null}', "val_loss is a number"),
-])
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("step 3", "is no JSON: 'step 3'"),
+        ("[1, 2]", "is an object"),
+        ('{"step": 1.5}', "the step of a report"),
+        ('{"step": -1}', "the step of a report"),
+        ('{"step": true}', "the step of a report"),
+        ('{"step": 1, "val_loss": "good"}', "val_loss is a number"),
+        ('{"step": 1, "val_loss": [1, 2]}', "val_loss is a"),
+        ('{"val_loss": null}', "val_loss is a number"),
+    ],
+)
 def test_a_line_that_is_no_report_is_refused(tmp_path, line, match):
     path = tmp_path / "report"
     path.write_text(line + "\n")

@@ -22,9 +22,22 @@ TASK = Task(name="toy", horizon=N, epoch=EVERY, objectives=(minimize("val_loss")
 @pytest.fixture
 def file(tmp_path):
     return JobFile(
-        job="run", task="toy", policy="FIX(k0=0.1)", horizon=N, epoch=EVERY, seed=0, device="cpu", folder=str(tmp_path),
-        resumed=False, evaluate_every=EVERY, report=str(tmp_path / "report"), stop=str(tmp_path / "stop"), next=None,
-        lrs=None, objectives=(("val_loss", "minimize"),))
+        job="run",
+        task="toy",
+        policy="FIX(k0=0.1)",
+        horizon=N,
+        epoch=EVERY,
+        seed=0,
+        device="cpu",
+        folder=str(tmp_path),
+        resumed=False,
+        evaluate_every=EVERY,
+        report=str(tmp_path / "report"),
+        stop=str(tmp_path / "stop"),
+        next=None,
+        lrs=None,
+        objectives=(("val_loss", "minimize"),),
+    )
 
 
 def train_together(jobs, values):
@@ -122,11 +135,17 @@ def test_what_is_reported_is_what_was_logged(file):
     assert (run.score, run.scores, run.state) == (2 / N, {"accuracy": 0.5}, RunState.FINISHED)
 
 
-@pytest.mark.parametrize(("text", "error", "match"), [
-    (None, WorkError, "cannot be read: No such file"), ("{", UsageError, "is no job's file"),
-    ("[1]", UsageError, "has no version"), ('{"version": 2}', WorkError, "install the same version"),
-    ('{"version": 1, "jbo": 3}', UsageError, "did you mean 'job'"), ('{"version": 1}', UsageError, "it has no 'job'"),
-])
+@pytest.mark.parametrize(
+    ("text", "error", "match"),
+    [
+        (None, WorkError, "cannot be read: No such file"),
+        ("{", UsageError, "is no job's file"),
+        ("[1]", UsageError, "has no version"),
+        ('{"version": 2}', WorkError, "install the same version"),
+        ('{"version": 1, "jbo": 3}', UsageError, "did you mean 'job'"),
+        ('{"version": 1}', UsageError, "it has no 'job'"),
+    ],
+)
 def test_what_is_no_job_is_refused(tmp_path, monkeypatch, text, error, match):
     path = tmp_path / "job.json"
     if text is not None:

@@ -27,10 +27,13 @@ def wide() -> Task:
     return classification(lambda: nn.Linear(3000, 200), (x, y), name="wide", batch_size=20, horizon=30)
 
 
-@pytest.mark.parametrize(("task", "says"), [
-    (replace(MLP, optimizer=Adam()), "its optimizer is Adam"),
-    (wide(), "a batch takes its model 24 million operations, and it pays up to 10"),
-])
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        (replace(MLP, optimizer=Adam()), "its optimizer is Adam"),
+        (wide(), "a batch takes its model 24 million operations, and it pays up to 10"),
+    ],
+)
 def test_what_gains_nothing_trains_one_by_one_and_the_reason_is_said(task, says):
     found = lockstep(Trainer(task, device="cpu"))
     assert found.rows == 0
@@ -58,8 +61,9 @@ def test_looking_trains_nothing_and_leaves_the_random_state_alone():
 
 DROPS = [NSTEP(k0=0.3, gamma=gamma, l=[20]) for gamma in (0.1, 0.5)]
 POLICIES = st.sampled_from([FIX(k0=0.1), FIX(k0=0.2), *DROPS, ASLR(k0=0.1)])
-SPECS = st.lists(st.builds(RunSpec, st.just(MLP), POLICIES, st.sampled_from([40, 80]), st.integers(0, 3)), unique=True,
-                 max_size=30)
+SPECS = st.lists(
+    st.builds(RunSpec, st.just(MLP), POLICIES, st.sampled_from([40, 80]), st.integers(0, 3)), unique=True, max_size=30
+)
 
 
 @given(specs=SPECS, short=st.integers(0, 30), rows=st.sampled_from([0, 4, 7, 16]), workers=st.integers(1, 5))

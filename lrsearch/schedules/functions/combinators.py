@@ -41,10 +41,17 @@ def _ends(at: float, policy: Policy) -> float | None:
     return None if policy.horizon is None else at + policy.horizon
 
 
-@lr_function("combinator", "Goyal et al. 2017", part("policy"), steps("l"), roles=(Fraction("l", "warmup"),),
-             end=lambda policy, l: _ends(l, policy), bounds=lambda policy, l: (0, policy.bounds[1]),
-             momentum=lambda t, policy, l: policy.momentum_at(np.maximum(t - l, 0)),
-             sample={"policy": LINEAR(k0=1, l=80), "l": 20})
+@lr_function(
+    "combinator",
+    "Goyal et al. 2017",
+    part("policy"),
+    steps("l"),
+    roles=(Fraction("l", "warmup"),),
+    end=lambda policy, l: _ends(l, policy),
+    bounds=lambda policy, l: (0, policy.bounds[1]),
+    momentum=lambda t, policy, l: policy.momentum_at(np.maximum(t - l, 0)),
+    sample={"policy": LINEAR(k0=1, l=80), "l": 20},
+)
 def WARMUP(t: Floats, policy: Policy, l: float) -> Floats:
     """Rises linearly from 0 to the policy's first value over l steps, then the policy from its own start.
 
@@ -55,10 +62,16 @@ def WARMUP(t: Floats, policy: Policy, l: float) -> Floats:
     return np.where(t < l, start * np.minimum(t / l, 1), policy.at(np.maximum(t - l, 0)))
 
 
-@lr_function("combinator", "Smith 2015, Table 2; Wu et al. 2022", parts("policies"), milestones("at"), rule=_joined,
-             end=lambda policies, at: _ends(at[-1], policies[-1]),
-             momentum=lambda t, policies, at: _piecewise(t, policies, at, "momentum_at"),
-             sample={"policies": [FIX(k0=1), LINEAR(k0=0.5, l=40), FIX(k0=0.1)], "at": [40, 80]})
+@lr_function(
+    "combinator",
+    "Smith 2015, Table 2; Wu et al. 2022",
+    parts("policies"),
+    milestones("at"),
+    rule=_joined,
+    end=lambda policies, at: _ends(at[-1], policies[-1]),
+    momentum=lambda t, policies, at: _piecewise(t, policies, at, "momentum_at"),
+    sample={"policies": [FIX(k0=1), LINEAR(k0=0.5, l=40), FIX(k0=0.1)], "at": [40, 80]},
+)
 def CHAIN(t: Floats, policies: tuple[Policy, ...], at: Steps) -> Floats:
     """One policy after the other: the n-th begins at step at[n-1] and counts from there.
 
@@ -68,11 +81,17 @@ def CHAIN(t: Floats, policies: tuple[Policy, ...], at: Steps) -> Floats:
     return _piecewise(t, policies, at, "at")
 
 
-@lr_function("combinator", "timm and Caffe's forks, whose curves count through a warm-up", part("policy"), steps("at"),
-             end=lambda policy, at: None if policy.horizon is None else max(0, policy.horizon - at),
-             period=lambda policy, at: policy.period, height=lambda t, policy, at: policy.height_at(t + at),
-             momentum=lambda t, policy, at: policy.momentum_at(t + at),
-             sample={"policy": HALFCOS(k0=1, l=100), "at": 20})
+@lr_function(
+    "combinator",
+    "timm and Caffe's forks, whose curves count through a warm-up",
+    part("policy"),
+    steps("at"),
+    end=lambda policy, at: None if policy.horizon is None else max(0, policy.horizon - at),
+    period=lambda policy, at: policy.period,
+    height=lambda t, policy, at: policy.height_at(t + at),
+    momentum=lambda t, policy, at: policy.momentum_at(t + at),
+    sample={"policy": HALFCOS(k0=1, l=100), "at": 20},
+)
 def FROM(t: Floats, policy: Policy, at: float) -> Floats:
     """The policy from its step `at` on, as after a warm-up during which it counted: p(t + at).
 
@@ -96,10 +115,15 @@ def _last_sample(policy: Policy, every: float | Steps) -> float | None:
     return None if policy.horizon is None else max(0, math.ceil(policy.horizon / every - 1e-9)) * every
 
 
-@lr_function("combinator", "Chen et al. 2022, the sampling rates of REX", part("policy"), steps_or_milestones("every"),
-             end=_last_sample,
-             momentum=lambda t, policy, every: policy.momentum_at(_sampled(t, every)),
-             sample={"policy": LINEAR(k0=1, l=100), "every": 20})
+@lr_function(
+    "combinator",
+    "Chen et al. 2022, the sampling rates of REX",
+    part("policy"),
+    steps_or_milestones("every"),
+    end=_last_sample,
+    momentum=lambda t, policy, every: policy.momentum_at(_sampled(t, every)),
+    sample={"policy": LINEAR(k0=1, l=100), "every": 20},
+)
 def SAMPLED(t: Floats, policy: Policy, every: float | Steps) -> Floats:
     """The policy looked at only every so many steps, or only at listed steps, and held in between.
 
@@ -110,12 +134,19 @@ def SAMPLED(t: Floats, policy: Policy, every: float | Steps) -> Floats:
     return policy.at(_sampled(t, every))
 
 
-@lr_function("combinator", "Smith 2018, the 1cycle report", part("policy"), fraction("m0"), fraction("m1"),
-             rule=lambda policy, **_: "the policy carries a momentum already" if policy.has_momentum else None,
-             end=lambda policy, **_: policy.horizon, period=lambda policy, **_: policy.period,
-             own_momentum=True,
-             momentum=lambda t, policy, m0, m1: towards(m0, m1, policy.height_at(t)),
-             sample={"policy": ONECYCLE(k0=0.1, k1=1, l=[45, 90, 100], k2=0.001), "m0": 0.95, "m1": 0.85})
+@lr_function(
+    "combinator",
+    "Smith 2018, the 1cycle report",
+    part("policy"),
+    fraction("m0"),
+    fraction("m1"),
+    rule=lambda policy, **_: "the policy carries a momentum already" if policy.has_momentum else None,
+    end=lambda policy, **_: policy.horizon,
+    period=lambda policy, **_: policy.period,
+    own_momentum=True,
+    momentum=lambda t, policy, m0, m1: towards(m0, m1, policy.height_at(t)),
+    sample={"policy": ONECYCLE(k0=0.1, k1=1, l=[45, 90, 100], k2=0.001), "m0": 0.95, "m1": 0.85},
+)
 def CM(t: Floats, policy: Policy, m0: float, m1: float) -> Floats:
     """Cyclical momentum against the policy's learning rate: m0 where that is lowest, m1 where it is highest.
 

@@ -94,7 +94,10 @@ class AslrState:
 
 
 ASLR = controller(
-    "ASLR", "Khodamoradi et al. 2021", rate("k0"), sample={"k0": 0.1},
+    "ASLR",
+    "Khodamoradi et al. 2021",
+    rate("k0"),
+    sample={"k0": 0.1},
     rule=lambda k0: None if k0 >= 10.0**SMALLEST_POWER else "k0 must be above 0",
 )(AslrState)
 
@@ -125,8 +128,17 @@ class PlateauState:
     sign: int = 1
 
     @classmethod
-    def begin(cls, k0: float, gamma: float, patience: float, cooldown: float, threshold: float, k1: float,
-              eps: float, maximize: int) -> Self:
+    def begin(
+        cls,
+        k0: float,
+        gamma: float,
+        patience: float,
+        cooldown: float,
+        threshold: float,
+        k1: float,
+        eps: float,
+        maximize: int,
+    ) -> Self:
         """Start at k0; a metric that is better when higher is negated, which turns the threshold round."""
         sign = -1 if maximize else 1
         return cls(k0, gamma, patience, cooldown, sign * threshold, k1, eps, sign=sign)
@@ -151,8 +163,16 @@ class PlateauState:
 
 
 PLATEAU = controller(
-    "PLATEAU", "torch, ReduceLROnPlateau", rate("k0"), factor("gamma"), reports("patience", 0, 10),
-    reports("cooldown", 0, 0), threshold("threshold", 1e-4), rate("k1", 0), rate("eps", 0), flag("maximize"),
+    "PLATEAU",
+    "torch, ReduceLROnPlateau",
+    rate("k0"),
+    factor("gamma"),
+    reports("patience", 0, 10),
+    reports("cooldown", 0, 0),
+    threshold("threshold", 1e-4),
+    rate("k1", 0),
+    rate("eps", 0),
+    flag("maximize"),
     rule=floor_below_start,
     sample={"k0": 0.1, "gamma": 0.5, "patience": 1},
 )(PlateauState)
@@ -184,8 +204,9 @@ class ChangeOnPlateauState:
     cooling: float = 0
 
     @classmethod
-    def begin(cls, policies: tuple[Policy, ...], l: float, start: int, patience: float, cooldown: float,
-              threshold: float) -> Self:
+    def begin(
+        cls, policies: tuple[Policy, ...], l: float, start: int, patience: float, cooldown: float, threshold: float
+    ) -> Self:
         """Start with the policy at place `start`."""
         return cls(policies, l, patience, cooldown, threshold, start)
 
@@ -210,8 +231,14 @@ class ChangeOnPlateauState:
 
 
 CHANGEONPLATEAU = controller(
-    "CHANGEONPLATEAU", "LRBench's repository; Wu et al. 2022", parts("policies"), steps("l"), whole("start", 0, 15, 0),
-    reports("patience", 2, 5), reports("cooldown", 0, 5), threshold("threshold", 0.05),
+    "CHANGEONPLATEAU",
+    "LRBench's repository; Wu et al. 2022",
+    parts("policies"),
+    steps("l"),
+    whole("start", 0, 15, 0),
+    reports("patience", 2, 5),
+    reports("cooldown", 0, 5),
+    threshold("threshold", 0.05),
     rule=lambda policies, start, **_: _unfit(policies, start),
     sample={"policies": [FIX(k0=0.1), FIX(k0=0.01)], "l": 80, "start": 1},
 )(ChangeOnPlateauState)

@@ -11,9 +11,17 @@ from lrsearch.schedules.function import Floats, lr_function
 from lrsearch.schedules.functions.shapes import between, sawtooth, triangle, whole
 
 
-@lr_function("cyclic", "Smith 2015, the text on exp_range", rate("k0"), rate("k1"), factor_per_step("gamma"),
-             steps("l"), roles=(Bounds("k0", "k1"), Repeat("l", 2), DecayPerStep("gamma")),
-             period=lambda l, **_: 2 * l, sample={"k0": 0.2, "k1": 1, "gamma": 0.98, "l": 25})
+@lr_function(
+    "cyclic",
+    "Smith 2015, the text on exp_range",
+    rate("k0"),
+    rate("k1"),
+    factor_per_step("gamma"),
+    steps("l"),
+    roles=(Bounds("k0", "k1"), Repeat("l", 2), DecayPerStep("gamma")),
+    period=lambda l, **_: 2 * l,
+    sample={"k0": 0.2, "k1": 1, "gamma": 0.98, "l": 25},
+)
 def EXPRANGE(t: Floats, k0: float, k1: float, gamma: float, l: float) -> Floats:
     """TRI whose two bounds both shrink by gamma at every step: eta = TRI(t) gamma^t.
 
@@ -25,11 +33,18 @@ def EXPRANGE(t: Floats, k0: float, k1: float, gamma: float, l: float) -> Floats:
     return between(k0, k1, triangle(t, l)) * np.power(gamma, t)
 
 
-@lr_function("cyclic", "Loshchilov and Hutter 2017", rate("k0"), rate("k1"), steps("l"), growth("growth", 1),
-             roles=(Bounds("k0", "k1"), Restarts("l", "growth")),
-             end=lambda l, growth, **_: l / (1 - growth) if growth < 1 else None,
-             period=lambda l, growth, **_: l if growth == 1 else None,
-             sample={"k0": 0, "k1": 1, "l": 14, "growth": 2})
+@lr_function(
+    "cyclic",
+    "Loshchilov and Hutter 2017",
+    rate("k0"),
+    rate("k1"),
+    steps("l"),
+    growth("growth", 1),
+    roles=(Bounds("k0", "k1"), Restarts("l", "growth")),
+    end=lambda l, growth, **_: l / (1 - growth) if growth < 1 else None,
+    period=lambda l, growth, **_: l if growth == 1 else None,
+    sample={"k0": 0, "k1": 1, "l": 14, "growth": 2},
+)
 def SGDR(t: Floats, k0: float, k1: float, l: float, growth: float) -> Floats:
     """Falls from the higher of k0 and k1 to the lower along half a cosine, and restarts; fall n takes l growth^n.
 
@@ -48,12 +63,18 @@ def SGDR(t: Floats, k0: float, k1: float, l: float, growth: float) -> Floats:
     return between(k0, k1, (1 + np.cos(np.pi * np.clip(done, 0, 1))) / 2)
 
 
-@lr_function("cyclic", "Agarwal et al. 2021, Acceleration via Fractal Learning Rate Schedules", rate("k0"), rate("k1"),
-             whole_number("n", 1, 16), steps("l"),
-             roles=(Bounds("k0", "k1", to_zero=False), Repeat("l"), Shape("n", "levels")),
-             rule=lambda k0, k1, **_: None if min(k0, k1) > 0 else
-             f"both bounds must be above 0, got k0={k0!r}, k1={k1!r}",
-             period=lambda l, **_: l, sample={"k0": 0.05, "k1": 1, "n": 5, "l": 100})
+@lr_function(
+    "cyclic",
+    "Agarwal et al. 2021, Acceleration via Fractal Learning Rate Schedules",
+    rate("k0"),
+    rate("k1"),
+    whole_number("n", 1, 16),
+    steps("l"),
+    roles=(Bounds("k0", "k1", to_zero=False), Repeat("l"), Shape("n", "levels")),
+    rule=lambda k0, k1, **_: None if min(k0, k1) > 0 else f"both bounds must be above 0, got k0={k0!r}, k1={k1!r}",
+    period=lambda l, **_: l,
+    sample={"k0": 0.05, "k1": 1, "n": 5, "l": 100},
+)
 def FRACTAL(t: Floats, k0: float, k1: float, n: int, l: float) -> Floats:
     """Takes the 2^n Chebyshev steps between k0 and k1 in fractal order over l steps, and repeats.
 

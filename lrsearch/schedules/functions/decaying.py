@@ -60,9 +60,19 @@ def FIX(t: Floats, k0: float) -> Floats:
     return k0 + 0 * t
 
 
-@lr_function("decaying", LRBENCH, rate("k0"), factor("gamma"), steps("l"), rate("k1", 0),
-             roles=(Fall("k1", "k0"), Repeat("l"), DecayPerDrop("gamma", "l")), rule=floor_below_start, end=_last_drop,
-             period=lambda l, **_: l, sample={"k0": 1, "gamma": 0.5, "l": 20})
+@lr_function(
+    "decaying",
+    LRBENCH,
+    rate("k0"),
+    factor("gamma"),
+    steps("l"),
+    rate("k1", 0),
+    roles=(Fall("k1", "k0"), Repeat("l"), DecayPerDrop("gamma", "l")),
+    rule=floor_below_start,
+    end=_last_drop,
+    period=lambda l, **_: l,
+    sample={"k0": 1, "gamma": 0.5, "l": 20},
+)
 def STEP(t: Floats, k0: float, gamma: float, l: float, k1: float) -> Floats:
     """Drops by gamma every l steps, never below k1: eta = max(k0 gamma^floor(t/l), k1).
 
@@ -72,9 +82,16 @@ def STEP(t: Floats, k0: float, gamma: float, l: float, k1: float) -> Floats:
     return np.maximum(k0 * gamma ** whole(t / l), k1)
 
 
-@lr_function("decaying", LRBENCH, rate("k0"), factor("gamma"), milestones("l"), end=lambda l, **_: l[-1],
-             roles=(Peak("k0"), Milestones("l"), DecayPerMilestone("gamma", "l")),
-             sample={"k0": 1, "gamma": 0.32, "l": [50, 75]})
+@lr_function(
+    "decaying",
+    LRBENCH,
+    rate("k0"),
+    factor("gamma"),
+    milestones("l"),
+    end=lambda l, **_: l[-1],
+    roles=(Peak("k0"), Milestones("l"), DecayPerMilestone("gamma", "l")),
+    sample={"k0": 1, "gamma": 0.32, "l": [50, 75]},
+)
 def NSTEP(t: Floats, k0: float, gamma: float, l: tuple[float, ...]) -> Floats:
     """Drops by gamma at every milestone: eta = k0 gamma^i, i = #{l_j <= t}.
 
@@ -85,8 +102,14 @@ def NSTEP(t: Floats, k0: float, gamma: float, l: tuple[float, ...]) -> Floats:
     return k0 * np.power(np.float64(gamma), passed.astype(np.float64))
 
 
-@lr_function("decaying", LRBENCH, rate("k0"), factor_per_step("gamma"), roles=(Peak("k0"), DecayPerStep("gamma")),
-             sample={"k0": 1, "gamma": 0.97})
+@lr_function(
+    "decaying",
+    LRBENCH,
+    rate("k0"),
+    factor_per_step("gamma"),
+    roles=(Peak("k0"), DecayPerStep("gamma")),
+    sample={"k0": 1, "gamma": 0.97},
+)
 def EXP(t: Floats, k0: float, gamma: float) -> Floats:
     """Shrinks by gamma at every step: eta = k0 gamma^t. gamma is close to 1, such as 0.99994.
 
@@ -96,8 +119,15 @@ def EXP(t: Floats, k0: float, gamma: float) -> Floats:
     return k0 * np.power(gamma, t)
 
 
-@lr_function("decaying", LRBENCH, rate("k0"), slope_per_step("gamma"), exponent("p"),
-             roles=(Peak("k0"), InverseDecay("gamma", "p")), sample={"k0": 1, "gamma": 0.1, "p": 0.75})
+@lr_function(
+    "decaying",
+    LRBENCH,
+    rate("k0"),
+    slope_per_step("gamma"),
+    exponent("p"),
+    roles=(Peak("k0"), InverseDecay("gamma", "p")),
+    sample={"k0": 1, "gamma": 0.1, "p": 0.75},
+)
 def INV(t: Floats, k0: float, gamma: float, p: float) -> Floats:
     """Shrinks like a power of time: eta = k0 (1 + gamma t)^-p.
 
@@ -107,8 +137,14 @@ def INV(t: Floats, k0: float, gamma: float, p: float) -> Floats:
     return k0 * np.power(1 + gamma * t, -p)
 
 
-@lr_function("decaying", "Caffe; the authors of Wu et al. 2019 ship it too", rate("k0"), slope_per_step("gamma"),
-             steps("l"), sample={"k0": 1, "gamma": 0.1, "l": 50})
+@lr_function(
+    "decaying",
+    "Caffe; the authors of Wu et al. 2019 ship it too",
+    rate("k0"),
+    slope_per_step("gamma"),
+    steps("l"),
+    sample={"k0": 1, "gamma": 0.1, "l": 50},
+)
 def SIG(t: Floats, k0: float, gamma: float, l: float) -> Floats:
     """Falls along a sigmoid, half of it gone at step l: eta = k0 / (1 + exp(gamma (t - l))).
 
@@ -120,8 +156,17 @@ def SIG(t: Floats, k0: float, gamma: float, l: float) -> Floats:
     return k0 / (1 + np.exp(np.minimum(gamma * (t - l), 700)))
 
 
-@lr_function("decaying", LRBENCH, rate("k0"), exponent("p"), steps("l"), rate("k1", 0),
-             roles=(*TO_FLOOR, Shape("p", "power")), end=lambda l, **_: l, sample={"k0": 1, "p": 2, "l": 100})
+@lr_function(
+    "decaying",
+    LRBENCH,
+    rate("k0"),
+    exponent("p"),
+    steps("l"),
+    rate("k1", 0),
+    roles=(*TO_FLOOR, Shape("p", "power")),
+    end=lambda l, **_: l,
+    sample={"k0": 1, "p": 2, "l": 100},
+)
 def POLY(t: Floats, k0: float, p: float, l: float, k1: float) -> Floats:
     """Goes from k0 to k1 over l steps: eta = (k0 - k1) (1 - t/l)^p + k1, then k1.
 
@@ -131,8 +176,16 @@ def POLY(t: Floats, k0: float, p: float, l: float, k1: float) -> Floats:
     return towards(k1, k0, np.power(1 - np.minimum(t / l, 1), p))
 
 
-@lr_function("decaying", "Li et al. 2020, Budgeted Training", rate("k0"), steps("l"), rate("k1", 0),
-             roles=TO_FLOOR, end=lambda l, **_: l, sample={"k0": 1, "l": 100})
+@lr_function(
+    "decaying",
+    "Li et al. 2020, Budgeted Training",
+    rate("k0"),
+    steps("l"),
+    rate("k1", 0),
+    roles=TO_FLOOR,
+    end=lambda l, **_: l,
+    sample={"k0": 1, "l": 100},
+)
 def LINEAR(t: Floats, k0: float, l: float, k1: float) -> Floats:
     """Goes from k0 to k1 over l steps along a line, up or down: eta = k0 + (k1 - k0) t/l, then k1.
 
@@ -142,8 +195,16 @@ def LINEAR(t: Floats, k0: float, l: float, k1: float) -> Floats:
     return towards(k0, k1, np.minimum(t / l, 1))
 
 
-@lr_function("decaying", "Loshchilov and Hutter 2017, without restarts", rate("k0"), steps("l"), rate("k1", 0),
-             roles=TO_FLOOR, end=lambda l, **_: l, sample={"k0": 1, "l": 100})
+@lr_function(
+    "decaying",
+    "Loshchilov and Hutter 2017, without restarts",
+    rate("k0"),
+    steps("l"),
+    rate("k1", 0),
+    roles=TO_FLOOR,
+    end=lambda l, **_: l,
+    sample={"k0": 1, "l": 100},
+)
 def HALFCOS(t: Floats, k0: float, l: float, k1: float) -> Floats:
     """Goes from k0 to k1 over l steps along half a cosine: eta = k1 + (k0 - k1) (1 + cos(pi t/l))/2, then k1.
 
@@ -153,8 +214,17 @@ def HALFCOS(t: Floats, k0: float, l: float, k1: float) -> Floats:
     return towards(k1, k0, (1 + np.cos(np.pi * np.minimum(t / l, 1))) / 2)
 
 
-@lr_function("decaying", "Chen et al. 2022, REX", rate("k0"), steps("l"), fraction("beta", 0.5), rate("k1", 0),
-             roles=(*TO_FLOOR, Shape("beta", "beta")), end=lambda l, **_: l, sample={"k0": 1, "l": 100})
+@lr_function(
+    "decaying",
+    "Chen et al. 2022, REX",
+    rate("k0"),
+    steps("l"),
+    fraction("beta", 0.5),
+    rate("k1", 0),
+    roles=(*TO_FLOOR, Shape("beta", "beta")),
+    end=lambda l, **_: l,
+    sample={"k0": 1, "l": 100},
+)
 def REX(t: Floats, k0: float, l: float, beta: float, k1: float) -> Floats:
     """Falls late: eta = k1 + (k0 - k1) z / (1 - beta + beta z), z = 1 - t/l, then k1.
 
@@ -167,9 +237,16 @@ def REX(t: Floats, k0: float, l: float, beta: float, k1: float) -> Floats:
     return towards(k1, k0, left / ((1 - beta) + beta * left))
 
 
-@lr_function("decaying", "Smith 2015, Cyclical Learning Rates", rate("k0"), rate("k1"), steps("l"),
-             roles=(Fall("k0", "k1"), Fraction("l", "end")), end=lambda l, **_: l,
-             sample={"k0": 0.1, "k1": 1, "l": 50})
+@lr_function(
+    "decaying",
+    "Smith 2015, Cyclical Learning Rates",
+    rate("k0"),
+    rate("k1"),
+    steps("l"),
+    roles=(Fall("k0", "k1"), Fraction("l", "end")),
+    end=lambda l, **_: l,
+    sample={"k0": 0.1, "k1": 1, "l": 50},
+)
 def DECAY(t: Floats, k0: float, k1: float, l: float) -> Floats:
     """The control of the CLR paper: a line from k1 to k0 over l steps, then constant at k0.
 
@@ -179,9 +256,17 @@ def DECAY(t: Floats, k0: float, k1: float, l: float) -> Floats:
     return towards(k1, k0, np.minimum(t / l, 1))
 
 
-@lr_function("decaying", "Haegele et al. 2024", rate("k0"), milestones("l", 2), rate("k1", 0), exponent("p", 1),
-             roles=(Fall("k1", "k0"), Stages("l", 2), Shape("p", "power")), end=lambda l, **_: l[-1],
-             sample={"k0": 1, "l": [70, 100]})
+@lr_function(
+    "decaying",
+    "Haegele et al. 2024",
+    rate("k0"),
+    milestones("l", 2),
+    rate("k1", 0),
+    exponent("p", 1),
+    roles=(Fall("k1", "k0"), Stages("l", 2), Shape("p", "power")),
+    end=lambda l, **_: l[-1],
+    sample={"k0": 1, "l": [70, 100]},
+)
 def COOLDOWN(t: Floats, k0: float, l: tuple[float, float], k1: float, p: float) -> Floats:
     """Constant until l[0], then cools down to k1 at l[1]: eta = k1 + (k0 - k1) (1 - x^p), x the part of the way.
 

@@ -65,11 +65,15 @@ def imported(store: Store, folder: Path) -> None:
 def golden(store: Store) -> dict[str, object]:
     """Give all that a store says, as plain JSON values, and what it recommends and has answered."""
     return {
-        **make_store.golden(store), "origins": store.origins(),
+        **make_store.golden(store),
+        "origins": store.origins(),
         "attempts": {one.key: [attempt.score for attempt in store.attempts(one.key)] for one in store.runs()},
         "first": {task: [one.to_json() for one in store.recommend(task)] for task in ASKED},
-        "advice": {f"{task} {goal}": api.advise(task, goal, store=store).to_json()
-                   for task in ASKED for goal in ("accuracy", "cost")},
+        "advice": {
+            f"{task} {goal}": api.advise(task, goal, store=store).to_json()
+            for task in ASKED
+            for goal in ("accuracy", "cost")
+        },
     }
 
 

@@ -43,15 +43,28 @@ def ended(spec: RunSpec) -> Run:
     steps = np.minimum((np.arange(20) + 0.5) * spec.horizon / 20, spec.horizon)
     rates = spec.policy(steps)
     if rates.max() > 3:
-        return Run(state=RunState.DIVERGED, steps=max(spec.horizon // 2, 1), seconds=0.25, stride=8,
-                   train_losses=(2.25, 5.5, None))
+        return Run(
+            state=RunState.DIVERGED,
+            steps=max(spec.horizon // 2, 1),
+            seconds=0.25,
+            stride=8,
+            train_losses=(2.25, 5.5, None),
+        )
     far = float(np.abs(np.log10(rates.max() / 0.2)))
     score = round(0.9 - 0.1 * far + 0.001 * spec.seed, 6)
     losses = tuple(round(2.3 / (1 + float(rate) * 10), 6) for rate in rates)
-    return Run(state=RunState.FINISHED, steps=spec.horizon, seconds=0.5, score=score, loss=round(0.3 + far, 6),
-               points=(Point(spec.horizon // 2, 0.75, 0.5), Point(spec.horizon, round(0.3 + far, 6), score)),
-               train_losses=losses, stride=max(spec.horizon // 20, 1), split="made up",
-               metrics={"end": {"step": spec.horizon, "top1": score, "ac": None}})
+    return Run(
+        state=RunState.FINISHED,
+        steps=spec.horizon,
+        seconds=0.5,
+        score=score,
+        loss=round(0.3 + far, 6),
+        points=(Point(spec.horizon // 2, 0.75, 0.5), Point(spec.horizon, round(0.3 + far, 6), score)),
+        train_losses=losses,
+        stride=max(spec.horizon // 20, 1),
+        split="made up",
+        metrics={"end": {"step": spec.horizon, "top1": score, "ac": None}},
+    )
 
 
 def setup() -> Setup:
@@ -77,8 +90,9 @@ def fill(store: Store) -> None:
         Run(state=RunState.FINISHED, steps=CNN.horizon, seconds=0.1, score=float("inf"), loss=float("nan")),
     ]
     for seed, run in enumerate(others):
-        store.record(RunSpec(CNN, parse("ONECYCLE(k0=0.01, k1=0.5, l=[100, 200, 300], k2=0.001)"), CNN.horizon, seed),
-                     run)
+        store.record(
+            RunSpec(CNN, parse("ONECYCLE(k0=0.01, k1=0.5, l=[100, 200, 300], k2=0.001)"), CNN.horizon, seed), run
+        )
     study = open_study(store)
     for _ in range(40):
         assignment = study.ask()
@@ -92,11 +106,14 @@ def golden(store: Store) -> dict[str, object]:
     """Give all that a store says, as plain JSON values."""
     history = store.history(open_study(store).key)
     return {
-        "runs": [{**stored.to_json(), "lost_steps": stored.lost_steps, "run": json.loads(stored.run.to_text())}
-                 for stored in store.runs()],
+        "runs": [
+            {**stored.to_json(), "lost_steps": stored.lost_steps, "run": json.loads(stored.run.to_text())}
+            for stored in store.runs()
+        ],
         "studies": [{**found.to_json(), "frozen": found.frozen} for found in store.studies()],
-        "history": [[a.number, a.role, a.origin, str(a.policy), a.horizon, a.seed, run and run.key]
-                    for a, run in history],
+        "history": [
+            [a.number, a.role, a.origin, str(a.policy), a.horizon, a.seed, run and run.key] for a, run in history
+        ],
         "tasks": store.tasks(),
     }
 
