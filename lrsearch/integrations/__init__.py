@@ -1,0 +1,1 @@
+"""Policies and jobs in the frameworks that people train with: each file imports its one library."""
