@@ -30,9 +30,12 @@ def test_a_text_a_policy_and_a_job_are_read() -> None:
 
 
 def test_ratios_count_over_all_groups_of_all_optimizers() -> None:
-    scheduler = scheduler_of(COSINE, sgd(1.0, 0.5), sgd(0.25))
+    optimizers = sgd(1.0, 0.5), sgd(0.25)
+    scheduler = scheduler_of(COSINE, *optimizers)
     for t in range(8):
         assert scheduler.get_last_lr() == [COSINE(t), 0.5 * COSINE(t), 0.25 * COSINE(t)]
+        for optimizer in optimizers:
+            optimizer.step()
         scheduler.step()
 
 
