@@ -46,9 +46,10 @@ if TYPE_CHECKING:
         verify,
         warm_start,
     )
-    from lrsearch.knowledge import open_store, rank, record
+    from lrsearch.recommendation import rank, recommend
     from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.runs.job import Job, JobStopped
+    from lrsearch.store import open_store, record
     from lrsearch.tasks import TASKS
     from lrsearch.tasks.own import classification
     from lrsearch.training.functions import task
@@ -97,6 +98,7 @@ __all__ = [
     "range_test",
     "rank",
     "recipe",
+    "recommend",
     "record",
     "reproduce",
     "search",
@@ -127,9 +129,10 @@ _load = load_later(
         "train": "lrsearch.api",
         "verify": "lrsearch.api",
         "warm_start": "lrsearch.api",
-        "open_store": "lrsearch.knowledge",
-        "rank": "lrsearch.knowledge",
-        "record": "lrsearch.knowledge",
+        "open_store": "lrsearch.store",
+        "rank": "lrsearch.recommendation",
+        "recommend": "lrsearch.recommendation",
+        "record": "lrsearch.store",
         "Objective": "lrsearch.runs",
         "Task": "lrsearch.runs",
         "maximize": "lrsearch.runs",

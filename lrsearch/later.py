@@ -1,8 +1,12 @@
-"""Names that a package offers, and loads when they are first used: torch, Optuna and Ray take seconds to load."""
+"""Names that a package loads when they are first used, as torch, Optuna and Ray take seconds, and older names."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+GOES = "0.3"
+"""The release in which older names go."""
 
 
 def load_later(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
@@ -22,3 +26,20 @@ def load_later(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
         return getattr(import_module(modules[name]), name)
 
     return load
+
+
+def older_name(was: str, now: str) -> Any:
+    """The public name that took an older one's place; a warning says so.
+
+    Args:
+        was: the older name, as users write it.
+        now: the public name of today, below `lrs.`.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     older_name("Task.of", "classification").__name__, str(said[0].message)
+    ('classification', 'Task.of is lrs.classification now; the older name goes in 0.3')
+    """
+    warnings.warn(f"{was} is lrs.{now} now; the older name goes in {GOES}", DeprecationWarning, stacklevel=3)
+    return getattr(import_module(__package__), now)

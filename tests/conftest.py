@@ -206,10 +206,10 @@ def result_of() -> Callable[..., object]:
     on fresh seeds; "failed" for a run that is to be left out. `confirmed`: the candidate they are of, by its place.
     """
     from lrsearch.heuristics import prune
-    from lrsearch.knowledge import Assignment, StoredRun
     from lrsearch.runs import Run, RunState
     from lrsearch.schedules import HALFCOS, SIN2, TRI, WARMUP
     from lrsearch.spaces import Space
+    from lrsearch.store import Assignment, StoredRun
     from lrsearch.study.decision import decide
     from lrsearch.study.probing import gather
     from lrsearch.study.result import SearchResult, cost_of

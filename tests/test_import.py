@@ -13,8 +13,8 @@ import pytest
 
 import lrsearch
 from lrsearch.cli.main import app
-from lrsearch.knowledge.schema import SCHEMA_VERSION
 from lrsearch.schedules import FUNCTIONS, functions
+from lrsearch.store.schema import SCHEMA_VERSION
 
 HEAVY = ("torch", "sympy", "ray", "optuna", "sqlalchemy", "pandas", "matplotlib", "plotly", "sklearn", "typer", "rich")
 """sympy comes with torch's compiler, which takes longer to load than torch itself."""
@@ -82,7 +82,7 @@ def command_names(app, before=""):
 
 
 def test_commands_that_train_nothing_load_no_torch_and_each_only_the_libraries_that_it_needs(tmp_path):
-    shutil.copy(Path(__file__).parent / "knowledge" / "schemas" / f"schema-{SCHEMA_VERSION}.db", tmp_path / "s.db")
+    shutil.copy(Path(__file__).parent / "store" / "schemas" / f"schema-{SCHEMA_VERSION}.db", tmp_path / "s.db")
     store, task, fix = ["--store", "s.db"], ["--task", "digits-mlp"], "FIX(k0=0.1)"
     plain = [
         (["--help"], 0),
@@ -167,7 +167,9 @@ def test_commands_that_train_nothing_load_no_torch_and_each_only_the_libraries_t
 
 
 def test_the_store_and_all_that_is_known_load_no_torch():
-    assert loaded_after("import lrsearch.knowledge, lrsearch.study.recipe, lrsearch.api.advice") == {"sqlalchemy"}
+    assert loaded_after(
+        "import lrsearch.store, lrsearch.recommendation, lrsearch.study.recipe, lrsearch.api.advice"
+    ) == {"sqlalchemy"}
 
 
 def test_the_probe_of_loaded_libraries_sees_one_that_is_loaded():

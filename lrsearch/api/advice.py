@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
-from lrsearch.knowledge import Advice, Similarity, Store
-from lrsearch.knowledge.recommend import PARETO, described, ramps_of, recall
-from lrsearch.knowledge.recommend import advise as rank_known
-from lrsearch.knowledge.similarity import compare as compare_tasks
-from lrsearch.knowledge.similarity import fingerprint
+from lrsearch.recommendation import Advice, Similarity
+from lrsearch.recommendation.recommend import PARETO, described, ramps_of, recall
+from lrsearch.recommendation.recommend import advise as rank_known
+from lrsearch.recommendation.similarity import compare as compare_tasks
+from lrsearch.recommendation.similarity import fingerprint
+from lrsearch.store import Store
 from lrsearch.study.answers import stored_answers
 from lrsearch.tasks.catalogue import Asked
 
@@ -43,7 +44,7 @@ def advise(
 
 
 def similarity(task_a: Asked, task_b: Asked, *, store: str | Store | None = None) -> Similarity:
-    """Tell how far two tasks are from each other, by group: see `lrsearch.knowledge.similarity`.
+    """Tell how far two tasks are from each other, by group: see `lrsearch.recommendation.similarity`.
 
     Args:
         task_a, task_b: names of shipped tasks or of tasks in the store, or tasks.

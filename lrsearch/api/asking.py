@@ -10,10 +10,10 @@ from lrsearch.api.functions import changed_source
 from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, writable
 from lrsearch.api.studies import search_setup
 from lrsearch.errors import TaskError
-from lrsearch.knowledge import Store
-from lrsearch.knowledge.stored import CHECK, RANGE_TEST
 from lrsearch.runs import OWN
 from lrsearch.schedules import Policy
+from lrsearch.store import Store
+from lrsearch.store.stored import CHECK, RANGE_TEST
 from lrsearch.study.reopening import stored_setup
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import Asked

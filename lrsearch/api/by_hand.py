@@ -10,10 +10,10 @@ from typing import Any, Self
 from lrsearch.api.opening import writable
 from lrsearch.api.studies import conclude_search, tpe_sampler
 from lrsearch.errors import BudgetError, UsageError, WorkError, given
-from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.counter import counted_in, forget_count
 from lrsearch.runs.executor import NoRun
+from lrsearch.store import Store
 from lrsearch.study.claims import Claims, study_folder
 from lrsearch.study.decision import is_result
 from lrsearch.study.funnel import Funnel

@@ -9,11 +9,11 @@ from typing import Any
 
 from lrsearch.api.opening import opened_store, writable
 from lrsearch.errors import UsageError, WorkError, given
-from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.runs.job import TRAIN_LOSS
 from lrsearch.schedules import Policy, parse
+from lrsearch.store import Store
 from lrsearch.study.probing import CHECK_STEPS, check_run
 from lrsearch.training.own_source import is_own, own_source
 from lrsearch.training.settings import with_settings

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from lrsearch.errors import OutputError, UsageError, given
 from lrsearch.executors.local import LocalExecutor
-from lrsearch.knowledge import Store, open_store
-from lrsearch.knowledge.store import PAUSES
 from lrsearch.runs import Task
 from lrsearch.runs.executor import Executor, TrainerSource
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.store import Store, open_store
+from lrsearch.store.store import PAUSES
 from lrsearch.tasks import find_classification
 from lrsearch.tasks.catalogue import Asked
 from lrsearch.training.functions import FunctionSource

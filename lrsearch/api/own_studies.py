@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.known import fit, readable
 from lrsearch.errors import UsageError, given
-from lrsearch.knowledge import Recommendation, Store
-from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.recommendation import Recommendation
+from lrsearch.recommendation.known import PUBLISHED
 from lrsearch.runs import Objective
 from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
+from lrsearch.store import Store
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import Asked
 
@@ -63,11 +64,11 @@ def warm_start(
         UsageError: if one of the arguments is not what it should be.
 
     >>> import optuna
-    >>> from lrsearch import FIX, open_store
+    >>> from lrsearch import FIX, open_store, recommend
     >>> study = optuna.create_study(direction="maximize")
     >>> space = Space.standard(horizon=10_000, epoch=540)
     >>> with open_store("sqlite:///:memory:") as store:
-    ...     warm_start(study, space, [FIX(k0=0.1), *store.recommend("mnist-lenet")])
+    ...     warm_start(study, space, [FIX(k0=0.1), *recommend("mnist-lenet", store)])
     4
     >>> warm_start(study, space, [FIX(k0=0.1)])
     0
@@ -117,7 +118,7 @@ def add_results(
         TaskError: for the name of no shipped task.
 
     >>> import optuna
-    >>> from lrsearch import FIX, open_store, record
+    >>> from lrsearch import FIX, open_store, recommend, record
     >>> task, study = find_task("digits-mlp"), optuna.create_study(direction="maximize")
     >>> space = Space.standard(horizon=task.horizon, epoch=task.epoch)
     >>> with open_store("sqlite:///:memory:") as store:

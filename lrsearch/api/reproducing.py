@@ -10,13 +10,13 @@ from typing import Any
 
 from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, source_of
 from lrsearch.errors import TaskError, UsageError, given
-from lrsearch.knowledge import Store
-from lrsearch.knowledge.record import Record
-from lrsearch.knowledge.rows import LOCAL
-from lrsearch.knowledge.stored import ShownRun
 from lrsearch.runs import STRANGER, Run, RunSpec, RunState, Stop, Task, run_key
 from lrsearch.runs.executor import Group, TrainerSource
 from lrsearch.runs.run import TRAINERS
+from lrsearch.store import Store
+from lrsearch.store.record import Record
+from lrsearch.store.rows import LOCAL
+from lrsearch.store.stored import ShownRun
 from lrsearch.study.reopening import stored_task
 from lrsearch.study.reproduced import Reproduced, changes, differences, other_seeds
 from lrsearch.tasks import TASKS, Classification, find_task

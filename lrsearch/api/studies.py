@@ -10,9 +10,9 @@ from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
 from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
-from lrsearch.knowledge import Store
-from lrsearch.knowledge.stored import CHECK
 from lrsearch.schedules import Policy
+from lrsearch.store import Store
+from lrsearch.store.stored import CHECK
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study

@@ -16,9 +16,9 @@ from lrsearch.compare.reproduction import Results, read_results
 from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.errors import UsageError, given
-from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec
 from lrsearch.schedules import Policy
+from lrsearch.store import Store
 from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import find_task

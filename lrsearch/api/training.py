@@ -17,9 +17,9 @@ from lrsearch.api.opening import (
 )
 from lrsearch.errors import UsageError, given
 from lrsearch.heuristics import Ramp
-from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.schedules import Policy
+from lrsearch.store import Store
 from lrsearch.study.final_test import best_runs
 from lrsearch.study.final_test import final_test as read_test
 from lrsearch.study.own_recipe import follow_own, values_to_try

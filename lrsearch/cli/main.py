@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from lrsearch.cli import knowledge, policy, search, space, store, study
+from lrsearch.cli import policy, recommend, search, space, store, study
 from lrsearch.cli.dashboard import dashboard
 from lrsearch.cli.ranges import range_test, recipe
 from lrsearch.cli.reproduce import reproduce
@@ -27,8 +27,8 @@ app.command()(search.search)
 app.command()(search.sweep)
 app.command()(space.prune)
 app.command()(space.explain)
-app.command()(knowledge.recommend)
-app.command()(knowledge.rank)
+app.command()(recommend.recommend)
+app.command()(recommend.rank)
 app.command()(search.compare)
 app.command("range-test")(range_test)
 app.command()(recipe)

@@ -8,12 +8,12 @@ from typing import Any
 from rich.table import Table
 
 from lrsearch.cli.plain import labelled, open_console
-from lrsearch.knowledge import StoredRun, StoredStudy
-from lrsearch.knowledge.bundles import Imported
-from lrsearch.knowledge.checking import Check
-from lrsearch.knowledge.record import told
-from lrsearch.knowledge.stored import ShownRun
 from lrsearch.runs import Objective
+from lrsearch.store import StoredRun, StoredStudy
+from lrsearch.store.bundles import Imported
+from lrsearch.store.checking import Check
+from lrsearch.store.record import told
+from lrsearch.store.stored import ShownRun
 from lrsearch.words import counted
 
 

@@ -38,9 +38,9 @@ def runs(
     """List the runs that match."""
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_runs
-    from lrsearch.knowledge import open_store
     from lrsearch.runs import RunState
     from lrsearch.schedules import parse
+    from lrsearch.store import open_store
     from lrsearch.tasks import TASKS
 
     wanted = parse(policy) if policy else None
@@ -64,7 +64,7 @@ def studies(store: StoreUrl = None, as_json: AsJson = False) -> None:
     """List the studies: `lrsearch explain` takes any of them."""
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_studies
-    from lrsearch.knowledge import open_store
+    from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
         found = opened.studies()
@@ -83,7 +83,7 @@ def show(
     """Show all that is known of one run."""
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_run
-    from lrsearch.knowledge import open_store
+    from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
         found = opened.show(key)
@@ -98,7 +98,7 @@ def stats(store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Say how much the store holds, by task with its framework, model, classes and data set."""
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_stats
-    from lrsearch.knowledge import open_store
+    from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
         found = opened.stats()
@@ -113,8 +113,8 @@ def check(store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Read all of the store and hold it against its digests; exit code 1 if anything is damaged."""
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_check
-    from lrsearch.knowledge import check as check_store
-    from lrsearch.knowledge.database import check_exists
+    from lrsearch.store import check as check_store
+    from lrsearch.store.database import check_exists
 
     url = store or str(DEFAULT_STORE)
     check_exists(url)
@@ -135,8 +135,8 @@ def salvage(
 ) -> None:
     """Get what is whole out of a damaged SQLite store, into a new one."""
     from lrsearch.cli.plain import print_json
-    from lrsearch.knowledge import salvage as salvage_store
-    from lrsearch.knowledge.database import check_exists
+    from lrsearch.store import salvage as salvage_store
+    from lrsearch.store.database import check_exists
 
     url = store or str(DEFAULT_STORE)
     check_exists(url)
@@ -155,7 +155,7 @@ def export_bundle(
     task: Annotated[str | None, typer.Option(help="Only runs of this task.", show_default=False)] = None,
 ) -> None:
     """Write runs into a bundle: a text file that another store can import."""
-    from lrsearch.knowledge import open_store, write_bundle
+    from lrsearch.store import open_store, write_bundle
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
         names = {description["name"] for description in opened.tasks().values()}
@@ -178,7 +178,7 @@ def import_bundle(
     """Import a bundle, all of it or nothing. Its runs change no result here, and recommend only with --trust."""
     from lrsearch.cli.plain import print_json
     from lrsearch.cli.show_store import print_import
-    from lrsearch.knowledge import open_store, read_bundle
+    from lrsearch.store import open_store, read_bundle
 
     with open_store(store or str(DEFAULT_STORE)) as opened:
         done = read_bundle(opened, bundle, trust=trust, partly=partly, dry=dry_run)
@@ -194,7 +194,7 @@ def merge(
     store: StoreUrl = None,
 ) -> None:
     """Take over all runs and studies of another store of your own; runs keep their origins."""
-    from lrsearch.knowledge import open_store
+    from lrsearch.store import open_store
 
     with open_store(other, existing=True) as source, open_store(store or str(DEFAULT_STORE)) as opened:
         print(f"{opened.url}: {counted(opened.merge(source), 'new run')}")

@@ -8,7 +8,7 @@ from lrsearch.cli.plain import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
-    from lrsearch.knowledge import Assignment
+    from lrsearch.store import Assignment
     from lrsearch.study.strategy import Trial
     from lrsearch.study.study import Study
 

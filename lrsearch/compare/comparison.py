@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import UsageError, unknown
-from lrsearch.knowledge import Store
 from lrsearch.runs import Objective
 from lrsearch.runs.executor import Executor
 from lrsearch.runs.objective import SCORE
+from lrsearch.store import Store
 from lrsearch.study.baselines import FullRuns
 from lrsearch.study.decision import worst_share
 from lrsearch.study.drive import drive

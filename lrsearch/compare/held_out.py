@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lrsearch.compare.figures import DRAWS, PERCENTS, Figure
 from lrsearch.compare.settings import Settings
-from lrsearch.knowledge import rank
+from lrsearch.recommendation import rank
 
 if TYPE_CHECKING:
     import pandas as pd

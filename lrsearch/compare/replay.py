@@ -13,7 +13,7 @@ from lrsearch.compare.searches import Suggest, at_random, declared, tpe, within
 from lrsearch.compare.tables import Table
 from lrsearch.heuristics import Evidence, Probe, Pruned, prune
 from lrsearch.heuristics.decades import next_probe, optimum
-from lrsearch.knowledge import Recommendation
+from lrsearch.recommendation import Recommendation
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
 from lrsearch.study.funnel import MOST_STORED

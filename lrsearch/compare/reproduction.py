@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.knowledge import Store
 from lrsearch.runs import Run
 from lrsearch.runs.objective import TOP1
+from lrsearch.store import Store
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import mean_metrics

@@ -26,10 +26,10 @@ from ray.tune.error import TuneError
 from ray.tune.search import Searcher
 
 from lrsearch.errors import EngineError
-from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.schedules import parse
+from lrsearch.store import Assignment
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_classification
 from lrsearch.training import Trainer, own_process

@@ -10,9 +10,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lrsearch.errors import EngineError, unknown
-from lrsearch.knowledge.database import SQLITE_MAGIC, reason, shown
 from lrsearch.report.server import CONNECTIONS, PATIENCE, LoopbackServer
 from lrsearch.report.wall import guarded
+from lrsearch.store.database import SQLITE_MAGIC, reason, shown
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication

@@ -3,11 +3,11 @@
 from lrsearch.heuristics import Bound
 from lrsearch.heuristics.evidence import RULES
 from lrsearch.heuristics.range_test import HIGH, read_ramp
-from lrsearch.knowledge import StoredRun
-from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.runs import Objective, Run, RunState
 from lrsearch.runs.objective import SCORE
 from lrsearch.spaces.space import STANDARD_FORMS
+from lrsearch.store import StoredRun
 from lrsearch.study.explanation import Explanation
 from lrsearch.words import counted
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lrsearch.heuristics.range_test import centre, read_ramp
-from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, save, wrapped
 from lrsearch.report.metric import axis, drawn
 from lrsearch.report.range_test import loss_limits

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.heuristics import Bound
-from lrsearch.knowledge import Recommendation
-from lrsearch.knowledge.known import PUBLISHED
+from lrsearch.recommendation import Recommendation
+from lrsearch.recommendation.known import PUBLISHED
 from lrsearch.report.best_trial import mark_answer, optuna_best
 from lrsearch.report.markdown import code, escape, one_line, shortened
 from lrsearch.report.metric import axis, better, drawn, name_of

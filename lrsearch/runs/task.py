@@ -8,6 +8,7 @@ from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lrsearch.errors import TaskError, given
+from lrsearch.later import older_name
 from lrsearch.runs.objective import MAXIMIZE, MINIMIZE, Objective, finite_cost
 from lrsearch.schedules import Policy, parse
 
@@ -102,16 +103,8 @@ class Task:
     @classmethod
     def of(cls, build: "Callable[[], nn.Module]", train: Any, **given: Any) -> "Task":
         """The older name of `lrs.classification`, which it calls."""
-        import warnings
-
-        from lrsearch.tasks.own import classification
-
-        warnings.warn(
-            "Task.of is lrs.classification now, with the same arguments; Task.of goes in 0.3",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return classification(build, train, **given)
+        made: Task = older_name("Task.of", "classification")(build, train, **given)
+        return made
 
     @property
     def objective(self) -> Objective:

@@ -13,12 +13,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.errors import EngineError, PolicyError, SpaceError, UsageError, unknown
-from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.objective import MAXIMIZE
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
+from lrsearch.store import Assignment
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge import Store, StoredStudy
-from lrsearch.knowledge.advice import Searched
+from lrsearch.recommendation.advice import Searched
 from lrsearch.runs import objectives_of, task_key
+from lrsearch.store import Store, StoredStudy
 from lrsearch.study.decision import Decision, decide
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Trial, is_open

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunSpec
 from lrsearch.runs.executor import Executor, Group, NoRun
+from lrsearch.store import Assignment
 from lrsearch.study.study import Study
 from lrsearch.training.groups import groups
 

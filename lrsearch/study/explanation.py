@@ -9,11 +9,12 @@ from lrsearch.errors import UsageError, WorkError, given
 from lrsearch.heuristics import Bound, Evidence, Pruned, prune
 from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
-from lrsearch.knowledge import Recommendation, Store, StoredRun, StoredStudy
-from lrsearch.knowledge.stored import PROBES
+from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Objective, RunState, Task
 from lrsearch.runs.objective import SCORE, objectives_of
 from lrsearch.spaces import Space
+from lrsearch.store import Store, StoredRun, StoredStudy
+from lrsearch.store.stored import PROBES
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
 from lrsearch.study.funnel import escape_won, is_widened

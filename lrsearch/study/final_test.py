@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
-from lrsearch.knowledge import Store, StoredRun
 from lrsearch.runs import Metrics, RunSpec, RunState
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
+from lrsearch.store import Store, StoredRun
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Trial
 from lrsearch.tasks import find_classification

@@ -14,14 +14,14 @@ import numpy as np
 
 from lrsearch.errors import BudgetError
 from lrsearch.heuristics import Pruned, prune
-from lrsearch.knowledge import Recommendation
-from lrsearch.knowledge.candidates import NEIGHBOURS
-from lrsearch.knowledge.known import LOCAL, PUBLISHED
-from lrsearch.knowledge.stored import CHECK
+from lrsearch.recommendation import Recommendation
+from lrsearch.recommendation.candidates import NEIGHBOURS
+from lrsearch.recommendation.known import LOCAL, PUBLISHED
 from lrsearch.runs import Objective
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
+from lrsearch.store.stored import CHECK
 from lrsearch.study.probing import TOO_DOUBTFUL, carried, gather, next_probing, ramp_count, ramp_steps
 from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
 

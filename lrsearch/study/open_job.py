@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrsearch.knowledge import Assignment
-from lrsearch.knowledge.stored import RANGE_TEST
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.job_file import JobFile
 from lrsearch.runs.run import OfSpec
+from lrsearch.store import Assignment
+from lrsearch.store.stored import RANGE_TEST
 
 
 @dataclass(frozen=True, slots=True)

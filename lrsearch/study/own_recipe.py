@@ -10,10 +10,10 @@ from typing import Any
 
 from lrsearch.errors import TaskError, UsageError, WorkError, given
 from lrsearch.heuristics.range_test import centre
-from lrsearch.knowledge import Store, StoredRun
 from lrsearch.runs import Objective, RunSpec
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
+from lrsearch.store import Store, StoredRun
 from lrsearch.study.noise import noise_of_repeats, noise_of_shares, tie_factor
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import RangeTested, make_range_tests, require_ended

@@ -9,14 +9,14 @@ from lrsearch.heuristics import Evidence, Probe
 from lrsearch.heuristics.decades import is_flat, next_probe
 from lrsearch.heuristics.range_test import centre, disagree, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
-from lrsearch.knowledge import Recommendation
-from lrsearch.knowledge.recommend import ramp_of
-from lrsearch.knowledge.stored import CHECK, RANGE_TEST
+from lrsearch.recommendation import Recommendation
+from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.objective import finite_cost, objectives_of
 from lrsearch.runs.task import OWN
 from lrsearch.schedules import FIX, RAMP, Policy
 from lrsearch.spaces import Space
+from lrsearch.store.stored import CHECK, RANGE_TEST
 from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
 
 CHECK_STEPS = 2

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from lrsearch.heuristics import prune
 from lrsearch.heuristics.evidence import decade
-from lrsearch.knowledge import Assignment, Store, StoredRun
 from lrsearch.runs import RunSpec, Task
 from lrsearch.spaces import Space
+from lrsearch.store import Assignment, Store, StoredRun
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.probing import MOST_DOUBLED, gather, next_probing, probe_steps, ramp_steps, range_test
 from lrsearch.study.strategy import Proposal, Setup, Trial

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice, advise
 from lrsearch.heuristics.evidence import Look, Ramp
-from lrsearch.knowledge import Store
-from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
+from lrsearch.store import Store
 from lrsearch.tasks.classification import Classification
 
 Ended = Callable[[RunSpec, Ramp], None]

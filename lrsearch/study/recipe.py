@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import Advice
 from lrsearch.heuristics.range_test import centre
-from lrsearch.knowledge import Store, StoredRun
 from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
+from lrsearch.store import Store, StoredRun
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import make_range_tests, require_ended
 from lrsearch.tasks import SGD, Split, Splits, find_classification

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.errors import UsageError, WorkError
-from lrsearch.knowledge import Store
 from lrsearch.runs import Task, objectives_of
 from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import parse
+from lrsearch.store import Store
 from lrsearch.study.explanation import find_study, raw_space
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.knowledge import StoredRun
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.environment import ALONE, TRAINED
 from lrsearch.runs.job import TRAIN_LOSS
+from lrsearch.store import StoredRun
 from lrsearch.words import counted
 
 Series = Mapping[int, float | None]

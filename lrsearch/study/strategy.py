@@ -7,11 +7,12 @@ from typing import Protocol
 
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.heuristics.evidence import RULES
-from lrsearch.knowledge import Assignment, Recommendation, StoredRun
+from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Objective, Run, RunState, Task
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.store import Assignment, StoredRun
 
 SEEDS_PER_STUDY = 1000
 FIRST_FRESH = 100

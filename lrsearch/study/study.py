@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES
-from lrsearch.knowledge import Assignment, Recommendation, Store, StoredRun
-from lrsearch.knowledge.stored import CHECK
+from lrsearch.recommendation import Recommendation, recommend
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.store import Assignment, Store, StoredRun
+from lrsearch.store.stored import CHECK
 from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
 from lrsearch.words import counted
 
@@ -83,7 +84,7 @@ class Study:
 
     def _begin(self, setup: Setup, cold: bool) -> dict[str, Any]:
         """Record the study with what it starts from, unless another process has done so meanwhile."""
-        recommended = [] if cold else self.store.recommend(setup.task)
+        recommended = [] if cold else recommend(setup.task, self.store)
         return self.store.open_study(
             self.key,
             self.name,

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError
-from lrsearch.knowledge import Store
 from lrsearch.runs import Run, RunSpec, Task
 from lrsearch.runs.executor import DONE, Executor, TrainerSource
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
+from lrsearch.store import Store
 from lrsearch.training.groups import LEAST_ROWS, groups
 
 MOST_SEEDS = 1000

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError, given
-from lrsearch.knowledge import Assignment
-from lrsearch.knowledge.stored import RANGE_TEST
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import LONGEST_ERROR, NOT_CHECKED, conclude
 from lrsearch.runs.job import TRAIN_LOSS, Job
 from lrsearch.runs.series import number_of
+from lrsearch.store import Assignment
+from lrsearch.store.stored import RANGE_TEST
 from lrsearch.training.followed_job import FollowedJob
 from lrsearch.training.report import Report
 from lrsearch.words import counted

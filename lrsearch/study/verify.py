@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import BudgetError, UsageError
-from lrsearch.knowledge import Store, StoredRun
 from lrsearch.runs import OWN, Objective, Point, Run, RunSpec, RunState, Stop, Task
 from lrsearch.runs.evaluations import evaluation_steps
 from lrsearch.runs.executor import DONE, Executor, Group
 from lrsearch.runs.objective import TOP1, finite_cost
 from lrsearch.schedules import Policy, parse
+from lrsearch.store import Store, StoredRun
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Answer, Question
 from lrsearch.tasks.classification import Classification

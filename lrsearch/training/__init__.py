@@ -6,7 +6,6 @@ from lrsearch.later import load_later
 from lrsearch.runs import TRAINER_VERSION, Point, Run, RunSpec, RunState
 
 if TYPE_CHECKING:
-    from lrsearch.executors.older import Pool
     from lrsearch.training.ensemble import score_ensemble
     from lrsearch.training.fused import train_fused
     from lrsearch.training.loop import Trainer
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = [
     "TRAINER_VERSION",
     "Point",
-    "Pool",
     "Run",
     "RunSpec",
     "RunState",
@@ -28,7 +26,6 @@ __all__ = [
 __getattr__ = load_later(
     __name__,
     {
-        "Pool": "lrsearch.executors.older",
         "Trainer": "lrsearch.training.loop",
         "own_process": "lrsearch.training.process",
         "score_ensemble": "lrsearch.training.ensemble",

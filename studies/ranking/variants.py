@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-import lrsearch.knowledge.ranking as ranking
-import lrsearch.knowledge.regrets as regrets
+import lrsearch.recommendation.ranking as ranking
+import lrsearch.recommendation.regrets as regrets
 from lrsearch.compare.held_out import hold_out
 from lrsearch.compare.settings import read_settings
 

@@ -8,10 +8,10 @@ from typing import Any
 from made import DIGITS
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge import open_store, read_bundle, write_bundle
-from lrsearch.knowledge.record import canonical
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
+from lrsearch.store import open_store, read_bundle, write_bundle
+from lrsearch.store.record import canonical
 
 INSERTS = (b"[", b"{", b'"', b"9" * 30, b"1e999", b"NaN", b"\\u0000")
 

@@ -12,10 +12,10 @@ from typing import Any
 from made import DIGITS, add_tasks, record, tasks
 
 from lrsearch.errors import StoreError
-from lrsearch.knowledge import Assignment, open_store
-from lrsearch.knowledge.checking import check
-from lrsearch.knowledge.salvage import salvage
 from lrsearch.schedules import FIX
+from lrsearch.store import Assignment, open_store
+from lrsearch.store.checking import check
+from lrsearch.store.salvage import salvage
 
 PAGE = 4096
 KEY_OF_RUN = "(SELECT key FROM lrsearch_runs WHERE id = run)"

@@ -6,7 +6,7 @@ from typing import Any
 
 from made import Databases
 
-from lrsearch.knowledge import open_store
+from lrsearch.store import open_store
 
 SETTINGS = {
     "sqlite": {

@@ -9,8 +9,8 @@ from typing import Any
 from made import DIGITS, Databases, add_tasks, processes, record, rows
 from sqlalchemy import event
 
-from lrsearch.knowledge import open_store
-from lrsearch.knowledge.checking import check
+from lrsearch.store import open_store
+from lrsearch.store.checking import check
 
 PLACES = ("INSERT INTO lrsearch_runs", "INSERT INTO lrsearch_curves", "commit", "acknowledged")
 """After which statement a process is killed, just before it commits, or right after it said that it had."""

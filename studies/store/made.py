@@ -12,19 +12,19 @@ from typing import Any
 import psycopg
 from sqlalchemy.engine import make_url
 
-from lrsearch.knowledge.record import Record
-from lrsearch.knowledge.store import Store
 from lrsearch.schedules import FIX
+from lrsearch.store.record import Record
+from lrsearch.store.store import Store
 from lrsearch.tasks import Task, find_task
 
 DIGITS = find_task("digits-mlp")
-SCHEMAS = Path(__file__).parents[2] / "tests" / "knowledge" / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "tests" / "store" / "schemas"
 
 
 def processes() -> multiprocessing.context.ForkServerContext:
     """Give what starts processes cheaply: each is forked from one that has imported lrsearch, and opened nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lrsearch.knowledge.store", "lrsearch.knowledge.checking", "psycopg"])
+    context.set_forkserver_preload(["lrsearch.store.store", "lrsearch.store.checking", "psycopg"])
     return context
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from made import DIGITS, Databases, add_tasks, record, rows
 
 from lrsearch.errors import LRSearchError
-from lrsearch.knowledge import open_store
-from lrsearch.knowledge.record import Record, canonical, digest
-from lrsearch.knowledge.rows import read_runs
-from lrsearch.knowledge.schema import RunRow
-from lrsearch.knowledge.store import Store
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
+from lrsearch.store import open_store
+from lrsearch.store.record import Record, canonical, digest
+from lrsearch.store.rows import read_runs
+from lrsearch.store.schema import RunRow
+from lrsearch.store.store import Store
 
 NUMBERS = {
     "nan": math.nan,

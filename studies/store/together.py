@@ -9,8 +9,8 @@ from typing import Any
 
 from made import DIGITS, SCHEMAS, Databases, add_tasks, processes, record, rows
 
-from lrsearch.knowledge import open_store
-from lrsearch.knowledge.schema import SCHEMA_VERSION, Base
+from lrsearch.store import open_store
+from lrsearch.store.schema import SCHEMA_VERSION, Base
 
 PATIENCE = 1800
 """Seconds until what hangs is a failure."""

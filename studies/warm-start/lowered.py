@@ -32,7 +32,7 @@ def main() -> None:
     lrs.search(given.source, 8, data_dir=given.data_dir, out=folder)
     trainer = Trainer(task, given.data_dir)
     with lrs.open_store(folder / "store.db") as store:
-        for known in store.recommend(task):
+        for known in lrs.recommend(task, store):
             carried, doubt = known.carried(task.horizon, None), known.doubt(None)
             print(f"{known.policy} of {known.task} on {task.name}, doubt {doubt:.2f}")
             for share in SHARES:

@@ -18,8 +18,8 @@ from pathlib import Path
 import optuna
 
 import lrsearch as lrs
-from lrsearch.knowledge import open_store
 from lrsearch.runs import RunSpec
+from lrsearch.store import open_store
 from lrsearch.study.strategy import best_so_far
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer
@@ -103,7 +103,7 @@ def own_loop(given: argparse.Namespace, seed: int, store: Path | None) -> list[f
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     if store:
         with open_store(store) as known:
-            lrs.warm_start(study, space, known.recommend(task), seed=seed)
+            lrs.warm_start(study, space, lrs.recommend(task, known), seed=seed)
 
     def objective(trial: optuna.Trial) -> float:
         run = trainer.train(RunSpec(task, space.suggest(trial), task.horizon, seed))

@@ -154,7 +154,7 @@ def test_what_one_project_learned_is_recommended_to_the_next(tmp_path):
         surface.train(job)
 
     with lrs.open_store(tmp_path / "store.db") as store:
-        found = store.recommend(another)
+        found = lrs.recommend(another, store)
     assert found
     assert {one.task for one in found} == {"surface"}
 

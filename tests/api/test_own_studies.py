@@ -8,12 +8,13 @@ import pytest
 
 import lrsearch as lrs
 from lrsearch.errors import UsageError
-from lrsearch.knowledge import Recommendation, open_store
+from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import COS, FIX, FUNCTIONS, HALFCOS, NSTEP, TRI, WARMUP, parse
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY
 from lrsearch.spaces.space import FORMS
+from lrsearch.store import open_store
 from lrsearch.tasks import find_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

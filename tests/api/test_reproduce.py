@@ -12,11 +12,11 @@ from sqlalchemy import create_engine, text
 
 import lrsearch as lrs
 from lrsearch.errors import LRSearchError, StoreError, TaskError, UsageError
-from lrsearch.knowledge.bundles import read_bundle, write_bundle
-from lrsearch.knowledge.record import Record
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.runs.environment import environment
 from lrsearch.runs.executor import Group
+from lrsearch.store.bundles import read_bundle, write_bundle
+from lrsearch.store.record import Record
 from lrsearch.study.reproduced import changes, differences
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer

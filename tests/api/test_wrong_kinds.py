@@ -80,7 +80,7 @@ METHODS = {
         a_function, ([[1.0]] * 20, [0, 1] * 10), name="mine", batch_size=2, epochs=9, known=first
     ),
     "space.suggest": SPACE.suggest,
-    "store.recommend": with_store(lambda store, first: store.recommend(first)),
+    "recommend": with_store(lambda store, first: lrs.recommend(first, store)),
     "explain, of a store": with_store(lambda store, first: lrs.explain(first, store=store)),
     "explain(store=)": lambda first: lrs.explain("digits-mlp-1234", store=first),
     "prune(functions=)": with_store(

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from lrsearch.cli.main import app
 from lrsearch.cli.plain import labelled, open_console
-from lrsearch.knowledge import open_store
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP
+from lrsearch.store import open_store
 from lrsearch.tasks import find_task
 
 ROOT = Path(__file__).parents[2]

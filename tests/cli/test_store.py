@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from lrsearch.knowledge import open_store
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX
+from lrsearch.store import open_store
 from lrsearch.tasks import find_task
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from lrsearch.compare.comparison import Comparison, Course
-from lrsearch.knowledge import Assignment
 from lrsearch.runs import maximize, minimize
 from lrsearch.samplers.optuna import STARTUP, OptunaSampler
 from lrsearch.spaces import Space
+from lrsearch.store import Assignment
 from lrsearch.tasks import find_task
 
 

@@ -177,15 +177,3 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(monkeypatch, tmp_path):
 def test_workers_are_a_whole_number(workers):
     with pytest.raises(UsageError, match="workers must be a whole number"):
         Pool(ClassificationSource(MLP), workers)
-
-
-def test_the_older_pool_trains_until_none_is_given_and_says_where_it_went():
-    from lrsearch import training
-
-    told, waiting = [], iter([group(MLP, 0), group(MLP, 1)])
-    with pytest.warns(DeprecationWarning, match=r"lrsearch\.executors\.pool\.Pool"):
-        older = training.Pool(MLP, 2)
-    with older as pool:
-        pool.train(lambda: next(waiting, None), lambda spec, run: told.append((spec.seed, run.state)))
-    assert sorted(told) == [(0, RunState.FINISHED), (1, RunState.FINISHED)]
-    assert pool.workers == 2

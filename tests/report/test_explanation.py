@@ -7,11 +7,12 @@ import pytest
 
 from lrsearch.heuristics.pruner import Contradiction
 from lrsearch.heuristics.refusals import refusal
-from lrsearch.knowledge import Recommendation, open_store
+from lrsearch.recommendation import Recommendation
 from lrsearch.report.explanation import ADVICE, SUBJECTS, how_to_search, sentences, summary, what_it_showed
 from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
+from lrsearch.store import open_store
 from lrsearch.study.explanation import Escapes, explain, explain_stored
 from lrsearch.tasks import find_task
 

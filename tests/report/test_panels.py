@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
-from lrsearch.knowledge import Recommendation
+from lrsearch.recommendation import Recommendation
 from lrsearch.report.best_trial import optuna_best
 from lrsearch.report.panels import (
     MOST_POINTS,

@@ -7,11 +7,11 @@ import pytest
 from optuna.trial import TrialState
 
 from lrsearch.errors import EngineError, UsageError
-from lrsearch.knowledge import Assignment
 from lrsearch.runs import Run, RunState
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import EXP, FIX, NSTEP, TRI
 from lrsearch.spaces import Interval, Space
+from lrsearch.store import Assignment
 
 SPACE = Space.standard("TRI", "FIX", "NSTEP", "EXP", horizon=1600, epoch=40).narrowed(
     Interval(0.01, 0.1), Interval(0.01, 1), lambda form, name, axis: axis
@@ -185,7 +185,7 @@ def test_a_storage_that_cannot_be_opened_says_so_without_its_url():
 
 
 def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
-    from lrsearch.knowledge import open_store
+    from lrsearch.store import open_store
     from lrsearch.study.funnel import Funnel
     from lrsearch.study.strategy import Setup
     from lrsearch.study.study import Study

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrsearch.knowledge import Assignment, Store, open_store
 from lrsearch.runs import Run
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.store import Assignment, Store, open_store
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study

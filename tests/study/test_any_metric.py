@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrsearch.errors import TaskError
-from lrsearch.knowledge import Assignment, StoredRun, open_store
 from lrsearch.runs import Objective, Point, Run, RunState, Task, maximize, minimize, objectives_of
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP
 from lrsearch.spaces import Space
+from lrsearch.store import Assignment, StoredRun, open_store
 from lrsearch.study.answers import stored_answers
 from lrsearch.study.decision import decide
 from lrsearch.study.final_test import best_runs, final_test

@@ -9,10 +9,10 @@ import pytest
 from lrsearch.errors import UsageError, WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.range_test import ceiling, read_ramp
-from lrsearch.knowledge import StoredStudy, open_store
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
+from lrsearch.store import StoredStudy, open_store
 from lrsearch.study.baselines import FullRuns
 from lrsearch.study.explanation import explain, explain_stored, find_study
 from lrsearch.study.funnel import is_widened

@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 
 from lrsearch.errors import BudgetError, UsageError, WorkError
-from lrsearch.knowledge import open_store
 from lrsearch.report.figures import draw_search
 from lrsearch.runs import Run, RunState
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
+from lrsearch.store import open_store
 from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
 from lrsearch.study.probing import gather, probe_steps
 from lrsearch.study.result import conclude

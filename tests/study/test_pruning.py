@@ -8,11 +8,11 @@ import pytest
 
 from lrsearch.errors import BudgetError, WorkError
 from lrsearch.heuristics import prune
-from lrsearch.knowledge import open_store
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.executor import DONE
 from lrsearch.schedules import FIX, RAMP
 from lrsearch.spaces import Space
+from lrsearch.store import open_store
 from lrsearch.study.explanation import explain, explain_stored
 from lrsearch.study.probing import gather
 from lrsearch.study.pruning import Probing, stored_probes

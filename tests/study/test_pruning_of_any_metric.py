@@ -10,11 +10,11 @@ import pytest
 from lrsearch.heuristics import prune
 from lrsearch.heuristics.advice import NO_TRAIN_LOSS, advise
 from lrsearch.heuristics.decades import guessing
-from lrsearch.knowledge import open_store
-from lrsearch.knowledge.recommend import ramp_of
+from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.report.explanation import sentences, what_it_showed
 from lrsearch.runs import Objective, Point, Run, RunState, Task, maximize, minimize
 from lrsearch.spaces import Space
+from lrsearch.store import open_store
 from lrsearch.study.explanation import explain, explain_stored
 from lrsearch.study.probing import chance_of, gather, level_of
 from lrsearch.study.pruning import Probing

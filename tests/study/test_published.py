@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lrsearch.heuristics.evidence import RULES
-from lrsearch.knowledge.rescaling import Correction
+from lrsearch.recommendation.rescaling import Correction
 from lrsearch.report.story import where_it_started
 from lrsearch.schedules import SIN2, parse
 from lrsearch.study.probing import carried, evidence_of

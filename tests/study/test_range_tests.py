@@ -7,9 +7,9 @@ import torch
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import Look
-from lrsearch.knowledge import open_store
 from lrsearch.report.range_test import draw_range_tests
 from lrsearch.runs import Run, RunState, Task, minimize
+from lrsearch.store import open_store
 from lrsearch.study.range_tests import make_range_tests
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer

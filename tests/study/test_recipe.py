@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lrsearch.errors import TaskError, WorkError
-from lrsearch.knowledge import open_store
 from lrsearch.runs import Task, minimize
+from lrsearch.store import open_store
 from lrsearch.study.recipe import DECAYS, MOMENTA, Tried, _between, _chosen, follow, onecycle
 from lrsearch.tasks import SLS, Adam, find_task
 

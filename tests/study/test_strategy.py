@@ -1,8 +1,8 @@
 """What a trial costs the budget."""
 
-from lrsearch.knowledge import Assignment, StoredRun
 from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX
+from lrsearch.store import Assignment, StoredRun
 from lrsearch.study.strategy import Trial
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lrsearch.errors import WorkError
-from lrsearch.knowledge import Recommendation
+from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.executor import DONE
 from lrsearch.schedules import FIX, parse

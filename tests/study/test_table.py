@@ -14,9 +14,9 @@ from scipy import stats
 
 from lrsearch.compare.reproduction import Outcome, Results, rank_correlation, read_results
 from lrsearch.errors import PolicyError, TaskError, UsageError
-from lrsearch.knowledge import open_store
 from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX, INV, NSTEP
+from lrsearch.store import open_store
 from lrsearch.study.file import read_study
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import find_task

@@ -7,8 +7,8 @@ import pytest
 
 import lrsearch as lrs
 from lrsearch.errors import UsageError
-from lrsearch.knowledge import Assignment
 from lrsearch.runs import RunState
+from lrsearch.store import Assignment
 from lrsearch.study.told import told_run
 
 TASK = lrs.Task("toy", horizon=100, epoch=10, minimize="val_loss")

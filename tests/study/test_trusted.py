@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from lrsearch.knowledge import Recommendation, open_store
-from lrsearch.knowledge.known import LOCAL
-from lrsearch.knowledge.rescaling import Correction
+from lrsearch.recommendation import Recommendation
+from lrsearch.recommendation.known import LOCAL
+from lrsearch.recommendation.rescaling import Correction
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import FIX, TRI
 from lrsearch.spaces import Space
+from lrsearch.store import open_store
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, committed, with_role

@@ -9,9 +9,9 @@ from torch import nn
 import lrsearch as lrs
 from lrsearch import api
 from lrsearch.errors import BudgetError, PolicyError, TaskError, UsageError, WorkError
-from lrsearch.knowledge import open_store
 from lrsearch.runs import Point, Run, RunSpec, RunState, Task, maximize, minimize
 from lrsearch.schedules import FIX, LINEAR, PLATEAU, TRI
+from lrsearch.store import open_store
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.study.verdict import Answer, Question, Verdict
 from lrsearch.study.verify import ask, from_store, read_target
@@ -147,7 +147,7 @@ def test_search_and_tables_are_not_served_the_stopped_run(verify, store, tmp_pat
         assert verify(policy, target, budget).step < budget
     stopped = {stored.key for stored in store.runs(state=RunState.STOPPED)}
     assert len(stopped) == 3
-    assert store.recommend(MLP) == []
+    assert lrs.recommend(MLP, store) == []
     result = lrs.search(MLP, budget=4, functions=[str(constant)], store=store, out=tmp_path)
     asked = [trial for trial in result.history if trial.assignment.policy == constant]
     assert {80, 320} & {trial.assignment.horizon for trial in asked}

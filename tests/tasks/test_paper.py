@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+import lrsearch as lrs
 from lrsearch.errors import TaskError
-from lrsearch.knowledge import open_store
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
+from lrsearch.store import open_store
 from lrsearch.tasks import TASKS, find_task
 from lrsearch.tasks.data import load_digits
 from lrsearch.tasks.own import classification
@@ -66,9 +67,9 @@ def test_runs_chosen_on_the_test_set_never_recommend(tmp_path):
     assert run.state is RunState.FINISHED
     with open_store(f"sqlite:///{tmp_path / 's.db'}") as store:
         store.record(spec, run)
-        assert store.recommend(MLP) == []
+        assert lrs.recommend(MLP, store) == []
         store.record(replace(spec, task=MLP), run)
-        assert [r.policy for r in store.recommend(MLP)] == [FIX(k0=0.1)]
+        assert [r.policy for r in lrs.recommend(MLP, store)] == [FIX(k0=0.1)]
 
 
 def test_without_a_test_set_or_twice_it_is_refused():

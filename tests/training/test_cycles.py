@@ -8,9 +8,9 @@ import torch
 
 from lrsearch import api
 from lrsearch.errors import PolicyError, TaskError, UsageError
-from lrsearch.knowledge import open_store
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, PLATEAU, RAMP, SGDR, TRI, parse
+from lrsearch.store import open_store
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer, score_ensemble
 from lrsearch.training.metrics import score_predictions

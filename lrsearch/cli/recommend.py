@@ -1,0 +1,244 @@
+"""recommend, rank: what the store and the papers know for a task, and why."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrsearch.cli.options import FOLDER, AsJson, Horizon, Out, StoreUrl, is_file, named_task
+from lrsearch.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from lrsearch.recommendation import Advice, Recommendation
+
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="A shipped task, see `lrsearch tasks`, the name of one in the store, or train.py:name."
+    ),
+]
+Goal = Annotated[
+    str,
+    typer.Option(
+        help="accuracy, cost (share of the run until a task's median score), robustness (LD), confidence (AC - CD -"
+        " CDAC), or pareto: the front of all four first."
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, help="Rows to print at most; --json has all.")]
+MOST_STORED, MOST_ANSWERS = 2, 3
+WIDE = 160
+SCORES = {"accuracy": "score", "cost": "of the run", "robustness": "LD", "confidence": "AC-CD-CDAC", "pareto": "score"}
+"""What a row's value is by goal; LD and the share of a run until the median score are the better the lower."""
+
+
+def recommend(
+    task: TaskName,
+    goal: Goal = "accuracy",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    horizon: Horizon = None,
+) -> None:
+    """Say what a new study of a task would start from, and why: the nearest tasks, by group, and the corrections."""
+    from lrsearch.cli.plain import print_json
+
+    found = _advice(task, goal, store, out, horizon)
+    if as_json:
+        first = [found.told(one) for one in found.first(MOST_STORED)]
+        print_json({name: value for name, value in found.to_json().items() if name != "ranked"} | {"first": first})
+    else:
+        _print_recommended(found)
+
+
+def rank(
+    task: TaskName,
+    goal: Goal = "accuracy",
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+    out: Out = FOLDER,
+    horizon: Horizon = None,
+    limit: Limit = 10,
+) -> None:
+    """Rank what the store and the papers know for a task, with intervals, P(best), and what each place rests on."""
+    from lrsearch.cli.plain import print_json
+
+    found = _advice(task, goal, store, out, horizon)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _print_ranked(found, limit)
+
+
+def _advice(task: str, goal: str, store: str | None, out: Any, horizon: int | None) -> "Advice":
+    from lrsearch import api
+    from lrsearch.tasks import TASKS
+
+    asked = named_task(task, horizon, "fp32") if is_file(task) or (horizon is not None and task in TASKS) else task
+    return api.advise(asked, goal, store=store, out=out)
+
+
+def _print_recommended(found: "Advice") -> None:
+    from rich.text import Text
+
+    from lrsearch.cli.plain import open_console
+
+    console = open_console(least_width=WIDE)
+    console.print(_heading(found))
+    _print_answers(found, console)
+    if found.neighbours:
+        console.print(_neighbours(found))
+    first = found.first(MOST_STORED)
+    console.print(Text("a new study starts from", "bold"))
+    console.print("its strong default: a range test, then warm-up and cosine")
+    for one in first:
+        console.print(str(one.carried(found.horizon, found.own_centre).rounded()))
+        for line in _why(one, found):
+            console.print(f"  {line}")
+    if not first:
+        console.print("and from nothing else: it searches as on an empty store")
+
+
+def _heading(found: "Advice") -> "Text":
+    from rich.text import Text
+
+    return Text.assemble((found.task, "bold"), f", for {found.goal}: {found.reason}.")
+
+
+def _print_answers(found: "Advice", console: "Console") -> None:
+    """Print what searches of this very task have answered, before anything that is ranked."""
+    from rich.text import Text
+
+    for answer in found.answers[:MOST_ANSWERS]:
+        console.print(Text.assemble((f"answer of the search {answer.study}", "bold"), f": {answer.verdict}"))
+    more = len(found.answers) - MOST_ANSWERS
+    if more > 0:
+        console.print(f"{counted(more, 'more search', 'more searches')} of this task: `--json` has all answers")
+    if found.answers:
+        console.print(
+            "What follows ranks the runs of all tasks and seeds, the search's own seed included: an order of"
+            " what to try, which need not begin with an answer."
+        )
+
+
+def _why(one: "Recommendation", found: "Advice") -> list[str]:
+    """Say in a few lines where a recommendation is from, what moved it, and how sure it is."""
+    seeds = counted(one.seeds, "seed")
+    origin = f"published, {one.source}, chosen on the test set" if one.source else one.origin
+    lines = [f"the answer of the search {name}" for name in found.answered(one)]
+    lines.append(f"{one.score_text} over {seeds} on {one.task}, at distance {one.distance:.2f} ({origin})")
+    seen = f"{counted(one.tasks, 'task')}, {counted(one.runs or 0, 'run')}"
+    lines.append(
+        f"P(best) {one.p_best or 0.0:.2f}; {one.regret:.1f} noise units behind the best tries, 90 % interval"
+        f" {_interval(one)}; seen on {seen}"
+    )
+    lines.append(_moved(one, found))
+    return lines
+
+
+def _interval(one: "Recommendation") -> str:
+    return f"{abs(one.high or 0.0):.1f} .. {abs(one.low or 0.0):.1f}"
+
+
+def _moved(one: "Recommendation", found: "Advice") -> str:
+    from lrsearch.recommendation.rescaling import applying
+
+    if one.exact:
+        return "its learning rates as they are: that task trains the same"
+    probed = one.centre is not None and found.own_centre is not None
+    told = [f"{each.name} {each.decades:+.2f} +- {each.doubt:.2f}" for each in applying(one.corrections, probed)]
+    by = "moved by the range tests of both tasks" if probed else "learning rates as they are there, corrected"
+    doubt = one.doubt(found.own_centre)
+    return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {one.caution * doubt:.2f} lower for it"
+
+
+def _neighbours(found: "Advice") -> "Table":
+    from rich.table import Table
+
+    table = Table(title="the nearest tasks", title_justify="left", box=None, pad_edge=False)
+    groups = ("response", "data", "model", "training")
+    for name in ("distance", *groups, "weight", "runs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("origin", no_wrap=True)
+    table.add_column("task", no_wrap=True)
+    for one in found.neighbours:
+        parts = (f"{one.similarity.parts[group]:.2f}" if group in one.similarity.parts else "-" for group in groups)
+        apart = one.similarity.gate or ""
+        distance = "-" if one.similarity.gate else f"{one.similarity.distance:.2f}"
+        table.add_row(
+            distance,
+            *parts,
+            f"{one.weight:.2f}",
+            str(one.runs),
+            one.origin,
+            f"{one.name}: {apart}" if apart else one.name,
+        )
+    return table
+
+
+def _print_ranked(found: "Advice", limit: int) -> None:
+    from lrsearch.cli.plain import open_console
+
+    console = open_console(least_width=WIDE)
+    console.print(_heading(found))
+    _print_answers(found, console)
+    if not found.ranked:
+        return
+    ranked = found.by_regret()
+    console.print(_ranking(found, ranked[:limit]))
+    for line in _read_as(found, ranked, limit):
+        console.print(line)
+
+
+def _ranking(found: "Advice", shown: list["Recommendation"]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title="by how far each is behind, the least first", title_justify="left", box=None, pad_edge=False)
+    for name in ("", "behind", "90 % interval", "P(best)", SCORES[found.goal], "steps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("policy here", overflow="fold")
+    table.add_column("why here", overflow="fold", min_width=24)
+    for place, one in enumerate(shown, 1):
+        steps = f"{one.steps} " if one.steps == found.horizon else f"{one.steps}*"
+        front = "+" if one.front else ""
+        table.add_row(
+            f"{place}{front}",
+            f"{one.regret:.1f}",
+            _interval(one),
+            f"{one.p_best or 0.0:.2f}",
+            _score(found.goal, one),
+            steps,
+            str(one.carried(found.horizon, found.own_centre).rounded()),
+            found.why(one),
+        )
+    return table
+
+
+def _score(goal: str, one: "Recommendation") -> str:
+    if one.value is None or goal in ("accuracy", "pareto"):
+        return one.score_text
+    value = -one.value if goal in ("cost", "robustness") else one.value  # ranked as "the higher the better"
+    return f"{100 * value:.2f} %" if goal == "cost" else f"{value:.4f}"
+
+
+def _read_as(found: "Advice", ranked: list["Recommendation"], limit: int) -> list[str]:
+    """Say how the table is read: its unit, its marks, who is not told apart, and what it leaves out."""
+    lines = [
+        "Behind: how far behind the best, in standard deviations of the noise; the fewer and shorter the runs, the"
+        " nearer to what is usual."
+    ]
+    if any(one.steps != found.horizon for one in ranked[:limit]):
+        lines.append(
+            f"*: over other than this task's {counted(found.horizon, 'step')}; such scores are not compared"
+            " with those of another length."
+        )
+    if found.goal == "pareto":
+        lines.append("+: none is better for one goal and as good for the others; these come first.")
+    tied = sum(one.tie_group == 1 for one in ranked)
+    if tied > 1:
+        lines.append(f"{tied} of {len(ranked)} are not told apart from the best; P(best): the probability to be it.")
+    if len(ranked) > limit:
+        lines.append(f"{counted(len(ranked) - limit, 'more row')}: --limit {len(ranked)}.")
+    return lines

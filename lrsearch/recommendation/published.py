@@ -1,0 +1,118 @@
+"""Published results of the seed papers, as frozen values: the warm start of a store that is still empty.
+
+They were chosen on test sets, by the best of all iterations, so they count half, under an origin of their own: a
+printed and a measured score never meet in one number.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from lrsearch.recommendation.known import PUBLISHED, SHARE, KnownRun, KnownTask
+from lrsearch.runs import Metrics
+from lrsearch.schedules import Policy, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A row of a paper's table.
+
+    Args:
+        task: its task's name in the data file.
+        table: the table, or the section.
+        policy: the policy as the paper states it.
+        score: the accuracy that was printed, in [0, 1].
+        spread: its standard deviation over the repeats; None where the paper does not say.
+        repeats: runs behind it; None where the paper does not say.
+        protocol: how it was measured.
+        best_step: the step of the best look, chosen on the test set.
+        metrics: `ld`, `ac`, `cd`, `cdac`, `top5` as printed, as far as they are plausible.
+        paper: the paper, with its arXiv number where it has one.
+        description: the task, in the form of `Task.description`, as far as the paper states it.
+    """
+
+    task: str
+    table: str
+    policy: Policy
+    score: float
+    spread: float | None
+    repeats: int | None
+    protocol: str
+    best_step: int | None
+    metrics: Metrics
+    paper: str
+    description: Mapping[str, Any]
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Give all published results that ship with lrsearch.
+
+    >>> best = max((row for row in published() if row.table == "VII"), key=lambda row: row.score)
+    >>> print(best.policy, best.score, best.spread, best.repeats, best.paper)
+    SIN2(k0=0.01, k1=0.06, l=2000) 0.9933 0.0002 5 Wu et al. 2019, arXiv 1908.06477
+    """
+    text = files("lrsearch.recommendation").joinpath("published.json").read_text(encoding="utf-8")
+    held = json.loads(text)
+    return tuple(_row(row, held["tasks"][row["task"]]) for row in held["results"])
+
+
+@cache
+def published_tasks() -> tuple[KnownTask, ...]:
+    """Give the published results as evidence, by task; those of which no horizon is stated are left out."""
+    by_task: dict[str, list[Published]] = defaultdict(list)
+    for row in published():
+        if row.description.get("horizon"):
+            by_task[row.task].append(row)
+    return tuple(_task(rows) for rows in by_task.values())
+
+
+def _row(row: Mapping[str, Any], task: Mapping[str, Any]) -> Published:
+    source = task["source"]
+    paper = f"{source['paper']}, arXiv {source['arxiv']}" if "arxiv" in source else source["paper"]
+    return Published(
+        row["task"],
+        row["table"],
+        parse(row["policy"]),
+        row["score"],
+        row.get("spread"),
+        row.get("repeats"),
+        row["protocol"],
+        row.get("best_step"),
+        row.get("metrics", {}),
+        paper,
+        task["description"],
+    )
+
+
+def _task(rows: list[Published]) -> KnownTask:
+    """Give a task's rows as runs; a policy that is in two tables has a seed for each."""
+    first, told = rows[0], Counter[Policy]()
+    runs = []
+    for row in rows:
+        runs.append(
+            KnownRun(
+                row.policy,
+                row.description["horizon"],
+                told[row.policy],
+                row.score,
+                row.metrics,
+                repeats=row.repeats or 1,
+                spread=row.spread,
+            )
+        )
+        told[row.policy] += row.repeats or 1
+    tables = ", ".join(dict.fromkeys(row.table for row in rows))
+    return KnownTask(
+        f"{PUBLISHED}: {first.task}",
+        first.description,
+        tuple(runs),
+        (),
+        PUBLISHED,
+        f"{first.paper}, table {tables}",
+        SHARE,
+    )

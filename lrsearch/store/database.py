@@ -1,0 +1,199 @@
+"""Opening a database as a store: SQLite by default, PostgreSQL by URL."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from lrsearch.errors import StoreAwayError, StoreError
+from lrsearch.store.record import canonical
+from lrsearch.store.schema import SCHEMA_VERSION, Base, SchemaRow
+
+SQLITE_MAGIC = b"SQLite format 3\x00"
+BUSY_SECONDS = 60
+MALFORMED = ("malformed", "not a database", "codec can't decode", "corrupt")
+"""What SQLite says of a damaged file."""
+NEIGHBOURS = {"alembic_version", "version_info"}
+"""Tables of programs that a store may share a database with: Optuna, MLflow."""
+
+
+def read_url(url: str) -> URL:
+    """Read a store's URL, or the path of an SQLite file.
+
+    Raises:
+        StoreError: if it is neither, or names another kind of database.
+    """
+    try:
+        parsed = make_url(url if "://" in url else f"sqlite:///{url}")
+    except ArgumentError:
+        raise StoreError(f"a store is a file or a URL such as sqlite:///lr.db, got {url[:40]!r}") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(f"a store lives in SQLite or PostgreSQL, not in {parsed.get_backend_name()}")
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def connect(url: URL, patience: float = BUSY_SECONDS) -> Engine:
+    """Open a database that is a store, or that may become one.
+
+    Args:
+        url: where.
+        patience: seconds to wait for a lock on a file, or for a server.
+
+    Raises:
+        StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
+    """
+    engine = (
+        _sqlite(url, patience)
+        if url.get_backend_name() == "sqlite"
+        else create_engine(
+            url,
+            pool_pre_ping=True,
+            json_serializer=canonical,
+            connect_args={"connect_timeout": max(1, round(patience))},
+        )
+    )
+    with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
+        _check(session.connection(), url)
+    return engine
+
+
+def _sqlite(url: URL, patience: float) -> Engine:
+    if path := file_of(url):
+        _check_file(path)
+    engine = create_engine(url, connect_args={"timeout": patience}, json_serializer=canonical)
+
+    @event.listens_for(engine, "connect")
+    def settings(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        connection.text_factory = lambda raw: raw.decode(errors="replace")  # a broken text must not hide the others
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def check_exists(url: str) -> None:
+    """Refuse a file that is not there; a server's databases are there or fail to open.
+
+    Raises:
+        StoreError: it says what would do.
+    """
+    parsed = read_url(url)
+    file = file_of(parsed)
+    if file and not file.exists():
+        raise StoreError(f"no store at {file}; search first, or give one with --store")
+
+
+def file_of(url: URL) -> Path | None:
+    """Give the file of an SQLite store; None for one in memory, one named by SQLite's own `file:` URI, and a server."""
+    is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":memory:", "file:"))
+    return Path(url.database) if is_file and url.database else None
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.exists():
+            if path.is_dir():
+                raise StoreError(f"{path} is a folder, not a store; give a file in it")
+            with path.open("rb") as file:
+                # an empty file holds nothing to lose, and may be a store that another process is just making
+                if file.read(len(SQLITE_MAGIC)) not in (SQLITE_MAGIC, b""):
+                    raise StoreError(f"{path} is not a store (no SQLite database); it was left as it is")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be used as a store: {error.strerror}") from None
+
+
+def _check(connection: Connection, url: URL) -> None:
+    """Refuse what is another program's, or newer."""
+    tables = set(inspect(connection).get_table_names())
+    if SchemaRow.__tablename__ in tables:
+        version = schema_version(connection)
+        if version is None or version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{shown(url)} has schema {version}, this lrsearch knows {SCHEMA_VERSION}: update lrsearch"
+            )
+    elif tables and not tables & NEIGHBOURS and url.get_backend_name() == "sqlite":
+        some = ", ".join(sorted(tables)[:3])
+        raise StoreError(f"{shown(url)} is another program's database (tables {some} ...), not a store")
+
+
+def schema_version(connection: Connection) -> int | None:
+    """Give the schema that a database has; None if it has no store yet."""
+    if not inspect(connection).has_table(SchemaRow.__tablename__):
+        return None
+    return connection.execute(select(SchemaRow.version)).scalar()
+
+
+@contextmanager
+def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False) -> Iterator[Session]:
+    """One short transaction; a failure of the database says which store, never with the password.
+
+    Args:
+        engine: the store's.
+        url: the store's.
+        failed: words before what the database says.
+        reads: whether it only reads: then others may read and write beside it.
+    """
+    try:
+        with Session(engine.execution_options(reads=reads)) as session, session.begin():
+            yield session
+    except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
+        said = reason(error)
+        hint = "; `lrsearch store salvage` gets out what is whole" if any(word in said for word in MALFORMED) else ""
+        kind = StoreAwayError if isinstance(error, OperationalError | sqlite3.OperationalError) else StoreError
+        raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
+
+
+def insert_all_new(
+    session: Session, table: type[Base], rows: list[dict[str, Any]], *back: InstrumentedAttribute[Any]
+) -> dict[Any, Any]:
+    """Insert the rows whose keys are not there yet. Safe when two do so at once.
+
+    Args:
+        session: a transaction.
+        table: the table.
+        rows: its rows.
+        back: two columns; the new rows' values of them are given back as a mapping.
+    """
+    statement = _insert(session.get_bind().dialect.name)(table.__table__).on_conflict_do_nothing()
+    if not back:
+        if rows:
+            session.connection().execute(statement, rows)
+        return {}
+    first, second = back
+    return {row[0]: row[1] for row in session.connection().execute(statement.returning(first, second), rows)}
+
+
+def _insert(dialect: str) -> Any:
+    """A dialect's own `insert`; the other dialect, which takes a tenth of a second to load, is left alone."""
+    if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert
+
+
+def shown(url: URL) -> str:
+    """Give a URL for people, without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def reason(error: Exception) -> str:
+    """Give the first line of what the database said."""
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.splitlines()[0][:200] if said else type(error).__name__
