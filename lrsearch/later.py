@@ -41,5 +41,10 @@ def older_name(was: str, now: str) -> Any:
     ...     older_name("Task.of", "classification").__name__, str(said[0].message)
     ('classification', 'Task.of is lrs.classification now; the older name goes in 0.3')
     """
-    warnings.warn(f"{was} is lrs.{now} now; the older name goes in {GOES}", DeprecationWarning, stacklevel=3)
+    warn_older(was, f"lrs.{now}", stacklevel=4)
     return getattr(import_module(__package__), now)
+
+
+def warn_older(was: str, now: str, stacklevel: int = 3) -> None:
+    """Warn that a name is an older one, where it is used: by whoever called what called this."""
+    warnings.warn(f"{was} is {now} now; the older name goes in {GOES}", DeprecationWarning, stacklevel=stacklevel)

@@ -59,7 +59,7 @@ def keys() -> dict[str, dict[str, str]]:
     for name in ("digits-cnn", "digits-mlp target", "mnist-lenet", "cifar10-resnet20 bf16"):
         task = tasks[name]
         for functions in ((), ("TRI", "WARMUP")):
-            low, high = task.optimizer.rates
+            low, high = task.optimizer.lr_range
             raw = Space.standard(*functions, horizon=task.horizon, epoch=task.epoch, peak=(low, high))
             for budget, seed, cold in ((12, 0, False), (4.5, 3, True)):
                 setup = Setup(task, raw, budget, seed)

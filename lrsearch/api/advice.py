@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lrsearch.api.opening import DEFAULT_FOLDER, readable_store
+from lrsearch.api.resources import DEFAULT_FOLDER, readable_store
 from lrsearch.recommendation import Advice, Similarity
 from lrsearch.recommendation.recommend import PARETO, described, ramps_of, recall
 from lrsearch.recommendation.recommend import advise as rank_known
@@ -11,14 +11,14 @@ from lrsearch.recommendation.similarity import compare as compare_tasks
 from lrsearch.recommendation.similarity import fingerprint
 from lrsearch.store import Store
 from lrsearch.study.answers import stored_answers
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 
 DECIDED = ("accuracy", PARETO)
 """The goals that begin with the score, which searches decide by."""
 
 
 def advise(
-    task: Asked, goal: str = "accuracy", *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER
+    task: TaskLike, goal: str = "accuracy", *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER
 ) -> Advice:
     """Rank what the store and the papers know for a task: what `lrsearch rank` and `lrsearch recommend` print.
 
@@ -43,7 +43,7 @@ def advise(
         return replace(rank_known(recall(ledger, asked, goal), asked, goal), answers=answers)
 
 
-def similarity(task_a: Asked, task_b: Asked, *, store: str | Store | None = None) -> Similarity:
+def similarity(task_a: TaskLike, task_b: TaskLike, *, store: str | Store | None = None) -> Similarity:
     """Tell how far two tasks are from each other, by group: see `lrsearch.recommendation.similarity`.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lrsearch.api.by_hand import OpenStudy
 from lrsearch.api.functions import changed_source
-from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, writable
+from lrsearch.api.resources import DEFAULT_FOLDER, opened_store, writable
 from lrsearch.api.studies import search_setup
 from lrsearch.errors import TaskError
 from lrsearch.runs import OWN
@@ -16,7 +16,7 @@ from lrsearch.store import Store
 from lrsearch.store.stored import CHECK, RANGE_TEST
 from lrsearch.study.reopening import stored_setup
 from lrsearch.tasks import find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.own_source import is_own
 from lrsearch.training.settings import with_settings
 
@@ -24,7 +24,7 @@ BUDGET = 8
 
 
 def open_study(
-    task: Asked,
+    task: TaskLike,
     budget: float = BUDGET,
     *,
     store: str | Store | None = None,

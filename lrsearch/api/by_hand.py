@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lrsearch.api.opening import writable
+from lrsearch.api.resources import writable
 from lrsearch.api.studies import conclude_search, tpe_sampler
 from lrsearch.errors import BudgetError, UsageError, WorkError, given
 from lrsearch.runs import Run, RunState
@@ -18,10 +18,10 @@ from lrsearch.study.claims import Claims, study_folder
 from lrsearch.study.decision import is_result
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.open_job import OpenJob
+from lrsearch.study.reported import reported_run
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import Setup, Trial, committed, with_role
 from lrsearch.study.study import Study, study_key
-from lrsearch.study.told import told_run
 from lrsearch.words import counted
 
 
@@ -126,7 +126,7 @@ class OpenStudy:
             if report is not False:
                 own = OpenJob.of(trial.assignment, self.task, folder).file.report
                 report = Path(own if report is True else report)
-            run = told_run(
+            run = reported_run(
                 trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps, report=report or None
             )
             run = replace(run, lost=max(0, counted_in(folder) - run.steps))  # of attempts that were killed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.opening import opened_store, writable
+from lrsearch.api.resources import opened_store, writable
 from lrsearch.errors import UsageError, WorkError, given
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import NOT_CHECKED

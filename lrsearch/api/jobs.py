@@ -121,7 +121,7 @@ def _seeded(made: Job) -> Job:
 
 def _keep(made: Job, store: str, seconds: float) -> None:
     """Record a job that was started by hand; what ended the program otherwise than by its last line ended the run."""
-    from lrsearch.api.opening import opened_store
+    from lrsearch.api.resources import opened_store
 
     run = conclude(made, getattr(sys, "last_value", None), seconds=seconds)
     with opened_store(store, Path()) as ledger:

@@ -14,7 +14,7 @@ from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
 from lrsearch.store import Store
 from lrsearch.tasks import find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +33,7 @@ def warm_start(
     space: Space,
     policies: Sequence[Policy | Recommendation | str],
     seed: int = 0,
-    centre: float | None = None,
+    optimum: float | None = None,
     prefix: str | None = None,
 ) -> int:
     """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
@@ -53,7 +53,7 @@ def warm_start(
         policies: the default first, then stored ones, as policies or texts, or what `store.recommend` gave, which is
             carried over to the space's horizon. Durations such as `0.1dur` are of that horizon.
         seed: for the random point.
-        centre: the middle of the bottom of your range test (`test.advice.default.rate`), by which learning rates of
+        optimum: the middle of the bottom of your range test (`test.advice.default.lr`), by which learning rates of
             tasks that have one in the store are moved; None without one.
         prefix: as in `space.suggest(trial, prefix=...)`. A trial's policies of other prefixes are suggested.
 
@@ -83,14 +83,14 @@ def warm_start(
     if not isinstance(policies, Iterable):
         raise UsageError(f"policies is a list of policies or of what store.recommend gave, got {given(policies)}")
     random = Offer(policy=space.sample(np.random.default_rng(seed)), origin="random")
-    return hand_over(study, space, [*_fitting(policies, space, centre), random], prefix)
+    return hand_over(study, space, [*_fitting(policies, space, optimum), random], prefix)
 
 
 def add_results(
     study: "optuna.Study",
     space: Space,
     store: Store,
-    task: Asked,
+    task: TaskLike,
     *,
     unit: str | None = None,
     prefix: str | None = None,
@@ -137,7 +137,7 @@ def add_results(
     metric = asked.objective if unit is None else replace(asked.objective, unit=unit, samples=None)
     _check_direction(study, metric)
     scores: dict[Policy, dict[str, float]] = {}
-    for stored in store.telling(asked.key, shortest=asked.horizon, policies=MOST_RESULTS):
+    for stored in store.representative_runs(asked.key, shortest=asked.horizon, policies=MOST_RESULTS):
         is_whole = stored.horizon == asked.horizon and stored.objective == metric
         if is_whole and stored.run.score is not None and stored.policy in space:
             scores.setdefault(stored.policy, {})[stored.key] = stored.run.score
@@ -166,13 +166,13 @@ def _check_direction(study: "optuna.Study", metric: Objective) -> None:
         raise UsageError(f"{metric.name} is {metric.direction}d: {made}")
 
 
-def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "list[Offer]":
+def _fitting(offered: Iterable[Any], space: Space, optimum: float | None) -> "list[Offer]":
     """The first three policies that fit the space; what is not among them is named."""
     from lrsearch.spaces.optuna import Offer
 
     fitting: list[Offer] = []
     for one in offered:
-        origin, policy = _carried(one, space, centre)
+        origin, policy = _transferred(one, space, optimum)
         found = fit(policy, space)
         if found is None:
             log.warning("%s is not enqueued: %s", policy, space.misfit(policy))
@@ -194,11 +194,11 @@ def _fitting(offered: Iterable[Any], space: Space, centre: float | None) -> "lis
     return fitting
 
 
-def _carried(one: Any, space: Space, centre: float | None) -> tuple[str, Policy]:
+def _transferred(one: Any, space: Space, optimum: float | None) -> tuple[str, Policy]:
     """Where a policy is from, and what it is over the space's horizon."""
     if isinstance(one, Recommendation):
-        carried = one.carried(space.horizon, centre)
-        return PUBLISHED if one.origin == PUBLISHED else "stored", readable(carried, space)
+        transferred = one.transferred(space.horizon, optimum)
+        return PUBLISHED if one.origin == PUBLISHED else "stored", readable(transferred, space)
     if not isinstance(one, Policy | str):
         raise UsageError(f"policies are policies, their texts, or what store.recommend gave, got {given(one)}")
     policy = parse(one) if isinstance(one, str) else one

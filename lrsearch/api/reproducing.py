@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.opening import DEFAULT_FOLDER, opened_store, source_of
+from lrsearch.api.resources import DEFAULT_FOLDER, opened_store, source_of
 from lrsearch.errors import TaskError, UsageError, given
-from lrsearch.runs import STRANGER, Run, RunSpec, RunState, Stop, Task, run_key
+from lrsearch.runs import EXTERNAL, Run, RunSpec, RunState, Stop, Task, run_key
 from lrsearch.runs.executor import Group, TrainerSource
 from lrsearch.runs.run import TRAINERS
 from lrsearch.store import Store
@@ -20,7 +20,7 @@ from lrsearch.store.stored import ShownRun
 from lrsearch.study.reopening import stored_task
 from lrsearch.study.reproduced import Reproduced, changes, differences, other_seeds
 from lrsearch.tasks import TASKS, Classification, find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.tasks.classification import PRECISIONS
 from lrsearch.training.program import ProgramSource
 from lrsearch.training.settings import with_settings
@@ -33,7 +33,7 @@ MOST_NAMED = 6
 def reproduce(
     key: str,
     *,
-    task: Asked | None = None,
+    task: TaskLike | None = None,
     command: str | Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     store: str | Store | None = None,
@@ -108,7 +108,7 @@ def _require_trainable(shown: ShownRun, ledger: Store) -> None:
         ),
         None,
     )
-    if trainer == STRANGER:
+    if trainer == EXTERNAL:
         raise UsageError(
             f"run {stored.key} was recorded in a loop of its own, by lrs.record: start that again, with"
             f" {stored.policy}, {counted(stored.horizon, 'step')} and seed {stored.seed}"
@@ -118,7 +118,7 @@ def _require_trainable(shown: ShownRun, ledger: Store) -> None:
 
 
 def _again(
-    shown: ShownRun, task: Asked | None, settings: Mapping[str, Any] | None, data_dir: str | Path | None
+    shown: ShownRun, task: TaskLike | None, settings: Mapping[str, Any] | None, data_dir: str | Path | None
 ) -> tuple[TrainerSource, RunSpec]:
     """Who trains the run, and the same run: its key is the stored one's.
 

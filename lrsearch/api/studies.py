@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
-from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
+from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
@@ -22,7 +22,7 @@ from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.tasks import Classification, find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.groups import require_workers
 from lrsearch.training.settings import with_settings
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    task: Asked,
+    task: TaskLike,
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
@@ -92,7 +92,7 @@ def search(
 
 
 def sweep(
-    task: Asked,
+    task: TaskLike,
     budget: float = 12,
     *,
     functions: Sequence[str | Policy] = (),
@@ -153,7 +153,7 @@ def sweep(
 
 
 def prune(
-    task: Asked,
+    task: TaskLike,
     budget: float = 12,
     *,
     stored: bool = False,
@@ -240,7 +240,7 @@ def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
 
 def search_setup(
-    task: Asked,
+    task: TaskLike,
     functions: Sequence[str | Policy],
     known: Sequence[str | Policy],
     budget: float,

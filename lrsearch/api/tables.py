@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.opening import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
+from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.compare.comparison import Comparison, choose
 from lrsearch.compare.comparison import compare as compare_strategies
 from lrsearch.compare.figures import Replay
@@ -22,12 +22,12 @@ from lrsearch.store import Store
 from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.settings import with_settings
 
 
 def compare(
-    task: Asked,
+    task: TaskLike,
     strategies: Sequence[str] = ("funnel", "tpe", "random"),
     seeds: int = 2,
     budget: float = 4,

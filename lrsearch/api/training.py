@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.opening import (
+from lrsearch.api.resources import (
     DEFAULT_FOLDER,
     open_executor,
     open_trainer,
@@ -32,14 +32,14 @@ from lrsearch.study.verdict import Verdict
 from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import find_classification, find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.own_source import OwnSource, is_own, own_source
 from lrsearch.training.ramps import ramp
 from lrsearch.training.settings import with_settings
 
 
 def range_tests(
-    task: Asked,
+    task: TaskLike,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -99,7 +99,9 @@ def range_tests(
 
 
 @contextmanager
-def _ramp_trainer(asked: Asked, task: Task, data_dir: str | Path | None, is_own_process: bool) -> Iterator[RampTrainer]:
+def _ramp_trainer(
+    asked: TaskLike, task: Task, data_dir: str | Path | None, is_own_process: bool
+) -> Iterator[RampTrainer]:
     """What trains the range tests of a task."""
     if not is_own(asked):
         yield open_trainer(task, data_dir, is_own_process)
@@ -115,7 +117,7 @@ def _decaying(task: Task, weight_decay: float) -> Task:
 
 
 def recipe(
-    task: Asked,
+    task: TaskLike,
     *,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -176,7 +178,7 @@ def _own_recipe(
 
 def verify(
     policy: str | Policy,
-    task: Asked,
+    task: TaskLike,
     target: float | str,
     budget: int,
     *,

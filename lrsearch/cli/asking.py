@@ -138,7 +138,7 @@ def release(
 
 def show(study: StudyName, store: StoreUrl = None, out: Out = FOLDER, as_json: AsJson = False) -> None:
     """Show a study that is told by hand: what is left, the jobs that are out, and the answer so far."""
-    from lrsearch.cli.plain import open_console, print_json
+    from lrsearch.cli.output import open_console, print_json
     from lrsearch.errors import WorkError
 
     with _reopened(study, store, out) as opened:
@@ -248,7 +248,7 @@ def _line(job: Any) -> str:
 
 
 def _report_left(study: "OpenStudy", told: str, as_json: bool, values: dict[str, Any]) -> None:
-    from lrsearch.cli.plain import open_console, print_json
+    from lrsearch.cli.output import open_console, print_json
 
     if as_json:
         print_json(values | _state(study))
@@ -257,7 +257,7 @@ def _report_left(study: "OpenStudy", told: str, as_json: bool, values: dict[str,
 
 
 def _report_asked(study: "OpenStudy", most: int, as_json: bool) -> None:
-    from lrsearch.cli.plain import open_console, print_json
+    from lrsearch.cli.output import open_console, print_json
 
     jobs = study.ask(most)
     if as_json:

@@ -36,7 +36,7 @@ def list_functions(as_json: AsJson = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lrsearch.cli.plain import open_console, print_json
+    from lrsearch.cli.output import open_console, print_json
 
     if as_json:
         print_json(
@@ -69,7 +69,7 @@ def list_functions(as_json: AsJson = False) -> None:
 @app.command()
 def show(text: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson = False) -> None:
     """Show what a policy is: its curve at ten steps and its natural coordinates."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
 
     policy = _bound(text, steps, epoch)
     marks = [] if policy.is_controller else sorted({round(i * (steps - 1) / MARKS) for i in range(MARKS + 1)})
@@ -84,9 +84,9 @@ def show(text: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson
     for name, value in _told(policy, steps):
         print(f"  {name:<13} {value}")
     if curve:
-        print(f"{'step':>10}  {'learning rate':<15}{'momentum' if momenta else ''}".rstrip())
-    for n, (step, rate) in enumerate(curve):
-        print(f"{step:>10}  {rate:<15.6g}{f'{momenta[n]:.4g}' if momenta else ''}".rstrip())
+        print(f"{'step':>10}  {'learning lr':<15}{'momentum' if momenta else ''}".rstrip())
+    for n, (step, lr) in enumerate(curve):
+        print(f"{step:>10}  {lr:<15.6g}{f'{momenta[n]:.4g}' if momenta else ''}".rstrip())
 
 
 @app.command()
@@ -117,12 +117,12 @@ def diff(
     a: Text, b: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson = False, output: Picture = None
 ) -> None:
     """Say how two policies differ over a run: in what, from which step on, and by how much."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.report.curves import draw_difference
     from lrsearch.report.difference import difference
 
     found = difference(_bound(a, steps, epoch), _bound(b, steps, epoch), steps)
-    if output and not found.rates:
+    if output and not found.lrs:
         raise UsageError("a controller has no curve to draw: leave -o out")
     picture = draw_difference(_png(output), found.a, found.b, steps) if output else None
     if as_json:

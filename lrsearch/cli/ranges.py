@@ -64,7 +64,7 @@ def range_test(
 ) -> None:
     """Make an LR range test of a task: the learning rate rises, and where the loss was lowest is what it advises."""
     from lrsearch import api
-    from lrsearch.cli.talk import tell_line
+    from lrsearch.cli.progress import log_line
     from lrsearch.tasks import Classification, find_task
 
     found = named_task(task, horizon, precision, program)
@@ -72,7 +72,7 @@ def range_test(
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
         task = spec.task
         decay = f", weight decay {task.optimizer.weight_decay:g}" if isinstance(task, Classification) else ""
-        tell_line(f"seed {spec.seed}{decay}: {counted(len(ramp.rates), 'point')}")
+        log_line(f"seed {spec.seed}{decay}: {counted(len(ramp.lrs), 'point')}")
 
     tested = api.range_tests(
         found,
@@ -95,7 +95,7 @@ def range_test(
 
 
 def _report_tests(task: str, tested: "list[RangeTested]", out: Path, as_json: bool) -> None:
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_range_tests
     from lrsearch.report.range_test import draw_range_tests
 
@@ -123,7 +123,7 @@ def recipe(
     Of a function of your own: the learning rate, then the values of each setting that --try names.
     """
     from lrsearch import api
-    from lrsearch.cli.talk import tell_line
+    from lrsearch.cli.progress import log_line
     from lrsearch.training.settings import with_settings
 
     found = with_settings(named_task(task, horizon, precision), read_settings(settings))
@@ -134,14 +134,14 @@ def recipe(
         store=store,
         data_dir=data_dir,
         out=out,
-        watch=tell_line,
+        watch=log_line,
         is_own_process=True,
     )
     _report_recipe(result, as_json)
 
 
 def _report_recipe(result: "Recipe", as_json: bool) -> None:
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_recipe
 
     if as_json:

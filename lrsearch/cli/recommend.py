@@ -43,7 +43,7 @@ def recommend(
     horizon: Horizon = None,
 ) -> None:
     """Say what a new study of a task would start from, and why: the nearest tasks, by group, and the corrections."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
 
     found = _advice(task, goal, store, out, horizon)
     if as_json:
@@ -63,7 +63,7 @@ def rank(
     limit: Limit = 10,
 ) -> None:
     """Rank what the store and the papers know for a task, with intervals, P(best), and what each place rests on."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
 
     found = _advice(task, goal, store, out, horizon)
     if as_json:
@@ -83,7 +83,7 @@ def _advice(task: str, goal: str, store: str | None, out: Any, horizon: int | No
 def _print_recommended(found: "Advice") -> None:
     from rich.text import Text
 
-    from lrsearch.cli.plain import open_console
+    from lrsearch.cli.output import open_console
 
     console = open_console(least_width=WIDE)
     console.print(_heading(found))
@@ -94,7 +94,7 @@ def _print_recommended(found: "Advice") -> None:
     console.print(Text("a new study starts from", "bold"))
     console.print("its strong default: a range test, then warm-up and cosine")
     for one in first:
-        console.print(str(one.carried(found.horizon, found.own_centre).rounded()))
+        console.print(str(one.transferred(found.horizon, found.own_optimum).rounded()))
         for line in _why(one, found):
             console.print(f"  {line}")
     if not first:
@@ -145,13 +145,14 @@ def _interval(one: "Recommendation") -> str:
 def _moved(one: "Recommendation", found: "Advice") -> str:
     from lrsearch.recommendation.rescaling import applying
 
-    if one.exact:
+    if one.same_settings:
         return "its learning rates as they are: that task trains the same"
-    probed = one.centre is not None and found.own_centre is not None
-    told = [f"{each.name} {each.decades:+.2f} +- {each.doubt:.2f}" for each in applying(one.corrections, probed)]
+    probed = one.optimum is not None and found.own_optimum is not None
+    told = [f"{each.name} {each.decades:+.2f} +- {each.uncertainty:.2f}" for each in applying(one.corrections, probed)]
     by = "moved by the range tests of both tasks" if probed else "learning rates as they are there, corrected"
-    doubt = one.doubt(found.own_centre)
-    return f"{by}; decades: {', '.join(told)}; doubt {doubt:.2f} in all, and {one.caution * doubt:.2f} lower for it"
+    uncertainty = one.uncertainty(found.own_optimum)
+    lower = one.safety_margin * uncertainty
+    return f"{by}; decades: {', '.join(told)}; doubt {uncertainty:.2f} in all, and {lower:.2f} lower for it"
 
 
 def _neighbours(found: "Advice") -> "Table":
@@ -179,7 +180,7 @@ def _neighbours(found: "Advice") -> "Table":
 
 
 def _print_ranked(found: "Advice", limit: int) -> None:
-    from lrsearch.cli.plain import open_console
+    from lrsearch.cli.output import open_console
 
     console = open_console(least_width=WIDE)
     console.print(_heading(found))
@@ -210,7 +211,7 @@ def _ranking(found: "Advice", shown: list["Recommendation"]) -> "Table":
             f"{one.p_best or 0.0:.2f}",
             _score(found.goal, one),
             steps,
-            str(one.carried(found.horizon, found.own_centre).rounded()),
+            str(one.transferred(found.horizon, found.own_optimum).rounded()),
             found.why(one),
         )
     return table

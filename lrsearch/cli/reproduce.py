@@ -32,7 +32,7 @@ def reproduce(
     The store stays what it is. The exit code is 0 whether it is the same or not: read `same` of --json.
     """
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
 
     named = named_task(task, None, "fp32") if task is not None and is_file(task) else task
     found = api.reproduce(
@@ -54,7 +54,7 @@ def reproduce(
 def _print(found: "Reproduced") -> None:
     from rich.text import Text
 
-    from lrsearch.cli.plain import labelled, open_console
+    from lrsearch.cli.output import labelled, open_console
 
     console, stored = open_console(), found.stored
     console.print(Text(found.verdict, "bold"))

@@ -57,7 +57,7 @@ def search(
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.talk import Talk
+    from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.tasks import find_task
 
     if engine not in ("optuna", "ray"):
@@ -74,12 +74,18 @@ def search(
         "out": out,
         "storage": storage,
     }
-    with Talk(budget, find_task(found).horizon) as talk:
+    with ProgressPrinter(budget, find_task(found).horizon) as printer:
         if engine == "ray":
-            result = api.sweep(found, budget, watch=talk.ended, workers=workers, **given)
+            result = api.sweep(found, budget, watch=printer.ended, workers=workers, **given)
         else:
             result = api.search(
-                found, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True, **given
+                found,
+                budget,
+                watch=printer.ended,
+                progress=printer.stepped,
+                workers=workers,
+                is_own_process=True,
+                **given,
             )
     test = None
     if final_test:
@@ -106,12 +112,12 @@ def sweep(
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
-    from lrsearch.cli.talk import Talk
+    from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.tasks import find_task
 
     found = named_task(task, horizon, precision)
     quiet_optuna()
-    with Talk(budget, find_task(found).horizon) as talk:
+    with ProgressPrinter(budget, find_task(found).horizon) as printer:
         result = api.sweep(
             found,
             budget,
@@ -125,7 +131,7 @@ def sweep(
             storage=storage,
             address=address,
             workers=workers,
-            watch=talk.ended,
+            watch=printer.ended,
         )
     _report(result, out, as_json, None)
 
@@ -164,7 +170,7 @@ def compare(
 ) -> None:
     """Compare ways to search: best validation score against training steps spent, probes included."""
     from lrsearch import api
-    from lrsearch.cli.talk import tell_line
+    from lrsearch.cli.progress import log_line
     from lrsearch.tasks import find_task
 
     if (task is None) == (table is None):
@@ -190,14 +196,14 @@ def compare(
         store=store,
         data_dir=data_dir,
         out=out,
-        watch=tell_line,
+        watch=log_line,
         is_own_process=True,
     )
     _report_comparison(comparison, api.writable(out / f"compare-{find_task(found).name}"), as_json)
 
 
 def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_compared import print_comparison
     from lrsearch.report.comparison import draw_comparison
 
@@ -210,7 +216,7 @@ def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) ->
 
 def _replay_ranking(table: str, data_dir: Path | None, as_json: bool) -> None:
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_compared import print_ranked
 
     ranked = api.replay_ranking(table, _table_folder(table, data_dir))
@@ -228,13 +234,13 @@ def _table_folder(table: str, data_dir: Path | None) -> Path:
 
 def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool) -> None:
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
+    from lrsearch.cli.progress import log_line
     from lrsearch.cli.show_compared import print_replay
-    from lrsearch.cli.talk import tell_line
     from lrsearch.compare.replay import SEEDS as REPLAY_SEEDS
 
     data_dir = _table_folder(table, data_dir)
-    replay = api.replay(table, data_dir, REPLAY_SEEDS if seeds is None else seeds, tell_line)
+    replay = api.replay(table, data_dir, REPLAY_SEEDS if seeds is None else seeds, log_line)
     if as_json:
         print_json(replay.to_json())
     else:
@@ -256,23 +262,23 @@ def tasks(
 
 
 def _show_task(task: "Classification", data_dir: Path | None, as_json: bool) -> None:
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.show import print_portrait
-    from lrsearch.tasks import portray
+    from lrsearch.cli.output import print_json
+    from lrsearch.cli.show import print_meta_features
+    from lrsearch.tasks import meta_features
     from lrsearch.training import Trainer
     from lrsearch.training.together import lockstep
 
-    portrait = portray(task, data_dir)
+    features = meta_features(task, data_dir)
     if as_json:
-        print_json({"task": task.name, **portrait.to_json()})
+        print_json({"task": task.name, **features.to_json()})
     else:
-        print_portrait(task.name, portrait, lockstep(Trainer(task, data_dir)))
+        print_meta_features(task.name, features, lockstep(Trainer(task, data_dir)))
 
 
 def _list_tasks(as_json: bool) -> None:
     from rich.table import Table
 
-    from lrsearch.cli.plain import open_console, print_json
+    from lrsearch.cli.output import open_console, print_json
     from lrsearch.tasks import TASKS
 
     if as_json:
@@ -295,7 +301,7 @@ def quiet_optuna() -> None:
 
 
 def _report(result: "SearchResult", out: Path, as_json: bool, test: dict[str, Any] | None) -> None:
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_result
     from lrsearch.report.figures import draw_search
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.cli.plain import labelled, open_console
+from lrsearch.cli.output import labelled, open_console
 from lrsearch.heuristics import Pruned
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
 from lrsearch.report.markdown import shortened
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lrsearch.runs.executor import Lockstep
     from lrsearch.study.range_tests import RangeTested
     from lrsearch.study.recipe import Recipe, Step
-    from lrsearch.tasks import Portrait
+    from lrsearch.tasks import MetaFeatures
 
 LEADERS = 8
 
@@ -240,7 +240,7 @@ def print_explanation(told: Explanation) -> None:
 def _probes(told: Explanation) -> Table:
     """The runs that were read, those behind the range of the learning rate with a star."""
     behind = {key for bound in told.pruned.bounds for key in bound.runs}
-    title = f"the runs that were read{' (* behind the range of the learning rate)' if behind else ''}"
+    title = f"the runs that were read{' (* behind the range of the learning lr)' if behind else ''}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("run", "seed", "steps", "showed", "policy"):
         table.add_column(name, justify="right" if name in ("seed", "steps") else "left", no_wrap=name != "policy")
@@ -251,9 +251,9 @@ def _probes(told: Explanation) -> Table:
     return table
 
 
-def print_portrait(task: str, portrait: "Portrait", lockstep: "Lockstep") -> None:
+def print_meta_features(task: str, features: "MetaFeatures", lockstep: "Lockstep") -> None:
     """Print a task's portrait, and how its short runs train."""
-    data, model, training = portrait.data, portrait.model, portrait.training
+    data, model, training = features.data, features.model, features.training
     shape = " x ".join(map(str, data.shape))
     means, deviations = (", ".join(f"{x:.4f}" for x in numbers) for numbers in (data.means, data.deviations))
     marks = data.landmarks
@@ -277,7 +277,7 @@ def print_portrait(task: str, portrait: "Portrait", lockstep: "Lockstep") -> Non
             "training",
             f"{training.optimizer}, momentum {training.momentum:g}, weight decay {training.weight_decay:g},"
             f" batch {training.batch_size}, {counted(training.horizon, 'step')},"
-            f" {counted(portrait.epochs, 'epoch', form='.3g')}",
+            f" {counted(features.epochs, 'epoch', form='.3g')}",
         ),
         ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
     ):
@@ -297,9 +297,7 @@ def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
         if one.advice.suggestions:
             table = right_table("", "rule", "LR", "from", "to", "for")
             for found in one.advice.suggestions:
-                table.add_row(
-                    found.rule, *(f"{rate:.2g}" for rate in (found.rate, found.low, found.high)), found.purpose
-                )
+                table.add_row(found.rule, *(f"{lr:.2g}" for lr in (found.lr, found.low, found.high)), found.purpose)
             console.print(table)
     console.print(f"picture: {picture}")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from lrsearch.cli.plain import labelled, open_console
+from lrsearch.cli.output import labelled, open_console
 from lrsearch.cli.show import right_table
 from lrsearch.report.metric import cell, column
 from lrsearch.runs import Objective
@@ -40,8 +40,8 @@ def print_comparison(comparison: "Comparison", picture: str) -> None:
     console = open_console()
     console.print(table)
     console.print("Best validation score of a full-length run by the search's own seed; everything trained counts.")
-    if comparison.caution:
-        console.print(comparison.caution)
+    if comparison.warning:
+        console.print(comparison.warning)
     console.print(labelled("picture", picture, 0))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lrsearch.cli.plain import labelled, open_console
+from lrsearch.cli.output import labelled, open_console
 from lrsearch.runs import Objective
 from lrsearch.store import StoredRun, StoredStudy
 from lrsearch.store.bundles import Imported

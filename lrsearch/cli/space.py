@@ -25,7 +25,7 @@ from lrsearch.cli.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from lrsearch.study.explanation import Explanation
-    from lrsearch.tasks.catalogue import Asked
+    from lrsearch.tasks.catalogue import TaskLike
 
 
 @takes_program
@@ -78,7 +78,7 @@ def explain(
 ) -> None:
     """Say why a study's space is what it is: each bound, the runs behind it, and what speaks against it."""
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_explanation
     from lrsearch.report.explanation import sentences
 
@@ -90,7 +90,7 @@ def explain(
 
 
 def _report(told: "Explanation", as_json: bool) -> None:
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_pruned
 
     if as_json:
@@ -99,14 +99,14 @@ def _report(told: "Explanation", as_json: bool) -> None:
         print_pruned(told)
 
 
-def _train(task: "Asked", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
+def _train(task: "TaskLike", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
     """Train the probes as `search` does."""
     from lrsearch import api
-    from lrsearch.cli.talk import Talk
+    from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.study.probing import PROBE_SHARE
     from lrsearch.tasks import find_task
 
-    with Talk(PROBE_SHARE * budget, find_task(task).horizon) as talk:
+    with ProgressPrinter(PROBE_SHARE * budget, find_task(task).horizon) as printer:
         return api.prune(
-            task, budget, watch=talk.ended, progress=talk.stepped, workers=workers, is_own_process=True, **given
+            task, budget, watch=printer.ended, progress=printer.stepped, workers=workers, is_own_process=True, **given
         )

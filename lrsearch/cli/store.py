@@ -36,7 +36,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs that match."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_runs
     from lrsearch.runs import RunState
     from lrsearch.schedules import parse
@@ -62,7 +62,7 @@ def runs(
 @app.command()
 def studies(store: StoreUrl = None, as_json: AsJson = False) -> None:
     """List the studies: `lrsearch explain` takes any of them."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_studies
     from lrsearch.store import open_store
 
@@ -81,7 +81,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show all that is known of one run."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_run
     from lrsearch.store import open_store
 
@@ -96,7 +96,7 @@ def show(
 @app.command()
 def stats(store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Say how much the store holds, by task with its framework, model, classes and data set."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_stats
     from lrsearch.store import open_store
 
@@ -111,7 +111,7 @@ def stats(store: StoreUrl = None, as_json: AsJson = False) -> None:
 @app.command()
 def check(store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Read all of the store and hold it against its digests; exit code 1 if anything is damaged."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_check
     from lrsearch.store import check as check_store
     from lrsearch.store.database import check_exists
@@ -134,7 +134,7 @@ def salvage(
     as_json: AsJson = False,
 ) -> None:
     """Get what is whole out of a damaged SQLite store, into a new one."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.store import salvage as salvage_store
     from lrsearch.store.database import check_exists
 
@@ -176,7 +176,7 @@ def import_bundle(
     as_json: AsJson = False,
 ) -> None:
     """Import a bundle, all of it or nothing. Its runs change no result here, and recommend only with --trust."""
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_import
     from lrsearch.store import open_store, read_bundle
 

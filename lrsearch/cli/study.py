@@ -37,7 +37,7 @@ def run_study(
 ) -> None:
     """Train a table of policies, each with every seed. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.talk import tell_line
+    from lrsearch.cli.progress import log_line
     from lrsearch.study.file import read_study
 
     table = read_study(file, seeds=seeds, horizon=horizon)
@@ -47,7 +47,7 @@ def run_study(
         nonlocal ended
         ended += 1
         outcome = str(run.state) if run.score is None else spec.task.objective.text(run.score)
-        tell_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
+        log_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
     results = api.run_table(
         table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True
@@ -56,7 +56,7 @@ def run_study(
 
 
 def _report(results: "Results", folder: Path, as_json: bool) -> None:
-    from lrsearch.cli.plain import print_json
+    from lrsearch.cli.output import print_json
     from lrsearch.cli.show_compared import print_table
     from lrsearch.report.reproduction import draw_results
 

@@ -43,13 +43,13 @@ def verify(
     answer is yes or no: read it from `reached` of --json.
     """
     from lrsearch import api
-    from lrsearch.cli.plain import print_json
-    from lrsearch.cli.talk import tell_line
+    from lrsearch.cli.output import print_json
+    from lrsearch.cli.progress import log_line
 
     found = named_task(task, None, precision)
 
     def tell(spec: "RunSpec", run: "Run") -> None:
-        tell_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
+        log_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
 
     verdict = api.verify(
         policy,
@@ -76,7 +76,7 @@ def _print(verdict: "Verdict") -> None:
     """Print the answer, each seed's look where there are several, and what it cost."""
     from rich.table import Table
 
-    from lrsearch.cli.plain import open_console
+    from lrsearch.cli.output import open_console
     from lrsearch.report.metric import column
 
     console, objective = open_console(), verdict.question.objective

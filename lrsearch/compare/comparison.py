@@ -111,7 +111,7 @@ class Comparison:
         return rows
 
     @property
-    def caution(self) -> str | None:
+    def warning(self) -> str | None:
         """What the budget cannot tell apart, in a sentence; None where there is no such thing."""
         runs = max((course.runs for course in self._of("tpe")), default=0)
         from lrsearch.samplers.optuna import STARTUP
@@ -148,7 +148,7 @@ class Comparison:
             "objective": self.objective.to_json(),
             "target": self.target,
             "strategies": self.rows(),
-            "caution": self.caution,
+            "caution": self.warning,
             "courses": courses,
         }
 

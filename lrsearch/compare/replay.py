@@ -37,7 +37,7 @@ class Probed:
         unit: what the table's own rates were multiplied by.
         seed: the study's seed.
         evidence: the probes.
-        centre: the best probed rate, to which stored rates are relative; it stands where a range test's would.
+        optimum: the best probed rate, to which stored rates are relative; it stands where a range test's would.
             None where nothing was learned.
     """
 
@@ -45,7 +45,7 @@ class Probed:
     unit: float
     seed: int
     evidence: Evidence
-    centre: float | None
+    optimum: float | None
 
     @property
     def cost(self) -> float:
@@ -54,13 +54,13 @@ class Probed:
 
     def pruned(self, stored: Sequence[float] = ()) -> Pruned:
         """Give what the pruner makes of the probes, and of what a store recommends."""
-        axis = self.table.rates[0], self.table.rates[-1]
+        axis = self.table.lrs[0], self.table.lrs[-1]
         raw = Space.standard("FIX", horizon=self.table.horizon, epoch=self.table.epoch, peak=axis)
         return prune(raw, replace(self.evidence, stored=tuple(stored)))
 
-    def carried(self, offers: Sequence[Recommendation]) -> list[float]:
+    def transferred(self, offers: Sequence[Recommendation]) -> list[float]:
         """Give recommended rates as the store carries them over to this task."""
-        return [offer.carried(self.table.horizon, self.centre).params["k0"] for offer in offers]
+        return [offer.transferred(self.table.horizon, self.optimum).params["k0"] for offer in offers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,9 @@ def probe(table: Table, seed: int, seeds: int = SEEDS) -> Probed:
     unit = 10 ** (seed / seeds)
     shifted = table.in_unit(unit)
     evidence = Evidence(1 - table.chance_accuracy, PROBE_EPOCHS * table.epoch)
-    while (wanted := next_probe(evidence, None, (shifted.rates[0], shifted.rates[-1]))) and wanted[1] == 0:
-        rate = wanted[0]
-        short = Probe(f"{table.name} {rate:.3g}", rate, 0, shifted.error(rate, PROBE_EPOCHS))
+    while (wanted := next_probe(evidence, None, (shifted.lrs[0], shifted.lrs[-1]))) and wanted[1] == 0:
+        lr = wanted[0]
+        short = Probe(f"{table.name} {lr:.3g}", lr, 0, shifted.error(lr, PROBE_EPOCHS))
         evidence = replace(evidence, probes=(*evidence.probes, short))
     best = optimum(evidence)
     return Probed(shifted, unit, seed, evidence, 10**best.decade if best else None)
@@ -155,9 +155,9 @@ def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:
     table, seed, cold = study.table, study.seed, study.pruned()
     factor = 10.0 ** (WRONG_DECADES if seed // 2 % 2 else -WRONG_DECADES)
     off = [replace(offer, policy=offer.policy.scale(factor)) for offer in store]
-    stores = {RIGHT: study.carried(store), WRONG: study.carried(off)}
+    stores = {RIGHT: study.transferred(store), WRONG: study.transferred(off)}
     warm = {name: study.pruned(stored) for name, stored in stores.items()}
-    first = cold.forecast.rate if cold.forecast else None
+    first = cold.forecast.lr if cold.forecast else None
     axis, peak = cold.raw.peak, cold.space.peak
     paid = (
         pay("pruned", study, within(cold, seed), study.cost),
@@ -165,7 +165,7 @@ def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:
         *(pay(f"pruned, {name}", study, within(warm[name], seed, stores[name]), study.cost) for name in stores),
         pay("TPE", study, tpe(axis, seed)),
         pay("random", study, at_random(axis, seed)),
-        pay("grid", study, declared(table.rates)),
+        pay("grid", study, declared(table.lrs)),
     )
     return Replayed(
         table.problem,
@@ -174,7 +174,7 @@ def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:
         peak.low / study.unit,
         peak.high / study.unit,
         table.best in peak,
-        any(rate in peak for rate in table.good),
+        any(lr in peak for lr in table.good),
         1 - 10**cold.log_volume,
         tuple(name for name, pruned in warm.items() if pruned.contradiction),
         paid,
@@ -194,9 +194,9 @@ def pay(strategy: str, study: Probed, suggest: Suggest, probed: float = 0.0) -> 
     tried: list[tuple[float, float]] = []
     stopped, reached = probed, False
     while not reached and len(tried) < MOST_RUNS:
-        rate = suggest(tried)
-        tried.append((rate, table.final(rate)))
-        stopped += table.ran(rate)
+        lr = suggest(tried)
+        tried.append((lr, table.final(lr)))
+        stopped += table.ran(lr)
         reached = tried[-1][1] >= target
     return Paid(strategy, len(tried), probed + len(tried), stopped, reached)
 
@@ -207,7 +207,7 @@ def portfolio(known: Sequence[Probed]) -> list[Recommendation]:
     Greedy: each next one lowers the summed regret of the tasks most, given those before. Regret is how far a
     task's best is ahead, in units of its margin, at most 20.
     """
-    learned = [study for study in known if study.centre]
+    learned = [study for study in known if study.optimum]
     offers = [_offer(study) for study in learned]
     regrets = np.array([[_regret(study, offer) for study in learned] for offer in offers])
     least, chosen = np.full(len(learned), WORST_REGRET), []
@@ -221,11 +221,11 @@ def portfolio(known: Sequence[Probed]) -> list[Recommendation]:
 def _offer(study: Probed) -> Recommendation:
     table = study.table
     return Recommendation(
-        FIX(k0=table.best), table.name, 0.0, table.final(table.best), 1, 0.0, study.centre, table.horizon
+        FIX(k0=table.best), table.name, 0.0, table.final(table.best), 1, 0.0, study.optimum, table.horizon
     )
 
 
 def _regret(study: Probed, offer: Recommendation) -> float:
     table = study.table
-    behind = table.final(table.best) - table.final(study.carried([offer])[0])
+    behind = table.final(table.best) - table.final(study.transferred([offer])[0])
     return min(behind / table.margin, WORST_REGRET)

@@ -10,7 +10,7 @@ from lrsearch.compare.tables import LEAST_MARGIN
 from lrsearch.heuristics import Pruned
 from lrsearch.heuristics.decades import LEAST_SPREAD
 from lrsearch.spaces import Interval
-from lrsearch.study.funnel import ESCAPE_EVERY, MOST_STORED
+from lrsearch.study.funnel import EXPLORE_EVERY, MOST_STORED
 
 NARROW = 2 * LEAST_SPREAD
 """A gap in decades that is not halved while there are wider ones: no closer than a best rate is known."""
@@ -20,9 +20,9 @@ Suggest = Callable[[Tried], float]
 """Gives the next learning rate."""
 
 
-def declared(rates: Sequence[float]) -> Suggest:
+def declared(lrs: Sequence[float]) -> Suggest:
     """Search a grid from its highest rate to its lowest."""
-    return lambda tried: rates[-1 - len(tried) % len(rates)]
+    return lambda tried: lrs[-1 - len(tried) % len(lrs)]
 
 
 def at_random(axis: Interval, seed: int) -> Suggest:
@@ -52,13 +52,13 @@ def within(pruned: Pruned, seed: int, stored: Sequence[float] = ()) -> Suggest:
     Stored rates outside of the range are left out. Every eighth run comes from outside, as in the funnel.
     """
     peak, axis = pruned.space.peak, pruned.raw.peak
-    given = [pruned.forecast.rate] if pruned.forecast else []
-    given += [rate for rate in stored if rate in peak][:MOST_STORED]
+    given = [pruned.forecast.lr] if pruned.forecast else []
+    given += [lr for lr in stored if lr in peak][:MOST_STORED]
 
     def suggest(tried: Tried) -> float:
         if len(tried) < len(given):
             return given[len(tried)]
-        if len(tried) % ESCAPE_EVERY == ESCAPE_EVERY - 1 and peak != axis:
+        if len(tried) % EXPLORE_EVERY == EXPLORE_EVERY - 1 and peak != axis:
             return outside(tried, peak, axis, seed)
         return halved(tried, reaching(tried, peak, axis), seed)
 
@@ -76,7 +76,7 @@ def halved(tried: Tried, axis: Interval, seed: int) -> float:
     >>> round(halved([(0.1, 0.8), (0.316, 0.5)], Interval(0.01, 1.0), seed=0), 4)
     0.0316
     """
-    seen = sorted((math.log10(rate), score) for rate, score in tried if rate in axis)
+    seen = sorted((math.log10(lr), score) for lr, score in tried if lr in axis)
     if not seen:
         return _middle_of_widest(_gaps([], axis), seed)
     gaps, best = _gaps([at for at, _ in seen], axis), max(seen, key=lambda one: one[1])
@@ -93,7 +93,7 @@ def outside(tried: Tried, peak: Interval, axis: Interval, seed: int) -> float:
     0.000316
     """
     low, high = math.log10(peak.low), math.log10(peak.high)
-    gaps = _gaps([low, high, *(math.log10(rate) for rate, _ in tried)], axis)
+    gaps = _gaps([low, high, *(math.log10(lr) for lr, _ in tried)], axis)
     return _middle_of_widest([gap for gap in gaps if gap[1] <= low or gap[0] >= high], seed)
 
 

@@ -25,7 +25,7 @@ class Table:
     Args:
         problem: data set and model.
         optimizer: its name.
-        rates: the learning rates, rising.
+        lrs: the learning rates, rising.
         losses: for each rate, the test loss after 0, 1, ... epochs; inf from where it was not finite.
         accuracies: for each rate, the test accuracy in [0, 1] after 0, 1, ... epochs.
         chance_accuracy: what always guessing the most frequent class gives.
@@ -39,7 +39,7 @@ class Table:
 
     problem: str
     optimizer: str
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
     accuracies: tuple[tuple[float, ...], ...]
     chance_accuracy: float
@@ -47,10 +47,10 @@ class Table:
     epoch: int
 
     def __post_init__(self) -> None:
-        rows = {len(self.rates), len(self.losses), len(self.accuracies)}
+        rows = {len(self.lrs), len(self.losses), len(self.accuracies)}
         lengths = {len(row) for row in (*self.losses, *self.accuracies)}
         are_shares = all(0 <= accuracy <= 1 for row in self.accuracies for accuracy in row)
-        is_rising = list(self.rates) == sorted(set(self.rates)) and self.rates[:1] > (0.0,)
+        is_rising = list(self.lrs) == sorted(set(self.lrs)) and self.lrs[:1] > (0.0,)
         are_curves = len(rows) == len(lengths) == 1 and max(lengths) > 1
         if not (are_curves and are_shares and is_rising and self.epoch >= 1):
             raise DataError(
@@ -82,7 +82,7 @@ class Table:
     def best(self) -> float:
         """The learning rate with the highest accuracy in the end; the lowest such rate."""
         finals = self.finals
-        return self.rates[finals.index(max(finals))]
+        return self.lrs[finals.index(max(finals))]
 
     @property
     def finals(self) -> list[float]:
@@ -106,33 +106,33 @@ class Table:
     @property
     def good(self) -> list[float]:
         """The learning rates that reach the target."""
-        return [rate for rate, final in zip(self.rates, self.finals, strict=True) if final >= self.target]
+        return [lr for lr, final in zip(self.lrs, self.finals, strict=True) if final >= self.target]
 
-    def nearest(self, rate: float) -> int:
+    def nearest(self, lr: float) -> int:
         """Give the place of the learning rate that is nearest on a log axis: it answers for all beside it."""
-        above = bisect.bisect(self.rates, rate)
-        beside = range(max(above - 1, 0), min(above + 1, len(self.rates)))
-        return min(beside, key=lambda at: abs(math.log(self.rates[at] / rate)))
+        above = bisect.bisect(self.lrs, lr)
+        beside = range(max(above - 1, 0), min(above + 1, len(self.lrs)))
+        return min(beside, key=lambda at: abs(math.log(self.lrs[at] / lr)))
 
-    def final(self, rate: float) -> float:
+    def final(self, lr: float) -> float:
         """Give the accuracy after the last epoch; 0 where the run diverged."""
-        return self.finals[self.nearest(rate)]
+        return self.finals[self.nearest(lr)]
 
-    def error(self, rate: float, epochs: int) -> float:
+    def error(self, lr: float, epochs: int) -> float:
         """Give 1 - accuracy after some epochs; inf where the run had diverged."""
-        at = self.nearest(rate)
+        at = self.nearest(lr)
         return 1 - self.accuracies[at][epochs] if math.isfinite(self.losses[at][epochs]) else math.inf
 
-    def ran(self, rate: float) -> float:
+    def ran(self, lr: float) -> float:
         """Give the share of the full run that was trained before it diverged; 1 for a run that ended well."""
-        row = self.losses[self.nearest(rate)]
+        row = self.losses[self.nearest(lr)]
         if math.isfinite(row[-1]):
             return 1.0
         return next(epoch for epoch, loss in enumerate(row) if not math.isfinite(loss)) / self.epochs
 
     def in_unit(self, unit: float) -> "Table":
         """Give the same task with all learning rates times a number, so that a grid of decades falls elsewhere."""
-        return replace(self, rates=tuple(rate * unit for rate in self.rates))
+        return replace(self, lrs=tuple(lr * unit for lr in self.lrs))
 
 
 def read_table(name: str, folder: Path) -> tuple[Table, ...]:
@@ -193,7 +193,7 @@ READERS = {"deepobs": read_deepobs}
 
 def _deepobs_table(problem: str, optimizer: str, runs: "pd.DataFrame", curves: "dict[int, pd.DataFrame]") -> Table:
     grid = runs[runs["seed"] == GRID_SEED].sort_values("learning_rate")
-    same_rate = runs[runs["learning_rate"].isin(runs[runs["seed"] != GRID_SEED]["learning_rate"])]
+    same_lr = runs[runs["learning_rate"].isin(runs[runs["seed"] != GRID_SEED]["learning_rate"])]
     read = [curves[run] for run in grid["run_id"]]
     return Table(
         problem,
@@ -202,7 +202,7 @@ def _deepobs_table(problem: str, optimizer: str, runs: "pd.DataFrame", curves: "
         tuple(_losses(curve) for curve in read),
         tuple(tuple(curve["test_accuracy"]) for curve in read),
         CHANCE[problem],
-        tuple(float(curves[run]["test_accuracy"].iloc[-1]) for run in same_rate["run_id"]),
+        tuple(float(curves[run]["test_accuracy"].iloc[-1]) for run in same_lr["run_id"]),
         int(runs["steps_per_epoch"].iloc[0]),
     )
 

@@ -97,11 +97,11 @@ class Call:
         except FOREIGN_ERRORS as error:
             raise PolicyError(f"{self.tool} refuses {self.source[:300]}: {error}"[:500]) from error
 
-    def _rates(self) -> list[str]:
+    def _lrs(self) -> list[str]:
         """The names of arguments that are learning rates, those of calls inside included."""
         own = [name for name, value in (*self.arguments, *self.specific) if name in ABSOLUTE and value != 0]
         inside = (item for _, value in self.arguments if isinstance(value, tuple) for item in value)
-        return own + [name for item in inside if isinstance(item, Call) for name in item._rates()]
+        return own + [name for item in inside if isinstance(item, Call) for name in item._lrs()]
 
 
 def _source(value: Any) -> str:
@@ -127,21 +127,21 @@ def _set_lr(optimizer: "Optimizer", call: Call) -> None:
     largest = max(before)
     if not largest > 0:
         raise PolicyError("every param group starts at LR 0, so their ratios are not defined")
-    rates = call._rates()
-    if rates and min(before) < largest:
-        named = ", ".join(dict.fromkeys(rates))
+    lrs = call._lrs()
+    if lrs and min(before) < largest:
+        named = ", ".join(dict.fromkeys(lrs))
         raise PolicyError(
             f"{call.name} has the same {named} for every param group, and these groups differ:"
             " policy.scheduler(optimizer) keeps their ratios"
         )
     if call.tool == "huggingface":
         optimizer.defaults["lr"] = call.lr
-    for group, rate in zip(groups, before, strict=True):
+    for group, lr in zip(groups, before, strict=True):
         group.pop("initial_lr", None)
         if hasattr(group["lr"], "fill_"):
-            group["lr"].fill_(call.lr * (rate / largest))
+            group["lr"].fill_(call.lr * (lr / largest))
         else:
-            group["lr"] = call.lr * (rate / largest)
+            group["lr"] = call.lr * (lr / largest)
 
 
 def _torch_classes() -> dict[str, Callable[..., Any]]:

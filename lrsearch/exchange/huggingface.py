@@ -144,8 +144,8 @@ def _cosine_with_min_lr(steps: _Steps, specific: Specific) -> Policy:
 
 def _cosine_warmup_with_min_lr(steps: _Steps, specific: Specific) -> Policy:
     """Here the cosine begins at the last step of the warm-up, which reaches the learning rate there."""
-    rate = specific.get("warmup_lr_rate")
-    first = steps.lr * number(rate, "warmup_lr_rate") if rate is not None else steps.lr / max(1, steps.warmup)
+    lr = specific.get("warmup_lr_rate")
+    first = steps.lr * number(lr, "warmup_lr_rate") if lr is not None else steps.lr / max(1, steps.warmup)
     fall = _oscillation(steps, _floor(steps, specific), _cycles(specific, 0.5))
     if steps.warmup == 0:
         return later(fall, 1)

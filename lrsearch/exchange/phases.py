@@ -36,8 +36,8 @@ def later(policy: Policy, at: float) -> Policy:
         return FROM(policy=policy, at=at)
     p = policy.params
     ahead = [milestone - at for milestone in p["l"] if milestone > at]
-    rate = p["k0"] * p["gamma"] ** (len(p["l"]) - len(ahead))
-    return NSTEP(k0=rate, gamma=p["gamma"], l=ahead) if ahead else FIX(k0=rate)
+    lr = p["k0"] * p["gamma"] ** (len(p["l"]) - len(ahead))
+    return NSTEP(k0=lr, gamma=p["gamma"], l=ahead) if ahead else FIX(k0=lr)
 
 
 def swing(start: float, other: float, l: float) -> Policy:

@@ -13,7 +13,7 @@ from lrsearch.errors import PolicyError
 from lrsearch.exchange.numbers import number, whole
 from lrsearch.exchange.phases import is_staircase, joined, swing
 from lrsearch.exchange.torch_calls import to_torch
-from lrsearch.exchange.torch_cycles import CODE, Rates, base, cyclic, cyclic_rates, one_cycle, one_cycle_rates
+from lrsearch.exchange.torch_cycles import CODE, Rates, base, cyclic, cyclic_lrs, one_cycle, one_cycle_lrs
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 from lrsearch.words import counted
@@ -57,9 +57,9 @@ def from_torch(scheduler: Any, *, every: int = 1) -> Policy:
         return _per(own, every)
     reader = _reader(scheduler)
     try:
-        rates = _largest(scheduler, reader)
-        policy = reader.policy(scheduler, rates)
-        _require_standing(scheduler, policy, max(rates))
+        lrs = _largest(scheduler, reader)
+        policy = reader.policy(scheduler, lrs)
+        _require_standing(scheduler, policy, max(lrs))
         return _per(policy, every)
     except PolicyError as error:
         raise PolicyError(f"{type(scheduler).__name__}: {error}") from None
@@ -103,11 +103,11 @@ class _Reader:
     """How one class is read.
 
     Args:
-        rates: the learning rates that (scheduler, number of a param group) has, of which the policy is made.
+        lrs: the learning rates that (scheduler, number of a param group) has, of which the policy is made.
         policy: the policy of (scheduler, rates).
     """
 
-    rates: Callable[[Any, int], Rates]
+    lrs: Callable[[Any, int], Rates]
     policy: Callable[[Any, Rates], Policy]
 
 
@@ -129,14 +129,14 @@ def _reader(scheduler: Any) -> _Reader:
 
 def _largest(scheduler: Any, reader: _Reader) -> Rates:
     """The rates of the largest param group; refuses groups that are not proportional to it."""
-    groups = [reader.rates(scheduler, n) for n in range(len(scheduler.optimizer.param_groups))]
+    groups = [reader.lrs(scheduler, n) for n in range(len(scheduler.optimizer.param_groups))]
     largest = max(groups, key=max)
     top = max(largest)
-    for n, rates in enumerate(groups):
-        share = rates[largest.index(top)] / top if top > 0 else 1.0
-        if any(abs(rate - share * most) > CLOSE * top for rate, most in zip(rates, largest, strict=True)):
+    for n, lrs in enumerate(groups):
+        share = lrs[largest.index(top)] / top if top > 0 else 1.0
+        if any(abs(lr - share * most) > CLOSE * top for lr, most in zip(lrs, largest, strict=True)):
             raise PolicyError(
-                f"param group {n} is not proportional to the largest: learning rates {rates} beside"
+                f"param group {n} is not proportional to the largest: learning rates {lrs} beside"
                 f" {largest}. A policy moves all groups by one factor"
             )
     return largest
@@ -157,7 +157,7 @@ def _require_standing(scheduler: Any, policy: Policy, top: float) -> None:
         return
     if step >= getattr(inner, "total_steps", step + 1):
         return
-    now = max(number(rate, "the last learning rate") for rate in scheduler.get_last_lr())
+    now = max(number(lr, "the last learning rate") for lr in scheduler.get_last_lr())
     if abs(now - policy(step)) > DRIFT * top:
         raise PolicyError(
             f"at step {step} it stands at {now:.9g}, and {policy} is at {policy(step):.9g}: it was"
@@ -183,15 +183,15 @@ def _gamma(scheduler: Any) -> float:
     return number(scheduler.gamma, "gamma")
 
 
-def _step(scheduler: Any, rates: Rates) -> Policy:
-    return STEP(k0=rates[0], gamma=_gamma(scheduler), l=whole(scheduler.step_size, "step_size", least=1))
+def _step(scheduler: Any, lrs: Rates) -> Policy:
+    return STEP(k0=lrs[0], gamma=_gamma(scheduler), l=whole(scheduler.step_size, "step_size", least=1))
 
 
-def _multi_step(scheduler: Any, rates: Rates) -> Policy:
+def _multi_step(scheduler: Any, lrs: Rates) -> Policy:
     """Drop at a milestone as often as it is listed, as torch does, and at once at milestone 0."""
     gamma = _gamma(scheduler)
     times = {whole(at, "a milestone"): count for at, count in scheduler.milestones.items() if count > 0}
-    start = rates[0] * gamma ** times.pop(0, 0)
+    start = lrs[0] * gamma ** times.pop(0, 0)
     at = sorted(times)
     if not at:
         return FIX(k0=start)
@@ -200,50 +200,50 @@ def _multi_step(scheduler: Any, rates: Rates) -> Policy:
     steps = [start]
     for milestone in at:
         steps.append(steps[-1] * gamma ** times[milestone])
-    return CHAIN(policies=[FIX(k0=rate) for rate in steps], at=at)
+    return CHAIN(policies=[FIX(k0=lr) for lr in steps], at=at)
 
 
-def _constant(scheduler: Any, rates: Rates) -> Policy:
+def _constant(scheduler: Any, lrs: Rates) -> Policy:
     """total_iters=0 never gives the factor back: torch looks only after the first step."""
     factor, until = number(scheduler.factor, "factor"), whole(scheduler.total_iters, "total_iters")
     if factor == 0 and until > 0:
         raise PolicyError(f"factor=0: torch divides by it at step {until}")
-    low = FIX(k0=rates[0] * factor)
-    return joined([(until, low)], FIX(k0=rates[0])) if until > 0 else low
+    low = FIX(k0=lrs[0] * factor)
+    return joined([(until, low)], FIX(k0=lrs[0])) if until > 0 else low
 
 
-def _linear(scheduler: Any, rates: Rates) -> Policy:
+def _linear(scheduler: Any, lrs: Rates) -> Policy:
     start, end = number(scheduler.start_factor, "start_factor"), number(scheduler.end_factor, "end_factor")
     length = whole(scheduler.total_iters, "total_iters")
     if length == 0 or start == end:
-        return FIX(k0=rates[0] * start)
-    return LINEAR(k0=rates[0] * start, l=length, k1=rates[0] * end)
+        return FIX(k0=lrs[0] * start)
+    return LINEAR(k0=lrs[0] * start, l=length, k1=lrs[0] * end)
 
 
-def _polynomial(scheduler: Any, rates: Rates) -> Policy:
+def _polynomial(scheduler: Any, lrs: Rates) -> Policy:
     length = whole(scheduler.total_iters, "total_iters")
-    return POLY(k0=rates[0], p=number(scheduler.power, "power"), l=length) if length else FIX(k0=rates[0])
+    return POLY(k0=lrs[0], p=number(scheduler.power, "power"), l=length) if length else FIX(k0=lrs[0])
 
 
-def _cosine(scheduler: Any, rates: Rates) -> Policy:
-    start, other = rates
+def _cosine(scheduler: Any, lrs: Rates) -> Policy:
+    start, other = lrs
     return swing(start, other, whole(scheduler.T_max, "T_max", least=1))
 
 
-def _restarts(scheduler: Any, rates: Rates) -> Policy:
-    base, floor = rates
+def _restarts(scheduler: Any, lrs: Rates) -> Policy:
+    base, floor = lrs
     if floor > base:
         raise PolicyError(f"eta_min={floor:g} is above the base {base:g}: it rises and restarts, and SGDR falls")
     return SGDR(k0=floor, k1=base, l=whole(scheduler.T_0, "T_0", least=1), growth=scheduler.T_mult)
 
 
-def _plateau_rates(scheduler: Any, n: int) -> Rates:
+def _plateau_lrs(scheduler: Any, n: int) -> Rates:
     group = scheduler.optimizer.param_groups[n]
     return (number(group["lr"], "lr"), number(scheduler.min_lrs[n], "min_lr"), number(scheduler.eps, "eps"))
 
 
-def _plateau(scheduler: Any, rates: Rates) -> Policy:
-    lr, low, eps = rates
+def _plateau(scheduler: Any, lrs: Rates) -> Policy:
+    lr, low, eps = lrs
     return plateau(
         lr,
         mode=scheduler.mode,
@@ -261,25 +261,25 @@ def _members(scheduler: Any) -> list[tuple[Any, _Reader]]:
     return [(member, _reader(member)) for member in scheduler._schedulers]
 
 
-def _rates_of_members(scheduler: Any, n: int) -> Rates:
-    return tuple(rate for member, reader in _members(scheduler) for rate in reader.rates(member, n))
+def _lrs_of_members(scheduler: Any, n: int) -> Rates:
+    return tuple(lr for member, reader in _members(scheduler) for lr in reader.lrs(member, n))
 
 
-def _policies_of_members(scheduler: Any, rates: Rates) -> list[Policy]:
+def _policies_of_members(scheduler: Any, lrs: Rates) -> list[Policy]:
     policies, used = [], 0
     for member, reader in _members(scheduler):
-        count = len(reader.rates(member, 0))
-        policies.append(reader.policy(member, rates[used : used + count]))
+        count = len(reader.lrs(member, 0))
+        policies.append(reader.policy(member, lrs[used : used + count]))
         used += count
     return policies
 
 
-def _sequential(scheduler: Any, rates: Rates) -> Policy:
+def _sequential(scheduler: Any, lrs: Rates) -> Policy:
     """Join the members: torch starts a later one from its own base, and the first from the group's initial LR."""
     at = [whole(step, "a milestone") for step in scheduler._milestones]
     if at != sorted(at):
         raise PolicyError(f"milestones={at} do not rise, and torch walks through them in another order")
-    members, policies = list(scheduler._schedulers), _policies_of_members(scheduler, rates)
+    members, policies = list(scheduler._schedulers), _policies_of_members(scheduler, lrs)
     starts = [0, *at]
     for member, policy, start in zip(members, policies, starts, strict=True):
         _require_member(member, policy, is_first=start == 0)
@@ -303,23 +303,23 @@ def _require_member(member: Any, policy: Policy, *, is_first: bool) -> None:
         )
     initial = [number(group["initial_lr"], "initial_lr") for group in member.optimizer.param_groups]
     recursive = name not in ("CyclicLR", "OneCycleLR", "CosineAnnealingWarmRestarts")
-    if is_first and recursive and initial != [number(rate, "base_lr") for rate in member.base_lrs]:
+    if is_first and recursive and initial != [number(lr, "base_lr") for lr in member.base_lrs]:
         raise PolicyError(
             f"{name} comes first and was made for learning rates {member.base_lrs}, and another scheduler"
             f" has set them to {initial}"
         )
 
 
-def _chained(scheduler: Any, rates: Rates) -> Policy:
+def _chained(scheduler: Any, lrs: Rates) -> Policy:
     """Members multiply: alone, or all exponential, they are one policy."""
-    policies = _policies_of_members(scheduler, rates)
+    policies = _policies_of_members(scheduler, lrs)
     if len(policies) == 1:
         return policies[0]
     if {policy.name for policy in policies} == {"EXP"}:
         gamma = 1.0
         for policy in policies:
             gamma *= policy.params["gamma"]
-        return EXP(k0=rates[0], gamma=gamma)
+        return EXP(k0=lrs[0], gamma=gamma)
     named = ", ".join(type(member).__name__ for member in scheduler._schedulers)
     raise PolicyError(f"members ({named}) that multiply each other; no policy is a product")
 
@@ -329,13 +329,13 @@ READERS: dict[str, _Reader] = {
     "MultiStepLR": _Reader(base, _multi_step),
     "ConstantLR": _Reader(base, _constant),
     "LinearLR": _Reader(base, _linear),
-    "ExponentialLR": _Reader(base, lambda scheduler, rates: EXP(k0=rates[0], gamma=_gamma(scheduler))),
+    "ExponentialLR": _Reader(base, lambda scheduler, lrs: EXP(k0=lrs[0], gamma=_gamma(scheduler))),
     "PolynomialLR": _Reader(base, _polynomial),
     "CosineAnnealingLR": _Reader(_base_and_floor, _cosine),
     "CosineAnnealingWarmRestarts": _Reader(_base_and_floor, _restarts),
-    "CyclicLR": _Reader(cyclic_rates, cyclic),
-    "OneCycleLR": _Reader(one_cycle_rates, one_cycle),
-    "ReduceLROnPlateau": _Reader(_plateau_rates, _plateau),
-    "SequentialLR": _Reader(_rates_of_members, _sequential),
-    "ChainedScheduler": _Reader(_rates_of_members, _chained),
+    "CyclicLR": _Reader(cyclic_lrs, cyclic),
+    "OneCycleLR": _Reader(one_cycle_lrs, one_cycle),
+    "ReduceLROnPlateau": _Reader(_plateau_lrs, _plateau),
+    "SequentialLR": _Reader(_lrs_of_members, _sequential),
+    "ChainedScheduler": _Reader(_lrs_of_members, _chained),
 }

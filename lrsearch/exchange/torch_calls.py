@@ -135,8 +135,8 @@ def _one_cycle(policy: Policy, steps: int | None, **momentum: Any) -> Call | Non
     k0, k1, k2 = float(p["k0"]), float(p["k1"]), float(p["k2"])
     first, end = p["l"][0], p["l"][-1]
     has_phases = policy.name == "ONECYCLE2" or p["l"][1] == 2 * first
-    has_rates = k1 > 0 and (k0 > 0 or k2 == 0)
-    if not (has_phases and has_rates and end == int(end) and (steps is None or steps <= end + 1)):
+    has_lrs = k1 > 0 and (k0 > 0 or k2 == 0)
+    if not (has_phases and has_lrs and end == int(end) and (steps is None or steps <= end + 1)):
         return None
     shape: Params = (
         {"anneal_strategy": "linear", "three_phase": True} if policy.name == "ONECYCLE" else {"anneal_strategy": "cos"}
@@ -238,12 +238,12 @@ def _require_base(policy: Policy, scheduler: str, start: float, lr: float) -> No
         )
 
 
-def _held(rate: float, lr: float) -> Call:
-    if rate == lr:
+def _held(level: float, lr: float) -> Call:
+    if level == lr:
         return _call("ConstantLR", lr, factor=1.0, total_iters=0)
     if lr == 0:
-        raise PolicyError(f"an optimizer that starts at learning rate 0 cannot be held at {rate!r}: torch multiplies")
-    return _call("MultiStepLR", lr, milestones=(0,), gamma=rate / lr)
+        raise PolicyError(f"an optimizer that starts at learning rate 0 cannot be held at {level!r}: torch multiplies")
+    return _call("MultiStepLR", lr, milestones=(0,), gamma=level / lr)
 
 
 def _line(policy: Policy, lr: float, k0: float, k1: float, length: int) -> Members:

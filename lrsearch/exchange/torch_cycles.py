@@ -29,40 +29,40 @@ def base(scheduler: Any, n: int) -> Rates:
     return (number(scheduler.base_lrs[n], "the base learning rate"),)
 
 
-def cyclic_rates(scheduler: Any, n: int) -> Rates:
+def cyclic_lrs(scheduler: Any, n: int) -> Rates:
     """The learning rates of CyclicLR: at its start and half a cycle later."""
     return (*base(scheduler, n), number(scheduler.max_lrs[n], "max_lr"))
 
 
-def cyclic(scheduler: Any, rates: Rates) -> Policy:
+def cyclic(scheduler: Any, lrs: Rates) -> Policy:
     """Read CyclicLR: a triangle wave."""
-    _require_waves(scheduler, *rates)
-    starts_low = rates[0] <= rates[1]
+    _require_waves(scheduler, *lrs)
+    starts_low = lrs[0] <= lrs[1]
     name = {"triangular": "TRI" if starts_low else "DTRI", "triangular2": "TRI2", "exp_range": "TRIEXP"}[scheduler.mode]
     gamma = {"gamma": number(scheduler.gamma, "gamma")} if name == "TRIEXP" else {}
-    wave = FUNCTIONS[name](k0=min(rates), k1=max(rates), l=scheduler.total_size / 2, **gamma)
+    wave = FUNCTIONS[name](k0=min(lrs), k1=max(lrs), l=scheduler.total_size / 2, **gamma)
     if not scheduler.cycle_momentum:
         return wave
     first, other = _same(scheduler.max_momentums, "max_momentum"), _same(scheduler.base_momentums, "base_momentum")
     return _with_momentum(wave, first, other) if starts_low else _with_momentum(wave, other, first)
 
 
-def one_cycle_rates(scheduler: Any, n: int) -> Rates:
+def one_cycle_lrs(scheduler: Any, n: int) -> Rates:
     """The learning rates of OneCycleLR: at its start, at its peak and at its end."""
     group = scheduler.optimizer.param_groups[n]
     return tuple(number(group[name], name) for name in ("initial_lr", "max_lr", "min_lr"))
 
 
-def one_cycle(scheduler: Any, rates: Rates) -> Policy:
+def one_cycle(scheduler: Any, lrs: Rates) -> Policy:
     """Read OneCycleLR: phases that end at steps pct_start total_steps - 1 and so on, the last at total_steps - 1."""
-    named = dict(zip(("initial_lr", "max_lr", "min_lr"), rates, strict=True))
+    named = dict(zip(("initial_lr", "max_lr", "min_lr"), lrs, strict=True))
     for name in ("max_momentum", "base_momentum") if scheduler.cycle_momentum else ():
         named[name] = _same([group[name] for group in scheduler.optimizer.param_groups], name)
     is_linear = scheduler._anneal_func_type == "linear"
     phases = _reached(scheduler._schedule_phases, is_linear, named)
     cycle = ONECYCLE if is_linear else ONECYCLE2
     if len(phases) == len(scheduler._schedule_phases) == (3 if is_linear else 2) and _is_cycle(cycle, named):
-        policy = cycle(k0=rates[0], k1=rates[1], l=[phase.end for phase in phases], k2=rates[2])
+        policy = cycle(k0=lrs[0], k1=lrs[1], l=[phase.end for phase in phases], k2=lrs[2])
         if "max_momentum" not in named:
             return policy
         return _with_momentum(policy, named["max_momentum"], named["base_momentum"])
@@ -85,20 +85,20 @@ class _Phase:
 
     start: float
     end: float
-    rates: Ends
+    lrs: Ends
     momenta: Ends | None
 
     def policy(self, shape: Callable[..., Policy]) -> Policy:
-        found = shape(k0=self.rates[0], l=self.end - self.start, k1=self.rates[1])
+        found = shape(k0=self.lrs[0], l=self.end - self.start, k1=self.lrs[1])
         if self.momenta is None:
             return found
-        at_lowest, at_highest = self.momenta if self.rates[0] <= self.rates[1] else self.momenta[::-1]
+        at_lowest, at_highest = self.momenta if self.lrs[0] <= self.lrs[1] else self.momenta[::-1]
         return _with_momentum(found, at_lowest, at_highest)
 
     def from_zero(self) -> "_Phase":
         """The part of a line that began before step 0."""
         done = -self.start / (self.end - self.start)
-        return _Phase(0.0, self.end, _rest(self.rates, done), self.momenta and _rest(self.momenta, done))
+        return _Phase(0.0, self.end, _rest(self.lrs, done), self.momenta and _rest(self.momenta, done))
 
 
 def _reached(listed: Sequence[Any], is_linear: bool, named: dict[str, float]) -> list[_Phase]:
@@ -110,10 +110,10 @@ def _reached(listed: Sequence[Any], is_linear: bool, named: dict[str, float]) ->
     for phase in listed:
         end = number(phase["end_step"], "the end of a phase")
         if end >= 0 and (not found or found[-1].end < total):
-            rates = named[phase["start_lr"]], named[phase["end_lr"]]
+            lrs = named[phase["start_lr"]], named[phase["end_lr"]]
             cycles = "max_momentum" in named
             momenta = (named[phase["start_momentum"]], named[phase["end_momentum"]]) if cycles else None
-            found.append(_Phase(before, end, rates, momenta))
+            found.append(_Phase(before, end, lrs, momenta))
         before = end
     return [found[0].from_zero(), *found[1:]] if is_linear and found[0].start < 0 else found
 

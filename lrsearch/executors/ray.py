@@ -34,7 +34,7 @@ from lrsearch.study.study import Study
 from lrsearch.tasks import find_classification
 from lrsearch.training import Trainer, own_process
 from lrsearch.training.files import files
-from lrsearch.training.fused import fuse
+from lrsearch.training.lockstep import fuse
 from lrsearch.training.together import lockstep
 
 HEARTBEAT_SECONDS = 2.0

@@ -27,7 +27,7 @@ PARENT_SECONDS = 1.0
 OPENED, FAILED, ENDED, STEPS = "opened", "failed", "ended", "steps"
 """What a worker says: its trainer's lockstep; why it cannot go on; a run's key, and the run; a run's key, and steps."""
 
-Asked = tuple[str, int, int, Stop | None]
+TaskLike = tuple[str, int, int, Stop | None]
 """A run as it is sent: policy, horizon, seed, stop. Its task is the source's."""
 
 

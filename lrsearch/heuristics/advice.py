@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.heuristics.range_test import HIGH, LOW, Reading, disagree, hidden_fall, read_ramp
+from lrsearch.later import warn_older
 
 Numbers = npt.NDArray[np.float64]
 Read = Callable[[Reading, Numbers, Numbers], float | None]
@@ -26,14 +27,14 @@ class Suggestion:
 
     Args:
         rule: the rule's name.
-        rate: the learning rate: the middle, on a log axis, of what it reads from each test.
+        lr: the learning rate: the middle, on a log axis, of what it reads from each test.
         low, high: two standard deviations to each side, in which a repeat's reading is expected.
         purpose: what it is for.
         source: who proposed the rule.
     """
 
     rule: str
-    rate: float
+    lr: float
     low: float
     high: float
     purpose: str
@@ -41,7 +42,20 @@ class Suggestion:
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "rule": self.rule,
+            "rate": self.lr,
+            "low": self.low,
+            "high": self.high,
+            "purpose": self.purpose,
+            "source": self.source,
+        }
+
+    @property
+    def rate(self) -> float:
+        """The older name of `lr`."""
+        warn_older("Suggestion.rate", "Suggestion.lr")
+        return self.lr
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +123,10 @@ def advise(ramps: Sequence[Ramp]) -> Advice:
     From three repeats on, a rule's scatter is that of its readings; below, the one that was measured over 12 seeds.
     Curves that are flat, or had not turned when their range ended, suggest nothing.
 
-    >>> rates = tuple(10 ** (-4 + n / 50) for n in range(200))
-    >>> losses = tuple(2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2)) for rate in rates)
-    >>> advice = advise([Ramp("a", rates, losses)])
-    >>> advice.verdict, round(advice.default.rate, 3)
+    >>> lrs = tuple(10 ** (-4 + n / 50) for n in range(200))
+    >>> losses = tuple(2.3 - 1.5 * math.exp(-((math.log10(lr) + 1) ** 2)) for lr in lrs)
+    >>> advice = advise([Ramp("a", lrs, losses)])
+    >>> advice.verdict, round(advice.default.lr, 3)
     ('found', 0.1)
     """
     readings = tuple(map(read_ramp, ramps))
@@ -139,11 +153,11 @@ def _notes(ramp: Ramp, reading: Reading) -> list[str]:
     notes = []
     if reading.edge == HIGH:
         notes.append(
-            f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.rates[-1]:.2g}:"
+            f"the loss still falls, or stays at its lowest, at the last learning rate, {ramp.lrs[-1]:.2g}:"
             " move the high end up"
         )
     if reading.edge == LOW:
-        notes.append(f"the loss rises from the first learning rate on, {ramp.rates[0]:.2g}: move the low end down")
+        notes.append(f"the loss rises from the first learning rate on, {ramp.lrs[0]:.2g}: move the low end down")
     if reading.lowest is None and reading.edge is None and (fall := hidden_fall(ramp, reading)) is not None:
         notes.append(
             f"the losses scatter too much to tell a fall of {fall:.2g} from noise: make the test longer, or"
@@ -164,14 +178,14 @@ def _suggest(rule: _Rule, falling: Sequence[tuple[Ramp, Reading]]) -> Suggestion
     found = []
     for ramp, reading in falling:
         known = np.isfinite(reading.smoothed)
-        rate = rule.read(reading, np.log10(ramp.rates)[known], np.array(reading.smoothed)[known])
-        found += [rate] if rate is not None else []
+        lr = rule.read(reading, np.log10(ramp.lrs)[known], np.array(reading.smoothed)[known])
+        found += [lr] if lr is not None else []
     if not found:
         return None
     middle = statistics.median(found)
     scatter = statistics.stdev(found) if len(found) >= ENOUGH_REPEATS else rule.scatter
-    low, rate, high = (float(f"{10**x:.3g}") for x in (middle - 2 * scatter, middle, middle + 2 * scatter))
-    return Suggestion(rule.name, rate, low, high, rule.purpose, rule.source)
+    low, lr, high = (float(f"{10**x:.3g}") for x in (middle - 2 * scatter, middle, middle + 2 * scatter))
+    return Suggestion(rule.name, lr, low, high, rule.purpose, rule.source)
 
 
 def _below_lowest(factor: float) -> Read:

@@ -38,8 +38,8 @@ def levels(evidence: Evidence) -> list[Level]:
     The order in which the probes were made does not matter, not even for the last bit of a mean.
     """
     at: dict[float, list[Probe]] = defaultdict(list)
-    for probe in sorted(evidence.probes, key=lambda probe: (probe.rate, probe.seed, probe.run)):
-        at[decade(probe.rate)].append(probe)
+    for probe in sorted(evidence.probes, key=lambda probe: (probe.lr, probe.seed, probe.run)):
+        at[decade(probe.lr)].append(probe)
     noise = _seed_noise(_stable(evidence, {where: [probe.loss for probe in found] for where, found in at.items()}))
     return [
         Level(
@@ -82,7 +82,7 @@ def next_probe(evidence: Evidence, start: float | None, domain: tuple[float, flo
         domain: the lowest and highest learning rate that may be probed.
     """
     seen = levels(evidence)
-    failed = [decade(rate) for rate, _ in evidence.failed]
+    failed = [decade(lr) for lr, _ in evidence.failed]
     asked = sorted({level.decade for level in seen} | set(failed))
     whole = [at for at in asked if at == round(at)]
     if not whole:
@@ -122,7 +122,7 @@ class Optimum:
         spread: the standard deviation of that, in decades.
         runs: keys of the runs behind it.
         low, high: where else it may lie, in log10; both are `decade` where the probes agree.
-        doubt: why low and high are apart, in words, or that nothing was tried beyond the best; None else.
+        ambiguity: why low and high are apart, in words, or that nothing was tried beyond the best; None else.
     """
 
     decade: float
@@ -130,7 +130,7 @@ class Optimum:
     runs: tuple[str, ...]
     low: float
     high: float
-    doubt: str | None = None
+    ambiguity: str | None = None
 
 
 def optimum(evidence: Evidence) -> Optimum | None:
@@ -151,10 +151,10 @@ def optimum(evidence: Evidence) -> Optimum | None:
     vertex, spread = _refined(tried, best, guess.loss)
     by_seed, basins = _best_of_seeds(evidence), _basins(tried, best, guess.loss)
     if max(by_seed, default=0.0) - min(by_seed, default=0.0) > SEEDS_AGREE:
-        told = f"seeds disagree: the best is at {_rates(by_seed)}"
+        told = f"seeds disagree: the best is at {_lrs(by_seed)}"
         return _doubted(vertex, max(spread, EDGE_SPREAD), runs, [*by_seed, *basins], told)
     if basins:
-        return _doubted(vertex, spread, runs, basins, f"beyond a gap, {_rates(basins)} is as good")
+        return _doubted(vertex, spread, runs, basins, f"beyond a gap, {_lrs(basins)} is as good")
     return Optimum(vertex, spread, runs, vertex, vertex, _outermost(tried, best))
 
 
@@ -223,7 +223,7 @@ def _best_of_seeds(evidence: Evidence) -> list[float]:
     """Give log10 of each seed's best rate, rising, of the seeds that saw three rates or more."""
     seen: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for probe in evidence.probes:
-        seen[probe.seed].append((probe.loss, decade(probe.rate)))
+        seen[probe.seed].append((probe.loss, decade(probe.lr)))
     return sorted(min(found)[1] for found in seen.values() if len({at for _, at in found}) >= LEAST_LEVELS)
 
 
@@ -237,11 +237,11 @@ def _basins(tried: list[Level], best: Level, chance_loss: float) -> list[float]:
     return [at for at in good if not nearest_below < at < nearest_above]
 
 
-def _doubted(vertex: float, spread: float, runs: tuple[str, ...], others: list[float], doubt: str) -> Optimum:
-    return Optimum(vertex, spread, runs, min(vertex, *others), max(vertex, *others), doubt)
+def _doubted(vertex: float, spread: float, runs: tuple[str, ...], others: list[float], ambiguity: str) -> Optimum:
+    return Optimum(vertex, spread, runs, min(vertex, *others), max(vertex, *others), ambiguity)
 
 
-def _rates(decades: list[float]) -> str:
+def _lrs(decades: list[float]) -> str:
     return " and ".join(f"{10**at:.2g}" for at in dict.fromkeys(decades))
 
 

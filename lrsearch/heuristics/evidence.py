@@ -17,12 +17,12 @@ class Look:
     """An evaluation on validation samples during a range test.
 
     Args:
-        rate: the learning rate then.
+        lr: the learning rate then.
         loss: the validation loss; inf where it was not finite.
         score: the value of the task's objective, in its own unit and sign; None where there is none.
     """
 
-    rate: float
+    lr: float
     loss: float
     score: float | None = None
 
@@ -33,14 +33,14 @@ class Ramp:
 
     Args:
         run: the run's key.
-        rates: the learning rate at each point.
+        lrs: the learning rate at each point.
         losses: the training loss at each point; inf where it was not finite; empty where the training logs none.
         looks: looks at validation samples, if there were any.
         steps: points of the whole test, where it ended sooner; None where these are all.
     """
 
     run: str
-    rates: tuple[float, ...]
+    lrs: tuple[float, ...]
     losses: tuple[float, ...]
     looks: tuple[Look, ...] = ()
     steps: int | None = None
@@ -52,19 +52,19 @@ class Probe:
 
     Args:
         run: the run's key.
-        rate: the learning rate.
+        lr: the learning rate.
         seed: the run's seed.
         loss: what `Task.level` says of it, lower is better: a validation loss, another metric's cost, of either sign;
             inf where it diverged.
     """
 
     run: str
-    rate: float
+    lr: float
     seed: int
     loss: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate < math.inf or math.isnan(self.loss):
+        if not 0 < self.lr < math.inf or math.isnan(self.loss):
             raise UsageError(f"a probe needs a rate above 0 and a loss, or inf where it diverged, got {self}")
 
 
@@ -100,12 +100,12 @@ class Evidence:
             raise UsageError(f"probes must have 1 step or more, got {self.probe_steps!r}")
 
 
-def decade(rate: float) -> float:
+def decade(lr: float) -> float:
     """Give log10 of a learning rate, to half decades where it is one but for rounding to four digits.
 
     >>> decade(0.03162)
     -1.5
     """
-    exponent = math.log10(rate)
+    exponent = math.log10(lr)
     half = round(2 * exponent) / 2
     return half if abs(exponent - half) < 1e-3 else exponent

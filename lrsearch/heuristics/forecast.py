@@ -33,7 +33,7 @@ class Forecast:
     best: Optimum
 
     @property
-    def rate(self) -> float:
+    def lr(self) -> float:
         """The learning rate."""
         return float(10**self.decade)
 

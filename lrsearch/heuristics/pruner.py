@@ -10,7 +10,7 @@ from typing import Any
 
 from lrsearch.heuristics.evidence import Evidence
 from lrsearch.heuristics.forecast import Forecast, forecast
-from lrsearch.heuristics.range_test import Reading, ceiling, centre, lowest, read_ramp
+from lrsearch.heuristics.range_test import Reading, ceiling, lowest, optimum, read_ramp
 from lrsearch.heuristics.refusals import refusal
 from lrsearch.schedules import FUNCTIONS
 from lrsearch.schedules.coordinates import Repeat
@@ -100,7 +100,7 @@ class Pruned:
         raw: the space before.
         space: the space after; equal to `raw` on the learning rate where the pruner refused.
         bounds: every range that changed.
-        centre: the middle of the range test's bottom, in the middle of its repeats; None if flat.
+        optimum: the middle of the range test's bottom, in the middle of its repeats; None if flat.
         refusal: why the learning rate was not narrowed; None if it was.
         forecast: the best constant learning rate over the horizon, as the probes foretell it; None if refused.
         contradiction: how far the store is from the probes; None where they agree, or one of them is silent.
@@ -109,7 +109,7 @@ class Pruned:
     raw: Space
     space: Space
     bounds: tuple[Bound, ...]
-    centre: float | None
+    optimum: float | None
     refusal: str | None
     forecast: Forecast | None = None
     contradiction: Contradiction | None = None
@@ -153,7 +153,7 @@ def prune(raw: Space, evidence: Evidence) -> Pruned:
         return _NARROWED[name](axis) if name in _NARROWED else axis
 
     space = raw.narrowed(raw.peak.within(peak.low, peak.high) if peak else raw.peak, raw.ratio.within(*SPAN), own)
-    return Pruned(raw, space, bounds, centre(readings), refused, ahead, contradiction)
+    return Pruned(raw, space, bounds, optimum(readings), refused, ahead, contradiction)
 
 
 def _peak_bound(
@@ -183,10 +183,10 @@ def _ends(raw: Space, readings: list[Reading], ahead: Forecast) -> tuple[float, 
     above, least = (0.0, None) if raw.forms == ("FIX",) else (PEAK_ABOVE_FIX, least)
     fix_high, peak_high = min(u + 2 * s, limit - FIX_BELOW_CEILING), min(u + above, limit - PEAK_BELOW_CEILING)
     high = max(fix_high, peak_high, math.log10(least) if least else -math.inf, u - s)
-    low_rate, high_rate = outward(10 ** (ahead.low - 2 * s), 10**high)
-    if top and high < limit and (high_rate >= top or high < max(u + 2 * s, u + above)):
-        return low_rate, min(high_rate, float(f"{10**high:.3g}")), top
-    return low_rate, high_rate, None
+    low_lr, high_lr = outward(10 ** (ahead.low - 2 * s), 10**high)
+    if top and high < limit and (high_lr >= top or high < max(u + 2 * s, u + above)):
+        return low_lr, min(high_lr, float(f"{10**high:.3g}")), top
+    return low_lr, high_lr, None
 
 
 def contradicts(stored: Sequence[float], probed: Interval) -> Contradiction | None:
@@ -205,9 +205,9 @@ def _why(
     peaks = "" if raw.forms == ("FIX",) else f", and peaks that decay lie up to {10**PEAK_ABOVE_FIX:g} times higher"
     return (
         f"the best constant LR of {counted(len(best.runs), 'short run')} is {10**best.decade:.2g}; over {longer:.0f}"
-        f" times the steps about {ahead.rate:.2g} (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}"
+        f" times the steps about {ahead.lr:.2g} (within a factor {10 ** (2 * ahead.spread):.1f}){peaks}"
         + (f", held below {top:.2g} where the range test blew up" if top else "")
-        + (f"; {best.doubt}" if best.doubt else "")
+        + (f"; {best.ambiguity}" if best.ambiguity else "")
         + (f"; {contradiction}" if contradiction else "")
     )
 

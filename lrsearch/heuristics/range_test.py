@@ -97,12 +97,12 @@ def read_ramp(ramp: Ramp, rules: int = RULES) -> Reading:
     over = np.flatnonzero((smoothed[best:] > level) & (is_first | _is_no_spike(ramp, least, level)[best:]))
     low, high = _bottom(smoothed, first)
     edge = HIGH if not is_first and high == len(smoothed) - 1 else None
-    bottom = float(10 ** np.log10(ramp.rates[low : high + 1]).mean())
-    blown_up = ramp.rates[best + int(over[0])] if len(over) else None
-    return Reading(ramp.run, ramp.rates[best], bottom, blown_up, tuple(smoothed), edge, left_out)
+    bottom = float(10 ** np.log10(ramp.lrs[low : high + 1]).mean())
+    blown_up = ramp.lrs[best + int(over[0])] if len(over) else None
+    return Reading(ramp.run, ramp.lrs[best], bottom, blown_up, tuple(smoothed), edge, left_out)
 
 
-def centre(readings: Sequence[Reading]) -> float | None:
+def optimum(readings: Sequence[Reading]) -> float | None:
     """Give the median, on a log axis, of the middles of the bottoms; None if all curves are flat.
 
     Curves that had not turned when their range ended count only where no curve turned.
@@ -116,8 +116,8 @@ def lowest(readings: Sequence[Reading]) -> float | None:
     return _median([reading.lowest for reading in readings if reading.lowest])
 
 
-def _median(rates: Sequence[float]) -> float | None:
-    return 10 ** statistics.median(map(math.log10, rates)) if rates else None
+def _median(lrs: Sequence[float]) -> float | None:
+    return 10 ** statistics.median(map(math.log10, lrs)) if lrs else None
 
 
 def ceiling(readings: Sequence[Reading]) -> float | None:

@@ -41,7 +41,7 @@ def _nothing_learned(evidence: Evidence, seen: list[Level]) -> str:
     ended = [level for level in seen if math.isfinite(level.loss)]
     if min(ended, key=lambda level: level.loss) is ended[0]:
         return (
-            f"edge: the lowest of {counted(len(seen), 'learning rate')} did best, so that none shows what guessing"
+            f"edge: the lowest of {counted(len(seen), 'learning lr')} did best, so that none shows what guessing"
             " is worth"
         )
     return "chance: no constant learning rate did clearly better than the lowest one, which counts as guessing"
@@ -51,5 +51,5 @@ def _is_reproducible(evidence: Evidence) -> bool:
     """Tell whether equal runs ended with equal losses; two runs that both diverged are equal."""
     losses: dict[tuple[float, int], set[float]] = defaultdict(set)
     for probe in evidence.probes:
-        losses[probe.rate, probe.seed].add(probe.loss)
+        losses[probe.lr, probe.seed].add(probe.loss)
     return all(len(found) == 1 for found in losses.values())

@@ -5,15 +5,17 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lrsearch.recommendation.known import LOCAL, SHARE
-from lrsearch.recommendation.rescaling import Correction, applying, doubt_of
+from lrsearch.recommendation.rescaling import Correction, applying, uncertainty_of
 from lrsearch.recommendation.similarity import Similarity
 from lrsearch.runs import Objective
 from lrsearch.runs.objective import MAXIMIZE, SCORE, TOP1
 from lrsearch.schedules import Policy, parse
 from lrsearch.words import counted
 
-CAUTION = 0.5
+SAFETY_MARGIN = 0.5
 """A learning rate is lowered by so much of its doubt: one that is too high costs more than one that is too low."""
+KEYS = {"optimum": "centre", "same_settings": "exact", "above_median": "fair", "safety_margin": "caution"}
+"""What stored recommendations call these fields: keys of a store never change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,12 @@ class Recommendation:
         seeds: runs behind the score.
         regret: how far it is behind the best by all tasks, in standard deviations of the noise, shrunk to what is
             usual where it was seen on few.
-        centre: the middle of the bottom of that task's range test; None if it had none.
+        optimum: the middle of the bottom of that task's range test; None if it had none.
         horizon: that task's horizon in steps.
         origin: where the score comes from: `local`, `published`, or where else the runs were imported from.
         source: the paper, for people; empty for runs of one's own.
         corrections: what moves its learning rate on the way to the task asked for.
-        exact: whether that task trains the same in all that moves a learning rate: it is then taken as it is.
+        same_settings: whether that task trains the same in all that moves a learning rate: it is then taken as it is.
         parts: the distance by group.
         value: what it is worth there for the goal, the higher the better: where that is accuracy the score, or minus
             the score where that is minimized.
@@ -42,13 +44,13 @@ class Recommendation:
         tie_group: from 1; candidates of one group are not told apart.
         tasks: tasks that it was seen on, itself or a neighbour.
         runs: runs on all of them.
-        fair: whether it is as good as the median of that task, and that task counts at least half of what the one
-            does that counts most.
+        above_median: whether it is as good as the median of that task, and that task weighs at least half of what the
+            heaviest does.
         by_goal: minus its regret by goal, where it was ranked for all.
         front: whether none is better for one goal and as good for the others; None where one goal was asked for.
         share: the part of that task's horizon that the runs behind its score went over.
-        caution: the part of its doubt by which its learning rate is lowered; 0 in records from before there was one,
-            so that their studies are replayed as they were.
+        safety_margin: the part of its uncertainty by which its learning rate is lowered; 0 in records of before there
+            was one, so that their studies are replayed as they were.
         objective: the metric that the score is of.
         policies: how many policies were pooled into it: those nearby count as one.
     """
@@ -59,12 +61,12 @@ class Recommendation:
     score: float
     seeds: int
     regret: float
-    centre: float | None
+    optimum: float | None
     horizon: int
     origin: str = LOCAL
     source: str = ""
     corrections: tuple[Correction, ...] = ()
-    exact: bool = False
+    same_settings: bool = False
     parts: tuple[tuple[str, float], ...] = ()
     value: float | None = None
     low: float | None = None
@@ -73,11 +75,11 @@ class Recommendation:
     tie_group: int | None = None
     tasks: int = 1
     runs: int | None = None
-    fair: bool = True
+    above_median: bool = True
     by_goal: tuple[tuple[str, float], ...] = ()
     front: bool | None = None
     share: float = 0.0
-    caution: float = 0.0
+    safety_margin: float = 0.0
     objective: Objective = SHARE
     policies: int = 1
 
@@ -96,7 +98,7 @@ class Recommendation:
         """Steps of the runs behind its score."""
         return round(self.share * self.horizon)
 
-    def carried(self, horizon: int, own_centre: float | None) -> Policy:
+    def transferred(self, horizon: int, own_optimum: float | None) -> Policy:
         """Give the policy over another horizon, its learning rate moved by the range tests and by the corrections.
 
         Where both tasks have a range test it moves by the ratio of the two, and by those corrections that they do not
@@ -104,23 +106,25 @@ class Recommendation:
         it is.
         """
         policy = self.policy.stretch(horizon / self.horizon)
-        if self.exact:
+        if self.same_settings:
             return policy
-        probed = own_centre is not None and self.centre is not None
-        moved = sum(one.decades for one in applying(self.corrections, probed)) - self.caution * self.doubt(own_centre)
-        factor = own_centre / self.centre if own_centre is not None and self.centre is not None else 1.0
+        probed = own_optimum is not None and self.optimum is not None
+        moved = sum(one.decades for one in applying(self.corrections, probed)) - self.safety_margin * self.uncertainty(
+            own_optimum
+        )
+        factor = own_optimum / self.optimum if own_optimum is not None and self.optimum is not None else 1.0
         return policy.scale(factor * 10**moved) if moved or factor != 1 else policy
 
-    def doubt(self, own_centre: float | None) -> float:
+    def uncertainty(self, own_optimum: float | None) -> float:
         """Give how uncertain the learning rate is, in decades, with a range test of one's own or without."""
-        probed = own_centre is not None and self.centre is not None
-        return 0.0 if self.exact else doubt_of(applying(self.corrections, probed))
+        probed = own_optimum is not None and self.optimum is not None
+        return 0.0 if self.same_settings else uncertainty_of(applying(self.corrections, probed))
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "objective"}
         return (
-            plain
+            {KEYS.get(name, name): value for name, value in plain.items()}
             | _of_metric(self.objective)
             | {
                 "policy": str(self.policy),
@@ -133,13 +137,12 @@ class Recommendation:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recommendation":
         """Read it back; what an older record does not have is as its default, what it does not know is left."""
-        known = {one.name for one in fields(cls)}
-        held = {name: value for name, value in values.items() if name in known}
+        held = {one.name: values[key] for one in fields(cls) if (key := KEYS.get(one.name, one.name)) in values}
         return cls(
             **held
             | {
                 "policy": parse(values["policy"]),
-                "corrections": tuple(Correction(**one) for one in values.get("corrections", ())),
+                "corrections": tuple(Correction.from_json(one) for one in values.get("corrections", ())),
                 "parts": tuple(values.get("parts", {}).items()),
                 "by_goal": tuple(values.get("by_goal", {}).items()),
                 "objective": _metric_of(values),
@@ -235,7 +238,7 @@ class Advice:
         reason: why, or why not.
         neighbours: the tasks that were looked at, the nearest first.
         ranked: the candidates, the first to try first; none without relevant evidence.
-        own_centre: the middle of the task's own range tests, if it has any in the store.
+        own_optimum: the middle of the task's own range tests, if it has any in the store.
         horizon: the task's steps.
         answers: of searches of the task itself, for accuracy, the one on most fresh seeds first.
     """
@@ -246,20 +249,20 @@ class Advice:
     reason: str
     neighbours: tuple[Neighbour, ...]
     ranked: tuple[Recommendation, ...]
-    own_centre: float | None
+    own_optimum: float | None
     horizon: int
     answers: tuple[Searched, ...] = ()
 
     def answered(self, one: Recommendation) -> tuple[str, ...]:
         """Return the names of the searches of this task whose answer a recommendation is."""
-        is_own = one.exact and one.task == self.task and one.horizon == self.horizon
+        is_own = one.same_settings and one.task == self.task and one.horizon == self.horizon
         return tuple(each.study for each in self.answers if is_own and each.policy == one.policy)
 
     def first(self, k: int = 2) -> list[Recommendation]:
         """Give at most k policies of different forms, best first, each a fair one."""
         chosen: dict[str, Recommendation] = {}
         for one in self.ranked:
-            if one.fair:
+            if one.above_median:
                 chosen.setdefault(one.policy.form, one)
         return list(chosen.values())[:k]
 
@@ -306,7 +309,7 @@ class Advice:
             "goal": self.goal,
             "relevant": self.relevant,
             "reason": self.reason,
-            "own_centre": self.own_centre,
+            "own_centre": self.own_optimum,
             "neighbours": [one.to_json() for one in self.neighbours],
             "answers": [one.to_json() for one in self.answers],
             "ranked": [self.told(one) for one in self.ranked],
@@ -315,13 +318,13 @@ class Advice:
     def told(self, one: Recommendation) -> dict[str, Any]:
         """Give a recommendation as plain JSON values.
 
-        Beside its own there are `carried`, the policy here; `doubt`, in decades; `place`, from 1, by regret; `steps` of
-        the runs behind its score; and `why`.
+        Beside its own there are `carried`, the policy transferred to this task; `doubt`, its uncertainty in decades;
+        `place`, from 1, by regret; `steps` of the runs behind its score; and `why`.
         """
-        here = one.carried(self.horizon, self.own_centre).rounded()
+        here = one.transferred(self.horizon, self.own_optimum).rounded()
         return one.to_json() | {
             "carried": str(here),
-            "doubt": one.doubt(self.own_centre),
+            "doubt": one.uncertainty(self.own_optimum),
             "place": 1 + self.by_regret().index(one),
             "steps": one.steps,
             "why": self.why(one),

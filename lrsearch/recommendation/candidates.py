@@ -41,7 +41,7 @@ class Member:
         values: what its longest runs there are worth, one for each seed; nan where one diverged.
         score: their mean score, in its own unit and sign; None where all diverged.
         horizon: steps of those runs.
-        fair: whether it is as good as the median of that task's candidates over the same horizon.
+        above_median: whether it is as good as the median of that task's candidates over the same horizon.
     """
 
     task: int
@@ -49,7 +49,7 @@ class Member:
     values: tuple[float, ...]
     score: float | None
     horizon: int
-    fair: bool = True
+    above_median: bool = True
 
     @property
     def value(self) -> float:
@@ -81,7 +81,7 @@ class _Seen:
     runs: tuple[KnownRun, ...]
 
 
-def shift(found: Sequence[Correction], centre: float | None, own_centre: float | None) -> float:
+def shift(found: Sequence[Correction], optimum: float | None, own_optimum: float | None) -> float:
     """Give how far a learning rate moves, in decades, by corrections and by the two range tests where there are both.
 
     >>> shift((Correction("momentum", -1.0, 0.4),), None, 0.1), round(shift((Correction("x", 0, 0.3),), 0.01, 0.1), 9)
@@ -89,24 +89,24 @@ def shift(found: Sequence[Correction], centre: float | None, own_centre: float |
     """
     if not found:
         return 0.0
-    probed = bool(centre and own_centre)
-    by_probe = math.log10(own_centre / centre) if centre and own_centre else 0.0
+    probed = bool(optimum and own_optimum)
+    by_probe = math.log10(own_optimum / optimum) if optimum and own_optimum else 0.0
     return by_probe + sum(one.decades for one in applying(found, probed))
 
 
 def gather(
-    known: Sequence[KnownTask], asked: Description, centres: Sequence[float | None], own_centre: float | None, goal: str
+    known: Sequence[KnownTask], asked: Description, optima: Sequence[float | None], own_optimum: float | None, goal: str
 ) -> Candidates:
     """Give the candidates in what is known of other tasks.
 
     Args:
         known: the tasks.
         asked: the description of the task that is asked for.
-        centres: the middle of each known task's range tests, if it has any.
-        own_centre: the middle of the asked task's range tests, if it has any.
+        optima: the middle of each known task's range tests, if it has any.
+        own_optimum: the middle of the asked task's range tests, if it has any.
         goal: what they are ranked for.
     """
-    seen = [one for at, task in enumerate(known) for one in _seen(at, task, asked, centres[at], own_centre)]
+    seen = [one for at, task in enumerate(known) for one in _seen(at, task, asked, optima[at], own_optimum)]
     numbers = _pooled(seen)
     targets = [target_of(task) for task in known]
     cells: dict[tuple[int, int, int, int], list[float]] = defaultdict(list)
@@ -117,10 +117,12 @@ def gather(
     return Candidates(_table(known, cells), _members(known, seen, numbers, goal, targets, _medians(cells)))
 
 
-def _seen(at: int, task: KnownTask, asked: Description, centre: float | None, own_centre: float | None) -> list[_Seen]:
+def _seen(
+    at: int, task: KnownTask, asked: Description, optimum: float | None, own_optimum: float | None
+) -> list[_Seen]:
     """Give the policies of a task that can be carried over, where they would lie on the one that is asked for."""
     moves = {
-        constant: 10 ** shift(corrections(task.description, asked, constant), centre, own_centre)
+        constant: 10 ** shift(corrections(task.description, asked, constant), optimum, own_optimum)
         for constant in (False, True)
     }
     found = []
@@ -250,8 +252,8 @@ def _members(
         objective, target = known[one.task].objective, targets[one.task]
         values = tuple(value for run in runs for _, value in _values(run, goal, target, objective))
         if values:
-            fair = _mean(values) >= medians[one.task, longest]
-            members[number].append(Member(one.task, one.policy, values, _score(runs), longest, fair))
+            above_median = _mean(values) >= medians[one.task, longest]
+            members[number].append(Member(one.task, one.policy, values, _score(runs), longest, above_median))
     return members
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrsearch.errors import TaskError, UsageError, given, unknown
-from lrsearch.recommendation.advice import CAUTION, Advice, Neighbour, Recommendation
+from lrsearch.recommendation.advice import SAFETY_MARGIN, Advice, Neighbour, Recommendation
 from lrsearch.recommendation.candidates import SHORTEST, Candidates, Member, gather
 from lrsearch.recommendation.known import GOALS, LOCAL, KnownRun, KnownTask, check_goal
 from lrsearch.recommendation.published import published_tasks
@@ -17,7 +17,7 @@ from lrsearch.recommendation.rescaling import corrections
 from lrsearch.recommendation.similarity import Description, Similarity, compare_many, distance, fingerprint
 from lrsearch.runs import Objective, Task, objectives_of, task_key
 from lrsearch.tasks import TASKS, find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.tasks.classification import METRICS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ COURSES = ("cost", PARETO)
 """Goals that ask how a run went, and not only how it ended."""
 
 
-def described(task: Asked, store: "Store") -> Description:
+def described(task: TaskLike, store: "Store") -> Description:
     """Find a task's description: of a task, of a shipped one, or of one in the store by name, the first of its keys.
 
     Raises:
@@ -57,7 +57,7 @@ def described(task: Asked, store: "Store") -> Description:
     return held[task]
 
 
-def recommend(task: Asked, store: "Store", k: int = 2) -> list[Recommendation]:
+def recommend(task: TaskLike, store: "Store", k: int = 2) -> list[Recommendation]:
     """Give at most k policies of different forms to start a study with, best first; none without relevant evidence.
 
     The runs of similar tasks in the store, on the validation split, and the papers' published results are ranked
@@ -99,7 +99,7 @@ def _protocol(description: Description) -> str:
 
 def _of_store(store: "Store", key: str, description: Description, courses: bool) -> list[KnownTask]:
     """Give a task of the store, once for each origin of its runs and each metric of their scores."""
-    ended = store.telling(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST), curves=courses)
+    ended = store.representative_runs(key, shortest=math.ceil(description.get("horizon", 1) / SHORTEST), curves=courses)
     ramps = _ramps(store.ramps(key))
     kinds = {(run.origin, run.objective) for run in ended}
     own = objectives_of(description)[0]
@@ -184,7 +184,7 @@ def advise(
     >>> from lrsearch.recommendation.published import published_tasks
     >>> lenet = published_tasks()[2]
     >>> found = advise(published_tasks(), lenet.description)
-    >>> found.first(1)[0].policy.form, found.first(1)[0].origin, found.first(1)[0].exact
+    >>> found.first(1)[0].policy.form, found.first(1)[0].origin, found.first(1)[0].same_settings
     ('SIN2', 'published', True)
     >>> advise(published_tasks(), {"name": "mine", "data": {"classes": 2, "train": 100, "name": "x"}}).relevant
     False
@@ -201,7 +201,7 @@ def advise(
         for at in order
     )
     relevant, reason = _relevance(neighbours)
-    own_centre = own.centre if own else None
+    own_optimum = own.optimum if own else None
     counted = [task.horizon for task, weight in zip(held, weights, strict=True) if weight > 0]
     horizon = int(asked.get("horizon") or max(counted, default=1))
     used = [at for at in order if weights[at] > 0] if relevant else []
@@ -209,14 +209,14 @@ def advise(
         [held[at] for at in used],
         [found[at] for at in used],
         [weights[at] for at in used],
-        [one.centre if (one := prints[at]) else None for at in used],
+        [one.optimum if (one := prints[at]) else None for at in used],
         asked,
-        own_centre,
+        own_optimum,
     )
     ranked = _front(field, most) if goal == PARETO else [one for _, one in _ranked(field, goal, most)]
     if relevant and not ranked:
         relevant, reason = False, f"no relevant evidence: no run of the tasks nearby tells anything of {goal}"
-    return Advice(str(asked.get("name", "")), goal, relevant, reason, neighbours, tuple(ranked), own_centre, horizon)
+    return Advice(str(asked.get("name", "")), goal, relevant, reason, neighbours, tuple(ranked), own_optimum, horizon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +226,12 @@ class _Field:
     tasks: list[KnownTask]
     similar: list[Similarity]
     weights: list[float]
-    centres: list[float | None]
+    optima: list[float | None]
     asked: Description
-    own_centre: float | None
+    own_optimum: float | None
 
     def gather(self, goal: str) -> Candidates:
-        return gather(self.tasks, self.asked, self.centres, self.own_centre, goal)
+        return gather(self.tasks, self.asked, self.optima, self.own_optimum, goal)
 
 
 def _own_ramps(known: Sequence[KnownTask], asked: Description) -> "Sequence[Ramp]":
@@ -297,7 +297,7 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
     task = field.tasks[best.task]
     moved = corrections(task.description, field.asked, best.policy.form == "FIX")
     similar = field.similar[best.task]
-    fair = best.fair and field.weights[best.task] >= max(field.weights) / 2
+    above_median = best.above_median and field.weights[best.task] >= max(field.weights) / 2
     assert best.score is not None
     return Recommendation(
         best.policy,
@@ -306,7 +306,7 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
         best.score,
         len(best.values),
         max(0.0, -float(row["score"])),
-        field.centres[best.task],
+        field.optima[best.task],
         task.horizon,
         task.origin,
         task.source,
@@ -320,9 +320,9 @@ def _recommendation(field: _Field, members: Sequence[Member], row: Mapping[Any, 
         int(row["tie_group"]),
         int(row["tasks"]),
         int(row["seeds"]),
-        fair,
+        above_median,
         share=min(1.0, best.horizon / task.horizon),
-        caution=CAUTION,
+        safety_margin=SAFETY_MARGIN,
         objective=task.objective,
         policies=len(members),
     )

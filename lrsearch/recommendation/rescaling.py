@@ -10,10 +10,10 @@ from lrsearch.recommendation.similarity import Description, number_of
 HORIZON_CONSTANT = (0.25, 0.10)
 HORIZON_DECAYING = (0.15, 0.15)
 """Decades that the best learning rate falls for each tenfold of the steps, and their standard deviation."""
-MOMENTUM_DOUBT = 0.4
-TRANSFER_DOUBT = 0.3
-UNPROBED_DOUBT = 0.5
-OPTIMIZER_DOUBT = 0.5
+MOMENTUM_UNCERTAINTY = 0.4
+TRANSFER_UNCERTAINTY = 0.3
+UNPROBED_UNCERTAINTY = 0.5
+OPTIMIZER_UNCERTAINTY = 0.5
 BATCH_EXPONENT = {"sgd": 1.0, "adam": 0.5, "rmsprop": 0.5}
 
 
@@ -24,18 +24,23 @@ class Correction:
     Args:
         name: `horizon`, `batch size`, `momentum`, `optimizer`, `another task` or `no probe`.
         decades: how far it moves the learning rate; 0 where it only adds doubt.
-        doubt: its standard deviation in decades.
+        uncertainty: its standard deviation in decades.
         probed: whether it counts where both tasks have a range test as well, which shows all others by itself.
     """
 
     name: str
     decades: float
-    doubt: float
+    uncertainty: float
     probed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        return {"name": self.name, "decades": self.decades, "doubt": self.doubt, "probed": self.probed}
+        return {"name": self.name, "decades": self.decades, "doubt": self.uncertainty, "probed": self.probed}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Correction":
+        """Read it back."""
+        return cls(values["name"], values["decades"], values["doubt"], values.get("probed", False))
 
 
 def corrections(known: Description, asked: Description, constant: bool = False) -> tuple[Correction, ...]:
@@ -69,10 +74,10 @@ def corrections(known: Description, asked: Description, constant: bool = False) 
     found = [_horizon(known, asked, constant), _batch(known, asked), _momentum(known, asked), _optimizer(known, asked)]
     if other:
         found += [
-            Correction("another task", 0.0, TRANSFER_DOUBT, probed=True),
-            Correction("no probe", 0.0, UNPROBED_DOUBT),
+            Correction("another task", 0.0, TRANSFER_UNCERTAINTY, probed=True),
+            Correction("no probe", 0.0, UNPROBED_UNCERTAINTY),
         ]
-    return tuple(one for one in found if one and (one.decades or one.doubt))
+    return tuple(one for one in found if one and (one.decades or one.uncertainty))
 
 
 def is_same_training_of(known: Description, asked: Description) -> bool:
@@ -90,15 +95,15 @@ def applying(found: Sequence[Correction], probed: bool) -> tuple[Correction, ...
     return tuple(one for one in found if one.probed or not probed)
 
 
-def doubt_of(found: Sequence[Correction]) -> float:
+def uncertainty_of(found: Sequence[Correction]) -> float:
     """Give the doubt of corrections together, in decades: the root of the sum of their squares."""
-    return math.sqrt(sum(one.doubt**2 for one in found))
+    return math.sqrt(sum(one.uncertainty**2 for one in found))
 
 
 def _horizon(known: Description, asked: Description, constant: bool) -> Correction | None:
-    exponent, doubt = HORIZON_CONSTANT if constant else HORIZON_DECAYING
+    exponent, uncertainty = HORIZON_CONSTANT if constant else HORIZON_DECAYING
     longer = _decades(known.get("horizon"), asked.get("horizon"))
-    return Correction("horizon", -exponent * longer, doubt * abs(longer), probed=True) if longer else None
+    return Correction("horizon", -exponent * longer, uncertainty * abs(longer), probed=True) if longer else None
 
 
 def _batch(known: Description, asked: Description) -> Correction | None:
@@ -111,12 +116,12 @@ def _momentum(known: Description, asked: Description) -> Correction | None:
     before, after = (number_of(_part(one, "optimizer").get("momentum")) for one in (known, asked))
     if before is None or after is None or before == after or max(before, after) >= 1:
         return None
-    return Correction("momentum", math.log10((1 - after) / (1 - before)), MOMENTUM_DOUBT)
+    return Correction("momentum", math.log10((1 - after) / (1 - before)), MOMENTUM_UNCERTAINTY)
 
 
 def _optimizer(known: Description, asked: Description) -> Correction | None:
     before, after = (_part(one, "optimizer").get("family") for one in (known, asked))
-    return Correction("optimizer", 0.0, OPTIMIZER_DOUBT) if before and after and before != after else None
+    return Correction("optimizer", 0.0, OPTIMIZER_UNCERTAINTY) if before and after and before != after else None
 
 
 def _part(description: Description, part: str) -> Mapping[str, Any]:

@@ -35,12 +35,12 @@ class Fingerprint:
     """The response of a task's range tests.
 
     Args:
-        centre: the learning rate in the middle of the bottom, the median of the tests.
+        optimum: the learning rate in the middle of the bottom, the median of the tests.
         drops: the share of the whole fall of the smoothed loss, from 1 at its lowest to -1 where it blew up, at a
             quarter of a decade each from two decades below the middle to one above.
     """
 
-    centre: float
+    optimum: float
     drops: tuple[float, ...]
 
 
@@ -72,21 +72,21 @@ def fingerprint(ramps: "Sequence[Ramp]") -> Fingerprint | None:
     """Give the response of range tests; None where there are none, or all are flat.
 
     >>> from lrsearch.heuristics.evidence import Ramp
-    >>> rates = tuple(10 ** (-5 + n / 20) for n in range(121))
-    >>> losses = tuple(2.0 if rate < 0.01 else 0.5 if rate < 0.1 else 9.0 for rate in rates)
-    >>> found = fingerprint([Ramp("a", rates, losses)])
-    >>> 0.02 < found.centre < 0.05, found.drops[0], found.drops[-1]
+    >>> lrs = tuple(10 ** (-5 + n / 20) for n in range(121))
+    >>> losses = tuple(2.0 if lr < 0.01 else 0.5 if lr < 0.1 else 9.0 for lr in lrs)
+    >>> found = fingerprint([Ramp("a", lrs, losses)])
+    >>> 0.02 < found.optimum < 0.05, found.drops[0], found.drops[-1]
     (True, 0.0, -1.0)
     """
-    from lrsearch.heuristics.range_test import centre, read_ramp
+    from lrsearch.heuristics.range_test import optimum, read_ramp
 
     readings = [read_ramp(ramp) for ramp in ramps]
-    middle = centre(readings)
+    middle = optimum(readings)
     if middle is None:
         return None
     at = math.log10(middle) + OFFSETS
     curves = [
-        _drops(ramp.rates, np.asarray(reading.smoothed), at)
+        _drops(ramp.lrs, np.asarray(reading.smoothed), at)
         for ramp, reading in zip(ramps, readings, strict=True)
         if reading.bottom
     ]
@@ -201,7 +201,7 @@ def _family(description: Description) -> str | None:
 def _response(own: Fingerprint | None, other: Fingerprint | None) -> float:
     if own is None or other is None:
         return math.nan
-    apart = math.log10(own.centre / other.centre)
+    apart = math.log10(own.optimum / other.optimum)
     shape = float(np.mean((np.array(own.drops) - np.array(other.drops)) ** 2))
     return math.sqrt((apart**2 + shape) / 2)
 
@@ -266,7 +266,7 @@ def number_of(fact: Any) -> float | None:
     return fact if isinstance(fact, int | float) and not isinstance(fact, bool) else None
 
 
-def _drops(rates: Sequence[float], smoothed: Numbers, at: Numbers) -> Numbers:
+def _drops(lrs: Sequence[float], smoothed: Numbers, at: Numbers) -> Numbers:
     first = smoothed[: max(1, len(smoothed) // 10)].mean()
     fallen = np.clip((first - smoothed) / (first - smoothed.min()), -1, 1)
-    return np.interp(at, np.log10(rates), np.where(np.isfinite(fallen), fallen, -1.0))
+    return np.interp(at, np.log10(lrs), np.where(np.isfinite(fallen), fallen, -1.0))

@@ -22,7 +22,7 @@ def draw_policies(path: Path, policies: Sequence[Policy], steps: int, log: bool 
     hues = colors(len(drawn))
     carrying = [(policy, hue) for policy, hue in zip(drawn, hues, strict=True) if policy.has_momentum]
     figure, axes = stacked(list(map(str, drawn)), panels=2 if carrying else 1)
-    plot_rates(axes[0], [policy.curve(steps) for policy in drawn], log)
+    plot_lrs(axes[0], [policy.curve(steps) for policy in drawn], log)
     for policy, hue in carrying:
         axes[1].plot(policy.momentum(np.arange(steps)), color=hue, linewidth=1.4)
         axes[1].set(ylabel="momentum")
@@ -32,9 +32,9 @@ def draw_policies(path: Path, policies: Sequence[Policy], steps: int, log: bool 
 def draw_difference(path: Path, a: Policy, b: Policy, steps: int) -> Path:
     """Draw the learning rates of two policies, and below them how many times the first the second is."""
     figure, axes = stacked([f"A  {a}", f"B  {b}"], panels=2)
-    rates = [policy.curve(steps) for policy in (a, b)]
-    plot_rates(axes[0], rates)
-    ratio = np.divide(rates[1], rates[0], out=np.full(steps, np.nan), where=rates[0] > 0)
+    lrs = [policy.curve(steps) for policy in (a, b)]
+    plot_lrs(axes[0], lrs)
+    ratio = np.divide(lrs[1], lrs[0], out=np.full(steps, np.nan), where=lrs[0] > 0)
     seen = ratio[ratio > 0]
     axes[1].axhline(1, color=GREY, linewidth=1)
     axes[1].plot(ratio, color=PURPLE, linewidth=1.4)
@@ -56,13 +56,13 @@ def stacked(labels: Sequence[str], panels: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def plot_rates(axes: Axes, rates: Sequence[Floats], log: bool = False) -> None:
+def plot_lrs(axes: Axes, lrs: Sequence[Floats], log: bool = False) -> None:
     """Plot learning rates over steps; a logarithmic axis leaves out those that are 0."""
-    for curve, hue in zip(rates, colors(len(rates)), strict=True):
+    for curve, hue in zip(lrs, colors(len(lrs)), strict=True):
         axes.plot(np.where(curve > 0, curve, np.nan) if log else curve, color=hue, linewidth=1.6)
-    steps = max(map(len, rates))
+    steps = max(map(len, lrs))
     axes.set(ylabel="learning rate", xlim=(0, max(steps - 1, 1)))
-    if log and any((curve > 0).any() for curve in rates):
+    if log and any((curve > 0).any() for curve in lrs):
         axes.set(yscale="log")
     else:
         axes.set_ylim(bottom=0)

@@ -73,15 +73,15 @@ def descend(policy: Policy, steps: int = STEPS, momentum: float = 0, start: tupl
     >>> descend(PAPER[0], 200).shape
     (201, 2)
     """
-    rates = policy.curve(steps)
+    lrs = policy.curve(steps)
     momenta = policy.momentum(np.arange(steps)) if policy.has_momentum else np.full(steps, momentum)
     places, velocity = np.empty((steps + 1, 2)), np.zeros(2)
     places[0] = start
     with np.errstate(all="ignore"):
-        for step, (rate, kept) in enumerate(zip(rates, momenta, strict=True)):
+        for step, (lr, kept) in enumerate(zip(lrs, momenta, strict=True)):
             gradient = slope(*places[step])
             velocity = kept * velocity + gradient
-            moved = places[step] - rate * (gradient + kept * velocity)
+            moved = places[step] - lr * (gradient + kept * velocity)
             places[step + 1] = moved if np.all(np.isfinite(moved)) else places[step]
     return places
 
@@ -89,14 +89,14 @@ def descend(policy: Policy, steps: int = STEPS, momentum: float = 0, start: tupl
 def draw_paths(path: Path, policies: Sequence[Policy] = PAPER, steps: int = STEPS, momentum: float = 0) -> Path:
     """Draw the surface with the paths on it, and the learning rates below, into a PNG file."""
     figure = blank(7.5, 9.2, layout="constrained")
-    surface, rates = figure.subplots(2, 1, height_ratios=[3.2, 1])
+    surface, lrs = figure.subplots(2, 1, height_ratios=[3.2, 1])
     side = np.linspace(-EDGE, EDGE, 301)
     x, y = np.meshgrid(side, side)
     filled = surface.contourf(x, y, loss(x, y), levels=40, cmap="Greys_r", alpha=0.75)
     figure.colorbar(filled, ax=surface, label="loss", shrink=0.7)
     for policy, hue in zip(policies, colors(len(policies)), strict=True):
         _draw_path(surface, policy, descend(policy, steps, momentum), hue)
-        rates.plot(policy.curve(steps), color=hue, linewidth=1.5)
+        lrs.plot(policy.curve(steps), color=hue, linewidth=1.5)
     surface.plot(*START, "o", color="white", markeredgecolor="black", markersize=8, label="start")
     surface.set(
         xlim=(-EDGE, EDGE),
@@ -107,7 +107,7 @@ def draw_paths(path: Path, policies: Sequence[Policy] = PAPER, steps: int = STEP
         title=f"{counted(steps, 'step')} of SGD" + (f", Nesterov momentum {momentum:g}" if momentum else ""),
     )
     surface.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=8)
-    tidy(rates).set(xlabel="step", ylabel="learning rate", xlim=(0, steps), ylim=(0, None))
+    tidy(lrs).set(xlabel="step", ylabel="learning rate", xlim=(0, steps), ylim=(0, None))
     return keep(figure, path)
 
 

@@ -74,7 +74,7 @@ class Difference:
         a, b: the policies, their durations in steps.
         steps: the steps of the run.
         parameters: what the two have, by name, where they are of one LR function and it is not the same.
-        rates: how far their learning rates are apart; None if one of them needs feedback and so has no curve.
+        lrs: how far their learning rates are apart; None if one of them needs feedback and so has no curve.
         momenta: the same of their momentum; None unless both carry one.
     """
 
@@ -82,7 +82,7 @@ class Difference:
     b: Policy
     steps: int
     parameters: dict[str, tuple[Any, Any]]
-    rates: Gap | None
+    lrs: Gap | None
     momenta: Gap | None
 
     def lines(self) -> list[str]:
@@ -96,9 +96,9 @@ class Difference:
         carrying = [which for which, policy in (("A", self.a), ("B", self.b)) if policy.has_momentum]
         if len(carrying) == 1:
             told.append(f"momentum: only {carrying[0]} carries one")
-        if self.rates is None:
+        if self.lrs is None:
             return [*told, "a controller's learning rate follows from its feedback: there is no curve to compare"]
-        told += self.rates.lines("learning rate", self.steps)
+        told += self.lrs.lines("learning rate", self.steps)
         return told + (self.momenta.lines("momentum", self.steps) if self.momenta else [])
 
     def to_json(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Difference:
             "b": str(self.b),
             "steps": self.steps,
             "parameters": {name: [text_of(one), text_of(other)] for name, (one, other) in self.parameters.items()},
-            "learning_rate": asdict(self.rates) if self.rates else None,
+            "learning_rate": asdict(self.lrs) if self.lrs else None,
             "momentum": asdict(self.momenta) if self.momenta else None,
         }
 
@@ -118,7 +118,7 @@ def difference(a: Policy, b: Policy, steps: int) -> Difference:
 
     >>> from lrsearch.schedules import STEP
     >>> found = difference(STEP(k0=1, gamma=0.5, l=4), STEP(k0=1, gamma=0.5, l=5), steps=10)
-    >>> found.parameters, found.rates.first
+    >>> found.parameters, found.lrs.first
     ({'l': (4, 5)}, 4)
     """
     same = a.function is b.function
@@ -129,6 +129,6 @@ def difference(a: Policy, b: Policy, steps: int) -> Difference:
         b,
         steps,
         parameters={name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
-        rates=None if a.is_controller or b.is_controller else gap(a.curve(steps), b.curve(steps)),
+        lrs=None if a.is_controller or b.is_controller else gap(a.curve(steps), b.curve(steps)),
         momenta=gap(a.momentum(t), b.momentum(t)) if a.has_momentum and b.has_momentum else None,
     )

@@ -39,7 +39,7 @@ def sentences(told: Explanation) -> list[str]:
         _volume(told),
         _grid(told),
         _store(told),
-        _escape(told),
+        _exploration(told),
     ]
 
 
@@ -181,9 +181,9 @@ def _store(told: Explanation) -> str:
     return f"Nothing that the store recommended from {sources} contradicts the probes."
 
 
-def _escape(told: Explanation) -> str:
+def _exploration(told: Explanation) -> str:
     """Say whether the cut was tested by policies from outside, and how that ended."""
-    found = told.escapes
+    found = told.exploration
     if not found.outside:
         return "No policy from outside of the space has been tried yet, so nothing has tested the cut."
     tried = f"Of {counted(found.candidates, 'short candidate')} {found.outside} came from outside of the space"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lrsearch.heuristics.range_test import centre, read_ramp
+from lrsearch.heuristics.range_test import optimum, read_ramp
 from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, save, wrapped
 from lrsearch.report.metric import axis, drawn
@@ -55,9 +55,9 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
     ramps = [ramp_of(trial.stored) for trial in with_role(result.history, "range-test") if trial.stored]
     readings = [read_ramp(ramp, result.setup.rules) for ramp in ramps]
     for ramp, reading in zip(ramps, readings, strict=True):
-        axes.plot(ramp.rates, _drawable(ramp.losses), color=GREY, alpha=0.35, linewidth=0.8)
-        axes.plot(ramp.rates, _drawable(reading.smoothed), color=BLUE, linewidth=1.6)
-    lowest = centre(readings)
+        axes.plot(ramp.lrs, _drawable(ramp.losses), color=GREY, alpha=0.35, linewidth=0.8)
+        axes.plot(ramp.lrs, _drawable(reading.smoothed), color=BLUE, linewidth=1.6)
+    lowest = optimum(readings)
     if lowest:
         axes.axvline(lowest, color=ORANGE, linewidth=1.4, label=f"bottom of the smoothed loss: {lowest:.3g}")
     tops = [reading.blown_up for reading in readings if reading.blown_up]
@@ -198,10 +198,10 @@ def _plain(label: str) -> str:
 def draw_policies(axes: Axes, result: SearchResult) -> None:
     """Learning rates over the run, the answer's thicker: of a controller, those of its first full-length run."""
     for label, answer in judged(result.decision):
-        steps, rates = _curve(answer.policy, result)
+        steps, lrs = _curve(answer.policy, result)
         axes.plot(
             steps,
-            rates,
+            lrs,
             color=_color(result, answer),
             linewidth=2.6 if answer is result.best else 1.2,
             label=_legend(label, answer, result.decision.objective),
@@ -229,7 +229,7 @@ def _curve(policy: Policy, result: SearchResult) -> tuple[Sequence[float], Seque
     if not policy.is_controller:
         return range(horizon), policy.curve(horizon).tolist()
     runs = [t.run for t in result.history if t.run and t.assignment.policy == policy and t.run.steps == horizon]
-    return [n * runs[0].stride for n in range(len(runs[0].rates))], runs[0].rates
+    return [n * runs[0].stride for n in range(len(runs[0].lrs))], runs[0].lrs
 
 
 def _shade(axes: Axes, result: SearchResult) -> None:

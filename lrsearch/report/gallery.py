@@ -91,12 +91,12 @@ def rows_of(functions: Sequence[LRFunction]) -> list[list[LRFunction]]:
 def driven(policy: Policy, losses: Floats, every: int, seed: int = 0) -> Floats:
     """Give the learning rates of a controller that is told the loss of every so many steps."""
     rng, state = np.random.default_rng(seed), policy.begin()
-    rates = np.empty(len(losses))
+    lrs = np.empty(len(losses))
     for step, loss in enumerate(losses):
         if step and step % every == 0:
             state = state.after(float(loss), step)
-        rates[step] = state.rate(step, rng.random())
-    return rates
+        lrs[step] = state.lr(step, rng.random())
+    return lrs
 
 
 def made_up_loss(t: Floats) -> Floats:
@@ -108,10 +108,10 @@ def made_up_loss(t: Floats) -> Floats:
 def _panel(axes: Axes, policy: Policy, hue: str) -> None:
     """Draw one policy: its learning rate, and its momentum or the loss that it is told."""
     loss = made_up_loss(STEPS)
-    rates = driven(policy, loss, REPORT_EVERY) if policy.is_controller else policy(STEPS)
-    highest = float(rates.max())
+    lrs = driven(policy, loss, REPORT_EVERY) if policy.is_controller else policy(STEPS)
+    highest = float(lrs.max())
     axes.axvline(EXAMPLE, color=FAINT, linewidth=1, zorder=0)
-    axes.plot(STEPS, rates, color=hue, linewidth=1.5, clip_on=False)
+    axes.plot(STEPS, lrs, color=hue, linewidth=1.5, clip_on=False)
     if policy.is_controller:
         axes.plot(STEPS, loss * highest, **LOSS)
     if policy.has_momentum:

@@ -298,12 +298,12 @@ def _answer_name(result: SearchResult) -> str:
 
 def _mark_range(figure: "go.Figure", result: SearchResult) -> None:
     """Shade the pruned peaks, and draw a line at the range test's centre."""
-    peak, centre = result.pruned.space.peak, result.pruned.centre
+    peak, optimum = result.pruned.space.peak, result.pruned.optimum
     figure.add_vrect(x0=peak.low, x1=peak.high, fillcolor=SHADE, line_width=0, layer="below")
     _write(figure, math.log10(peak.low), 0, f"searched: {peak.low:g} to {peak.high:g}", "left")
-    if centre:
-        figure.add_vline(x=centre, line={"color": ORANGE, "dash": "dash", "width": 1.5})
-        _write(figure, math.log10(centre), 1, f"range test: {centre:.2g}", "right")
+    if optimum:
+        figure.add_vline(x=optimum, line={"color": ORANGE, "dash": "dash", "width": 1.5})
+        _write(figure, math.log10(optimum), 1, f"range test: {optimum:.2g}", "right")
 
 
 def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float]) -> None:

@@ -76,10 +76,10 @@ def _is_linear(policy: Policy) -> bool:
 
 
 def _draw_losses(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
-    axes.plot(ramp.rates, ramp.losses, color=color, alpha=0.18, linewidth=0.7)
-    axes.plot(ramp.rates, reading.smoothed, color=color, linewidth=1.5)
+    axes.plot(ramp.lrs, ramp.losses, color=color, alpha=0.18, linewidth=0.7)
+    axes.plot(ramp.lrs, reading.smoothed, color=color, linewidth=1.5)
     axes.plot(
-        [look.rate for look in ramp.looks],
+        [look.lr for look in ramp.looks],
         [look.loss for look in ramp.looks],
         color=color,
         linestyle="--",
@@ -92,10 +92,10 @@ def _draw_losses(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
 def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
     """Validation loss less training loss: rising, where the 1cycle report sees overfitting; the end of a plateau."""
     if ramp.looks and reading.smoothed:
-        rates = [look.rate for look in ramp.looks]
-        training = np.interp(np.log(rates), np.log(ramp.rates), reading.smoothed)
+        lrs = [look.lr for look in ramp.looks]
+        training = np.interp(np.log(lrs), np.log(ramp.lrs), reading.smoothed)
         axes.plot(
-            rates,
+            lrs,
             np.array([look.loss for look in ramp.looks]) - training,
             color=color,
             marker=".",
@@ -107,9 +107,9 @@ def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
 
 
 def _draw_scores(axes: Axes, ramp: Ramp, color: str, objective: Objective) -> None:
-    known = [(look.rate, look.score) for look in ramp.looks if look.score is not None]
+    known = [(look.lr, look.score) for look in ramp.looks if look.score is not None]
     axes.plot(
-        [rate for rate, _ in known], [score for _, score in known], color=color, marker=".", markersize=4, linewidth=0.9
+        [lr for lr, _ in known], [score for _, score in known], color=color, marker=".", markersize=4, linewidth=0.9
     )
     axes.set_ylabel(f"validation\n{objective.name}", fontsize=8)
     if objective.is_share:
@@ -122,10 +122,10 @@ def _mark(axes: Axes, tested: Sequence[RangeTested], *, is_first: bool) -> None:
     if default:
         axes.axvspan(default.low, default.high, color=ORANGE, alpha=0.15, linewidth=0)
         axes.axvline(
-            default.rate,
+            default.lr,
             color=ORANGE,
             linewidth=1.2,
-            label=f"bottom: {default.rate:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first else None,
+            label=f"bottom: {default.lr:.2g} ({default.low:.2g} .. {default.high:.2g})" if is_first else None,
         )
     blown = [reading.blown_up for reading in tested[0].advice.readings if reading.blown_up]
     if blown:

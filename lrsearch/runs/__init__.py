@@ -2,13 +2,13 @@
 
 from lrsearch.runs.objective import Objective, maximize, minimize, objectives_of
 from lrsearch.runs.optimizer import Optimizer
-from lrsearch.runs.run import STRANGER, TRAINER_VERSION, TRAINERS, Metrics, Point, Run, RunSpec, RunState, run_key
+from lrsearch.runs.run import EXTERNAL, TRAINER_VERSION, TRAINERS, Metrics, Point, Run, RunSpec, RunState, run_key
 from lrsearch.runs.stop import Stop
 from lrsearch.runs.task import OWN, Task, task_key
 
 __all__ = [
+    "EXTERNAL",
     "OWN",
-    "STRANGER",
     "TRAINERS",
     "TRAINER_VERSION",
     "Metrics",

@@ -64,7 +64,7 @@ def _judged(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScor
     if isinstance(outcome, KeyboardInterrupt):
         return RunState.INTERRUPTED, {}, None
     if isinstance(outcome, BaseException) and not isinstance(outcome, JobStopped):
-        if _looks_diverged(job):
+        if _seems_diverged(job):
             return RunState.DIVERGED, {}, None
         raise _NoScoreError("error", _told(outcome))
     scores = _scores(job, None if isinstance(outcome, JobStopped) else outcome)
@@ -139,7 +139,7 @@ def _require_applied(job: Job) -> None:
         )
 
 
-def _looks_diverged(job: Job) -> bool:
+def _seems_diverged(job: Job) -> bool:
     """Whether the training losses had blown up: not finite, or far above the first in units of their fall."""
     losses = [loss for _, loss in job.values.series.get(TRAIN_LOSS, ())]
     if job.has_diverged or (losses and not math.isfinite(losses[-1])):
@@ -179,7 +179,7 @@ def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreE
         points=_points(job, score),
         stride=stride,
         train_losses=train_losses,
-        rates=tuple(job.rates[::stride]),
+        lrs=tuple(job.lrs[::stride]),
         error=failure.why if failure else None,
         cause=failure.cause if failure else None,
         applied=_applied(job, failure),

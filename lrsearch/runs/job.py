@@ -83,7 +83,7 @@ class Job(OfSpec):
         self._logged = 0
         self._began_at = 0
         self._evaluations_since_stop = 0
-        self.rates: list[float] = []
+        self.lrs: list[float] = []
         self.points: list[Point] = []
         self.skipped = 0
         self.changed: str | None = None
@@ -186,7 +186,7 @@ class Job(OfSpec):
             for one in made.schedulers if isinstance(made, SchedulerSet) else (made,):
                 one.step(epoch=last_step)
             self.resumed_at(last_step)
-        self._note_rate()
+        self._note_lr()
         return made
 
     def batches(self, loader: Iterable[Any], *, accumulate: int = 1) -> Iterator[Any]:
@@ -279,7 +279,7 @@ class Job(OfSpec):
         if updates is not None and updates != 1:
             self._count_updates(at, updates)
         if self.policy.is_controller:
-            self._note_rate()
+            self._note_lr()
         if self._is_report_due(at):
             self._report(at)
 
@@ -372,9 +372,9 @@ class Job(OfSpec):
             return False
         return min(counting[-patience:]) >= min(counting[:-patience])
 
-    def _note_rate(self) -> None:
+    def _note_lr(self) -> None:
         if self.policy.is_controller and self._scheduler is not None:
-            self.rates.append(float(self._scheduler.get_last_lr()[0]))
+            self.lrs.append(float(self._scheduler.get_last_lr()[0]))
 
 
 def _whole(step: Any) -> int:

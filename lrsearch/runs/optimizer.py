@@ -18,7 +18,7 @@ class Optimizer(ABC):
     Args:
         weight_decay: 0 or more.
         family: "sgd", "adam", "rmsprop", "adagrad", "adadelta", "sls" or "l4".
-        rates: the range of peak learning rates, as it is searched before anything is known.
+        lr_range: the range of peak learning rates, as it is searched before anything is known.
         searches: whether it chooses each step by the loss: its torch optimizer then takes `step(closure)`, where the
             closure gives the loss of the batch at the present parameters, and leaves the step in the group's "rate".
 
@@ -28,7 +28,7 @@ class Optimizer(ABC):
 
     weight_decay: float = 0.0
     family: str
-    rates: tuple[float, float]
+    lr_range: tuple[float, float]
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}
     searches: ClassVar[bool] = False
 
@@ -38,13 +38,14 @@ class Optimizer(ABC):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
                 raise TaskError(f"{type(self).__name__}: {name} must be in [{low:g}, {high:g}), got {value!r}")
-        if not isinstance(self.rates, tuple) or len(self.rates) != 2 or not 0 < self.rates[0] < self.rates[1]:
-            raise TaskError(f"{type(self).__name__}: rates must be two rising numbers above 0, got {self.rates!r}")
+        given = self.lr_range
+        if not isinstance(given, tuple) or len(given) != 2 or not 0 < given[0] < given[1]:
+            raise TaskError(f"{type(self).__name__}: lr_range must be two rising numbers above 0, got {given!r}")
 
     @property
     def summary(self) -> str:
         """Its name and settings, for people."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("family", "rates", "eps")}
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("family", "lr_range", "eps")}
         told = [name if value is True else f"{name} {value:g}" for name, value in named.items() if value is not False]
         return ", ".join((type(self).__name__, *told)).replace("_", " ")
 

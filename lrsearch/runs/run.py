@@ -8,15 +8,16 @@ from enum import StrEnum
 from typing import Any, Self
 
 from lrsearch.errors import PolicyError
+from lrsearch.later import warn_older
 from lrsearch.runs.environment import texts_of
 from lrsearch.runs.stop import Stop
 from lrsearch.runs.task import OWN, Task, task_key
 from lrsearch.schedules import Policy
 
 TRAINER_VERSION = 1
-STRANGER = "recorded"
+EXTERNAL = "recorded"
 """The trainer of runs that were trained in somebody's own loop."""
-TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), STRANGER, OWN)
+TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), EXTERNAL, OWN)
 Metrics = Mapping[str, float | None]
 Curve = tuple[tuple[int, float], ...]
 OWN_FIELDS = ("cause", "applied", "scores", "source", "startup_seconds")
@@ -159,7 +160,7 @@ class Run:
         loss: validation cross-entropy at the same look, of lrsearch's own loop; None unless finished or stopped.
         points: the looks at the validation split, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
-        rates: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own;
+        lrs: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own;
             of a line search the steps that it took, 0 where it took none.
         evaluations: forward passes that a line search made beside the one of each step.
         metrics: the metrics of the LRBench paper on the validation split, "end" at the last step and "best" at the look
@@ -192,7 +193,7 @@ class Run:
     loss: float | None = None
     points: tuple[Point, ...] = ()
     train_losses: tuple[float | None, ...] = ()
-    rates: tuple[float, ...] = ()
+    lrs: tuple[float, ...] = ()
     evaluations: int = 0
     metrics: Mapping[str, Metrics] = field(default_factory=dict)
     stride: int = 1
@@ -221,6 +222,12 @@ class Run:
         return f"\n{said}" if "\n" in said else f" {said}"
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """The older name of `lrs`."""
+        warn_older("Run.rates", "Run.lrs")
+        return self.lrs
+
+    @property
     def trained(self) -> int:
         """The steps that were trained for this run alone."""
         return self.steps - self.shared
@@ -237,7 +244,7 @@ class Run:
             | {
                 "points": [[p.step, p.loss, p.score] for p in self.points],
                 "train_losses": list(self.train_losses),
-                "rates": list(self.rates),
+                "rates": list(self.lrs),
                 "evaluations": self.evaluations,
                 "metrics": dict(self.metrics),
                 "stride": self.stride,
@@ -277,7 +284,7 @@ class Run:
             state=RunState(state),
             points=tuple(Point(*point) for point in curves["points"]),
             train_losses=tuple(curves["train_losses"]),
-            rates=tuple(curves.get("rates", ())),
+            lrs=tuple(curves.get("rates", ())),
             evaluations=curves.get("evaluations", 0),
             metrics=curves.get("metrics", {}),
             stride=curves["stride"],

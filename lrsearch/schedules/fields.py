@@ -74,7 +74,7 @@ def _shown(value: Any) -> str:
         return f"{type(value).__name__} of too many digits to show"
 
 
-def rate(name: str, default: Any = REQUIRED) -> Field:
+def lr(name: str, default: Any = REQUIRED) -> Field:
     """A learning rate, 0 or more."""
     return Field(
         name,

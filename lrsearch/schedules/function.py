@@ -23,7 +23,7 @@ class State(Protocol):
     def after(self, metric: float, step: int) -> Self:
         """Give the state after a report: the metric (lower is better) after `step` updates."""
 
-    def rate(self, step: int, u: float) -> float:
+    def lr(self, step: int, u: float) -> float:
         """Give the learning rate of the update after `step` updates; u is an even draw from [0, 1)."""
 
 

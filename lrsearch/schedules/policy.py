@@ -212,15 +212,15 @@ class Policy:
         if self.parts:
             inside = [part.bounds for part in self.parts]
             return min(low for low, _ in inside), max(high for _, high in inside)
-        rates = [self.params[name] for name in ("k0", "k1") if name in self.params]
-        return (min(rates), max(rates)) if len(rates) == 2 else (0, rates[0])
+        lrs = [self.params[name] for name in ("k0", "k1") if name in self.params]
+        return (min(lrs), max(lrs)) if len(lrs) == 2 else (0, lrs[0])
 
     def begin(self) -> State:
         """Give the first state of a controller.
 
         >>> from lrsearch.schedules import PLATEAU
         >>> state = PLATEAU(k0=0.1, gamma=0.5, patience=0).begin()
-        >>> state.after(1.0, step=10).after(1.2, step=20).rate(step=20, u=0.5)
+        >>> state.after(1.0, step=10).after(1.2, step=20).lr(step=20, u=0.5)
         0.05
         """
         if self.function.begin is None:

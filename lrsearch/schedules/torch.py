@@ -137,8 +137,8 @@ class PolicyScheduler(GroupedScheduler):
     def get_lr(self) -> list[Any]:
         """Give the LR of each param group at the present step."""
         self._see_groups()
-        rate = self.policy(self._place)
-        return [rate * known.ratio for known in self.groups.known]
+        lr = self.policy(self._place)
+        return [lr * known.ratio for known in self.groups.known]
 
     def step(self, epoch: int | None = None) -> None:
         """Go one update on, or to the given one."""
@@ -158,13 +158,13 @@ class PolicyScheduler(GroupedScheduler):
         if not 0 <= index < BLOCK:
             self._fill(t)
             index = 0
-        rate = self._rates[index]
+        lr = self._lrs[index]
         for known in every:
             group = known.group
             if group["lr"] is known.lr:  # the very object that was set: no other hand was here
-                group["lr"] = known.lr = rate * known.ratio
+                group["lr"] = known.lr = lr * known.ratio
             else:
-                self._set(known, rate)
+                self._set(known, lr)
         if self._momenta:
             set_momentum(groups, self._momenta[index])
 
@@ -187,16 +187,16 @@ class PolicyScheduler(GroupedScheduler):
         self._apply()
 
     def _apply(self) -> None:
-        rate = self.policy(self._place)
+        lr = self.policy(self._place)
         for known in self.groups.known:
-            known.set(rate)
+            known.set(lr)
         if self.policy.has_momentum:
             set_momentum([known.group for known in self.groups.known], self.policy.momentum(self._place))
 
-    def _set(self, known: KnownGroup, rate: float) -> None:
+    def _set(self, known: KnownGroup, lr: float) -> None:
         """Set an LR that is in a tensor, or was changed."""
         self._require_unchanged(known, stacklevel=3)
-        known.set(rate)
+        known.set(lr)
 
     @property
     def _last_lr(self) -> list[Any]:  # type: ignore[override]
@@ -247,7 +247,7 @@ class PolicyScheduler(GroupedScheduler):
     def _forget(self) -> None:
         """Compute rates anew at the next step."""
         self._start = -BLOCK
-        self._rates: list[float] = []
+        self._lrs: list[float] = []
         self._momenta: list[float] = []
 
     def _attach(self) -> None:
@@ -312,7 +312,7 @@ class PolicyScheduler(GroupedScheduler):
         """Compute the rates of the steps from a start on."""
         self._start = start
         t = np.arange(start, start + BLOCK, dtype=np.float64)
-        self._rates = self.policy.at(t).tolist()
+        self._lrs = self.policy.at(t).tolist()
         if self.policy.has_momentum:
             self._momenta = self.policy.momentum_at(t).tolist()
 
@@ -385,7 +385,7 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
         known = self.groups.known
         draws = np.random.default_rng((self.seed, self.last_epoch)).random(len(known)).tolist()
         for one, u in zip(known, draws, strict=True):
-            one.set(self.state.rate(self.last_epoch, u))
+            one.set(self.state.lr(self.last_epoch, u))
         self._last_lr = [one.lr for one in known]
 
 

@@ -20,7 +20,7 @@ MOST_RAMPS, MOST_SEEDS = 4, 3
 TASK = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
 
 
-def telling_runs(session: Session, task_key: str, shortest: int, most: int) -> list[int]:
+def representative_ids(session: Session, task_key: str, shortest: int, most: int) -> list[int]:
     """Give the runs of a task that tell most of its policies: those of the best, and of an even share of the others.
 
     Args:

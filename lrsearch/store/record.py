@@ -46,7 +46,7 @@ class Record:
         lost_steps: trained in attempts that did not end.
         details: what else a run says, as JSON values.
         curves: points (step, value) by series, in order of steps: those of lrsearch's own loop, `val_loss`,
-            `val_score`, `train_loss` and `rate`, and by their names those that a user logged.
+            `val_score`, `train_loss` and `lr`, and by their names those that a user logged.
 
     Raises:
         StoreError: for what is not of its kind, and for texts and numbers that not every database can hold.
@@ -127,7 +127,7 @@ class Record:
         own = {name.removeprefix(OWN_SERIES): curve for name, curve in self.curves.items() if name not in LOOP}
         curves = {
             "train_losses": [finite(loss) for _, loss in self.curves.get("train_loss", ())],
-            "rates": [rate for _, rate in self.curves.get("rate", ())],
+            "rates": [lr for _, lr in self.curves.get("rate", ())],
             "curves": own,
             "stride": 1,
             "error": None,
@@ -211,7 +211,7 @@ def outcome(run: Run, objective: Objective) -> dict[str, Any]:
         "train_loss": tuple(
             (at * run.stride, math.nan if loss is None else float(loss)) for at, loss in enumerate(run.train_losses)
         ),
-        "rate": tuple((at * run.stride, float(rate)) for at, rate in enumerate(run.rates)),
+        "rate": tuple((at * run.stride, float(lr)) for at, lr in enumerate(run.lrs)),
     }
     details = {
         name: value

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.errors import LRSearchError, StoreAwayError, StoreError, UsageError, given
-from lrsearch.runs import STRANGER, Objective, Point, Run, RunState, Task, objectives_of, run_key, task_key
+from lrsearch.runs import EXTERNAL, Objective, Point, Run, RunState, Task, objectives_of, run_key, task_key
 from lrsearch.runs.conclusion import not_applied
 from lrsearch.runs.environment import environment
 from lrsearch.runs.objective import MAXIMIZE, MINIMIZE
@@ -25,7 +25,7 @@ from lrsearch.store.recorded_job import RecordedJob
 from lrsearch.store.stops import state_of
 from lrsearch.store.store import Store
 from lrsearch.tasks import TASKS, find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 
 MOST_POINTS = 10_000
 """Points kept of a curve: one that grows longer is thinned evenly, by half."""
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 def record(
     store: str | Path | Store,
-    task: Asked,
+    task: TaskLike,
     policy: str | Policy,
     seed: int = 0,
     horizon: int | None = None,
@@ -178,7 +178,7 @@ class Recorder(RecordedJob):
         """The run's key in the store; None while its horizon is not known."""
         if self._horizon is None:
             return None
-        return run_key(task_key(self._task), self._policy, self._horizon, self._seed, STRANGER)
+        return run_key(task_key(self._task), self._policy, self._horizon, self._seed, EXTERNAL)
 
     def __enter__(self) -> Self:
         if not self._is_in_memory:
@@ -319,7 +319,7 @@ class Recorder(RecordedJob):
                 policy=self._policy,
                 horizon=self._horizon,
                 seed=self._seed,
-                origin=STRANGER,
+                origin=EXTERNAL,
                 **self._outcome({name: series.curve() for name, series in self._series.items()}),
             )
 

@@ -140,7 +140,7 @@ class RunRow(Base):
 
 
 class CurveRow(Base):
-    """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `rate`, or what a user logged.
+    """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `lr`, or what a user logged.
 
     A user's curve of one of these names has `own:` before it.
 

@@ -39,7 +39,7 @@ from lrsearch.store.rows import (
 )
 from lrsearch.store.schema import AssignmentRow, AttemptRow, Base, OriginRow, RunRow, StudyRow, TaskRow
 from lrsearch.store.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """How long a search waits for a database that went away: two minutes in all."""
@@ -220,10 +220,12 @@ class Store:
         with self._reads() as session:
             return {"store": self.url, **queries.stats(session)}
 
-    def telling(self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False) -> list[StoredRun]:
-        """Give the ended runs of a task that tell most of its policies, range tests left out: see `telling_runs`."""
+    def representative_runs(
+        self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False
+    ) -> list[StoredRun]:
+        """The ended runs of a task that say most of its policies, without range tests: see `representative_ids`."""
         with self._reads() as session:
-            ids = queries.telling_runs(session, task_key, shortest, policies)
+            ids = queries.representative_ids(session, task_key, shortest, policies)
             found = list(read_these(session, ids, curves))
         return self._stored(self._whole(found))
 
@@ -357,7 +359,7 @@ class Store:
         with self._reads() as session:
             return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
 
-    def recommend(self, task: Asked, k: int = 2) -> list[Any]:
+    def recommend(self, task: TaskLike, k: int = 2) -> list[Any]:
         """The older name of `lrs.recommend(task, store)`, which it calls."""
         return list(older_name("store.recommend(task)", "recommend")(task, self, k))
 

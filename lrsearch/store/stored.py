@@ -22,7 +22,8 @@ class Assignment:
     Args:
         number: its place in the study, from 0.
         role: `check`, `range-test`, `decade`, `default`, `candidate` or `confirm`.
-        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested`, `escape`.
+        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested` or `escape`,
+            an exploration trial.
         policy: the policy over the task's horizon; for a probe, over its own.
         horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
         seed: the run's seed.

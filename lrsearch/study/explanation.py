@@ -17,7 +17,7 @@ from lrsearch.store import Store, StoredRun, StoredStudy
 from lrsearch.store.stored import PROBES
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
-from lrsearch.study.funnel import escape_won, is_widened
+from lrsearch.study.funnel import exploration_won, is_widened
 from lrsearch.study.probing import chance_of, evidence_of, level_of
 from lrsearch.study.pruning import Probing, stored_probes
 from lrsearch.study.result import Cost, cost_of
@@ -29,7 +29,7 @@ MOST_NEAR = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Escapes:
+class Exploration:
     """What came of candidates from outside of the pruned space.
 
     Args:
@@ -60,7 +60,7 @@ class Explanation:
         set_aside: probes that longer ones took the place of.
         recommended: what the store knew of other studies and tasks when the study began.
         is_open: whether some of its probes have not ended.
-        escapes: what came of candidates from outside.
+        exploration: what came of candidates from outside.
         spent: what all probes cost.
         rules: how its range tests are read.
         decision: the search's answer; None where it has not ended, or is no search.
@@ -76,7 +76,7 @@ class Explanation:
     set_aside: int
     recommended: tuple[Recommendation, ...]
     is_open: bool
-    escapes: Escapes
+    exploration: Exploration
     spent: Cost = field(compare=False)
     rules: int = RULES
     decision: Decision | None = None
@@ -113,7 +113,7 @@ class Explanation:
             "failed": self.failed,
             "recommended": [one.to_json() for one in self.recommended],
             "is_open": self.is_open,
-            "escapes": {name: getattr(self.escapes, name) for name in Escapes.__slots__},
+            "escapes": {name: getattr(self.exploration, name) for name in Exploration.__slots__},
             "cost": self.spent.to_json(),
             "verdict": self.decision.verdict if self.decision else None,
             "best": self.decision.best.to_json() if self.decision else None,
@@ -153,7 +153,7 @@ def explain(store: Store, text: str) -> Explanation:
         evidence,
         recommended,
         history,
-        _escapes(history, objective),
+        _exploration(history, objective),
     )
     return replace(told, decision=decided_by(found, history))
 
@@ -171,7 +171,7 @@ def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
             f" ({counted(task.horizon, 'step')}): leave out --stored, and they are trained"
         )
     evidence = evidence_of(raw, task.chance_loss, (), history, RULES, task.level)
-    return _explanation(task.name, task.objective, None, store, raw, evidence, (), history, Escapes())
+    return _explanation(task.name, task.objective, None, store, raw, evidence, (), history, Exploration())
 
 
 def find_study(studies: Sequence[StoredStudy], text: str) -> StoredStudy:
@@ -203,10 +203,10 @@ def raw_space(study: StoredStudy) -> Space:
     """
     task = study.task
     epoch = task["epoch"] if "epoch" in task else task["data"]["train"] / task["batch_size"]
-    rates = tuple(study.frozen["peak"] if "peak" in study.frozen else task["optimizer"]["rates"])
+    lrs = tuple(study.frozen["peak"] if "peak" in study.frozen else task["optimizer"]["rates"])
     functions = study.frozen.get("functions", ())  # LRBench's table, where an older version searched that
     for passes in (epoch, float(epoch)):  # a description says 20 where the space's key has 20.0
-        raw = Space.standard(*functions, horizon=task["horizon"], epoch=passes, peak=rates)
+        raw = Space.standard(*functions, horizon=task["horizon"], epoch=passes, peak=lrs)
         if raw.key == study.description["space"]:
             return raw
     raise WorkError(
@@ -224,7 +224,7 @@ def _explanation(
     evidence: Evidence,
     recommended: tuple[Recommendation, ...],
     history: Sequence[Trial],
-    escapes: Escapes,
+    exploration: Exploration,
 ) -> Explanation:
     probing = [trial for role in PROBES for trial in with_role(history, role)]
     read = {ramp.run for ramp in evidence.ramps} | {probe.run for probe in evidence.probes}
@@ -240,7 +240,7 @@ def _explanation(
         len(ended) - len(probes) - len(failed),
         recommended,
         is_open(probing),
-        escapes,
+        exploration,
         cost_of(probing, raw.horizon),
         evidence.rules,
         objective=objective,
@@ -253,9 +253,9 @@ def _place(run: StoredRun) -> tuple[bool, float, int]:
     return run.policy.name != "RAMP", float(run.policy.params["k0"]), run.seed
 
 
-def _escapes(history: Sequence[Trial], objective: Objective) -> Escapes:
+def _exploration(history: Sequence[Trial], objective: Objective) -> Exploration:
     candidates = with_role(history, "candidate")
     shortest = min((trial.assignment.horizon for trial in candidates), default=0)
     rung = [trial for trial in candidates if trial.assignment.horizon == shortest and trial.run]
     outside = sum(trial.assignment.origin == "escape" for trial in rung)
-    return Escapes(len(rung), outside, escape_won(rung, objective), is_widened(history))
+    return Exploration(len(rung), outside, exploration_won(rung, objective), is_widened(history))

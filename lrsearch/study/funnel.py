@@ -22,7 +22,7 @@ from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
 from lrsearch.store.stored import CHECK
-from lrsearch.study.probing import TOO_DOUBTFUL, carried, gather, next_probing, ramp_count, ramp_steps
+from lrsearch.study.probing import TOO_UNCERTAIN, gather, next_probing, ramp_count, ramp_steps, transferred
 from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
 
 SHORTER = (16, 4, 1)
@@ -31,7 +31,7 @@ MOST_PAIRS = 10
 LEAST_PAIRS, LEAST_REST = 2, 1.4
 """Pairs that a noise known from repeats alone needs: one pair leaves it unknown. They are planned where 1.4 FRE are
 left for candidates, which a budget of 8 leaves even where probes take their fifth: 8 - 1.6 - 1 - 4."""
-ESCAPE_EVERY = 8
+EXPLORE_EVERY = 8
 CLEARLY = 0.25
 """A rule: of the way from the median policy to the best, in one short run of each."""
 BATCH = 8
@@ -100,7 +100,7 @@ class Funnel:
             return None
         is_probing = is_open(with_role(history, "decade"))
         if not with_role(history, "default"):  # where the range test was flat, its peak comes from the decades
-            is_flat = is_probing and self.pruned(setup, history).centre is None
+            is_flat = is_probing and self.pruned(setup, history).optimum is None
             return None if is_flat else self._default(setup, history)
         if is_probing:
             return None
@@ -149,7 +149,7 @@ class Funnel:
         found = [
             policy
             for one, policy in _stored(setup, pruned)
-            if one in able and one.doubt(pruned.centre) < TOO_DOUBTFUL and not _is_near(setup, policy, default)
+            if one in able and one.uncertainty(pruned.optimum) < TOO_UNCERTAIN and not _is_near(setup, policy, default)
         ][:MOST_STORED]
         paid = [n for n in range(len(found) + 1) if plan(setup, probed(history), n).counts[-1]]
         return found[: max(paid)] if paid else found
@@ -172,7 +172,7 @@ class Funnel:
             if policy not in asked:
                 return propose(origin, policy)
         known = candidates[: place - place % BATCH]
-        if place % ESCAPE_EVERY == ESCAPE_EVERY - 1 or escape_won(known, setup.task.objective):
+        if place % EXPLORE_EVERY == EXPLORE_EVERY - 1 or exploration_won(known, setup.task.objective):
             return propose("escape", _outside(setup, pruned.space, place))
         return propose("suggested", None)
 
@@ -226,7 +226,7 @@ def strong_default(setup: Setup, pruned: Pruned) -> Policy:
     """
     n = setup.task.horizon
     middle = math.sqrt(pruned.space.peak.low * pruned.space.peak.high)
-    peak = DEFAULT_PEAK * pruned.centre if pruned.centre else middle
+    peak = DEFAULT_PEAK * pruned.optimum if pruned.optimum else middle
     warmup = max(1, round(DEFAULT_WARMUP * n))
     return WARMUP(policy=HALFCOS(k0=float(f"{peak:.3g}"), l=n - warmup), l=warmup)
 
@@ -241,10 +241,10 @@ def is_widened(history: Sequence[Trial]) -> bool:
     """Tell whether candidates came from outside beside every eighth, because one from outside had won."""
     shortest = min((t.assignment.horizon for t in with_role(history, "candidate")), default=0)
     origins = [trial.assignment.origin for trial in _rung(history, shortest)]
-    return any(origin == "escape" and n % ESCAPE_EVERY != ESCAPE_EVERY - 1 for n, origin in enumerate(origins))
+    return any(origin == "escape" and n % EXPLORE_EVERY != EXPLORE_EVERY - 1 for n, origin in enumerate(origins))
 
 
-def escape_won(candidates: Sequence[Trial], objective: Objective) -> bool:
+def exploration_won(candidates: Sequence[Trial], objective: Objective) -> bool:
     """Whether a policy from outside the pruned space clearly beats all from inside.
 
     Of a share by over 2 standard errors. One seed tells no noise of any other metric, so there the measure is how much
@@ -255,7 +255,7 @@ def escape_won(candidates: Sequence[Trial], objective: Objective) -> bool:
     for trial in candidates:
         if trial.run and (cost := finite_cost(objective, trial.run.score)) < math.inf:
             costs[trial.assignment.origin == "escape"].append(cost)
-    if not costs[True] or len(costs[False]) < ESCAPE_EVERY - 1:
+    if not costs[True] or len(costs[False]) < EXPLORE_EVERY - 1:
         return False
     outside, inside = min(costs[True]), min(costs[False])
     if objective.samples is None:
@@ -306,7 +306,7 @@ def _stored(setup: Setup, pruned: Pruned) -> list[tuple[Recommendation, Policy]]
     """Give what the store recommends, carried over, where its peak is in the range."""
     return [
         (one, policy)
-        for one, policy in carried(setup.raw, setup.recommended, pruned.centre)
+        for one, policy in transferred(setup.raw, setup.recommended, pruned.optimum)
         if setup.raw.coordinates(policy)["peak"] in pruned.space.peak
     ]
 

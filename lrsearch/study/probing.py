@@ -7,7 +7,7 @@ from typing import Any
 
 from lrsearch.heuristics import Evidence, Probe
 from lrsearch.heuristics.decades import is_flat, next_probe
-from lrsearch.heuristics.range_test import centre, disagree, read_ramp
+from lrsearch.heuristics.range_test import disagree, optimum, read_ramp
 from lrsearch.heuristics.refusals import LEAST_DECADES
 from lrsearch.recommendation import Recommendation
 from lrsearch.recommendation.recommend import ramp_of
@@ -24,7 +24,7 @@ MOST_RAMPS = 4
 RAMP_STEPS = 300
 PROBE_SHARE = 0.2
 MOST_DOUBLED = 4
-TOO_DOUBTFUL = 0.5
+TOO_UNCERTAIN = 0.5
 """Decades: what is recommended with more doubt cannot contradict the probes."""
 
 
@@ -63,11 +63,11 @@ def probe_steps(task: Task | Space) -> int:
     return min(max(round(0.02 * task.horizon), least), max(round(task.epoch), least))
 
 
-def carried(
-    raw: Space, recommended: Sequence[Recommendation], own_centre: float | None
+def transferred(
+    raw: Space, recommended: Sequence[Recommendation], own_optimum: float | None
 ) -> list[tuple[Recommendation, Policy]]:
     """Give what is recommended, each with its policy here: over this horizon, of the LR functions searched."""
-    policies = [(known, known.carried(raw.horizon, own_centre).rounded()) for known in recommended]
+    policies = [(known, known.transferred(raw.horizon, own_optimum).rounded()) for known in recommended]
     return [(known, policy) for known, policy in policies if policy.form in raw.forms]
 
 
@@ -92,9 +92,11 @@ def evidence_of(
     longest = [trial for trial in decades if trial.assignment.horizon == steps]
     ended = [trial.stored for trial in longest if trial.run and trial.stored and not _has_failed(trial)]
     read = tuple(ramp_of(trial.stored) for trial in ramps if trial.run and trial.stored)
-    own_centre = centre([read_ramp(ramp, rules) for ramp in read])
+    own_optimum = optimum([read_ramp(ramp, rules) for ramp in read])
     stored = [
-        policy for known, policy in carried(raw, recommended, own_centre) if known.doubt(own_centre) < TOO_DOUBTFUL
+        policy
+        for known, policy in transferred(raw, recommended, own_optimum)
+        if known.uncertainty(own_optimum) < TOO_UNCERTAIN
     ]
     return Evidence(
         chance_loss,
@@ -130,11 +132,11 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
         return _ramp(setup, len(ramps))
     if _is_worth_doubling(setup, evidence, left):
         evidence = replace(evidence, probe_steps=2 * evidence.probe_steps, probes=(), failed=())
-    wanted = next_probe(evidence, centre(readings), setup.task.lr_range)
+    wanted = next_probe(evidence, optimum(readings), setup.task.lr_range)
     if wanted is None or left < evidence.probe_steps:
         return None
-    rate, repeat = wanted
-    return Proposal("decade", "rule", evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=rate).rounded())
+    lr, repeat = wanted
+    return Proposal("decade", "rule", evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=lr).rounded())
 
 
 def _may_repeat(setup: Setup, ramps: Sequence[Trial]) -> bool:

@@ -63,6 +63,6 @@ def _role(task: Task, run: StoredRun) -> str | None:
     return "decade" if is_probe else None
 
 
-def _is_half_decade(rate: float) -> bool:
+def _is_half_decade(lr: float) -> bool:
     """Tell whether a rate is one that decade scaling tries; a search's own candidates almost never are."""
-    return rate > 0 and (2 * decade(rate)).is_integer()
+    return lr > 0 and (2 * decade(lr)).is_integer()

@@ -62,9 +62,9 @@ class RangeTested:
             "curves": [
                 {
                     "run": ramp.run,
-                    "rates": list(ramp.rates),
+                    "rates": list(ramp.lrs),
                     "losses": list(map(_finite, ramp.losses)),
-                    "looks": [[look.rate, _finite(look.loss), look.score] for look in ramp.looks],
+                    "looks": [[look.lr, _finite(look.loss), look.score] for look in ramp.looks],
                 }
                 for ramp in self.ramps
             ],

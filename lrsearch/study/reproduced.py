@@ -175,7 +175,7 @@ def _series(run: Run, metric: str) -> dict[str, Series]:
     """All that a run says step by step."""
     return {
         TRAIN_LOSS: {(n + 1) * run.stride: loss for n, loss in enumerate(run.train_losses)},
-        "learning rate": {n * run.stride: rate for n, rate in enumerate(run.rates)},
+        "learning rate": {n * run.stride: lr for n, lr in enumerate(run.lrs)},
         "validation loss": {point.step: point.loss for point in run.points if point.loss is not None},
         f"{metric} at evaluations": {point.step: point.score for point in run.points},
         **{name: dict(curve) for name, curve in run.curves.items()},

@@ -11,7 +11,7 @@ from lrsearch.tasks.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, RMSpr
 from lrsearch.tasks.splits import Split, Splits
 
 if TYPE_CHECKING:
-    from lrsearch.tasks.portrait import Portrait, portray
+    from lrsearch.tasks.meta_features import MetaFeatures, meta_features
 
 __all__ = [
     "L4",
@@ -23,15 +23,17 @@ __all__ = [
     "Adam",
     "AdamW",
     "Classification",
+    "MetaFeatures",
     "Optimizer",
-    "Portrait",
     "RMSprop",
     "Split",
     "Splits",
     "Task",
     "find_classification",
     "find_task",
-    "portray",
+    "meta_features",
 ]
 
-__getattr__ = load_later(__name__, {"Portrait": "lrsearch.tasks.portrait", "portray": "lrsearch.tasks.portrait"})
+__getattr__ = load_later(
+    __name__, {"MetaFeatures": "lrsearch.tasks.meta_features", "meta_features": "lrsearch.tasks.meta_features"}
+)

@@ -17,7 +17,7 @@ from lrsearch.tasks.optimizers import SGD
 if TYPE_CHECKING:
     from torch import nn
 
-Asked = str | Task | Callable[[Job], Any] | TrainerSource
+TaskLike = str | Task | Callable[[Job], Any] | TrainerSource
 """What people name a task by: a shipped one's name, a task, a function under `@lrs.task`, or a program."""
 
 LENET_KNOWN = (INV(k0=0.01, gamma=0.0001, p=0.75), NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]))
@@ -162,7 +162,7 @@ TASKS: dict[str, Classification] = {
 }
 
 
-def find_task(task: Asked) -> Task:
+def find_task(task: TaskLike) -> Task:
     """Find a shipped task by name; a task of one's own, or that of a function under `@lrs.task`, is what it is.
 
     Raises:
@@ -181,7 +181,7 @@ def find_task(task: Asked) -> Task:
     return TASKS[task]
 
 
-def find_classification(task: Asked) -> Classification:
+def find_classification(task: TaskLike) -> Classification:
     """Find a task as `find_task` does, of those that lrsearch's own loop trains.
 
     Raises:

@@ -145,7 +145,7 @@ class Classification(Task):
             raise TaskError(unknown("protocol", str(self.protocol), METRICS))
         derived = {
             "epoch": self.train_size / self.batch_size,
-            "lr_range": self.optimizer.rates,
+            "lr_range": self.optimizer.lr_range,
             "objectives": (Objective(TOP1, MAXIMIZE, samples=self.validation_size),),
         }
         for name, value in derived.items():
@@ -208,7 +208,7 @@ class Classification(Task):
                     "validation": self.validation_size,
                 },
                 "model": {"name": self.model, "parameters": self.parameters},
-                "optimizer": asdict(self.optimizer) | {"rates": list(self.optimizer.rates)},
+                "optimizer": _described(self.optimizer),
                 "batch_size": self.batch_size,
                 "horizon": self.horizon,
                 "precision": self.precision,
@@ -248,3 +248,9 @@ class Classification(Task):
             test_size=0,
             load=PaperSplits(self.load),
         )
+
+
+def _described(optimizer: Optimizer) -> dict[str, Any]:
+    """An optimizer in a task's description, which says `rates` for its range of learning rates."""
+    values = asdict(optimizer)
+    return values | {"rates": list(values.pop("lr_range"))}

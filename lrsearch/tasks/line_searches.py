@@ -63,7 +63,7 @@ class SLS(LineSearch):
     beta: float = 0.9
     gamma: float = 2.0
     family: str = "sls"
-    rates: tuple[float, float] = (0.01, 100.0)
+    lr_range: tuple[float, float] = (0.01, 100.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"c": (0, 1), "beta": (0.01, 1), "gamma": (1, 1e6)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
@@ -103,7 +103,7 @@ class L4(LineSearch):
     tau: float = 1000.0
     eps: float = 1e-12
     family: str = "l4"
-    rates: tuple[float, float] = (0.001, 1.0)
+    lr_range: tuple[float, float] = (0.001, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "momentum": (0, 1),
         "gamma": (0, 1),

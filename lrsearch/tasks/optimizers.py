@@ -24,7 +24,7 @@ class SGD(Optimizer):
     weight_decay: float = 0.0005
     nesterov: bool = False
     family: str = "sgd"
-    rates: tuple[float, float] = (1e-6, 10.0)
+    lr_range: tuple[float, float] = (1e-6, 10.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"momentum": (0, 1)}
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Adam(Optimizer):
     eps: float = 1e-8
     decoupled: bool = False
     family: str = "adam"
-    rates: tuple[float, float] = (1e-7, 1.0)
+    lr_range: tuple[float, float] = (1e-7, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
@@ -90,7 +90,7 @@ class RMSprop(Optimizer):
     momentum: float = 0.0
     eps: float = 1e-8
     family: str = "rmsprop"
-    rates: tuple[float, float] = (1e-7, 1.0)
+    lr_range: tuple[float, float] = (1e-7, 1.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0, 1), "momentum": (0, 1), "eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
@@ -113,7 +113,7 @@ class Adagrad(Optimizer):
 
     eps: float = 1e-10
     family: str = "adagrad"
-    rates: tuple[float, float] = (1e-6, 10.0)
+    lr_range: tuple[float, float] = (1e-6, 10.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
@@ -130,7 +130,7 @@ class Adadelta(Optimizer):
     rho: float = 0.9
     eps: float = 1e-6
     family: str = "adadelta"
-    rates: tuple[float, float] = (1e-4, 100.0)
+    lr_range: tuple[float, float] = (1e-4, 100.0)
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"rho": (0, 1), "eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":

@@ -7,7 +7,7 @@ from lrsearch.runs import TRAINER_VERSION, Point, Run, RunSpec, RunState
 
 if TYPE_CHECKING:
     from lrsearch.training.ensemble import score_ensemble
-    from lrsearch.training.fused import train_fused
+    from lrsearch.training.lockstep import train_lockstep
     from lrsearch.training.loop import Trainer
     from lrsearch.training.process import own_process
 
@@ -20,7 +20,7 @@ __all__ = [
     "Trainer",
     "own_process",
     "score_ensemble",
-    "train_fused",
+    "train_lockstep",
 ]
 
 __getattr__ = load_later(
@@ -29,6 +29,6 @@ __getattr__ = load_later(
         "Trainer": "lrsearch.training.loop",
         "own_process": "lrsearch.training.process",
         "score_ensemble": "lrsearch.training.ensemble",
-        "train_fused": "lrsearch.training.fused",
+        "train_lockstep": "lrsearch.training.lockstep",
     },
 )

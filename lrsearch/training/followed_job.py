@@ -24,7 +24,7 @@ class FollowedJob(Job):
             return
         self._state = state = line.state
         self._began_at, self.changed, self.skipped = state.began_at, state.changed, state.skipped
-        self.rates.extend(state.lrs)
+        self.lrs.extend(state.lrs)
         if self.first_step_at is None and state.first_update_at is not None:
             self.first_step_at = time.perf_counter() - (time.time() - state.first_update_at)
 

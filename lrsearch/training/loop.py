@@ -248,7 +248,7 @@ class Training:
     def _descend(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make an update; give the loss before it."""
         if self.spec.policy.is_controller:
-            self.record.rates.append(self.optimizer.param_groups[0]["lr"])
+            self.record.lrs.append(self.optimizer.param_groups[0]["lr"])
         self.optimizer.zero_grad()
         loss = self.trainer.loss(self.model, x, y)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -261,7 +261,7 @@ class Training:
         self.optimizer.zero_grad()
         loss: torch.Tensor = self.optimizer.step(closure)  # type: ignore[assignment, arg-type]
         self.record.evaluations += closure.calls - 1
-        self.record.rates.append(self.optimizer.param_groups[0]["rate"])
+        self.record.lrs.append(self.optimizer.param_groups[0]["rate"])
         return loss.detach()
 
     def _predict(self, split: Split) -> torch.Tensor:

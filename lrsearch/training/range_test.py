@@ -129,7 +129,7 @@ class RangeTest:
         self._scheduler: LRScheduler | None = None
         self._losses: list[float] = []
         self._looks: list[Look] = []
-        self._rates: list[float] = []
+        self._lrs: list[float] = []
         self._is_blown_up = False
 
     def __enter__(self) -> Self:
@@ -141,7 +141,7 @@ class RangeTest:
                 for group in self.optimizer.param_groups:
                     group["weight_decay"] = self._weight_decay
             self._scheduler = self.policy.scheduler(self.optimizer)
-            self._rates = self._present_rates()
+            self._lrs = self._present_lrs()
         except BaseException:
             self._snapshot.restore()
             raise
@@ -162,8 +162,8 @@ class RangeTest:
     @property
     def ramp(self) -> Ramp:
         """What the test showed so far, as evidence."""
-        rates = tuple(self.policy.curve(len(self._losses)).tolist())
-        return Ramp("range test", rates, tuple(self._losses), tuple(self._looks), self.steps)
+        lrs = tuple(self.policy.curve(len(self._losses)).tolist())
+        return Ramp("range test", lrs, tuple(self._losses), tuple(self._looks), self.steps)
 
     @property
     def advice(self) -> Advice:
@@ -186,34 +186,34 @@ class RangeTest:
             return
         if self._scheduler is None:
             raise UsageError("a range test is a context: step() belongs inside of `with lrs.range_test(...) as test:`")
-        is_foreign = self._present_rates() != self._rates
+        is_foreign = self._present_lrs() != self._lrs
         value, val_loss, accuracy, foreign = mean_over_ranks(
             [_one_number(loss), val_loss, accuracy, 1.0 if is_foreign else None], self._device
         )
         if foreign is not None:
-            raise UsageError(self._whose_rates(is_foreign))
-        rate = float(self.policy(len(self._losses)))
+            raise UsageError(self._whose_lrs(is_foreign))
+        lr = float(self.policy(len(self._losses)))
         assert value is not None
         self._losses.append(value if math.isfinite(value) else math.inf)
         if val_loss is not None:
-            self._looks.append(Look(rate, val_loss if math.isfinite(val_loss) else math.inf, accuracy))
+            self._looks.append(Look(lr, val_loss if math.isfinite(val_loss) else math.inf, accuracy))
         self._is_blown_up = self._has_blown_up()
         if not self.is_over:
             self._scheduler.step()
-            self._rates = self._present_rates()
+            self._lrs = self._present_lrs()
 
     @property
     def _device(self) -> torch.device:
         parameter: torch.Tensor = self.optimizer.param_groups[0]["params"][0]
         return parameter.device
 
-    def _present_rates(self) -> list[float]:
+    def _present_lrs(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
-    def _whose_rates(self, is_here: bool) -> str:
+    def _whose_lrs(self, is_here: bool) -> str:
         """Say that another hand set the learning rate."""
         where = "on this rank" if is_here else "on another rank"
-        found = f": {self._rates[0]:g} was set, {self._present_rates()[0]:g} is there" if is_here else ""
+        found = f": {self._lrs[0]:g} was set, {self._present_lrs()[0]:g} is there" if is_here else ""
         return (
             f"update {len(self._losses) + 1} was not made at the learning rate of the range test ({where}{found})."
             " Something else sets it: leave your own or the framework's scheduler out of the loop during the test"

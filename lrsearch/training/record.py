@@ -40,7 +40,7 @@ class Record:
         self.job = Job(spec, device=str(losses.device), is_range_test=False, feeds_controller=False)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
-        self.rates: list[float] = []
+        self.lrs: list[float] = []
         self.evaluations, self.shared = 0, 0
         self.steps = 0
         self.judged_at = "best" if is_optimistic(spec.task) else "end"
@@ -98,7 +98,7 @@ class Record:
         return {
             "steps": self.steps,
             "losses": self.losses[: self.steps].clone(),
-            "rates": list(self.rates),
+            "rates": list(self.lrs),
             "evaluations": self.evaluations,
             "shared": self.shared,
             "points": [[p.step, p.loss, p.score] for p in self.points],
@@ -108,7 +108,7 @@ class Record:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the notes of a run in progress."""
-        self.steps, self.rates = state_dict["steps"], list(state_dict["rates"])
+        self.steps, self.lrs = state_dict["steps"], list(state_dict["rates"])
         self.losses[: self.steps] = state_dict["losses"]
         self.evaluations, self.shared = state_dict["evaluations"], state_dict["shared"]
         self.metrics = dict(state_dict["metrics"])
@@ -131,7 +131,7 @@ class Record:
             loss=judged.get("loss"),
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
-            rates=tuple(self.rates[::stride]),
+            lrs=tuple(self.lrs[::stride]),
             evaluations=self.evaluations,
             metrics=self.metrics if finished else {},
             stride=stride,

@@ -144,7 +144,7 @@ class ServedJob(Job):
         self._append([self._state(**more), *({STEP: step, **by_step[step]} for step in sorted(by_step))])
 
     def _state(self, **more: Any) -> dict[str, Any]:
-        lrs, self._lrs_written = tuple(self.rates[self._lrs_written :]), len(self.rates)
+        lrs, self._lrs_written = tuple(self.lrs[self._lrs_written :]), len(self.lrs)
         state = JobState(
             step=self.step,
             began_at=self._began_at,

@@ -7,11 +7,11 @@ from typing import Any
 from lrsearch.errors import TaskError, UsageError, given
 from lrsearch.runs import Task
 from lrsearch.tasks import Classification, find_task
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.own_source import own_source
 
 
-def with_settings(asked: Asked, settings: Mapping[str, Any] | None) -> Asked:
+def with_settings(asked: TaskLike, settings: Mapping[str, Any] | None) -> TaskLike:
     """What was asked for, with settings that are merged over its own.
 
     Args:

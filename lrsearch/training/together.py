@@ -13,8 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrsearch.runs.executor import Ended, Group, Lockstep
-from lrsearch.training.fused import fused, why_not
 from lrsearch.training.groups import LEAST_ROWS
+from lrsearch.training.lockstep import fused, why_not
 from lrsearch.training.loop import Trainer, Watch
 from lrsearch.training.prefixes import train_family
 

@@ -14,7 +14,7 @@ from lrsearch.runs import RunSpec
 from lrsearch.schedules import HALFCOS
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer, own_process
-from lrsearch.training.fused import fuse
+from lrsearch.training.lockstep import fuse
 
 POLICIES = 16
 PAIRS = 3

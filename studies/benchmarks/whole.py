@@ -118,13 +118,13 @@ def cost(what: Callable[..., None], *given: object) -> Cost:
 
 
 def usual(name: str, steps: int, rates: list[float], data: str) -> None:
-    for rate in rates:
-        run(SCRIPT, name, steps, rate, "usual", data)
+    for lr in rates:
+        run(SCRIPT, name, steps, lr, "usual", data)
 
 
 def fair(name: str, steps: int, rates: list[float], data: str) -> None:
     with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(lambda rate: run(SCRIPT, name, steps, rate, "fair", data), rates))
+        list(pool.map(lambda lr: run(SCRIPT, name, steps, lr, "fair", data), rates))
 
 
 def ours(name: str, steps: int, rates: list[float], data: str, precision: str) -> None:

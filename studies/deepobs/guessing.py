@@ -30,7 +30,7 @@ class Task:
     """A metric, lower is better, after 0, 1 and all epochs at each rate; inf where a run diverged."""
 
     name: str
-    rates: np.ndarray
+    lrs: np.ndarray
     begun: float
     short: np.ndarray
     final: np.ndarray
@@ -68,8 +68,8 @@ def tasks_of(folder: Path, metric: str) -> list[Task]:
 def probed(task: Task, chance: float | None) -> Evidence:
     """Walk the decades until a second seed is asked for: the table has one."""
     evidence = Evidence(chance, task.epoch)
-    while (wanted := next_probe(evidence, None, (task.rates[0], task.rates[-1]))) and wanted[1] == 0:
-        at = int(np.argmin(np.abs(np.log(task.rates / wanted[0]))))
+    while (wanted := next_probe(evidence, None, (task.lrs[0], task.lrs[-1]))) and wanted[1] == 0:
+        at = int(np.argmin(np.abs(np.log(task.lrs / wanted[0]))))
         probe = Probe(f"{wanted[0]:.3g}", wanted[0], 0, float(task.short[at]))
         evidence = replace(evidence, probes=(*evidence.probes, probe))
     return evidence
@@ -78,10 +78,10 @@ def probed(task: Task, chance: float | None) -> Evidence:
 def measured(task: Task, is_told: bool) -> dict[str, float]:
     """Probe a task, and compare the range with the truth."""
     evidence = probed(task, task.begun if is_told else None)
-    ends = task.rates[0], task.rates[-1]
+    ends = task.lrs[0], task.lrs[-1]
     raw = Space.standard("FIX", horizon=task.epochs * task.epoch, epoch=task.epoch, peak=ends)
     pruned = prune(raw, evidence)
-    peak, best = pruned.space.peak, float(task.rates[int(np.argmin(task.final))])
+    peak, best = pruned.space.peak, float(task.lrs[int(np.argmin(task.final))])
     found, fall = guessing(evidence), task.begun - min(probe.loss for probe in evidence.probes)
     return {
         "cost": len(evidence.probes) / task.epochs,
@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
         for is_told in (True, False):
             rows = pd.DataFrame(
                 [
-                    measured(replace(task, rates=task.rates * 10 ** (place / PLACES)), is_told)
+                    measured(replace(task, lrs=task.lrs * 10 ** (place / PLACES)), is_told)
                     for task in tasks
                     for place in range(PLACES)
                 ]

@@ -20,7 +20,7 @@ from lrsearch.compare.tables import read_table
 
 def exponent(studies: list[Probed]) -> float:
     longer = np.array([math.log10(study.table.epochs) for study in studies])
-    fallen = np.array([math.log10(study.centre / study.table.best) for study in studies if study.centre])
+    fallen = np.array([math.log10(study.optimum / study.table.best) for study in studies if study.optimum])
     return float(fallen @ longer / (longer @ longer))
 
 

@@ -31,7 +31,7 @@ from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Split, Splits, Task, find_task
 from lrsearch.tasks.own import InMemory
 from lrsearch.training import Trainer
-from lrsearch.training.fused import fuse, why_not
+from lrsearch.training.lockstep import fuse, why_not
 
 ROUNDS = 3
 SAMPLES = 20_000
@@ -73,10 +73,10 @@ def graphed(trainer: Trainer, steps: int, runs: int) -> None:
 def _replay(trainer: Trainer, spec: RunSpec) -> None:
     task, device, settings = trainer.task, trainer.device, trainer.task.optimizer
     assert isinstance(settings, SGD)
-    model, rate = trainer.new_model(spec.seed), torch.tensor(1.0, device=device)
+    model, lr = trainer.new_model(spec.seed), torch.tensor(1.0, device=device)
     optimizer = torch.optim.SGD(
         model.parameters(),
-        lr=rate,
+        lr=lr,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
@@ -102,7 +102,7 @@ def _replay(trainer: Trainer, spec: RunSpec) -> None:
     order = torch.randint(len(split), (spec.horizon, task.batch_size), device=device)
     for step in range(spec.horizon):
         index.copy_(order[step])
-        rate.copy_(rates[step])
+        lr.copy_(rates[step])
         graph.replay()
 
 
@@ -151,9 +151,9 @@ def main() -> None:
     )
     print(f"{on}, torch {torch.__version__}, {given.steps} steps: updates a second over all runs, and over single")
     for name, row in rows.items():
-        for loop, rate in row.items():
-            if isinstance(rate, float) and math.isfinite(rate):
-                print(f"{name:18} {loop:10} {rate:10.1f} {rate / row['single']:7.2f}")
+        for loop, lr in row.items():
+            if isinstance(lr, float) and math.isfinite(lr):
+                print(f"{name:18} {loop:10} {lr:10.1f} {lr / row['single']:7.2f}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from lrsearch.heuristics import Evidence, Probe, prune
 from lrsearch.heuristics.decades import next_probe
-from lrsearch.heuristics.range_test import centre, read_ramp
+from lrsearch.heuristics.range_test import optimum, read_ramp
 from lrsearch.schedules import FIX, HALFCOS, Policy
 from lrsearch.spaces import Space
 from lrsearch.training.range_test import RangeTest
@@ -220,10 +220,10 @@ def probed(case: Case, seeds: int = 2) -> Evidence:
     """What a search would know: range tests, then short runs of constant learning rates; no level of guessing."""
     ramps = tuple(replace(case.range_test(seed).ramp, run=f"ramp {seed}") for seed in range(seeds))
     evidence = Evidence(None, PROBE_STEPS, ramps)
-    start = centre([read_ramp(ramp) for ramp in ramps])
+    start = optimum([read_ramp(ramp) for ramp in ramps])
     while (wanted := next_probe(evidence, start, (case.low, case.high))) is not None:
-        rate, seed = wanted
-        probe = Probe(f"probe {rate:g} {seed}", rate, seed, case.train(FIX(k0=rate), seed, PROBE_STEPS))
+        lr, seed = wanted
+        probe = Probe(f"probe {lr:g} {seed}", lr, seed, case.train(FIX(k0=lr), seed, PROBE_STEPS))
         evidence = replace(evidence, probes=(*evidence.probes, probe))
     return evidence
 
@@ -245,7 +245,7 @@ def sweep(case: Case, seeds: int) -> dict[float, float]:
 def measured(case: Case, seeds: int, tests: int) -> dict[str, Any]:
     """Measure one case: what range tests suggest, the space that probes leave, and the truth by a sweep."""
     advices = [case.range_test(seed).advice for seed in range(tests)]
-    suggested = [advice.default.rate for advice in advices if advice.default]
+    suggested = [advice.default.lr for advice in advices if advice.default]
     losses = sweep(case, seeds)
     guess = statistics.fmean(case.train(None, seed) for seed in range(seeds))
     best = min(losses.values())

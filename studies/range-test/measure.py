@@ -46,19 +46,19 @@ def main() -> None:
     rules = {rule.name: spread(rule.name, tested.ramps) for rule in SUGGESTING}
     default = rules["bottom"]
     print(
-        f"{task.name}, {task.horizon} steps: middle of the bottom {default['rate']:.2g}, sd {default['sd']:.2f}"
+        f"{task.name}, {task.horizon} steps: middle of the bottom {default['lr']:.2g}, sd {default['sd']:.2f}"
         f" decades over {given.seeds} seeds (all within {default['span']:.2f}), {tested.steps} updates each"
     )
     for name, rule in rules.items():
-        print(f"  {name:14} {rule['rate']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}", flush=True)
+        print(f"  {name:14} {rule['lr']:8.2g}  sd {rule['sd']:.2f}  from end to end {rule['span']:.2f}", flush=True)
     if given.tests_only:
         return
     sweep = truth(task, store, given.data_dir, given.out)
     pruned = api.prune(task, functions=["FIX"], store=store, data_dir=given.data_dir, out=given.out).pruned
     best = max(sweep.values())
     error = math.sqrt(2 * best * (1 - best) / task.validation_size)
-    good = [rate for rate, score in sweep.items() if score >= best - max(2 * error, 0.005)]
-    top, peak = max(sweep, key=lambda rate: sweep[rate]), pruned.space.peak
+    good = [lr for lr, score in sweep.items() if score >= best - max(2 * error, 0.005)]
+    top, peak = max(sweep, key=lambda lr: sweep[lr]), pruned.space.peak
     found = {
         "task": task.name,
         "horizon": task.horizon,
@@ -70,7 +70,7 @@ def main() -> None:
         "pruned": [peak.low, peak.high],
         "refusal": pruned.refusal,
         "holds_best": peak.low <= top <= peak.high,
-        "good_held": sum(peak.low <= rate <= peak.high for rate in good),
+        "good_held": sum(peak.low <= lr <= peak.high for lr in good),
         "log_volume": pruned.log_volume,
     }
     (HERE / f"{task.name}.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -84,7 +84,7 @@ def main() -> None:
 
 def spread(rule: str, ramps) -> dict[str, float]:
     """Give a rule's median rate, standard deviation and span over repeats, the last two in decades."""
-    read = [math.log10(one.rate) for ramp in ramps for one in advise([ramp]).suggestions if one.rule == rule]
+    read = [math.log10(one.lr) for ramp in ramps for one in advise([ramp]).suggestions if one.rule == rule]
     return {
         "rate": 10 ** statistics.median(read),
         "sd": statistics.stdev(read),
@@ -97,9 +97,9 @@ def truth(task, store: str, data_dir: Path | None, out: Path) -> dict[float, flo
     """Train a constant learning rate at each mark, and give the score of each; 0 where it diverged."""
     marks = range(PER_DECADE * LOWEST, PER_DECADE * HIGHEST)
     rates = [float(f"{10 ** (mark / PER_DECADE):.3g}") for mark in marks]
-    table = PolicyTable("sweep", task, tuple(Row(FIX(k0=rate)) for rate in rates), 1, "", task.horizon)
+    table = PolicyTable("sweep", task, tuple(Row(FIX(k0=lr)) for lr in rates), 1, "", task.horizon)
     results = api.run_table(table, store=store, data_dir=data_dir, out=out)
-    return {rate: outcome.by_seed.get(0, 0.0) for rate, outcome in zip(rates, results.outcomes, strict=True)}
+    return {lr: outcome.by_seed.get(0, 0.0) for lr, outcome in zip(rates, results.outcomes, strict=True)}
 
 
 if __name__ == "__main__":

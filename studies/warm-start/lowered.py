@@ -3,7 +3,7 @@
     python studies/warm-start/lowered.py SOURCE TARGET [--seeds 3] [--data-dir DIR] [--out FOLDER]
 
 Searches SOURCE with 8 FRE, as `measure.py` does, and trains what its store recommends for TARGET over the whole
-horizon, lowered by 0, 0.5 and 1 of its doubt: the validation scores, by seed. `CAUTION` is 0.5.
+horizon, lowered by 0, 0.5 and 1 of its doubt: the validation scores, by seed. `SAFETY_MARGIN` is 0.5.
 """
 
 import argparse
@@ -33,10 +33,10 @@ def main() -> None:
     trainer = Trainer(task, given.data_dir)
     with lrs.open_store(folder / "store.db") as store:
         for known in lrs.recommend(task, store):
-            carried, doubt = known.carried(task.horizon, None), known.doubt(None)
-            print(f"{known.policy} of {known.task} on {task.name}, doubt {doubt:.2f}")
+            carried, uncertainty = known.transferred(task.horizon, None), known.uncertainty(None)
+            print(f"{known.policy} of {known.task} on {task.name}, doubt {uncertainty:.2f}")
             for share in SHARES:
-                policy = carried.scale(10 ** ((known.caution - share) * doubt)).rounded()
+                policy = carried.scale(10 ** ((known.safety_margin - share) * uncertainty)).rounded()
                 runs = [trainer.train(RunSpec(task, policy, task.horizon, seed)) for seed in range(given.seeds)]
                 scores = [100 * (run.score or 0.0) for run in runs]
                 told = ", ".join(f"{score:.2f}" for score in scores)

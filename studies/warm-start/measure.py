@@ -99,7 +99,7 @@ def own_loop(given: argparse.Namespace, seed: int, store: Path | None) -> list[f
     """Optimise full runs of the target with Optuna's TPE; give the scores in order, 0 for one that diverged."""
     task = find_task(given.target)
     trainer = Trainer(task, given.data_dir)
-    space = lrs.Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
+    space = lrs.Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.lr_range)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     if store:
         with open_store(store) as known:

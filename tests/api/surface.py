@@ -18,10 +18,10 @@ def course(job):
     noise = random.Random(f"{job.seed} {job.policy} {job.horizon}")
     left, blown = 1.0, 1.0
     for step in range(1, 1 + job.horizon):
-        rate = float(job.policy(step - 1))
-        left *= math.exp(-4.0 * min(rate, EDGE) / EDGE / N)
-        blown *= math.exp(max(0.0, rate - EDGE))
-        scatter = 0.02 * min(1.0, rate / EDGE)
+        lr = float(job.policy(step - 1))
+        left *= math.exp(-4.0 * min(lr, EDGE) / EDGE / N)
+        blown *= math.exp(max(0.0, lr - EDGE))
+        scatter = 0.02 * min(1.0, lr / EDGE)
         yield step, min(left * blown + scatter * (1 + noise.gauss(0.0, 0.2)), 1e9)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import lrsearch as lrs
-from lrsearch.api.opening import open_executor, source_of
+from lrsearch.api.resources import open_executor, source_of
 from lrsearch.errors import TaskError, UsageError
 from lrsearch.executors.local import LocalExecutor
 from lrsearch.executors.pool import Pool

@@ -166,7 +166,7 @@ def test_any_one_value_that_is_other_is_found_at_its_step_and_nothing_else(place
         ({"scores": {"bleu": 3.5}}, ["bleu"]),
         ({"scores": {}}, ["bleu"]),
         ({"train_losses": (*FULL.train_losses[:-1], None)}, ["train_loss"]),
-        ({"rates": (0.1,)}, ["learning rate"]),
+        ({"lrs": (0.1,)}, ["learning rate"]),
         ({"points": FULL.points[:1]}, ["val_loss at evaluations"]),
     ],
 )

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from lrsearch.cli.main import app
-from lrsearch.cli.plain import labelled, open_console
+from lrsearch.cli.output import labelled, open_console
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP
 from lrsearch.store import open_store

@@ -189,10 +189,10 @@ def test_recommend_and_explain_say_the_answer_before_anything_else(searched, typ
 
 
 def test_progress_is_told_on_stderr_only(searched):
-    _, result, talk = searched
-    assert "range-test" in talk
-    assert "candidate" in talk
-    assert f"{result['cost']['fre']:.2f} FRE" in talk
+    _, result, printer = searched
+    assert "range-test" in printer
+    assert "candidate" in printer
+    assert f"{result['cost']['fre']:.2f} FRE" in printer
 
 
 def test_a_search_on_a_similar_task_starts_from_what_the_store_knows(searched, lrsearch, tmp_path):

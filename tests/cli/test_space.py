@@ -34,11 +34,11 @@ def pruned(tmp_path_factory):
 
 
 def test_the_json_contract_holds(pruned, lrsearch):
-    folder, told, talk = pruned
+    folder, told, printer = pruned
     known = stored(lrsearch, folder)
     assert {run["key"] for run in told["probes"]} == set(known)
     assert {run["policy"].split("(")[0] for run in told["probes"]} == {"RAMP", "FIX"}
-    assert told["cost"]["trained_runs"] == len(known) == talk.count("FRE")
+    assert told["cost"]["trained_runs"] == len(known) == printer.count("FRE")
     assert 0 < told["cost"]["fre"] <= 0.2 * 3.3
     assert told["pruned"]["refusal"] is None
     assert told["pruned"]["log_volume_after"] < -0.2

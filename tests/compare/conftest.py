@@ -21,8 +21,8 @@ def made(
     Accuracy falls like a bell on the log axis; over 1.5 decades above the best, runs diverge after two epochs.
     """
     losses, accuracies = [], []
-    for rate in RATES:
-        x = math.log10(rate) - best
+    for lr in RATES:
+        x = math.log10(lr) - best
         ends = 0.1 + 0.8 * np.exp(-(((x - shift * (1 - np.arange(epochs + 1) / epochs)) / 0.8) ** 2))
         ends[0] = 0.1
         lost = np.where((x > 1.5) & (np.arange(epochs + 1) > 2), math.inf, 2.5 * (1 - ends))
@@ -59,20 +59,20 @@ def deepobs_files(tmp_path: Path) -> Callable[..., Path]:
         folder.mkdir(exist_ok=True)
         runs, curves = [], []
         grid = [(0.001, 42, 0.5), (0.01, 42, 0.8), (0.01, 43, 0.82), (0.01, 44, 0.84), (0.1, 42, 0.7), (1.0, 42, 0.1)]
-        for run, (rate, seed, final) in enumerate(grid[::-1]):
+        for run, (lr, seed, final) in enumerate(grid[::-1]):
             runs.append(
                 {
                     "run_id": run,
                     "problem": problem,
                     "optimizer": "sgd",
-                    "learning_rate": rate,
+                    "learning_rate": lr,
                     "num_epochs": 3,
                     "steps_per_epoch": 7,
                     "seed": seed,
                 }
             )
             for epoch in (3, 0, 1, 2):
-                nan = (rate, epoch) in {(1.0, 2), (1.0, 3), (0.1, 1)}
+                nan = (lr, epoch) in {(1.0, 2), (1.0, 3), (0.1, 1)}
                 loss = math.nan if nan else 2.3 - epoch * final / 2
                 curves.append(
                     {

@@ -87,9 +87,9 @@ def test_a_study_of_a_share_in_which_nothing_finished_has_0():
 )
 def test_where_tpe_has_not_begun_to_learn_the_comparison_says_so(runs, says):
     courses = tuple(replace(course("tpe", seed, (1.0, 0.5)), runs=n) for seed, n in enumerate(runs))
-    caution = Comparison("t", 4.0, (*courses, course("random", 0, (1.0, 0.5)))).caution
-    assert caution is None if says is None else caution.startswith(says)
-    assert Comparison("t", 4.0, (replace(course("random", 0, (1.0, 0.5)), runs=4),)).caution is None
+    warning = Comparison("t", 4.0, (*courses, course("random", 0, (1.0, 0.5)))).warning
+    assert warning is None if says is None else warning.startswith(says)
+    assert Comparison("t", 4.0, (replace(course("random", 0, (1.0, 0.5)), runs=4),)).warning is None
 
 
 def test_tpe_is_random_search_for_as_many_trials_as_are_said(task, world):

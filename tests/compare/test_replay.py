@@ -16,25 +16,25 @@ def test_probes_are_one_epoch_each_of_one_seed_and_counted(make_table):
     study = probe(make_table(best=-2.0), seed=0)
     assert study.cost == len(study.evidence.probes) / 100
     assert {one.seed for one in study.evidence.probes} == {0}
-    assert len({one.rate for one in study.evidence.probes}) == len(study.evidence.probes)
+    assert len({one.lr for one in study.evidence.probes}) == len(study.evidence.probes)
     assert study.evidence.probe_steps == study.table.epoch
     best = min(study.evidence.probes, key=lambda one: one.loss)
-    assert best.loss == study.table.error(best.rate, 1)
+    assert best.loss == study.table.error(best.lr, 1)
 
 
 @pytest.mark.parametrize("seed", [0, 3, 10, 17])
 def test_the_probes_find_the_best_of_one_epoch_and_the_forecast_that_of_the_run(make_table, seed):
     study = probe(make_table(best=-2.0, shift=0.5), seed)
-    assert np.log10(study.centre / study.unit) == pytest.approx(-1.5, abs=0.2)
+    assert np.log10(study.optimum / study.unit) == pytest.approx(-1.5, abs=0.2)
     assert study.pruned().forecast.decade - np.log10(study.unit) == pytest.approx(-2.0, abs=0.2)
 
 
 def test_costs_count_probes_and_diverged_runs_in_full_or_as_far_as_they_ran(make_table):
     study = probe(make_table(best=-2.0), seed=0)
-    paid = pay("grid", study, declared(study.table.rates), probed=0.25)
-    good = study.table.rates.index(study.table.best)
-    above = study.table.rates[good + 1 :]
-    lost = [rate for rate in above if study.table.final(rate) == 0]
+    paid = pay("grid", study, declared(study.table.lrs), probed=0.25)
+    good = study.table.lrs.index(study.table.best)
+    above = study.table.lrs[good + 1 :]
+    lost = [lr for lr in above if study.table.final(lr) == 0]
     assert len(lost) > 5
     assert (paid.runs, paid.reached) == (len(above) + 1, True)
     assert paid.cost == 0.25 + paid.runs
@@ -97,15 +97,15 @@ def test_a_portfolio_is_relative_to_the_probes_and_its_first_serves_most(make_ta
     first, *rest = portfolio(known)
     assert len(rest) <= 1
     for study in known:
-        (rate,) = study.carried([first])
-        assert np.log10(rate / study.table.best) == pytest.approx(0, abs=0.35)
+        (lr,) = study.transferred([first])
+        assert np.log10(lr / study.table.best) == pytest.approx(0, abs=0.35)
 
 
 def test_a_portfolio_s_second_serves_those_that_its_first_does_not(make_table):
     shifts = (0.4, 0.4, 0.4, 1.6)
     known = [probe(make_table(f"p{n}", best=-3.0, shift=shift), 0) for n, shift in enumerate(shifts)]
     served = [
-        [study.table.final(study.carried([one])[0]) >= study.table.target - 0.1 for study in known]
+        [study.table.final(study.transferred([one])[0]) >= study.table.target - 0.1 for study in known]
         for one in portfolio(known)
     ]
     assert served == [[True, True, True, False], [False, False, False, True]]

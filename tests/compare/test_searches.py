@@ -18,23 +18,23 @@ PRUNED = prune(RAW, Evidence(2.3, 100, (), PROBES))
 def driven(suggest, score, runs):
     tried = []
     for _ in range(runs):
-        rate = suggest(tried)
-        tried.append((rate, score(rate)))
+        lr = suggest(tried)
+        tried.append((lr, score(lr)))
     return tried
 
 
 def bell(best, width=0.5):
-    return lambda rate: math.exp(-(((math.log10(rate) - best) / width) ** 2))
+    return lambda lr: math.exp(-(((math.log10(lr) - best) / width) ** 2))
 
 
 def test_a_grid_goes_from_high_to_low():
-    assert [rate for rate, _ in driven(declared([1, 2, 3]), lambda rate: 0.0, 3)] == [3, 2, 1]
+    assert [lr for lr, _ in driven(declared([1, 2, 3]), lambda lr: 0.0, 3)] == [3, 2, 1]
 
 
 def test_random_draws_depend_on_seed_and_place_alone_and_cover_the_axis():
     first, again = (driven(at_random(AXIS, 3), bell(0), 300) for _ in range(2))
     assert first == again != driven(at_random(AXIS, 4), bell(0), 300)
-    logs = np.log10([rate for rate, _ in first])
+    logs = np.log10([lr for lr, _ in first])
     assert -5 <= logs.min() < -4.5 < 1.5 < logs.max() <= 2
     assert np.mean(logs) == pytest.approx(-1.5, abs=0.4)
 
@@ -43,12 +43,12 @@ def test_tpe_repeats_and_starts_where_it_is_told():
     first, again = (driven(tpe(AXIS, 1, first=0.02), bell(-2), 12) for _ in range(2))
     assert first == again
     assert first[0][0] == pytest.approx(0.02)
-    assert all(rate in AXIS for rate, _ in first)
+    assert all(lr in AXIS for lr, _ in first)
 
 
 @pytest.mark.parametrize("best", [-3.5, 0.5])
 def test_tpe_hears_how_its_runs_ended(best):
-    last = np.log10([rate for rate, _ in driven(tpe(AXIS, 2), bell(best), 40)[-15:]])
+    last = np.log10([lr for lr, _ in driven(tpe(AXIS, 2), bell(best), 40)[-15:]])
     assert abs(np.median(last) - best) < 0.5
 
 
@@ -56,7 +56,7 @@ def test_tpe_hears_how_its_runs_ended(best):
 @pytest.mark.parametrize("best", np.arange(-3.2, -1.8, 0.1))
 def test_a_best_in_the_range_is_found_within_a_fifth_of_a_decade_in_six_runs(best, seed):
     tried = driven(within(PRUNED, seed), bell(best), 6)
-    assert tried[0][0] == PRUNED.forecast.rate
+    assert tried[0][0] == PRUNED.forecast.lr
     assert abs(math.log10(max(tried, key=lambda one: one[1])[0]) - best) < 0.2
 
 
@@ -69,14 +69,14 @@ def test_a_best_outside_of_the_range_is_found_in_the_end(best):
 
 def test_every_eighth_run_comes_from_outside():
     tried = driven(within(PRUNED, 0), bell(PRUNED.forecast.decade), 24)
-    assert [n for n, (rate, _) in enumerate(tried) if rate not in PRUNED.space.peak] == [7, 15, 23]
+    assert [n for n, (lr, _) in enumerate(tried) if lr not in PRUNED.space.peak] == [7, 15, 23]
 
 
 def test_at_most_two_stored_rates_inside_the_range_come_after_the_forecast():
     peak = PRUNED.space.peak
     stored = (peak.high * 10, peak.low * 1.1, peak.high / 1.1, peak.low * 1.2)
     tried = driven(within(PRUNED, 0, stored), bell(-2), 4)
-    assert [rate for rate, _ in tried[:3]] == [PRUNED.forecast.rate, stored[1], stored[2]]
+    assert [lr for lr, _ in tried[:3]] == [PRUNED.forecast.lr, stored[1], stored[2]]
     assert tried[3][0] not in stored
 
 
@@ -90,7 +90,7 @@ def test_a_refusal_searches_the_whole_axis_from_its_middle():
 
 def test_nothing_is_asked_twice():
     for best in (-2.5, -1.0, -4.0):
-        rates = [round(math.log10(rate), 6) for rate, _ in driven(within(PRUNED, 1), bell(best), 40)]
+        rates = [round(math.log10(lr), 6) for lr, _ in driven(within(PRUNED, 1), bell(best), 40)]
         assert len(set(rates)) == 40
 
 

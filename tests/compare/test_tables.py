@@ -19,9 +19,9 @@ def test_a_table_is_a_frozen_value(make_table):
 
 def test_the_nearest_rate_on_the_log_axis_answers(make_table):
     table = make_table()
-    logs = np.log10(table.rates)
-    for rate in 10 ** np.random.default_rng(0).uniform(-7, 4, 500):
-        assert table.nearest(rate) == int(np.argmin(np.abs(logs - math.log10(rate))))
+    logs = np.log10(table.lrs)
+    for lr in 10 ** np.random.default_rng(0).uniform(-7, 4, 500):
+        assert table.nearest(lr) == int(np.argmin(np.abs(logs - math.log10(lr))))
 
 
 def test_the_best_and_the_good_rates_are_those_of_the_curves(make_table):
@@ -47,16 +47,16 @@ def test_another_unit_changes_the_rates_and_nothing_else(make_table):
     table = make_table(best=-2.0)
     other = table.in_unit(3.0)
     assert other.best == pytest.approx(0.03)
-    assert [other.final(3 * rate) for rate in table.rates] == table.finals
+    assert [other.final(3 * lr) for lr in table.lrs] == table.finals
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        {"rates": (0.1, 0.1)},
-        {"rates": (1.0, 0.1)},
-        {"rates": (0.0, 0.1)},
-        {"rates": (0.1,)},
+        {"lrs": (0.1, 0.1)},
+        {"lrs": (1.0, 0.1)},
+        {"lrs": (0.0, 0.1)},
+        {"lrs": (0.1,)},
         {"losses": ((1.0, 1.0),)},
         {"losses": ((1.0, 1.0), (1.0,))},
         {"losses": ((1.0,), (1.0,)), "accuracies": ((0.1,), (0.1,))},
@@ -75,7 +75,7 @@ def test_a_table_that_is_not_whole_is_refused(broken):
 def test_deepobs_is_read_in_whatever_order_its_rows_are(above, deepobs_files):
     folder = deepobs_files()
     (table,) = read_table("deepobs", folder.parent if above else folder)
-    assert (table.problem, table.optimizer, table.rates) == ("fmnist_2c2d", "sgd", (0.001, 0.01, 0.1, 1.0))
+    assert (table.problem, table.optimizer, table.lrs) == ("fmnist_2c2d", "sgd", (0.001, 0.01, 0.1, 1.0))
     assert (table.epochs, table.epoch, table.horizon, table.chance_accuracy) == (3, 7, 21, 0.1)
     assert table.accuracies[1] == pytest.approx((0.1, 0.1 + 0.7 / 3, 0.1 + 1.4 / 3, 0.8))
     assert table.repeats == pytest.approx((0.84, 0.82, 0.8))
@@ -134,9 +134,9 @@ def test_the_real_table_is_read_whole(data_dir):
     assert len(tables) == 15
     assert len({table.problem for table in tables}) == 5
     for table in tables:
-        assert (len(table.rates), len(table.repeats)) == (36, 10)
-        assert table.rates[0] == pytest.approx(1e-5)
-        assert table.rates[-1] == pytest.approx(1e2)
+        assert (len(table.lrs), len(table.repeats)) == (36, 10)
+        assert table.lrs[0] == pytest.approx(1e-5)
+        assert table.lrs[-1] == pytest.approx(1e2)
         assert max(table.finals) > 3 * table.chance_accuracy
     by_name = {table.name: table for table in tables}
     assert by_name["cifar10_3c3d adam"].best == pytest.approx(10**-3.4)

@@ -68,7 +68,7 @@ def parsed(kind: str, value: str) -> Any:
     return float(value)
 
 
-def rate(s: Solver, t: int) -> float:
+def lr(s: Solver, t: int) -> float:
     """GetLearningRate of iteration t, in float64, with BVLC's CHECKs."""
     if t < s.get("warmup_iter", 0):
         w = s["warmup_iter"]
@@ -101,4 +101,4 @@ def nvidia_rate(s: Solver, t: int, *, is_squared: bool) -> float:
         return max(start + (s["base_lr"] - start) * part, low)
     if s["lr_policy"] == "poly":
         return (s["base_lr"] - low) * (1 - t / s["max_iter"]) ** s["power"] + low
-    return max(rate(s, t), low)
+    return max(lr(s, t), low)

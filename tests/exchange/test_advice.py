@@ -26,7 +26,7 @@ ADVISES = re.compile(
 
 
 def sgd(*rates: float) -> SGD:
-    return SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates or (0.1,)], momentum=0.9)
+    return SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in rates or (0.1,)], momentum=0.9)
 
 
 def rates(scheduler, steps: int = 60) -> np.ndarray:
@@ -69,7 +69,7 @@ def plateau_that_never_drops():
     state = policy.begin()
     for step, loss in enumerate([1.0, 2.0, 0.5, 0.7, float("nan"), 0.6]):
         state = state.after(loss, step)
-        assert state.rate(step, 0.5) == advised(step)
+        assert state.lr(step, 0.5) == advised(step)
     assert np.array_equal(rates(to_torch(advised).build(sgd())), advised.curve(60))
 
 
@@ -101,7 +101,7 @@ def a_plateau_before_its_first_report():
     before = from_torch(scheduler)
     scheduler.step(1.0)
     refusal(lambda: from_torch(scheduler))
-    assert before.begin().rate(0, 0.5) == 0.1
+    assert before.begin().lr(0, 0.5) == 0.1
 
 
 def code_of_transformers_and_of_people():

@@ -247,7 +247,7 @@ def test_what_is_written_passes_protobuf_and_caffe_s_own_checks_and_is_the_polic
         found = oracle.solver(text, oracle.INTEL if "warmup_iter" in text else oracle.FIELDS)
         steps = [step for step in (0, 1, 2, 9, horizon // 3, horizon - 1, horizon) if step <= horizon]
         assert [policy(step) for step in steps] == pytest.approx(
-            [oracle.rate(found, step) for step in steps], rel=1e-9
+            [oracle.lr(found, step) for step in steps], rel=1e-9
         ), policy
     assert written > 20 or name not in {"FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "LINEAR"}
 
@@ -257,9 +257,9 @@ def test_the_strict_reading_of_the_tests_refuses_what_caffe_refuses(gamma, oracl
     text = f'base_lr: 0.1\nlr_policy: "sigmoid"\ngamma: {gamma}\nstepsize: 5\n'
     if gamma < 0:
         with pytest.raises(oracle.CaffeError, match="gamma >= 0"):
-            oracle.rate(oracle.solver(text), 0)
+            oracle.lr(oracle.solver(text), 0)
     else:
-        assert oracle.rate(oracle.solver(text), 5) == 0.05
+        assert oracle.lr(oracle.solver(text), 5) == 0.05
     for line in (
         "stepsize: 1e5",
         "stepsize: 5.0",
@@ -297,7 +297,7 @@ def test_a_warm_up_of_intel_s_fork_counts_through_its_policy_and_is_written_agai
         for length in (0, 1, 7, 60, 99):
             text = random_solver(rng, kind) + f"warmup_iter: {length}\n{start}"
             policy, wanted = from_caffe(text), oracle.solver(text, oracle.INTEL)
-            assert policy.curve(100) == pytest.approx([oracle.rate(wanted, step) for step in range(100)], rel=1e-11)
+            assert policy.curve(100) == pytest.approx([oracle.lr(wanted, step) for step in range(100)], rel=1e-11)
             if kind != "multistep" or length < min(wanted["stepvalue"]):
                 again = to_caffe(policy, 100)
                 assert from_caffe(again) == policy
@@ -335,7 +335,7 @@ def test_what_is_advised_for_nvidia_s_fork_is_what_its_releases_compute(kind, fo
         if kind == "poly" and wanted["base_lr"] < wanted.get("min_lr", 0):
             continue
         if forked.startswith("rampup_interval: 0"):
-            assert from_caffe(text).curve(100) == pytest.approx([oracle.rate(wanted, t) for t in range(100)], rel=1e-11)
+            assert from_caffe(text).curve(100) == pytest.approx([oracle.lr(wanted, t) for t in range(100)], rel=1e-11)
             continue
         with pytest.raises(PolicyError, match="whose releases differ") as refused:
             from_caffe(text)

@@ -23,7 +23,7 @@ ALL_SIZES = [*SIZES, (0, 0), (10, 10), (10, 3), (1, 1), (2, 1)]
 
 
 def sgd(*rates: float) -> SGD:
-    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": rate} for rate in rates]
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": lr} for lr in rates]
     return SGD(groups, lr=rates[0], momentum=0.9)
 
 
@@ -172,7 +172,7 @@ def test_plateau_is_what_transformers_does(own):
         scheduler.step(metric)
         other.step(metric)
         state = state.after(metric, step)
-        assert state.rate(step, 0.5) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
+        assert state.lr(step, 0.5) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
         assert other.get_last_lr() == scheduler.get_last_lr()
     assert scheduler.get_last_lr()[0] < PEAK
 

@@ -45,7 +45,7 @@ def weights(count: int = 1) -> list[torch.nn.Parameter]:
 
 
 def sgd(*rates: float) -> SGD:
-    groups = [{"params": [w], "lr": rate} for w, rate in zip(weights(len(rates)), rates, strict=True)]
+    groups = [{"params": [w], "lr": lr} for w, lr in zip(weights(len(rates)), rates, strict=True)]
     return SGD(groups, lr=rates[0], momentum=0.9)
 
 
@@ -531,7 +531,7 @@ def test_plateau_reads_and_drops_as_torch_s_does(factor, patience, cooldown, low
         scheduler.step(loss)
         ours.step(loss)
         state = state.after(loss, step)
-        assert state.rate(step, 0.5) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
+        assert state.lr(step, 0.5) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
         assert ours.get_last_lr() == scheduler.get_last_lr()
     with pytest.raises(PolicyError, match="it has taken 43 reports"):
         from_torch(scheduler)

@@ -53,7 +53,7 @@ def swept(cluster, tmp_path_factory):
 
 @pytest.fixture
 def study(tmp_path):
-    raw = Space.standard("TRI", horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.rates)
+    raw = Space.standard("TRI", horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.lr_range)
     with lrs.open_store(f"sqlite:///{tmp_path}/ledger.db") as store:
         sampler = lambda name, known: OptunaSampler(name, None, 0, TASK.horizon)  # noqa: E731
         yield Study(Setup(TASK, raw, 2 * BUDGET, 0), Funnel(), store, sampler)
@@ -144,19 +144,19 @@ def test_a_killed_worker_does_not_lose_the_sweep(cluster, tmp_path):
 
 
 def test_an_exception_in_a_candidate_is_a_failed_run_and_not_the_end(cluster, tmp_path):
-    rate = 0.012345
+    lr = 0.012345
 
     class Brittle(SGD):
         def build(self, model, epoch=1.0):
             class Breaks(torch.optim.SGD):
                 def step(self, closure=None):
-                    if self.param_groups[0]["lr"] == rate:
+                    if self.param_groups[0]["lr"] == lr:
                         raise RuntimeError("the candidate broke")
                     return super().step(closure)
 
             return Breaks(model.parameters(), lr=1.0, momentum=0.9)
 
-    known = lrs.parse(f"NSTEP(k0={rate}, gamma=0.5, l=[200, 300])")
+    known = lrs.parse(f"NSTEP(k0={lr}, gamma=0.5, l=[200, 300])")
     task = replace(TASK, optimizer=Brittle(), known=(known,))
     result = lrs.sweep(task, BUDGET, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
     failed = [trial for trial in result.history if trial.run.state is RunState.FAILED]

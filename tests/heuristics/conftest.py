@@ -24,17 +24,17 @@ class Bowl:
     width: float = 0.8
     noise: float = 0.0
 
-    def loss(self, rate: float, seed: int = 0) -> float:
-        x = math.log10(rate) - self.best
+    def loss(self, lr: float, seed: int = 0) -> float:
+        x = math.log10(lr) - self.best
         if x > self.cliff:
             return self.beyond
-        jitter = np.random.default_rng([seed, round(1000 * (10 + math.log10(rate)))]).normal(0, 1) * self.noise
+        jitter = np.random.default_rng([seed, round(1000 * (10 + math.log10(lr)))]).normal(0, 1) * self.noise
         return float(CHANCE - 2 * math.exp(-((x / self.width) ** 2) / 2) + jitter)
 
     def ramp(self, run: str) -> Ramp:
         """A range test; its lowest loss lies 0.7 decades above the best constant learning rate."""
         shifted = Bowl(self.best + 0.7, 0.5, math.inf, self.width)
-        return Ramp(run, RATES, tuple(shifted.loss(rate) for rate in RATES))
+        return Ramp(run, RATES, tuple(shifted.loss(lr) for lr in RATES))
 
 
 Walk = Callable[..., Evidence]
@@ -51,9 +51,9 @@ def walk() -> Walk:
             wanted = next_probe(evidence, start, domain)
             if wanted is None:
                 return evidence
-            rate, seed = wanted
-            probes.append(Probe(f"probe-{len(probes)}", rate, seed, loss(rate, seed)))
-        raise AssertionError(f"the walk does not end: {[probe.rate for probe in probes]}")
+            lr, seed = wanted
+            probes.append(Probe(f"probe-{len(probes)}", lr, seed, loss(lr, seed)))
+        raise AssertionError(f"the walk does not end: {[probe.lr for probe in probes]}")
 
     return drive
 

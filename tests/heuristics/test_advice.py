@@ -15,10 +15,12 @@ from lrsearch.heuristics.range_test import read_ramp
 RATES = tuple(10 ** np.linspace(-6, 1, 300))
 
 
-def valley(centre=-1.0, noise=0.0, seed=0):
+def valley(optimum=-1.0, noise=0.0, seed=0):
     """A curve that is flat, falls to its lowest at a decade, and blows up."""
     rng, decades = np.random.default_rng(seed), np.log10(RATES)
-    losses = 2.3 - 1.6 / (1 + np.exp(-5 * (decades - centre + 1))) + np.exp(np.minimum(9 * (decades - centre - 0.3), 6))
+    losses = (
+        2.3 - 1.6 / (1 + np.exp(-5 * (decades - optimum + 1))) + np.exp(np.minimum(9 * (decades - optimum - 0.3), 6))
+    )
     return Ramp(f"run {seed}", RATES, tuple(losses + noise * rng.normal(size=len(RATES))))
 
 
@@ -26,12 +28,12 @@ def by_rule(advice):
     return {one.rule: one for one in advice.suggestions}
 
 
-@given(centre=st.floats(-3, 0), noise=st.floats(0, 0.05), seed=st.integers(0, 99))
-def test_suggestions_move_with_the_curve_and_keep_their_ratios(centre, noise, seed):
-    found = by_rule(advise([valley(centre, noise, seed)]))
-    assert abs(math.log10(found["minimum"].rate) - centre) < 0.5
-    assert abs(math.log10(found["bottom"].rate) - centre) < 0.5
-    assert found["minimum / 10"].rate == pytest.approx(found["minimum"].rate / 10, rel=0.01)
+@given(optimum=st.floats(-3, 0), noise=st.floats(0, 0.05), seed=st.integers(0, 99))
+def test_suggestions_move_with_the_curve_and_keep_their_ratios(optimum, noise, seed):
+    found = by_rule(advise([valley(optimum, noise, seed)]))
+    assert abs(math.log10(found["minimum"].lr) - optimum) < 0.5
+    assert abs(math.log10(found["bottom"].lr) - optimum) < 0.5
+    assert found["minimum / 10"].lr == pytest.approx(found["minimum"].lr / 10, rel=0.01)
     for rule, factor in (
         ("bottom / 5", 5),
         ("base, 1/3", 3),
@@ -39,16 +41,16 @@ def test_suggestions_move_with_the_curve_and_keep_their_ratios(centre, noise, se
         ("start, 1/10", 10),
         ("start, 1/20", 20),
     ):
-        assert found[rule].rate == pytest.approx(found["bottom"].rate / factor, rel=0.01)
+        assert found[rule].lr == pytest.approx(found["bottom"].lr / factor, rel=0.01)
     for one in found.values():
-        assert 0 < one.low <= one.rate <= one.high
+        assert 0 < one.low <= one.lr <= one.high
 
 
 def test_the_steepest_place_lies_on_the_descent_and_the_valley_before_the_minimum():
     found = by_rule(advise([valley()]))
-    assert abs(math.log10(found["steepest"].rate) - -2) < 0.2
-    assert found["valley"].rate < found["minimum"].rate
-    assert found["slide"].rate > found["steepest"].rate
+    assert abs(math.log10(found["steepest"].lr) - -2) < 0.2
+    assert found["valley"].lr < found["minimum"].lr
+    assert found["slide"].lr > found["steepest"].lr
 
 
 def test_the_default_is_the_rule_that_scatters_least():
@@ -60,10 +62,10 @@ def test_from_three_repeats_on_the_interval_is_that_of_the_repeats():
     apart = [valley(-1.1, seed=0), valley(-1.0, seed=1), valley(-0.9, seed=2)]
     three = advise(apart).default
     decades = [math.log10(reading.bottom) for reading in advise(apart).readings]
-    assert three.rate == pytest.approx(10 ** np.median(decades), rel=0.01)
-    assert math.log10(three.high / three.rate) == pytest.approx(2 * np.std(decades, ddof=1), abs=0.01)
+    assert three.lr == pytest.approx(10 ** np.median(decades), rel=0.01)
+    assert math.log10(three.high / three.lr) == pytest.approx(2 * np.std(decades, ddof=1), abs=0.01)
     one = advise(apart[:1]).default
-    assert math.log10(one.high / one.rate) == pytest.approx(0.16, abs=0.01)
+    assert math.log10(one.high / one.lr) == pytest.approx(0.16, abs=0.01)
 
 
 def test_repeats_far_apart_are_said_to_disagree_and_flat_ones_are_left_out():
@@ -93,7 +95,7 @@ def test_curves_of_a_few_points_and_of_ones_that_end_in_inf_are_read():
 
 
 def cut(ramp: Ramp, first: int, last: int) -> Ramp:
-    return Ramp(ramp.run, ramp.rates[first:last], ramp.losses[first:last])
+    return Ramp(ramp.run, ramp.lrs[first:last], ramp.losses[first:last])
 
 
 def test_a_range_that_ends_before_the_loss_turns_is_an_edge_and_says_which_end_to_move():
@@ -110,7 +112,7 @@ def test_a_range_that_ends_before_the_loss_turns_is_an_edge_and_says_which_end_t
 
 def test_a_range_that_begins_past_the_bottom_is_an_edge_at_its_low_end():
     whole = valley()
-    begin = next(n for n, rate in enumerate(RATES) if rate > 0.25)
+    begin = next(n for n, lr in enumerate(RATES) if lr > 0.25)
     advice = advise([cut(whole, begin, 300)])
     assert (advice.verdict, advice.edge, advice.suggestions) == ("edge", "low", ())
     assert "move the low end down" in advice.notes[0]
@@ -123,7 +125,7 @@ def test_losses_that_are_all_equal_are_flat(level):
 
 
 def test_a_curve_that_stays_at_chance_and_then_blows_up_is_flat_and_no_edge():
-    losses = tuple(2.3 if rate < 0.5 else 50.0 for rate in RATES)
+    losses = tuple(2.3 if lr < 0.5 else 50.0 for lr in RATES)
     assert advise([Ramp("chance", RATES, losses)]).verdict == "flat"
 
 

@@ -17,7 +17,7 @@ def whole_decades(evidence):
 
 
 def rates(evidence):
-    return [probe.rate for probe in evidence.probes]
+    return [probe.lr for probe in evidence.probes]
 
 
 @pytest.mark.parametrize("best", np.arange(-5.5, 0.6, 0.35))
@@ -29,7 +29,7 @@ def test_the_walk_ends_within_ten_decades_around_the_best(best, start, walk, bow
     nearest = [level for level in levels(evidence) if abs(level.decade - best) <= 0.25 + 1e-9]
     lowest = min(levels(evidence), key=lambda level: level.loss)
     assert lowest in nearest
-    assert all(DOMAIN[0] * (1 - 1e-9) <= rate <= DOMAIN[1] * (1 + 1e-9) for rate in rates(evidence))
+    assert all(DOMAIN[0] * (1 - 1e-9) <= lr <= DOMAIN[1] * (1 + 1e-9) for lr in rates(evidence))
 
 
 @pytest.mark.parametrize("best", [-3.0, -2.0, -1.0])
@@ -68,19 +68,19 @@ def test_nothing_higher_is_tried_when_the_first_run_diverges(walk, bowl):
 
 
 def test_two_decades_that_are_no_worse_do_not_stop_the_walk(walk):
-    evidence = walk(lambda rate, seed: 1.0)
+    evidence = walk(lambda lr, seed: 1.0)
     assert whole_decades(evidence) == list(range(-6, 2))
 
 
 @pytest.mark.parametrize(("slope", "edge"), [(-0.1, 10.0), (0.1, 1e-6)])
 def test_a_best_at_the_edge_is_extended_to_the_end_of_the_domain(slope, edge, walk):
-    evidence = walk(lambda rate, seed: 1.0 + slope * math.log10(rate))
-    assert min(evidence.probes, key=lambda probe: probe.loss).rate == pytest.approx(edge)
+    evidence = walk(lambda lr, seed: 1.0 + slope * math.log10(lr))
+    assert min(evidence.probes, key=lambda probe: probe.loss).lr == pytest.approx(edge)
     assert optimum(evidence).spread == 0.5
 
 
 def test_a_wider_domain_is_still_left_after_ten_decades(walk):
-    evidence = walk(lambda rate, seed: 1.0 + 0.01 * math.log10(rate), domain=(1e-30, 10.0))
+    evidence = walk(lambda lr, seed: 1.0 + 0.01 * math.log10(lr), domain=(1e-30, 10.0))
     assert len(whole_decades(evidence)) == 10
     assert min(rates(evidence)) == pytest.approx(10**-8.5)
 
@@ -92,7 +92,7 @@ def test_three_seeds_are_spent_at_the_best_and_beside_it(walk, bowl):
     assert all(seeds == (0,) for at, seeds in repeats.items() if abs(at + 2) > 0.5)
 
 
-@pytest.mark.parametrize("loss", [lambda rate, seed: math.inf, lambda rate, seed: 2.3, lambda rate, seed: 9.0])
+@pytest.mark.parametrize("loss", [lambda lr, seed: math.inf, lambda lr, seed: 2.3, lambda lr, seed: 9.0])
 def test_no_seeds_are_spent_where_nothing_is_learned(loss, walk):
     evidence = walk(loss)
     assert {probe.seed for probe in evidence.probes} == {0}
@@ -101,7 +101,7 @@ def test_no_seeds_are_spent_where_nothing_is_learned(loss, walk):
 
 def test_a_seed_that_diverges_makes_its_rate_a_diverged_one(walk, bowl):
     task = bowl(-2.0)
-    evidence = walk(lambda rate, seed: math.inf if seed == 1 and rate > 0.009 else task.loss(rate))
+    evidence = walk(lambda lr, seed: math.inf if seed == 1 and lr > 0.009 else task.loss(lr))
     assert [level.loss for level in levels(evidence) if len(level.seeds) > 1 and level.decade >= -2] == [math.inf]
     assert optimum(evidence).decade < -2
 
@@ -137,10 +137,10 @@ def test_better_than_guessing_means_by_three_standard_errors(losses, learned):
 
 
 @pytest.mark.parametrize(
-    ("rate", "expected"), [(0.03162, -1.5), (0.01, -2), (1, 0), (0.02, math.log10(0.02)), (3.162e-6, -5.5)]
+    ("lr", "expected"), [(0.03162, -1.5), (0.01, -2), (1, 0), (0.02, math.log10(0.02)), (3.162e-6, -5.5)]
 )
-def test_rounded_half_decades_are_recognised(rate, expected):
-    assert decade(rate) == expected
+def test_rounded_half_decades_are_recognised(lr, expected):
+    assert decade(lr) == expected
 
 
 def test_probes_between_the_decades_alone_do_not_stop_the_walk():
@@ -214,12 +214,12 @@ def test_two_basins_that_are_as_good_are_kept_with_a_mark_and_one_that_is_worse_
 
     two, one = second(0.51), second(0.6)
     assert (two.low, two.high) == (-4, pytest.approx(-2))
-    assert "0.0001 is as good" in two.doubt
-    assert (one.low, one.high, one.doubt) == (one.decade, one.decade, None)
+    assert "0.0001 is as good" in two.ambiguity
+    assert (one.low, one.high, one.ambiguity) == (one.decade, one.decade, None)
 
 
 def test_neighbours_that_are_as_good_are_one_basin():
-    assert optimum(at_rates((-4, [1.5]), (-3, [0.501]), (-2, [0.5]), (-1, [1.5]))).doubt is None
+    assert optimum(at_rates((-4, [1.5]), (-3, [0.501]), (-2, [0.5]), (-1, [1.5]))).ambiguity is None
 
 
 def test_seeds_that_prefer_other_rates_keep_both_and_widen():
@@ -228,9 +228,9 @@ def test_seeds_that_prefer_other_rates_keep_both_and_widen():
     assert found.low <= -2.5
     assert found.high >= -1.5
     assert found.spread >= 0.5
-    assert found.doubt.startswith("seeds disagree")
+    assert found.ambiguity.startswith("seeds disagree")
     agreed = optimum(at_rates((-3, [2.0]), (-2.5, [1.2, 1.2]), (-2, [0.5, 0.6]), (-1.5, [1.3, 1.1]), (-1, [2.0])))
-    assert agreed.doubt is None
+    assert agreed.ambiguity is None
 
 
 @pytest.mark.parametrize(
@@ -263,5 +263,5 @@ def test_seed_noise_makes_a_curve_flat_that_would_not_be():
 )
 def test_an_optimum_on_the_border_of_what_was_tried_says_so(losses, says):
     found = optimum(at_rates(*((decade, [loss]) for decade, loss in zip((-3, -2, -1), losses, strict=True))))
-    assert (found.doubt or "").startswith(says or "")
-    assert (found.doubt is None) == (says is None)
+    assert (found.ambiguity or "").startswith(says or "")
+    assert (found.ambiguity is None) == (says is None)

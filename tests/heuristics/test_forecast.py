@@ -15,7 +15,7 @@ PROBES = tuple(Probe(f"p{n}", 10.0 ** (n - 4), 0, loss) for n, loss in enumerate
 def test_a_hundredfold_horizon_takes_half_a_decade_with_the_notes_spread():
     ahead = forecast(Evidence(2.3, 100, (), PROBES), 10_000)
     assert ahead.decade == pytest.approx(-2 - 0.5)
-    assert ahead.rate == pytest.approx(10**-2.5)
+    assert ahead.lr == pytest.approx(10**-2.5)
     assert ahead.spread == pytest.approx(math.sqrt(0.2**2 + 0.2**2 + 0.3**2))
     assert (ahead.low, ahead.high) == (ahead.decade, ahead.decade)
 
@@ -42,6 +42,6 @@ def test_nothing_learned_foretells_nothing():
 def test_probes_without_steps_rates_or_losses_are_refused():
     with pytest.raises(UsageError, match="1 step or more"):
         Evidence(2.3, 0)
-    for rate, loss in ((0.0, 1.0), (math.inf, 1.0), (0.1, math.nan)):
+    for lr, loss in ((0.0, 1.0), (math.inf, 1.0), (0.1, math.nan)):
         with pytest.raises(UsageError, match="a rate above 0 and a loss, or inf where it diverged"):
-            Probe("p", rate, 0, loss)
+            Probe("p", lr, 0, loss)

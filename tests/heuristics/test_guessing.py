@@ -21,18 +21,18 @@ RAW = Space.standard(horizon=10_000, epoch=600, peak=DOMAIN)
 def surface(best=-2.0, cliff=1.2, width=1.0, noise=0.0, low=0.3, beyond=math.inf):
     """A metric that falls from 2.3 to `low` in proportion to the learning rate at first, as training does."""
 
-    def level(rate, seed=0):
-        x = math.log10(rate) - best
+    def level(lr, seed=0):
+        x = math.log10(lr) - best
         if x > cliff:
             return beyond
         fall = (2.3 - low) * (1 - math.exp(-(10 ** (x / width)) * 3)) * math.exp(-(max(0.0, x) ** 2))
-        jitter = np.random.default_rng([seed, round(1000 * (10 + math.log10(rate)))]).normal(0, 1) * noise
+        jitter = np.random.default_rng([seed, round(1000 * (10 + math.log10(lr)))]).normal(0, 1) * noise
         return 2.3 - fall + jitter
 
     return level
 
 
-def walk(level, chance=None, domain=DOMAIN, start=None, broken=lambda rate, seed: False, probe_steps=100):
+def walk(level, chance=None, domain=DOMAIN, start=None, broken=lambda lr, seed: False, probe_steps=100):
     """Probe a metric until the walk has seen enough."""
     evidence = Evidence(chance, probe_steps)
     for number in range(80):
@@ -44,11 +44,11 @@ def walk(level, chance=None, domain=DOMAIN, start=None, broken=lambda rate, seed
         else:
             probe = Probe(f"probe-{number}", *wanted, level(*wanted))
             evidence = replace(evidence, probes=(*evidence.probes, probe))
-    raise AssertionError(f"the walk does not end: {[probe.rate for probe in evidence.probes]}")
+    raise AssertionError(f"the walk does not end: {[probe.lr for probe in evidence.probes]}")
 
 
 def asked(evidence):
-    return [(probe.rate, probe.seed) for probe in evidence.probes]
+    return [(probe.lr, probe.seed) for probe in evidence.probes]
 
 
 SURFACES = st.builds(
@@ -70,7 +70,7 @@ SURFACES = st.builds(
     start=st.sampled_from([None, 1e-5, 0.5]),
 )
 def test_another_unit_and_another_zero_of_the_metric_change_nothing(level, unit, zero, start):
-    once, again = walk(level, start=start), walk(lambda rate, seed: unit * (level(rate, seed) + zero), start=start)
+    once, again = walk(level, start=start), walk(lambda lr, seed: unit * (level(lr, seed) + zero), start=start)
     assert asked(again) == asked(once)
     found, moved = optimum(once), optimum(again)
     assert (found is None) == (moved is None)
@@ -88,7 +88,7 @@ def test_a_walk_without_a_level_of_guessing_ends_and_looks_at_whole_decades_of_t
     whole = [one.decade for one in levels(evidence) if one.decade == round(one.decade)]
     assert len(whole) <= 10
     assert whole == list(np.arange(whole[0], whole[-1] + 1))
-    assert all(DOMAIN[0] * (1 - 1e-9) <= rate <= DOMAIN[1] * (1 + 1e-9) for rate, _ in asked(evidence))
+    assert all(DOMAIN[0] * (1 - 1e-9) <= lr <= DOMAIN[1] * (1 + 1e-9) for lr, _ in asked(evidence))
 
 
 @pytest.mark.parametrize("best", np.arange(-3.9, -0.4, 0.35))
@@ -113,23 +113,23 @@ def test_a_slow_start_is_walked_past_where_a_told_level_would_stop():
     """0.01 and 0.001 are nearly as good as the best: neither says what guessing is worth."""
     table = {-1: 0.50, -2: 0.52, -3: 0.60, -4: 1.2, -5: 2.15, -6: 2.28, -7: 2.298, 0: math.inf}
     level = {10.0**at: loss for at, loss in table.items()}
-    evidence = walk(lambda rate, seed: level.get(rate, 0.51))
+    evidence = walk(lambda lr, seed: level.get(lr, 0.51))
     assert guessing(evidence).loss == 2.28
-    assert min(rate for rate, _ in asked(evidence)) == pytest.approx(1e-6)
-    told = walk(lambda rate, seed: level.get(rate, 0.51), chance=0.7)
-    assert min(rate for rate, _ in asked(told)) == pytest.approx(1e-3)
+    assert min(lr for lr, _ in asked(evidence)) == pytest.approx(1e-6)
+    told = walk(lambda lr, seed: level.get(lr, 0.51), chance=0.7)
+    assert min(lr for lr, _ in asked(told)) == pytest.approx(1e-3)
 
 
 def test_a_metric_of_either_sign_is_walked_as_its_cost():
-    bleu = walk(lambda rate, seed: -30 * math.exp(-((math.log10(rate) + 2) ** 2)))
+    bleu = walk(lambda lr, seed: -30 * math.exp(-((math.log10(lr) + 2) ** 2)))
     assert optimum(bleu).decade == pytest.approx(-2, abs=0.1)
     assert guessing(bleu).loss == pytest.approx(0, abs=0.1)
-    told = walk(lambda rate, seed: -30 * math.exp(-((math.log10(rate) + 2) ** 2)), chance=0.0)
+    told = walk(lambda lr, seed: -30 * math.exp(-((math.log10(lr) + 2) ** 2)), chance=0.0)
     assert optimum(told).decade == pytest.approx(-2, abs=0.1)
 
 
 def test_where_the_lowest_rate_is_the_best_the_space_stays_and_the_reason_is_no_guess():
-    evidence = walk(lambda rate, seed: math.log10(rate))
+    evidence = walk(lambda lr, seed: math.log10(lr))
     pruned = prune(RAW, evidence)
     assert pruned.space.peak == RAW.peak
     assert pruned.refusal.startswith("edge: the lowest of")
@@ -138,7 +138,7 @@ def test_where_the_lowest_rate_is_the_best_the_space_stays_and_the_reason_is_no_
 
 @pytest.mark.parametrize("level", [0.0, 0.1, -5.0])
 def test_equal_levels_are_flat_and_cost_no_seeds(level):
-    evidence = walk(lambda rate, seed: level)
+    evidence = walk(lambda lr, seed: level)
     assert {seed for _, seed in asked(evidence)} == {0}
     assert is_flat(evidence)
     assert refusal(evidence) == "flat: all learning rates that were tried ended at about the same level"
@@ -148,13 +148,13 @@ def test_noise_alone_narrows_nothing():
     refused = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        refused += [refusal(walk(lambda rate, repeat, rng=rng: float(rng.normal())))]
+        refused += [refusal(walk(lambda lr, repeat, rng=rng: float(rng.normal())))]
     assert sum(one is None for one in refused) <= 3
     assert {one.partition(":")[0] for one in refused if one} <= {"chance", "flat", "edge"}
 
 
 def test_without_any_run_that_ended_nothing_tells_what_guessing_is_worth():
-    evidence = walk(lambda rate, seed: math.inf)
+    evidence = walk(lambda lr, seed: math.inf)
     assert (guessing(evidence), optimum(evidence), is_flat(evidence)) == (None, None, False)
     assert refusal(evidence).startswith("all-diverged")
     assert guessing(Evidence(None, 100)) is None
@@ -170,23 +170,23 @@ def test_a_level_of_guessing_that_is_no_number_is_refused(chance):
 @pytest.mark.parametrize("broken", [1e-4, 1e-3, 1e-2, 0.03162, 0.1])
 def test_a_failed_probe_is_left_out_and_not_asked_again(broken, chance):
     level = surface(-2.0)
-    failing = walk(level, chance, broken=lambda rate, seed: math.isclose(rate, broken, rel_tol=1e-3))
+    failing = walk(level, chance, broken=lambda lr, seed: math.isclose(lr, broken, rel_tol=1e-3))
     assert len(set(failing.failed)) == len(failing.failed) == 1
-    assert all(not math.isclose(rate, broken, rel_tol=1e-3) for rate, _ in asked(failing))
+    assert all(not math.isclose(lr, broken, rel_tol=1e-3) for lr, _ in asked(failing))
     assert abs(optimum(failing).decade + 2) < 0.8
     assert refusal(failing) is None
 
 
 def test_a_seed_that_fails_is_not_asked_again_and_the_next_is_asked():
     level = surface(-2.0)
-    failing = walk(level, broken=lambda rate, seed: seed == 1)
+    failing = walk(level, broken=lambda lr, seed: seed == 1)
     assert {seed for _, seed in failing.failed} == {1}
     assert {seed for _, seed in asked(failing)} == {0, 2}
     assert len(set(failing.failed)) == len(failing.failed)
 
 
 def test_where_every_probe_fails_the_walk_ends_and_the_space_stays():
-    evidence = walk(surface(), broken=lambda rate, seed: True)
+    evidence = walk(surface(), broken=lambda lr, seed: True)
     assert evidence.probes == ()
     assert 1 <= len(evidence.failed) <= 10
     assert refusal(evidence).startswith("too-few")
@@ -206,7 +206,7 @@ def test_scatter_on_the_edge_of_divergence_does_not_hide_what_is_better_than_gue
         10.0: [math.inf],
     }
     probes = tuple(
-        Probe(f"{rate} {seed}", rate, seed, loss) for rate, losses in seen.items() for seed, loss in enumerate(losses)
+        Probe(f"{lr} {seed}", lr, seed, loss) for lr, losses in seen.items() for seed, loss in enumerate(losses)
     )
     evidence = Evidence(None, 50, probes=probes)
     found = optimum(evidence)

@@ -36,9 +36,9 @@ def test_the_best_learning_rates_of_a_task_are_kept(best, cliff, beyond, ramps, 
     longer = math.log10(RAW.horizon / 200)
     constant = best - 0.25 * longer
     kept = pruned.space.peak
-    for rate in (10**constant, 10 ** (constant + 0.4), 10 ** (constant + 0.8)):
-        within = Interval(RAW.peak.low, RAW.peak.high).within(rate, rate).low
-        assert within in kept, (rate, kept)
+    for lr in (10**constant, 10 ** (constant + 0.4), 10 ** (constant + 0.8)):
+        within = Interval(RAW.peak.low, RAW.peak.high).within(lr, lr).low
+        assert within in kept, (lr, kept)
 
 
 @pytest.mark.parametrize("best", BESTS)
@@ -147,7 +147,7 @@ def test_a_range_test_that_never_blew_up_holds_nothing_down(walk, bowl):
     pruned = prune(RAW, walk(bowl(-2.0).loss, ramps=[calm]))
     assert pruned.space.peak.high == 10
     assert "blew up" not in pruned.bounds[0].reason
-    assert 1 < pruned.centre < 10
+    assert 1 < pruned.optimum < 10
 
 
 def probes_of(*losses: float, lowest: int = -5) -> tuple[Probe, ...]:
@@ -180,7 +180,7 @@ def test_a_refusal_keeps_the_raw_learning_rates_and_says_why(code, probes, ramps
     assert len(pruned.refusal) > len(code) + 10
     assert pruned.space.peak == RAW.peak
     assert "peak" not in {bound.coordinate for bound in pruned.bounds}
-    assert (pruned.centre is None) is (not ramps)
+    assert (pruned.optimum is None) is (not ramps)
     assert pruned.log_volume < 0, "the structural rules need no run"
 
 
@@ -238,7 +238,7 @@ def test_a_store_above_what_blew_up_widens_nothing(walk, bowl):
 
 def test_a_store_of_which_some_is_inside_does_not_contradict():
     cold = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE))
-    for stored in ((cold.forecast.rate,), (cold.forecast.rate, 9.0), (9.0, cold.space.peak.high)):
+    for stored in ((cold.forecast.lr,), (cold.forecast.lr, 9.0), (9.0, cold.space.peak.high)):
         warm = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE, stored))
         assert warm.contradiction is None
         assert warm.space == cold.space
@@ -382,7 +382,7 @@ def test_rounding_outward_never_cuts_and_adds_a_quarter_of_a_decade_at_most(fact
 
 def test_ramps_in_any_order_have_one_centre():
     ramps = [blown_up(0.5, lowest=lowest, run=f"r{n}") for n, lowest in enumerate((0.01, 0.1, 0.03))]
-    found = {prune(RAW, Evidence(2.3, 200, tuple(order), ())).centre for order in permutations(ramps)}
+    found = {prune(RAW, Evidence(2.3, 200, tuple(order), ())).optimum for order in permutations(ramps)}
     assert len(found) == 1
     assert found.pop() == pytest.approx(0.03, rel=0.2)
 

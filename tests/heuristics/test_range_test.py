@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lrsearch.heuristics import Ramp
 from lrsearch.heuristics.evidence import FIRST_RULES
-from lrsearch.heuristics.range_test import ceiling, centre, disagree, implausible, read_ramp
+from lrsearch.heuristics.range_test import ceiling, disagree, implausible, optimum, read_ramp
 
 POINTS = 300
 RATES = tuple(np.geomspace(1e-6, 10, POINTS).tolist())
@@ -68,7 +68,7 @@ def test_a_curve_that_falls_by_a_tenth_is_not_flat():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_counts_as_blown_up(bad):
     losses = list(valley(0.01).losses)
-    first = next(n for n, rate in enumerate(RATES) if rate > 0.03)
+    first = next(n for n, lr in enumerate(RATES) if lr > 0.03)
     losses[first:] = [bad] * (POINTS - first)
     reading = read_ramp(ramp(losses))
     assert reading.lowest == pytest.approx(0.01, rel=0.6)
@@ -85,10 +85,10 @@ def test_a_test_without_a_finite_loss_gives_nothing(losses):
 def test_the_centre_is_the_median_on_a_log_axis_of_what_is_not_flat():
     readings = [read_ramp(valley(lowest)) for lowest in (1e-3, 1e-1, 1e-2)]
     flat = read_ramp(ramp([2.3] * POINTS))
-    assert centre([*readings, flat]) == pytest.approx(readings[2].bottom)
-    assert centre(readings[:2]) == pytest.approx(math.sqrt(readings[0].bottom * readings[1].bottom))
-    assert centre([flat]) is None
-    assert centre([]) is None
+    assert optimum([*readings, flat]) == pytest.approx(readings[2].bottom)
+    assert optimum(readings[:2]) == pytest.approx(math.sqrt(readings[0].bottom * readings[1].bottom))
+    assert optimum([flat]) is None
+    assert optimum([]) is None
 
 
 def test_the_ceiling_is_the_lowest_rate_that_blew_up_in_any_test():
@@ -104,12 +104,12 @@ def test_repeats_disagree_past_half_a_decade():
     assert not disagree([readings[0.01], read_ramp(ramp([2.3] * POINTS))])
 
 
-def sigmoid_fall(rate: float) -> float:
+def sigmoid_fall(lr: float) -> float:
     """Fall from 2.3 to 0.3, and blow up from 0.5 on; the middle of the bottom is at 0.127."""
-    return 2.3 - 2 / (1 + math.exp(-4 * (math.log10(rate) + 2))) + max(0.0, (rate / 0.5) ** 3 - 1)
+    return 2.3 - 2 / (1 + math.exp(-4 * (math.log10(lr) + 2))) + max(0.0, (lr / 0.5) ** 3 - 1)
 
 
-FALL = [sigmoid_fall(rate) for rate in RATES]
+FALL = [sigmoid_fall(lr) for lr in RATES]
 
 
 def test_the_undisturbed_case_reads_as_it_should():
@@ -192,8 +192,7 @@ def test_blown_up_is_never_before_a_quarter_of_the_fall_nor_after_the_start(shif
 
 def test_a_loss_that_can_fall_only_little_blows_up_where_it_is_back_at_its_start():
     losses = [
-        2.3 - 1.5 * math.exp(-((math.log10(rate) + 1) ** 2) * 4) + 20 * max(0.0, math.log10(rate) + 0.5)
-        for rate in RATES
+        2.3 - 1.5 * math.exp(-((math.log10(lr) + 1) ** 2) * 4) + 20 * max(0.0, math.log10(lr) + 0.5) for lr in RATES
     ]
     reading = read_ramp(ramp(losses))
     at = RATES.index(reading.blown_up)
@@ -212,7 +211,7 @@ def test_a_loss_near_zero_does_not_blow_up_by_its_noise():
 def test_a_spike_of_a_likelihood_is_no_blow_up_and_a_loss_that_stays_up_is_one():
     losses = np.array(FALL) - 3.0
     spiked = losses.copy()
-    place = next(n for n, rate in enumerate(RATES) if rate > 0.15)
+    place = next(n for n, lr in enumerate(RATES) if lr > 0.15)
     spiked[place : place + 2] = 200.0
     once, again = read_ramp(ramp(losses)), read_ramp(ramp(spiked))
     assert again.blown_up == pytest.approx(once.blown_up, rel=0.1)

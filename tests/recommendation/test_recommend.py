@@ -102,8 +102,8 @@ def test_a_study_on_mnist_with_lenet_starts_from_table_seven_and_one_on_digits_f
         assert [one.policy.form for one in found] == ["SIN2", "COS"]
         assert {one.origin for one in found} == {"published"}
         assert all("table VII" in one.source for one in found)
-        assert found[0].carried(10_000, own_centre=0.2) == SIN2(k0=0.01, k1=0.06, l=2000)
-        assert found[0].doubt(None) == 0
+        assert found[0].transferred(10_000, own_optimum=0.2) == SIN2(k0=0.01, k1=0.06, l=2000)
+        assert found[0].uncertainty(None) == 0
         assert lrs.recommend(DIGITS, store) == lrs.recommend(TASKS["digits-mlp"], store) == []
 
 
@@ -145,10 +145,10 @@ def test_policies_meet_by_the_range_tests_where_both_tasks_have_one():
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], 0.1, "accuracy").members) == 1
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], None, "accuracy").members) == 2
     found = advise([low], MNIST.description, ramps=[ramp(0.1)]).ranked[0]
-    assert found.carried(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2 * 10**-0.15, rel=0.15)
-    lower = found.carried(10_000, None).params["k1"] / GOOD.params["k1"]
+    assert found.transferred(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2 * 10**-0.15, rel=0.15)
+    lower = found.transferred(10_000, None).params["k1"] / GOOD.params["k1"]
     assert lower == pytest.approx(10 ** (-0.5 * math.hypot(0.3, 0.5)))  # by half of the doubt
-    assert found.doubt(None) ** 2 == pytest.approx(found.doubt(0.1) ** 2 + 0.5**2)
+    assert found.uncertainty(None) ** 2 == pytest.approx(found.uncertainty(0.1) ** 2 + 0.5**2)
 
 
 def test_where_neighbours_ran_with_one_seed_their_mean_counts_and_what_diverged_is_lost():
@@ -225,9 +225,9 @@ def test_a_recommendation_comes_back_from_a_record_and_an_older_record_is_still_
         "horizon": 1280,
     }
     read = Recommendation.from_json(old)
-    assert (read.origin, read.corrections, read.exact, read.p_best) == ("local", (), False, None)
-    assert read.carried(1280, 0.1) == FIX(k0=0.05)
-    assert read.carried(1280, None) == FIX(k0=0.1)
+    assert (read.origin, read.corrections, read.same_settings, read.p_best) == ("local", (), False, None)
+    assert read.transferred(1280, 0.1) == FIX(k0=0.05)
+    assert read.transferred(1280, None) == FIX(k0=0.1)
     assert Recommendation.from_json(old | {"of tomorrow": 1}) == read
 
 
@@ -241,16 +241,19 @@ def test_corrections_move_the_rate_where_a_range_test_is_missing_and_only_then()
         0.0,
         0.2,
         10_000,
-        caution=0.5,
+        safety_margin=0.5,
         corrections=(Correction("horizon", -0.1, 0.1, probed=True), Correction("momentum", -1.0, 0.4)),
     )
-    moved = {centre: math.log10(one.carried(10_000, centre).params["k1"] / GOOD.params["k1"]) for centre in (None, 0.4)}
+    moved = {
+        optimum: math.log10(one.transferred(10_000, optimum).params["k1"] / GOOD.params["k1"])
+        for optimum in (None, 0.4)
+    }
     assert moved[None] == pytest.approx(-1.1 - 0.5 * math.hypot(0.1, 0.4))  # half of the doubt lower
     assert moved[0.4] == pytest.approx(math.log10(2) - 0.1 - 0.5 * 0.1)
-    assert replace(one, exact=True).carried(10_000, 0.4) == GOOD
+    assert replace(one, same_settings=True).transferred(10_000, 0.4) == GOOD
     held = one.to_json()
     del held["caution"]  # a record of before
-    assert Recommendation.from_json(held).carried(10_000, None) == GOOD.scale(10**-1.1)
+    assert Recommendation.from_json(held).transferred(10_000, None) == GOOD.scale(10**-1.1)
 
 
 def test_runs_of_the_store_are_read_with_their_range_tests_and_their_origin():
@@ -290,11 +293,11 @@ def test_an_optuna_study_starts_from_recommendations_marked_with_their_origin():
 def test_a_range_test_of_ones_own_moves_what_an_optuna_study_starts_from():
     optuna = pytest.importorskip("optuna")
     space = lrs.Space.standard("TRI", horizon=10_000, epoch=540)
-    one = Recommendation(GOOD, "other", 0.3, 0.9, 1, 0.0, centre=0.1, horizon=10_000)
+    one = Recommendation(GOOD, "other", 0.3, 0.9, 1, 0.0, optimum=0.1, horizon=10_000)
     offered = []
-    for centre in (None, 0.2):
+    for optimum in (None, 0.2):
         study = optuna.create_study()
-        lrs.warm_start(study, space, [one], centre=centre)
+        lrs.warm_start(study, space, [one], optimum=optimum)
         offered.append(study.get_trials()[0].user_attrs["lrsearch:policy"])
     assert offered == [str(GOOD), str(GOOD.scale(2).rounded())]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch.recommendation.rescaling import applying, corrections, doubt_of
+from lrsearch.recommendation.rescaling import applying, corrections, uncertainty_of
 from lrsearch.tasks import TASKS
 
 MNIST = TASKS["mnist-lenet"].description
@@ -23,7 +23,7 @@ def moved(a, b, constant=False):
 
 def test_the_same_training_needs_no_correction_and_has_no_doubt():
     assert corrections(MNIST, MNIST) == ()
-    assert doubt_of(()) == 0
+    assert uncertainty_of(()) == 0
 
 
 @given(SIZES, SIZES, SIZES, st.booleans())
@@ -33,10 +33,14 @@ def test_there_and_back_is_as_before_and_two_steps_are_one(a, b, c, constant):
     assert moved(one, three, constant) == pytest.approx(moved(one, two, constant) + moved(two, three, constant))
 
 
-@pytest.mark.parametrize(("constant", "exponent", "doubt"), [(True, 0.25, 0.10), (False, 0.15, 0.15)])
-def test_ten_times_the_steps_want_a_lower_rate(constant, exponent, doubt):
+@pytest.mark.parametrize(("constant", "exponent", "uncertainty"), [(True, 0.25, 0.10), (False, 0.15, 0.15)])
+def test_ten_times_the_steps_want_a_lower_rate(constant, exponent, uncertainty):
     (found,) = corrections(MNIST, MNIST | {"horizon": 100_000}, constant)
-    assert (found.name, found.decades, found.doubt) == ("horizon", pytest.approx(-exponent), pytest.approx(doubt))
+    assert (found.name, found.decades, found.uncertainty) == (
+        "horizon",
+        pytest.approx(-exponent),
+        pytest.approx(uncertainty),
+    )
 
 
 @pytest.mark.parametrize(("family", "exponent"), [("sgd", 1), ("adam", 0.5), ("rmsprop", 0.5)])
@@ -45,7 +49,7 @@ def test_the_batch_size_scales_by_the_optimizer(family, exponent):
     (found,) = corrections(task, task | {"batch_size": 400})
     assert found.name == "batch size"
     assert 10**found.decades == pytest.approx(4**exponent)
-    assert 0 < found.doubt < abs(found.decades)
+    assert 0 < found.uncertainty < abs(found.decades)
 
 
 def test_momentum_keeps_the_effective_rate():
@@ -60,7 +64,7 @@ def test_another_optimizer_or_task_only_adds_doubt_and_without_a_probe_half_a_de
     assert (one.name, one.decades) == ("optimizer", 0)
     found = corrections(TASKS["fashion-lenet"].description, MNIST)
     assert [(one.name, one.decades) for one in found] == [("another task", 0), ("no probe", 0)]
-    with_probe, without = (doubt_of(applying(found, probed)) for probed in (True, False))
+    with_probe, without = (uncertainty_of(applying(found, probed)) for probed in (True, False))
     assert without**2 == pytest.approx(with_probe**2 + 0.5**2)
 
 
@@ -70,7 +74,7 @@ def test_range_tests_on_both_sides_leave_the_horizon_alone():
     assert [one.name for one in found] == ["horizon", "batch size", "momentum"]
     assert [one.name for one in applying(found, probed=True)] == ["horizon"]
     assert applying(found, probed=False) == found
-    assert doubt_of(found) == pytest.approx(math.sqrt(sum(one.doubt**2 for one in found)))
+    assert uncertainty_of(found) == pytest.approx(math.sqrt(sum(one.uncertainty**2 for one in found)))
 
 
 def test_what_is_not_known_moves_nothing():

@@ -76,7 +76,7 @@ def test_a_task_known_by_name_alone_is_alike_to_that_name_only():
 
 def test_a_fingerprint_is_the_middle_and_the_form_around_it():
     found = fingerprint([ramp()])
-    assert found.centre == pytest.approx(0.03, rel=0.1)
+    assert found.optimum == pytest.approx(0.03, rel=0.1)
     assert len(found.drops) == len(OFFSETS)
     assert max(found.drops) == pytest.approx(1)
     assert (found.drops[0], found.drops[-1]) == (0, -1)
@@ -84,7 +84,7 @@ def test_a_fingerprint_is_the_middle_and_the_form_around_it():
     assert fingerprint([Ramp("flat", RATES, (2.0,) * len(RATES))]) is None
     again = fingerprint([ramp(), Ramp("flat", RATES, (2.0,) * len(RATES))])
     assert again == found
-    losses = tuple(math.inf if rate > 0.1 else loss for rate, loss in zip(RATES, ramp().losses, strict=True))
+    losses = tuple(math.inf if lr > 0.1 else loss for lr, loss in zip(RATES, ramp().losses, strict=True))
     inf = fingerprint([Ramp("r", RATES, losses)])
     assert all(map(math.isfinite, inf.drops))
 

@@ -12,7 +12,7 @@ import torch
 
 import lrsearch as lrs
 from lrsearch import api
-from lrsearch.cli.talk import Talk
+from lrsearch.cli.progress import ProgressPrinter
 from lrsearch.report.panels import publish
 from lrsearch.study.result import SearchResult
 
@@ -63,12 +63,12 @@ class Heard:
     """The result of a function's search, and what was said on stderr meanwhile."""
 
     result: SearchResult
-    talk: str
+    printer: str
 
 
 @pytest.fixture(scope="session")
 def heard(tmp_path_factory: pytest.TempPathFactory) -> Heard:
     folder = tmp_path_factory.mktemp("heard")
-    with contextlib.redirect_stderr(io.StringIO()) as said, Talk(7, density.task.horizon) as talk:
-        result = api.search(density, budget=7, functions=["TRI", "SIN2"], out=folder, watch=talk.ended)
+    with contextlib.redirect_stderr(io.StringIO()) as said, ProgressPrinter(7, density.task.horizon) as printer:
+        result = api.search(density, budget=7, functions=["TRI", "SIN2"], out=folder, watch=printer.ended)
     return Heard(result, said.getvalue())

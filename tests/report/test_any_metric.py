@@ -106,9 +106,9 @@ def test_nothing_that_is_no_share_is_told_in_percent(told):
 
 
 def test_a_line_of_talk_has_the_metric_in_its_unit(heard):
-    lines = [line for line in heard.talk.splitlines() if " default " in line]
+    lines = [line for line in heard.printer.splitlines() if " default " in line]
     assert re.search(r"64 steps +-3(\.\d+)? nats  WARMUP", lines[0])
-    assert "%" not in heard.talk
+    assert "%" not in heard.printer
 
 
 def test_the_answer_is_told_with_the_metric_s_unit(told):
@@ -269,8 +269,8 @@ def test_runs_that_learned_nothing_do_not_stand_at_the_edge(heard):
     trials = scored(heard.result.history, *[-3.0, -3.001, -3.002] * 5, -4.0, -900.0)
     rates = [0.1 + place / 100 for place in range(15)] + [1e-4, 5.0]
     trials = [
-        replace(trial, assignment=replace(trial.assignment, policy=FIX(k0=rate)))
-        for trial, rate in zip(trials, rates, strict=True)
+        replace(trial, assignment=replace(trial.assignment, policy=FIX(k0=lr)))
+        for trial, lr in zip(trials, rates, strict=True)
     ]
     response = response_of(heard.result.setup.task, trials)
     assert [response.place(trial) for trial in trials[-2:]] == [-4.0, None]
@@ -364,7 +364,7 @@ def test_a_comparison_is_told_and_drawn_in_the_metric_s_unit(bests, tmp_path, ca
 def test_a_table_of_policies_is_told_and_drawn_in_the_metric_s_unit(heard, tmp_path, capsys):
     from lrsearch.report.reproduction import draw_results
 
-    rows = tuple(Row(FIX(k0=rate)) for rate in (0.1, 0.2, 0.3))
+    rows = tuple(Row(FIX(k0=lr)) for lr in (0.1, 0.2, 0.3))
     task = replace(heard.result.setup.task, objectives=(minimize("val_mse"),))
     runs = ({0: Run(state=RunState.FINISHED, steps=64, seconds=1.0, score=score)} for score in (3.25, -1.5))
     outcomes = (*(Outcome(row, found) for row, found in zip(rows, runs, strict=False)), Outcome(rows[2], {}))

@@ -13,7 +13,7 @@ from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
 from lrsearch.store import open_store
-from lrsearch.study.explanation import Escapes, explain, explain_stored
+from lrsearch.study.explanation import Exploration, explain, explain_stored
 from lrsearch.tasks import find_task
 
 
@@ -93,24 +93,27 @@ def test_what_the_store_says_is_told_whether_it_agrees_or_not(told, searched):
 
 
 @pytest.mark.parametrize(
-    ("escapes", "says"),
+    ("exploration", "says"),
     [
-        (Escapes(), "nothing has tested the cut"),
-        (Escapes(9, 1), "Of 9 short candidates 1 came from outside of the space, and none of them was clearly better"),
-        (Escapes(16, 2, won=True, widened=True), "later candidates came from the raw space as well"),
-        (Escapes(16, 2, won=True), "too late for others to follow"),
+        (Exploration(), "nothing has tested the cut"),
+        (
+            Exploration(9, 1),
+            "Of 9 short candidates 1 came from outside of the space, and none of them was clearly better",
+        ),
+        (Exploration(16, 2, won=True, widened=True), "later candidates came from the raw space as well"),
+        (Exploration(16, 2, won=True), "too late for others to follow"),
     ],
 )
-def test_whether_a_policy_from_outside_won_is_told(told, escapes, says):
-    assert says in sentences(replace(told, escapes=escapes))[-1]
+def test_whether_a_policy_from_outside_won_is_told(told, exploration, says):
+    assert says in sentences(replace(told, exploration=exploration))[-1]
 
 
 def test_what_a_run_showed_is_a_loss_or_a_learning_rate(told):
-    ramp, rate = told.probes[0], told.probes[-1]
+    ramp, lr = told.probes[0], told.probes[-1]
     assert re.fullmatch(r"bottom around [\d.]+(, blew up at [\d.]+)?", what_it_showed(ramp))
     assert what_it_showed(replace(ramp, run=replace(ramp.run, train_losses=(2.3,) * 60))) == "flat"
-    assert what_it_showed(replace(rate, run=replace(rate.run, loss=0.25))) == "loss 0.25"
-    assert what_it_showed(replace(rate, run=Run(state=RunState.DIVERGED, steps=3, seconds=0.0))) == "diverged"
+    assert what_it_showed(replace(lr, run=replace(lr.run, loss=0.25))) == "loss 0.25"
+    assert what_it_showed(replace(lr, run=Run(state=RunState.DIVERGED, steps=3, seconds=0.0))) == "diverged"
 
 
 def test_the_lines_of_python_give_the_same_space(told, searched):

@@ -79,10 +79,10 @@ def test_the_response_figure_marks_the_pruned_range_and_the_range_test(searched)
     peak, figure = searched.result.pruned.space.peak, response_figure(searched.result)
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [
         (peak.low, peak.high),
-        (searched.result.pruned.centre, searched.result.pruned.centre),
+        (searched.result.pruned.optimum, searched.result.pruned.optimum),
     ]
     assert [text.x for text in figure.layout.annotations] == pytest.approx(
-        [math.log10(peak.low), math.log10(searched.result.pruned.centre)]
+        [math.log10(peak.low), math.log10(searched.result.pruned.optimum)]
     )
 
 

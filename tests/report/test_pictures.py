@@ -101,9 +101,9 @@ def test_a_path_that_is_thrown_off_ends_at_a_number():
 def test_a_difference_names_its_first_step_and_its_largest():
     found = difference(TRI(k0=0, k1=1, l=10), TRI(k0=0, k1=1, l=20), 40)
     assert found.parameters == {"l": (10, 20)}
-    assert (found.rates.first, found.rates.absolute_at) == (1, 20)
-    assert found.rates.absolute == 1.0
+    assert (found.lrs.first, found.lrs.absolute_at) == (1, 20)
+    assert found.lrs.absolute == 1.0
     assert difference(ONE, FIX(k0=0.1), 50).momenta is None
     assert difference(ONE, ONE, 50).momenta.first is None
-    assert difference(ASLR(k0=0.1), FIX(k0=0.1), 50).rates is None
+    assert difference(ASLR(k0=0.1), FIX(k0=0.1), 50).lrs is None
     assert "no curve to compare" in difference(ASLR(k0=0.1), FIX(k0=0.1), 50).lines()[-1]

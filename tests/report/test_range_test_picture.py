@@ -13,7 +13,7 @@ from lrsearch.study.range_tests import RangeTested
 from lrsearch.tasks import find_task
 
 RATES = tuple(np.geomspace(1e-6, 10, 300).tolist())
-FALL = np.array([1 - 1 / (1 + np.exp(-4 * (np.log10(rate) + 2))) + max(0.0, (rate / 0.5) ** 3 - 1) for rate in RATES])
+FALL = np.array([1 - 1 / (1 + np.exp(-4 * (np.log10(lr) + 2))) + max(0.0, (lr / 0.5) ** 3 - 1) for lr in RATES])
 OWN = Task(name="mine", horizon=1200, epoch=60, objectives=(maximize("bleu"),))
 
 
@@ -36,10 +36,10 @@ def test_all_of_the_fall_is_in_the_picture_whatever_the_unit_and_zero_of_the_los
 
 
 def test_the_metric_is_named_and_a_share_alone_lies_between_0_and_1():
-    looks = tuple(Look(rate, 5.0, 31.0) for rate in RATES[::10])
+    looks = tuple(Look(lr, 5.0, 31.0) for lr in RATES[::10])
     axes = drawn(shown(OWN, 2 * FALL, looks))
     assert axes["validation\nbleu"].get_ylim()[1] > 30
-    share = tuple(Look(rate, 2.0, 0.5) for rate in RATES[::10])
+    share = tuple(Look(lr, 2.0, 0.5) for lr in RATES[::10])
     assert drawn(shown(find_task("digits-mlp"), 2 * FALL, share))["validation\ntop1"].get_ylim() == (0, 1.02)
 
 

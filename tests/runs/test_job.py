@@ -165,8 +165,8 @@ def test_a_controller_learns_from_the_objective_s_cost():
     for objective, sign in ((minimize("val_loss"), 1), (maximize("val_loss"), -1)):
         made = job("PLATEAU(k0=0.1, gamma=0.5, patience=1)", objective)
         run = train(made, score=sign * 1.0)
-        found[sign] = run.rates
-        assert (len(run.rates), run.applied) == (N + 1, "yes")
+        found[sign] = run.lrs
+        assert (len(run.lrs), run.applied) == (N + 1, "yes")
     assert found[1] == found[-1]
     assert found[1][-1] < 0.1
 

@@ -40,7 +40,7 @@ def rates_after(state, losses, every: int = 1) -> list[float]:
     found = []
     for n, loss in enumerate(losses, 1):
         state = state.after(loss, n * every)
-        found.append(state.rate(n * every, 0.5))
+        found.append(state.lr(n * every, 0.5))
     return found
 
 
@@ -71,9 +71,9 @@ def test_a_controller_s_learning_rate_is_finite_and_not_negative_whatever_is_rep
         rng, state = np.random.default_rng(n), policy.begin()
         for step in range(200):
             state = state.after(metrics[int(rng.integers(len(metrics)))], step)
-            rate = state.rate(step, rng.random())
-            assert type(rate) is float
-            assert 0 <= rate <= 1e6
+            lr = state.lr(step, rng.random())
+            assert type(lr) is float
+            assert 0 <= lr <= 1e6
 
 
 def test_a_function_of_the_step_has_no_state():
@@ -143,8 +143,8 @@ def test_a_drop_waits_for_the_cooldown_stops_at_the_floor_and_is_not_made_if_tin
 
 
 def test_the_walk_of_aslr_is_that_of_its_authors_code():
-    centres = [0.2, 0.1, 0.09, 0.1, 0.2, 0.3, 0.2, 0.1, 0.09, 0.08, 0.09, 0.1, 0.2, 0.3, 0.4]
-    assert rates_after(ASLR(k0=0.1).begin(), [1.0] + [2.0] * 15) == [0.1, *centres]
+    optima = [0.2, 0.1, 0.09, 0.1, 0.2, 0.3, 0.2, 0.1, 0.09, 0.08, 0.09, 0.1, 0.2, 0.3, 0.4]
+    assert rates_after(ASLR(k0=0.1).begin(), [1.0] + [2.0] * 15) == [0.1, *optima]
 
 
 @pytest.mark.parametrize("worse", [2.0, math.nan, math.inf, 1.0000001])
@@ -160,7 +160,7 @@ def test_an_equal_loss_changes_nothing_and_a_better_one_begins_a_new_walk_where_
 
 
 @pytest.mark.parametrize(
-    ("k0", "centre"),
+    ("k0", "optimum"),
     [
         (0.0003, 0.0003),
         (0.0006, 0.0006),
@@ -174,14 +174,14 @@ def test_an_equal_loss_changes_nothing_and_a_better_one_begins_a_new_walk_where_
         (1e-300, 1e-300),
     ],
 )
-def test_aslr_starts_at_its_rate_in_one_digit(k0, centre):
-    assert ASLR(k0=k0).begin().rate(0, 0.5) == centre
+def test_aslr_starts_at_its_rate_in_one_digit(k0, optimum):
+    assert ASLR(k0=k0).begin().lr(0, 0.5) == optimum
 
 
 def test_draws_stay_within_half_a_digit_and_are_even():
     for k0, digit in [(0.1, 0.1), (0.9, 0.1), (0.0003, 0.0001), (5, 1)]:
         state = ASLR(k0=k0).begin()
-        drawn = np.array([state.rate(0, u) for u in np.linspace(0, 1, 101)])
+        drawn = np.array([state.lr(0, u) for u in np.linspace(0, 1, 101)])
         assert drawn == pytest.approx(np.linspace(k0 - digit / 2, k0 + digit / 2, 101), rel=1e-12)
         assert np.all(drawn > 0)
 
@@ -191,8 +191,8 @@ def test_the_centre_never_leaves_the_possible(k0):
     state, seen = ASLR(k0=k0).begin().after(0.0, 0), []
     for step in range(3000):
         state = state.after(1.0, step)
-        seen.append(state.rate(step, 0.5))
-        assert state.rate(step, 0) > 0
+        seen.append(state.lr(step, 0.5))
+        assert state.lr(step, 0) > 0
     assert 1e-300 <= min(seen) < max(seen) <= 1e6
     assert len(set(seen)) > 20
 
@@ -213,7 +213,7 @@ def places(policy, losses, every: int = 10) -> list[int]:
         state = state.after(loss, n * every)
         found.append(state.at)
         followed = policy.parts[state.at]
-        assert state.rate(n * every + 3, 0.5) == followed(n * every + 3 - state.since)
+        assert state.lr(n * every + 3, 0.5) == followed(n * every + 3 - state.since)
     return found
 
 
@@ -243,9 +243,9 @@ def test_losses_that_are_no_number_are_a_plateau_and_leaving_them_is_none():
 def test_a_policy_counts_from_the_step_at_which_it_took_over():
     state = changing(l=40).begin()
     for step in (10, 20, 30, 43):
-        assert state.rate(step, 0.5) == PLAIN(step)
+        assert state.lr(step, 0.5) == PLAIN(step)
         state = state.after(1.0, step)
-    assert [state.rate(step, 0.5) for step in (43, 44, 93, 200)] == [CAUTIOUS(step) for step in (0, 1, 50, 157)]
+    assert [state.lr(step, 0.5) for step in (43, 44, 93, 200)] == [CAUTIOUS(step) for step in (0, 1, 50, 157)]
 
 
 def test_a_policy_that_cannot_be_followed_by_another_goes_on_undisturbed():

@@ -128,7 +128,7 @@ def test_a_controller_that_waits_does_not_begin():
     policy = CHANGEONPLATEAU(policies=[FIX(k0=1), FIX(k0=2)], l="0.8dur")
     with pytest.raises(PolicyError, match="wait for a task: bind"):
         policy.begin()
-    assert policy.bind(horizon=100).begin().rate(0, 0.5) == 1
+    assert policy.bind(horizon=100).begin().lr(0, 0.5) == 1
 
 
 def test_what_needs_no_steps_is_given_while_waiting():

@@ -127,7 +127,7 @@ def test_an_example_is_a_typical_policy_over_a_hundred_steps(function):
     example = function.example
     assert parse(str(example)) == example
     if example.is_controller:
-        assert example.begin().rate(step=0, u=0.5) > 0
+        assert example.begin().lr(step=0, u=0.5) > 0
         return
     assert (example.horizon or 0) <= 100
     assert (example.period or 0) <= 100
@@ -215,7 +215,7 @@ def test_one_step_gives_the_same_bits_as_an_array_of_any_shape_and_order(functio
         rates = policy(steps)
         backwards = [policy(int(step)) for step in steps[::-1]]
         assert backwards[::-1] == rates.tolist(), policy
-        assert all(type(rate) is float for rate in backwards)
+        assert all(type(lr) is float for lr in backwards)
         assert np.array_equal(policy(steps[::-1])[::-1], rates)
         table = steps[: len(steps) // 4 * 4].reshape(-1, 4).T
         assert np.array_equal(policy(table), rates[: table.size].reshape(-1, 4).T)
@@ -403,7 +403,7 @@ def test_a_scaled_controller_has_that_many_times_the_learning_rate_after_the_sam
         state, scaled = policy.begin(), policy.scale(0.1).begin()
         for step, loss in enumerate(np.random.default_rng(n).uniform(1, 2, 60)):
             state, scaled = state.after(loss, step), scaled.after(loss, step)
-            assert scaled.rate(step, 0.5) == pytest.approx(0.1 * state.rate(step, 0.5), rel=1e-9), policy
+            assert scaled.lr(step, 0.5) == pytest.approx(0.1 * state.lr(step, 0.5), rel=1e-9), policy
 
 
 def test_a_stretched_controller_waits_for_as_many_more_reports_and_steps():

@@ -65,8 +65,8 @@ def test_training_under_a_policy_equals_setting_the_learning_rate_by_hand(policy
     ours, by_hand = weights(), weights()
     optimizer, other = Adam(ours, lr=0.01), Adam(by_hand, lr=0.01)
     train(optimizer, policy.scheduler(optimizer), STEPS)
-    for rate in policy.curve(STEPS):
-        other.param_groups[0]["lr"] = float(rate)
+    for lr in policy.curve(STEPS):
+        other.param_groups[0]["lr"] = float(lr)
         other.zero_grad()
         sum((w**2).sum() for w in by_hand).backward()
         other.step()

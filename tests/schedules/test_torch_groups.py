@@ -319,8 +319,8 @@ def test_lr_scale_is_the_ratio_of_a_group_and_counts_once(policy, lr_of):
     optimizer = scaled(lr_of)
     scheduler = policy.scheduler(optimizer)
     for t in range(9):
-        rate = 0.5 if policy.is_controller else policy(t)
-        assert lrs(optimizer) == pytest.approx([rate * scale for scale in SCALES], rel=1e-12)
+        lr = 0.5 if policy.is_controller else policy(t)
+        assert lrs(optimizer) == pytest.approx([lr * scale for scale in SCALES], rel=1e-12)
         update(optimizer, scheduler)
 
 

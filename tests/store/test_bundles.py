@@ -292,7 +292,7 @@ class TestForged:
 
     def test_nothing_but_a_list_for_people_reads_them(self, poison, other):
         read_bundle(other, poison)
-        assert other.runs(trusted=True) == other.telling(MLP.key) == other.ramps(MLP.key) == []
+        assert other.runs(trusted=True) == other.representative_runs(MLP.key) == other.ramps(MLP.key) == []
         calls = [
             (path, call)
             for path in Path(lrsearch.__file__).parent.rglob("*.py")

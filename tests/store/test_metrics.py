@@ -210,7 +210,16 @@ def test_minimized_values_and_their_negatives_maximized_give_the_same_advice():
             told.append(
                 [
                     [
-                        (one.policy, sign * one.score, one.value, one.regret, one.low, one.high, one.p_best, one.fair)
+                        (
+                            one.policy,
+                            sign * one.score,
+                            one.value,
+                            one.regret,
+                            one.low,
+                            one.high,
+                            one.p_best,
+                            one.above_median,
+                        )
                         for one in advice.ranked
                     ]
                     for advice in found
@@ -377,7 +386,7 @@ def test_the_best_policies_of_each_metric_are_read(store):
         store.record(RunSpec(task, FIX(k0=round(0.001 * 1.1**n, 9)), 200, 0), ended(float(n)))
         with lrs.record(store, task=task, policy=FIX(k0=round(0.001 * 1.1**n, 9)), maximize="bleu") as run:
             run.finish(float(n))
-    told = store.telling(task.key, policies=10)
+    told = store.representative_runs(task.key, policies=10)
     losses, bleus = ([one.run.score for one in told if one.objective.name == name] for name in ("val_loss", "bleu"))
     assert (len(losses), len(bleus)) == (10, 10)
     assert sorted(losses)[:5] == [0.0, 1.0, 2.0, 3.0, 4.0]

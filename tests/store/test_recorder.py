@@ -78,7 +78,7 @@ def test_it_is_evidence_for_the_task_of_its_name_as_it_was(path):
         train(path, policy=policy, seed=seed, score=0.9)
         train(path, policy=POLICY, seed=seed, score=0.5)
     (best, *_) = api.advise("mine", store=str(path)).first()
-    assert (best.policy, best.carried(3, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
+    assert (best.policy, best.transferred(3, None), best.origin, best.seeds) == (policy, policy, "recorded", 2)
 
 
 def test_it_is_never_taken_for_a_run_of_a_search(path):

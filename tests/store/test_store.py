@@ -47,8 +47,8 @@ def store(url):
         yield opened
 
 
-def spec(rate=0.1, seed=0, horizon=100, task=MLP):
-    return RunSpec(task, FIX(k0=rate), horizon, seed)
+def spec(lr=0.1, seed=0, horizon=100, task=MLP):
+    return RunSpec(task, FIX(k0=lr), horizon, seed)
 
 
 def test_a_run_comes_back_as_it_went_in(store):
@@ -161,7 +161,7 @@ def write_some(job):
     url, writer, count = job
     with open_store(url) as own:
         for n in range(count):
-            own.record(spec(rate=0.01 + n / 1000, seed=writer), finished())
+            own.record(spec(lr=0.01 + n / 1000, seed=writer), finished())
     return count
 
 
@@ -256,8 +256,8 @@ def test_a_recommendation_is_the_best_of_a_similar_task_moved_by_the_range_tests
     store.record(RunSpec(fashion, ramp, 200, 0), finished(0.1, train_losses=falling, stride=1))
     found = next(one for one in lrs.recommend(mnist, store, k=9) if one.task == "fashion-lenet")
     assert (found.policy, found.task, found.score) == (good, "fashion-lenet", 0.9)
-    assert found.centre is not None
-    assert found.carried(10_000, own_centre=found.centre / 2).coordinates(10_000)["peak"] == pytest.approx(
+    assert found.optimum is not None
+    assert found.transferred(10_000, own_optimum=found.optimum / 2).coordinates(10_000)["peak"] == pytest.approx(
         0.01 * 10**-0.15
     )
 
@@ -304,7 +304,7 @@ def test_what_tells_most_of_a_task_is_its_best_and_an_even_share_of_the_rest(sto
     store.record(spec(7.0), Run(state=RunState.DIVERGED, steps=3, seconds=0.1))
     store.record(spec(8.0), Run(state=RunState.FAILED, steps=3, seconds=0.1))
     store.record(spec(9.0, horizon=5), finished(0.98))
-    told = store.telling(MLP.key, shortest=10, policies=20)
+    told = store.representative_runs(MLP.key, shortest=10, policies=20)
     told_rates = {run.policy.params["k0"] for run in told}
     assert len(told_rates) == 20
     assert set(rates[-10:]) <= told_rates
@@ -313,6 +313,6 @@ def test_what_tells_most_of_a_task_is_its_best_and_an_even_share_of_the_rest(sto
     assert others[0] <= 5
     assert others[-1] >= 44
     assert all(run.run.points == () for run in told)
-    assert all(run.run.points for run in store.telling(MLP.key, curves=True) if run.run.score is not None)
+    assert all(run.run.points for run in store.representative_runs(MLP.key, curves=True) if run.run.score is not None)
     assert [run.policy.name for run in store.ramps(MLP.key)] == ["RAMP"]
-    assert len(store.telling(MLP.key, policies=100)) == 59 + 3 + 1 + 1
+    assert len(store.representative_runs(MLP.key, policies=100)) == 59 + 3 + 1 + 1

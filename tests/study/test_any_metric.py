@@ -20,7 +20,7 @@ from lrsearch.study.answers import stored_answers
 from lrsearch.study.decision import decide
 from lrsearch.study.final_test import best_runs, final_test
 from lrsearch.study.front import front
-from lrsearch.study.funnel import ESCAPE_EVERY, Funnel, escape_won, plan
+from lrsearch.study.funnel import EXPLORE_EVERY, Funnel, exploration_won, plan
 from lrsearch.study.noise import STUDENT, noise_of_repeats, tie_factor
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import Setup, Trial, best_so_far, with_role
@@ -368,15 +368,15 @@ def candidates_of(objective, inside, outside):
 )
 def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside, won):
     inside = (2.5, 4.5, 4.5, 4.5, 5.0, 5.0, 6.0)  # a quarter of the way from the median to the best is 0.5
-    assert escape_won(candidates_of(LOSS, inside, outside), LOSS) is won
+    assert exploration_won(candidates_of(LOSS, inside, outside), LOSS) is won
     negated = [[None if one is None else -one for one in some] for some in (inside, outside)]
-    assert escape_won(candidates_of(BLEU, *negated), BLEU) is won
-    assert not escape_won(candidates_of(LOSS, inside[1:], outside), LOSS)
-    assert not escape_won(candidates_of(LOSS, (*inside[1:], None), outside), LOSS)
+    assert exploration_won(candidates_of(BLEU, *negated), BLEU) is won
+    assert not exploration_won(candidates_of(LOSS, inside[1:], outside), LOSS)
+    assert not exploration_won(candidates_of(LOSS, (*inside[1:], None), outside), LOSS)
 
 
 @given(
-    inside=st.lists(numbers, min_size=ESCAPE_EVERY - 1, max_size=12),
+    inside=st.lists(numbers, min_size=EXPLORE_EVERY - 1, max_size=12),
     ahead=numbers,
     add=st.integers(-1000, 1000),
     scale=st.sampled_from([0.25, 1.0, 64.0]),
@@ -384,7 +384,9 @@ def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside
 def test_whether_an_escape_won_does_not_depend_on_a_losss_zero_or_scale(inside, ahead, add, scale):
     outside = [min(inside) - ahead / 8]
     moved = [[scale * one + add for one in some] for some in (inside, outside)]
-    assert escape_won(candidates_of(LOSS, inside, outside), LOSS) is escape_won(candidates_of(LOSS, *moved), LOSS)
+    assert exploration_won(candidates_of(LOSS, inside, outside), LOSS) is exploration_won(
+        candidates_of(LOSS, *moved), LOSS
+    )
 
 
 def test_two_pairs_are_planned_where_only_repeats_tell_the_noise():

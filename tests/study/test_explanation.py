@@ -31,11 +31,11 @@ def finish(study, world):
     return study
 
 
-def teach(store, rate, name="digits-cnn"):
+def teach(store, lr, name="digits-cnn"):
     """Let a store know of a task, on which a constant rate did well."""
     task = find_task(name)
     run = Run(state=RunState.FINISHED, steps=task.horizon, seconds=0.0, score=0.9, loss=0.1)
-    store.record(RunSpec(task, FIX(k0=rate), task.horizon, 0), run)
+    store.record(RunSpec(task, FIX(k0=lr), task.horizon, 0), run)
 
 
 @pytest.mark.parametrize("functions", [(), ("TRI", "SIN2"), ("FIX",), ("WARMUP", CHAIN)])
@@ -114,11 +114,11 @@ def test_an_escape_that_won_is_told_and_one_that_lost(store, open_study, world):
         def train(self, spec):
             return (liar if spec.policy.name in ("FIX", "RAMP") else truth).train(spec)
 
-    kept = explain(store, finish(open_study(8, seed=90), world()).name).escapes
+    kept = explain(store, finish(open_study(8, seed=90), world()).name).exploration
     assert (kept.won, kept.widened) == (False, False)
     assert kept.outside >= kept.candidates // 8 >= 1
     studies = [finish(open_study(8, seed, ["SIN2", "TRI", "COS"]), Misleading()) for seed in range(4)]
-    found = [explain(store, study.name).escapes for study in studies]
+    found = [explain(store, study.name).exploration for study in studies]
     assert [one.widened for one in found] == [is_widened(study.history) for study in studies]
     assert any(one.widened and one.won for one in found)
 

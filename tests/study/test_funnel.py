@@ -131,7 +131,7 @@ def test_where_range_tests_are_flat_the_defaults_peak_comes_from_the_decades(stu
     default = with_role(study.history, "default")[0]
     peak = study.setup.raw.coordinates(default.assignment.policy)["peak"]
     pruned = study.strategy.pruned(study.setup, study.history)
-    assert pruned.centre is None
+    assert pruned.optimum is None
     assert pruned.refusal is None
     assert peak == pytest.approx((pruned.space.peak.low * pruned.space.peak.high) ** 0.5, rel=0.01)
 
@@ -150,10 +150,10 @@ def test_the_best_of_a_rung_go_on(open_study, world):
 def test_every_eighth_candidate_comes_from_outside(open_study, world):
     study = finish(open_study(12), world())
     first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
-    escapes = [t for t in first if t.assignment.origin == "escape"]
-    assert len(escapes) >= len(first) // 8 >= 3
+    exploration = [t for t in first if t.assignment.origin == "escape"]
+    assert len(exploration) >= len(first) // 8 >= 3
     space = study.strategy.space(study.setup, study.history)
-    assert all(t.assignment.policy not in space for t in escapes)
+    assert all(t.assignment.policy not in space for t in exploration)
 
 
 def test_a_win_from_outside_is_found_out_and_widens_the_search(open_study, world):

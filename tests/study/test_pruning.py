@@ -22,7 +22,7 @@ from lrsearch.study.study import Study
 from lrsearch.tasks import find_task
 
 TASK = find_task("digits-mlp")
-RAW = Space.standard(horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.rates)
+RAW = Space.standard(horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.lr_range)
 
 
 def finish(study, world):
@@ -32,7 +32,7 @@ def finish(study, world):
 
 
 def probing(store, budget=12, seed=0, task=TASK):
-    raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.rates)
+    raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.optimizer.lr_range)
     return Study(Setup(task, raw, budget, seed), Probing(), store, lambda name, known: None)
 
 

@@ -110,7 +110,7 @@ def test_any_metric_narrows_the_learning_rate_to_where_it_is_best(store, name, l
     assert pruned.refusal is None
     assert pruned.space.peak.low < 0.05 < pruned.space.peak.high < 3
     assert pruned.space.peak.low > 1e-3
-    assert (pruned.centre is not None) is logs_train_loss
+    assert (pruned.optimum is not None) is logs_train_loss
 
 
 def test_every_metric_asks_for_the_same_probes_and_leaves_the_same_space(tmp_path):
@@ -169,8 +169,8 @@ def test_failed_probes_are_left_out_and_not_asked_again(store):
     study = probe(store, task_of(LOSS), training)
     assert len({spec.key for spec in training.trained}) == len(training.trained)
     evidence = gather(study.setup, study.history)
-    assert {rate for rate, _ in evidence.failed} == {0.1, 0.001}
-    assert not {0.1, 0.001} & {one.rate for one in evidence.probes}
+    assert {lr for lr, _ in evidence.failed} == {0.1, 0.001}
+    assert not {0.1, 0.001} & {one.lr for one in evidence.probes}
     told = explain(store, study.name)
     assert told.failed == 2
     assert told.pruned.refusal is None

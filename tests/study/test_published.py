@@ -8,7 +8,7 @@ from lrsearch.heuristics.evidence import RULES
 from lrsearch.recommendation.rescaling import Correction
 from lrsearch.report.story import where_it_started
 from lrsearch.schedules import SIN2, parse
-from lrsearch.study.probing import carried, evidence_of
+from lrsearch.study.probing import evidence_of, transferred
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import with_role
 from lrsearch.tasks import find_task
@@ -61,7 +61,7 @@ def test_what_lies_outside_the_peaks_that_probes_leave_is_not_tried(open_study, 
 def test_a_policy_in_great_doubt_does_not_contradict_the_probes(open_study, task):
     setup = open_study(8).setup
     papers = setup.recommended
-    assert next(policy for _, policy in carried(setup.raw, papers, None)) == SIN2(k0=0.01, k1=0.06, l=2000)
+    assert next(policy for _, policy in transferred(setup.raw, papers, None)) == SIN2(k0=0.01, k1=0.06, l=2000)
     assert len(evidence_of(setup.raw, 2.3, papers, [], RULES, task.level).stored) == 2
-    doubted = [replace(one, exact=False, corrections=(Correction("no probe", 0.0, 0.5),)) for one in papers]
+    doubted = [replace(one, same_settings=False, corrections=(Correction("no probe", 0.0, 0.5),)) for one in papers]
     assert evidence_of(setup.raw, 2.3, doubted, [], RULES, task.level).stored == ()

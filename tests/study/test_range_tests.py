@@ -63,7 +63,7 @@ def test_a_trainer_of_ones_own_is_tested_recorded_and_drawn(store, tmp_path):
     tested = make(Regression(), store, ended=lambda spec, shown: heard.append(spec.seed))
     assert (tested.task, tested.steps, heard) == (TASK, 200, [0, 1])
     assert tested.advice.verdict == "found"
-    assert 0.01 < tested.advice.default.rate < 1
+    assert 0.01 < tested.advice.default.lr < 1
     assert len(store.runs(task="regression")) == 2
     assert tested.weight_decay is None
     assert draw_range_tests([tested], tmp_path / "tests.png").stat().st_size > 10_000

@@ -85,7 +85,7 @@ def test_what_fails_ends_it_with_what_it_said(store):
 
 
 def test_flat_range_tests_end_it_with_the_reason(store):
-    task = replace(MLP, optimizer=replace(MLP.optimizer, rates=(1e-9, 1e-8)))
+    task = replace(MLP, optimizer=replace(MLP.optimizer, lr_range=(1e-9, 1e-8)))
     with pytest.raises(WorkError, match="the range tests of digits-mlp are flat"):
         follow(task, store, task.load(None))
 

@@ -84,16 +84,16 @@ def probed(tmp_path, build=plain, data=None, optimizer=None, functions=()):
 def good(task, rates=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)):
     """The constant learning rates that are as good as the best, within two standard errors."""
     trainer = Trainer(task, device="cpu")
-    scores = {rate: trainer.train(RunSpec(task, FIX(k0=rate), STEPS, 0)).score or 0.0 for rate in rates}
+    scores = {lr: trainer.train(RunSpec(task, FIX(k0=lr), STEPS, 0)).score or 0.0 for lr in rates}
     best = max(scores.values())
     error = math.sqrt(2 * best * (1 - best) / task.validation_size)
-    return [rate for rate, score in scores.items() if score >= best - 2 * error]
+    return [lr for lr, score in scores.items() if score >= best - 2 * error]
 
 
 def test_a_network_of_norms_that_never_diverges_is_narrowed_to_what_trains(tmp_path):
     found, task = probed(tmp_path, normed, functions=["FIX"])
     assert found.pruned.refusal is None
-    assert any(rate in found.space.peak for rate in good(task))
+    assert any(lr in found.space.peak for lr in good(task))
     assert 1e-5 not in good(task)
 
 
@@ -102,14 +102,14 @@ def test_adaptive_optimizers_have_ranges_of_their_own(tmp_path, optimizer):
     found, _ = probed(tmp_path, optimizer=optimizer)
     peak = found.space.peak
     assert found.pruned.refusal is None
-    assert optimizer.rates[0] <= peak.low < 0.1
-    assert peak.high <= optimizer.rates[1]
+    assert optimizer.lr_range[0] <= peak.low < 0.1
+    assert peak.high <= optimizer.lr_range[1]
     assert found.pruned.log_volume < 0
 
 
 def test_noisy_labels_do_not_mislead_it_to_rates_that_do_not_train(tmp_path):
     found, task = probed(tmp_path, data=blobs(noise=0.5), functions=["FIX"])
-    assert found.pruned.refusal or any(rate in found.space.peak for rate in good(task))
+    assert found.pruned.refusal or any(lr in found.space.peak for lr in good(task))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_noisy_labels_do_not_mislead_it_to_rates_that_do_not_train(tmp_path):
 def test_what_teaches_nothing_is_refused_with_its_code_and_the_raw_range_stays(tmp_path, build, data, codes):
     found, _ = probed(tmp_path, build, data)
     assert found.pruned.refusal.split(":")[0] in codes
-    assert (found.space.peak.low, found.space.peak.high) == SGD().rates
+    assert (found.space.peak.low, found.space.peak.high) == SGD().lr_range
 
 
 def test_a_single_class_is_refused_before_anything_is_trained():

@@ -103,9 +103,9 @@ def test_a_study_of_another_seed_starts_from_what_the_first_found_and_a_cold_one
 
 
 def test_a_recommendation_is_carried_by_horizon_and_by_range_test():
-    known = Recommendation(parse("HALFCOS(k0=0.2, l=1000)"), "a", 0.3, 0.9, 1, 0.0, centre=0.4, horizon=1000)
-    assert known.carried(5000, own_centre=0.1) == parse("HALFCOS(k0=0.05, l=5000)")
-    assert known.carried(1000, own_centre=None) == known.policy
+    known = Recommendation(parse("HALFCOS(k0=0.2, l=1000)"), "a", 0.3, 0.9, 1, 0.0, optimum=0.4, horizon=1000)
+    assert known.transferred(5000, own_optimum=0.1) == parse("HALFCOS(k0=0.05, l=5000)")
+    assert known.transferred(1000, own_optimum=None) == known.policy
     assert Recommendation.from_json(known.to_json()) == known
 
 
@@ -159,7 +159,7 @@ def test_the_default_is_never_a_candidate_against_itself(open_study, world):
     study = open_study(12, functions=["WARMUP"])
     train_some(study, world(), 1000)
     default = with_role(study.history, "default")[0].assignment.policy
-    assert any(r.carried(study.setup.task.horizon, None).form == default.form for r in study.setup.recommended)
+    assert any(r.transferred(study.setup.task.horizon, None).form == default.form for r in study.setup.recommended)
     assert default not in {t.assignment.policy for t in with_role(study.history, "candidate")}
     steps = {t.stored.key: t.stored.run.steps for t in study.history}
     assert sum(steps.values()) == conclude(study).spent.steps

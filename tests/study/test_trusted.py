@@ -75,7 +75,7 @@ def test_the_first_candidates_are_the_stored_policies_over_the_whole_horizon_and
     assert candidates(study)[: len(stored)] == stored
     assert {t.assignment.role for t in study.history[: first.number]} == {"range-test", "decade", "default"}
     assert not {one.policy for one in stored} & {one.policy for one in others}
-    known = {one.carried(study.setup.task.horizon, None).rounded() for one in study.setup.recommended}
+    known = {one.transferred(study.setup.task.horizon, None).rounded() for one in study.setup.recommended}
     assert {one.policy for one in stored} <= known
     assert {one.horizon for one in others} == {study.setup.task.horizon // part for part in (16, 4, 1)}
 

@@ -115,9 +115,9 @@ def test_the_models_learn_from_pictures_of_cifar_s_shape(name):
         shipped, train_size=256, validation_size=64, batch_size=32, horizon=16, load=partial(synthetic, shipped.classes)
     )
     trainer = Trainer(task, device="cpu")
-    rate = 0.00001 if name == "cifar10-cnn3" else 0.02
-    run = trainer.train(RunSpec(task, FIX(k0=rate), 16, 0))
-    again = trainer.train(RunSpec(task, FIX(k0=rate), 16, 0))
+    lr = 0.00001 if name == "cifar10-cnn3" else 0.02
+    run = trainer.train(RunSpec(task, FIX(k0=lr), 16, 0))
+    again = trainer.train(RunSpec(task, FIX(k0=lr), 16, 0))
     assert run.state is RunState.FINISHED
     assert run.train_losses == again.train_losses
     if name != "cifar10-cnn3":

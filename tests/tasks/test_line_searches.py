@@ -72,10 +72,10 @@ def logistic_closure(model, x, y):
     return lambda: F.softplus(-torch.from_numpy(y) * model(torch.from_numpy(x))).mean()
 
 
-def ours(search, rate, x, y):
+def ours(search, lr, x, y):
     model = Logistic()
     optimizer = search.build(model, EPOCH)
-    optimizer.param_groups[0]["lr"] = rate
+    optimizer.param_groups[0]["lr"] = lr
     path = []
     for step in range(UPDATES):
         optimizer.zero_grad()
@@ -85,12 +85,12 @@ def ours(search, rate, x, y):
 
 
 @pytest.mark.parametrize(
-    ("search", "textbook", "rate"),
+    ("search", "textbook", "lr"),
     [(SLS(), textbook_sls, 10.0), (SLS(), textbook_sls, 0.3), (L4(), textbook_l4, 0.15), (L4(), textbook_l4, 0.1)],
 )
-def test_a_line_search_takes_the_steps_of_its_paper(search, textbook, rate):
+def test_a_line_search_takes_the_steps_of_its_paper(search, textbook, lr):
     x, y = samples()
-    path, wanted = ours(search, rate, x, y), textbook(x, y, rate)
+    path, wanted = ours(search, lr, x, y), textbook(x, y, lr)
     assert [eta for eta, _ in path] == pytest.approx([eta for eta, _ in wanted], rel=1e-9)
     assert np.allclose([w for _, w in path], [w for _, w in wanted], rtol=1e-9, atol=1e-12)
     assert len({eta for eta, _ in path}) > 20  # it searched
@@ -105,14 +105,14 @@ def test_settings_reach_the_algorithms():
     assert ours(L4(momentum=0.7, **told), 0.1, x, y)[-1][0] == pytest.approx(wanted, rel=1e-9)
 
 
-def digits(search, rate):
+def digits(search, lr):
     """A network, its optimizer, and closures of random batches of digits."""
     task = find_task("digits-mlp")
     split = task.load(None).train
     torch.manual_seed(0)
     model = task.build()
     optimizer = search.build(model, task.epoch)
-    optimizer.param_groups[0]["lr"] = rate
+    optimizer.param_groups[0]["lr"] = lr
     batches = [torch.randint(len(split), (32,)) for _ in range(60)]
     return model, optimizer, [lambda b=b: F.cross_entropy(model(split.x[b]), split.y[b]) for b in batches]
 
@@ -202,14 +202,14 @@ def test_the_lr_caps_the_step_and_a_low_one_leaves_no_trace():
     assert min(rates[3:]) > 0.1
 
 
-@pytest.mark.parametrize(("search", "rate"), [(SLS(), 10.0), (L4(), 0.15)])
-def test_a_search_goes_on_from_its_state_as_if_it_had_not_stopped(search, rate):
-    model, optimizer, closures = digits(search, rate)
+@pytest.mark.parametrize(("search", "lr"), [(SLS(), 10.0), (L4(), 0.15)])
+def test_a_search_goes_on_from_its_state_as_if_it_had_not_stopped(search, lr):
+    model, optimizer, closures = digits(search, lr)
     for closure in closures[:20]:
         optimizer.zero_grad()
         optimizer.step(closure)
     weights, state = {k: v.clone() for k, v in model.state_dict().items()}, deepcopy(optimizer.state_dict())
-    other, again, theirs = digits(search, rate)
+    other, again, theirs = digits(search, lr)
     other.load_state_dict(weights)
     again.load_state_dict(state)
     for mine, their in zip(closures[20:30], theirs[20:30], strict=True):
@@ -219,14 +219,14 @@ def test_a_search_goes_on_from_its_state_as_if_it_had_not_stopped(search, rate):
         assert again.param_groups[0]["rate"] == optimizer.param_groups[0]["rate"]
 
 
-@pytest.mark.parametrize(("search", "rate"), [(SLS(), 10.0), (L4(), 0.15)])
-def test_parameters_that_do_not_learn_and_those_that_are_not_used_are_left(search, rate):
+@pytest.mark.parametrize(("search", "lr"), [(SLS(), 10.0), (L4(), 0.15)])
+def test_parameters_that_do_not_learn_and_those_that_are_not_used_are_left(search, lr):
     torch.manual_seed(0)
     model = nn.ModuleDict({name: nn.Linear(3, 3) for name in ("frozen", "used", "unused")})
     model["frozen"].requires_grad_(False)
     before = {name: layer.weight.clone() for name, layer in model.items()}
     optimizer = search.build(model)
-    optimizer.param_groups[0]["lr"] = rate
+    optimizer.param_groups[0]["lr"] = lr
     optimizer.step(lambda: model["used"](model["frozen"](torch.ones(2, 3))).square().mean())
     assert [name for name, old in before.items() if not torch.equal(model[name].weight, old)] == ["used"]
 
@@ -244,7 +244,7 @@ def test_parameters_that_do_not_learn_and_those_that_are_not_used_are_left(searc
         (lambda: L4(eps="0"), "L4: eps"),
         (lambda: SLS(weight_decay=0.1), "SLS: weight_decay must be 0, got 0.1: the loss that is searched has no part"),
         (lambda: L4(weight_decay=1e-4), "L4: weight_decay must be 0"),
-        (lambda: L4(rates=(1.0, 0.1)), "L4: rates"),
+        (lambda: L4(lr_range=(1.0, 0.1)), "L4: lr_range"),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(make, says):

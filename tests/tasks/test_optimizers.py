@@ -50,8 +50,8 @@ def test_an_optimizer_makes_the_updates_of_torch_s(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_a_task_trains_with_any_optimizer_and_has_a_key_of_its_own(name):
     task = replace(find_task("digits-mlp"), optimizer=EVERY[name][0])
-    rate = 0.5 if name == "Adadelta" else 0.003 if name in ("Adam", "AdamW", "RMSprop") else 0.05
-    run = Trainer(task, device="cpu").train(RunSpec(task, FIX(k0=rate), 300, 0))
+    lr = 0.5 if name == "Adadelta" else 0.003 if name in ("Adam", "AdamW", "RMSprop") else 0.05
+    run = Trainer(task, device="cpu").train(RunSpec(task, FIX(k0=lr), 300, 0))
     assert run.state is RunState.FINISHED
     assert run.score > 0.85, run.score
     others = {replace(task, optimizer=other).key for key, (other, _) in EVERY.items() if key != name}
@@ -65,7 +65,7 @@ def test_the_keys_of_the_first_tasks_have_not_moved():
         "weight_decay": 0.0005,
         "nesterov": False,
         "family": "sgd",
-        "rates": (1e-6, 10.0),
+        "lr_range": (1e-6, 10.0),
     }
     assert find_task("digits-cnn").key == "0ae563abff614697"
     assert find_task("mnist-lenet").key == "26fcebc4ce14ba72"
@@ -78,7 +78,7 @@ def test_the_keys_of_the_first_tasks_have_not_moved():
         (lambda: SGD(weight_decay=-1e-4), "SGD: weight_decay must be in"),
         (lambda: Adam(beta2=1), "Adam: beta2"),
         (lambda: RMSprop(alpha=True), "RMSprop: alpha"),
-        (lambda: Adadelta(rates=(1.0, 0.1)), "Adadelta: rates must be two rising numbers"),
+        (lambda: Adadelta(lr_range=(1.0, 0.1)), "Adadelta: lr_range must be two rising numbers"),
         (lambda: Adagrad(eps="1"), "Adagrad: eps"),
     ],
 )

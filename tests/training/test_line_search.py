@@ -12,7 +12,7 @@ from lrsearch.schedules import CM, FIX, HALFCOS, ONECYCLE
 from lrsearch.tasks import L4, SGD, SLS, find_task
 from lrsearch.training import Trainer
 from lrsearch.training.batch_loss import BatchLoss
-from lrsearch.training.fused import fuse, why_not
+from lrsearch.training.lockstep import fuse, why_not
 from lrsearch.training.loop import batches
 
 MLP = find_task("digits-mlp")
@@ -59,8 +59,8 @@ def test_a_run_follows_from_its_seed_also_where_the_model_draws(name):
 
 def test_a_run_keeps_the_steps_that_were_taken_and_counts_the_extra_forward_passes():
     run = train(task(SLS()), HALFCOS(k0=2, l=60))
-    assert len(run.rates) == 60
-    shares = [rate / cap for rate, cap in zip(run.rates, HALFCOS(k0=2, l=60).curve(60), strict=True)]
+    assert len(run.lrs) == 60
+    shares = [lr / cap for lr, cap in zip(run.lrs, HALFCOS(k0=2, l=60).curve(60), strict=True)]
     assert 0 < min(shares) < 0.5 < max(shares) <= 1
     assert 60 < run.evaluations < 60 * 5
     assert Run.from_text(run.to_text()) == run
@@ -78,7 +78,7 @@ def test_a_search_that_accepts_its_first_step_is_gradient_descent_masks_and_stat
     """So the extra looks draw nothing, and move no statistics."""
     plain = train(task(SGD(momentum=0, weight_decay=0), drawing), FIX(k0=0.01), 150)
     searched = train(task(SLS(c=0.0), drawing), FIX(k0=0.01), 150)
-    assert set(searched.rates) == {0.01}
+    assert set(searched.lrs) == {0.01}
     assert searched.evaluations == 150
     assert [p.loss for p in searched.points] == pytest.approx([p.loss for p in plain.points], rel=1e-5)
     assert searched.train_losses == pytest.approx(plain.train_losses, rel=1e-5)

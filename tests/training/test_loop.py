@@ -70,9 +70,9 @@ def test_a_trained_run_learns(trainer):
     assert len(run.train_losses) == 160
 
 
-@pytest.mark.parametrize("rate", [1e3, 1e6])
-def test_a_rate_that_is_too_large_is_a_diverged_run_and_not_an_error(trainer, rate):
-    run = trainer.train(RunSpec(MLP, FIX(k0=rate), 200, 0))
+@pytest.mark.parametrize("lr", [1e3, 1e6])
+def test_a_rate_that_is_too_large_is_a_diverged_run_and_not_an_error(trainer, lr):
+    run = trainer.train(RunSpec(MLP, FIX(k0=lr), 200, 0))
     assert run.state is RunState.DIVERGED
     assert run.score is None
     assert run.loss is None
@@ -163,18 +163,18 @@ def test_a_controller_is_fed_the_validation_loss_and_its_learning_rates_are_kept
     run = trainer.train(RunSpec(MLP, policy, 200, 0))
     looks = [point.step for point in run.points]
     assert run.state is RunState.FINISHED
-    assert len(run.rates) == 200
-    assert list(run.rates) == [0.1 * 0.5 ** max(0, sum(look <= step for look in looks) - 1) for step in range(200)]
+    assert len(run.lrs) == 200
+    assert list(run.lrs) == [0.1 * 0.5 ** max(0, sum(look <= step for look in looks) - 1) for step in range(200)]
     assert Run.from_text(run.to_text()) == run
-    assert trainer.train(RunSpec(MLP, FIX(k0=0.1), 30, 0)).rates == ()
+    assert trainer.train(RunSpec(MLP, FIX(k0=0.1), 30, 0)).lrs == ()
 
 
 def test_a_controller_s_draws_follow_from_the_run_s_seed(trainer):
     policy = parse("ASLR(k0=0.1)")
     one, again, other = (trainer.train(RunSpec(MLP, policy, 40, seed)) for seed in (1, 1, 2))
     assert strip(one) == strip(again)
-    assert one.rates != other.rates
-    assert all(0.05 <= run.rates[0] < 0.15 for run in (one, other))
+    assert one.lrs != other.lrs
+    assert all(0.05 <= run.lrs[0] < 0.15 for run in (one, other))
 
 
 def test_a_policy_that_waits_for_its_task_is_refused_with_what_would_do():
@@ -233,4 +233,4 @@ def test_a_controller_is_told_as_often_over_a_shorter_horizon():
     for horizon in (1280, 320):
         run = trainer.train(RunSpec(MLP, policy.stretch(horizon / 1280), horizon, 0))
         assert len(run.points) == 40
-        assert run.rates[-1] == pytest.approx(0.1 * 0.9**38)
+        assert run.lrs[-1] == pytest.approx(0.1 * 0.9**38)

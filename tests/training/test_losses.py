@@ -56,7 +56,7 @@ def share(study, name: str, peak: float) -> float:
 def test_a_full_run_at_the_suggested_peak_is_stable_and_far_better_than_guessing(study, name):
     advice = study.CASES[name].range_test().advice
     assert advice.verdict == "found"
-    assert share(study, name, advice.default.rate) > 0.7
+    assert share(study, name, advice.default.lr) > 0.7
 
 
 @pytest.mark.parametrize("name", SCALE_FREE)

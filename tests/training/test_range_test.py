@@ -176,7 +176,7 @@ def test_groups_keep_their_ratio_and_weight_decay_and_momentum_are_set():
     assert rates[0] == pytest.approx((1e-5, 0.1, 0.25, 0.95))
     assert rates[-1][1:3] == pytest.approx((0.1, 0.25))
     assert rates[-1][3] <= 0.95
-    assert [rate for rate, *_ in rates] == pytest.approx(test.ramp.rates)
+    assert [lr for lr, *_ in rates] == pytest.approx(test.ramp.lrs)
 
 
 def test_the_whole_test_in_one_call_looks_at_validation_batches():
@@ -185,7 +185,7 @@ def test_the_whole_test_in_one_call_looks_at_validation_batches():
         test.run(world.loader, validation=[samples(50)])
     assert len(test.ramp.looks) >= 20
     assert all(0 <= look.score <= 1 for look in test.ramp.looks)
-    assert [look.rate for look in test.ramp.looks] == sorted(look.rate for look in test.ramp.looks)
+    assert [look.lr for look in test.ramp.looks] == sorted(look.lr for look in test.ramp.looks)
 
 
 def test_a_loss_without_classes_has_no_accuracy():
@@ -297,15 +297,15 @@ def reported(losses, low=1e-5, high=10.0, steps=300):
     return test
 
 
-def sigmoid_fall(rate):
-    return 2.3 - 2 / (1 + math.exp(-4 * (math.log10(rate) + 2))) + max(0.0, (rate / 0.5) ** 3 - 1)
+def sigmoid_fall(lr):
+    return 2.3 - 2 / (1 + math.exp(-4 * (math.log10(lr) + 2))) + max(0.0, (lr / 0.5) ** 3 - 1)
 
 
 @pytest.mark.parametrize("first", [None, math.inf, math.nan, 230.0, 1e9])
 def test_an_absurd_loss_at_the_first_update_moves_nothing_and_is_told(first):
-    test = reported(lambda update, rate: first if update == 1 and first is not None else sigmoid_fall(rate))
+    test = reported(lambda update, lr: first if update == 1 and first is not None else sigmoid_fall(lr))
     assert test.advice.verdict == "found"
-    assert abs(math.log10(test.advice.default.rate / 0.127)) < 0.1
+    assert abs(math.log10(test.advice.default.lr / 0.127)) < 0.1
     assert 200 < len(test.ramp.losses) < 300
     assert test.advice.notes == (
         ()
@@ -318,28 +318,28 @@ def test_an_absurd_loss_at_the_first_update_moves_nothing_and_is_told(first):
 
 
 def test_losses_that_are_absurd_again_and_again_are_told_and_end_nothing():
-    test = reported(lambda update, rate: math.nan if update in (1, 50, 51, 150) else sigmoid_fall(rate))
-    assert abs(math.log10(test.advice.default.rate / 0.127)) < 0.1
+    test = reported(lambda update, lr: math.nan if update in (1, 50, 51, 150) else sigmoid_fall(lr))
+    assert abs(math.log10(test.advice.default.lr / 0.127)) < 0.1
     assert "4 of" in test.advice.notes[0]
     assert test.advice.notes[0].endswith("(number 1, 50, 51, 150)")
 
 
 def test_losses_that_stay_infinite_end_it_at_once():
-    test = reported(lambda update, rate: math.nan if rate > 0.3 else sigmoid_fall(rate))
-    assert sum(rate > 0.3 for rate in test.ramp.rates) == 3
+    test = reported(lambda update, lr: math.nan if lr > 0.3 else sigmoid_fall(lr))
+    assert sum(lr > 0.3 for lr in test.ramp.lrs) == 3
     assert test.advice.verdict == "found"
 
 
 @pytest.mark.parametrize("high", [1e-2, 0.1])
 def test_a_range_that_ends_before_the_loss_turns_is_an_edge(high):
-    advice = reported(lambda update, rate: sigmoid_fall(rate), high=high).advice
+    advice = reported(lambda update, lr: sigmoid_fall(lr), high=high).advice
     assert (advice.verdict, advice.edge, advice.default) == ("edge", "high", None)
 
 
 def test_a_negative_loss_is_read_like_any_other():
-    below = reported(lambda update, rate: sigmoid_fall(rate) - 3)
-    assert abs(math.log10(below.advice.default.rate / 0.127)) < 0.1
-    assert below.ramp.rates[-1] < 1
+    below = reported(lambda update, lr: sigmoid_fall(lr) - 3)
+    assert abs(math.log10(below.advice.default.lr / 0.127)) < 0.1
+    assert below.ramp.lrs[-1] < 1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -352,7 +352,7 @@ def test_the_noise_of_a_squared_error_is_no_bottom(seed):
     with RangeTest(model, optimizer, low=1e-6, high=10, steps=100) as test:
         test.run(DataLoader(TensorDataset(x, y), 32, shuffle=True), loss=nn.functional.mse_loss)
     assert test.advice.verdict == "found"
-    assert 0.02 < test.advice.default.rate < 0.3
+    assert 0.02 < test.advice.default.lr < 0.3
     assert 80 <= len(test.ramp.losses) < 100
 
 

@@ -1,6 +1,6 @@
 """Controllers: LR functions that need feedback, each a frozen state that a report turns into the next.
 
-`rate(step, u)` is the learning rate of the update after `step` updates, u an even draw from [0, 1); `after`
+`lr(step, u)` is the learning rate of the update after `step` updates, u an even draw from [0, 1); `after`
 takes a report of a metric that is better when lower, such as the validation loss; PLATEAU with maximize=1 one that is
 better when higher. A metric that is no number counts as worse than any.
 """
@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Self
 
-from lrsearch.schedules.fields import factor, flag, rate, reports, steps, threshold, whole
+from lrsearch.schedules.fields import factor, flag, lr, reports, steps, threshold, whole
 from lrsearch.schedules.function import controller
 from lrsearch.schedules.functions.decaying import FIX, floor_below_start
 from lrsearch.schedules.making import parts
@@ -46,7 +46,7 @@ class AslrState:
 
     >>> state = ASLR(k0=0.1).begin()
     >>> for loss in (1.0, 2.0, 2.0, 2.0): state = state.after(loss, step=0)
-    >>> state.rate(step=0, u=0.5)
+    >>> state.lr(step=0, u=0.5)
     0.09
     """
 
@@ -71,7 +71,7 @@ class AslrState:
             return replace(self, best=loss, radius=None)
         return self._walk() if loss > self.best or loss == WORST else self
 
-    def rate(self, step: int, u: float) -> float:
+    def lr(self, step: int, u: float) -> float:
         """Draw from half a digit below the centre to half a digit above."""
         if u == 0.5:
             return float(f"{self.digit}e{self.power}")
@@ -96,7 +96,7 @@ class AslrState:
 ASLR = controller(
     "ASLR",
     "Khodamoradi et al. 2021",
-    rate("k0"),
+    lr("k0"),
     sample={"k0": 0.1},
     rule=lambda k0: None if k0 >= 10.0**SMALLEST_POWER else "k0 must be above 0",
 )(AslrState)
@@ -111,7 +111,7 @@ class PlateauState:
     eps or less is not made.
 
     >>> state = PLATEAU(k0=0.1, gamma=0.5, patience=0).begin()
-    >>> state.after(1.0, step=10).after(1.0, step=20).rate(step=20, u=0.5)
+    >>> state.after(1.0, step=10).after(1.0, step=20).lr(step=20, u=0.5)
     0.05
     """
 
@@ -157,7 +157,7 @@ class PlateauState:
             bad, cooling = 0, self.cooldown
         return replace(self, current=current, best=loss if better else self.best, bad=bad, cooling=cooling)
 
-    def rate(self, step: int, u: float) -> float:
+    def lr(self, step: int, u: float) -> float:
         """Give the present learning rate."""
         return float(self.current)
 
@@ -165,13 +165,13 @@ class PlateauState:
 PLATEAU = controller(
     "PLATEAU",
     "torch, ReduceLROnPlateau",
-    rate("k0"),
+    lr("k0"),
     factor("gamma"),
     reports("patience", 0, 10),
     reports("cooldown", 0, 0),
     threshold("threshold", 1e-4),
-    rate("k1", 0),
-    rate("eps", 0),
+    lr("k1", 0),
+    lr("eps", 0),
     flag("maximize"),
     rule=floor_below_start,
     sample={"k0": 0.1, "gamma": 0.5, "patience": 1},
@@ -189,7 +189,7 @@ class ChangeOnPlateauState:
     >>> policy = CHANGEONPLATEAU(policies=[FIX(k0=0.5), FIX(k0=0.25)], l=80, start=1, patience=2, cooldown=0)
     >>> state = policy.begin()
     >>> for step, loss in enumerate((1.0, 1.0, 1.0)): state = state.after(loss, step)
-    >>> state.rate(step=3, u=0.5)
+    >>> state.lr(step=3, u=0.5)
     0.5
     """
 
@@ -222,7 +222,7 @@ class ChangeOnPlateauState:
         since = step if at != self.at else self.since
         return replace(seen, at=at, since=since, cooling=self.cooldown)
 
-    def rate(self, step: int, u: float) -> float:
+    def lr(self, step: int, u: float) -> float:
         """Give the learning rate of the present policy, counted from when it took over."""
         return self.policies[self.at](max(step - self.since, 0))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from lrsearch.schedules.coordinates import Bounds, DecayPerStep, Repeat, Restarts, Shape
-from lrsearch.schedules.fields import factor_per_step, growth, rate, steps
+from lrsearch.schedules.fields import factor_per_step, growth, lr, steps
 from lrsearch.schedules.fields import whole as whole_number
 from lrsearch.schedules.function import Floats, lr_function
 from lrsearch.schedules.functions.shapes import between, sawtooth, triangle, whole
@@ -14,8 +14,8 @@ from lrsearch.schedules.functions.shapes import between, sawtooth, triangle, who
 @lr_function(
     "cyclic",
     "Smith 2015, the text on exp_range",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     factor_per_step("gamma"),
     steps("l"),
     roles=(Bounds("k0", "k1"), Repeat("l", 2), DecayPerStep("gamma")),
@@ -36,8 +36,8 @@ def EXPRANGE(t: Floats, k0: float, k1: float, gamma: float, l: float) -> Floats:
 @lr_function(
     "cyclic",
     "Loshchilov and Hutter 2017",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     steps("l"),
     growth("growth", 1),
     roles=(Bounds("k0", "k1"), Restarts("l", "growth")),
@@ -66,8 +66,8 @@ def SGDR(t: Floats, k0: float, k1: float, l: float, growth: float) -> Floats:
 @lr_function(
     "cyclic",
     "Agarwal et al. 2021, Acceleration via Fractal Learning Rate Schedules",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     whole_number("n", 1, 16),
     steps("l"),
     roles=(Bounds("k0", "k1", to_zero=False), Repeat("l"), Shape("n", "levels")),
@@ -91,5 +91,5 @@ def FRACTAL(t: Floats, k0: float, k1: float, n: int, l: float) -> Floats:
         mirrored = (index >> (n - level)) & 1
         place = np.where(mirrored, 2**level + 1 - place, place)
     half = (place - 0.5) * np.pi / 2 ** (n + 1)  # with half the angle no digits cancel
-    rates: Floats = 1 / (np.sin(half) ** 2 / min(k0, k1) + np.cos(half) ** 2 / max(k0, k1))
-    return rates
+    lrs: Floats = 1 / (np.sin(half) ** 2 / min(k0, k1) + np.cos(half) ** 2 / max(k0, k1))
+    return lrs

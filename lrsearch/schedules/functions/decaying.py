@@ -21,16 +21,7 @@ from lrsearch.schedules.coordinates import (
     Shape,
     Stages,
 )
-from lrsearch.schedules.fields import (
-    exponent,
-    factor,
-    factor_per_step,
-    fraction,
-    milestones,
-    rate,
-    slope_per_step,
-    steps,
-)
+from lrsearch.schedules.fields import exponent, factor, factor_per_step, fraction, lr, milestones, slope_per_step, steps
 from lrsearch.schedules.function import Floats, lr_function
 from lrsearch.schedules.functions.shapes import progress, towards, whole
 
@@ -50,7 +41,7 @@ def _last_drop(k0: float, k1: float, gamma: float, l: float) -> float | None:
     return l * math.ceil((math.log(k1) - math.log(k0)) / math.log(gamma) - 1e-9) if k1 > 0 else None
 
 
-@lr_function("fixed", LRBENCH, rate("k0"), roles=(Peak("k0"),), end=lambda **_: 0, sample={"k0": 1})
+@lr_function("fixed", LRBENCH, lr("k0"), roles=(Peak("k0"),), end=lambda **_: 0, sample={"k0": 1})
 def FIX(t: Floats, k0: float) -> Floats:
     """A constant learning rate: eta = k0.
 
@@ -63,10 +54,10 @@ def FIX(t: Floats, k0: float) -> Floats:
 @lr_function(
     "decaying",
     LRBENCH,
-    rate("k0"),
+    lr("k0"),
     factor("gamma"),
     steps("l"),
-    rate("k1", 0),
+    lr("k1", 0),
     roles=(Fall("k1", "k0"), Repeat("l"), DecayPerDrop("gamma", "l")),
     rule=floor_below_start,
     end=_last_drop,
@@ -85,7 +76,7 @@ def STEP(t: Floats, k0: float, gamma: float, l: float, k1: float) -> Floats:
 @lr_function(
     "decaying",
     LRBENCH,
-    rate("k0"),
+    lr("k0"),
     factor("gamma"),
     milestones("l"),
     end=lambda l, **_: l[-1],
@@ -105,7 +96,7 @@ def NSTEP(t: Floats, k0: float, gamma: float, l: tuple[float, ...]) -> Floats:
 @lr_function(
     "decaying",
     LRBENCH,
-    rate("k0"),
+    lr("k0"),
     factor_per_step("gamma"),
     roles=(Peak("k0"), DecayPerStep("gamma")),
     sample={"k0": 1, "gamma": 0.97},
@@ -122,7 +113,7 @@ def EXP(t: Floats, k0: float, gamma: float) -> Floats:
 @lr_function(
     "decaying",
     LRBENCH,
-    rate("k0"),
+    lr("k0"),
     slope_per_step("gamma"),
     exponent("p"),
     roles=(Peak("k0"), InverseDecay("gamma", "p")),
@@ -140,7 +131,7 @@ def INV(t: Floats, k0: float, gamma: float, p: float) -> Floats:
 @lr_function(
     "decaying",
     "Caffe; the authors of Wu et al. 2019 ship it too",
-    rate("k0"),
+    lr("k0"),
     slope_per_step("gamma"),
     steps("l"),
     sample={"k0": 1, "gamma": 0.1, "l": 50},
@@ -159,10 +150,10 @@ def SIG(t: Floats, k0: float, gamma: float, l: float) -> Floats:
 @lr_function(
     "decaying",
     LRBENCH,
-    rate("k0"),
+    lr("k0"),
     exponent("p"),
     steps("l"),
-    rate("k1", 0),
+    lr("k1", 0),
     roles=(*TO_FLOOR, Shape("p", "power")),
     end=lambda l, **_: l,
     sample={"k0": 1, "p": 2, "l": 100},
@@ -179,9 +170,9 @@ def POLY(t: Floats, k0: float, p: float, l: float, k1: float) -> Floats:
 @lr_function(
     "decaying",
     "Li et al. 2020, Budgeted Training",
-    rate("k0"),
+    lr("k0"),
     steps("l"),
-    rate("k1", 0),
+    lr("k1", 0),
     roles=TO_FLOOR,
     end=lambda l, **_: l,
     sample={"k0": 1, "l": 100},
@@ -198,9 +189,9 @@ def LINEAR(t: Floats, k0: float, l: float, k1: float) -> Floats:
 @lr_function(
     "decaying",
     "Loshchilov and Hutter 2017, without restarts",
-    rate("k0"),
+    lr("k0"),
     steps("l"),
-    rate("k1", 0),
+    lr("k1", 0),
     roles=TO_FLOOR,
     end=lambda l, **_: l,
     sample={"k0": 1, "l": 100},
@@ -217,10 +208,10 @@ def HALFCOS(t: Floats, k0: float, l: float, k1: float) -> Floats:
 @lr_function(
     "decaying",
     "Chen et al. 2022, REX",
-    rate("k0"),
+    lr("k0"),
     steps("l"),
     fraction("beta", 0.5),
-    rate("k1", 0),
+    lr("k1", 0),
     roles=(*TO_FLOOR, Shape("beta", "beta")),
     end=lambda l, **_: l,
     sample={"k0": 1, "l": 100},
@@ -240,8 +231,8 @@ def REX(t: Floats, k0: float, l: float, beta: float, k1: float) -> Floats:
 @lr_function(
     "decaying",
     "Smith 2015, Cyclical Learning Rates",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     steps("l"),
     roles=(Fall("k0", "k1"), Fraction("l", "end")),
     end=lambda l, **_: l,
@@ -259,9 +250,9 @@ def DECAY(t: Floats, k0: float, k1: float, l: float) -> Floats:
 @lr_function(
     "decaying",
     "Haegele et al. 2024",
-    rate("k0"),
+    lr("k0"),
     milestones("l", 2),
-    rate("k1", 0),
+    lr("k1", 0),
     exponent("p", 1),
     roles=(Fall("k1", "k0"), Stages("l", 2), Shape("p", "power")),
     end=lambda l, **_: l[-1],

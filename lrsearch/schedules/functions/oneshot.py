@@ -3,7 +3,7 @@
 import numpy as np
 
 from lrsearch.schedules.coordinates import Bounds, Fall, Fraction, Left, Peak, Stages
-from lrsearch.schedules.fields import milestones, rate, steps
+from lrsearch.schedules.fields import lr, milestones, steps
 from lrsearch.schedules.function import Floats, lr_function
 from lrsearch.schedules.functions.decaying import floor_below_start
 from lrsearch.schedules.functions.shapes import progress, towards
@@ -20,8 +20,8 @@ def _peaks(k0: float, k1: float, k2: float, **_: object) -> str | None:
 @lr_function(
     "one-shot",
     "Smith 2015, LR range test, on a logarithmic axis",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     steps("l"),
     rule=_rises,
     end=lambda l, **_: l,
@@ -34,17 +34,17 @@ def RAMP(t: Floats, k0: float, k1: float, l: float) -> Floats:
     0.1
     """
     risen = np.minimum(t / l, 1)
-    rates: Floats = np.power(k0, 1 - risen) * np.power(k1, risen)
-    return rates
+    lrs: Floats = np.power(k0, 1 - risen) * np.power(k1, risen)
+    return lrs
 
 
 @lr_function(
     "one-shot",
     "Smith 2018, the 1cycle report",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     milestones("l", 3),
-    rate("k2"),
+    lr("k2"),
     roles=(Bounds("k0", "k1"), Stages("l", 3), Left("k2", "k1")),
     rule=_peaks,
     end=lambda l, **_: l[-1],
@@ -65,10 +65,10 @@ def ONECYCLE(t: Floats, k0: float, k1: float, l: tuple[float, float, float], k2:
 @lr_function(
     "one-shot",
     "fastai and torch, a reading of Smith 2018",
-    rate("k0"),
-    rate("k1"),
+    lr("k0"),
+    lr("k1"),
     milestones("l", 2),
-    rate("k2"),
+    lr("k2"),
     roles=(Bounds("k0", "k1"), Stages("l", 2), Left("k2", "k1")),
     rule=_peaks,
     end=lambda l, **_: l[-1],
@@ -94,9 +94,9 @@ def _risen(t: Floats, l: tuple[float, float]) -> Floats:
 @lr_function(
     "one-shot",
     "Hu et al. 2024, MiniCPM; trapezoid in Xing et al. 2018",
-    rate("k0"),
+    lr("k0"),
     milestones("l", 3),
-    rate("k1", 0),
+    lr("k1", 0),
     roles=(Fall("k1", "k0"), Stages("l", 3, warmup=True)),
     end=lambda l, **_: l[-1],
     rule=floor_below_start,
@@ -114,7 +114,7 @@ def WSD(t: Floats, k0: float, l: tuple[float, float, float], k1: float) -> Float
 @lr_function(
     "one-shot",
     "Vaswani et al. 2017",
-    rate("k0"),
+    lr("k0"),
     steps("l"),
     roles=(Peak("k0"), Fraction("l", "warmup")),
     sample={"k0": 1, "l": 10},

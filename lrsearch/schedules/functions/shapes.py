@@ -7,8 +7,8 @@ from lrsearch.schedules.function import Floats
 
 def between(k0: float, k1: float, height: Floats) -> Floats:
     """The LRBench paper's formula (2): height 0 is the lower, height 1 the higher of the two."""
-    rates: Floats = abs(k0 - k1) * height + np.minimum(k0, k1)
-    return rates
+    lrs: Floats = abs(k0 - k1) * height + np.minimum(k0, k1)
+    return lrs
 
 
 def towards(k0: float, k1: float, done: Floats) -> Floats:

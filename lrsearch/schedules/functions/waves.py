@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrsearch.schedules.coordinates import Bounds, DecayPerStep, Repeat
-from lrsearch.schedules.fields import factor_per_step, rate, steps
+from lrsearch.schedules.fields import factor_per_step, lr, steps
 from lrsearch.schedules.function import Floats, LRFunction
 from lrsearch.schedules.functions.shapes import between, halvings, phase, sawtooth, triangle, whole
 
@@ -64,7 +64,7 @@ class Wave:
         def shrinking(t: Floats, k0: float, k1: float, gamma: float, l: float) -> Floats:
             return between(k0, k1, g(t, l) * np.power(gamma, t))
 
-        fields, length, gamma = (rate("k0"), rate("k1")), steps("l"), factor_per_step("gamma")
+        fields, length, gamma = (lr("k0"), lr("k1")), steps("l"), factor_per_step("gamma")
         roles = (Bounds("k0", "k1"), Repeat("l", parts, early / 2))
         sample = {"k0": 0, "k1": 1, "l": 50 // parts}
         at = 2 * PEAKS[self.starts]

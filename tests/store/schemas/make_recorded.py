@@ -41,7 +41,7 @@ def recorded(store: Store) -> None:
             with record(store, task=task, policy=policy, seed=seed, horizon=200) as run:
                 for step in (50, 100, 150, 200):
                     run.log(step, val_loss=1 / step, val_score=step / 250, train_loss=2 / step)
-                    run.log(step, rate=float(policy(step)), bleu=0.5 * step, **{"own:bleu": 1.0})
+                    run.log(step, lr=float(policy(step)), bleu=0.5 * step, **{"own:bleu": 1.0})
                 run.finish(scale * (0.8 - 0.03 * n + 0.001 * seed), loss=0.25, **({"unit": unit} if unit else {}))
     with record(store, task="mine", policy=FIX(k0=9), horizon=200) as run:
         run.finish(math.nan)

@@ -52,7 +52,7 @@ def ended(spec: RunSpec) -> Run:
         )
     far = float(np.abs(np.log10(rates.max() / 0.2)))
     score = round(0.9 - 0.1 * far + 0.001 * spec.seed, 6)
-    losses = tuple(round(2.3 / (1 + float(rate) * 10), 6) for rate in rates)
+    losses = tuple(round(2.3 / (1 + float(lr) * 10), 6) for lr in rates)
     return Run(
         state=RunState.FINISHED,
         steps=spec.horizon,

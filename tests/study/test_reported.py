@@ -9,7 +9,7 @@ import lrsearch as lrs
 from lrsearch.errors import UsageError
 from lrsearch.runs import RunState
 from lrsearch.store import Assignment
-from lrsearch.study.told import told_run
+from lrsearch.study.reported import reported_run
 
 TASK = lrs.Task("toy", horizon=100, epoch=10, minimize="val_loss")
 FULL = Assignment(3, "candidate", "suggested", lrs.FIX(k0=0.1), 100, 0)
@@ -19,7 +19,7 @@ FALLING = [5 - 0.1 * step for step in range(25)]
 
 @pytest.mark.parametrize("value", [2.5, np.float32(2.5), {"val_loss": 2.5, "accuracy": 0.5}])
 def test_a_metric_is_a_finished_run(value):
-    run = told_run(FULL, TASK, value)
+    run = reported_run(FULL, TASK, value)
     assert (run.state, run.score, run.steps) == (RunState.FINISHED, 2.5, 100)
     assert run.scores == ({"accuracy": 0.5} if isinstance(value, dict) else {})
 
@@ -27,13 +27,13 @@ def test_a_metric_is_a_finished_run(value):
 @pytest.mark.parametrize("value", [math.nan, "nan", math.inf, {"val_loss": math.nan}])
 @pytest.mark.parametrize(("steps", "made"), [(None, 100), (40, 40), (0, 0)])
 def test_a_metric_that_is_not_finite_is_a_divergence(value, steps, made):
-    run = told_run(FULL, TASK, value, steps=steps)
+    run = reported_run(FULL, TASK, value, steps=steps)
     assert (run.state, run.score, run.steps) == (RunState.DIVERGED, None, made)
 
 
 def test_a_failure_is_charged_in_full_unless_its_steps_are_told():
-    assert told_run(FULL, TASK, failed="out of memory").steps == 100
-    run = told_run(FULL, TASK, failed=" out of memory ", steps=3)
+    assert reported_run(FULL, TASK, failed="out of memory").steps == 100
+    run = reported_run(FULL, TASK, failed=" out of memory ", steps=3)
     assert (run.state, run.steps, run.error) == (RunState.FAILED, 3, "out of memory")
 
 
@@ -48,13 +48,13 @@ def test_a_failure_is_charged_in_full_unless_its_steps_are_told():
     ],
 )
 def test_a_range_test_is_told_by_its_losses_one_a_step_or_with_their_steps(curve):
-    run = told_run(RAMP, TASK, curves={"train_loss": curve})
+    run = reported_run(RAMP, TASK, curves={"train_loss": curve})
     assert (run.state, run.steps) == (RunState.FINISHED, 25)
     assert run.train_losses == pytest.approx(FALLING)
 
 
 def test_a_range_test_may_end_where_its_loss_is_not_finite():
-    run = told_run(RAMP, TASK, curves={"train_loss": [3.0, 2.0, math.nan]})
+    run = reported_run(RAMP, TASK, curves={"train_loss": [3.0, 2.0, math.nan]})
     assert (run.state, run.steps, run.train_losses) == (RunState.FINISHED, 3, (3.0, 2.0, None))
 
 
@@ -93,4 +93,4 @@ def test_a_range_test_may_end_where_its_loss_is_not_finite():
 )
 def test_what_cannot_be_is_refused_in_a_sentence(asked, value, more, match):
     with pytest.raises(UsageError, match=rf"^job {asked.number}: .*{match}"):
-        told_run(asked, TASK, value, **more)
+        reported_run(asked, TASK, value, **more)

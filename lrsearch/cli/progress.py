@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lrsearch.cli.plain import open_console
+from lrsearch.cli.output import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from lrsearch.study.study import Study
 
 
-def tell_line(line: str) -> None:
+def log_line(line: str) -> None:
     """Print a line of talk on stderr."""
     open_console(stderr=True, soft_wrap=False).print(line)
 
 
-class Talk:
+class ProgressPrinter:
     """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
 
     def __init__(self, budget: float, horizon: int) -> None:
@@ -35,7 +35,7 @@ class Talk:
         self.budget, self.spent = budget, 0
         self.open: dict[int, int] = {}
 
-    def __enter__(self) -> "Talk":
+    def __enter__(self) -> "ProgressPrinter":
         if self.console.is_terminal:
             self.bar.start()
         return self

@@ -17,7 +17,7 @@ from lrsearch.training.report import Report
 from lrsearch.words import counted
 
 
-def told_run(
+def reported_run(
     assignment: Assignment,
     task: Task,
     value: Any = None,
@@ -44,7 +44,7 @@ def told_run(
     >>> from lrsearch import FIX
     >>> task = Task("toy", horizon=100, epoch=10, minimize="val_loss")
     >>> asked = Assignment(3, "candidate", "suggested", FIX(k0=0.1), 100, 0)
-    >>> told_run(asked, task, 2.5).score, str(told_run(asked, task, math.nan, steps=40).state)
+    >>> reported_run(asked, task, 2.5).score, str(reported_run(asked, task, math.nan, steps=40).state)
     (2.5, 'diverged')
     """
     job = _Told(assignment, assignment.spec(task))

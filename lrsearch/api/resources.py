@@ -15,7 +15,7 @@ from lrsearch.spaces import Space
 from lrsearch.store import Store, open_store
 from lrsearch.store.store import PAUSES
 from lrsearch.tasks import find_classification
-from lrsearch.tasks.catalogue import Asked
+from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.functions import FunctionSource
 from lrsearch.training.groups import require_workers
 from lrsearch.training.own_source import is_own, own_source
@@ -47,7 +47,7 @@ def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) 
     return Trainer(found, Path(data_dir) if data_dir else None)
 
 
-def source_of(asked: Asked, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
+def source_of(asked: TaskLike, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
     """Where trainers of what was asked for come from.
 
     Args:

@@ -16,7 +16,7 @@ from lrsearch.tasks import SGD, Adam, Classification, Split, Splits, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
 from lrsearch.training import Trainer
-from lrsearch.training.fused import _Fused, _Rows, fuse, fused, train_fused, why_not
+from lrsearch.training.lockstep import _Fused, _Rows, fuse, fused, train_lockstep, why_not
 from lrsearch.training.loop import batches
 
 STEPS = 40
@@ -253,7 +253,7 @@ def test_an_interrupt_ends_the_runs_that_are_trained_one_by_one():
 
 def test_every_policy_is_trained_with_every_seed_at_the_task_s_length():
     waiting = parse("LINEAR(k0=0.1, l=1dur)")
-    runs = train_fused(MLP, [waiting, FIX(k0=0.01)], [3, 4], horizon=64, device="cpu")
+    runs = train_lockstep(MLP, [waiting, FIX(k0=0.01)], [3, 4], horizon=64, device="cpu")
     trainer = Trainer(MLP, device="cpu")
     wanted = [RunSpec(MLP, policy, 64, seed) for policy in (waiting.bind(horizon=64), FIX(k0=0.01)) for seed in (3, 4)]
     assert [run.loss for run in runs] == pytest.approx([trainer.train(spec).loss for spec in wanted], rel=1e-4)
@@ -330,7 +330,7 @@ def test_what_two_rows_do_not_fit_into_trains_one_by_one(count, monkeypatch):
         return train(*given)
 
     monkeypatch.setattr(trainer, "train", in_free_memory)
-    monkeypatch.setattr("lrsearch.training.fused.why_not", lambda trainer, specs: None)
+    monkeypatch.setattr("lrsearch.training.lockstep.why_not", lambda trainer, specs: None)
     found = fuse(trainer, wanted)
     assert memory.landed == {1: [2], 2: [2], 3: [3, 2]}[count]
     assert [replace(run, seconds=0) for run in found] == [replace(run, seconds=0) for run in alone]

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from lrsearch.runs import Optimizer
-from lrsearch.tasks.catalogue import Asked, find_classification
+from lrsearch.tasks.catalogue import TaskLike, find_classification
 from lrsearch.tasks.classification import Classification
 from lrsearch.tasks.models import LocalNorm
 from lrsearch.tasks.splits import Split
@@ -59,7 +59,7 @@ class Landmarks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataPortrait:
+class DataFeatures:
     """The training split, as the model gets it: centred and scaled as the task does, not augmented.
 
     Args:
@@ -88,7 +88,7 @@ class DataPortrait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPortrait:
+class ModelFeatures:
     """The model, as far as its modules show it.
 
     Args:
@@ -109,7 +109,7 @@ class ModelPortrait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPortrait:
+class TrainingFeatures:
     """How it is trained.
 
     Args:
@@ -128,12 +128,12 @@ class TrainingPortrait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Portrait:
-    """What is known of a task before any training: see `portray`."""
+class MetaFeatures:
+    """What is known of a task before any training: see `meta_features`."""
 
-    data: DataPortrait
-    model: ModelPortrait
-    training: TrainingPortrait
+    data: DataFeatures
+    model: ModelFeatures
+    training: TrainingFeatures
 
     @property
     def epochs(self) -> float:
@@ -174,19 +174,19 @@ class Portrait:
         return asdict(self, dict_factory=_plain)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Portrait":
+    def from_json(cls, values: Mapping[str, Any]) -> "MetaFeatures":
         """Read it back."""
         data: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values["data"].items()
         }
         return cls(
-            data=DataPortrait(**data | {"landmarks": Landmarks(**data["landmarks"])}),
-            model=ModelPortrait(**values["model"]),
-            training=TrainingPortrait(**values["training"]),
+            data=DataFeatures(**data | {"landmarks": Landmarks(**data["landmarks"])}),
+            model=ModelFeatures(**values["model"]),
+            training=TrainingFeatures(**values["training"]),
         )
 
 
-def portray(task: Asked, data_dir: Path | None = None) -> Portrait:
+def meta_features(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
     """Give a task's portrait; the validation and the test split are not looked at.
 
     Args:
@@ -197,26 +197,26 @@ def portray(task: Asked, data_dir: Path | None = None) -> Portrait:
         TaskError: if there is no task of that name.
         DataError: if the data set is missing or broken.
 
-    >>> portrait = portray("digits-cnn")
-    >>> portrait.data.samples, portrait.data.shape, portrait.model.family, portrait.model.depth
+    >>> features = meta_features("digits-cnn")
+    >>> features.data.samples, features.data.shape, features.model.family, features.model.depth
     (1024, (1, 8, 8), 'cnn', 3)
-    >>> Portrait.from_json(portrait.to_json()) == portrait
+    >>> MetaFeatures.from_json(features.to_json()) == features
     True
     """
     found = find_classification(task)
-    return Portrait(
-        data=_portray_data(found.load(data_dir).train, found.classes),
-        model=_portray_model(found),
-        training=_portray_training(found),
+    return MetaFeatures(
+        data=_data_features(found.load(data_dir).train, found.classes),
+        model=_model_features(found),
+        training=_training_features(found),
     )
 
 
-def _portray_data(train: Split, classes: int) -> DataPortrait:
+def _data_features(train: Split, classes: int) -> DataFeatures:
     shape = tuple(train.x.shape[1:])
     channels = shape[0] if len(shape) > 2 else 1
     deviations, means = torch.std_mean(train.x.reshape(len(train), channels, -1), dim=(0, 2), correction=0)
     shares = np.bincount(train.y.numpy()) / len(train)
-    return DataPortrait(
+    return DataFeatures(
         samples=len(train),
         classes=classes,
         shape=shape,
@@ -275,10 +275,10 @@ def _predict(classifier: Any, x: Floats, y: Ints, asked: Floats) -> Ints:
     return predicted
 
 
-def _portray_model(task: Classification) -> ModelPortrait:
+def _model_features(task: Classification) -> ModelFeatures:
     with torch.random.fork_rng(devices=[]):
         model = task.build().eval()
-        return ModelPortrait(
+        return ModelFeatures(
             family=_family(model, task.shape), parameters=task.parameters, depth=_depth(model), norm=_norm(model)
         )
 
@@ -336,8 +336,8 @@ def _norm_of(module: nn.Module) -> str | None:
     return "other" if type(module).__name__.lower().endswith("norm") else None
 
 
-def _portray_training(task: Classification) -> TrainingPortrait:
-    return TrainingPortrait(
+def _training_features(task: Classification) -> TrainingFeatures:
+    return TrainingFeatures(
         optimizer=task.optimizer.family,
         momentum=_momentum(task.optimizer),
         weight_decay=task.optimizer.weight_decay,

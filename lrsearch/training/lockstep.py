@@ -55,7 +55,7 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
     return None
 
 
-def train_fused(
+def train_lockstep(
     task: Classification,
     policies: Sequence[Policy],
     seeds: Sequence[int] = (0,),
@@ -78,7 +78,7 @@ def train_fused(
 
     >>> from lrsearch.schedules import FIX
     >>> from lrsearch.tasks import find_task
-    >>> runs = train_fused(find_task("digits-mlp"), [FIX(k0=0.01), FIX(k0=0.1)], [0, 1], horizon=16)
+    >>> runs = train_lockstep(find_task("digits-mlp"), [FIX(k0=0.01), FIX(k0=0.1)], [0, 1], horizon=16)
     >>> [run.steps for run in runs]
     [16, 16, 16, 16]
     """
@@ -294,7 +294,7 @@ class _Fused:
         optimizer = self.trainer.task.optimizer
         assert isinstance(optimizer, SGD)
         self.rows = rows = _Rows.of(self.trainer, [spec.seed for spec in self.specs])
-        rates, momenta = self._columns(optimizer.momentum)
+        lrs, momenta = self._columns(optimizer.momentum)
         feed = _Feed(self.trainer, [spec.seed for spec in self.specs], self.is_shared)
         alive = list(range(len(self.specs)))
         buffers: dict[str, torch.Tensor] = {}
@@ -306,7 +306,7 @@ class _Fused:
             each = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
             losses = each.view(len(alive), -1).mean(1)
             gradients = rows.gradients(losses.sum())
-            update(rows.parameters, gradients, buffers, rates[alive, step], momenta[alive, step], optimizer)
+            update(rows.parameters, gradients, buffers, lrs[alive, step], momenta[alive, step], optimizer)
             self.losses[alive, step] = losses.detach().to(self.losses.dtype)
             if self._judge(rows, alive):
                 stay = self._staying(alive)
@@ -326,7 +326,7 @@ class _Fused:
     def _columns(self, momentum: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Learning rate and momentum of each run at each step, shape (runs, horizon)."""
         device = self.trainer.device
-        rates = torch.stack([torch.from_numpy(spec.policy.curve(self.horizon)) for spec in self.specs])
+        lrs = torch.stack([torch.from_numpy(spec.policy.curve(self.horizon)) for spec in self.specs])
         steps = torch.arange(self.horizon, dtype=torch.float64).numpy()
         momenta = torch.stack(
             [
@@ -336,7 +336,7 @@ class _Fused:
                 for spec in self.specs
             ]
         )
-        return rates.to(device), momenta.to(device)
+        return lrs.to(device), momenta.to(device)
 
     def _judge(self, rows: _Rows, alive: Sequence[int]) -> bool:
         """Note the step, and the ends of runs."""
@@ -387,7 +387,7 @@ class _Feed:
 
 @torch.no_grad()
 def update(
-    parameters: Rows, gradients: Rows, buffers: Rows, rates: torch.Tensor, momenta: torch.Tensor, optimizer: SGD
+    parameters: Rows, gradients: Rows, buffers: Rows, lrs: torch.Tensor, momenta: torch.Tensor, optimizer: SGD
 ) -> None:
     """Make a step of SGD as torch has it, in place, with a rate and a momentum for each row.
 
@@ -398,7 +398,7 @@ def update(
     for name, gradient in gradients.items():
         p = parameters[name]
         column = (-1, *(1,) * (p.ndim - 1))
-        rate, momentum = rates.to(p.dtype).view(column), momenta.to(p.dtype).view(column)
+        lr, momentum = lrs.to(p.dtype).view(column), momenta.to(p.dtype).view(column)
         g = gradient.add(p, alpha=optimizer.weight_decay) if optimizer.weight_decay else gradient
         before = buffers.get(name)
         after = g.clone() if before is None else (momentum * before if rests else before.mul_(momentum)).add_(g)
@@ -408,4 +408,4 @@ def update(
             after = torch.where(still, torch.zeros_like(p) if before is None else before, after)
             descent = torch.where(still, g, descent)
         buffers[name] = after
-        p.sub_(rate * descent)
+        p.sub_(lr * descent)
