@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -209,11 +209,11 @@ def result_of() -> Callable[..., object]:
     from lrsearch.runs import Run, RunState
     from lrsearch.schedules import HALFCOS, SIN2, TRI, WARMUP
     from lrsearch.spaces import Space
-    from lrsearch.store import Assignment, StoredRun
+    from lrsearch.store import StoredRun, Trial
     from lrsearch.study.decision import decide
     from lrsearch.study.probing import gather
     from lrsearch.study.result import SearchResult, cost_of
-    from lrsearch.study.strategy import Setup, Trial
+    from lrsearch.study.strategy import Setup
     from lrsearch.tasks import find_task
 
     task = find_task("digits-mlp")
@@ -240,10 +240,10 @@ def result_of() -> Callable[..., object]:
             state = RunState.FAILED if score == "failed" else RunState.DIVERGED if score is None else RunState.FINISHED
             ended = score if state is RunState.FINISHED else None
             run = Run(state=state, steps=task.horizon, seconds=1.0, score=ended, loss=None if ended is None else 1.0)
-            assignment = Assignment(number, role, "suggested", policy, task.horizon, seed)
-            key = assignment.spec(task).key
+            trial = Trial(number, role, "suggested", policy, task.horizon, seed)
+            key = trial.spec(task).key
             stored = StoredRun(key, task.name, task.key, policy, task.horizon, seed, "local", run, 0)
-            trials.append(Trial(assignment, stored))
+            trials.append(replace(trial, stored=stored))
         decision = decide(trials, task.horizon, task.objective)
         pruned = prune(setup.raw, gather(setup, trials))
         return SearchResult(

@@ -11,9 +11,9 @@ from lrsearch.api.resources import DEFAULT_FOLDER, opened_store, writable
 from lrsearch.api.studies import search_setup
 from lrsearch.errors import TaskError
 from lrsearch.runs import OWN
+from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
-from lrsearch.store.stored import CHECK, RANGE_TEST
 from lrsearch.study.reopening import stored_setup
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
@@ -77,7 +77,7 @@ def open_study(
             " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
             " minimize='val_loss')"
         )
-    without = (*(() if is_own(asked) else (CHECK,)), *(() if range_test else (RANGE_TEST,)))
+    without = (*(() if is_own(asked) else (Role.CHECK,)), *(() if range_test else (Role.RANGE_TEST,)))
     setup, notes = search_setup(asked, functions, known, budget, seed, without)
     folder = writable(out)
     with ExitStack() as stack:

@@ -13,14 +13,15 @@ from lrsearch.errors import BudgetError, UsageError, WorkError, given
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.counter import counted_in, forget_count
 from lrsearch.runs.executor import NoRun
-from lrsearch.store import Store
+from lrsearch.runs.roles import Role
+from lrsearch.store import Store, Trial
 from lrsearch.study.claims import Claims, study_folder
 from lrsearch.study.decision import is_result
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.open_job import OpenJob
 from lrsearch.study.reported import reported_run
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Setup, Trial, committed, with_role
+from lrsearch.study.strategy import Setup, committed, with_role
 from lrsearch.study.study import Study, study_key
 from lrsearch.words import counted
 
@@ -124,13 +125,13 @@ class OpenStudy:
                 raise UsageError(f"job {number} was told before: {self._outcome(trial.run)}{again}")
             folder = self._claims.place(number)
             if report is not False:
-                own = OpenJob.of(trial.assignment, self.task, folder).file.report
+                own = OpenJob.of(trial, self.task, folder).file.report
                 report = Path(own if report is True else report)
             run = reported_run(
-                trial.assignment, self.task, value, curves=curves, failed=failed, steps=steps, report=report or None
+                trial, self.task, value, curves=curves, failed=failed, steps=steps, report=report or None
             )
             run = replace(run, lost=max(0, counted_in(folder) - run.steps))  # of attempts that were killed
-            stored = study.take(trial.assignment, run).stored
+            stored = study.take(trial, run).stored
             forget_count(folder)
         assert stored is not None
         return stored.run
@@ -148,7 +149,7 @@ class OpenStudy:
         """
         with self._current() as study:
             trial = self._asked(study, number)
-            horizon = trial.assignment.horizon
+            horizon = trial.horizon
             if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= horizon:
                 raise UsageError(f"job {number}: steps is the updates that it made, 0 to {horizon}, got {given(steps)}")
             if trial.run is not None and not _has_failed(trial):
@@ -163,7 +164,7 @@ class OpenStudy:
     def open_jobs(self) -> list[OpenJob]:
         """The jobs that are out, whoever asked for them, in order."""
         with self._current() as study:
-            asked = [study.history[number].assignment for number in sorted(self._out(study))]
+            asked = [study.history[number] for number in sorted(self._out(study))]
             return [OpenJob.of(one, self.task, self._claims.place(one.number)) for one in asked]
 
     @property
@@ -192,7 +193,7 @@ class OpenStudy:
             WorkError: while the strong default has not ended, for everything is judged against it.
         """
         with self._current() as study:
-            if not any(map(is_result, with_role(study.history, "default"))):
+            if not any(map(is_result, with_role(study.history, Role.DEFAULT))):
                 raise WorkError(f"{self.name} has nothing to answer yet: {self._why(study)}")
             return conclude_search(study, self._warnings)
 
@@ -219,24 +220,23 @@ class OpenStudy:
 
     def _read(self) -> Study:
         study = self._study
-        known = [(trial.assignment, trial.stored) for trial in study.history] if study else None
-        if study is None or known != self.store.history(self.key):
+        if study is None or study.history != self.store.history(self.key):
             study = self._study = Study(self._setup, Funnel(), self.store, self._sampler)
-        failed = {trial.assignment.number for trial in study.history if _has_failed(trial)}
+        failed = {trial.number for trial in study.history if _has_failed(trial)}
         study.leave(self._out(study) | failed)
         return study
 
     def _out(self, study: Study) -> frozenset[int]:
         """The numbers of the jobs that are out: taken, and neither told nor given back."""
-        return self._claims.taken & {trial.assignment.number for trial in study.open_trials}
+        return self._claims.taken & {trial.number for trial in study.open_trials}
 
     def _again(self, study: Study, trial: Trial, steps: int = 0) -> Study:
         """Let a job be asked for again: what it trained is charged, and its horizon is from now on."""
-        folder = self._claims.place(trial.assignment.number)
-        self._claims.give_back(trial.assignment.number)
+        folder = self._claims.place(trial.number)
+        self._claims.give_back(trial.number)
         steps = max(steps, counted_in(folder))
         if steps or trial.run is not None:
-            study.take(trial.assignment, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+            study.take(trial, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
             forget_count(folder)
             self._study = None  # the sampler hears of it anew
         return self._read()
@@ -267,14 +267,14 @@ class OpenStudy:
 
     def _why(self, study: Study) -> str:
         """Why the default has not ended."""
-        default = next(iter(with_role(study.history, "default")), None)
+        default = next(iter(with_role(study.history, Role.DEFAULT)), None)
         if default is None:
             ended = sum(trial.run is not None for trial in study.history)
             return (
                 f"the strong default comes after the probes; {counted(ended, 'job')} ended so far,"
                 f" {len(self._out(study))} out"
             )
-        number = default.assignment.number
+        number = default.number
         if default.run is None:
             is_out = number in self._out(study)
             return f"the strong default is job {number}, {'which is out' if is_out else 'which nobody has asked for'}"
@@ -287,9 +287,9 @@ def _has_failed(trial: Trial) -> bool:
 
 
 def _failed_default(study: Study) -> Trial | None:
-    return next(filter(_has_failed, with_role(study.history, "default")), None)
+    return next(filter(_has_failed, with_role(study.history, Role.DEFAULT)), None)
 
 
 def _is_paid(study: Study, trial: Trial) -> bool:
     """Whether the budget pays for a job that failed once more."""
-    return committed(study.history) + trial.assignment.horizon <= study.setup.cap
+    return committed(study.history) + trial.horizon <= study.setup.cap

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.api.known import fit, readable
 from lrsearch.errors import UsageError, given
+from lrsearch.later import warn_older
 from lrsearch.recommendation import Recommendation
 from lrsearch.recommendation.known import PUBLISHED
 from lrsearch.runs import Objective
@@ -35,6 +36,8 @@ def warm_start(
     seed: int = 0,
     optimum: float | None = None,
     prefix: str | None = None,
+    *,
+    centre: float | None = None,
 ) -> int:
     """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
 
@@ -50,12 +53,13 @@ def warm_start(
     Args:
         study: the Optuna study; its objective calls `space.suggest(trial)`.
         space: the space of the study.
-        policies: the default first, then stored ones, as policies or texts, or what `store.recommend` gave, which is
-            carried over to the space's horizon. Durations such as `0.1dur` are of that horizon.
+        policies: the default first, then stored ones, as policies or texts, or what `lrs.recommend` returned, which is
+            transferred to the space's horizon. Durations such as `0.1dur` are of that horizon.
         seed: for the random point.
-        optimum: the middle of the bottom of your range test (`test.advice.default.lr`), by which learning rates of
-            tasks that have one in the store are moved; None without one.
+        optimum: of your range test (`test.advice.default.lr`), by which learning rates of tasks that have one in the
+            store are moved; None without one.
         prefix: as in `space.suggest(trial, prefix=...)`. A trial's policies of other prefixes are suggested.
+        centre: the older name of `optimum`.
 
     Returns:
         How many were enqueued now.
@@ -77,11 +81,14 @@ def warm_start(
 
     from lrsearch.spaces.optuna import Offer, hand_over
 
+    if centre is not None:
+        warn_older("warm_start(centre=...)", "warm_start(optimum=...)")
+        optimum = centre
     _check_study(study, space)
     if isinstance(policies, Policy | Recommendation | str):
         policies = [policies]
     if not isinstance(policies, Iterable):
-        raise UsageError(f"policies is a list of policies or of what store.recommend gave, got {given(policies)}")
+        raise UsageError(f"policies is a list of policies or of what lrs.recommend returned, got {given(policies)}")
     random = Offer(policy=space.sample(np.random.default_rng(seed)), origin="random")
     return hand_over(study, space, [*_fitting(policies, space, optimum), random], prefix)
 
@@ -200,6 +207,6 @@ def _transferred(one: Any, space: Space, optimum: float | None) -> tuple[str, Po
         transferred = one.transferred(space.horizon, optimum)
         return PUBLISHED if one.origin == PUBLISHED else "stored", readable(transferred, space)
     if not isinstance(one, Policy | str):
-        raise UsageError(f"policies are policies, their texts, or what store.recommend gave, got {given(one)}")
+        raise UsageError(f"policies are policies, their texts, or what lrs.recommend returned, got {given(one)}")
     policy = parse(one) if isinstance(one, str) else one
     return "stored", policy.bind(horizon=space.horizon, epoch=space.epoch)

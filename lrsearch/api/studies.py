@@ -10,9 +10,9 @@ from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
 from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
+from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
-from lrsearch.store.stored import CHECK
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study
@@ -278,6 +278,6 @@ def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "Optu
         setup.seed,
         task.horizon,
         known=known,
-        first=int(CHECK in setup.without),
+        first=int(Role.CHECK in setup.without),
         direction=task.objective.direction,
     )

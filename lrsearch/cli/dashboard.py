@@ -9,7 +9,7 @@ import typer
 
 def dashboard(
     out: Annotated[Path, typer.Option(help="The folder that `lrsearch search` wrote to.")] = Path("lrsearch-runs"),
-    storage: Annotated[str | None, typer.Option(help="Optuna storage URL", show_default="optuna.db in --out")] = None,
+    optuna: Annotated[str | None, typer.Option(help="Optuna storage URL", show_default="optuna.db in --out")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")] = 8080,
     study: Annotated[str | None, typer.Option(help="The study to open", show_default="the newest")] = None,
 ) -> None:
@@ -18,7 +18,7 @@ def dashboard(
 
     from lrsearch.report.dashboard import find_study, serve
 
-    url = storage or f"sqlite:///{out / 'optuna.db'}"
+    url = optuna or f"sqlite:///{out / 'optuna.db'}"
     page, token = find_study(url, study), secrets.token_urlsafe(32)
 
     def ready(opened: int) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -13,8 +14,11 @@ from lrsearch.cli.ranges import range_test, recipe
 from lrsearch.cli.reproduce import reproduce
 from lrsearch.cli.verify import verify
 from lrsearch.errors import LRSearchError, UsageError
+from lrsearch.later import GOES
 
 INTERRUPTED = 130
+OLDER = {"--storage": "--optuna"}
+"""Options of before, and what they are called now."""
 
 app = typer.Typer(
     name="lrsearch",
@@ -46,7 +50,7 @@ def main() -> NoReturn:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _interrupt)
     try:
-        app()
+        app(args=present_options(sys.argv[1:]))
     except LRSearchError as error:
         print(f"lrsearch: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -55,6 +59,21 @@ def main() -> NoReturn:
             print("lrsearch: interrupted; what finished is kept, the same command goes on from there", file=sys.stderr)
         raise
     sys.exit(0)
+
+
+def present_options(args: Sequence[str]) -> list[str]:
+    """Arguments with the present name of each older option; a line on stderr says so.
+
+    >>> present_options(["search", "digits-cnn", "--budget", "4"])
+    ['search', 'digits-cnn', '--budget', '4']
+    """
+    present = []
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if name in OLDER:
+            print(f"lrsearch: {name} is {OLDER[name]} now; the older name goes in {GOES}", file=sys.stderr)
+        present.append(OLDER.get(name, name) + equals + value)
+    return present
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

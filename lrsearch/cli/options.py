@@ -55,7 +55,7 @@ DataDir = Annotated[
 ]
 Horizon = Annotated[int | None, typer.Option(help="Steps of a full run", show_default="the task's")]
 Precision = Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor has it.")]
-Storage = Annotated[str | None, typer.Option(help="Optuna storage URL", show_default="optuna.db in --out")]
+OptunaUrl = Annotated[str | None, typer.Option(help="Optuna storage URL", show_default="optuna.db in --out")]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -8,8 +8,7 @@ from lrsearch.cli.output import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
-    from lrsearch.store import Assignment
-    from lrsearch.study.strategy import Trial
+    from lrsearch.store import Trial
     from lrsearch.study.study import Study
 
 
@@ -49,10 +48,10 @@ class ProgressPrinter:
 
         spent = cost(study)
         self.spent = spent.steps
-        self.open.pop(trial.assignment.number, None)
+        self.open.pop(trial.number, None)
         if trial.reused:
             return
-        run, asked = trial.run, trial.assignment
+        run, asked = trial.run, trial
         score = run.score if run else None
         outcome = f"{run.state if run else 'interrupted'}" if score is None else study.setup.task.objective.text(score)
         steps = counted(asked.horizon, "step", form=">6")
@@ -60,7 +59,7 @@ class ProgressPrinter:
         width = self.console.width if self.console.is_terminal else len(line)
         self.console.print(line[:width], soft_wrap=True)
 
-    def stepped(self, asked: "Assignment", steps: int) -> None:
+    def stepped(self, asked: "Trial", steps: int) -> None:
         """Move the bar."""
         self.open[asked.number] = steps
         done = self.spent + sum(self.open.values())

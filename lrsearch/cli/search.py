@@ -13,10 +13,10 @@ from lrsearch.cli.options import (
     Functions,
     Horizon,
     Known,
+    OptunaUrl,
     Out,
     Precision,
     Seed,
-    Storage,
     StoreUrl,
     TaskName,
     TaskOrProgram,
@@ -49,7 +49,7 @@ def search(
     data_dir: DataDir = None,
     horizon: Horizon = None,
     precision: Precision = "fp32",
-    storage: Storage = None,
+    optuna: OptunaUrl = None,
     workers: Workers = None,
     final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
     *,
@@ -72,7 +72,7 @@ def search(
         "seed": seed,
         "data_dir": data_dir,
         "out": out,
-        "storage": storage,
+        "storage": optuna,
     }
     with ProgressPrinter(budget, find_task(found).horizon) as printer:
         if engine == "ray":
@@ -108,7 +108,7 @@ def sweep(
     data_dir: DataDir = None,
     horizon: Horizon = None,
     precision: Precision = "fp32",
-    storage: Storage = None,
+    optuna: OptunaUrl = None,
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
@@ -128,7 +128,7 @@ def sweep(
             seed=seed,
             data_dir=data_dir,
             out=out,
-            storage=storage,
+            storage=optuna,
             address=address,
             workers=workers,
             watch=printer.ended,

@@ -23,6 +23,7 @@ from lrsearch.report.story import (
     where_it_started,
 )
 from lrsearch.runs import OWN, Metrics, Objective
+from lrsearch.runs.roles import Role
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.recipe import said
 from lrsearch.study.result import SearchResult
@@ -92,8 +93,8 @@ def _tried(result: SearchResult) -> Table:
 def _leaders(result: SearchResult) -> Table:
     """The best of those that were trained longest, by the search's seed; it chose, and does not decide."""
     objective = result.setup.task.objective
-    searched = [*with_role(result.history, "default"), *with_role(result.history, "candidate")]
-    ended = sorted((t for t in searched if t.run), key=lambda t: (-t.assignment.horizon, t.rank(objective)))
+    searched = [*with_role(result.history, Role.DEFAULT), *with_role(result.history, Role.CANDIDATE)]
+    ended = sorted((t for t in searched if t.run), key=lambda t: (-t.horizon, t.rank(objective)))
     answer = answer_trial(result)
     title = "by the search's own seed, the longest first (* the answer)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -105,7 +106,7 @@ def _leaders(result: SearchResult) -> Table:
     for trial in ended[:LEADERS]:
         run = trial.run
         loss = f"{run.loss:.4f}" if run and run.loss is not None else "-"
-        asked, mark = trial.assignment, "*" if trial is answer else ""
+        asked, mark = trial, "*" if trial is answer else ""
         numbers = [cell(objective, run.score if run else None), *([loss] if has_loss else [])]
         table.add_row(mark, str(asked.horizon), *numbers, asked.origin, str(asked.policy))
     return table
@@ -127,7 +128,7 @@ def _front(result: SearchResult) -> Table | None:
     for trial in result.front():
         scores = trial.run.scores if trial.run else {}
         values = [cell(first, trial.run.score if trial.run else None), *(cell(o, scores.get(o.name)) for o in others)]
-        table.add_row(*values, str(trial.assignment.seed), str(trial.assignment.policy))
+        table.add_row(*values, str(trial.seed), str(trial.policy))
     return table
 
 

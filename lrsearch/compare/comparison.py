@@ -215,7 +215,7 @@ def _course(setup: Setup, strategy: Strategy, store: Store, executor: Executor) 
     study = Study(setup, strategy, store, sampler, cold=True)
     drive(study, executor)
     points = tuple(best_so_far(study.history, horizon, objective))
-    runs = sum(trial.assignment.horizon == horizon for trial in study.history)
+    runs = sum(trial.horizon == horizon for trial in study.history)
     return Course(strategy.name, setup.seed, points, committed(study.history) / horizon, runs, objective)
 
 

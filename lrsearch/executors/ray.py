@@ -29,7 +29,7 @@ from lrsearch.errors import EngineError
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import DONE, WAIT, NoRun
 from lrsearch.schedules import parse
-from lrsearch.store import Assignment
+from lrsearch.store import Trial
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_classification
 from lrsearch.training import Trainer, own_process
@@ -96,7 +96,7 @@ class StudySearcher(Searcher):
         self.study = study
         self.error: Exception | None = None
         self.is_finished = False
-        self._open: dict[str, Assignment] = {}
+        self._open: dict[str, Trial] = {}
         self._steps: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,20 +111,20 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """What to train next; None while what is being trained must end first, FINISHED when all is done."""
-        assignment = self._ask()
-        if assignment is WAIT:
+        trial = self._ask()
+        if trial is WAIT:
             return None
-        if assignment is DONE:
+        if trial is DONE:
             self.is_finished = True
             return Searcher.FINISHED
-        self._open[trial_id] = assignment
-        spec = assignment.spec(self.study.setup.task)
+        self._open[trial_id] = trial
+        spec = trial.spec(self.study.setup.task)
         return {
-            "number": assignment.number,
+            "number": trial.number,
             "policy": str(spec.policy),
             "horizon": spec.horizon,
             "seed": spec.seed,
-            "is_short": assignment.is_short(spec.task),
+            "is_short": trial.is_short(spec.task),
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ class StudySearcher(Searcher):
         if steps:
             self._tell(self._open[trial_id], Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
 
-    def _ask(self) -> Assignment | NoRun:
+    def _ask(self) -> Trial | NoRun:
         """Ask the study; after an error, wait for what is open, and be done."""
         try:
             asked = self.study.ask() if self.error is None else DONE
@@ -164,9 +164,9 @@ class StudySearcher(Searcher):
             self.error, asked = error, DONE
         return WAIT if asked is DONE and self._open else asked
 
-    def _tell(self, assignment: Assignment, done: Run) -> None:
+    def _tell(self, trial: Trial, done: Run) -> None:
         try:
-            self.study.tell(assignment, done)
+            self.study.tell(trial, done)
         except Exception as error:  # as above; the first error is the one that matters
             self.error = self.error or error
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lrsearch.later import warn_older
 from lrsearch.recommendation.known import LOCAL, SHARE
 from lrsearch.recommendation.rescaling import Correction, applying, uncertainty_of
 from lrsearch.recommendation.similarity import Similarity
@@ -119,6 +120,16 @@ class Recommendation:
         """Give how uncertain the learning rate is, in decades, with a range test of one's own or without."""
         probed = own_optimum is not None and self.optimum is not None
         return 0.0 if self.same_settings else uncertainty_of(applying(self.corrections, probed))
+
+    def carried(self, horizon: int, own_centre: float | None) -> Policy:
+        """The older name of `transferred`."""
+        warn_older("Recommendation.carried", "Recommendation.transferred")
+        return self.transferred(horizon, own_centre)
+
+    def doubt(self, own_centre: float | None) -> float:
+        """The older name of `uncertainty`."""
+        warn_older("Recommendation.doubt", "Recommendation.uncertainty")
+        return self.uncertainty(own_centre)
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""

@@ -80,5 +80,5 @@ def _answer(result: SearchResult, optuna_study: optuna.Study) -> FrozenTrial | N
     """Find the answer's full run among the trials; Optuna's space cannot hold every policy, and drops what diverged."""
     trial = answer_trial(result)
     complete = optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    wanted = trial.assignment.number if trial else None
+    wanted = trial.number if trial else None
     return next((one for one in complete if one.user_attrs.get(NUMBER) == wanted), None)

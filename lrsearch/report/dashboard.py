@@ -152,7 +152,7 @@ def _check_file(path: Path) -> None:
             magic = file.read(len(SQLITE_MAGIC))
     except OSError as error:
         raise EngineError(
-            f"no Optuna storage at {path}: {error.strerror}; run `lrsearch search` first, or give --out or --storage"
+            f"no Optuna storage at {path}: {error.strerror}; run `lrsearch search` first, or give --out or --optuna"
         ) from None
     if magic != SQLITE_MAGIC:
         raise EngineError(f"{path} is not an Optuna storage (no SQLite database)")

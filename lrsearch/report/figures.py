@@ -16,10 +16,12 @@ from lrsearch.report.range_test import loss_limits
 from lrsearch.report.response import response_of
 from lrsearch.report.story import answer_trial, full_runs, headline, judged, peak_of, score_text
 from lrsearch.runs import OWN, Objective
+from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
+from lrsearch.store import Trial
 from lrsearch.study.decision import Answer, is_result
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Trial, best_so_far, with_role
+from lrsearch.study.strategy import best_so_far, with_role
 from lrsearch.words import counted
 
 LADDER = (BLUE, GREEN, ORANGE)
@@ -52,7 +54,7 @@ def _says(path: Path, verdict: str) -> bool:
 
 def draw_range_test(axes: Axes, result: SearchResult) -> None:
     """Training loss over the rising learning rate, each repeat and its smoothed curve, with what was read off."""
-    ramps = [ramp_of(trial.stored) for trial in with_role(result.history, "range-test") if trial.stored]
+    ramps = [ramp_of(trial.stored) for trial in with_role(result.history, Role.RANGE_TEST) if trial.stored]
     readings = [read_ramp(ramp, result.setup.rules) for ramp in ramps]
     for ramp, reading in zip(ramps, readings, strict=True):
         axes.plot(ramp.lrs, _drawable(ramp.losses), color=GREY, alpha=0.35, linewidth=0.8)
@@ -79,8 +81,8 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
 
 def draw_response(axes: Axes, result: SearchResult) -> None:
     """How constant learning rates (probes) and candidates did over their peak: see `Response`."""
-    candidates, default = with_role(result.history, "candidate"), with_role(result.history, "default")
-    probes, answer = with_role(result.history, "decade"), answer_trial(result)
+    candidates, default = with_role(result.history, Role.CANDIDATE), with_role(result.history, Role.DEFAULT)
+    probes, answer = with_role(result.history, Role.CONSTANT_LR), answer_trial(result)
     response = response_of(result.setup.task, [*probes, *candidates, *default])
 
     def mark(trials: Sequence[Trial], **look: Any) -> None:
@@ -88,8 +90,8 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
         axes.plot([peak for peak, _ in points], [place for _, place in points], linestyle="", **look)
 
     mark(probes, marker="o", color=GREY, markersize=5, label="FIX, short probes")
-    for horizon, color, marker in zip(sorted({t.assignment.horizon for t in candidates}), LADDER, "^sD", strict=False):
-        here = [t for t in candidates if t.assignment.horizon == horizon]
+    for horizon, color, marker in zip(sorted({t.horizon for t in candidates}), LADDER, "^sD", strict=False):
+        here = [t for t in candidates if t.horizon == horizon]
         label = f"candidates, {counted(horizon, 'step')}"
         mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=label)
     mark(default, marker="*", color=DEFAULT, markersize=13, label="default")
@@ -228,7 +230,7 @@ def _curve(policy: Policy, result: SearchResult) -> tuple[Sequence[float], Seque
     horizon = result.setup.task.horizon
     if not policy.is_controller:
         return range(horizon), policy.curve(horizon).tolist()
-    runs = [t.run for t in result.history if t.run and t.assignment.policy == policy and t.run.steps == horizon]
+    runs = [t.run for t in result.history if t.run and t.policy == policy and t.run.steps == horizon]
     return [n * runs[0].stride for n in range(len(runs[0].lrs))], runs[0].lrs
 
 

@@ -24,9 +24,11 @@ from lrsearch.report.story import (
     what_was_tried,
 )
 from lrsearch.runs import OWN, Objective
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import Policy
+from lrsearch.store import Trial
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Trial, best_so_far, with_role
+from lrsearch.study.strategy import best_so_far, with_role
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
@@ -39,11 +41,11 @@ INK = "#23272e"
 SHADE = "rgba(36, 99, 168, 0.11)"
 SHAPES = (("triangle-up", BLUE), ("square", GREEN), ("diamond", ORANGE))
 ORIGINS = {
-    "suggested": "suggested by the sampler",
-    "known": "of the field",
-    "stored": "from the store",
-    "published": "of papers",
-    "escape": "from outside the pruned space",
+    Origin.SUGGESTED: "suggested by the sampler",
+    Origin.KNOWN: "of the field",
+    Origin.STORED: "from the store",
+    Origin.PUBLISHED: "of papers",
+    Origin.EXPLORATION: "from outside the pruned space",
 }
 FULL_RUN_MARKS = (("star-open", RED), ("star", RED), ("diamond-open", ORANGE), ("diamond", ORANGE))
 """In the order of `full_runs`: open for the search's own seed, filled for fresh ones, which decide."""
@@ -181,9 +183,7 @@ def _started(result: SearchResult) -> str:
     """Name the policies that the search did not find itself: the default, the field's, the store's."""
     items = [f"- {code(str(result.default.policy))}: the strong default"]
     known = dict.fromkeys(
-        str(trial.assignment.policy)
-        for trial in with_role(result.history, "candidate")
-        if trial.assignment.origin == "known"
+        str(trial.policy) for trial in with_role(result.history, Role.CANDIDATE) if trial.origin == Origin.KNOWN
     )
     items += [f"- {code(policy)}: the field's own for this task" for policy in known]
     items += [_recommended(recommendation) for recommendation in result.setup.recommended]
@@ -206,7 +206,7 @@ def _recommended(known: Recommendation) -> str:
 
 def _origins(result: SearchResult) -> str:
     """Say how many policies of each origin were tried."""
-    tried = {trial.assignment.policy: trial.assignment.origin for trial in with_role(result.history, "candidate")}
+    tried = {trial.policy: trial.origin for trial in with_role(result.history, Role.CANDIDATE)}
     counts = Counter(tried.values())
     said = [f"{counts[origin]} {words}" for origin, words in ORIGINS.items() if counts[origin]]
     return f"Policies tried: {', '.join(said) or 'none but the default'}."
@@ -218,15 +218,15 @@ def _sentence(text: str) -> str:
 
 def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], str, str]]:
     """Give (name, trials, shape, colour): probes, candidates from short to long, and the default."""
-    candidates = with_role(result.history, "candidate")
-    horizons = sorted({trial.assignment.horizon for trial in candidates})
+    candidates = with_role(result.history, Role.CANDIDATE)
+    horizons = sorted({trial.horizon for trial in candidates})
     groups: list[tuple[str, Sequence[Trial], str, str]] = [
-        ("FIX, short probes", with_role(result.history, "decade"), "circle", GREY)
+        ("FIX, short probes", with_role(result.history, Role.CONSTANT_LR), "circle", GREY)
     ]
     for horizon, (shape, color) in zip(horizons, SHAPES, strict=False):
-        there = [trial for trial in candidates if trial.assignment.horizon == horizon]
+        there = [trial for trial in candidates if trial.horizon == horizon]
         groups.append((f"candidates, {counted(horizon, 'step')}", there, shape, color))
-    return [*groups, ("the default", with_role(result.history, "default"), "star", RED)]
+    return [*groups, ("the default", with_role(result.history, Role.DEFAULT), "star", RED)]
 
 
 def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, response: Response) -> "go.Scatter":
@@ -239,7 +239,7 @@ def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, response:
     places = [response.place(trial) for trial in shown]
     few = f" (best {MOST_POINTS} of {len(ended)})" if len(ended) > MOST_POINTS else ""
     return go.Scatter(
-        x=_short([_peak(trial.assignment.policy) for trial in shown]),
+        x=_short([_peak(trial.policy) for trial in shown]),
         y=_short([response.edge if place is None else place for place in places]),
         mode="markers",
         name=name + few,
@@ -280,7 +280,7 @@ def _circle_answer(figure: "go.Figure", result: SearchResult, response: Response
     if trial and place is not None:
         figure.add_trace(
             go.Scatter(
-                x=_short([_peak(trial.assignment.policy)]),
+                x=_short([_peak(trial.policy)]),
                 y=_short([place]),
                 mode="markers",
                 name=_answer_name(result),
@@ -311,11 +311,7 @@ def _mark_costs(figure: "go.Figure", result: SearchResult, costs: Sequence[float
     import plotly.graph_objects as go
 
     probed = max(
-        (
-            cost
-            for cost, trial in zip(costs, result.history, strict=True)
-            if trial.assignment.role in ("range-test", "decade")
-        ),
+        (cost for cost, trial in zip(costs, result.history, strict=True) if trial.role in ("range-test", "decade")),
         default=0.0,
     )
     figure.add_vrect(
@@ -366,7 +362,7 @@ def _lay_out(figure: "go.Figure", title: str, x: str, y: str) -> None:
 
 def _hover(trial: Trial) -> str:
     """Give a policy for a figure's label, where plotly reads a few HTML tags."""
-    return html.escape(shortened(str(trial.assignment.policy), LONGEST_HOVER))
+    return html.escape(shortened(str(trial.policy), LONGEST_HOVER))
 
 
 def _costs(result: SearchResult) -> list[float]:

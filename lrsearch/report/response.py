@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lrsearch.report.metric import axis, drawn
 from lrsearch.report.story import peak_of
 from lrsearch.runs import OWN, Task
-from lrsearch.study.strategy import Trial
+from lrsearch.store import Trial
 
 DECADE = 10
 """Values above 0 that span more than this factor stand on a logarithmic axis."""

@@ -4,10 +4,12 @@ from collections import Counter
 
 from lrsearch.report.markdown import one_line, shortened
 from lrsearch.runs import OWN, Objective, Run, RunState
+from lrsearch.runs.roles import Origin, Role
+from lrsearch.store import Trial
 from lrsearch.study.decision import Answer, Decision, full_run
 from lrsearch.study.funnel import is_widened
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Trial, with_role
+from lrsearch.study.strategy import with_role
 from lrsearch.words import counted
 
 FULL_RUNS = {
@@ -17,14 +19,14 @@ FULL_RUNS = {
     (False, True): "best found, fresh seeds",
 }
 """What a full run is called, by whether it is of the default, and of a fresh seed."""
-GIVEN = ("known", "stored", "published")
+GIVEN = (Origin.KNOWN, Origin.STORED, Origin.PUBLISHED)
 ROLES = {
-    "check": "the check of the training: two updates",
-    "range-test": "range tests",
-    "decade": "constant LRs, short",
-    "default": "the strong default, full length",
-    "candidate": "candidates",
-    "confirm": "confirming runs, fresh seeds",
+    Role.CHECK: "the check of the training: two updates",
+    Role.RANGE_TEST: "range tests",
+    Role.CONSTANT_LR: "constant LRs, short",
+    Role.DEFAULT: "the strong default, full length",
+    Role.CANDIDATE: "candidates",
+    Role.CONFIRM: "confirming runs, fresh seeds",
 }
 """What runs of a role are called; a role that is not among them by its own name."""
 MOST_FAILURES = 3
@@ -35,7 +37,7 @@ LEAST_STARTUP = 0.05
 
 def peak_of(trial: Trial) -> float:
     """Give the highest learning rate of a trial's policy: of its bounds, reached or not."""
-    return float(trial.assignment.policy.bounds[1])
+    return float(trial.policy.bounds[1])
 
 
 def judged(decision: Decision) -> list[tuple[str, Answer]]:
@@ -67,10 +69,10 @@ def full_runs(result: SearchResult) -> dict[str, list[tuple[float, Trial]]]:
     steps, horizon = 0, result.setup.task.horizon
     for trial in result.history:
         steps += trial.spent
-        asked = trial.assignment
+        asked = trial
         is_full = asked.role in ("default", "candidate", "confirm") and asked.horizon == horizon
         if is_full and trial.run and trial.run.score is not None:
-            kind = asked.policy == result.default.policy, asked.role == "confirm"
+            kind = asked.policy == result.default.policy, asked.role == Role.CONFIRM
             found[FULL_RUNS[kind]].append((steps / horizon, trial))
     return found
 
@@ -81,9 +83,9 @@ def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
     runs: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     for trial in result.history:
-        name = ROLES.get(trial.assignment.role, trial.assignment.role)
-        if trial.assignment.role == "candidate":
-            name = f"{name} at {_share(trial.assignment.horizon, horizon)} of the horizon"
+        name = ROLES.get(trial.role, trial.role)
+        if trial.role == Role.CANDIDATE:
+            name = f"{name} at {_share(trial.horizon, horizon)} of the horizon"
         runs[name] += 1
         steps[name] += trial.spent
     return [(name, runs[name], steps[name] / horizon) for name in runs]
@@ -91,8 +93,8 @@ def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
 
 def where_it_started(result: SearchResult) -> list[str]:
     """Say which policies came from what was known before."""
-    given = [t for t in with_role(result.history, "candidate") if t.assignment.origin in GIVEN]
-    tried = dict.fromkeys((t.assignment.origin, str(t.assignment.policy)) for t in given)
+    given = [t for t in with_role(result.history, Role.CANDIDATE) if t.origin in GIVEN]
+    tried = dict.fromkeys((t.origin, str(t.policy)) for t in given)
     sources = ", ".join(dict.fromkeys(r.task for r in result.setup.recommended))
     papers = "; ".join(dict.fromkeys(r.source for r in result.setup.recommended if r.source))
     because = {

@@ -18,7 +18,7 @@ from lrsearch.runs.objective import MAXIMIZE
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
-from lrsearch.store import Assignment
+from lrsearch.store import Trial
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
 
@@ -44,8 +44,8 @@ class OptunaSampler:
         make: makes the Optuna sampler of one suggestion from its seed, in place of a `kind`: any of Optuna's own or of
             OptunaHub's, such as `lambda seed: optuna.samplers.CmaEsSampler(seed=seed)`. It learns from the trials of
             the Optuna study alone, so that a study that was stopped goes on as one that was not.
-        first: the number that its first assignment counts as, where a search makes others before it.
-        known: assignments that the ledger knows. An Optuna study with more of them is a copy of another ledger:
+        first: the number that its first asked counts as, where a search makes others before it.
+        known: askeds that the ledger knows. An Optuna study with more of them is a copy of another ledger:
             it is made anew. None to take what is there.
 
     Raises:
@@ -78,7 +78,7 @@ class OptunaSampler:
                 self.study = self._open(name, storage)
         except Exception as error:
             raise EngineError(
-                f"Optuna cannot open its storage ({type(error).__name__}): give another with --storage, such as"
+                f"Optuna cannot open its storage ({type(error).__name__}): give another with --optuna, such as"
                 " sqlite:///optuna.db; what is known is in the store, and fills a new one"
             ) from error
         self._live: dict[int, optuna.Trial] = {}
@@ -94,40 +94,40 @@ class OptunaSampler:
         self._live[number] = trial
         return space.rounded(space.suggest(trial))
 
-    def given(self, assignment: Assignment, space: Space) -> None:
+    def given(self, asked: Trial, space: Space) -> None:
         """Enqueue a policy that was chosen elsewhere; one that Optuna's space cannot hold stays outside it."""
-        marks = {HORIZON: assignment.horizon, POLICY: str(assignment.policy), ORIGIN: assignment.origin}
-        if assignment.number in self._live:
+        marks = {HORIZON: asked.horizon, POLICY: str(asked.policy), ORIGIN: asked.origin}
+        if asked.number in self._live:
             for name, value in marks.items():
-                self._live[assignment.number].set_user_attr(name, value)
-        elif assignment.number not in self._ended and _has_place(assignment.policy, space):
-            self._live[assignment.number] = self._enqueued(assignment, space)
+                self._live[asked.number].set_user_attr(name, value)
+        elif asked.number not in self._ended and _has_place(asked.policy, space):
+            self._live[asked.number] = self._enqueued(asked, space)
 
-    def tell(self, assignment: Assignment, run: Run) -> None:
-        """Finish the assignment's trial."""
-        trial = self._live.pop(assignment.number, None)
+    def tell(self, asked: Trial, run: Run) -> None:
+        """Finish the asked's trial."""
+        trial = self._live.pop(asked.number, None)
         if trial is None:
             return
-        self._ended.add(assignment.number)
+        self._ended.add(asked.number)
         if run.state is not RunState.FINISHED:
             trial.set_user_attr(STATE, str(run.state))
         if run.state is RunState.FAILED:
-            self._ended.discard(assignment.number)  # the next start tries it again, as another trial
+            self._ended.discard(asked.number)  # the next start tries it again, as another trial
             self.study.tell(trial, state=TrialState.FAIL)
-        elif run.score is not None and assignment.horizon == self._horizon:
-            trial.report(run.score, assignment.horizon)
+        elif run.score is not None and asked.horizon == self._horizon:
+            trial.report(run.score, asked.horizon)
             self.study.tell(trial, run.score)
         else:
-            at = run.steps if run.score is None else assignment.horizon  # a run that was stopped early is of its rung
+            at = run.steps if run.score is None else asked.horizon  # a run that was stopped early is of its rung
             trial.report(math.nan if run.score is None else run.score, at)
             self.study.tell(trial, state=TrialState.PRUNED)
 
-    def _enqueued(self, assignment: Assignment, space: Space) -> optuna.Trial:
-        marks: dict[str, Any] = {NUMBER: assignment.number, HORIZON: assignment.horizon}
+    def _enqueued(self, asked: Trial, space: Space) -> optuna.Trial:
+        marks: dict[str, Any] = {NUMBER: asked.number, HORIZON: asked.horizon}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Fixed parameter")
-            enqueue(self.study, space, assignment.policy, assignment.origin, **marks)
-            self.study.sampler = self._sampler(assignment.number)
+            enqueue(self.study, space, asked.policy, asked.origin, **marks)
+            self.study.sampler = self._sampler(asked.number)
             trial = self.study.ask()
             space.suggest(trial)
         return trial

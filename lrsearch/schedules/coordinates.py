@@ -32,7 +32,7 @@ Coordinates = dict[str, Any]
 Params = dict[str, Any]
 
 
-class Role(Protocol):
+class Conversion(Protocol):
     """One coordinate, or a pair that belongs together, and its conversion."""
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.schedules.coordinates import Role
+from lrsearch.schedules.coordinates import Conversion
 from lrsearch.schedules.fields import Field
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class LRFunction:
     curve: Curve
     doc: str
     sample: Mapping[str, Any]
-    roles: tuple[Role, ...] = ()
+    roles: tuple[Conversion, ...] = ()
     rule: Callable[..., str | None] | None = None
     end: Callable[..., int | float | None] | None = None
     period: Callable[..., int | float | None] | None = None

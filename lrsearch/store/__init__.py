@@ -21,14 +21,14 @@ from lrsearch.store.checking import check
 from lrsearch.store.recorder import Recorder, record
 from lrsearch.store.salvage import salvage
 from lrsearch.store.store import Store, open_store
-from lrsearch.store.stored import Assignment, StoredRun, StoredStudy
+from lrsearch.store.stored import StoredRun, StoredStudy, Trial
 
 __all__ = [
-    "Assignment",
     "Recorder",
     "Store",
     "StoredRun",
     "StoredStudy",
+    "Trial",
     "check",
     "open_store",
     "read_bundle",

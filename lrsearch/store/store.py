@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 from lrsearch.errors import StoreAwayError, StoreError, UsageError, given
 from lrsearch.later import older_name
 from lrsearch.runs import Objective, Run, RunSpec, RunState, Task, objectives_of
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import queries
 from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
@@ -38,7 +40,7 @@ from lrsearch.store.rows import (
     read_these,
 )
 from lrsearch.store.schema import AssignmentRow, AttemptRow, Base, OriginRow, RunRow, StudyRow, TaskRow
-from lrsearch.store.stored import Assignment, ShownRun, StoredRun, StoredStudy, stored
+from lrsearch.store.stored import ShownRun, StoredRun, StoredStudy, Trial, stored
 from lrsearch.tasks.catalogue import TaskLike
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -312,46 +314,51 @@ class Store:
             return dict(row.note) if row.note is not None else None
 
     @_patient
-    def assign(self, study_key: str, assignment: Assignment, spec: RunSpec) -> None:
+    def assign(self, study_key: str, trial: Trial, spec: RunSpec) -> None:
         """Record what a study asks for, before it is trained. Doing so again changes nothing."""
         with self._writes() as session:
             add_assignment(
                 session,
                 {
                     "study_key": study_key,
-                    "number": assignment.number,
-                    "role": assignment.role,
-                    "origin": assignment.origin,
-                    "policy": str(assignment.policy),
-                    "horizon": assignment.horizon,
-                    "seed": assignment.seed,
+                    "number": trial.number,
+                    "role": str(trial.role),
+                    "origin": str(trial.origin),
+                    "policy": str(trial.policy),
+                    "horizon": trial.horizon,
+                    "seed": trial.seed,
                     "run_key": spec.key,
                 },
             )
 
     @_patient
-    def history(self, study_key: str) -> list[tuple[Assignment, StoredRun | None]]:
+    def history(self, study_key: str) -> list[Trial]:
         """Give what a study asked for, in order, each with its run as far as it is known."""
         with self._reads() as session:
             rows = list(read_rows(session, AssignmentRow, AssignmentRow.study_key == study_key))
         asked = [
             (
-                Assignment(
-                    row["number"], row["role"], row["origin"], parse(row["policy"]), row["horizon"], row["seed"]
+                Trial(
+                    row["number"],
+                    Role(row["role"]),
+                    Origin(row["origin"]),
+                    parse(row["policy"]),
+                    row["horizon"],
+                    row["seed"],
                 ),
                 row["run_key"],
             )
             for row in rows
             if row
         ]
-        if [assignment.number for assignment, _ in asked] != list(range(len(rows))):
+        if [trial.number for trial, _ in asked] != list(range(len(rows))):
             raise StoreError(
                 f"what study {study_key} in {self.url} asked for is damaged; with another --seed a search"
                 " begins anew, and takes over all runs that are whole"
             )
         keys = sorted({run_key for _, run_key in asked})
         known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some), TRUSTED)}
-        return [(assignment, known.get(run_key)) for assignment, run_key in asked]
+        return [replace(trial, stored=known.get(run_key), reused=True) for trial, run_key in asked]
 
     @_patient
     def tasks(self) -> dict[str, dict[str, Any]]:

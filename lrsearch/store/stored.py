@@ -1,50 +1,15 @@
 """What a store gives back: runs, studies and what they asked for, as frozen values."""
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lrsearch.runs import Objective, Run, RunSpec, Task
-from lrsearch.runs.objective import SCORE
+from lrsearch.runs import Objective, Run, RunSpec, RunState, Task
+from lrsearch.runs.objective import SCORE, finite_cost
+from lrsearch.runs.roles import PROBES, Origin, Role
 from lrsearch.schedules import Policy
 from lrsearch.store.record import Record
-
-RANGE_TEST = "range-test"
-PROBES = (RANGE_TEST, "decade")
-CHECK = "check"
-"""Two updates and one evaluation of a training of one's own, before anything else of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One thing a study asks for: train this policy over this horizon with this seed.
-
-    Args:
-        number: its place in the study, from 0.
-        role: `check`, `range-test`, `decade`, `default`, `candidate` or `confirm`.
-        origin: where the policy comes from: `rule`, `default`, `known`, `stored`, `published`, `suggested` or `escape`,
-            an exploration trial.
-        policy: the policy over the task's horizon; for a probe, over its own.
-        horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
-        seed: the run's seed.
-    """
-
-    number: int
-    role: str
-    origin: str
-    policy: Policy
-    horizon: int
-    seed: int
-
-    def is_short(self, task: Task) -> bool:
-        """Tell whether it is a candidate that may earn a longer run."""
-        return self.role == "candidate" and self.horizon < task.horizon
-
-    def spec(self, task: Task) -> RunSpec:
-        """Give what identifies the run."""
-        probe = self.role in (*PROBES, CHECK)
-        policy = self.policy if probe else self.policy.stretch(self.horizon / task.horizon)
-        return RunSpec(task, policy, self.horizon, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +53,69 @@ class StoredRun:
             "direction": self.objective.direction,
             **({"unit": self.unit} if self.unit else {}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One thing that a study asks for, a policy over a horizon with a seed, and the run that came of it.
+
+    Args:
+        number: its place in the study, from 0.
+        role: what it is for.
+        origin: where the policy comes from.
+        policy: the policy over the task's horizon; for a probe, over its own.
+        horizon: steps to train; the policy is stretched to them, so that a short run is a whole one.
+        seed: the run's seed.
+        stored: the run as far as the store knows it; None before its first attempt.
+        reused: whether it was known before this process asked for it.
+    """
+
+    number: int
+    role: Role
+    origin: Origin
+    policy: Policy
+    horizon: int
+    seed: int
+    stored: StoredRun | None = None
+    reused: bool = field(default=False, compare=False)
+
+    def is_short(self, task: Task) -> bool:
+        """Tell whether it is a candidate that may earn a longer run."""
+        return self.role == Role.CANDIDATE and self.horizon < task.horizon
+
+    def spec(self, task: Task) -> RunSpec:
+        """Give what identifies the run."""
+        probe = self.role in (*PROBES, Role.CHECK)
+        policy = self.policy if probe else self.policy.stretch(self.horizon / task.horizon)
+        return RunSpec(task, policy, self.horizon, self.seed)
+
+    @property
+    def run(self) -> Run | None:
+        """The run, once it has ended for good or failed."""
+        run = self.stored.run if self.stored else None
+        return run if run and (run.state.is_final or run.state is RunState.FAILED) else None
+
+    @property
+    def committed(self) -> int:
+        """Steps that the budget is charged for it: all of its horizon while it is open.
+
+        A beginning that it shares with another run is charged as well, for what trains together depends on the engine
+        and its workers, and what comes next must not.
+        """
+        lost = self.stored.lost_steps if self.stored else 0
+        return lost + (self.run.steps if self.run else self.horizon)
+
+    @property
+    def spent(self) -> int:
+        """Steps that were trained for it, attempts that did not end included as far as they are known."""
+        lost = self.stored.lost_steps if self.stored else 0
+        return lost + (self.run.trained if self.run else 0)
+
+    def rank(self, objective: Objective) -> tuple[float, float]:
+        """Orders trials of one horizon, best first: by cost, then by loss where a run has one; without a score last."""
+        if self.run is None or self.run.score is None:
+            return math.inf, math.inf
+        return finite_cost(objective, self.run.score), self.run.loss or 0.0
 
 
 @dataclass(frozen=True, slots=True)

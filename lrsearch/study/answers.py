@@ -6,10 +6,10 @@ from typing import Any
 from lrsearch.errors import StoreError
 from lrsearch.recommendation.advice import Searched
 from lrsearch.runs import objectives_of, task_key
-from lrsearch.store import Store, StoredStudy
+from lrsearch.store import Store, StoredStudy, Trial
 from lrsearch.study.decision import Decision, decide
 from lrsearch.study.funnel import Funnel
-from lrsearch.study.strategy import Trial, is_open
+from lrsearch.study.strategy import is_open
 
 
 def stored_answers(store: Store, description: Mapping[str, Any]) -> tuple[Searched, ...]:
@@ -48,6 +48,6 @@ def decided_by(study: StoredStudy, history: Sequence[Trial]) -> Decision | None:
 def _read(store: Store, study: StoredStudy) -> list[Trial]:
     """Return a study's trials; none where they are damaged, which `lrsearch store check` tells."""
     try:
-        return [Trial(assignment, stored, reused=True) for assignment, stored in store.history(study.key)]
+        return store.history(study.key)
     except StoreError:
         return []

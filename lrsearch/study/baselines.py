@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.errors import BudgetError
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.spaces import Space
-from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open
+from lrsearch.store import Trial
+from lrsearch.study.strategy import Proposal, Setup, committed, is_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class FullRuns:
         """Ask for a suggestion once the last run has ended, while the budget lasts."""
         if is_open(history) or committed(history) + setup.task.horizon > setup.cap:
             return None
-        return Proposal("candidate", "suggested", setup.task.horizon, setup.search_seed, setup.raw)
+        return Proposal(Role.CANDIDATE, Origin.SUGGESTED, setup.task.horizon, setup.search_seed, setup.raw)
 
     def space(self, setup: Setup, history: Sequence[Trial]) -> Space:
         """Give the raw space."""

@@ -8,9 +8,11 @@ from typing import Any
 
 from lrsearch.runs import Metrics, Objective, Run
 from lrsearch.runs.objective import NEVER_CHOSEN_BY, TOP1, finite_cost
+from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
+from lrsearch.store import Trial
 from lrsearch.study.noise import noise_of_repeats, noise_of_shares, tie_factor
-from lrsearch.study.strategy import Trial, searched_in_full, with_role
+from lrsearch.study.strategy import searched_in_full, with_role
 from lrsearch.training.metrics import mean_metrics, means
 from lrsearch.words import counted
 
@@ -168,7 +170,7 @@ def decide(history: Sequence[Trial], horizon: int, objective: Objective) -> Deci
         horizon: the steps of a full run.
         objective: the metric that decides.
     """
-    first = next(filter(is_result, with_role(history, "default")), None)
+    first = next(filter(is_result, with_role(history, Role.DEFAULT)), None)
     if first is None:
         return None
     pairs = _pairs(history) or _own_pair(history, first, horizon, objective)
@@ -193,24 +195,19 @@ def is_result(trial: Trial) -> bool:
 
 def full_run(history: Sequence[Trial], policy: Policy, horizon: int) -> Trial | None:
     """Give the trial of a policy at full length with the search's own seed; None where it has not ended."""
-    own = [*with_role(history, "default"), *with_role(history, "candidate")]
+    own = [*with_role(history, Role.DEFAULT), *with_role(history, Role.CANDIDATE)]
     return next(
-        (
-            trial
-            for trial in own
-            if trial.assignment.policy == policy and trial.assignment.horizon == horizon and is_result(trial)
-        ),
-        None,
+        (trial for trial in own if trial.policy == policy and trial.horizon == horizon and is_result(trial)), None
     )
 
 
 def _pairs(history: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
     """Give (default, other) on each fresh seed, of the other policy that has most of them."""
-    confirming = with_role(history, "confirm")
+    confirming = with_role(history, Role.CONFIRM)
     by_policy: dict[Policy, list[tuple[Trial, Trial]]] = {}
     for one, other in zip(confirming[::2], confirming[1::2], strict=False):
         if is_result(one) and is_result(other):
-            by_policy.setdefault(other.assignment.policy, []).append((one, other))
+            by_policy.setdefault(other.policy, []).append((one, other))
     return max(by_policy.values(), key=len, default=[])
 
 
@@ -218,9 +215,7 @@ def _own_pair(
     history: Sequence[Trial], default: Trial, horizon: int, objective: Objective
 ) -> list[tuple[Trial, Trial]]:
     """Give the default and the best of the other policies on the search's own seed."""
-    others = [
-        trial for trial in searched_in_full(history, horizon) if trial.assignment.policy != default.assignment.policy
-    ]
+    others = [trial for trial in searched_in_full(history, horizon) if trial.policy != default.policy]
     return [(default, min(others, key=lambda trial: trial.rank(objective)))] if others else []
 
 
@@ -229,7 +224,7 @@ def _answer(behind: Sequence[Trial], confirmed: bool, objective: Objective) -> A
     runs, scores = [one.run for one in behind if one.run], _scores(behind, objective)
     is_known, steps = len(scores) == len(behind), _best_steps(runs, objective)
     return Answer(
-        behind[0].assignment.policy,
+        behind[0].policy,
         statistics.fmean(scores) if is_known else None,
         statistics.stdev(scores) if is_known and len(scores) > 1 else None,
         len(behind),

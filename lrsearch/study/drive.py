@@ -6,11 +6,11 @@ from pathlib import Path
 
 from lrsearch.runs import Run, RunSpec
 from lrsearch.runs.executor import Executor, Group, NoRun
-from lrsearch.store import Assignment
+from lrsearch.store import Trial
 from lrsearch.study.study import Study
 from lrsearch.training.groups import groups
 
-Progress = Callable[[Assignment, int], None]
+Progress = Callable[[Trial, int], None]
 
 
 def drive(study: Study, executor: Executor, progress: Progress | None = None, folder: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class _Dispatcher:
     def __init__(self, study: Study, executor: Executor, progress: Progress | None) -> None:
         self.study, self.executor, self.progress = study, executor, progress
         self.waiting: deque[Group] = deque()
-        self.asked: dict[str, Assignment] = {}
+        self.asked: dict[str, Trial] = {}
 
     def ask(self) -> Group | NoRun:
         if not self.waiting:
@@ -46,11 +46,11 @@ class _Dispatcher:
             self._group(found)
         return self.waiting.popleft()
 
-    def _group(self, assignments: list[Assignment]) -> None:
+    def _group(self, trials: list[Trial]) -> None:
         task = self.study.setup.task
-        specs = {assignment.number: assignment.spec(task) for assignment in assignments}
-        self.asked |= {specs[assignment.number].key: assignment for assignment in assignments}
-        short = [specs[assignment.number] for assignment in assignments if assignment.is_short(task)]
+        specs = {trial.number: trial.spec(task) for trial in trials}
+        self.asked |= {specs[trial.number].key: trial for trial in trials}
+        short = [specs[trial.number] for trial in trials if trial.is_short(task)]
         self.waiting.extend(groups(list(specs.values()), short, self.executor.lockstep.rows, self.executor.slots))
 
     def ended(self, spec: RunSpec, run: Run) -> None:

@@ -12,16 +12,16 @@ from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Objective, RunState, Task
 from lrsearch.runs.objective import SCORE, objectives_of
+from lrsearch.runs.roles import PROBES, Origin, Role
 from lrsearch.spaces import Space
-from lrsearch.store import Store, StoredRun, StoredStudy
-from lrsearch.store.stored import PROBES
+from lrsearch.store import Store, StoredRun, StoredStudy, Trial
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
 from lrsearch.study.funnel import exploration_won, is_widened
 from lrsearch.study.probing import chance_of, evidence_of, level_of
 from lrsearch.study.pruning import Probing, stored_probes
 from lrsearch.study.result import Cost, cost_of
-from lrsearch.study.strategy import Trial, is_open, with_role
+from lrsearch.study.strategy import is_open, with_role
 from lrsearch.words import counted
 
 PRUNING = ("funnel", Probing().name)
@@ -138,7 +138,7 @@ def explain(store: Store, text: str) -> Explanation:
             f"{found.name} is a {strategy!r} study: it searches the raw space, so nothing was cut that"
             " could be explained"
         )
-    history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(found.key)]
+    history = store.history(found.key)
     recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
     raw, objective = raw_space(found), objectives_of(found.task)[0]
     evidence = evidence_of(
@@ -254,8 +254,8 @@ def _place(run: StoredRun) -> tuple[bool, float, int]:
 
 
 def _exploration(history: Sequence[Trial], objective: Objective) -> Exploration:
-    candidates = with_role(history, "candidate")
-    shortest = min((trial.assignment.horizon for trial in candidates), default=0)
-    rung = [trial for trial in candidates if trial.assignment.horizon == shortest and trial.run]
-    outside = sum(trial.assignment.origin == "escape" for trial in rung)
+    candidates = with_role(history, Role.CANDIDATE)
+    shortest = min((trial.horizon for trial in candidates), default=0)
+    rung = [trial for trial in candidates if trial.horizon == shortest and trial.run]
+    outside = sum(trial.origin == Origin.EXPLORATION for trial in rung)
     return Exploration(len(rung), outside, exploration_won(rung, objective), is_widened(history))

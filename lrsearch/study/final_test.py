@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.runs import Metrics, RunSpec, RunState
 from lrsearch.runs.objective import finite_cost
+from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
-from lrsearch.store import Store, StoredRun
+from lrsearch.store import Store, StoredRun, Trial
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Trial
 from lrsearch.tasks import find_classification
 from lrsearch.training.files import files
 from lrsearch.training.metrics import means
@@ -46,7 +46,7 @@ def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: 
     trainer.require_test()
     behind = {policy: _behind(result, policy) for policy in (result.best.policy, result.default.policy)}
     missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
-    again = sum(_train_again(trial.assignment.spec(result.setup.task), trainer, weights) for trial in missing)
+    again = sum(_train_again(trial.spec(result.setup.task), trainer, weights) for trial in missing)
     read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
     best, default = (
         means(some, some[0] if some else ()) for some in (read[result.best.policy], read[result.default.policy])
@@ -130,12 +130,12 @@ def _behind(result: SearchResult, policy: Policy) -> list[Trial]:
     full = [
         trial
         for trial in result.history
-        if trial.assignment.policy == policy
-        and trial.assignment.horizon == result.setup.task.horizon
+        if trial.policy == policy
+        and trial.horizon == result.setup.task.horizon
         and trial.run
         and trial.run.score is not None
     ]
-    fresh = [trial for trial in full if trial.assignment.role == "confirm"]
+    fresh = [trial for trial in full if trial.role == Role.CONFIRM]
     return fresh or full[:1]
 
 

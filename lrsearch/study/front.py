@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lrsearch.runs import Objective
 from lrsearch.runs.objective import finite_cost
-from lrsearch.study.strategy import Trial
+from lrsearch.store import Trial
 
 
 def front(history: Sequence[Trial], horizon: int, objectives: Sequence[Objective]) -> tuple[Trial, ...]:
@@ -19,7 +19,7 @@ def front(history: Sequence[Trial], horizon: int, objectives: Sequence[Objective
         horizon: the steps of a full run.
         objectives: the first is a run's score, the others are in its `scores`.
     """
-    full = {trial.stored.key: trial for trial in history if trial.stored and trial.assignment.horizon == horizon}
+    full = {trial.stored.key: trial for trial in history if trial.stored and trial.horizon == horizon}
     costs = {key: _costs(trial, objectives) for key, trial in full.items()}
     known = {key: some for key, some in costs.items() if all(map(math.isfinite, some))}
     best = [key for key, own in known.items() if not any(_beats(other, own) for other in known.values())]

@@ -19,11 +19,12 @@ from lrsearch.recommendation.candidates import NEIGHBOURS
 from lrsearch.recommendation.known import LOCAL, PUBLISHED
 from lrsearch.runs import Objective
 from lrsearch.runs.objective import finite_cost
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import HALFCOS, WARMUP, Policy
 from lrsearch.spaces import Space
-from lrsearch.store.stored import CHECK
+from lrsearch.store import Trial
 from lrsearch.study.probing import TOO_UNCERTAIN, gather, next_probing, ramp_count, ramp_steps, transferred
-from lrsearch.study.strategy import Proposal, Setup, Trial, committed, is_open, with_role
+from lrsearch.study.strategy import Proposal, Setup, committed, is_open, with_role
 
 SHORTER = (16, 4, 1)
 CONFIRM_SHARE = 0.5
@@ -96,23 +97,25 @@ class Funnel:
         """Say what comes next: a probe, the default, a candidate, a promotion, or a confirming run."""
         if (probe := next_probing(setup, history)) is not None:
             return probe
-        if is_open(with_role(history, CHECK) + with_role(history, "range-test")):
+        if is_open(with_role(history, Role.CHECK) + with_role(history, Role.RANGE_TEST)):
             return None
-        is_probing = is_open(with_role(history, "decade"))
-        if not with_role(history, "default"):  # where the range test was flat, its peak comes from the decades
+        is_probing = is_open(with_role(history, Role.CONSTANT_LR))
+        if not with_role(history, Role.DEFAULT):  # where the range test was flat, its peak comes from the decades
             is_flat = is_probing and self.pruned(setup, history).optimum is None
             return None if is_flat else self._default(setup, history)
         if is_probing:
             return None
         trusted = self.trusted(setup, history)
-        tried = {trial.assignment.policy for trial in _rung(history, setup.task.horizon)}
+        tried = {trial.policy for trial in _rung(history, setup.task.horizon)}
         for policy in trusted:
             if policy not in tried:
                 space = self.space(setup, history)
-                return Proposal("candidate", "stored", setup.task.horizon, setup.search_seed, space, policy)
+                return Proposal(Role.CANDIDATE, Origin.STORED, setup.task.horizon, setup.search_seed, space, policy)
         planned = plan(setup, probed(history), len(trusted))
         shortest = _rung(history, planned.horizons[0])
-        if len(shortest) % BATCH == 0 and is_open(with_role(history, "default") + with_role(history, "candidate")):
+        if len(shortest) % BATCH == 0 and is_open(
+            with_role(history, Role.DEFAULT) + with_role(history, Role.CANDIDATE)
+        ):
             return None
         return (
             self._candidate(setup, history, planned, trusted)
@@ -131,7 +134,12 @@ class Funnel:
     def _default(self, setup: Setup, history: Sequence[Trial]) -> Proposal:
         pruned = self.pruned(setup, history)
         return Proposal(
-            "default", "default", setup.task.horizon, setup.search_seed, pruned.space, strong_default(setup, pruned)
+            Role.DEFAULT,
+            Origin.DEFAULT,
+            setup.task.horizon,
+            setup.search_seed,
+            pruned.space,
+            strong_default(setup, pruned),
         )
 
     def trusted(self, setup: Setup, history: Sequence[Trial]) -> list[Policy]:
@@ -162,19 +170,19 @@ class Funnel:
         if len(candidates) >= planned.counts[0]:
             return None
         pruned = self.pruned(setup, history)
-        asked = {*trusted, *(trial.assignment.policy for trial in [*candidates, *with_role(history, "default")])}
+        asked = {*trusted, *(trial.policy for trial in [*candidates, *with_role(history, Role.DEFAULT)])}
         place = len(candidates)
 
-        def propose(origin: str, policy: Policy | None) -> Proposal:
-            return Proposal("candidate", origin, planned.horizons[0], setup.search_seed, pruned.space, policy)
+        def propose(origin: Origin, policy: Policy | None) -> Proposal:
+            return Proposal(Role.CANDIDATE, origin, planned.horizons[0], setup.search_seed, pruned.space, policy)
 
         for origin, policy in _given(setup, pruned):
             if policy not in asked:
                 return propose(origin, policy)
         known = candidates[: place - place % BATCH]
         if place % EXPLORE_EVERY == EXPLORE_EVERY - 1 or exploration_won(known, setup.task.objective):
-            return propose("escape", _outside(setup, pruned.space, place))
-        return propose("suggested", None)
+            return propose(Origin.EXPLORATION, _outside(setup, pruned.space, place))
+        return propose(Origin.SUGGESTED, None)
 
     def _promotion(self, setup: Setup, history: Sequence[Trial], planned: Plan) -> Proposal | None:
         """The best candidate that is sure to be among the promoted, whatever the open ones bring.
@@ -184,38 +192,33 @@ class Funnel:
         for rung in (1, 0):
             ended, finished = _outcome(setup, history, planned.horizons[rung])
             unknown = _expected(setup, planned, history, rung) - ended
-            above = {trial.assignment.policy for trial in _rung(history, planned.horizons[rung + 1])}
+            above = {trial.policy for trial in _rung(history, planned.horizons[rung + 1])}
             for trial in finished[: max(0, planned.counts[rung + 1] - unknown)]:
-                if trial.assignment.policy not in above:
+                if trial.policy not in above:
                     space = self.space(setup, history)
                     return Proposal(
-                        "candidate",
-                        trial.assignment.origin,
-                        planned.horizons[rung + 1],
-                        setup.search_seed,
-                        space,
-                        trial.assignment.policy,
+                        Role.CANDIDATE, trial.origin, planned.horizons[rung + 1], setup.search_seed, space, trial.policy
                     )
         return None
 
     def _confirmation(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
         """The default and the best candidate, in turn, on fresh seeds, pair by pair as far as the budget goes."""
-        others = [trial for trial in history if trial.assignment.role != "confirm"]
-        best, default = best_candidate(setup, history), with_role(history, "default")[0]
-        if best is None or is_open(others) or best.assignment.policy == default.assignment.policy:
+        others = [trial for trial in history if trial.role != Role.CONFIRM]
+        best, default = best_candidate(setup, history), with_role(history, Role.DEFAULT)[0]
+        if best is None or is_open(others) or best.policy == default.policy:
             return None
-        done = len(with_role(history, "confirm"))
+        done = len(with_role(history, Role.CONFIRM))
         n, pair = setup.task.horizon, done // 2
         if done % 2 == 0 and (pair >= MOST_PAIRS or committed(history) + 2 * n > setup.cap):
             return None
         trial = default if done % 2 == 0 else best
         space = self.space(setup, history)
-        return Proposal("confirm", trial.assignment.origin, n, setup.fresh_seed(pair), space, trial.assignment.policy)
+        return Proposal(Role.CONFIRM, trial.origin, n, setup.fresh_seed(pair), space, trial.policy)
 
 
 def probed(history: Sequence[Trial]) -> int:
     """Give the steps that range tests and decades have cost."""
-    probes = with_role(history, "range-test") + with_role(history, "decade")
+    probes = with_role(history, Role.RANGE_TEST) + with_role(history, Role.CONSTANT_LR)
     return sum(trial.run.steps for trial in probes if trial.run)
 
 
@@ -239,8 +242,8 @@ def best_candidate(setup: Setup, history: Sequence[Trial]) -> Trial | None:
 
 def is_widened(history: Sequence[Trial]) -> bool:
     """Tell whether candidates came from outside beside every eighth, because one from outside had won."""
-    shortest = min((t.assignment.horizon for t in with_role(history, "candidate")), default=0)
-    origins = [trial.assignment.origin for trial in _rung(history, shortest)]
+    shortest = min((t.horizon for t in with_role(history, Role.CANDIDATE)), default=0)
+    origins = [trial.origin for trial in _rung(history, shortest)]
     return any(origin == "escape" and n % EXPLORE_EVERY != EXPLORE_EVERY - 1 for n, origin in enumerate(origins))
 
 
@@ -254,7 +257,7 @@ def exploration_won(candidates: Sequence[Trial], objective: Objective) -> bool:
     costs: dict[bool, list[float]] = {True: [], False: []}
     for trial in candidates:
         if trial.run and (cost := finite_cost(objective, trial.run.score)) < math.inf:
-            costs[trial.assignment.origin == "escape"].append(cost)
+            costs[trial.origin == Origin.EXPLORATION].append(cost)
     if not costs[True] or len(costs[False]) < EXPLORE_EVERY - 1:
         return False
     outside, inside = min(costs[True]), min(costs[False])
@@ -271,7 +274,7 @@ def _pairs(objective: Objective, rest: float) -> int:
 
 
 def _rung(history: Sequence[Trial], horizon: int) -> list[Trial]:
-    return [trial for trial in with_role(history, "candidate") if trial.assignment.horizon == horizon]
+    return [trial for trial in with_role(history, Role.CANDIDATE) if trial.horizon == horizon]
 
 
 def _outcome(setup: Setup, history: Sequence[Trial], horizon: int) -> tuple[int, list[Trial]]:
@@ -279,7 +282,7 @@ def _outcome(setup: Setup, history: Sequence[Trial], horizon: int) -> tuple[int,
     ended = [trial for trial in _rung(history, horizon) if trial.run]
     scored = [trial for trial in ended if trial.run and trial.run.score is not None]
     finished = sorted(scored, key=lambda trial: trial.rank(setup.task.objective))
-    return len(ended), list({trial.assignment.policy: trial for trial in reversed(finished)}.values())[::-1]
+    return len(ended), list({trial.policy: trial for trial in reversed(finished)}.values())[::-1]
 
 
 def _expected(setup: Setup, planned: Plan, history: Sequence[Trial], rung: int) -> int:
@@ -291,14 +294,17 @@ def _expected(setup: Setup, planned: Plan, history: Sequence[Trial], rung: int) 
     return min(planned.counts[rung], len(finished)) if is_closed else planned.counts[rung]
 
 
-def _given(setup: Setup, pruned: Pruned) -> list[tuple[str, Policy]]:
+def _given(setup: Setup, pruned: Pruned) -> list[tuple[Origin, Policy]]:
     """Give the policies that are tried first: the caller's, the task's known ones, the store's of a peak in the range.
 
     Only the peak is asked: other rules of the pruner, such as epoch multiples, do not hold for what did well.
     """
-    own = [("known", policy) for policy in setup.known]
-    known = [("known", policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
-    stored = [("published" if one.origin == PUBLISHED else "stored", policy) for one, policy in _stored(setup, pruned)]
+    own = [(Origin.KNOWN, policy) for policy in setup.known]
+    known = [(Origin.KNOWN, policy) for policy in setup.task.known if policy.form in setup.raw.forms][:MOST_KNOWN]
+    stored = [
+        (Origin.PUBLISHED if one.origin == PUBLISHED else Origin.STORED, policy)
+        for one, policy in _stored(setup, pruned)
+    ]
     return own + known + stored[:MOST_STORED]
 
 

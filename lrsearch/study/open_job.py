@@ -7,9 +7,9 @@ from typing import Any
 
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.job_file import JobFile
+from lrsearch.runs.roles import Role
 from lrsearch.runs.run import OfSpec
-from lrsearch.store import Assignment
-from lrsearch.store.stored import RANGE_TEST
+from lrsearch.store import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class OpenJob(OfSpec):
     folder: Path
 
     @classmethod
-    def of(cls, assignment: Assignment, task: Task, folder: Path) -> "OpenJob":
+    def of(cls, trial: Trial, task: Task, folder: Path) -> "OpenJob":
         """The job of an assignment."""
-        return cls(assignment.number, assignment.role, assignment.spec(task), folder)
+        return cls(trial.number, trial.role, trial.spec(task), folder)
 
     @property
     def evaluate_every(self) -> int:
@@ -41,7 +41,7 @@ class OpenJob(OfSpec):
     @property
     def is_range_test(self) -> bool:
         """Whether it is read by its training losses, told as curves, and needs no evaluation."""
-        return self.purpose == RANGE_TEST
+        return self.purpose == Role.RANGE_TEST
 
     @property
     def file(self) -> JobFile:

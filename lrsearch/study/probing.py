@@ -13,11 +13,12 @@ from lrsearch.recommendation import Recommendation
 from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.objective import finite_cost, objectives_of
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.runs.task import OWN
 from lrsearch.schedules import FIX, RAMP, Policy
 from lrsearch.spaces import Space
-from lrsearch.store.stored import CHECK, RANGE_TEST
-from lrsearch.study.strategy import Proposal, Setup, Trial, is_open, with_role
+from lrsearch.store import Trial
+from lrsearch.study.strategy import Proposal, Setup, is_open, with_role
 
 CHECK_STEPS = 2
 MOST_RAMPS = 4
@@ -39,7 +40,7 @@ def ramp_steps(task: Task | Space) -> int:
 
 def ramp_count(setup: Setup) -> int:
     """Give how many range tests come first: two seeds, one where two would take over half of the probes' share."""
-    if RANGE_TEST in setup.without:
+    if Role.RANGE_TEST in setup.without:
         return 0
     return 2 if 4 * ramp_steps(setup.task) <= PROBE_SHARE * setup.cap else 1
 
@@ -86,10 +87,10 @@ def evidence_of(
     level: Callable[[Run], float],
 ) -> Evidence:
     """Give the same evidence without the task itself: a space, the loss of guessing and how runs are compared."""
-    ramps = [trial for trial in with_role(history, "range-test") if not _has_failed(trial)]
-    decades = with_role(history, "decade")
-    steps = max((trial.assignment.horizon for trial in decades), default=probe_steps(raw))
-    longest = [trial for trial in decades if trial.assignment.horizon == steps]
+    ramps = [trial for trial in with_role(history, Role.RANGE_TEST) if not _has_failed(trial)]
+    decades = with_role(history, Role.CONSTANT_LR)
+    steps = max((trial.horizon for trial in decades), default=probe_steps(raw))
+    longest = [trial for trial in decades if trial.horizon == steps]
     ended = [trial.stored for trial in longest if trial.run and trial.stored and not _has_failed(trial)]
     read = tuple(ramp_of(trial.stored) for trial in ramps if trial.run and trial.stored)
     own_optimum = optimum([read_ramp(ramp, rules) for ramp in read])
@@ -105,7 +106,7 @@ def evidence_of(
         tuple(Probe(p.key, p.policy.params["k0"], p.seed, level(p.run)) for p in ended),
         tuple(raw.coordinates(policy)["peak"] for policy in stored),
         rules,
-        tuple((one.assignment.policy.params["k0"], one.assignment.seed) for one in longest if _has_failed(one)),
+        tuple((one.policy.params["k0"], one.seed) for one in longest if _has_failed(one)),
     )
 
 
@@ -116,10 +117,10 @@ def _has_failed(trial: Trial) -> bool:
 
 def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     """Say what to probe next; None while a probe is open, and when there is nothing left to probe."""
-    checks = with_role(history, CHECK)
-    if setup.task.trainer == OWN and CHECK not in setup.without and (not checks or is_open(checks)):
+    checks = with_role(history, Role.CHECK)
+    if setup.task.trainer == OWN and Role.CHECK not in setup.without and (not checks or is_open(checks)):
         return None if checks else _check(setup)
-    ramps, decades = with_role(history, "range-test"), with_role(history, "decade")
+    ramps, decades = with_role(history, Role.RANGE_TEST), with_role(history, Role.CONSTANT_LR)
     if len(ramps) < ramp_count(setup) and _may_repeat(setup, ramps):
         return _ramp(setup, len(ramps))
     if is_open([*ramps, *decades]):
@@ -136,7 +137,9 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
     if wanted is None or left < evidence.probe_steps:
         return None
     lr, repeat = wanted
-    return Proposal("decade", "rule", evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=lr).rounded())
+    return Proposal(
+        Role.CONSTANT_LR, Origin.RULE, evidence.probe_steps, setup.probe_seed(repeat), setup.raw, FIX(k0=lr).rounded()
+    )
 
 
 def _may_repeat(setup: Setup, ramps: Sequence[Trial]) -> bool:
@@ -164,7 +167,7 @@ def check_run(task: Task) -> RunSpec:
 
 def _check(setup: Setup) -> Proposal:
     spec = check_run(setup.task)
-    return Proposal(CHECK, "rule", spec.horizon, spec.seed, setup.raw, spec.policy)
+    return Proposal(Role.CHECK, Origin.RULE, spec.horizon, spec.seed, setup.raw, spec.policy)
 
 
 def range_test(task: Task) -> Policy:
@@ -175,4 +178,6 @@ def range_test(task: Task) -> Policy:
 
 def _ramp(setup: Setup, repeat: int) -> Proposal:
     task = setup.task
-    return Proposal("range-test", "rule", ramp_steps(task), setup.probe_seed(repeat), setup.raw, range_test(task))
+    return Proposal(
+        Role.RANGE_TEST, Origin.RULE, ramp_steps(task), setup.probe_seed(repeat), setup.raw, range_test(task)
+    )

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from lrsearch.heuristics import prune
 from lrsearch.heuristics.evidence import decade
 from lrsearch.runs import RunSpec, Task
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.spaces import Space
-from lrsearch.store import Assignment, Store, StoredRun
+from lrsearch.store import Store, StoredRun, Trial
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.probing import MOST_DOUBLED, gather, next_probing, probe_steps, ramp_steps, range_test
-from lrsearch.study.strategy import Proposal, Setup, Trial
+from lrsearch.study.strategy import Proposal, Setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +46,22 @@ def stored_probes(store: Store, task: Task) -> list[Trial]:
         and RunSpec(task, run.policy, run.horizon, run.seed).key == run.key
         and (role := _role(task, run))
     ]
-    found.sort(key=lambda one: one[0] != "range-test")
+    found.sort(key=lambda one: one[0] is not Role.RANGE_TEST)
     return [
-        Trial(Assignment(number, role, "stored", run.policy, run.horizon, run.seed), run, reused=True)
+        Trial(number, role, Origin.STORED, run.policy, run.horizon, run.seed, run, reused=True)
         for number, (role, run) in enumerate(found)
     ]
 
 
-def _role(task: Task, run: StoredRun) -> str | None:
+def _role(task: Task, run: StoredRun) -> Role | None:
     """Tell what a run would be in a search's probing, by its function and its horizon."""
     if run.horizon >= task.horizon:
         return None
     if run.policy.name == "RAMP":
-        return "range-test" if (run.policy, run.horizon) == (range_test(task), ramp_steps(task)) else None
+        return Role.RANGE_TEST if (run.policy, run.horizon) == (range_test(task), ramp_steps(task)) else None
     lengths = [probe_steps(task) * times for times in (1, 2, MOST_DOUBLED)]
     is_probe = run.policy.name == "FIX" and run.horizon in lengths and _is_half_decade(run.policy.params["k0"])
-    return "decade" if is_probe else None
+    return Role.CONSTANT_LR if is_probe else None
 
 
 def _is_half_decade(lr: float) -> bool:

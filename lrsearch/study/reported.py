@@ -9,16 +9,16 @@ from lrsearch.errors import UsageError, given
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import LONGEST_ERROR, NOT_CHECKED, conclude
 from lrsearch.runs.job import TRAIN_LOSS, Job
+from lrsearch.runs.roles import Role
 from lrsearch.runs.series import number_of
-from lrsearch.store import Assignment
-from lrsearch.store.stored import RANGE_TEST
+from lrsearch.store import Trial
 from lrsearch.training.followed_job import FollowedJob
 from lrsearch.training.report import Report
 from lrsearch.words import counted
 
 
 def reported_run(
-    assignment: Assignment,
+    trial: Trial,
     task: Task,
     value: Any = None,
     *,
@@ -30,7 +30,7 @@ def reported_run(
     """The run that an assignment has become by what somebody tells of it: one of value, curves, failed and report.
 
     Args:
-        assignment: what was asked for.
+        trial: what was asked for.
         task: what was trained.
         value: the metric, or a mapping of metrics; NaN is a divergence.
         curves: of a range test: a mapping with `train_loss`, as one value a step or as (step, value) pairs.
@@ -43,18 +43,18 @@ def reported_run(
 
     >>> from lrsearch import FIX
     >>> task = Task("toy", horizon=100, epoch=10, minimize="val_loss")
-    >>> asked = Assignment(3, "candidate", "suggested", FIX(k0=0.1), 100, 0)
+    >>> asked = Trial(3, "candidate", "suggested", FIX(k0=0.1), 100, 0)
     >>> reported_run(asked, task, 2.5).score, str(reported_run(asked, task, math.nan, steps=40).state)
     (2.5, 'diverged')
     """
-    job = _Told(assignment, assignment.spec(task))
+    job = _Told(trial, trial.spec(task))
     job.require_one(value, curves, failed, report)
     job.require_steps(steps)
     if report is not None:
-        return job.reported(report, assignment.role == RANGE_TEST)
+        return job.reported(report, trial.role == Role.RANGE_TEST)
     if failed is not None:
         return job.failed(failed, steps)
-    if assignment.role == RANGE_TEST:
+    if trial.role == Role.RANGE_TEST:
         return job.range_test(curves, steps)
     return job.scored(value, curves, steps)
 
@@ -62,8 +62,8 @@ def reported_run(
 class _Told:
     """A job of which somebody tells."""
 
-    def __init__(self, assignment: Assignment, spec: RunSpec) -> None:
-        self.number, self.spec, self.metric = assignment.number, spec, spec.task.objective.name
+    def __init__(self, trial: Trial, spec: RunSpec) -> None:
+        self.number, self.spec, self.metric = trial.number, spec, spec.task.objective.name
 
     def require_one(self, *told: Any) -> None:
         if sum(one is not None for one in told) != 1:

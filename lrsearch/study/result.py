@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
 from lrsearch.runs.conclusion import NOT_CHECKED
+from lrsearch.runs.roles import Role
+from lrsearch.store import Trial
 from lrsearch.study.decision import Answer, Decision, decide
 from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
-from lrsearch.study.strategy import Setup, Trial, with_role
+from lrsearch.study.strategy import Setup, with_role
 from lrsearch.study.study import Study
 from lrsearch.words import counted
 
@@ -97,11 +99,11 @@ class SearchResult:
             run = trial.run
             rows.append(
                 {
-                    "role": trial.assignment.role,
-                    "origin": trial.assignment.origin,
-                    "policy": str(trial.assignment.policy),
-                    "horizon": trial.assignment.horizon,
-                    "seed": trial.assignment.seed,
+                    "role": trial.role,
+                    "origin": trial.origin,
+                    "policy": str(trial.policy),
+                    "horizon": trial.horizon,
+                    "seed": trial.seed,
                     "state": str(run.state) if run else "running",
                     "score": run.score if run else None,
                     "loss": run.loss if run else None,
@@ -141,7 +143,7 @@ def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
     assert isinstance(funnel, Funnel)
     decision = decide(history, setup.task.horizon, setup.task.objective)
     if decision is None:
-        first = next(iter(with_role(history, "default")), None)
+        first = next(iter(with_role(history, Role.DEFAULT)), None)
         why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
         raise WorkError(f"{study.name}: the default was not trained: {why}")
     return SearchResult(
@@ -159,8 +161,8 @@ def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
 def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
     """Name the caller's policies that the budget did not pay for."""
-    candidates = {trial.assignment.policy for trial in with_role(history, "candidate")}
-    tried = candidates | {trial.assignment.policy for trial in with_role(history, "default")}
+    candidates = {trial.policy for trial in with_role(history, Role.CANDIDATE)}
+    tried = candidates | {trial.policy for trial in with_role(history, Role.DEFAULT)}
     paid = (
         f"tries {counted(len(candidates), 'policy', 'policies')} beside the default"
         if candidates
@@ -175,7 +177,7 @@ def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
 
 def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
     """Say where nobody checked that the answer's policy was applied."""
-    answers = [trial.run for trial in history if trial.run and trial.assignment.policy == decision.best.policy]
+    answers = [trial.run for trial in history if trial.run and trial.policy == decision.best.policy]
     if not any(run.applied == NOT_CHECKED for run in answers):
         return []
     return ["the training never asked for job.scheduler(optimizer): whether its policies were applied was not checked"]

@@ -8,11 +8,11 @@ from typing import Protocol
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.heuristics.evidence import RULES
 from lrsearch.recommendation import Recommendation
-from lrsearch.runs import Objective, Run, RunState, Task
-from lrsearch.runs.objective import finite_cost
+from lrsearch.runs import Objective, Task
+from lrsearch.runs.roles import SEARCHED, Origin, Role
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.store import Assignment, StoredRun
+from lrsearch.store import Trial
 
 SEEDS_PER_STUDY = 1000
 FIRST_FRESH = 100
@@ -70,54 +70,17 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What a study asked for, and the run that came of it, if it has ended."""
-
-    assignment: Assignment
-    stored: StoredRun | None = None
-    reused: bool = False
-
-    @property
-    def run(self) -> Run | None:
-        """The run, once it has ended for good or failed."""
-        run = self.stored.run if self.stored else None
-        return run if run and (run.state.is_final or run.state is RunState.FAILED) else None
-
-    @property
-    def committed(self) -> int:
-        """Steps that the budget is charged for it: all of its horizon while it is open.
-
-        A beginning that it shares with another run is charged as well, for what trains together depends on the engine
-        and its workers, and what comes next must not.
-        """
-        lost = self.stored.lost_steps if self.stored else 0
-        return lost + (self.run.steps if self.run else self.assignment.horizon)
-
-    @property
-    def spent(self) -> int:
-        """Steps that were trained for it, attempts that did not end included as far as they are known."""
-        lost = self.stored.lost_steps if self.stored else 0
-        return lost + (self.run.trained if self.run else 0)
-
-    def rank(self, objective: Objective) -> tuple[float, float]:
-        """Orders trials of one horizon, best first: by cost, then by loss where a run has one; without a score last."""
-        if self.run is None or self.run.score is None:
-            return math.inf, math.inf
-        return finite_cost(objective, self.run.score), self.run.loss or 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Proposal:
     """What to train next. Without a policy, the sampler suggests one from the space.
 
     Args:
-        role, origin, horizon, seed: as in `Assignment`.
+        role, origin, horizon, seed: as in `Trial`.
         space: the space that the study's trials are described in.
         policy: the policy, over the task's horizon; None to have one suggested.
     """
 
-    role: str
-    origin: str
+    role: Role
+    origin: Origin
     horizon: int
     seed: int
     space: Space
@@ -150,9 +113,9 @@ def committed(history: Sequence[Trial]) -> int:
     return sum(trial.committed for trial in history)
 
 
-def with_role(history: Sequence[Trial], role: str) -> list[Trial]:
+def with_role(history: Sequence[Trial], role: Role) -> list[Trial]:
     """Give the trials of one role, in order."""
-    return [trial for trial in history if trial.assignment.role == role]
+    return [trial for trial in history if trial.role == role]
 
 
 def is_open(trials: Sequence[Trial]) -> bool:
@@ -165,10 +128,7 @@ def searched_in_full(history: Sequence[Trial], horizon: int) -> list[Trial]:
     return [
         trial
         for trial in history
-        if trial.assignment.role in ("default", "candidate")
-        and trial.assignment.horizon == horizon
-        and trial.run
-        and trial.run.score is not None
+        if trial.role in SEARCHED and trial.horizon == horizon and trial.run and trial.run.score is not None
     ]
 
 

@@ -11,12 +11,12 @@ from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.recommendation import Recommendation, recommend
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import DONE, WAIT, NoRun
+from lrsearch.runs.roles import SEARCHED, Role
 from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.store import Assignment, Store, StoredRun
-from lrsearch.store.stored import CHECK
-from lrsearch.study.strategy import Proposal, Setup, Strategy, Trial, committed
+from lrsearch.store import Store, StoredRun, Trial
+from lrsearch.study.strategy import Proposal, Setup, Strategy, committed
 from lrsearch.words import counted
 
 Watch = Callable[["Study", Trial], None]
@@ -28,10 +28,10 @@ class Sampler(Protocol):
     def suggest(self, number: int, space: Space) -> Policy:
         """Suggest a policy from a space, as the study's assignment of this number."""
 
-    def given(self, assignment: Assignment, space: Space) -> None:
+    def given(self, trial: Trial, space: Space) -> None:
         """Hear of a policy that was not its own suggestion. Hearing of it twice changes nothing."""
 
-    def tell(self, assignment: Assignment, run: Run) -> None:
+    def tell(self, trial: Trial, run: Run) -> None:
         """Hear what came of a policy. Hearing it twice changes nothing."""
 
 
@@ -73,7 +73,7 @@ class Study:
             recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
             rules=frozen.get("rules", FIRST_RULES),
         )
-        self.history = [Trial(assignment, stored, reused=True) for assignment, stored in store.history(self.key)]
+        self.history = store.history(self.key)
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
         self._training: set[str] = set()
@@ -99,65 +99,65 @@ class Study:
             },
         )
 
-    def ask(self) -> Assignment | NoRun:
+    def ask(self) -> Trial | NoRun:
         """What to train next; WAIT while what is being trained must end first, DONE when nothing is left.
 
         All that the strategy can say by now is written down before the first of it is trained, so that it does not
         matter how many workers there are. What the store already knows is not asked for, nor what is being trained.
         """
-        while (assignment := self._unclaimed() or self._propose_all()) is not None:
-            key = assignment.spec(self.setup.task).key
-            self._claimed.add(assignment.number)
+        while (trial := self._unclaimed() or self._propose_all()) is not None:
+            key = trial.spec(self.setup.task).key
+            self._claimed.add(trial.number)
             stored = self.store.find(key)
             if stored is None or not stored.run.state.is_final:
                 self._training.add(key)
-                self._untold.add(assignment.number)
-                return assignment
-            self._settle(assignment, stored, reused=True)
+                self._untold.add(trial.number)
+                return trial
+            self._settle(trial, stored, reused=True)
         return WAIT if self._untold else DONE
 
-    def ask_all(self) -> list[Assignment] | NoRun:
+    def ask_all(self) -> list[Trial] | NoRun:
         """All that can be trained by now, the same on any number of workers; WAIT or DONE where there is nothing."""
-        found: list[Assignment] = []
+        found: list[Trial] = []
         while not isinstance(asked := self.ask(), NoRun):
             found.append(asked)
         return found or asked
 
-    def tell(self, assignment: Assignment, run: Run) -> Trial:
+    def tell(self, trial: Trial, run: Run) -> Trial:
         """Take what came of an assignment.
 
         Raises:
             WorkError: if the default failed, for nothing can be found without it; and if a run failed while none of
                 the task is known to have ended: what is wrong with the training itself is told at once.
         """
-        trial = self.take(assignment, run)
-        spec = assignment.spec(self.setup.task)
-        if run.state is RunState.FAILED and (assignment.role == "default" or not self._has_trained(spec)):
+        ended = self.take(trial, run)
+        spec = trial.spec(self.setup.task)
+        if run.state is RunState.FAILED and (trial.role == Role.DEFAULT or not self._has_trained(spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
-        if run.state is RunState.DIVERGED and assignment.role == CHECK:
+        if run.state is RunState.DIVERGED and trial.role == Role.CHECK:
             name = spec.task.objective.name
             done = counted(spec.horizon, "update")
             raise WorkError(
                 f"{spec.task.name}: {name} is not finite after {done} at the lowest learning rate,"
                 f" {spec.policy}: look at what the training returns or logs as {name}"
             )
-        return trial
+        return ended
 
-    def take(self, assignment: Assignment, run: Run) -> Trial:
+    def take(self, trial: Trial, run: Run) -> Trial:
         """Take what came of an assignment, and end nothing: whoever started it by hand knows that it failed."""
-        spec = assignment.spec(self.setup.task)
+        spec = trial.spec(self.setup.task)
         self.store.record(spec, run)
-        self._untold.discard(assignment.number)
+        self._untold.discard(trial.number)
         if run.state is not RunState.INTERRUPTED:  # which may be an attempt that is made again
             self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
-        return self._settle(assignment, stored, reused=False)
+        return self._settle(trial, stored, reused=False)
 
     def leave(self, numbers: Collection[int]) -> None:
         """Ask for none of these, for they are with others; what else has not ended may be asked for."""
         self._claimed, self._untold = set(numbers), set(numbers)
-        self._training = {self.history[number].assignment.spec(self.setup.task).key for number in numbers}
+        self._training = {self.history[number].spec(self.setup.task).key for number in numbers}
 
     @property
     def is_done(self) -> bool:
@@ -177,19 +177,19 @@ class Study:
             for stored in self.store.runs(task=spec.task.name, trusted=True)
         )
 
-    def _unclaimed(self) -> Assignment | None:
+    def _unclaimed(self) -> Trial | None:
         """What an earlier start of this study asked for and did not see the end of, if the budget still pays for it."""
         spent = committed(self.history)
         for trial in self.history:
             done = trial.stored is not None and trial.stored.run.state.is_final
-            again = trial.assignment.horizon if trial.run else 0  # of an open trial it is in what is spent
+            again = trial.horizon if trial.run else 0  # of an open trial it is in what is spent
             if (
                 not done
-                and trial.assignment.number not in self._claimed
+                and trial.number not in self._claimed
                 and spent + again <= self.setup.cap
-                and trial.assignment.spec(self.setup.task).key not in self._training
+                and trial.spec(self.setup.task).key not in self._training
             ):
-                return trial.assignment
+                return trial
         return None
 
     def _affordable(self) -> Proposal | None:
@@ -199,40 +199,40 @@ class Study:
             return None
         return proposal
 
-    def _propose_all(self) -> Assignment | None:
+    def _propose_all(self) -> Trial | None:
         """Write down all that comes next, and give the first that is not being trained."""
         while self._propose() is not None:
             pass
         return self._unclaimed()
 
-    def _propose(self) -> Assignment | None:
+    def _propose(self) -> Trial | None:
         proposal = self._affordable()
         if proposal is None:
             return None
         number = len(self.history)
         policy = proposal.policy or self.sampler.suggest(number, proposal.space)
-        assignment = Assignment(number, proposal.role, proposal.origin, policy, proposal.horizon, proposal.seed)
-        self.store.assign(self.key, assignment, assignment.spec(self.setup.task))
-        self.history.append(Trial(assignment))
-        if _is_searched(assignment):
-            self.sampler.given(assignment, proposal.space)
-        return assignment
-
-    def _settle(self, assignment: Assignment, stored: StoredRun, reused: bool) -> Trial:
-        trial = Trial(assignment, stored, reused)
-        self.history[assignment.number] = trial
-        if trial.run and _is_searched(assignment):
-            self.sampler.tell(assignment, trial.run)
-        self._watch(self, trial)
+        trial = Trial(number, proposal.role, proposal.origin, policy, proposal.horizon, proposal.seed)
+        self.store.assign(self.key, trial, trial.spec(self.setup.task))
+        self.history.append(trial)
+        if _is_searched(trial):
+            self.sampler.given(trial, proposal.space)
         return trial
+
+    def _settle(self, trial: Trial, stored: StoredRun, reused: bool) -> Trial:
+        ended = replace(trial, stored=stored, reused=reused)
+        self.history[ended.number] = ended
+        if ended.run and _is_searched(ended):
+            self.sampler.tell(ended, ended.run)
+        self._watch(self, ended)
+        return ended
 
     def _restore(self, trial: Trial) -> None:
         """Let the sampler hear again of what the ledger knows."""
-        if _is_searched(trial.assignment):
-            before = self.history[: trial.assignment.number]
-            self.sampler.given(trial.assignment, self.strategy.space(self.setup, before))
+        if _is_searched(trial):
+            before = self.history[: trial.number]
+            self.sampler.given(trial, self.strategy.space(self.setup, before))
             if trial.run:
-                self.sampler.tell(trial.assignment, trial.run)
+                self.sampler.tell(trial, trial.run)
 
 
 def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:
@@ -259,6 +259,6 @@ def _own(task: Task) -> dict[str, Any]:
     return known | ({"evaluations": task.evaluations} if task.evaluations != EVALUATIONS else {})
 
 
-def _is_searched(assignment: Assignment) -> bool:
+def _is_searched(trial: Trial) -> bool:
     """Tell whether an assignment is a trial of the search; probes and confirming runs are not."""
-    return assignment.role in ("default", "candidate")
+    return trial.role in SEARCHED

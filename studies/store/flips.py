@@ -13,7 +13,7 @@ from made import DIGITS, add_tasks, record, tasks
 
 from lrsearch.errors import StoreError
 from lrsearch.schedules import FIX
-from lrsearch.store import Assignment, open_store
+from lrsearch.store import Trial, open_store
 from lrsearch.store.checking import check
 from lrsearch.store.salvage import salvage
 
@@ -45,7 +45,7 @@ class Original:
             store.add(replace(one, loss=0.125) for one in records[::20])
             store.open_study("0" * 16, "made up", made[0], {"budget": 12.0}, {"recommended": []})
             for number in range(30):
-                asked = Assignment(number, "candidate", "rule", FIX(k0=0.1 + number), 100, 0)
+                asked = Trial(number, "candidate", "rule", FIX(k0=0.1 + number), 100, 0)
                 store.assign("0" * 16, asked, asked.spec(DIGITS))
         self.data = path.read_bytes()
         self.dump = dump(path)

@@ -46,7 +46,7 @@ if __name__ == "__main__":
             {
                 "steps": result.spent.steps,
                 "score": result.best.score,
-                "lost": [trial.stored.lost_steps for trial in result.history if trial.assignment.horizon == 160],
+                "lost": [trial.stored.lost_steps for trial in result.history if trial.horizon == 160],
             }
         )
     )

@@ -42,7 +42,7 @@ def told(result):
             trial.run.train_losses if one.role == "range-test" else None,
         )
         for trial in result.history
-        for one in [trial.assignment]
+        for one in [trial]
     ]
 
 
@@ -73,7 +73,7 @@ def test_the_study_of_a_function_by_hand_is_its_search_trial_by_trial(searched, 
     with lrs.open_study(FUNCTION, **SEARCH, out=tmp_path) as study:
         result = drive(study, most).result()
         assert (study.is_done, study.ask(), study.open_jobs()) == (True, [], [])
-    assert sum(trial.assignment.origin == "suggested" for trial in result.history) > 3
+    assert sum(trial.origin == "suggested" for trial in result.history) > 3
     assert told(result) == told(searched)
     assert (result.key, result.verdict, result.best, result.cost) == (
         searched.key,
@@ -87,7 +87,7 @@ def test_what_nothing_here_trains_is_searched_as_its_function_would_be_but_for_t
     described = lrs.Task("surface", horizon=160, epoch=8, minimize="val_loss", lr_range=(1e-4, 10.0))
     with lrs.open_study(described, **SEARCH, out=tmp_path) as study:
         result = drive(study, 3).result()
-    assert searched.history[0].assignment.role == "check"
+    assert searched.history[0].role == "check"
     assert told(result) == told(searched)[1:]
     assert (result.verdict, result.best) == (searched.verdict, searched.best)
     assert result.key != searched.key
@@ -142,8 +142,8 @@ def test_without_range_tests_the_constant_rates_come_first_and_it_is_a_study_of_
     with lrs.open_study(TASK, 8, out=tmp_path, range_test=False) as study:
         result = drive(study).result()
         assert study.key != usual
-    assert result.history[0].assignment.role == "decade"
-    assert "range-test" not in {trial.assignment.role for trial in result.history}
+    assert result.history[0].role == "decade"
+    assert "range-test" not in {trial.role for trial in result.history}
     assert result.best.score < result.default.score
     assert "range test" not in " ".join(sentences(lrs.explain(result.key, out=tmp_path)))
 
@@ -205,7 +205,7 @@ def test_a_default_that_the_budget_does_not_pay_for_again_ends_the_study_with_th
         assert (study.ask(), study.is_done) == ([], True)
         with pytest.raises(WorkError, match="out of memory; the budget does not pay for it again"):
             study.result()
-        number = study._study.history[-1].assignment.number
+        number = study._study.history[-1].number
         with pytest.raises(BudgetError, match="does not pay for its 160 updates again"):
             study.release(number)
 
@@ -379,7 +379,7 @@ class Hands:
             patch.setattr(Study, "_settle", _killed)
             with suppress(KeyboardInterrupt):
                 self.tell(n)
-        self.ended |= {trial.assignment.number for trial in self.known() if trial.run and trial.run.state.is_final}
+        self.ended |= {trial.number for trial in self.known() if trial.run and trial.run.state.is_final}
         self.reopen()
 
     def fail(self, n):
@@ -398,7 +398,7 @@ class Hands:
         """What holds at any moment."""
         assert [job.number for job in self.study.open_jobs()] == sorted(self.out)
         assert sum(trial.spent for trial in self.known()) <= self.budget * TASK.horizon
-        final = {trial.assignment.number for trial in self.known() if trial.run and trial.run.state.is_final}
+        final = {trial.number for trial in self.known() if trial.run and trial.run.state.is_final}
         assert self.ended <= final
 
 

@@ -34,7 +34,7 @@ def told(result, sign=1):
             None if trial.run.score is None else sign * trial.run.score,
         )
         for trial in result.history
-        for one in [trial.assignment]
+        for one in [trial]
     ]
 
 
@@ -54,7 +54,7 @@ def test_minimizing_a_loss_is_maximizing_its_negative_trial_by_trial(tmp_path):
 def test_a_search_begins_with_a_check_and_goes_on_where_it_ended(tmp_path):
     first = lrs.search(surface.minimized, 5, out=tmp_path)
     again = lrs.search(surface.minimized, 5, out=tmp_path)
-    assert (first.history[0].assignment.role, first.history[0].assignment.horizon) == ("check", 2)
+    assert (first.history[0].role, first.history[0].horizon) == ("check", 2)
     assert (again.spent.trained_runs, told(again)) == (0, told(first))
     assert first.cost <= 5
 
@@ -66,7 +66,7 @@ def test_two_processes_search_as_one_does(tmp_path):
         "import lrsearch as lrs, surface\n"
         "if __name__ == '__main__':\n"
         "    found = [lrs.search(surface.minimized, 4, out=f'{sys.argv[1]}/{n}', workers=n) for n in (1, 2)]\n"
-        "    one, two = ([(str(t.assignment.policy), t.run.score) for t in each.history] for each in found)\n"
+        "    one, two = ([(str(t.policy), t.run.score) for t in each.history] for each in found)\n"
         "    assert one == two, (one, two)\n"
     )
     script = tmp_path / "script.py"
@@ -98,7 +98,7 @@ def test_the_first_failure_is_loud_and_costs_two_updates(tmp_path):
 def test_a_failed_probe_does_not_end_a_search(tmp_path):
     broken = failing(lambda job: job.horizon == 50 and job.policy(0) == 0.1)
     result = lrs.search(broken, 8, out=tmp_path)
-    states = [trial.run.state for trial in result.history if trial.assignment.role == "decade"]
+    states = [trial.run.state for trial in result.history if trial.role == "decade"]
     assert RunState.FAILED in states
     assert result.best.score is not None
 
@@ -120,7 +120,7 @@ def test_a_training_without_train_loss_is_searched_by_constant_rates(tmp_path):
         return loss if loss < 100 else float("nan")
 
     result = lrs.search(train, 6, out=tmp_path)
-    roles = [trial.assignment.role for trial in result.history]
+    roles = [trial.role for trial in result.history]
     assert (roles.count("range-test"), roles.count("decade") > 3) == (1, True)
     assert result.best.score < 1.0
     assert "no train_loss" in " ".join(sentences(lrs.explain(result.key, out=tmp_path)))

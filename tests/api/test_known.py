@@ -22,9 +22,9 @@ FITTING = st.builds(lambda k, l: lrs.TRI(k0=0.0, k1=k, l=l), st.floats(1e-6, 10)
 def asked(result, origin="known"):
     """(policy, horizon) of a search's candidates of an origin, in order."""
     return [
-        (trial.assignment.policy, trial.assignment.horizon)
+        (trial.policy, trial.horizon)
         for trial in result.history
-        if trial.assignment.role == "candidate" and trial.assignment.origin == origin
+        if trial.role == "candidate" and trial.origin == origin
     ]
 
 
@@ -86,7 +86,7 @@ def test_they_come_first_in_the_shortest_rung_and_a_search_with_them_goes_on(tmp
     shortest = surface.N // SHORTER[0]
     tried = [lrs.TRI(k0=0.01, k1=0.3, l=40), lrs.FIX(k0=9), lrs.HALFCOS(k0=0.2, l=160)]
     assert asked(result)[:3] == [(policy, shortest) for policy in tried]
-    candidates = [trial.assignment.origin for trial in result.history if trial.assignment.role == "candidate"]
+    candidates = [trial.origin for trial in result.history if trial.role == "candidate"]
     assert candidates[:4] == ["known"] * 3 + ["suggested"]
     assert all("it is tried as HALFCOS" in note or "REX is not among" in note for note in result.warnings[:2])
     again = lrs.search(surface.minimized, 5, known=mine, out=tmp_path)

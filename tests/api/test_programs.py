@@ -32,7 +32,7 @@ def told(result):
     return [
         (one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state), trial.run.score)
         for trial in result.history
-        for one in [trial.assignment]
+        for one in [trial]
     ]
 
 

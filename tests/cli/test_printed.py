@@ -163,7 +163,7 @@ def test_a_table_with_an_odd_name_is_trained_and_printed_under_it(typed, tmp_pat
         ("store", "import", "{}.json"),
         ("study", "run", "{}.toml"),
         ("dashboard", "--out", "{}"),
-        ("dashboard", "--storage", "sqlite:///{}"),
+        ("dashboard", "--optuna", "sqlite:///{}"),
     ],
     ids=" ".join,
 )

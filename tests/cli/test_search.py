@@ -289,7 +289,7 @@ PROGRAM = ("--name", "mine", "--horizon", "99", "--minimize", "loss")
         (["policy", "plot", "FIX(k0=0.1)", "-o", "/proc/none/x.png"], 1, "cannot write"),
         (["policy", "plot", "FIX(k0=0.1)", "-o", "x.jpg"], 2, "ends in .png"),
         (["search", "digits-mlp", "--budget", "1e308"], 2, "at most"),
-        (["search", "digits-mlp", "--storage", "bogus"], 1, "--storage"),
+        (["search", "digits-mlp", "--optuna", "bogus"], 1, "--optuna"),
         (["store", "runs", "--store", "typo.db"], 1, "no store at typo.db"),
         (["nonsense"], 2, "nonsense"),
     ],

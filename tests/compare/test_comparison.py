@@ -11,7 +11,7 @@ from lrsearch.compare.comparison import Comparison, Course
 from lrsearch.runs import maximize, minimize
 from lrsearch.samplers.optuna import STARTUP, OptunaSampler
 from lrsearch.spaces import Space
-from lrsearch.store import Assignment
+from lrsearch.store import Trial
 from lrsearch.tasks import find_task
 
 
@@ -98,7 +98,7 @@ def test_tpe_is_random_search_for_as_many_trials_as_are_said(task, world):
     def suggested(kind):
         sampler, space = OptunaSampler("s", None, 3, task.horizon, kind), Space.standard(horizon=task.horizon, epoch=32)
         for number in range(STARTUP + 1):
-            asked = Assignment(number, "candidate", "suggested", sampler.suggest(number, space), task.horizon, 0)
+            asked = Trial(number, "candidate", "suggested", sampler.suggest(number, space), task.horizon, 0)
             sampler.given(asked, space)
             sampler.tell(asked, world().train(asked.spec(task)))
             yield asked.policy

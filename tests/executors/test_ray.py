@@ -67,7 +67,7 @@ def test_a_sweep_finds_a_policy_within_its_budget(swept):
     out, result, printed = swept
     assert result.best.score > 0.9
     assert result.cost <= BUDGET
-    roles = {trial.assignment.role for trial in result.history}
+    roles = {trial.role for trial in result.history}
     assert {"range-test", "default", "candidate"} <= roles
     assert printed == ""
     with lrs.open_store(f"sqlite:///{out}/ledger.db") as store:
@@ -79,11 +79,7 @@ def test_a_sweep_finds_a_policy_within_its_budget(swept):
 
 def test_the_weights_of_full_runs_are_kept(swept):
     out, result, _ = swept
-    full = {
-        t.stored.key
-        for t in result.history
-        if t.assignment.horizon == TASK.horizon and t.run.state is RunState.FINISHED
-    }
+    full = {t.stored.key for t in result.history if t.horizon == TASK.horizon and t.run.state is RunState.FINISHED}
     assert {file.stem for file in (out / "weights").iterdir()} == full
 
 
@@ -160,9 +156,9 @@ def test_an_exception_in_a_candidate_is_a_failed_run_and_not_the_end(cluster, tm
     task = replace(TASK, optimizer=Brittle(), known=(known,))
     result = lrs.sweep(task, BUDGET, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
     failed = [trial for trial in result.history if trial.run.state is RunState.FAILED]
-    assert [(trial.assignment.role, trial.assignment.policy) for trial in failed] == [("candidate", known)]
+    assert [(trial.role, trial.policy) for trial in failed] == [("candidate", known)]
     assert failed[0].run.error == "RuntimeError: the candidate broke"
-    later = [t for t in result.history if t.assignment.role == "candidate" and t.assignment.horizon == TASK.horizon]
+    later = [t for t in result.history if t.role == "candidate" and t.horizon == TASK.horizon]
     assert [trial.run.state for trial in later] == [RunState.FINISHED]
 
 
@@ -172,7 +168,7 @@ def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
 
     def interrupt(study, trial):
         seen.append(trial.stored.key)
-        if trial.assignment.role == "default":
+        if trial.role == "default":
             os.kill(os.getpid(), signal.SIGINT)
 
     handler = signal.getsignal(signal.SIGINT)

@@ -196,10 +196,7 @@ def test_start_up_is_told_where_it_costs(heard):
 
 def test_what_was_tried_names_a_check_and_roles_it_does_not_know(heard):
     first, second, *others = heard.result.history
-    trials = [
-        replace(trial, assignment=replace(trial.assignment, role=role))
-        for trial, role in ((first, "check"), (second, "exploration"))
-    ]
+    trials = [replace(trial, role=role) for trial, role in ((first, "check"), (second, "exploration"))]
     names = [name for name, _, _ in what_was_tried(replace(heard.result, history=(*trials, *others)))]
     assert names[:2] == ["the check of the training: two updates", "exploration"]
 
@@ -268,17 +265,14 @@ def test_runs_that_learned_nothing_do_not_stand_at_the_edge(heard):
     """However many good ones there are beside them."""
     trials = scored(heard.result.history, *[-3.0, -3.001, -3.002] * 5, -4.0, -900.0)
     rates = [0.1 + place / 100 for place in range(15)] + [1e-4, 5.0]
-    trials = [
-        replace(trial, assignment=replace(trial.assignment, policy=FIX(k0=lr)))
-        for trial, lr in zip(trials, rates, strict=True)
-    ]
+    trials = [replace(trial, trial=replace(trial, policy=FIX(k0=lr))) for trial, lr in zip(trials, rates, strict=True)]
     response = response_of(heard.result.setup.task, trials)
     assert [response.place(trial) for trial in trials[-2:]] == [-4.0, None]
     assert -5 < response.edge < -4
 
 
 def test_the_loss_of_the_own_loop_stays_logarithmic(searched):
-    trials = [trial for trial in searched.result.history if trial.assignment.role != "range-test"]
+    trials = [trial for trial in searched.result.history if trial.role != "range-test"]
     response = response_of(searched.result.setup.task, trials)
     losses = [trial.run.loss for trial in trials if trial.run.loss is not None]
     assert (response.is_log, response.label) == (True, "validation loss at the end")
@@ -295,7 +289,7 @@ def test_the_best_so_far_goes_in_the_objective_s_direction(told):
             (
                 trial.run.score
                 for trial in (*with_role(told.history, "default"), *with_role(told.history, "candidate"))
-                if trial.assignment.horizon == told.setup.task.horizon and trial.run.score is not None
+                if trial.horizon == told.setup.task.horizon and trial.run.score is not None
             ),
             key=objective.cost,
         ),

@@ -139,7 +139,7 @@ def test_the_dashboard_serves_the_trials_of_the_study(searched, client, page):
     listed = json.loads(client("/api/studies")[2])["study_summaries"]
     assert [study["study_name"] for study in listed] == [searched.result.study]
     trials = json.loads(client(f"/api/studies/{page}")[2])["trials"]
-    tried = [t.assignment for t in searched.result.history if t.assignment.role in ("default", "candidate")]
+    tried = [t for t in searched.result.history if t.role in ("default", "candidate")]
     assert len(trials) == sum(one.policy.form in searched.result.setup.raw.forms for one in tried)
     assert client(f"/csv/{page}")[2].startswith(b'Number,State,"validation top-1, the search\'s own seed"')
 

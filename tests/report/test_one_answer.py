@@ -35,9 +35,9 @@ def in_optuna(result):
     """The Optuna study of a search, as the engine tells it."""
     sampler = OptunaSampler("study", None, 0, result.setup.task.horizon)
     for trial in result.history:
-        if trial.assignment.role in ("default", "candidate"):
-            sampler.given(trial.assignment, result.pruned.space)
-            sampler.tell(trial.assignment, trial.run)
+        if trial.role in ("default", "candidate"):
+            sampler.given(trial, result.pruned.space)
+            sampler.tell(trial, trial.run)
     return sampler.study
 
 

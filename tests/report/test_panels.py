@@ -48,11 +48,7 @@ def with_candidates(result, count):
     """A result as of a long search: its candidates over and over, each with another peak."""
     one = with_role(result.history, "candidate")[0]
     policies = [TRI(k0=0.001234, k1=0.01 + i / count, l=123.4) for i in range(count)]
-    many = [
-        replace(one, assignment=replace(one.assignment, policy=policy, horizon=horizon))
-        for horizon in (80, 320, 1280)
-        for policy in policies
-    ]
+    many = [replace(one, policy=policy, horizon=horizon) for horizon in (80, 320, 1280) for policy in policies]
     return replace(result, history=(*result.history, *many))
 
 
@@ -61,12 +57,12 @@ def test_the_response_figure_shows_every_probe_and_candidate(searched):
     probes = points(figure, "FIX")
     assert list(probes.x) == pytest.approx(
         [
-            t.assignment.policy.params["k0"]
+            t.policy.params["k0"]
             for t in sorted(with_role(history, "decade"), key=lambda t: t.rank(searched.result.setup.task.objective))
         ]
     )
     shown = sum(len(trace.x) for trace in figure.data if not trace.name.startswith("answer"))
-    assert shown == sum(t.assignment.role in ("decade", "candidate", "default") for t in history)
+    assert shown == sum(t.role in ("decade", "candidate", "default") for t in history)
 
 
 def test_candidates_of_each_horizon_have_a_shape_of_their_own(searched):
@@ -88,7 +84,7 @@ def test_the_response_figure_marks_the_pruned_range_and_the_range_test(searched)
 
 def test_a_diverged_run_is_shown_above_all_others(searched):
     first, *others = searched.result.history
-    probe = next(t for t in others if t.assignment.role == "decade")
+    probe = next(t for t in others if t.role == "decade")
     run = replace(probe.stored.run, state=RunState.DIVERGED, score=None, loss=None)
     diverged = replace(probe, stored=replace(probe.stored, run=run))
     history = (first, *(diverged if t is probe else t for t in others))
@@ -103,7 +99,7 @@ def test_the_progress_figure_ends_at_the_cost_with_the_best_score_of_full_runs(s
     full = [
         t.run.score
         for t in result.history
-        if t.assignment.role in ("default", "candidate") and t.assignment.horizon == result.setup.task.horizon
+        if t.role in ("default", "candidate") and t.horizon == result.setup.task.horizon
     ]
     assert line.y[-1] == pytest.approx(100 * max(full), rel=1e-3)
     assert line.x[-1] == pytest.approx(result.cost, rel=1e-3)
@@ -124,7 +120,7 @@ def test_figures_stay_small_however_long_the_search_was(searched, draw):
 
 
 def test_a_search_without_any_candidate_is_drawn_too(searched):
-    history = tuple(t for t in searched.result.history if t.assignment.role == "range-test")
+    history = tuple(t for t in searched.result.history if t.role == "range-test")
     nothing = replace(searched.result, history=history)
     assert len(response_figure(nothing).data) == 2
     assert json.loads(progress_figure(nothing).to_json())["data"]

@@ -11,7 +11,7 @@ from lrsearch.runs import Run, RunState
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import EXP, FIX, NSTEP, TRI
 from lrsearch.spaces import Interval, Space
-from lrsearch.store import Assignment
+from lrsearch.store import Trial
 
 SPACE = Space.standard("TRI", "FIX", "NSTEP", "EXP", horizon=1600, epoch=40).narrowed(
     Interval(0.01, 0.1), Interval(0.01, 1), lambda form, name, axis: axis
@@ -28,7 +28,7 @@ def sampler(storage=None, kind="tpe", **more):
 
 
 def asked(number, policy, horizon=100, origin="suggested"):
-    return Assignment(number, "candidate", origin, policy, horizon, 0)
+    return Trial(number, "candidate", origin, policy, horizon, 0)
 
 
 def ended(score=0.5, steps=100, state=RunState.FINISHED):
@@ -51,9 +51,9 @@ def test_a_full_run_is_complete_a_shorter_one_pruned_at_its_steps_and_a_diverged
     for number, (horizon, run) in enumerate(
         [(1600, ended(0.9, 1600)), (100, ended(0.4)), (100, ended(None, 7, RunState.DIVERGED))]
     ):
-        assignment = asked(number, FIX(k0=0.05), horizon)
-        own.given(assignment, SPACE)
-        own.tell(assignment, run)
+        trial = asked(number, FIX(k0=0.05), horizon)
+        own.given(trial, SPACE)
+        own.tell(trial, run)
     complete, short, diverged = own.study.trials
     assert (complete.state, complete.value) == (TrialState.COMPLETE, 0.9)
     assert (short.state, short.intermediate_values) == (TrialState.PRUNED, {100: 0.4})
@@ -203,8 +203,8 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
         )
 
     first = study(storage)
-    while assignment := first.ask():
-        first.tell(assignment, ended(0.5, assignment.horizon))
+    while trial := first.ask():
+        first.tell(trial, ended(0.5, trial.horizon))
     second = study(f"sqlite:///{tmp_path / 'another.db'}")
     assert second.is_done
     trials = [(t.state, t.value, t.user_attrs["lrsearch:policy"]) for t in first.sampler.study.trials]

@@ -13,7 +13,7 @@ from lrsearch.errors import StoreError
 from lrsearch.recommendation.recommend import distance
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, RAMP, TRI
-from lrsearch.store import Assignment, open_store
+from lrsearch.store import Trial, open_store
 from lrsearch.tasks import SLS, TASKS, Adagrad, AdamW, find_task
 
 MLP = find_task("digits-mlp")
@@ -140,13 +140,13 @@ def test_a_store_that_must_be_there_is_not_made(tmp_path, prefix):
 
 def test_the_history_of_a_study_is_in_order_with_the_runs_that_are_known(store):
     store.open_study("k", "name", MLP, {}, {})
-    asked = [Assignment(n, "decade", "rule", FIX(k0=10.0**-n), 100, 0) for n in range(3)]
-    for assignment in asked:
-        store.assign("k", assignment, assignment.spec(MLP))
-        store.assign("k", assignment, assignment.spec(MLP))
+    asked = [Trial(n, "decade", "rule", FIX(k0=10.0**-n), 100, 0) for n in range(3)]
+    for trial in asked:
+        store.assign("k", trial, trial.spec(MLP))
+        store.assign("k", trial, trial.spec(MLP))
     store.record(asked[1].spec(MLP), finished())
     history = store.history("k")
-    assert [assignment for assignment, _ in history] == asked
+    assert [trial for trial, _ in history] == asked
     assert [stored is not None for _, stored in history] == [False, True, False]
 
 
@@ -274,7 +274,7 @@ def test_a_damaged_row_hides_no_other(tmp_path, caplog):
         store.record(spec(task=find_task("digits-cnn")), finished())
         for name in ("a", "b"):
             store.open_study(name * 16, name, MLP, {"budget": 4.0}, {"recommended": []})
-            store.assign(name * 16, Assignment(0, "default", "default", FIX(k0=0.1), 100, 0), spec())
+            store.assign(name * 16, Trial(0, "default", "default", FIX(k0=0.1), 100, 0), spec())
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE lrsearch_runs SET details = '{\"broken' WHERE key = ?", [spec(0.2).key])
         raw.execute("UPDATE lrsearch_tasks SET description = '{' WHERE name = 'digits-cnn'")

@@ -9,7 +9,7 @@ import pytest
 from lrsearch.runs import Run
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
-from lrsearch.store import Assignment, Store, open_store
+from lrsearch.store import Store, Trial, open_store
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study
@@ -26,11 +26,11 @@ class RandomSampler:
     def suggest(self, number: int, space: Space) -> Policy:
         return space.sample(np.random.default_rng((self.seed, number))).rounded()
 
-    def given(self, assignment: Assignment, space: Space) -> None:
-        self.heard.setdefault(assignment.number, "open")
+    def given(self, trial: Trial, space: Space) -> None:
+        self.heard.setdefault(trial.number, "open")
 
-    def tell(self, assignment: Assignment, run: Run) -> None:
-        self.heard[assignment.number] = str(run.state)
+    def tell(self, trial: Trial, run: Run) -> None:
+        self.heard[trial.number] = str(run.state)
 
 
 @pytest.fixture

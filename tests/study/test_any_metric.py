@@ -15,7 +15,7 @@ from lrsearch.runs import Objective, Point, Run, RunState, Task, maximize, minim
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP
 from lrsearch.spaces import Space
-from lrsearch.store import Assignment, StoredRun, open_store
+from lrsearch.store import StoredRun, Trial, open_store
 from lrsearch.study.answers import stored_answers
 from lrsearch.study.decision import decide
 from lrsearch.study.final_test import best_runs, final_test
@@ -23,7 +23,7 @@ from lrsearch.study.front import front
 from lrsearch.study.funnel import EXPLORE_EVERY, Funnel, exploration_won, plan
 from lrsearch.study.noise import STUDENT, noise_of_repeats, tie_factor
 from lrsearch.study.result import conclude
-from lrsearch.study.strategy import Setup, Trial, best_so_far, with_role
+from lrsearch.study.strategy import Setup, best_so_far, with_role
 from lrsearch.study.study import Study
 
 LOSS, BLEU = minimize("val_loss", unit="nats"), maximize("bleu")
@@ -100,16 +100,15 @@ def searched(task, surface, budget=10, seed=0, kind="tpe"):
     raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
     with open_store("sqlite://") as store:
         study = Study(Setup(task, raw, budget, seed), Funnel(), store, sampler, cold=True)
-        while assignment := study.ask():
-            study.tell(assignment, surface.train(assignment.spec(task)))
+        while trial := study.ask():
+            study.tell(trial, surface.train(trial.spec(task)))
         return conclude(study)
 
 
 def asked(result):
     """What was asked for, trial by trial."""
     return [
-        (one.role, one.origin, str(one.policy), one.horizon, one.seed)
-        for one in (trial.assignment for trial in result.history)
+        (one.role, one.origin, str(one.policy), one.horizon, one.seed) for one in (trial for trial in result.history)
     ]
 
 
@@ -180,10 +179,10 @@ def trials_of(objective, *runs):
     for number, (role, place, seed, score) in enumerate(runs):
         state = RunState.DIVERGED if score is None else RunState.FINISHED
         run = Run(state=state, steps=640, seconds=0.0, score=score)
-        assignment = Assignment(number, role, "suggested", POLICIES[place], 640, seed)
-        spec = assignment.spec(task)
+        trial = Trial(number, role, "suggested", POLICIES[place], 640, seed)
+        spec = trial.spec(task)
         stored = StoredRun(spec.key, task.name, task.key, spec.policy, 640, seed, "local", run, 0)
-        made.append(Trial(assignment, stored))
+        made.append(replace(trial, stored=stored))
     return made
 
 
@@ -357,7 +356,7 @@ def test_the_table_of_students_t_is_his(freedom):
 def candidates_of(objective, inside, outside):
     runs = trials_of(objective, *[("candidate", 1, 0, score) for score in (*inside, *outside)])
     return [
-        replace(trial, assignment=replace(trial.assignment, origin="suggested" if n < len(inside) else "escape"))
+        replace(trial, trial=replace(trial, origin="suggested" if n < len(inside) else "escape"))
         for n, trial in enumerate(runs)
     ]
 
@@ -426,8 +425,8 @@ def test_the_front_holds_what_nothing_beats_on_all_objectives():
         replace(t, stored=replace(t.stored, run=replace(t.run, scores={} if speed is None else {"speed": speed})))
         for t, (_, speed) in zip(trials, values, strict=True)
     ]
-    assert [t.assignment.seed for t in front([*told, told[0]], 640, both)] == [1, 0, 2]
-    assert [t.assignment.seed for t in front(told, 640, (LOSS,))] == [5]
+    assert [t.seed for t in front([*told, told[0]], 640, both)] == [1, 0, 2]
+    assert [t.seed for t in front(told, 640, (LOSS,))] == [5]
     assert front(told, 320, both) == ()
 
 
@@ -492,8 +491,8 @@ def test_the_store_alone_gives_the_answer_of_a_search_of_a_loss():
             lambda name, known: OptunaSampler(name, None, 0, 640, direction="minimize"),
             cold=True,
         )
-        while assignment := study.ask():
-            study.tell(assignment, Surface().train(assignment.spec(task)))
+        while trial := study.ask():
+            study.tell(trial, Surface().train(trial.spec(task)))
         result = conclude(study)
         (found,) = stored_answers(store, task.description)
         assert (found.policy, found.score, found.verdict) == (result.best.policy, result.best.score, result.verdict)

@@ -142,8 +142,8 @@ def test_json_has_the_answer_and_beside_it_the_best_found(result_of):
 
 
 def finish(study, world, stop=None):
-    while (assignment := study.ask()) and len(world.trained) != stop:
-        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+    while (trial := study.ask()) and len(world.trained) != stop:
+        study.tell(trial, world.train(trial.spec(study.setup.task)))
     return study
 
 

@@ -52,10 +52,10 @@ def driven(world, task):
 
 def test_a_driven_study_is_trained_in_groups_to_its_end(open_study, driven):
     study, seen = open_study(8), set()
-    trainer = driven(study, progress=lambda assignment, steps: seen.add(assignment.number))
+    trainer = driven(study, progress=lambda trial, steps: seen.add(trial.number))
     assert study.is_done
     assert study.ask() is DONE
-    assert seen == {trial.assignment.number for trial in study.history}
+    assert seen == {trial.number for trial in study.history}
     assert [len(group.specs) for group in trainer.groups if group.in_lockstep].count(8) >= 1
     assert sum(len(group.specs) for group in trainer.groups) == len(study.history)
 
@@ -65,8 +65,8 @@ def test_a_study_says_wait_while_its_runs_are_out_and_done_at_its_end(open_study
     while isinstance(asked := study.ask_all(), list):
         assert study.ask() is WAIT
         trained += len(asked)
-        for assignment in asked:
-            study.tell(assignment, answers.train(assignment.spec(study.setup.task)))
+        for trial in asked:
+            study.tell(trial, answers.train(trial.spec(study.setup.task)))
     assert asked is DONE
     assert study.is_done
     assert trained == len(study.history)
@@ -105,7 +105,7 @@ def test_failed_probes_do_not_end_a_search_and_are_not_asked_for_again(store, ta
     probes = with_role(study.history, "range-test") + with_role(study.history, "decade")
     failed = [trial for trial in probes if trial.run.state is RunState.FAILED]
     assert failed
-    asked = [(trial.assignment.policy, trial.assignment.seed, trial.assignment.horizon) for trial in probes]
+    asked = [(trial.policy, trial.seed, trial.horizon) for trial in probes]
     assert len(set(asked)) == len(asked)
     assert conclude(study).default.score > 0.5
 

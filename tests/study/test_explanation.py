@@ -26,8 +26,8 @@ CHAIN = "CHAIN(policies=[FIX(k0=0.1), FIX(k0=0.01)], at=[640])"
 
 
 def finish(study, world):
-    while assignment := study.ask():
-        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+    while trial := study.ask():
+        study.tell(trial, world.train(trial.spec(study.setup.task)))
     return study
 
 
@@ -137,10 +137,10 @@ def test_probes_that_longer_ones_replaced_are_counted(store, open_study, world):
 def test_probing_that_goes_on_is_told(store, open_study, world):
     study = open_study(4)
     for _ in range(5):
-        assignment = study.ask()
-        study.tell(assignment, world().train(assignment.spec(study.setup.task)))
+        trial = study.ask()
+        study.tell(trial, world().train(trial.spec(study.setup.task)))
     study.ask_all()
-    assert any(trial.assignment.role == "decade" for trial in study.open_trials)
+    assert any(trial.role == "decade" for trial in study.open_trials)
     told = explain(store, study.name)
     assert told.is_open
 

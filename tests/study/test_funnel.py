@@ -22,8 +22,8 @@ from lrsearch.study.study import Study
 
 def finish(study, world):
     """Train what a study asks for, one after the other."""
-    while assignment := study.ask():
-        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+    while trial := study.ask():
+        study.tell(trial, world.train(trial.spec(study.setup.task)))
     return study
 
 
@@ -31,8 +31,8 @@ def finish_in_any_order(study, world, workers, rng):
     """Keep several runs in flight, and end them in random order."""
     flying = []
     while True:
-        while len(flying) < workers and (assignment := study.ask()):
-            flying.append(assignment)
+        while len(flying) < workers and (trial := study.ask()):
+            flying.append(trial)
         if not flying:
             return study
         done = flying.pop(rng.randrange(len(flying)))
@@ -66,8 +66,8 @@ def test_the_default_is_always_trained_at_full_length(open_study, world):
     for budget in (1.5, 4, 12):
         study = finish(open_study(budget), world())
         (default,) = with_role(study.history, "default")
-        assert default.assignment.horizon == study.setup.task.horizon
-        assert default.assignment.policy.form == "WARMUP(HALFCOS)"
+        assert default.horizon == study.setup.task.horizon
+        assert default.policy.form == "WARMUP(HALFCOS)"
 
 
 def test_probes_take_at_most_a_fifth_of_the_budget(open_study, world):
@@ -79,11 +79,11 @@ def test_probes_take_at_most_a_fifth_of_the_budget(open_study, world):
 
 def test_short_runs_are_whole_runs_of_the_stretched_policy(open_study, world):
     study = finish(open_study(12), world())
-    short = [t for t in with_role(study.history, "candidate") if t.assignment.horizon < study.setup.task.horizon]
+    short = [t for t in with_role(study.history, "candidate") if t.horizon < study.setup.task.horizon]
     assert len(short) > 20
     for trial in short:
-        horizon = trial.assignment.horizon
-        stretched = trial.assignment.policy.stretch(horizon / study.setup.task.horizon)
+        horizon = trial.horizon
+        stretched = trial.policy.stretch(horizon / study.setup.task.horizon)
         assert trial.stored.policy == stretched
         assert trial.stored.horizon == horizon
 
@@ -92,7 +92,7 @@ def test_the_same_candidates_go_on_in_whatever_order_runs_end(study_in, world):
     def promoted(workers, seed):
         study = finish_in_any_order(study_in(f"{workers}.db"), world(), workers, random.Random(seed))
         asked = with_role(study.history, "candidate")
-        return {h: {t.assignment.policy for t in asked if t.assignment.horizon == h} for h in (320, 1280)}
+        return {h: {t.policy for t in asked if t.horizon == h} for h in (320, 1280)}
 
     alone = promoted(1, 0)
     assert len(alone[320]) >= 4
@@ -112,9 +112,7 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
         study = Study(Setup(task, raw, 12, 0), Funnel(), open_store(str(tmp_path / f"{workers}.db")), sampler)
         history = finish_in_any_order(study, world(), workers, random.Random(seed)).history
         assert len(with_role(history, "candidate")) > 2 * BATCH
-        return sorted(
-            (t.assignment.role, str(t.assignment.policy), t.assignment.horizon, t.assignment.seed) for t in history
-        )
+        return sorted((t.role, str(t.policy), t.horizon, t.seed) for t in history)
 
     alone = trained(1, 0)
     for workers, seed in ((2, 1), (3, 2), (16, 3)):
@@ -129,7 +127,7 @@ def test_where_range_tests_are_flat_the_defaults_peak_comes_from_the_decades(stu
 
     study = finish_in_any_order(study_in("flat.db"), Flat(best=0.3, edge=30), workers, random.Random(0))
     default = with_role(study.history, "default")[0]
-    peak = study.setup.raw.coordinates(default.assignment.policy)["peak"]
+    peak = study.setup.raw.coordinates(default.policy)["peak"]
     pruned = study.strategy.pruned(study.setup, study.history)
     assert pruned.optimum is None
     assert pruned.refusal is None
@@ -139,21 +137,21 @@ def test_where_range_tests_are_flat_the_defaults_peak_comes_from_the_decades(stu
 def test_the_best_of_a_rung_go_on(open_study, world):
     study = finish(open_study(12), world())
     candidates = with_role(study.history, "candidate")
-    horizons = sorted({t.assignment.horizon for t in candidates})
+    horizons = sorted({t.horizon for t in candidates})
     for low, high in pairwise(horizons):
-        short = [trial for trial in candidates if trial.assignment.horizon == low]
+        short = [trial for trial in candidates if trial.horizon == low]
         below = sorted(short, key=lambda trial: trial.rank(study.setup.task.objective))
-        above = {t.assignment.policy for t in candidates if t.assignment.horizon == high}
-        assert {t.assignment.policy for t in below[: len(above)]} == above
+        above = {t.policy for t in candidates if t.horizon == high}
+        assert {t.policy for t in below[: len(above)]} == above
 
 
 def test_every_eighth_candidate_comes_from_outside(open_study, world):
     study = finish(open_study(12), world())
-    first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
-    exploration = [t for t in first if t.assignment.origin == "escape"]
+    first = [t for t in with_role(study.history, "candidate") if t.horizon == 80]
+    exploration = [t for t in first if t.origin == "escape"]
     assert len(exploration) >= len(first) // 8 >= 3
     space = study.strategy.space(study.setup, study.history)
-    assert all(t.assignment.policy not in space for t in exploration)
+    assert all(t.policy not in space for t in exploration)
 
 
 def test_a_win_from_outside_is_found_out_and_widens_the_search(open_study, world):
@@ -169,21 +167,21 @@ def test_a_win_from_outside_is_found_out_and_widens_the_search(open_study, world
     assert repaired
     more = []
     for study in repaired:
-        first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
-        more.append(Counter(t.assignment.origin for t in first)["escape"] - len(first) // 8)
+        first = [t for t in with_role(study.history, "candidate") if t.horizon == 80]
+        more.append(Counter(t.origin for t in first)["escape"] - len(first) // 8)
         assert conclude(study).best.policy not in study.strategy.space(study.setup, study.history)
     assert max(more) > 2  # where the win came early, all later candidates came from outside as well
 
 
 def test_confirming_runs_are_pairs_on_fresh_seeds(open_study, world):
     study = finish(open_study(12), world())
-    used = {t.assignment.seed for t in study.history if t.assignment.role != "confirm"}
+    used = {t.seed for t in study.history if t.role != "confirm"}
     confirming = with_role(study.history, "confirm")
     assert len(confirming) >= 4
     for first, second in zip(confirming[::2], confirming[1::2], strict=True):
-        assert first.assignment.seed == second.assignment.seed not in used
-        assert first.assignment.policy == with_role(study.history, "default")[0].assignment.policy
-        assert second.assignment.policy != first.assignment.policy
+        assert first.seed == second.seed not in used
+        assert first.policy == with_role(study.history, "default")[0].policy
+        assert second.policy != first.policy
 
 
 def test_the_search_finds_the_best_peak(open_study, world):
@@ -218,20 +216,20 @@ def test_an_impossible_seed_is_refused(task, open_study, seed):
 def test_a_failing_default_ends_the_search_with_its_reason(open_study, world):
     study, answers = open_study(4), world()
     with pytest.raises(WorkError, match="out of memory"):
-        while assignment := study.ask():
-            spec = assignment.spec(study.setup.task)
+        while trial := study.ask():
+            spec = trial.spec(study.setup.task)
             broken = Run(state=RunState.FAILED, steps=3, seconds=0.0, error="RuntimeError: out of memory")
-            study.tell(assignment, broken if assignment.role == "default" else answers.train(spec))
+            study.tell(trial, broken if trial.role == "default" else answers.train(spec))
 
 
 def test_a_failing_candidate_does_not_end_the_search(open_study, world):
     study, answers = open_study(8), world()
     broken = Run(state=RunState.FAILED, steps=0, seconds=0.0, error="ValueError: bad luck")
     failed = 0
-    while assignment := study.ask():
-        fails = assignment.role == "candidate" and assignment.number % 3 == 0
+    while trial := study.ask():
+        fails = trial.role == "candidate" and trial.number % 3 == 0
         failed += fails
-        study.tell(assignment, broken if fails else answers.train(assignment.spec(study.setup.task)))
+        study.tell(trial, broken if fails else answers.train(trial.spec(study.setup.task)))
     assert failed > 3
     assert conclude(study).best.score > 0.5
 
@@ -258,10 +256,10 @@ def test_the_funnel_goes_on_with_the_few_that_did_not_diverge(open_study, world)
             return super().train(spec)
 
     study = finish(open_study(4, functions=["TRI"], seed=3), Perilous())
-    first = [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 80]
+    first = [t for t in with_role(study.history, "candidate") if t.horizon == 80]
     survived = sum(t.run.score is not None for t in first)
     assert 0 < survived < len(first)
-    assert [t for t in with_role(study.history, "candidate") if t.assignment.horizon == 1280]
+    assert [t for t in with_role(study.history, "candidate") if t.horizon == 1280]
 
 
 def test_confirming_runs_that_diverge_count_as_zero_on_both_sides(open_study, world):
@@ -290,9 +288,9 @@ def test_probes_that_show_nothing_are_made_twice_as_long_and_twice_again(open_st
     study = finish(open_study(40), Flat())
     base = probe_steps(study.setup.task)
     decades = with_role(study.history, "decade")
-    assert {t.assignment.horizon for t in decades} == {base, 2 * base, 4 * base}
+    assert {t.horizon for t in decades} == {base, 2 * base, 4 * base}
     assert gather(study.setup, study.history).probe_steps == 4 * base
-    assert len({t.assignment.horizon for t in decades[-8:]}) == 1
+    assert len({t.horizon for t in decades[-8:]}) == 1
     assert study.strategy.pruned(study.setup, study.history).refusal.startswith("flat")
     told = with_role(finish(open_study(40, seed=1), world()).history, "decade")
-    assert {t.assignment.horizon for t in told} == {base}
+    assert {t.horizon for t in told} == {base}

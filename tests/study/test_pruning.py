@@ -26,8 +26,8 @@ RAW = Space.standard(horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer
 
 
 def finish(study, world):
-    while assignment := study.ask():
-        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+    while trial := study.ask():
+        study.tell(trial, world.train(trial.spec(study.setup.task)))
     return study
 
 
@@ -57,8 +57,8 @@ def test_probing_that_was_killed_goes_on_where_it_was(store, world, stop_after):
     answers = world()
     study = probing(store)
     for _ in range(stop_after):
-        assignment = study.ask()
-        study.tell(assignment, answers.train(assignment.spec(TASK)))
+        trial = study.ask()
+        study.tell(trial, answers.train(trial.spec(TASK)))
     study.ask()  # killed in the middle of this one
     last = finish(probing(store), answers)
     assert last.is_done
@@ -81,7 +81,7 @@ def test_stored_runs_give_the_same_space_bit_for_bit_before_and_after_a_search(s
 
 def test_stored_runs_are_read_in_whatever_order_they_were_trained(tmp_path, world):
     study = finish(probing(open_store(str(tmp_path / "a.db"))), world())
-    asked = [(trial.assignment.spec(TASK), trial.run) for trial in study.history]
+    asked = [(trial.spec(TASK), trial.run) for trial in study.history]
     random.Random(0).shuffle(asked)
     with open_store(str(tmp_path / "b.db")) as other:
         for spec, run in asked:
@@ -105,7 +105,7 @@ def test_stored_runs_are_read_in_whatever_order_they_were_trained(tmp_path, worl
 )
 def test_a_stored_run_is_a_probe_by_its_function_and_its_horizon(store, policy, horizon, role):
     store.record(RunSpec(TASK, policy, horizon, 0), Run(state=RunState.DIVERGED, steps=9, seconds=0.0))
-    assert [trial.assignment.role for trial in stored_probes(store, TASK)] == ([role] if role else [])
+    assert [trial.role for trial in stored_probes(store, TASK)] == ([role] if role else [])
 
 
 def test_runs_that_did_not_end_of_other_tasks_and_of_other_trainers_are_no_evidence(store, monkeypatch):

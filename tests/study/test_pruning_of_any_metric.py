@@ -18,7 +18,7 @@ from lrsearch.store import open_store
 from lrsearch.study.explanation import explain, explain_stored
 from lrsearch.study.probing import chance_of, gather, level_of
 from lrsearch.study.pruning import Probing
-from lrsearch.study.strategy import Setup, Trial, with_role
+from lrsearch.study.strategy import Setup, with_role
 from lrsearch.study.study import Study
 from lrsearch.tasks import find_task
 
@@ -81,16 +81,16 @@ def task_of(objective: Objective, **given) -> Task:
 def probe(store, task, training, budget=12):
     raw = Space.standard(horizon=task.horizon, epoch=task.epoch, peak=task.lr_range)
     study = Study(Setup(task, raw, budget, 0), Probing(), store, lambda name, known: None, cold=True)
-    while assignment := study.ask():
-        tell(study, assignment, training.train(assignment.spec(task)))
+    while trial := study.ask():
+        tell(study, trial, training.train(trial.spec(task)))
     return study
 
 
-def tell(study, assignment, run):
+def tell(study, trial, run):
     """What a study does with a probe that failed, where it goes on: the failed run stands in its history."""
-    spec = assignment.spec(study.setup.task)
+    spec = trial.spec(study.setup.task)
     study.store.record(spec, run)
-    study.history[assignment.number] = Trial(assignment, study.store.find(spec.key))
+    study.history[trial.number] = replace(trial, stored=study.store.find(spec.key))
 
 
 @pytest.fixture
@@ -118,10 +118,7 @@ def test_every_metric_asks_for_the_same_probes_and_leaves_the_same_space(tmp_pat
         probe(open_store(str(tmp_path / f"{name}.db")), task_of(objective), Own(metric))
         for name, (objective, metric) in METRICS.items()
     ]
-    plans = [
-        [(trial.assignment.role, str(trial.assignment.policy), trial.assignment.seed) for trial in study.history]
-        for study in studies
-    ]
+    plans = [[(trial.role, str(trial.policy), trial.seed) for trial in study.history] for study in studies]
     assert all(plan == plans[0] for plan in plans)
     spaces = [prune(study.setup.raw, gather(study.setup, study.history)).space for study in studies]
     assert all(space == spaces[0] for space in spaces)
@@ -157,7 +154,7 @@ def test_without_a_train_loss_one_range_test_is_enough_and_the_decades_are_walke
     ramps, decades = with_role(study.history, "range-test"), with_role(study.history, "decade")
     assert len(ramps) == 1
     assert len(decades) > 8
-    assert decades[0].assignment.policy.params["k0"] == 0.01
+    assert decades[0].policy.params["k0"] == 0.01
     both = probe(store, task_of(LOSS, version="2"), Own(METRICS["loss"][1]))
     assert len(with_role(both.history, "range-test")) == 2
     advice = advise([ramp_of(ramps[0].stored)])

@@ -22,22 +22,22 @@ def task():
 
 
 def run_all(study, answers):
-    while assignment := study.ask():
-        study.tell(assignment, answers.train(assignment.spec(study.setup.task)))
+    while trial := study.ask():
+        study.tell(trial, answers.train(trial.spec(study.setup.task)))
 
 
 def of_papers(study):
-    return [t.assignment.policy for t in with_role(study.history, "candidate") if t.assignment.origin == "published"]
+    return [t.policy for t in with_role(study.history, "candidate") if t.origin == "published"]
 
 
 def test_lenet_on_mnist_starts_from_table_seven_after_the_default_marked_with_its_origin(open_study, world):
     study = open_study(8)
     run_all(study, world(best=0.05))
-    shortest = min(trial.assignment.horizon for trial in with_role(study.history, "candidate"))
-    first = [t.assignment for t in with_role(study.history, "candidate") if t.assignment.horizon == shortest][:4]
+    shortest = min(trial.horizon for trial in with_role(study.history, "candidate"))
+    first = [t for t in with_role(study.history, "candidate") if t.horizon == shortest][:4]
     assert [one.origin for one in first] == ["known", "known", "published", "published"]
     assert [one.policy for one in first[2:]] == [parse(text) for text in TABLE_VII]
-    assert with_role(study.history, "default")[0].assignment.number < first[0].number
+    assert with_role(study.history, "default")[0].number < first[0].number
     assert first[2].policy not in study.strategy.space(study.setup, study.history)  # a rule of the pruner is broken
     assert any("table VII" in line and TABLE_VII[0] in line for line in where_it_started(conclude(study)))
 

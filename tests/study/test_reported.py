@@ -8,12 +8,12 @@ import pytest
 import lrsearch as lrs
 from lrsearch.errors import UsageError
 from lrsearch.runs import RunState
-from lrsearch.store import Assignment
+from lrsearch.store import Trial
 from lrsearch.study.reported import reported_run
 
 TASK = lrs.Task("toy", horizon=100, epoch=10, minimize="val_loss")
-FULL = Assignment(3, "candidate", "suggested", lrs.FIX(k0=0.1), 100, 0)
-RAMP = Assignment(0, "range-test", "rule", lrs.parse("RAMP(k0=1e-4, k1=1, l=24)"), 25, 0)
+FULL = Trial(3, "candidate", "suggested", lrs.FIX(k0=0.1), 100, 0)
+RAMP = Trial(0, "range-test", "rule", lrs.parse("RAMP(k0=1e-4, k1=1, l=24)"), 25, 0)
 FALLING = [5 - 0.1 * step for step in range(25)]
 
 

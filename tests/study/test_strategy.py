@@ -1,15 +1,16 @@
 """What a trial costs the budget."""
 
+from dataclasses import replace
+
 from lrsearch.runs import Run, RunState
 from lrsearch.schedules import FIX
-from lrsearch.store import Assignment, StoredRun
-from lrsearch.study.strategy import Trial
+from lrsearch.store import StoredRun, Trial
 
 
 def trial(run: Run | None, lost: int = 0) -> Trial:
-    asked = Assignment(0, "candidate", "suggested", FIX(k0=0.1), 100, 0)
+    asked = Trial(0, "candidate", "suggested", FIX(k0=0.1), 100, 0)
     stored = run and StoredRun("key", "task", "task key", asked.policy, 100, 0, "local", run, lost)
-    return Trial(asked, stored)
+    return replace(asked, stored=stored)
 
 
 def test_a_shared_beginning_is_charged_to_the_budget_but_costs_nothing_twice():

@@ -15,10 +15,10 @@ from lrsearch.study.strategy import with_role
 
 def train_some(study, world, count):
     for _ in range(count):
-        assignment = study.ask()
-        if not assignment:
+        trial = study.ask()
+        if not trial:
             return
-        study.tell(assignment, world.train(assignment.spec(study.setup.task)))
+        study.tell(trial, world.train(trial.spec(study.setup.task)))
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 5, 14, 15, 16, 30, 60])
@@ -31,7 +31,7 @@ def test_a_study_stopped_anywhere_ends_like_one_that_was_not(open_study, world, 
     last = open_study(12, seed=2)
     train_some(last, answers, 1000)
     assert len(answers.trained) == len(set(answers.trained))
-    assert [t.assignment.role for t in last.history] == [t.assignment.role for t in last.history if t.run]
+    assert [t.role for t in last.history] == [t.role for t in last.history if t.run]
     assert conclude(last).spent.reused_runs >= min(stop_after, 30)
 
 
@@ -40,7 +40,7 @@ def test_a_stopped_study_repeats_the_choices_of_one_that_was_not_stopped(study_i
         for stop in (*stops, 1000):
             study = study_in(name)
             train_some(study, world(), stop)
-        return [(t.assignment.role, t.assignment.policy, t.assignment.seed) for t in study.history]
+        return [(t.role, t.policy, t.seed) for t in study.history]
 
     assert choices("whole.db", ()) == choices("stopped.db", (3, 12, 7, 20))
 
@@ -67,19 +67,19 @@ def test_what_another_study_trained_is_taken_from_the_store(open_study, world):
 
 def test_an_interrupted_run_is_trained_again_and_its_steps_are_counted(open_study, world):
     study = open_study(4)
-    assignment = study.ask()
-    study.tell(assignment, Run(state=RunState.INTERRUPTED, steps=7, seconds=0.0))
+    trial = study.ask()
+    study.tell(trial, Run(state=RunState.INTERRUPTED, steps=7, seconds=0.0))
     again = open_study(4)
     repeated = again.ask()
-    assert repeated == assignment
+    assert repeated == trial
     again.tell(repeated, world().train(repeated.spec(again.setup.task)))
-    assert again.history[0].committed == assignment.horizon + 7
+    assert again.history[0].committed == trial.horizon + 7
 
 
 def test_the_sampler_hears_of_searched_trials_only_and_again_after_a_restart(open_study, world):
     train_some(open_study(8), world(), 1000)
     study = open_study(8)
-    searched = {t.assignment.number for t in study.history if t.assignment.role in ("default", "candidate")}
+    searched = {t.number for t in study.history if t.role in ("default", "candidate")}
     assert set(study.sampler.heard) == searched
     assert "open" not in study.sampler.heard.values()
 
@@ -97,8 +97,8 @@ def test_a_study_of_another_seed_starts_from_what_the_first_found_and_a_cold_one
     assert warm.setup.recommended
     assert all(r.distance == 0 for r in warm.setup.recommended)
     train_some(warm, world(), 1000)
-    stored = [t for t in with_role(warm.history, "candidate") if t.assignment.origin == "stored"]
-    assert 0 < len({t.assignment.policy for t in stored}) <= 2
+    stored = [t for t in with_role(warm.history, "candidate") if t.origin == "stored"]
+    assert 0 < len({t.policy for t in stored}) <= 2
     assert open_study(12, seed=1, cold=True).setup.recommended == ()
 
 
@@ -126,12 +126,12 @@ def test_the_cap_holds_when_a_run_is_interrupted_again_and_again(open_study, wor
     answers = world()
     for _ in range(200):
         study = open_study(budget)
-        assignment = study.ask()
-        if not assignment:
+        trial = study.ask()
+        if not trial:
             break
-        full = assignment.horizon == study.setup.task.horizon and assignment.role != "default"
-        lost = Run(state=RunState.INTERRUPTED, steps=assignment.horizon - 1, seconds=0.0)
-        study.tell(assignment, lost if full else answers.train(assignment.spec(study.setup.task)))
+        full = trial.horizon == study.setup.task.horizon and trial.role != "default"
+        lost = Run(state=RunState.INTERRUPTED, steps=trial.horizon - 1, seconds=0.0)
+        study.tell(trial, lost if full else answers.train(trial.spec(study.setup.task)))
     assert study.is_done
     assert conclude(study).cost <= budget
 
@@ -140,9 +140,9 @@ def test_a_failed_default_is_tried_again_by_the_next_start_and_never_an_answer(o
     answers, broken = world(), Run(state=RunState.FAILED, steps=0, seconds=0.0, error="RuntimeError: out of memory")
 
     def train(study, fails):
-        while assignment := study.ask():
-            bad = fails and assignment.role == "default"
-            study.tell(assignment, broken if bad else answers.train(assignment.spec(study.setup.task)))
+        while trial := study.ask():
+            bad = fails and trial.role == "default"
+            study.tell(trial, broken if bad else answers.train(trial.spec(study.setup.task)))
 
     with pytest.raises(WorkError, match="out of memory"):
         train(open_study(4), fails=True)
@@ -158,9 +158,9 @@ def test_the_default_is_never_a_candidate_against_itself(open_study, world):
     train_some(open_study(4, functions=["WARMUP"]), world(), 1000)
     study = open_study(12, functions=["WARMUP"])
     train_some(study, world(), 1000)
-    default = with_role(study.history, "default")[0].assignment.policy
+    default = with_role(study.history, "default")[0].policy
     assert any(r.transferred(study.setup.task.horizon, None).form == default.form for r in study.setup.recommended)
-    assert default not in {t.assignment.policy for t in with_role(study.history, "candidate")}
+    assert default not in {t.policy for t in with_role(study.history, "candidate")}
     steps = {t.stored.key: t.stored.run.steps for t in study.history}
     assert sum(steps.values()) == conclude(study).spent.steps
 
@@ -170,12 +170,12 @@ def test_a_store_that_contradicts_the_probes_is_told_and_what_it_says_is_not_tri
     agreed = open_study(8, seed=1, functions=["FIX"])
     train_some(agreed, world(best=0.05), 1000)
     assert conclude(agreed).pruned.contradiction is None
-    assert any(t.assignment.origin == "stored" for t in agreed.history)
+    assert any(t.origin == "stored" for t in agreed.history)
     study = open_study(8, seed=2, functions=["FIX"])
     off = tuple(replace(known, policy=known.policy.scale(1e-3)) for known in study.setup.recommended)
     study.setup = replace(study.setup, recommended=off)
     train_some(study, world(best=0.05), 1000)
     found = conclude(study).pruned.contradiction
     assert found.gap > 1
-    assert not any(t.assignment.origin == "stored" for t in study.history)
+    assert not any(t.origin == "stored" for t in study.history)
     assert conclude(study).to_json()["pruned"]["contradiction"] == found.to_json()

@@ -22,8 +22,8 @@ def finish(study, world, workers=1, rng=None):
     """Keep so many runs in flight, and end them in order, or in random order."""
     flying = []
     while True:
-        while len(flying) < workers and (assignment := study.ask()):
-            flying.append(assignment)
+        while len(flying) < workers and (trial := study.ask()):
+            flying.append(trial)
         if not flying:
             return study
         done = flying.pop(rng.randrange(len(flying)) if rng else 0)
@@ -48,14 +48,14 @@ def warm(open_study, world):
 def in_full(study):
     """Give the stored policies that were tried over the whole horizon."""
     return [
-        t.assignment
+        t
         for t in with_role(study.history, "candidate")
-        if t.assignment.origin == "stored" and t.assignment.horizon == study.setup.task.horizon
+        if t.origin == "stored" and t.horizon == study.setup.task.horizon
     ]
 
 
 def candidates(study):
-    return [t.assignment for t in with_role(study.history, "candidate")]
+    return with_role(study.history, "candidate")
 
 
 def test_what_the_caller_brings_comes_before_what_is_stored_in_the_shortest_rung(warm, world):
@@ -73,7 +73,7 @@ def test_the_first_candidates_are_the_stored_policies_over_the_whole_horizon_and
     first, *_ = stored = in_full(study)
     others = candidates(study)[len(stored) :]
     assert candidates(study)[: len(stored)] == stored
-    assert {t.assignment.role for t in study.history[: first.number]} == {"range-test", "decade", "default"}
+    assert {t.role for t in study.history[: first.number]} == {"range-test", "decade", "default"}
     assert not {one.policy for one in stored} & {one.policy for one in others}
     known = {one.transferred(study.setup.task.horizon, None).rounded() for one in study.setup.recommended}
     assert {one.policy for one in stored} <= known
@@ -82,7 +82,7 @@ def test_the_first_candidates_are_the_stored_policies_over_the_whole_horizon_and
 
 def test_what_is_nearly_the_default_is_not_tried_again(warm, world):
     n = warm().setup.task.horizon
-    default = with_role(finish(warm(2, seed=3, cold=True), world()).history, "default")[0].assignment.policy
+    default = with_role(finish(warm(2, seed=3, cold=True), world()).history, "default")[0].policy
 
     def changed(seed, by):
         return warm(seed=seed, change=lambda one: replace(one, policy=default.stretch(one.horizon / n).scale(by)))
@@ -152,11 +152,11 @@ def test_a_record_of_before_has_none(warm):
 
 def test_no_candidate_is_suggested_before_its_run_has_ended(warm, world):
     study, answers, asked = warm(), world(), []
-    while assignment := study.ask():
-        if assignment.role == "candidate":
-            asked.append(assignment)
+    while trial := study.ask():
+        if trial.role == "candidate":
+            asked.append(trial)
         else:
-            study.tell(assignment, answers.train(assignment.spec(study.setup.task)))
+            study.tell(trial, answers.train(trial.spec(study.setup.task)))
     assert [(one.origin, one.horizon) for one in asked] == [("stored", study.setup.task.horizon)] * len(asked)
     assert asked
 

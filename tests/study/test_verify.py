@@ -149,11 +149,11 @@ def test_search_and_tables_are_not_served_the_stopped_run(verify, store, tmp_pat
     assert len(stopped) == 3
     assert lrs.recommend(MLP, store) == []
     result = lrs.search(MLP, budget=4, functions=[str(constant)], store=store, out=tmp_path)
-    asked = [trial for trial in result.history if trial.assignment.policy == constant]
-    assert {80, 320} & {trial.assignment.horizon for trial in asked}
+    asked = [trial for trial in result.history if trial.policy == constant]
+    assert {80, 320} & {trial.horizon for trial in asked}
     for trial in asked:
         assert trial.stored.key not in stopped
-        assert trial.run.steps == trial.assignment.horizon
+        assert trial.run.steps == trial.horizon
     table = PolicyTable("one", MLP, (Row(GOOD),), 1, "nowhere", 1280)
     trained = []
     api.run_table(table, store=store, out=tmp_path, watch=lambda spec, run: trained.append(run.steps))

@@ -105,7 +105,7 @@ def test_a_studys_best_runs_make_an_ensemble(tmp_path):
 def test_the_final_test_of_runs_that_were_stopped_early_reads_their_weights(tmp_path):
     task = replace(MLP, patience=1)
     result = api.search(task, budget=3.25, functions=["TRI"], out=tmp_path)
-    stopped = [t for t in result.history if t.run and t.run.state is RunState.STOPPED and t.assignment.horizon == 1280]
+    stopped = [t for t in result.history if t.run and t.run.state is RunState.STOPPED and t.horizon == 1280]
     assert stopped
     found = api.final_test(result, out=tmp_path)
     assert found["best"] > 0.8

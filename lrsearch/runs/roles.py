@@ -1,0 +1,38 @@
+"""What a study's trials are for, and where their policies come from: the values are the texts of stores."""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a trial is for."""
+
+    CHECK = "check"
+    """Two updates and one evaluation of a user's own training, before anything else of it."""
+    RANGE_TEST = "range-test"
+    """A probe whose learning rate rises."""
+    CONSTANT_LR = "decade"
+    """A probe at a constant learning rate."""
+    DEFAULT = "default"
+    """The strong default over the whole horizon."""
+    CANDIDATE = "candidate"
+    """A policy that may be the answer, over the whole horizon or as a shorter complete run."""
+    CONFIRM = "confirm"
+    """A run on a fresh seed, which no choice was made by."""
+
+
+class Origin(StrEnum):
+    """Where a trial's policy comes from."""
+
+    RULE = "rule"
+    DEFAULT = "default"
+    KNOWN = "known"
+    STORED = "stored"
+    PUBLISHED = "published"
+    SUGGESTED = "suggested"
+    EXPLORATION = "escape"
+    """Drawn from outside the pruned space."""
+
+
+PROBES = (Role.RANGE_TEST, Role.CONSTANT_LR)
+SEARCHED = (Role.DEFAULT, Role.CANDIDATE)
+"""Trials of the search itself: probes and confirming runs are not."""
