@@ -24,7 +24,7 @@ FARTHER = float(np.exp(-0.5))
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TriedSetting:
     """What one way to rank gave on one held-out task.
 
     Args:
@@ -51,7 +51,7 @@ class Ranked:
     """
 
     table: str
-    tried: tuple[Tried, ...]
+    tried: tuple[TriedSetting, ...]
     figures: dict[str, tuple[Figure, ...]]
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def hold_out(settings: Settings) -> Ranked:
     return Ranked(settings.name, tuple(tried), figures)
 
 
-def figures_of(tried: Sequence[Tried]) -> tuple[Figure, ...]:
+def figures_of(tried: Sequence[TriedSetting]) -> tuple[Figure, ...]:
     """Compare `rank` with the two simple rules, with intervals that resample tasks.
 
     The bars: over the tries at most the mean regret of the best mean rank; at no number of tries worse than it by
@@ -116,7 +116,7 @@ def _figure(name: str, values: Array, bar: Callable[[float], float] | None = Non
     return Figure(name, float(values.mean()), len(values), float(low), float(high), bound)
 
 
-def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -> list[Tried]:
+def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -> list[TriedSetting]:
     """Try every way to rank on a task, from what is left without some tasks; settings it does not know are passed."""
     regret, runs = regrets_on(settings.values[task].dropna()), settings.runs[~settings.runs["task"].isin(list(out))]
     orders = {
@@ -130,8 +130,8 @@ def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -
             if other not in out
         }
         orders[NEARER] = rank(runs, weights, k=len(settings.values))["candidate"].tolist()
-    found = [Tried(held_out, task, name, first(regret, order)) for name, order in orders.items()]
-    return [*found, Tried(held_out, task, RANDOM, at_random(regret))]
+    found = [TriedSetting(held_out, task, name, first(regret, order)) for name, order in orders.items()]
+    return [*found, TriedSetting(held_out, task, RANDOM, at_random(regret))]
 
 
 def regrets_on(values: "pd.Series") -> "pd.Series":

@@ -58,7 +58,7 @@ def read(source: str) -> Said:
             "expected one call such as StepLR(step_size=30, gamma=0.1), with nothing but imports and"
             f" assignments before it, got {source[:120]!r}"
         )
-    reader = _Reader()
+    reader = _SourceReader()
     try:
         for statement in body[:-1]:
             reader.assign(statement)  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def _inside(value: Any, lr: float) -> Any:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _SourceReader:
     """One pass over the source: what its assignments name so far, and how many values it may still read."""
 
     names: dict[str, Any] = field(default_factory=dict)

@@ -99,7 +99,7 @@ def plateau(
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _SchedulerReader:
     """How one class is read.
 
     Args:
@@ -118,7 +118,7 @@ def _own_policy(scheduler: Any) -> Policy | None:
     return own if isinstance(own, Policy) else None
 
 
-def _reader(scheduler: Any) -> _Reader:
+def _reader(scheduler: Any) -> _SchedulerReader:
     name = type(scheduler).__name__
     if type(scheduler).__module__ == MODULE and name in READERS:
         return READERS[name]
@@ -127,7 +127,7 @@ def _reader(scheduler: Any) -> _Reader:
     raise PolicyError(f"a scheduler of torch.optim.lr_scheduler is read, got {name[:80]}. Known: {', '.join(READERS)}")
 
 
-def _largest(scheduler: Any, reader: _Reader) -> Rates:
+def _largest(scheduler: Any, reader: _SchedulerReader) -> Rates:
     """The rates of the largest param group; refuses groups that are not proportional to it."""
     groups = [reader.lrs(scheduler, n) for n in range(len(scheduler.optimizer.param_groups))]
     largest = max(groups, key=max)
@@ -257,7 +257,7 @@ def _plateau(scheduler: Any, lrs: Rates) -> Policy:
     )
 
 
-def _members(scheduler: Any) -> list[tuple[Any, _Reader]]:
+def _members(scheduler: Any) -> list[tuple[Any, _SchedulerReader]]:
     return [(member, _reader(member)) for member in scheduler._schedulers]
 
 
@@ -324,18 +324,18 @@ def _chained(scheduler: Any, lrs: Rates) -> Policy:
     raise PolicyError(f"members ({named}) that multiply each other; no policy is a product")
 
 
-READERS: dict[str, _Reader] = {
-    "StepLR": _Reader(base, _step),
-    "MultiStepLR": _Reader(base, _multi_step),
-    "ConstantLR": _Reader(base, _constant),
-    "LinearLR": _Reader(base, _linear),
-    "ExponentialLR": _Reader(base, lambda scheduler, lrs: EXP(k0=lrs[0], gamma=_gamma(scheduler))),
-    "PolynomialLR": _Reader(base, _polynomial),
-    "CosineAnnealingLR": _Reader(_base_and_floor, _cosine),
-    "CosineAnnealingWarmRestarts": _Reader(_base_and_floor, _restarts),
-    "CyclicLR": _Reader(cyclic_lrs, cyclic),
-    "OneCycleLR": _Reader(one_cycle_lrs, one_cycle),
-    "ReduceLROnPlateau": _Reader(_plateau_lrs, _plateau),
-    "SequentialLR": _Reader(_lrs_of_members, _sequential),
-    "ChainedScheduler": _Reader(_lrs_of_members, _chained),
+READERS: dict[str, _SchedulerReader] = {
+    "StepLR": _SchedulerReader(base, _step),
+    "MultiStepLR": _SchedulerReader(base, _multi_step),
+    "ConstantLR": _SchedulerReader(base, _constant),
+    "LinearLR": _SchedulerReader(base, _linear),
+    "ExponentialLR": _SchedulerReader(base, lambda scheduler, lrs: EXP(k0=lrs[0], gamma=_gamma(scheduler))),
+    "PolynomialLR": _SchedulerReader(base, _polynomial),
+    "CosineAnnealingLR": _SchedulerReader(_base_and_floor, _cosine),
+    "CosineAnnealingWarmRestarts": _SchedulerReader(_base_and_floor, _restarts),
+    "CyclicLR": _SchedulerReader(cyclic_lrs, cyclic),
+    "OneCycleLR": _SchedulerReader(one_cycle_lrs, one_cycle),
+    "ReduceLROnPlateau": _SchedulerReader(_plateau_lrs, _plateau),
+    "SequentialLR": _SchedulerReader(_lrs_of_members, _sequential),
+    "ChainedScheduler": _SchedulerReader(_lrs_of_members, _chained),
 }

@@ -59,7 +59,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class LRAdvice:
     """What range tests advise.
 
     Args:
@@ -117,7 +117,7 @@ class _Rule:
     source: str
 
 
-def advise(ramps: Sequence[Ramp]) -> Advice:
+def advise(ramps: Sequence[Ramp]) -> LRAdvice:
     """Read range tests of one model and task, repeats of each other, by every rule.
 
     From three repeats on, a rule's scatter is that of its readings; below, the one that was measured over 12 seeds.
@@ -135,9 +135,9 @@ def advise(ramps: Sequence[Ramp]) -> Advice:
         (ramp, reading) for ramp, reading in zip(ramps, readings, strict=True) if reading.lowest and not reading.edge
     ]
     if not turned:
-        return Advice("edge" if _edge(readings) else "flat", readings, (), notes)
+        return LRAdvice("edge" if _edge(readings) else "flat", readings, (), notes)
     suggestions = [found for rule in SUGGESTING if (found := _suggest(rule, turned)) is not None]
-    return Advice("disagree" if disagree(readings) else "found", readings, tuple(suggestions), notes)
+    return LRAdvice("disagree" if disagree(readings) else "found", readings, tuple(suggestions), notes)
 
 
 def _edge(readings: Sequence[Reading]) -> str | None:

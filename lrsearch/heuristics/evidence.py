@@ -13,7 +13,7 @@ Both read what guessing is worth from the probes where the task does not say it;
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Evaluation:
     """An evaluation on validation samples during a range test.
 
     Args:
@@ -35,14 +35,14 @@ class Ramp:
         run: the run's key.
         lrs: the learning rate at each point.
         losses: the training loss at each point; inf where it was not finite; empty where the training logs none.
-        looks: looks at validation samples, if there were any.
+        evaluations: looks at validation samples, if there were any.
         steps: points of the whole test, where it ended sooner; None where these are all.
     """
 
     run: str
     lrs: tuple[float, ...]
     losses: tuple[float, ...]
-    looks: tuple[Look, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     steps: int | None = None
 
 

@@ -71,7 +71,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Transferred:
     """A policy on a task: its runs by horizon, and where it lies on the task that is asked for."""
 
     task: int
@@ -119,7 +119,7 @@ def gather(
 
 def _seen(
     at: int, task: KnownTask, asked: Description, optimum: float | None, own_optimum: float | None
-) -> list[_Seen]:
+) -> list[_Transferred]:
     """Give the policies of a task that can be carried over, where they would lie on the one that is asked for."""
     moves = {
         constant: 10 ** shift(corrections(task.description, asked, constant), optimum, own_optimum)
@@ -133,7 +133,7 @@ def _seen(
             continue
         coordinates = {**coordinates, "peak": coordinates["peak"] * moves[policy.form == "FIX"]}
         form, place = _place(policy.form, coordinates)
-        found.append(_Seen(at, policy, form, place, tuple(runs)))
+        found.append(_Transferred(at, policy, form, place, tuple(runs)))
     return found
 
 
@@ -175,7 +175,7 @@ def _place(form: str, coordinates: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     return tuple(kind), tuple(numbers)
 
 
-def _pooled(seen: Sequence[_Seen]) -> list[int]:
+def _pooled(seen: Sequence[_Transferred]) -> list[int]:
     """Number the policies so that neighbours have one number: all of a number are within 0.15 of each other."""
     from sklearn.cluster import AgglomerativeClustering
 
@@ -239,7 +239,7 @@ def _table(known: Sequence[KnownTask], cells: Mapping[tuple[int, int, int, int],
 
 def _members(
     known: Sequence[KnownTask],
-    seen: Sequence[_Seen],
+    seen: Sequence[_Transferred],
     numbers: Sequence[int],
     goal: str,
     targets: Sequence[float | None],

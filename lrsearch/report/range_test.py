@@ -33,14 +33,14 @@ def figure_of(tested: Sequence[RangeTested]) -> Figure:
 
     Of a training that is not evaluated on the way there are losses alone.
     """
-    looks = [look for one in tested for ramp in one.ramps for look in ramp.looks]
-    has_scores = any(look.score is not None for look in looks)
-    heights = [2.2, *([1] if looks else []), *([1] if has_scores else [])]
+    evaluations = [evaluation for one in tested for ramp in one.ramps for evaluation in ramp.evaluations]
+    has_scores = any(evaluation.score is not None for evaluation in evaluations)
+    heights = [2.2, *([1] if evaluations else []), *([1] if has_scores else [])]
     figure = blank(8, 1 + sum(heights) * 1.5, layout="constrained")
     panels = [
         tidy(axes) for axes in figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     ]
-    losses, gap = panels[0], panels[1] if looks else None
+    losses, gap = panels[0], panels[1] if evaluations else None
     for one, color in zip(tested, colors(len(tested)), strict=True):
         for ramp, reading in zip(one.ramps, one.advice.readings, strict=True):
             _draw_losses(losses, ramp, reading, color)
@@ -51,7 +51,7 @@ def figure_of(tested: Sequence[RangeTested]) -> Figure:
         is_compared = len(tested) > 1 and one.weight_decay is not None
         label = f"weight decay {one.weight_decay:g}" if is_compared else "training loss, smoothed"
         losses.plot([], [], color=color, label=label)
-    if looks:
+    if evaluations:
         losses.plot([], [], color=GREY, linestyle="--", marker=".", label="validation loss")
     for axes in panels:
         _mark(axes, tested, is_first=axes is losses)
@@ -79,8 +79,8 @@ def _draw_losses(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
     axes.plot(ramp.lrs, ramp.losses, color=color, alpha=0.18, linewidth=0.7)
     axes.plot(ramp.lrs, reading.smoothed, color=color, linewidth=1.5)
     axes.plot(
-        [look.lr for look in ramp.looks],
-        [look.loss for look in ramp.looks],
+        [evaluation.lr for evaluation in ramp.evaluations],
+        [evaluation.loss for evaluation in ramp.evaluations],
         color=color,
         linestyle="--",
         marker=".",
@@ -91,12 +91,12 @@ def _draw_losses(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
 
 def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
     """Validation loss less training loss: rising, where the 1cycle report sees overfitting; the end of a plateau."""
-    if ramp.looks and reading.smoothed:
-        lrs = [look.lr for look in ramp.looks]
+    if ramp.evaluations and reading.smoothed:
+        lrs = [evaluation.lr for evaluation in ramp.evaluations]
         training = np.interp(np.log(lrs), np.log(ramp.lrs), reading.smoothed)
         axes.plot(
             lrs,
-            np.array([look.loss for look in ramp.looks]) - training,
+            np.array([evaluation.loss for evaluation in ramp.evaluations]) - training,
             color=color,
             marker=".",
             markersize=4,
@@ -107,7 +107,7 @@ def _draw_gap(axes: Axes, ramp: Ramp, reading: Reading, color: str) -> None:
 
 
 def _draw_scores(axes: Axes, ramp: Ramp, color: str, objective: Objective) -> None:
-    known = [(look.lr, look.score) for look in ramp.looks if look.score is not None]
+    known = [(evaluation.lr, evaluation.score) for evaluation in ramp.evaluations if evaluation.score is not None]
     axes.plot(
         [lr for lr, _ in known], [score for _, score in known], color=color, marker=".", markersize=4, linewidth=0.9
     )

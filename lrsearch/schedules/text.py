@@ -38,13 +38,13 @@ def parse(text: str) -> Policy:
         raise PolicyError(f"a policy is read from text such as 'FIX(k0=0.1)', got {type(text).__name__}")
     if len(text) > LONGEST_TEXT:
         raise PolicyError(f"a policy's text has at most {LONGEST_TEXT} characters, got {len(text)}")
-    reader = _Reader(text.removeprefix("\ufeff"))
+    reader = _TextReader(text.removeprefix("\ufeff"))
     policy = reader.term(depth=1)
     reader.expect("end")
     return policy
 
 
-class _Reader:
+class _TextReader:
     """One pass over the text: each piece has a kind, "number", "name", or the mark itself."""
 
     __slots__ = ("kinds", "next", "pieces", "text")

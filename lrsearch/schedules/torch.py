@@ -75,9 +75,9 @@ class GroupedScheduler(LRScheduler):
 
     def _see_groups(self) -> None:
         if not self.groups.is_current:
-            self._look()
+            self._see_new_groups()
 
-    def _look(self) -> None:
+    def _see_new_groups(self) -> None:
         raise NotImplementedError
 
     def _warn(self, kind: str, text: str, stacklevel: int) -> None:
@@ -148,7 +148,7 @@ class PolicyScheduler(GroupedScheduler):
             return
         groups, every = self.optimizer.param_groups, self.groups.known
         if groups is not self.groups.source or len(groups) != len(every) or groups[-1] is not every[-1].group:
-            self._look()
+            self._see_new_groups()
             every = self.groups.known
         if self._is_odd:
             self._check_updates()
@@ -270,12 +270,12 @@ class PolicyScheduler(GroupedScheduler):
                     stacklevel=5,
                 )
 
-    def _look(self) -> None:
+    def _see_new_groups(self) -> None:
         """Take in param groups that were loaded or added, and set what they lack."""
         is_loaded = self.groups.is_loaded
         for group in self.optimizer.param_groups:
             _require_momentum(self.policy, self.optimizer, group)
-        new = self.groups.look(self.policy(self._place))
+        new = self.groups.see_new(self.policy(self._place))
         if self.policy.has_momentum:
             standing = [known.group for known in self.groups.known if known not in new]
             momentum = momentum_of(standing[0]) if standing else self.policy.momentum(self._place)
@@ -377,8 +377,8 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
         self.groups.rescale(float(state_dict["largest"]))
         self._apply()
 
-    def _look(self) -> None:
-        self.groups.look(math.nan)  # the present LR is what the others have
+    def _see_new_groups(self) -> None:
+        self.groups.see_new(math.nan)  # the present LR is what the others have
         self._apply()
 
     def _apply(self) -> None:

@@ -76,7 +76,7 @@ class ParamGroups:
         default = optimizer.defaults.get("lr", math.nan)
         same = [group["initial_lr"] for group in groups if group["lr"] is default and "initial_lr" in group]
         self._default = float(same[0] if same else default)  # a tensor that a group shares moves with its LR
-        self.look(0.0)
+        self.see_new(0.0)
 
     @property
     def is_current(self) -> bool:
@@ -97,7 +97,7 @@ class ParamGroups:
             if "initial_lr" in group
         )
 
-    def look(self, lr: float) -> list[KnownGroup]:
+    def see_new(self, lr: float) -> list[KnownGroup]:
         """Take in groups that were loaded or added; those that were added are set to their ratio, and returned.
 
         Args:

@@ -97,7 +97,7 @@ def check(store: str) -> Check:
         if version != SCHEMA_VERSION:
             raise StoreError(f"{shown(url)} has schema {version}: open it once, which brings it to {SCHEMA_VERSION}")
         damage += _of_file(connection)
-        seen = _Seen({}, set())
+        seen = _Known({}, set())
         for table, wrong in CHECKS.items():
             name = table.__tablename__.removeprefix("lrsearch_")
             rows[name] = 0
@@ -113,14 +113,14 @@ def check(store: str) -> Check:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Known:
     """What later tables are held against."""
 
     tasks: dict[str, Values]
     names: set[tuple[str, str]]
 
 
-def _said(wrong: Callable[[Values, _Seen], str | None], row: Values, seen: _Seen) -> str | None:
+def _said(wrong: Callable[[Values, _Known], str | None], row: Values, seen: _Known) -> str | None:
     try:
         return wrong({name: _plain(value) for name, value in row.items()}, seen)
     except BROKEN as error:
@@ -174,11 +174,11 @@ def _key(row: Values) -> str:
     return ""
 
 
-def _sealed(row: Values, seen: _Seen) -> str | None:
+def _sealed(row: Values, seen: _Known) -> str | None:
     return None if seal(row) == row["digest"] else "its digest does not hold"
 
 
-def _task(row: Values, seen: _Seen) -> str | None:
+def _task(row: Values, seen: _Known) -> str | None:
     description = row["description"]
     seen.tasks[row["key"]] = description
     if task_key(description) != row["key"]:
@@ -188,27 +188,27 @@ def _task(row: Values, seen: _Seen) -> str | None:
     return None
 
 
-def _part_of_tasks(make: Callable[[Values], Values | None]) -> Callable[[Values, _Seen], str | None]:
-    def wrong(row: Values, seen: _Seen) -> str | None:
+def _part_of_tasks(make: Callable[[Values], Values | None]) -> Callable[[Values, _Known], str | None]:
+    def wrong(row: Values, seen: _Known) -> str | None:
         expected = [part for description in seen.tasks.values() if (part := make(description))]
         return None if row in expected else "no task describes it so"
 
     return wrong
 
 
-def _policy(row: Values, seen: _Seen) -> str | None:
+def _policy(row: Values, seen: _Known) -> str | None:
     seen.names.add(("policy", row["key"]))
     if policy_key(row["text"]) != row["key"]:
         return "its key is not the digest of its text"
     return None if parse(row["text"]).form == row["form"] else "its form is another one"
 
 
-def _origin(row: Values, seen: _Seen) -> str | None:
+def _origin(row: Values, seen: _Known) -> str | None:
     seen.names.add(("origin", row["name"]))
     return _sealed(row, seen)
 
 
-def _run(row: Values, seen: _Seen) -> str | None:
+def _run(row: Values, seen: _Known) -> str | None:
     curves = {series: _plain(points) for series, points in row[CURVES].items()}
     own = {name: value for name, value in row.items() if name != CURVES}
     if seal(own) != row["digest"]:
@@ -227,7 +227,7 @@ def _run(row: Values, seen: _Seen) -> str | None:
     return f"its {missing[0]} is missing" if missing else None
 
 
-CHECKS: Mapping[type[Base], Callable[[Values, _Seen], str | None]] = {
+CHECKS: Mapping[type[Base], Callable[[Values, _Known], str | None]] = {
     TaskRow: _task,
     DatasetRow: _part_of_tasks(dataset_row),
     ModelRow: _part_of_tasks(model_row),

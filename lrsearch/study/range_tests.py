@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lrsearch.errors import WorkError
-from lrsearch.heuristics.advice import Advice, advise
-from lrsearch.heuristics.evidence import Look, Ramp
+from lrsearch.heuristics.advice import LRAdvice, advise
+from lrsearch.heuristics.evidence import Evaluation, Ramp
 from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.schedules import Policy
@@ -23,7 +23,7 @@ class RampTrainer(Protocol):
     def task(self) -> Task:
         """What is trained."""
 
-    def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Look, ...]]:
+    def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Evaluation, ...]]:
         """Train a run whose learning rate rises; with what evaluations on the way showed, if there were any."""
 
 
@@ -43,7 +43,7 @@ class RangeTested:
     policy: Policy
     steps: int
     ramps: tuple[Ramp, ...]
-    advice: Advice
+    advice: LRAdvice
 
     @property
     def weight_decay(self) -> float | None:
@@ -64,7 +64,9 @@ class RangeTested:
                     "run": ramp.run,
                     "rates": list(ramp.lrs),
                     "losses": list(map(_finite, ramp.losses)),
-                    "looks": [[look.lr, _finite(look.loss), look.score] for look in ramp.looks],
+                    "looks": [
+                        [evaluation.lr, _finite(evaluation.loss), evaluation.score] for evaluation in ramp.evaluations
+                    ],
                 }
                 for ramp in self.ramps
             ],
@@ -83,12 +85,12 @@ def make_range_tests(
     ramps = []
     for seed in seeds:
         spec = RunSpec(trainer.task, policy, steps, seed)
-        run, looks = trainer.train_ramp(spec)
+        run, evaluations = trainer.train_ramp(spec)
         store.record(spec, run)
         require_ended(spec, run)
         stored = store.find(spec.key)
         assert stored is not None
-        ramps.append(replace(ramp_of(replace(stored, run=run)), looks=looks))
+        ramps.append(replace(ramp_of(replace(stored, run=run)), evaluations=evaluations))
         if ended:
             ended(spec, ramps[-1])
     return RangeTested(trainer.task, policy, steps, tuple(ramps), advise(ramps))

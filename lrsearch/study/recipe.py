@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
-from lrsearch.heuristics.advice import Advice
+from lrsearch.heuristics.advice import LRAdvice
 from lrsearch.heuristics.range_test import optimum
 from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
@@ -98,7 +98,7 @@ class Recipe:
     task: Task
     found: Task
     policy: Policy
-    advice: Advice
+    advice: LRAdvice
     steps: tuple[Step, ...]
     plain: float | None
     score: float | None

@@ -17,7 +17,7 @@ NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ChangedValue:
     """One thing that is other than it was.
 
     Args:
@@ -60,8 +60,8 @@ class Reproduced:
 
     stored: StoredRun
     now: Run
-    differences: tuple[Difference, ...]
-    changed: tuple[Difference, ...]
+    differences: tuple[ChangedValue, ...]
+    changed: tuple[ChangedValue, ...]
     others: tuple[float, ...]
 
     @property
@@ -128,7 +128,7 @@ class Reproduced:
         }
 
 
-def differences(then: Run, now: Run, metric: str) -> tuple[Difference, ...]:
+def differences(then: Run, now: Run, metric: str) -> tuple[ChangedValue, ...]:
     """What two trainings of one run came to that is not equal to the bit.
 
     Args:
@@ -142,13 +142,13 @@ def differences(then: Run, now: Run, metric: str) -> tuple[Difference, ...]:
         ("loss", then.loss, now.loss),
     ]
     plain += [(name, then.scores.get(name), now.scores.get(name)) for name in sorted({*then.scores, *now.scores})]
-    found = [Difference(*one) for one in plain if one[1] != one[2]]
+    found = [ChangedValue(*one) for one in plain if one[1] != one[2]]
     series, other = _series(then, metric), _series(now, metric)
     curves = (_apart(name, series.get(name, {}), other.get(name, {})) for name in {**series, **other})
     return (*found, *(one for one in curves if one is not None))
 
 
-def changes(then: Run, now: Run) -> tuple[Difference, ...]:
+def changes(then: Run, now: Run) -> tuple[ChangedValue, ...]:
     """What two trainings of one run were made with that is not equal, as far as it is recorded."""
     if not then.environment:
         changed = [] if then.source == now.source else [("source", then.source, now.source)]
@@ -156,7 +156,7 @@ def changes(then: Run, now: Run) -> tuple[Difference, ...]:
         old, new = ({TRAINED: ALONE, **run.environment} for run in (then, now))
         pairs = [(name, old.get(name), new.get(name)) for name in {**old, **new}]
         changed = [one for one in [*pairs, ("source", then.source, now.source)] if one[1] != one[2]]
-    return tuple(Difference(*one) for one in changed)
+    return tuple(ChangedValue(*one) for one in changed)
 
 
 def other_seeds(stored: StoredRun, alike: Sequence[StoredRun]) -> tuple[float, ...]:
@@ -182,7 +182,7 @@ def _series(run: Run, metric: str) -> dict[str, Series]:
     }
 
 
-def _apart(name: str, then: Series, now: Series) -> Difference | None:
+def _apart(name: str, then: Series, now: Series) -> ChangedValue | None:
     """Where a series differs, from which step on and by how much."""
     steps = [step for step in sorted({*then, *now}) if not _is_same(then.get(step), now.get(step))]
     if not steps:
@@ -190,7 +190,7 @@ def _apart(name: str, then: Series, now: Series) -> Difference | None:
     pairs = [(then.get(step), now.get(step)) for step in steps]
     gaps = [abs(one - other) for one, other in pairs if one is not None and other is not None]
     is_finite = len(gaps) == len(pairs) and all(map(math.isfinite, gaps))
-    return Difference(name, _finite(pairs[0][0]), _finite(pairs[0][1]), steps[0], max(gaps) if is_finite else None)
+    return ChangedValue(name, _finite(pairs[0][0]), _finite(pairs[0][1]), steps[0], max(gaps) if is_finite else None)
 
 
 def _is_same(one: float | None, other: float | None) -> bool:

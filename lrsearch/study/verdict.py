@@ -45,7 +45,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SeedAnswer:
     """What the run of one seed says.
 
     Args:
@@ -85,7 +85,7 @@ class Verdict:
     """
 
     question: Question
-    answers: tuple[Answer, ...]
+    answers: tuple[SeedAnswer, ...]
 
     @property
     def reached(self) -> bool | None:
@@ -189,7 +189,7 @@ class Verdict:
         }
 
 
-def _showed(answer: Answer, objective: Objective) -> str:
+def _showed(answer: SeedAnswer, objective: Objective) -> str:
     """Say what a seed's run showed."""
     look = f"{objective.text(answer.score)} at update {answer.step}" if answer.score is not None else ""
     if answer.reached:

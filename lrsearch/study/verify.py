@@ -22,7 +22,7 @@ from lrsearch.runs.objective import TOP1, finite_cost
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import Store, StoredRun
 from lrsearch.study.range_tests import require_ended
-from lrsearch.study.verdict import LOCAL, Answer, Question
+from lrsearch.study.verdict import LOCAL, Question, SeedAnswer
 from lrsearch.tasks.classification import Classification
 from lrsearch.training.files import files
 
@@ -94,7 +94,7 @@ def _share(text: str, number: float, objective: Objective) -> float:
     raise UsageError(f"the target is a validation {name} {least}, at most 1, got {text[:80]!r}{hint}")
 
 
-def from_store(question: Question, store: Store) -> dict[int, Answer]:
+def from_store(question: Question, store: Store) -> dict[int, SeedAnswer]:
     """Give the answers that a store knows, by seed.
 
     A run answers if it began as the asked one begins: same task but for its horizon, same policy, same seed, over any
@@ -102,7 +102,7 @@ def from_store(question: Question, store: Store) -> dict[int, Answer]:
     a run over the budget is: a cyclic policy may be above the target between the looks of a longer run.
     A local run's answer comes before another's, a yes before a no, an early look before a late one.
     """
-    found: dict[int, list[Answer]] = {}
+    found: dict[int, list[SeedAnswer]] = {}
     for stored, made in _alike(question, store):
         says = _said(question, made, stored.run)
         if says is not None:
@@ -118,7 +118,7 @@ def train(
     executor: Executor,
     ended: Ended | None = None,
     folder: Path | None = None,
-) -> dict[int, Answer]:
+) -> dict[int, SeedAnswer]:
     """Train the runs of some seeds until each has its answer, record them, and give the answers.
 
     A run that comes to its own end, by its last update or by divergence, is recorded as the ordinary run that it is,
@@ -138,7 +138,7 @@ def train(
         WorkError: if training fails.
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
-    found: dict[int, Answer] = {}
+    found: dict[int, SeedAnswer] = {}
 
     def record(spec: RunSpec, run: Run) -> None:
         is_whole = run.state in (RunState.FINISHED, RunState.DIVERGED)
@@ -226,11 +226,13 @@ def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 
 
-def _answer(question: Question, run: Run, says: tuple[bool, Point | None], seed: int, key: str, origin: str) -> Answer:
+def _answer(
+    question: Question, run: Run, says: tuple[bool, Point | None], seed: int, key: str, origin: str
+) -> SeedAnswer:
     """Give what a run says as an answer from the store."""
     reached, look = says
     is_blown_up = not reached and run.state is RunState.DIVERGED and run.steps <= question.budget
-    return Answer(
+    return SeedAnswer(
         seed=seed,
         reached=reached,
         step=look.step if look else None,
@@ -243,5 +245,5 @@ def _answer(question: Question, run: Run, says: tuple[bool, Point | None], seed:
     )
 
 
-def _rank(answer: Answer) -> tuple[bool, bool, int, str]:
+def _rank(answer: SeedAnswer) -> tuple[bool, bool, int, str]:
     return answer.origin != LOCAL, not answer.reached, answer.step or 0, answer.run

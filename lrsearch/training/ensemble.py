@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lrsearch.errors import UsageError
 from lrsearch.runs import Metrics
 from lrsearch.training.loop import Trainer
-from lrsearch.training.record import score_split
+from lrsearch.training.training_log import score_split
 
 
 def score_ensemble(trainer: Trainer, weights: Sequence[Path], *, test: bool = False) -> Metrics:

@@ -26,7 +26,7 @@ from lrsearch.tasks import SGD, Split
 from lrsearch.tasks.classification import Classification
 from lrsearch.training.files import files
 from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
-from lrsearch.training.record import EVALUATION_BATCH, Record
+from lrsearch.training.training_log import EVALUATION_BATCH, TrainingLog
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +253,7 @@ class _Fused:
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
         self.records = [
-            Record(spec, trainer.validation, trainer.digest, losses)
+            TrainingLog(spec, trainer.validation, trainer.digest, losses)
             for spec, losses in zip(specs, self.losses, strict=True)
         ]
         self.results: dict[int, Run] = {}
@@ -284,7 +284,7 @@ class _Fused:
                 self.results[n] = self._result(record, state, error)
         return True
 
-    def _result(self, record: Record, state: RunState, error: str | None = None) -> Run:
+    def _result(self, record: TrainingLog, state: RunState, error: str | None = None) -> Run:
         """Give a run; its seconds are its share of what all of them took together."""
         run = record.result(state, error)
         return replace(run, seconds=run.seconds / self.asked, environment={**run.environment, TRAINED: IN_LOCKSTEP})

@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.errors import TaskError, UsageError
-from lrsearch.heuristics.evidence import Look
+from lrsearch.heuristics.evidence import Evaluation
 from lrsearch.runs import Metrics, Run, RunSpec, RunState
 from lrsearch.schedules.torch import ControllerScheduler
 from lrsearch.tasks import Split
 from lrsearch.tasks.classification import Classification
 from lrsearch.training.batch_loss import BatchLoss, Forward
 from lrsearch.training.checkpoint import Checkpoint, Part, State, replace_file
-from lrsearch.training.record import EVALUATION_BATCH, Record, judge, score_split
+from lrsearch.training.training_log import EVALUATION_BATCH, TrainingLog, judge, score_split
 
 Watch = Callable[[int], None]
 
@@ -84,7 +84,7 @@ class Trainer:
             return Run.failed(error)
         return training.run(keep)
 
-    def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Look, ...]]:
+    def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Evaluation, ...]]:
         """Train a range test, and look at a few validation samples on the way: see `training.range_test.train_ramp`."""
         from lrsearch.training.range_test import train_ramp
 
@@ -166,7 +166,7 @@ class Training:
     ) -> None:
         self.trainer, self.spec, self.watch, self.snapshots = trainer, spec, watch, snapshots
         task, losses = trainer.task, torch.zeros(spec.horizon, device=trainer.device)
-        self.record = Record(spec, trainer.validation, trainer.digest, losses)
+        self.record = TrainingLog(spec, trainer.validation, trainer.digest, losses)
         self.model = trainer.new_model(spec.seed)
         self.optimizer = task.optimizer.build(self.model, task.epoch)
         self.scheduler = self.record.job.scheduler(self.optimizer)

@@ -16,49 +16,51 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrsearch.errors import UsageError
-from lrsearch.heuristics.advice import Advice, advise
-from lrsearch.heuristics.evidence import Look, Ramp
+from lrsearch.heuristics.advice import LRAdvice, advise
+from lrsearch.heuristics.evidence import Evaluation, Ramp
 from lrsearch.heuristics.range_test import read_ramp, running_median
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules.ranks import mean_over_ranks
 from lrsearch.tasks import Split
 from lrsearch.training.loop import Trainer, Training, Watch, predict
 from lrsearch.training.ramps import is_number, ramp
-from lrsearch.training.record import judge
 from lrsearch.training.snapshot import Part, Snapshot
+from lrsearch.training.training_log import judge
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
-LOOKS, LOOK_SAMPLES = 30, 1000
+EVALUATIONS, EVALUATION_SAMPLES = 30, 1000
 YOUR_OWN_LOOP = (
     "make the loop yourself, `while not test.is_over:`, and call test.step(loss) after every optimizer.step()"
 )
 
 
-def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> tuple[Run, tuple[Look, ...]]:
+def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> tuple[Run, tuple[Evaluation, ...]]:
     """Train a range test of a task, and look at a thousand validation samples 30 times on the way.
 
     The run is the one that `Trainer.train` gives: the looks change nothing of it.
     """
     trainer.require(spec)
-    few = Split(trainer.validation.x[:LOOK_SAMPLES], trainer.validation.y[:LOOK_SAMPLES])
-    looks: list[Look] = []
+    few = Split(trainer.validation.x[:EVALUATION_SAMPLES], trainer.validation.y[:EVALUATION_SAMPLES])
+    evaluations: list[Evaluation] = []
     try:
         training = Training(trainer, spec, watch or (lambda step: None))
     except Exception as error:  # a model that cannot be built fails this run, as it does in `Trainer.train`
         return Run.failed(error), ()
 
     def advance() -> RunState | None:
-        every = max(1, spec.horizon // LOOKS)
+        every = max(1, spec.horizon // EVALUATIONS)
         for mark in range(every, spec.horizon, every):
             if (ended := training.advance(until=mark)) is not None:
                 return ended
             with trainer.precision():
                 loss, score = judge(predict(training.model, few), few)
-            looks.append(Look(float(spec.policy(mark - 1)), loss if math.isfinite(loss) else math.inf, score))
+            evaluations.append(
+                Evaluation(float(spec.policy(mark - 1)), loss if math.isfinite(loss) else math.inf, score)
+            )
         return training.advance()
 
-    return training.run(keep=None, advance=advance), tuple(looks)
+    return training.run(keep=None, advance=advance), tuple(evaluations)
 
 
 class RangeTest:
@@ -128,7 +130,7 @@ class RangeTest:
         """Begin anew."""
         self._scheduler: LRScheduler | None = None
         self._losses: list[float] = []
-        self._looks: list[Look] = []
+        self._evaluations: list[Evaluation] = []
         self._lrs: list[float] = []
         self._is_blown_up = False
 
@@ -163,10 +165,10 @@ class RangeTest:
     def ramp(self) -> Ramp:
         """What the test showed so far, as evidence."""
         lrs = tuple(self.policy.curve(len(self._losses)).tolist())
-        return Ramp("range test", lrs, tuple(self._losses), tuple(self._looks), self.steps)
+        return Ramp("range test", lrs, tuple(self._losses), tuple(self._evaluations), self.steps)
 
     @property
-    def advice(self) -> Advice:
+    def advice(self) -> LRAdvice:
         """What it suggests."""
         return advise([self.ramp])
 
@@ -196,7 +198,7 @@ class RangeTest:
         assert value is not None
         self._losses.append(value if math.isfinite(value) else math.inf)
         if val_loss is not None:
-            self._looks.append(Look(lr, val_loss if math.isfinite(val_loss) else math.inf, accuracy))
+            self._evaluations.append(Evaluation(lr, val_loss if math.isfinite(val_loss) else math.inf, accuracy))
         self._is_blown_up = self._has_blown_up()
         if not self.is_over:
             self._scheduler.step()
@@ -246,8 +248,8 @@ class RangeTest:
             _one_number(value)
             value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            is_look = few and len(self._losses) % max(1, self.steps // LOOKS) == 0
-            self.step(value.detach(), **(self._look(few, loss, device) if is_look else {}))
+            is_due = few and len(self._losses) % max(1, self.steps // EVALUATIONS) == 0
+            self.step(value.detach(), **(self._evaluate(few, loss, device) if is_due else {}))
         return self
 
     def _batches(self, loader: Iterable[Batch]) -> Iterator[object]:
@@ -268,7 +270,7 @@ class RangeTest:
                 raise UsageError("the loader gave no batch: a range test needs some, as often as it asks")
 
     @torch.no_grad()
-    def _look(self, few: Sequence[Batch], loss: Loss, device: torch.device) -> dict[str, Any]:
+    def _evaluate(self, few: Sequence[Batch], loss: Loss, device: torch.device) -> dict[str, Any]:
         """Judge the model on a few batches, each module in evaluation mode."""
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()

@@ -15,7 +15,7 @@ from lrsearch.compare.held_out import (
     RANDOM,
     RANK,
     TASK,
-    Tried,
+    TriedSetting,
     at_random,
     figures_of,
     first,
@@ -106,7 +106,7 @@ def test_the_mean_rank_puts_a_setting_that_did_not_run_beside_the_last():
 
 def tried(own, other):
     return [
-        Tried(TASK, f"t{n}", method, (value,) * 3)
+        TriedSetting(TASK, f"t{n}", method, (value,) * 3)
         for method, values in ((RANK, own), (MEAN_RANK, other), (RANDOM, [0.5] * len(own)))
         for n, value in enumerate(values)
     ]

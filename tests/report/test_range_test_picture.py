@@ -5,7 +5,7 @@ import pytest
 
 from lrsearch.heuristics import Ramp
 from lrsearch.heuristics.advice import advise
-from lrsearch.heuristics.evidence import Look
+from lrsearch.heuristics.evidence import Evaluation
 from lrsearch.report.range_test import draw_range_tests, figure_of
 from lrsearch.runs import Task, maximize, minimize
 from lrsearch.schedules import RAMP
@@ -36,10 +36,10 @@ def test_all_of_the_fall_is_in_the_picture_whatever_the_unit_and_zero_of_the_los
 
 
 def test_the_metric_is_named_and_a_share_alone_lies_between_0_and_1():
-    looks = tuple(Look(lr, 5.0, 31.0) for lr in RATES[::10])
+    looks = tuple(Evaluation(lr, 5.0, 31.0) for lr in RATES[::10])
     axes = drawn(shown(OWN, 2 * FALL, looks))
     assert axes["validation\nbleu"].get_ylim()[1] > 30
-    share = tuple(Look(lr, 2.0, 0.5) for lr in RATES[::10])
+    share = tuple(Evaluation(lr, 2.0, 0.5) for lr in RATES[::10])
     assert drawn(shown(find_task("digits-mlp"), 2 * FALL, share))["validation\ntop1"].get_ylim() == (0, 1.02)
 
 

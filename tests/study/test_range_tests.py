@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lrsearch.errors import WorkError
-from lrsearch.heuristics.evidence import Look
+from lrsearch.heuristics.evidence import Evaluation
 from lrsearch.report.range_test import draw_range_tests
 from lrsearch.runs import Run, RunState, Task, minimize
 from lrsearch.store import open_store
@@ -44,7 +44,7 @@ class Regression:
             value = float(loss.detach())
             losses.append(value if math.isfinite(value) else None)
             if losses[-1] is not None and step % 50 == 0:
-                looks.append(Look(spec.policy(step), losses[-1], losses[-1]))
+                looks.append(Evaluation(spec.policy(step), losses[-1], losses[-1]))
         told = tuple(losses) if self.logs_train_loss else ()
         return Run(state=RunState.DIVERGED, steps=spec.horizon, seconds=0.0, train_losses=told), tuple(looks)
 

@@ -13,7 +13,7 @@ from lrsearch.runs import Point, Run, RunSpec, RunState, Task, maximize, minimiz
 from lrsearch.schedules import FIX, LINEAR, PLATEAU, TRI
 from lrsearch.store import open_store
 from lrsearch.study.table import PolicyTable, Row
-from lrsearch.study.verdict import Answer, Question, Verdict
+from lrsearch.study.verdict import Question, SeedAnswer, Verdict
 from lrsearch.study.verify import ask, from_store, read_target
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer
@@ -197,7 +197,7 @@ def test_workers_give_the_same_answers(verify, tmp_path):
 )
 def test_the_interval_is_wilsons_and_a_split_is_neither_yes_nor_no(hits, n, reached, interval, says):
     answers = tuple(
-        Answer(seed, seed < hits, 40 + seed, 0.5 + seed / 100, None, "store", "r", "local", 0) for seed in range(n)
+        SeedAnswer(seed, seed < hits, 40 + seed, 0.5 + seed / 100, None, "store", "r", "local", 0) for seed in range(n)
     )
     found = Verdict(Question(MLP, GOOD, 0.9, 100, tuple(range(n))), answers)
     assert found.reached is reached
@@ -336,7 +336,7 @@ def test_a_loss_reaches_a_target_from_above_and_its_negative_from_below(store, s
     never = replace(asked, target=sign * 2.0)
     assert reads(store, never, made_up({step: sign * loss for step, loss in looks.items()})).score == sign * 2.1
     answers = tuple(
-        Answer(seed, False, 64, sign * loss, None, "store", "r", "local", 0)
+        SeedAnswer(seed, False, 64, sign * loss, None, "store", "r", "local", 0)
         for seed, loss in enumerate((2.4, 2.9, 2.5))
     )
     assert Verdict(replace(never, seeds=(0, 1, 2)), answers).score == sign * 2.9

@@ -183,9 +183,9 @@ def test_the_whole_test_in_one_call_looks_at_validation_batches():
     world = World("momentum")
     with world.test() as test:
         test.run(world.loader, validation=[samples(50)])
-    assert len(test.ramp.looks) >= 20
-    assert all(0 <= look.score <= 1 for look in test.ramp.looks)
-    assert [look.lr for look in test.ramp.looks] == sorted(look.lr for look in test.ramp.looks)
+    assert len(test.ramp.evaluations) >= 20
+    assert all(0 <= look.score <= 1 for look in test.ramp.evaluations)
+    assert [look.lr for look in test.ramp.evaluations] == sorted(look.lr for look in test.ramp.evaluations)
 
 
 def test_a_loss_without_classes_has_no_accuracy():
@@ -193,7 +193,7 @@ def test_a_loss_without_classes_has_no_accuracy():
     x, _ = samples()
     with RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1), low=1e-5, high=10, steps=40) as test:
         test.run([(x, x[:, :1])], loss=nn.functional.mse_loss, validation=[(x, x[:, :1])])
-    assert {look.score for look in test.ramp.looks} == {None}
+    assert {look.score for look in test.ramp.evaluations} == {None}
     assert test.advice.verdict == "found"
 
 

@@ -25,7 +25,7 @@ Predict = Callable[[Split], torch.Tensor]
 """Gives the scores (logits) of a split's samples, shape (n, classes)."""
 
 
-class Record:
+class TrainingLog:
     """The notes on one run: what a classification says beside what its job does.
 
     Args:
@@ -53,7 +53,7 @@ class Record:
         return self.steps % CHECK_EVERY == 0 or self.steps == self.spec.horizon
 
     @property
-    def is_look_due(self) -> bool:
+    def is_evaluation_due(self) -> bool:
         """Whether it is time to look at the validation split."""
         return self.job.is_evaluation_due(self.steps)
 
@@ -61,7 +61,7 @@ class Record:
         """Give the state in which the run has ended; None while it goes on."""
         if self.is_check_due and self._blew_up():
             return RunState.DIVERGED
-        if self.is_look_due and not self._look(predict):
+        if self.is_evaluation_due and not self._evaluate(predict):
             return RunState.DIVERGED
         if self.steps == self.spec.horizon:
             return RunState.FINISHED
@@ -71,7 +71,7 @@ class Record:
         recent = self.losses[max(0, self.steps - CHECK_EVERY) : self.steps]
         return not bool((recent.isfinite() & (recent <= BLOWN_UP * self.losses[0])).all())
 
-    def _look(self, predict: Predict) -> bool:
+    def _evaluate(self, predict: Predict) -> bool:
         scores = predict(self.validation)
         loss, score = judge(scores, self.validation)
         if not math.isfinite(loss):
