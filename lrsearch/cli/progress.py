@@ -1,4 +1,4 @@
-"""What the commands say on stderr while they work."""
+"""What commands print on stderr while they work."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def log_line(line: str) -> None:
-    """Print a line of talk on stderr."""
+    """Print a line on stderr."""
     open_console(stderr=True, soft_wrap=False).print(line)
 
 
@@ -43,7 +43,7 @@ class ProgressPrinter:
         self.bar.stop()
 
     def ended(self, study: "Study", trial: "Trial") -> None:
-        """Say that a run ended."""
+        """Print that a run ended."""
         from lrsearch.study.result import cost
 
         spent = cost(study)
@@ -51,21 +51,21 @@ class ProgressPrinter:
         self.open.pop(trial.number, None)
         if trial.reused:
             return
-        run, asked = trial.run, trial
+        run = trial.run
         score = run.score if run else None
         outcome = f"{run.state if run else 'interrupted'}" if score is None else study.setup.task.objective.text(score)
-        steps = counted(asked.horizon, "step", form=">6")
-        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
+        steps = counted(trial.horizon, "step", form=">6")
+        line = f"{spent.fre:6.2f} FRE  {trial.role:10} {steps:<12}  {outcome:>11}  {trial.policy}"
         width = self.console.width if self.console.is_terminal else len(line)
         self.console.print(line[:width], soft_wrap=True)
 
-    def stepped(self, asked: "Trial", steps: int) -> None:
+    def stepped(self, trial: "Trial", steps: int) -> None:
         """Move the bar."""
-        self.open[asked.number] = steps
+        self.open[trial.number] = steps
         done = self.spent + sum(self.open.values())
         self.bar.update(
             self.row,
             completed=done,
             fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
-            description=f"{asked.role} {asked.policy}"[:60],
+            description=f"{trial.role} {trial.policy}"[:60],
         )

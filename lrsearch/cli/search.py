@@ -62,7 +62,7 @@ def search(
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
-    found = named_task(task, horizon, precision, program)
+    source = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {
         "functions": split_names(functions),
@@ -74,12 +74,12 @@ def search(
         "out": out,
         "storage": optuna,
     }
-    with ProgressPrinter(budget, find_task(found).horizon) as printer:
+    with ProgressPrinter(budget, find_task(source).horizon) as printer:
         if engine == "ray":
-            result = api.sweep(found, budget, watch=printer.ended, workers=workers, **given)
+            result = api.sweep(source, budget, watch=printer.ended, workers=workers, **given)
         else:
             result = api.search(
-                found,
+                source,
                 budget,
                 watch=printer.ended,
                 progress=printer.stepped,
@@ -115,11 +115,11 @@ def sweep(
     from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.tasks import find_task
 
-    found = named_task(task, horizon, precision)
+    source = named_task(task, horizon, precision)
     quiet_optuna()
-    with ProgressPrinter(budget, find_task(found).horizon) as printer:
+    with ProgressPrinter(budget, find_task(source).horizon) as printer:
         result = api.sweep(
-            found,
+            source,
             budget,
             functions=split_names(functions),
             settings=read_settings(settings),
@@ -184,10 +184,10 @@ def compare(
             _replay(table, data_dir, seeds, as_json)
         return
     assert task is not None
-    found = named_task(task, horizon, precision)
+    source = named_task(task, horizon, precision)
     quiet_optuna()
     comparison = api.compare(
-        found,
+        source,
         split_names(strategies),
         2 if seeds is None else seeds,
         budget,
@@ -199,7 +199,7 @@ def compare(
         watch=log_line,
         is_own_process=True,
     )
-    _report_comparison(comparison, api.writable(out / f"compare-{find_task(found).name}"), as_json)
+    _report_comparison(comparison, api.writable(out / f"compare-{find_task(source).name}"), as_json)
 
 
 def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:

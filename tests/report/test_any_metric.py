@@ -23,7 +23,7 @@ from lrsearch.report.figures import draw_policies, draw_progress, draw_range_tes
 from lrsearch.report.metric import axis, cell, column
 from lrsearch.report.panels import progress_figure, response_figure, study_note
 from lrsearch.report.response import response_of
-from lrsearch.report.story import peak_of, what_failed, what_started_up, what_was_tried
+from lrsearch.report.summary import peak_of, what_failed, what_started_up, what_was_tried
 from lrsearch.runs import Run, RunState, maximize, minimize
 from lrsearch.schedules import FIX
 from lrsearch.study.decision import decide
