@@ -252,7 +252,7 @@ def tasks(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the shipped tasks, or print a task's portrait: what is known of it before any training."""
+    """List the shipped tasks, or print a task's meta-features: what is known of it before any training."""
     if task is None:
         _list_tasks(as_json)
         return
@@ -264,11 +264,11 @@ def tasks(
 def _show_task(task: "Classification", data_dir: Path | None, as_json: bool) -> None:
     from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_meta_features
-    from lrsearch.tasks import meta_features
+    from lrsearch.tasks import features_of
     from lrsearch.training import Trainer
     from lrsearch.training.together import lockstep
 
-    features = meta_features(task, data_dir)
+    features = features_of(task, data_dir)
     if as_json:
         print_json({"task": task.name, **features.to_json()})
     else:
