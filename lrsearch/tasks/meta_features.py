@@ -1,6 +1,6 @@
-"""A task's portrait: what is known of it before any training, so that tasks like it can be found.
+"""A task's meta-features: what is known of it before any training, so that tasks like it can be found.
 
-It stands beside the description: the description tells tasks apart, the portrait says how alike they are. It is
+It stands beside the description: the description tells tasks apart, the meta-features says how alike they are. It is
 drawn from the training split only, and is the same whatever the order of the samples.
 """
 
@@ -187,7 +187,7 @@ class MetaFeatures:
 
 
 def features_of(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
-    """Give a task's portrait; the validation and the test split are not looked at.
+    """Give a task's meta-features; the validation and the test split are not looked at.
 
     Args:
         task: a shipped task's name, or a task.

@@ -1,8 +1,8 @@
-"""`lrsearch tasks`: the list, and one task's portrait."""
+"""`lrsearch tasks`: the list, and one task's meta-features."""
 
 import pytest
 
-from lrsearch.tasks import TASKS, MetaFeatures
+from lrsearch.tasks import TASKS, MetaFeatures, features_of
 
 
 def test_without_a_name_the_tasks_are_listed(typed):
@@ -12,7 +12,7 @@ def test_without_a_name_the_tasks_are_listed(typed):
     assert [task["name"] for task in typed("tasks", "--json").json] == list(TASKS)
 
 
-def test_with_a_name_the_task_s_portrait_is_printed(typed):
+def test_with_a_name_the_task_s_meta_features_is_printed(typed):
     ended = typed("tasks", "digits-cnn")
     assert (ended.code, ended.err) == (0, "")
     marks = features_of("digits-cnn").data.landmarks
@@ -26,7 +26,7 @@ def test_with_a_name_the_task_s_portrait_is_printed(typed):
         assert told in ended.out
 
 
-def test_the_portrait_is_one_json_object_that_can_be_read_back(typed):
+def test_the_meta_features_is_one_json_object_that_can_be_read_back(typed):
     values = typed("tasks", "digits-mlp", "--json").json
     assert values.pop("task") == "digits-mlp"
     assert MetaFeatures.from_json(values) == features_of("digits-mlp")

@@ -18,7 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, find_task
+from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, features_of, find_task
 from lrsearch.tasks.own import InMemory, classification
 
 RNG = np.random.default_rng(0)
