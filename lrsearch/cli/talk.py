@@ -1,5 +1,7 @@
 """What the commands say on stderr while they work."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,7 +21,10 @@ def tell_line(line: str) -> None:
 
 
 class Talk:
-    """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
+    """Progress on stderr: a bar in a terminal, else a line for each run that ends.
+
+    What a training prints in this process goes to stderr too: stdout is for the answer.
+    """
 
     def __init__(self, budget: float, horizon: int) -> None:
         self.console = open_console(stderr=True, soft_wrap=False)
@@ -34,14 +39,17 @@ class Talk:
         self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
         self.budget, self.spent = budget, 0
         self.open: dict[int, int] = {}
+        self._aside = redirect_stdout(sys.stderr)
 
     def __enter__(self) -> "Talk":
+        self._aside.__enter__()
         if self.console.is_terminal:
             self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+        self._aside.__exit__(None, None, None)
 
     def ended(self, study: "Study", trial: "Trial") -> None:
         """Say that a run ended."""
