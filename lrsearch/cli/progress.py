@@ -1,5 +1,7 @@
 """What commands print on stderr while they work."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,7 +20,10 @@ def log_line(line: str) -> None:
 
 
 class ProgressPrinter:
-    """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
+    """Progress on stderr: a bar in a terminal, else a line for each run that ends.
+
+    Output that a training prints in this process goes to stderr too: stdout is for the answer.
+    """
 
     def __init__(self, budget: float, horizon: int) -> None:
         self.console = open_console(stderr=True, soft_wrap=False)
@@ -33,14 +38,17 @@ class ProgressPrinter:
         self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
         self.budget, self.spent = budget, 0
         self.open: dict[int, int] = {}
+        self._redirected = redirect_stdout(sys.stderr)
 
     def __enter__(self) -> "ProgressPrinter":
+        self._redirected.__enter__()
         if self.console.is_terminal:
             self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+        self._redirected.__exit__(None, None, None)
 
     def ended(self, study: "Study", trial: "Trial") -> None:
         """Print that a run ended."""
