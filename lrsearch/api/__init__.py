@@ -51,7 +51,7 @@ _MODULES = {
     "asking": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
     "jobs": ("job", "jobs"),
-    "opening": ("DEFAULT_FOLDER", "writable"),
+    "resources": ("DEFAULT_FOLDER", "writable"),
     "own_studies": ("add_results", "warm_start"),
     "reproducing": ("reproduce",),
     "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),
