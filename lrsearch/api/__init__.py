@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
     from lrsearch.api.asking import open_study, reopen_study
     from lrsearch.api.functions import check, train
-    from lrsearch.api.jobs import job, jobs
+    from lrsearch.api.script_jobs import job, jobs
     from lrsearch.api.own_studies import add_results, warm_start
     from lrsearch.api.reproducing import reproduce
     from lrsearch.api.resources import DEFAULT_FOLDER, writable
@@ -50,7 +50,7 @@ _MODULES = {
     "advice": ("advise", "similarity"),
     "asking": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
-    "jobs": ("job", "jobs"),
+    "script_jobs": ("job", "jobs"),
     "resources": ("DEFAULT_FOLDER", "writable"),
     "own_studies": ("add_results", "warm_start"),
     "reproducing": ("reproduce",),

@@ -248,7 +248,9 @@ def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool)
 
 
 def tasks(
-    task: Annotated[str | None, typer.Argument(metavar="TASK", help="A shipped task, to print its meta-features.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="A shipped task, to print its meta-features.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
