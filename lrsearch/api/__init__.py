@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
     from lrsearch.api.asking import open_study, reopen_study
     from lrsearch.api.functions import check, train
-    from lrsearch.api.script_jobs import job, jobs
     from lrsearch.api.own_studies import add_results, warm_start
     from lrsearch.api.reproducing import reproduce
     from lrsearch.api.resources import DEFAULT_FOLDER, writable
+    from lrsearch.api.script_jobs import job, jobs
     from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
     from lrsearch.api.tables import compare, replay, replay_ranking, run_table
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
