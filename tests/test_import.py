@@ -210,13 +210,11 @@ def test_the_package_says_that_its_types_are_meant_for_others():
 
 def test_no_public_name_is_hidden_by_a_module_of_its_name():
     """A module that is imported stands in its package under its name, in front of what loads later."""
-    packages = [
-        lrsearch,
-        *(importlib.import_module(f"lrsearch.{one.name}") for one in pkgutil.iter_modules(lrsearch.__path__)),
-    ]
-    for package in [one for one in packages if hasattr(one, "__path__")]:
-        for one in pkgutil.iter_modules(package.__path__):
-            if package.__name__ != "lrsearch.integrations" and one.name != "__main__":
-                importlib.import_module(f"{package.__name__}.{one.name}")
+    names = [one.name for one in pkgutil.iter_modules(lrsearch.__path__) if one.ispkg and one.name != "integrations"]
+    packages = [importlib.import_module(f"lrsearch.{name}") for name in names]
+    for package in packages:
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    for package in [lrsearch, *packages]:
         hidden = [name for name in getattr(package, "__all__", ()) if isinstance(getattr(package, name), ModuleType)]
         assert hidden == [], package.__name__
