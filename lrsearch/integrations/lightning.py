@@ -21,6 +21,7 @@ except ModuleNotFoundError:  # the same library by its older name
     from pytorch_lightning import Callback
     from pytorch_lightning.utilities.types import LRSchedulerConfig
 
+__all__ = ["Callback", "PolicyCallback", "ShownScheduler"]
 STATES = "lr_schedulers"
 """Where Lightning keeps the states of schedulers in a checkpoint."""
 

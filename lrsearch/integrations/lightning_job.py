@@ -1,6 +1,7 @@
 """A job in Lightning's Trainer: how long it trains, when it validates, what is logged, when it stops."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,12 @@ from lrsearch.runs.job import REPORT_EVERY, TRAIN_LOSS, Job
 
 NEVER = sys.maxsize
 """Batches between two validations of the Trainer's own."""
+
+
+def mean_loss(losses: Sequence[Tensor], trainer: Any) -> Tensor:
+    """The mean of the losses of an update's batches. Automatic optimization has divided each by their number."""
+    parts: int = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+    return losses[0] if parts == len(losses) == 1 else sum(losses[1:], losses[0]) * (parts / len(losses))
 
 
 class JobLoop:
@@ -96,12 +103,9 @@ class JobLoop:
     def _log_loss(self, trainer: Any) -> None:
         """Log the mean loss of an update's batches. A device sync is left to the job."""
         if self._losses:
-            parts = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
-            loss = sum(self._losses[1:], self._losses[0]) * (parts / len(self._losses))
+            loss = mean_loss(self._losses, trainer)
             self._losses.clear()
-        elif (logged := trainer.callback_metrics.get(TRAIN_LOSS)) is not None:
-            loss = logged
-        else:
+        elif (loss := trainer.callback_metrics.get(TRAIN_LOSS)) is None:
             return
         self.job.log(self._seen, **{TRAIN_LOSS: loss})
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import Advice
 from lrsearch.integrations.lightning import Callback, PolicyCallback, ShownScheduler
+from lrsearch.integrations.lightning_job import mean_loss
 from lrsearch.training.range_test import RangeTest
 
 
@@ -98,8 +99,7 @@ class RangeTestCallback(Callback):  # type: ignore[misc]  # Lightning is not typ
         if trainer.global_step == self._updates:  # gradients are accumulated
             return
         self._updates = trainer.global_step
-        parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-        self.test.step(sum(self._losses[1:], self._losses[0]) * (parts / len(self._losses)))
+        self.test.step(mean_loss(self._losses, trainer))
         self._losses.clear()
         trainer.should_stop = self.test.is_over
 
