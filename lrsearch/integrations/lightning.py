@@ -1,6 +1,5 @@
 """A policy or a job in Lightning's Trainer, by a callback."""
 
-import signal
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -64,13 +63,17 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
         self._goes_on_at: int | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Refuse a Trainer whose runs are not the job's."""
+        """Refuse a second callback, and a Trainer whose runs are not the job's."""
+        if sum(isinstance(callback, PolicyCallback) for callback in trainer.callbacks) > 1:
+            raise UsageError("a Trainer takes one PolicyCallback, and this one has several")
         if self._job is not None and stage == "fit":
             self._job.require(trainer)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the place of the schedulers."""
         strategy = trainer.strategy
+        if not any(optimizer.param_groups for optimizer in strategy.optimizers):
+            raise UsageError("a policy needs an optimizer, and configure_optimizers returned none")
         _warn_of_replaced(strategy.lr_scheduler_configs, self.policy)
         self._scheduler = scheduler_of(self._source, *strategy.optimizers)
         self._parts = getattr(self._scheduler, "schedulers", (self._scheduler,))
@@ -84,7 +87,6 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
         self._hooks = UpdateHooks(strategy.optimizers, self._scheduler.step)
         if self._job is not None:
             self._job.prepare(trainer)
-        self._interrupt = signal.getsignal(signal.SIGINT)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Refuse or adopt a checkpoint that another policy, or none, has made."""
@@ -121,10 +123,9 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
             self._scheduler.step(_metric(trainer, str(self._monitor)))
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Let an interrupted job be interrupted: Lightning would exit with 1, and ignore Ctrl-C from then on."""
+        """Let an interrupted job be interrupted: Lightning would exit with 1, which is a failure."""
         if self._job is not None and isinstance(exception, KeyboardInterrupt):
             trainer._teardown()
-            signal.signal(signal.SIGINT, self._interrupt)
             raise exception
 
 

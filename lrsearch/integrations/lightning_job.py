@@ -120,7 +120,7 @@ class JobLoop:
             return
         self._due = self._seen
         loop = trainer.fit_loop.epoch_loop.val_loop
-        loop.restarting = False  # after a checkpoint it would go on behind its last batch
+        loop.restarting = False  # as the Trainer has it where it trains first
         trainer.validating = True
         loop.run()
         trainer.training = True

@@ -282,8 +282,20 @@ def test_what_cannot_be_is_refused_at_once() -> None:
         PolicyCallback("PLATEAU(k0=0.1, gamma=0.5, patience=0)")
     with pytest.raises(UsageError, match="leave out adopt"):
         PolicyCallback("PLATEAU(k0=0.1, gamma=0.5, patience=0)", monitor="val_loss", adopt=True)
+    with pytest.raises(UsageError, match="takes one PolicyCallback"):
+        fit(Module(), PolicyCallback(POLICY), callbacks=[PolicyCallback(POLICY)])
     with pytest.raises(PolicyError, match="bind"):
         PolicyCallback("TRI(k0=0.1, k1=0.2, l=0.1dur)")
+
+
+@pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
+def test_a_module_without_an_optimizer_is_refused() -> None:
+    class Still(Module):
+        def configure_optimizers(self):
+            return None
+
+    with pytest.raises(UsageError, match="configure_optimizers returned none"):
+        fit(Still(), PolicyCallback(POLICY))
 
 
 def test_the_policys_own_scheduler_in_the_module_is_the_same_checkpoint(tmp_path) -> None:
