@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python studies/benchmarks/adapters_lightning.py
 
-Three Trainers are under way in threads of one process, and take turns of 10 updates: with a scheduler of torch's by
-interval "step", with a policy, and as a job that logs every training loss. Printed are the medians of an update, and
-the ratios to the first with their quartiles over pairs of turns, by the processor time of each thread.
+Four Trainers are under way in threads of one process, and take turns of 10 updates: with a scheduler of torch's by
+interval "step", with an idle callback beside it, with a policy, and as a job that logs every loss. Printed are the
+medians of an update by the processor time of its thread, and the ratios to the first with their quartiles over turns.
 """
 
 import statistics
@@ -21,12 +21,10 @@ from lrsearch.integrations.lightning import PolicyCallback
 from lrsearch.runs import RunSpec
 from lrsearch.runs.job import Job
 
-TURNS, TURN = 300, 10
+TURNS, TURN = 200, 10
 N = TURNS * TURN
-QUIET = {
-    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
-    "enable_model_summary": False, "max_epochs": -1, "max_steps": N, "limit_val_batches": 0,
-}  # fmt: skip
+QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+LENGTH = {"accelerator": "cpu", "max_epochs": -1, "max_steps": N, "limit_val_batches": 0}
 TASK = lrs.Task(name="small", horizon=N, epoch=400, objectives=(lrs.minimize("val_loss"),))
 POLICY = lrs.parse(f"HALFCOS(k0=0.01, l={N})")
 
@@ -62,6 +60,7 @@ class Turns(L.Callback):
             self.began = time.thread_time()
 
     def on_train_end(self, trainer, pl_module) -> None:
+        self.taken.append(1e6 * (time.thread_time() - self.began) / TURN)
         self.done.set()
 
 
@@ -70,20 +69,20 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     loader = DataLoader(TensorDataset(torch.randn(10_000, 64), torch.randn(10_000, 1)), batch_size=25)
     job = Job(RunSpec(TASK, POLICY, N, 0), is_range_test=True)
-    loops = {"scheduler": [], "policy": [PolicyCallback(POLICY)], "job": [PolicyCallback(job)]}
+    loops = {"scheduler": [], "idle": [L.Callback()], "policy": [PolicyCallback(POLICY)], "job": [PolicyCallback(job)]}
     turns = {name: Turns() for name in loops}
     for name, callbacks in loops.items():
-        trainer = L.Trainer(**QUIET, callbacks=[*callbacks, turns[name]])
-        work = threading.Thread(target=trainer.fit, args=(Module(name == "scheduler"), loader), daemon=True)
-        work.start()
+        trainer = L.Trainer(**QUIET, **LENGTH, callbacks=[*callbacks, turns[name]])
+        module = Module(name in ("scheduler", "idle"))
+        threading.Thread(target=trainer.fit, args=(module, loader), daemon=True).start()
     for turn in range(TURNS):
-        for name in list(loops)[turn % 3 :] + list(loops)[: turn % 3]:
+        for name in [*list(loops)[turn % 4 :], *list(loops)[: turn % 4]]:
             turns[name].mine.set()
             turns[name].done.wait()
             turns[name].done.clear()
     base = turns["scheduler"].taken
     print(f"scheduler {statistics.median(base):.0f} us an update")
-    for name in ("policy", "job"):
+    for name in ("idle", "policy", "job"):
         ratios = [one / other for one, other in zip(turns[name].taken, base, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         print(f"{name} {statistics.median(turns[name].taken):.0f} us, {middle:.3f} x ({low:.3f} to {high:.3f})")
