@@ -1,4 +1,4 @@
-"""`Trainer.hyperparameter_search` searches policies: each trial trains under its own, and the best one is given back."""
+"""`Trainer.hyperparameter_search` searches policies: each trial trains under its own, the best one is returned."""
 
 import gc
 import warnings
@@ -12,6 +12,7 @@ from lrsearch.errors import UsageError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what the library imports
+    from accelerate.state import GradientState
     from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
     from lrsearch.integrations.huggingface import attach
@@ -156,6 +157,7 @@ def test_each_ray_trial_trains_under_its_policy(tmp_path, by) -> None:
     import ray
     from ray.tune.search.optuna import OptunaSearch
 
+    GradientState._reset_state()  # of a training before in this process: its weak references do not travel
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
     try:
         options = {}

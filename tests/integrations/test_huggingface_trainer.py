@@ -437,7 +437,7 @@ def test_what_a_job_excludes_is_refused(tmp_path) -> None:
         attach(trainer_in(tmp_path, auto_find_batch_size=True), job_of())
     unknown = trainer_in(tmp_path)
     attach(unknown, job_of(metric="bleu"))
-    with pytest.raises(UsageError, match="no metric 'bleu'.*eval_distance, eval_loss"):
+    with pytest.raises(UsageError, match=r"no metric 'bleu'.*eval_distance, eval_loss"):
         unknown.train()
     with pytest.raises(UsageError, match=r"job\.scheduler was called before"):
         unknown.train()

@@ -61,7 +61,7 @@ class PolicyCallback(Attached):
         return trainer.lr_scheduler
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Warn where another policy's checkpoint is resumed: the Trainer keeps the scheduler's own warning to itself."""
+        """Warn where another policy's checkpoint is resumed: the Trainer silences the scheduler's own warning."""
         before = getattr(self.trainer.lr_scheduler, "_adopted", None)
         if before is not None:
             warnings.warn(

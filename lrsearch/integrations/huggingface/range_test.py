@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 from torch.optim import Optimizer
 from transformers import Trainer
 
-from lrsearch import range_test
 from lrsearch.errors import UsageError, given
+from lrsearch.heuristics.advice import Advice
+from lrsearch.heuristics.evidence import Ramp
 from lrsearch.integrations.huggingface.attached import Attached, attached_to
+from lrsearch.training.range_test import RangeTest
 
 
 class _NoScheduler:
@@ -57,16 +59,16 @@ class RangeTestCallback(Attached):
         super().__init__(trainer)
         self._options = options
         self._losses: list[Any] = []
-        self._test: Any = None
+        self._test: RangeTest | None = None
         self.put_on()
 
     @property
-    def advice(self) -> Any:
+    def advice(self) -> Advice:
         """What the test suggests."""
         return self._made.advice
 
     @property
-    def ramp(self) -> Any:
+    def ramp(self) -> Ramp:
         """The learning rates and losses of the test."""
         return self._made.ramp
 
@@ -87,7 +89,7 @@ class RangeTestCallback(Attached):
         """Begin the test, now that the optimizer is there."""
         trainer = self.trainer
         optimizer = trainer.optimizer if optimizer is None else optimizer
-        self._test = range_test(trainer.model, optimizer, **self._options).__enter__()
+        self._test = RangeTest(trainer.model, optimizer, **self._options).__enter__()
         trainer.lr_scheduler = _NoScheduler(optimizer)
         return trainer.lr_scheduler
 
@@ -99,17 +101,18 @@ class RangeTestCallback(Attached):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the loss of an update, and stop where the test is over."""
-        self._test.step(reduce(add, self._losses))
+        test = self._made
+        test.step(reduce(add, self._losses))
         self._losses.clear()
         control.should_evaluate = control.should_save = control.should_log = False
-        control.should_training_stop |= self._test.is_over
+        control.should_training_stop |= test.is_over
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate, save and log nothing."""
         control.should_evaluate = control.should_save = control.should_log = False
 
     @property
-    def _made(self) -> Any:
+    def _made(self) -> RangeTest:
         if self._test is None:
             raise UsageError("the range test was not made yet: call trainer.train()")
         return self._test

@@ -91,8 +91,7 @@ class SearchCallback(PolicyCallback):
         if options.get("n_jobs", 1) != 1:
             raise UsageError("the trials of one Trainer share its model: leave out n_jobs, and start more processes")
         if self._is_distributed:  # the Trainer tells rank 0 alone that a trial is pruned: the others would wait
-            if not isinstance(options.setdefault("pruner", optuna.pruners.NopPruner()), optuna.pruners.NopPruner):
-                raise UsageError("the Trainer cannot prune trials of several processes: leave out the pruner")
+            _require_no_pruner(options.setdefault("pruner", optuna.pruners.NopPruner()))
         options["storage"] = options.get("storage") or optuna.storages.InMemoryStorage()
         options["study_name"] = options.get("study_name") or f"no-name-{uuid4()}"
 
@@ -148,6 +147,13 @@ def _with_policy(best: Any, study: Any) -> Any:
 
     text = study.get_trials(deepcopy=False)[int(best.run_id)].user_attrs[MARK]
     return best._replace(hyperparameters=best.hyperparameters | {POLICY: text})
+
+
+def _require_no_pruner(pruner: Any) -> None:
+    import optuna
+
+    if not isinstance(pruner, optuna.pruners.NopPruner):
+        raise UsageError("the Trainer cannot prune trials of several processes: leave out the pruner")
 
 
 def _generator(seed: int) -> Any:
