@@ -18,7 +18,7 @@ from lrsearch.integrations.huggingface import attach
 from lrsearch.runs import RunSpec
 from lrsearch.runs.job import Job
 
-TURNS, TURN = 120, 10
+TURNS, TURN = 60, 10
 N = TURNS * TURN
 POLICY = lrs.parse(f"WARMUP(policy=HALFCOS(k0=0.001, l={N - 100}), l=100)")
 DATA = [{"input_ids": torch.randint(500, (64,)), "labels": n % 2} for n in range(512)]
@@ -43,7 +43,7 @@ class Turns(TrainerCallback):
         self.done.release()
 
 
-def begin(source) -> Turns:
+def built(source) -> tuple[Trainer, Turns]:
     torch.manual_seed(0)
     turns = Turns()
     size = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
@@ -55,15 +55,17 @@ def begin(source) -> Turns:
     trainer = Trainer(model, arguments, train_dataset=DATA, eval_dataset=DATA[:16], callbacks=[turns])
     if source is not None:
         attach(trainer, source)
-    threading.Thread(target=trainer.train, daemon=True).start()
-    return turns
+    return trainer, turns
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     task = lrs.Task(name="bert", horizon=N, epoch=N, objectives=(lrs.minimize("val_loss"),), evaluations=1)
     sources = {"own": None, "policy": POLICY, "job": Job(RunSpec(task, POLICY, N, 0))}
-    loops = {name: begin(source) for name, source in sources.items()}
+    trainers = {name: built(source) for name, source in sources.items()}  # all before the first trains
+    loops = {name: turns for name, (_, turns) in trainers.items()}
+    for trainer, _ in trainers.values():
+        threading.Thread(target=trainer.train, daemon=True).start()
     for turn in range(TURNS):
         for name in list(loops) if turn % 2 else reversed(loops):
             loops[name].go.release()
