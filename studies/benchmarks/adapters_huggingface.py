@@ -21,7 +21,7 @@ from lrsearch.runs.job import Job
 TURNS, TURN = 60, 10
 N = TURNS * TURN
 POLICY = lrs.parse(f"WARMUP(policy=HALFCOS(k0=0.001, l={N - 100}), l=100)")
-DATA = [{"input_ids": torch.randint(500, (64,)), "labels": n % 2} for n in range(512)]
+DATA = [{"input_ids": torch.randint(500, (16,)), "labels": n % 2} for n in range(512)]
 
 
 class Turns(TrainerCallback):
