@@ -108,10 +108,12 @@ class SearchCallback(PolicyCallback):
     def _by_ray(self, others: HPSpace, options: dict[str, Any]) -> Any:
         from ray import tune
 
+        if "search_alg" in options:
+            raise UsageError(
+                "with Ray policies are drawn from the space: leave out search_alg, or use backend='optuna'"
+            )
         generator, space = _generator(self.trainer.args.seed), self.space
         drawn = {POLICY: tune.sample_from(lambda _: str(space.sample(generator)))}
-        if "search_alg" in options:  # it suggests the policy itself
-            drawn = {}
         return self.own("hyperparameter_search", lambda _: others(None) | drawn, backend="ray", **options)
 
     def _policy_of(self, trial: Any) -> Policy:
