@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lrsearch.errors import UsageError
-from lrsearch.heuristics.advice import Advice
+from lrsearch.heuristics.advice import LRAdvice
 from lrsearch.integrations.lightning import Callback, PolicyCallback, ShownScheduler
 from lrsearch.integrations.lightning_job import mean_loss
 from lrsearch.training.range_test import RangeTest
@@ -44,7 +44,7 @@ class RangeTestCallback(Callback):  # type: ignore[misc]  # Lightning is not typ
         self._losses: list[Tensor] = []
 
     @property
-    def advice(self) -> Advice:
+    def advice(self) -> LRAdvice:
         """What the test suggests, as that of `lrs.range_test`.
 
         Raises:

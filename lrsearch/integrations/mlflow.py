@@ -18,8 +18,8 @@ from lrsearch.integrations.source import read_source
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
+from lrsearch.store import Trial
 from lrsearch.study.result import SearchResult
-from lrsearch.study.strategy import Trial
 
 RUN_KEY, STUDY_KEY, STATE, PARENT = "lrsearch.run", "lrsearch.study", "lrsearch.state", "mlflow.parentRunId"
 BATCH = 1000
@@ -82,7 +82,7 @@ def log_job(job: Job) -> Iterator[mlflow.ActiveRun]:
         finally:
             if job.should_stop:
                 state = RunState.DIVERGED if job.has_diverged else RunState.STOPPED
-            _log(active, {"lr": _lrs(job.policy, job.step, job.rates), **job.values.series}, tags={STATE: state})
+            _log(active, {"lr": _lrs(job.policy, job.step, job.lrs), **job.values.series}, tags={STATE: state})
     _end(active, state)
 
 
@@ -92,7 +92,7 @@ def log_result(result: SearchResult) -> str:
     The active run is the one, else one of the search's own. A second call adds what is new.
 
     Args:
-        result: of `lrs.search`, or of a study that is told by hand.
+        result: of `lrs.search`, or of a study whose jobs the user trains.
 
     Returns:
         The id of the MLflow run.
@@ -108,13 +108,13 @@ def log_result(result: SearchResult) -> str:
     task, spent = result.setup.task, result.spent
     numbers = {"best_score": result.best.score, "default_score": result.default.score, "fre": spent.fre}
     numbers |= {"trained_steps": spent.steps, "seconds": spent.seconds, "runs": spent.runs}
-    told = {"verdict": result.verdict, "best_policy": result.best.policy, STUDY_KEY: result.key}
+    tags = {"verdict": result.verdict, "best_policy": result.best.policy, STUDY_KEY: result.key}
     logged = mlflow.MlflowClient().get_run(active.info.run_id).data.metrics
     _log(
         active,
         {name: [(0, value)] for name, value in numbers.items() if value not in (None, logged.get(name))},
         params={"task": task.name, "objective": f"{task.objective.direction} {task.objective.name}"},
-        tags=told | {"mlflow.note.content": "\n\n".join([result.verdict, *result.warnings])},
+        tags=tags | {"mlflow.note.content": "\n\n".join([result.verdict, *result.warnings])},
     )
     for trial in result.history:
         if trial.stored is not None:
@@ -124,7 +124,7 @@ def log_result(result: SearchResult) -> str:
 
 def _log_trial(parent: mlflow.ActiveRun, trial: Trial) -> None:
     """Log a run of a search as a child; where `log_job` or an earlier call has logged it, only what it lacks."""
-    stored, assignment = trial.stored, trial.assignment
+    stored = trial.stored
     assert stored is not None
     run, objective = stored.run, stored.objective.name
     before = _runs_of(RUN_KEY, stored.key, parent)
@@ -132,7 +132,7 @@ def _log_trial(parent: mlflow.ActiveRun, trial: Trial) -> None:
     known = {_valid(name) for name in (*curves, *(before[0].data.metrics if before else ()))}
     numbers = {objective: run.score, "seconds": run.seconds, "trained_steps": run.trained} | dict(run.scores)
     lacking = {name: [(run.steps, x)] for name, x in numbers.items() if x is not None and _valid(name) not in known}
-    roles = {"role": assignment.role, "origin": assignment.origin}
+    roles = {"role": trial.role, "origin": trial.origin}
     tags = {PARENT: parent.info.run_id, RUN_KEY: stored.key, STATE: run.state}
     tags |= {"lrsearch.applied": run.applied, "lrsearch.error": run.error}
     made = before[0] if before else _created(parent, stored.policy.name, run.seconds)
@@ -156,7 +156,7 @@ def _curves(run: Run, policy: Policy, objective: str) -> dict[str, Points]:
     """The curves of a run, by name: the mean of training losses stands at the last step of its stride."""
     means = [math.nan if loss is None else loss for loss in run.train_losses]
     losses = [(min(at * run.stride, run.steps), loss) for at, loss in enumerate(means, 1)]
-    curves: dict[str, Any] = {"lr": _lrs(policy, run.steps, run.rates, run.stride), "train_loss": losses}
+    curves: dict[str, Any] = {"lr": _lrs(policy, run.steps, run.lrs, run.stride), "train_loss": losses}
     curves |= {objective: [(point.step, point.score) for point in run.points], **run.curves}
     return {name: curve for name, curve in curves.items() if curve}
 
@@ -176,8 +176,8 @@ def _created(parent: mlflow.ActiveRun, name: str, seconds: float) -> Any:
 def _runs_of(tag: str, key: str, parent: mlflow.ActiveRun | None = None) -> list[Any]:
     """The MLflow runs of a key, the newest first, that belong to a parent or to none."""
     experiments = [parent.info.experiment_id] if parent else None
-    found = mlflow.search_runs(experiments, f"tags.`{tag}` = '{key}'", output_format="list")
-    return [run for run in found if parent is None or run.data.tags.get(PARENT) in (None, parent.info.run_id)]
+    runs = mlflow.search_runs(experiments, f"tags.`{tag}` = '{key}'", output_format="list")
+    return [run for run in runs if parent is None or run.data.tags.get(PARENT) in (None, parent.info.run_id)]
 
 
 def _valid(name: str) -> str:

@@ -123,12 +123,12 @@ class TimmScheduler:
                 f" step_update({step})"
             )
         if self.num_updates > 0:
-            self._tell_jump(step)
+            self._report_jump(step)
         self._scheduler.step(epoch=step)
         if self._job is not None:
             self._job.resumed_at(step)
 
-    def _tell_jump(self, step: int) -> None:
+    def _report_jump(self, step: int) -> None:
         text = (
             f"step_update went from {self.num_updates} to {step}: num_updates counts optimizer updates, one by one"
             " and through all epochs; batches that accumulate count once"

@@ -335,7 +335,7 @@ def test_a_controller_learns_from_the_validation_loss(tmp_path) -> None:
         for t in range(18):
             if t in losses:
                 state = state.after(losses[t], t)
-            expected_lrs.append(state.rate(t, 0.0))
+            expected_lrs.append(state.lr(t, 0.0))
         assert [group[0] for group in heard.lrs] == expected_lrs
 
 
@@ -369,7 +369,7 @@ def test_a_range_test_changes_nothing(tmp_path, options) -> None:
     for path in tmp_path.iterdir():
         assert path.name.startswith("checkpoint")
     assert test.advice.verdict in ("found", "edge", "flat")
-    assert list(test.ramp.rates[:2]) == [test._test.policy(0), test._test.policy(1)]
+    assert list(test.ramp.lrs[:2]) == [test._test.policy(0), test._test.policy(1)]
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     for one, other in zip(tested, weights(False)[0], strict=True):

@@ -160,8 +160,8 @@ def test_a_range_test_is_not_validated() -> None:
 def test_a_controller_learns_from_the_evaluations() -> None:
     job = job_of(lrs.parse("PLATEAU(k0=1e-9, gamma=0.5, patience=0)"))
     fit(Module(), job)
-    assert job.rates[0] == 1e-9
-    assert job.rates[-1] < 1e-9
+    assert job.lrs[0] == 1e-9
+    assert job.lrs[-1] < 1e-9
 
 
 @pytest.mark.parametrize("module", [Module, Adversaries])

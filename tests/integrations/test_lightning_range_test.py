@@ -76,7 +76,7 @@ def test_the_model_and_the_optimizer_are_as_before(tmp_path, accumulate) -> None
     assert torch.equal(*module.draws)
     assert not module.validated
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    rates = list(callback.test.ramp.rates)
+    rates = list(callback.test.ramp.lrs)
     assert module.used[::accumulate] == rates
     assert callback.advice.verdict == "found"
 

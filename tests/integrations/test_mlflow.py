@@ -212,7 +212,7 @@ def test_a_search_is_a_run_with_a_child_for_each_of_its_runs(result) -> None:
     for key, run in children.items():
         trial, policy = stored[key], stored[key].stored.policy
         assert run.data.params["policy"] == str(policy)
-        assert run.data.params["role"] == trial.assignment.role
+        assert run.data.params["role"] == trial.role
         assert run.data.tags["lrsearch.state"] == trial.run.state
         assert run.data.metrics.get("distance") == trial.run.score
         assert all(lr == policy(step - 1) for step, lr in curve_of(run.info.run_id, "lr"))

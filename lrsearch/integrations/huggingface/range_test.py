@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from transformers import Trainer
 
 from lrsearch.errors import UsageError, given
-from lrsearch.heuristics.advice import Advice
+from lrsearch.heuristics.advice import LRAdvice
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.integrations.huggingface.attached import Attached, attached_to
 from lrsearch.training.range_test import RangeTest
@@ -63,7 +63,7 @@ class RangeTestCallback(Attached):
         self.put_on()
 
     @property
-    def advice(self) -> Advice:
+    def advice(self) -> LRAdvice:
         """What the test suggests."""
         return self._made.advice
 
