@@ -27,7 +27,7 @@ with warnings.catch_warnings():
         TrainingArguments,
     )
 
-    from lrsearch.integrations.huggingface import RangeTestCallback, attach
+    from lrsearch.integrations.huggingface import TrainerRangeTest, attach
     from lrsearch.integrations.huggingface.job import last_checkpoint
 
 pytestmark = [
@@ -356,7 +356,7 @@ def test_a_range_test_changes_nothing(tmp_path, options) -> None:
         test = None
         before = [p.detach().clone() for p in trainer.model.parameters()]
         if with_test:
-            test = RangeTestCallback(trainer, low=1e-4, high=10, steps=40)
+            test = TrainerRangeTest(trainer, low=1e-4, high=10, steps=40)
             trainer.train()
             for one, other in zip(before, trainer.model.parameters(), strict=True):
                 assert "model" in options or torch.equal(one, other)
@@ -385,7 +385,7 @@ def test_a_range_test_that_fails_puts_everything_back(tmp_path) -> None:
     failing = Failing()
     trainer = trainer_in(tmp_path, callbacks=[failing])
     before = [p.detach().clone() for p in trainer.model.parameters()]
-    test = RangeTestCallback(trainer, steps=30)
+    test = TrainerRangeTest(trainer, steps=30)
     with pytest.raises(UsageError, match="not made yet"):
         _ = test.advice
     with pytest.raises(UsageError, match="waits to be run"):
@@ -410,7 +410,7 @@ def test_what_cannot_be_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"takes a transformers\.Trainer first, got an object of type Line"):
         attach(Line(), COSINE)
     with pytest.raises(UsageError, match=r"takes a transformers\.Trainer first"):
-        RangeTestCallback(Line())
+        TrainerRangeTest(Line())
     with pytest.raises(PolicyError, match="policy, its text or a job"):
         attach(trainer_in(tmp_path), 0.1)
     model = Line()
@@ -421,7 +421,7 @@ def test_what_cannot_be_is_refused(tmp_path) -> None:
     attached = trainer_in(tmp_path)
     attach(attached, COSINE)
     with pytest.raises(UsageError, match="make the range test first"):
-        RangeTestCallback(attached)
+        TrainerRangeTest(attached)
 
 
 def test_what_a_job_excludes_is_refused(tmp_path) -> None:

@@ -3,22 +3,22 @@
 attach(trainer, "TRI(k0=1e-5, k1=1e-4, l=200)")   # a policy or its text
 attach(trainer, job)                              # in a function under @lrs.task
 attach(trainer, space)                            # then trainer.hyperparameter_search(...) searches it
-RangeTestCallback(trainer, steps=100)             # the next trainer.train() is the range test
+TrainerRangeTest(trainer, steps=100)             # the next trainer.train() is the range test
 """
 
 from transformers import Trainer
 
 from lrsearch.errors import UsageError, given
-from lrsearch.integrations.huggingface.job import JobCallback
-from lrsearch.integrations.huggingface.policy import PolicyCallback
-from lrsearch.integrations.huggingface.range_test import RangeTestCallback
-from lrsearch.integrations.huggingface.search import SearchCallback
+from lrsearch.integrations.huggingface.job import TrainerJob
+from lrsearch.integrations.huggingface.policy import TrainerPolicy
+from lrsearch.integrations.huggingface.range_test import TrainerRangeTest
+from lrsearch.integrations.huggingface.search import TrainerSearch
 from lrsearch.integrations.source import read_source
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 
-__all__ = ["RangeTestCallback", "attach"]
+__all__ = ["TrainerRangeTest", "attach"]
 
 
 def attach(trainer: Trainer, source: Policy | str | Job | Space, *, adopt: bool = False) -> None:
@@ -40,9 +40,9 @@ def attach(trainer: Trainer, source: Policy | str | Job | Space, *, adopt: bool 
     if not isinstance(trainer, Trainer):
         raise UsageError(f"attach takes a transformers.Trainer first, got {given(trainer)}")
     if isinstance(source, Space):
-        attached: PolicyCallback = SearchCallback(trainer, source)
+        attached: TrainerPolicy = TrainerSearch(trainer, source)
     elif isinstance(read := read_source(source), Job):
-        attached = JobCallback(trainer, read, adopt)
+        attached = TrainerJob(trainer, read, adopt)
     else:
-        attached = PolicyCallback(trainer, read, adopt)
+        attached = TrainerPolicy(trainer, read, adopt)
     attached.put_on()

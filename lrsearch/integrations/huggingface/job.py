@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from transformers import EarlyStoppingCallback, Trainer, set_seed
 
 from lrsearch.errors import UsageError
-from lrsearch.integrations.huggingface.policy import PolicyCallback
+from lrsearch.integrations.huggingface.policy import TrainerPolicy
 from lrsearch.runs.job import Job
 
 
-class JobCallback(PolicyCallback):
+class TrainerJob(TrainerPolicy):
     """Lets a Trainer train a job: its horizon, seed, evaluations, stop and folder.
 
     Args:
@@ -25,7 +25,7 @@ class JobCallback(PolicyCallback):
         UsageError: if the Trainer has no `eval_dataset`, stops by itself or changes the batch size.
     """
 
-    replaced: ClassVar[tuple[str, ...]] = (*PolicyCallback.replaced, "training_step", "train")
+    replaced: ClassVar[tuple[str, ...]] = (*TrainerPolicy.replaced, "training_step", "train")
 
     def __init__(self, trainer: Trainer, job: Job, adopt: bool = False) -> None:
         super().__init__(trainer, job, adopt)

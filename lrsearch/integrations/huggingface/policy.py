@@ -19,7 +19,7 @@ NOT_USED = ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps")
 VALIDATION_LOSS = "eval_loss"
 
 
-class PolicyCallback(Attached):
+class TrainerPolicy(Attached):
     """Sets a Trainer's learning rates to those of a policy.
 
     Args:

@@ -32,7 +32,7 @@ class _NoScheduler:
         return {}
 
 
-class RangeTestCallback(Attached):
+class TrainerRangeTest(Attached):
     """Makes the next `trainer.train()` a range test; after it the Trainer is as it was.
 
     Model, optimizer and random generators are put back to the bit, also after an exception. It evaluates, saves and
@@ -53,7 +53,7 @@ class RangeTestCallback(Attached):
 
     def __init__(self, trainer: Trainer, **options: Any) -> None:
         if not isinstance(trainer, Trainer):
-            raise UsageError(f"a RangeTestCallback takes a transformers.Trainer first, got {given(trainer)}")
+            raise UsageError(f"a TrainerRangeTest takes a transformers.Trainer first, got {given(trainer)}")
         if attached_to(trainer):
             raise UsageError("something is attached to this Trainer: make the range test first, then attach")
         super().__init__(trainer)

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from transformers import Trainer
 
 from lrsearch.errors import UsageError
-from lrsearch.integrations.huggingface.policy import PolicyCallback
+from lrsearch.integrations.huggingface.policy import TrainerPolicy
 from lrsearch.integrations.source import read_source
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
@@ -18,7 +18,7 @@ POLICY = "policy"
 HPSpace = Callable[[Any], dict[str, Any]]
 
 
-class SearchCallback(PolicyCallback):
+class TrainerSearch(TrainerPolicy):
     """Trains each trial of `trainer.hyperparameter_search` under its own policy.
 
     Args:
@@ -29,7 +29,7 @@ class SearchCallback(PolicyCallback):
         UsageError: if the Trainer was given a scheduler.
     """
 
-    replaced: ClassVar[tuple[str, ...]] = (*PolicyCallback.replaced, "train", "hyperparameter_search")
+    replaced: ClassVar[tuple[str, ...]] = (*TrainerPolicy.replaced, "train", "hyperparameter_search")
 
     def __init__(self, trainer: Trainer, space: Space) -> None:
         self.space = space
