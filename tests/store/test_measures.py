@@ -17,7 +17,7 @@ from lrsearch.store.checking import check
 STUDY = Path(__file__).parents[2] / "studies" / "store"
 sys.path.insert(0, str(STUDY))
 import measure  # noqa: E402
-from made import DIGITS, Databases, record, rows  # noqa: E402
+from made import DIGITS, Databases, entry, rows  # noqa: E402
 
 BOTH = ("settings", "writers", "openers", "kills", "cycles")
 FILES = ("migrators", "flips", "bundles", "truncations")
@@ -65,8 +65,8 @@ def test_a_refused_run_takes_the_others_of_its_transaction_with_it(kind, kinds):
     with open_store(url) as store:
 
         def some():
-            yield record(DIGITS.key, 0)
-            yield record("0" * 15, 1)
+            yield entry(DIGITS.key, 0)
+            yield entry("0" * 15, 1)
 
         with pytest.raises(StoreError, match="the key of a task"):
             store.add(some(), tasks={DIGITS.key: DIGITS.description})
@@ -76,7 +76,7 @@ def test_a_refused_run_takes_the_others_of_its_transaction_with_it(kind, kinds):
 @pytest.mark.parametrize("column", ["details", "key", "state"])
 def test_a_text_that_a_flipped_bit_made_bytes_is_seen(tmp_path, column):
     with open_store(tmp_path / "store.db") as store:
-        store.add([record(DIGITS.key, 0)], tasks={DIGITS.key: DIGITS.description})
+        store.add([entry(DIGITS.key, 0)], tasks={DIGITS.key: DIGITS.description})
     assert check(str(tmp_path / "store.db")).is_whole
     with closing(sqlite3.connect(tmp_path / "store.db")) as raw:
         raw.execute(f"UPDATE lrsearch_runs SET {column} = CAST({column} AS BLOB)")  # noqa: S608

@@ -20,8 +20,8 @@ from lrsearch.recommendation.similarity import compare
 from lrsearch.runs import Objective, Point, Run, RunSpec, RunState, Task, maximize, minimize
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP, parse
 from lrsearch.spaces import Space
-from lrsearch.store import check, open_store, read_bundle, write_bundle
-from lrsearch.store.record import LOOP, OWN_SERIES, Record
+from lrsearch.store import StoredRun, check, open_store, read_bundle, write_bundle
+from lrsearch.store.entries import LOOP_SERIES, OWN_SERIES, checked, entry_of, objective_of, run_of
 from lrsearch.tasks import TASKS, find_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -63,7 +63,7 @@ def ended(score, **more):
 
 # a user's runs come back as they were
 
-NAMES = st.sampled_from((*LOOP, "bleu", "score", "own:bleu", "own:val_loss", OWN_SERIES, "points")) | st.text(
+NAMES = st.sampled_from((*LOOP_SERIES, "bleu", "score", "own:bleu", "own:val_loss", OWN_SERIES, "points")) | st.text(
     st.characters(categories=("L", "N")), min_size=1, max_size=9
 )
 VALUES = st.floats(allow_nan=False, width=32)
@@ -100,22 +100,22 @@ def runs_of_a_users_training(draw):
 
 @settings(max_examples=100)
 @given(runs_of_a_users_training())
-def test_a_run_of_a_users_training_comes_back_as_it_went_in(told):
-    metric, run = told
+def test_a_run_of_a_users_training_comes_back_as_it_went_in(drawn):
+    metric, run = drawn
     task = replace(LM, objectives=(minimize(metric, unit="nats"),))
-    record = Record.of(RunSpec(task, FIX(k0=0.1), 200, 0), run, "local")
-    again = Record.from_json(json.loads(json.dumps(record.to_json())))
-    assert again.to_json() == record.to_json()
-    for one in (record, again):
-        assert one.run() == run
-        assert (one.run().startup_seconds, one.run().environment) == (run.startup_seconds, run.environment)
-        assert one.objective == task.objective
+    entry = entry_of(StoredRun.of(RunSpec(task, FIX(k0=0.1), 200, 0), run, "local"))
+    again = checked(json.loads(json.dumps(entry)))
+    assert again == entry
+    assert run_of(again) == run
+    assert (run_of(again).startup_seconds, run_of(again).environment) == (run.startup_seconds, run.environment)
+    assert objective_of(again) == task.objective
 
 
-@pytest.mark.parametrize("metric", [*LOOP, "bleu", "score", "own:val_loss"])
+@pytest.mark.parametrize("metric", [*LOOP_SERIES, "bleu", "score", "own:val_loss"])
 def test_a_metric_of_any_name_goes_through_store_and_bundle(each, tmp_path, metric):
     task = replace(LM, objectives=(minimize(metric),))
-    curves = {name: ((50, 1.0 + n), (200, 0.25 * n)) for n, name in enumerate((*LOOP, "bleu", "own:val_loss", "score"))}
+    names = (*LOOP_SERIES, "bleu", "own:val_loss", "score")
+    curves = {name: ((50, 1.0 + n), (200, 0.25 * n)) for n, name in enumerate(names)}
     run = ended(
         curves[metric][-1][1],
         curves=curves,

@@ -222,7 +222,7 @@ def test_the_metric_of_a_run_of_schema_2_is_its_tasks_and_a_units_is_its_unit(tm
     path = shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db")
     with open_store(path) as store:
         found = store.runs()
-        records = store.records()
+        entries = store.entries()
         attempts = [attempt for one in found for attempt in store.attempts(one.key)]
     assert {(one.task, one.objective.name, one.objective.direction, one.unit) for one in found} == {
         ("digits-mlp", "top1", "maximize", None),
@@ -230,8 +230,8 @@ def test_the_metric_of_a_run_of_schema_2_is_its_tasks_and_a_units_is_its_unit(tm
         ("mine", "score", "maximize", None),
         ("mine", "score", "maximize", "%"),
     }
-    assert [(one.metric, one.unit, one.score) for one in attempts] == [("score", "points", 97.5)]
-    assert not [one for one in records if "unit" in one.details]
+    assert [(each["metric"], each["unit"], each["score"]) for each in attempts] == [("score", "points", 97.5)]
+    assert not [entry for entry in entries if "unit" in entry["details"]]
     with_curves = [one.run for one in found if one.origin == "recorded" and "bleu" in one.run.curves]
     assert with_curves[0].curves["own:bleu"] == ((50, 1.0), (100, 1.0), (150, 1.0), (200, 1.0))
     assert with_curves[0].curves["bleu"] != with_curves[0].curves["own:bleu"]

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import sqlite3
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,6 +12,7 @@ import lrsearch as lrs
 from lrsearch.errors import StoreError
 from lrsearch.recommendation.recommend import distance
 from lrsearch.runs import Point, Run, RunSpec, RunState
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import FIX, HALFCOS, RAMP, TRI
 from lrsearch.store import Trial, open_store
 from lrsearch.tasks import SLS, TASKS, Adagrad, AdamW, find_task
@@ -140,14 +141,14 @@ def test_a_store_that_must_be_there_is_not_made(tmp_path, prefix):
 
 def test_the_history_of_a_study_is_in_order_with_the_runs_that_are_known(store):
     store.open_study("k", "name", MLP, {}, {})
-    asked = [Trial(n, "decade", "rule", FIX(k0=10.0**-n), 100, 0) for n in range(3)]
-    for trial in asked:
+    trials = [Trial(n, Role.CONSTANT_LR, Origin.RULE, FIX(k0=10.0**-n), 100, 0) for n in range(3)]
+    for trial in trials:
         store.assign("k", trial, trial.spec(MLP))
         store.assign("k", trial, trial.spec(MLP))
-    store.record(asked[1].spec(MLP), finished())
+    store.record(trials[1].spec(MLP), finished())
     history = store.history("k")
-    assert [trial for trial, _ in history] == asked
-    assert [stored is not None for _, stored in history] == [False, True, False]
+    assert [replace(trial, stored=None) for trial in history] == trials
+    assert [trial.stored is not None for trial in history] == [False, True, False]
 
 
 def test_what_is_recorded_is_there_when_it_is_opened_again(url):
@@ -155,6 +156,27 @@ def test_what_is_recorded_is_there_when_it_is_opened_again(url):
         first.record(spec(), finished())
     with open_store(url) as second:
         assert len(second.runs()) == 1
+
+
+def test_threads_that_use_one_store_at_once_lose_nothing_and_see_whole_runs(store):
+    def write_and_read(writer):
+        seen = []
+        for n in range(5):
+            own = spec(lr=0.01 + n / 1000, seed=writer)
+            store.record(own, finished())
+            store.record(spec(seed=99), finished(writer / 100))  # the same run from every thread
+            seen += [store.find(own.key).run, *(stored.run for stored in store.runs(task="digits-mlp", limit=5))]
+        return seen
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = [run for runs in threads.map(write_and_read, range(8)) for run in runs]
+    assert len(store.runs()) == 8 * 5 + 1
+    assert all(run.points == finished(run.score).points for run in seen)
+    attempts = store.attempts(spec(seed=99).key)
+    scores = {store.find(spec(seed=99).key).run.score, *(attempt["score"] for attempt in attempts)}
+    assert scores == {writer / 100 for writer in range(8)}
+    assert len(attempts) == 7
+    assert store.damaged == frozenset()
 
 
 def write_some(job):
