@@ -215,8 +215,8 @@ def _origin(row: Values, seen: _Seen) -> str | None:
 
 def _run(row: Values, seen: _Seen) -> str | None:
     curves = {series: _parsed(points) for series, points in row[CURVES].items()}
-    own = {name: value for name, value in row.items() if name != CURVES}
-    if seal(own) != row["digest"]:
+    columns = {name: value for name, value in row.items() if name != CURVES}
+    if seal(columns) != row["digest"]:
         return "its digest does not hold"
     if digest(curves) != row["curves"]:
         return "the digest of its curves does not hold"

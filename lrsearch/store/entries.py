@@ -76,7 +76,7 @@ def stored_of(entry: Entry, task: str, policy: Policy, objectives: Iterable[Obje
         policy: its policy, parsed.
         objectives: of its task: the one that matches says of how many samples the score is a share.
     """
-    own = objective_of(entry)
+    objective = objective_of(entry)
     return StoredRun(
         key=entry["key"],
         task=task,
@@ -87,7 +87,7 @@ def stored_of(entry: Entry, task: str, policy: Policy, objectives: Iterable[Obje
         origin=entry["origin"],
         run=run_of(entry),
         lost_steps=entry["lost_steps"],
-        objective=next((each for each in objectives if replace(each, samples=None) == own), own),
+        objective=next((each for each in objectives if replace(each, samples=None) == objective), objective),
     )
 
 

@@ -7,33 +7,28 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.errors import LRSearchError, StoreAwayError, UsageError, given
-from lrsearch.runs import EXTERNAL, Objective, Point, Run, RunState, Task, objectives_of, run_key, task_key
+from lrsearch.runs import EXTERNAL, Objective, Point, Run, RunState, objectives_of, run_key, task_key
 from lrsearch.runs.conclusion import not_applied
 from lrsearch.runs.environment import environment
-from lrsearch.runs.objective import MAXIMIZE, MINIMIZE
 from lrsearch.schedules import Policy, parse
+from lrsearch.store.arguments import description_of, final_number, metric_of, unit_of
 from lrsearch.store.database import read_url
 from lrsearch.store.entries import Curve, Entry, checked, outcome, prefixed
+from lrsearch.store.logged import NOT_A_NUMBER, ThinnedCurve, evenly_spaced, number
 from lrsearch.store.recorded_job import RecordedJob
 from lrsearch.store.spool import flush, spool
 from lrsearch.store.stops import state_of
 from lrsearch.store.store import Store
 from lrsearch.store.values import check_name
-from lrsearch.tasks import TASKS, find_task
 from lrsearch.tasks.catalogue import TaskLike
 
-MOST_POINTS = 10_000
-"""Points of a curve: a rule. A longer curve loses every second point."""
 EVERY_SECONDS, PATIENCE_SECONDS = 10.0, 5.0
 """Between two writes to the store, and for a store at the end of a run: a rule, short beside any training."""
-NOT_A_NUMBER = (TypeError, ValueError, OverflowError, RuntimeError, LRSearchError)
-"""Errors of reading a number from a value that is none; a tensor of several raises RuntimeError."""
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +45,8 @@ def record(
 ) -> "Recorder":
     """Record a run of your own training loop, with its curves.
 
-    The run is in the store as `running` within seconds of its first log. At the end its state is one of these:
+    Ten seconds after its start the run is in the store as `running`, if its horizon is known. At the end its state is
+    one of these:
 
     - `finished`, or `diverged` if the score is not finite;
     - `stopped`, if a framework's stop such as `optuna.TrialPruned` left the block (see `lrsearch.store.stops`);
@@ -99,7 +95,7 @@ def record(
     """
     if not isinstance(store, str | Path | Store):
         raise UsageError(f"store is an open store, its file, or its URL, got {given(store)}")
-    description = _description(task)
+    description = description_of(task)
     task_horizon = description.get("horizon")
     own_or_task = horizon if task_horizon is None else horizon or task_horizon
     for name, value, low in (("seed", seed, None), ("horizon", own_or_task, 1)):
@@ -108,38 +104,8 @@ def record(
     bound = policy if isinstance(policy, Policy) else parse(policy)
     if not bound.is_bound:
         raise UsageError(f"{bound} waits for its task: bind(horizon=..., epoch=...) it first")
-    objective = _objective(description, minimize, maximize, unit)
+    objective = metric_of(description, minimize, maximize, unit)
     return Recorder(store, description, str(bound), seed, horizon or task_horizon, objective=objective)
-
-
-class Series:
-    """A curve of bounded length: every n-th point and the last one; n doubles when there are too many."""
-
-    def __init__(self) -> None:
-        self._points: list[tuple[int, float]] = []
-        self._last: tuple[int, float] | None = None
-        self._seen, self._stride = 0, 1
-
-    def add(self, step: int, value: float) -> None:
-        """Add a point. A point of the same step as the last replaces it; one of an earlier step is dropped."""
-        if self._last and step <= self._last[0]:
-            if step == self._last[0]:
-                self._last = (step, value)
-                if self._points[-1][0] == step:
-                    self._points[-1] = self._last
-            return
-        self._last = (step, value)
-        if self._seen % self._stride == 0:
-            self._points.append(self._last)
-        self._seen += 1
-        if len(self._points) > MOST_POINTS:
-            del self._points[1::2]
-            self._stride *= 2
-
-    def curve(self) -> Curve:
-        """The points so far."""
-        missing = [self._last] if self._last and self._points[-1] != self._last else []
-        return (*self._points, *missing)
 
 
 class Recorder(RecordedJob):
@@ -163,7 +129,7 @@ class Recorder(RecordedJob):
         self._owns = not isinstance(store, Store)
         self._task, self._policy, self._seed, self._horizon = task, policy, seed, horizon
         self._clock, self._began, self._attempt = clock, clock(), secrets.token_hex(4)
-        self._series: dict[str, Series] = {}
+        self._series: dict[str, ThinnedCurve] = {}
         self._logged, self._from_zero = -1, False
         self._score, self._loss, self._error = None, None, None
         self._lock, self._wake, self._written = threading.Lock(), threading.Event(), threading.Event()
@@ -231,7 +197,7 @@ class Recorder(RecordedJob):
             self._from_zero |= (self._logged, at) == (0, 1)
             self._logged = max(self._logged, at)
             for name, value in numbers.items():
-                self._series.setdefault(name, Series()).add(at, value)
+                self._series.setdefault(name, ThinnedCurve()).add(at, value)
         if self._job is not None:
             self._job.log(at, **numbers)
 
@@ -260,9 +226,9 @@ class Recorder(RecordedJob):
                 minimized; for what is not a number or not a unit. The run stays open: `finish` can be called again.
         """
         number, objective = self._value(value, score), self._objective
-        final_loss = None if loss is None else _final_number("loss", loss)
+        final_loss = None if loss is None else final_number("loss", loss)
         if unit is not None:
-            objective = replace(objective, unit=_unit(unit), samples=None)
+            objective = replace(objective, unit=unit_of(unit), samples=None)
         is_share = objective.is_share or not (self._has_metric or objective.unit)
         if is_share and math.isfinite(number) and not 0 <= number <= 1:
             raise UsageError(
@@ -288,7 +254,7 @@ class Recorder(RecordedJob):
         final = score if value is None else value
         if final is None and metric in self._series:
             return self._series[metric].curve()[-1][1]
-        return _final_number(metric, final)
+        return final_number(metric, final)
 
     @property
     def _steps(self) -> int:
@@ -331,7 +297,7 @@ class Recorder(RecordedJob):
 
     def _outcome(self, curves: Mapping[str, Curve]) -> dict[str, Any]:
         """The result: of a run with a named metric as of a user's training, else with the series of lrsearch's loop."""
-        stride, losses = _evenly(curves.get("train_loss", ()))
+        stride, losses = evenly_spaced(curves.get("train_loss", ()))
         points = tuple(Point(step, None, value) for step, value in curves.get(self._objective.name, ()))
         run = Run(
             state=self.state,
@@ -418,78 +384,3 @@ class Recorder(RecordedJob):
         if not self._has_warned:
             self._has_warned = True
             log.warning("%s", message)
-
-
-def number(value: Any) -> float:
-    """The float of a number, or of a tensor or array of one element; texts are not numbers.
-
-    Raises:
-        One of `NOT_A_NUMBER`: if it is not a number.
-    """
-    if isinstance(value, str | bytes | bytearray):
-        raise TypeError(f"a text is no number: {value!r}"[:80])
-    detach = getattr(value, "detach", None)
-    return float(detach() if callable(detach) else value)
-
-
-def _final_number(name: str, value: Any) -> float:
-    """The number that a run ends with.
-
-    Raises:
-        UsageError: if it is not a number, or a truth value.
-    """
-    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
-    try:
-        if not is_bool:
-            return number(value)
-    except NOT_A_NUMBER:
-        pass
-    raise UsageError(f"{name} is a number, or a tensor or array of one, got {given(value)}")
-
-
-def _unit(unit: Any) -> str:
-    if not (isinstance(unit, str) and unit.strip() and unit.isprintable() and len(unit) <= 40):
-        raise UsageError(f"unit is a text of 1 to 40 characters, such as '%', got {given(unit)}")
-    return unit
-
-
-def _evenly(curve: Curve) -> tuple[int, tuple[float, ...]]:
-    """Stride and values of a curve that was logged at a fixed stride; no values of another curve."""
-    strides = {after - before for (before, _), (after, _) in pairwise(curve)}
-    return (strides.pop(), tuple(value for _, value in curve)) if len(strides) == 1 else (1, ())
-
-
-def _description(task: Any) -> dict[str, Any]:
-    """The description of a task, or of a name alone."""
-    own = getattr(task, "task", task)
-    if not isinstance(own, str | Task):
-        raise UsageError(f"task is a Task, or the name of one, got {given(task)}")
-    if isinstance(own, Task) or own in TASKS:
-        return find_task(own).description
-    return {"name": check_name("a task's name", own)}
-
-
-def _objective(
-    description: Mapping[str, Any], minimize: str | None, maximize: str | None, unit: str | None
-) -> Objective | None:
-    """The metric that a run is judged by: the named one, or the first of a user's task; else None.
-
-    Raises:
-        UsageError: for two metrics, and for one that the task has in the other direction.
-        TaskError: for a name that no metric can have.
-    """
-    if minimize is not None and maximize is not None:
-        raise UsageError("a run is judged by one metric: name it by minimize= or by maximize=, not by both")
-    has_objectives = set(description) != {"name"}
-    objectives = {each.name: each for each in objectives_of(description)} if has_objectives else {}
-    name, direction = (minimize, MINIMIZE) if minimize is not None else (maximize, MAXIMIZE)
-    if name is None:
-        if unit is not None:
-            raise UsageError("unit= is that of a metric: name it by minimize= or maximize=, or give its unit to finish")
-        return next(iter(objectives.values())) if "objectives" in description else None
-    named = Objective(name, direction)
-    objective = objectives.get(name, named)
-    if objective.direction != direction:
-        own = objective.direction
-        raise UsageError(f"{name} of task {description['name']!r} is {own}d: record it by {own}={name!r}")
-    return objective if unit is None else replace(objective, unit=_unit(unit), samples=None)

@@ -260,16 +260,16 @@ def _row(entry: Entry, policy: Policy) -> dict[str, Any]:
 def _entry(row: RowMapping, curves: Mapping[str, str] | None) -> Entry | None:
     """The entry of a row; None if the row, its policy or a curve is damaged. Without `curves` it has none."""
     try:
-        own = {column.name: row[column.name] for column in RunRow.__table__.columns}
-        own["details"] = json.loads(own["details"])
+        values = {column.name: row[column.name] for column in RunRow.__table__.columns}
+        values["details"] = json.loads(values["details"])
         points = {series: json.loads(text) for series, text in (curves or {}).items()}
         sound = (
-            seal(own) == own["digest"]
-            and (curves is None or digest(points) == own["curves"])
-            and policy_key(row["policy"]) == own["policy_key"]
+            seal(values) == values["digest"]
+            and (curves is None or digest(points) == values["curves"])
+            and policy_key(row["policy"]) == values["policy_key"]
             and row["task_name"] is not None
         )
-        return entry_of_row(own, row["policy"], points) if sound else None
+        return entry_of_row(values, row["policy"], points) if sound else None
     except BROKEN:
         return None
 

@@ -51,7 +51,7 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-def _patient(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
+def _retrying(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
     """Call the method again after each of the store's pauses while the database is away."""
 
     @wraps(method)
@@ -116,7 +116,7 @@ class Store:
         """Keys of runs and names of tables with damaged rows among those read so far: their digests do not hold."""
         return frozenset(self._damaged)
 
-    @_patient
+    @_retrying
     def record(self, spec: RunSpec, run: Run, origin: str = LOCAL) -> None:
         """Record a run. A final result stays; it replaces a result that did not end, whose steps become lost steps."""
         self._add_task(spec.task_key, spec.description)
@@ -146,7 +146,7 @@ class Store:
                 new += add_runs(session, chunk, trusted)
         return new
 
-    @_patient
+    @_retrying
     def find(self, key: str) -> StoredRun | None:
         """The run of a key; None if the store has none of a trusted origin."""
         return next(iter(self._runs(RunRow.key == key, TRUSTED)), None)
@@ -269,7 +269,7 @@ class Store:
             rows = self._sound(session, AttemptRow, AttemptRow.run_key == key)
         return [checked(row["content"]) for row in rows]
 
-    @_patient
+    @_retrying
     def open_study(
         self, key: str, name: str, task: Task, description: Mapping[str, Any], frozen: Mapping[str, Any]
     ) -> dict[str, Any]:
@@ -319,7 +319,7 @@ class Store:
                 add_attempt(session, columns(attempt))
         return new
 
-    @_patient
+    @_retrying
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The note on a study; with `note`, write it first. None if there is no study or no note."""
         with self._reads() if note is None else self._writes() as session:
@@ -331,7 +331,7 @@ class Store:
                 row.digest = seal(columns(row))
             return dict(row.note) if row.note is not None else None
 
-    @_patient
+    @_retrying
     def assign(self, study_key: str, trial: Trial, spec: RunSpec) -> None:
         """Record a trial of a study before it is trained. Recording it again changes nothing."""
         with self._writes() as session:
@@ -349,7 +349,7 @@ class Store:
                 },
             )
 
-    @_patient
+    @_retrying
     def history(self, study_key: str) -> list[Trial]:
         """The trials of a study in order, each with its run where the store has one of a trusted origin.
 
@@ -368,7 +368,7 @@ class Store:
         runs = {run.key: run for chunk in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(chunk), TRUSTED)}
         return [replace(trial, stored=runs.get(run_key), reused=True) for trial, run_key in trials]
 
-    @_patient
+    @_retrying
     def tasks(self) -> dict[str, dict[str, Any]]:
         """The descriptions of all tasks by key."""
         with self._reads() as session:

@@ -1,6 +1,6 @@
-"""The measurements of the store in a short form: every zero must be one, and every fault that was asked for must land.
+"""The measurements of the store in a short form: counts that must be 0 are 0, and all planned faults land.
 
-The full form is `python studies/store/measure.py`; what it said is in `studies/store/output.txt`.
+The full form is `python studies/store/measure.py`; its output is in `studies/store/output.txt`.
 """
 
 import sqlite3
@@ -39,8 +39,8 @@ def figures(kinds, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"{name} {kind}" for name in BOTH for kind in ("sqlite", "postgresql")), *FILES])
 def test_a_short_measurement_holds(name, figures):
-    found = figures[name]()
-    assert measure.broken(found) == [], found
+    figure = figures[name]()
+    assert measure.broken(figure) == [], figure
 
 
 def test_what_is_odd_is_kept_or_refused_alike_in_both_databases(figures):
@@ -49,9 +49,9 @@ def test_what_is_odd_is_kept_or_refused_alike_in_both_databases(figures):
 
 @pytest.mark.slow
 def test_a_store_with_many_runs_is_filled_whole(figures):
-    found = figures["many"]()
-    assert measure.broken(found) == []
-    assert found["present"] == 2000
+    figure = figures["many"]()
+    assert measure.broken(figure) == []
+    assert figure["present"] == 2000
 
 
 def test_figures_that_fall_short_are_broken():

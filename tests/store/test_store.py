@@ -276,12 +276,11 @@ def test_a_recommendation_is_the_best_of_a_similar_task_moved_by_the_range_tests
     ramp = RAMP(k0=1e-6, k1=10, l=199)
     falling = tuple(2.3 if i < 120 else 0.5 if i < 140 else 9.0 for i in range(200))
     store.record(RunSpec(fashion, ramp, 200, 0), finished(0.1, train_losses=falling, stride=1))
-    found = next(one for one in lrs.recommend(mnist, store, k=9) if one.task == "fashion-lenet")
-    assert (found.policy, found.task, found.score) == (good, "fashion-lenet", 0.9)
-    assert found.optimum is not None
-    assert found.transferred(10_000, own_optimum=found.optimum / 2).coordinates(10_000)["peak"] == pytest.approx(
-        0.01 * 10**-0.15
-    )
+    recommendation = next(each for each in lrs.recommend(mnist, store, k=9) if each.task == "fashion-lenet")
+    assert (recommendation.policy, recommendation.task, recommendation.score) == (good, "fashion-lenet", 0.9)
+    assert recommendation.optimum is not None
+    transferred = recommendation.transferred(10_000, own_optimum=recommendation.optimum / 2)
+    assert transferred.coordinates(10_000)["peak"] == pytest.approx(0.01 * 10**-0.15)
 
 
 def test_an_empty_store_recommends_nothing(store):
@@ -318,23 +317,23 @@ def test_a_damaged_row_hides_no_other(tmp_path, caplog):
 
 
 def test_what_tells_most_of_a_task_is_its_best_and_an_even_share_of_the_rest(store):
-    rates = [round(0.001 * 1.1**n, 6) for n in range(60)]
-    for n, rate in enumerate(rates):
+    lr_values = [round(0.001 * 1.1**n, 6) for n in range(60)]
+    for n, lr in enumerate(lr_values):
         for seed in range(5 if n == 59 else 1):
-            store.record(spec(rate, seed), finished(n / 100))
+            store.record(spec(lr, seed), finished(n / 100))
     store.record(RunSpec(MLP, RAMP(k0=1e-6, k1=10, l=99), 100, 0), finished(0.99))
     store.record(spec(7.0), Run(state=RunState.DIVERGED, steps=3, seconds=0.1))
     store.record(spec(8.0), Run(state=RunState.FAILED, steps=3, seconds=0.1))
     store.record(spec(9.0, horizon=5), finished(0.98))
-    told = store.representative_runs(MLP.key, shortest=10, policies=20)
-    told_rates = {run.policy.params["k0"] for run in told}
-    assert len(told_rates) == 20
-    assert set(rates[-10:]) <= told_rates
-    assert len([run for run in told if run.policy.params["k0"] == rates[59]]) == 3
-    others = sorted(rates.index(rate) for rate in told_rates & set(rates[:50]))
+    representative = store.representative_runs(MLP.key, shortest=10, policies=20)
+    representative_lrs = {run.policy.params["k0"] for run in representative}
+    assert len(representative_lrs) == 20
+    assert set(lr_values[-10:]) <= representative_lrs
+    assert len([run for run in representative if run.policy.params["k0"] == lr_values[59]]) == 3
+    others = sorted(lr_values.index(lr) for lr in representative_lrs & set(lr_values[:50]))
     assert others[0] <= 5
     assert others[-1] >= 44
-    assert all(run.run.points == () for run in told)
+    assert all(run.run.points == () for run in representative)
     assert all(run.run.points for run in store.representative_runs(MLP.key, curves=True) if run.run.score is not None)
     assert [run.policy.name for run in store.ramps(MLP.key)] == ["RAMP"]
     assert len(store.representative_runs(MLP.key, policies=100)) == 59 + 3 + 1 + 1
