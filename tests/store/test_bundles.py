@@ -63,7 +63,7 @@ def sealed(lines: list[bytes]) -> bytes:
     return canonical(head).encode() + b"\n" + body
 
 
-def test_what_is_imported_is_what_was_exported_under_the_bundles_name(store, bundle, other):
+def test_imported_runs_equal_the_exported_ones_under_the_bundles_name(store, bundle, other):
     done = read_bundle(other, bundle)
     assert (done.runs, done.new, done.bad) == (13, 13, ())
     assert [{**entry, "origin": "local"} for entry in other.entries()] == store.entries()
@@ -106,7 +106,7 @@ def test_a_dry_run_writes_nothing(bundle, other):
     assert other.entries() == []
 
 
-def test_bad_lines_are_all_listed_and_the_good_ones_taken_only_when_asked(bundle, other):
+def test_bad_lines_are_all_listed_and_the_good_ones_imported_only_with_partly(bundle, other):
     lines = bundle.read_bytes().splitlines(keepends=True)[1:]
     for at, bad in ((3, b"no json\n"), (5, b'{"run": 1, "digest": "x"}\n'), (7, b"[1]\n")):
         lines[at] = bad
@@ -285,7 +285,7 @@ class TestForged:
         assert other.find(spec.key).run.score == 0.2
         assert [attempt["score"] for attempt in other.attempts(spec.key)] == [1.0]
 
-    def test_nothing_but_a_list_for_people_reads_them(self, poison, other):
+    def test_only_the_list_of_runs_for_people_reads_them(self, poison, other):
         read_bundle(other, poison)
         assert other.runs(trusted=True) == other.representative_runs(MLP.key) == other.ramps(MLP.key) == []
         calls = [
@@ -298,7 +298,7 @@ class TestForged:
         assert len(calls) >= 4
         assert not [path for path, call in calls if not any(word.arg == "trusted" for word in call.keywords)]
 
-    def test_what_was_trained_here_stays(self, poison, other):
+    def test_local_results_stay(self, poison, other):
         spec = RunSpec(MLP, FIX(k0=5), MLP.horizon, 0)
         other.record(spec, run(0.2))
         interrupted = RunSpec(MLP, FIX(k0=5.001), MLP.horizon, 0)
@@ -308,7 +308,7 @@ class TestForged:
         assert other.find(interrupted.key).run.state is RunState.INTERRUPTED
 
 
-def test_a_store_of_ones_own_is_merged_with_its_studies(store, other):
+def test_another_store_of_the_same_owner_is_merged_with_its_studies(store, other):
     store.open_study("k" * 16, "study", MLP, {"a": 1}, {"recommended": []})
     assert other.merge(store) == 13
     assert other.merge(store) == 0

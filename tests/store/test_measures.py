@@ -43,7 +43,7 @@ def test_a_short_measurement_holds(name, figures):
     assert measure.broken(figure) == [], figure
 
 
-def test_what_is_odd_is_kept_or_refused_alike_in_both_databases(figures):
+def test_odd_values_are_kept_or_refused_alike_in_both_databases(figures):
     assert measure.broken(figures["odd"]()) == []
 
 

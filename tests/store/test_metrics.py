@@ -394,7 +394,7 @@ def test_the_best_policies_of_each_metric_are_read(store):
     assert sorted(bleus)[-5:] == [55.0, 56.0, 57.0, 58.0, 59.0]
 
 
-def test_a_recommendation_tells_its_metric_and_an_older_record_is_read_as_it_was():
+def test_a_recommendation_has_its_metric_and_an_older_one_is_read_as_it_was():
     losses = {FIX(k0=0.05): [2.0], TRI(k0=0.01, k1=0.1, l=50): [2.5]}
     (recommendation, *_) = advise([known(losses, LM.objective)], LM.description).ranked
     values = json.loads(json.dumps(recommendation.to_json()))

@@ -256,7 +256,7 @@ def test_a_bundle_of_before_is_read_as_it_was(tmp_path, recorded):
     assert as_before(now["runs"], recorded["runs"]) == recorded["runs"]
 
 
-def test_what_is_damaged_in_schema_2_is_left_out_and_said_and_the_rest_brought_along(tmp_path, caplog, recorded):
+def test_damaged_rows_of_schema_2_are_left_out_with_a_warning_and_the_others_migrated(tmp_path, caplog, recorded):
     path = Path(shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db"))
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("UPDATE lrsearch_runs SET score = 0.5 WHERE id = 3")

@@ -35,7 +35,7 @@ def test_what_is_installed_has_the_class_under_that_name(name):
 
 
 @pytest.mark.parametrize("module", EXITS)
-def test_an_exit_without_an_error_is_a_stop_where_a_scheduler_asked_for_it_and_nowhere_else(module):
+def test_an_exit_without_an_error_is_a_stop_only_if_a_scheduler_raised_it(module):
     assert ended_as("import sys\nsys.exit(0)", module) is RunState.STOPPED
     assert ended_as("import sys\nsys.exit(143)", module) is RunState.INTERRUPTED
     assert ended_as("import sys\nsys.exit(0)", "my.train") is RunState.INTERRUPTED

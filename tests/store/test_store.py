@@ -87,7 +87,7 @@ def test_values_that_are_not_finite_never_come_out_as_scores(store, value):
     assert stored.run.loss is None
 
 
-def test_runs_are_found_by_task_policy_and_state(store):
+def test_runs_are_selected_by_task_policy_and_state(store):
     store.record(spec(), finished())
     store.record(spec(0.2), Run(state=RunState.DIVERGED, steps=10, seconds=0.1))
     store.record(spec(task=find_task("digits-cnn")), finished())
@@ -130,7 +130,7 @@ def test_studies_are_listed_by_name_with_what_they_search(store):
 
 
 @pytest.mark.parametrize("prefix", ["", "sqlite:///"])
-def test_a_store_that_must_be_there_is_not_made(tmp_path, prefix):
+def test_a_store_that_must_exist_is_not_created(tmp_path, prefix):
     with pytest.raises(StoreError, match="no store at"):
         open_store(f"{prefix}{tmp_path / 'typo.db'}", existing=True)
     assert not list(tmp_path.iterdir())
@@ -151,7 +151,7 @@ def test_the_history_of_a_study_is_in_order_with_the_runs_that_are_known(store):
     assert [trial.stored is not None for trial in history] == [False, True, False]
 
 
-def test_what_is_recorded_is_there_when_it_is_opened_again(url):
+def test_a_recorded_run_is_there_when_the_store_is_opened_again(url):
     with open_store(url) as first:
         first.record(spec(), finished())
     with open_store(url) as second:
@@ -240,7 +240,7 @@ def test_a_store_of_a_newer_lrsearch_is_refused(tmp_path):
         ("/proc/no/such/place/x.db", "cannot be used"),
     ],
 )
-def test_what_cannot_be_a_store_says_what_would_do(url, says):
+def test_a_url_that_is_no_store_is_an_error_that_says_what_to_do(url, says):
     with pytest.raises(StoreError, match=says):
         open_store(url)
 
@@ -250,7 +250,7 @@ def test_a_folder_is_not_a_store(tmp_path):
         open_store(str(tmp_path))
 
 
-def test_a_task_is_nearest_to_itself_and_then_to_what_shares_data_or_model():
+def test_a_task_is_nearest_to_itself_and_then_to_tasks_that_share_data_or_model():
     d = {name: task.description for name, task in TASKS.items()}
     assert distance(d["digits-mlp"], d["digits-mlp"]) == 0
     assert distance(d["mnist-lenet"], d["fashion-lenet"]) < distance(d["mnist-lenet"], d["digits-mlp"])
@@ -316,7 +316,7 @@ def test_a_damaged_row_hides_no_other(tmp_path, caplog):
     assert caplog.text.count("lrsearch_tasks") == 1
 
 
-def test_what_tells_most_of_a_task_is_its_best_and_an_even_share_of_the_rest(store):
+def test_representative_runs_are_the_best_policies_and_an_even_share_of_the_rest(store):
     lr_values = [round(0.001 * 1.1**n, 6) for n in range(60)]
     for n, lr in enumerate(lr_values):
         for seed in range(5 if n == 59 else 1):
