@@ -13,10 +13,9 @@ from lrsearch.errors import TaskError, UsageError, given
 from lrsearch.runs import EXTERNAL, Run, RunSpec, RunState, Stop, Task, run_key
 from lrsearch.runs.executor import Group, TrainerSource
 from lrsearch.runs.run import TRAINERS
-from lrsearch.store import Store
-from lrsearch.store.record import Record
+from lrsearch.store import Store, StoredRun
+from lrsearch.store.entries import entry_of, run_of
 from lrsearch.store.rows import LOCAL
-from lrsearch.store.stored import ShownRun
 from lrsearch.study.reopening import stored_task
 from lrsearch.study.reproduced import Reproduced, changes, differences, other_seeds
 from lrsearch.tasks import TASKS, Classification, find_task
@@ -74,25 +73,25 @@ def reproduce(
             f"key is the key of a stored run, or its beginning: see `lrsearch store runs`, got {given(key)}"
         )
     with opened_store(store, Path(out), existing=True) as ledger:
-        shown = ledger.show(key.strip())
-        _require_trainable(shown, ledger)
+        stored = ledger.match(key.strip())
+        description = ledger.description(stored)
+        _require_trainable(stored, ledger)
         if command is not None:
             if task is not None or settings:
                 raise UsageError(
                     "name what trains it once: a task, with its settings, or a command, whose settings are stored"
                 )
-            task = ProgramSource(command, stored_task(shown.task))
-        source, spec = _again(shown, task, settings, data_dir)
-        run = _trained(source, spec, shown.run.run, watch, is_own_process)
-        alike = ledger.runs(task=shown.run.task, policy=shown.run.policy, trusted=True)
-    now = replace(Record.of(spec, run, LOCAL).run(), environment=run.environment)
-    then, metric = shown.run.run, shown.run.objective.name
-    return Reproduced(shown.run, now, differences(then, now, metric), changes(then, now), other_seeds(shown.run, alike))
+            task = ProgramSource(command, stored_task(description))
+        source, spec = _again(stored, description, task, settings, data_dir)
+        run = _trained(source, spec, stored.run, watch, is_own_process)
+        alike = ledger.runs(task=stored.task, policy=stored.policy, trusted=True)
+    now = replace(run_of(entry_of(StoredRun.of(spec, run, LOCAL))), environment=run.environment)
+    then, metric = stored.run, stored.objective.name
+    return Reproduced(stored, now, differences(then, now, metric), changes(then, now), other_seeds(stored, alike))
 
 
-def _require_trainable(shown: ShownRun, ledger: Store) -> None:
+def _require_trainable(stored: StoredRun, ledger: Store) -> None:
     """Refuse a run that says nothing certain, or that only its own loop can train."""
-    stored = shown.run
     if not ledger.origins().get(stored.origin, False):
         raise UsageError(
             f"run {stored.key} came in the bundle {stored.origin!r}, which is not trusted: import it with"
@@ -118,14 +117,17 @@ def _require_trainable(shown: ShownRun, ledger: Store) -> None:
 
 
 def _again(
-    shown: ShownRun, task: TaskLike | None, settings: Mapping[str, Any] | None, data_dir: str | Path | None
+    stored: StoredRun,
+    description: Mapping[str, Any],
+    task: TaskLike | None,
+    settings: Mapping[str, Any] | None,
+    data_dir: str | Path | None,
 ) -> tuple[TrainerSource, RunSpec]:
     """Who trains the run, and the same run: its key is the stored one's.
 
     Raises:
         UsageError: if the task is another one; it says what differs.
     """
-    stored, description = shown.run, shown.task
     named = _shipped(description, task) if task is None or isinstance(task, str) else task
     asked = with_settings(named, settings)
     own = _of_horizon(find_task(asked), description)

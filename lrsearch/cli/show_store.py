@@ -1,6 +1,5 @@
 """What the `store` commands print."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,8 +11,7 @@ from lrsearch.runs import Objective
 from lrsearch.store import StoredRun, StoredStudy
 from lrsearch.store.bundles import Imported
 from lrsearch.store.checking import Check
-from lrsearch.store.record import told
-from lrsearch.store.stored import ShownRun
+from lrsearch.store.entries import objective_of
 from lrsearch.words import counted
 
 
@@ -41,11 +39,12 @@ def print_runs(runs: list[StoredRun]) -> None:
     console.print(counted(len(runs), "run"))
 
 
-def print_run(shown: ShownRun) -> None:
-    """Print all that is known of a run."""
-    stored, record = shown.run, shown.record
+def print_run(stored: StoredRun, shown: Mapping[str, Any]) -> None:
+    """Print all that the store holds of a run: `shown` is what `Store.show` returns."""
+    entry = shown["record"]
     console = open_console()
-    curves = (f"{name} ({counted(len(curve), 'point')})" for name, curve in record.curves.items())
+    curves = (f"{name} ({counted(len(curve), 'point')})" for name, curve in entry["curves"].items())
+    steps = counted(entry["steps"], "step")
     rows = {
         "run": stored.key,
         "policy": str(stored.policy),
@@ -55,29 +54,30 @@ def print_run(shown: ShownRun) -> None:
         "origin": stored.origin,
         "state": f"{stored.run.state}: {stored.run.state.meaning}",
         "metric": f"{stored.objective.name}, {stored.objective.direction}d",
-        "score": _score(record.score, stored.objective),
-        "loss": _number(record.loss),
-        "trained": f"{counted(record.steps, 'step')} in {record.seconds:.1f} s, {record.lost_steps} more were lost",
+        "score": _score(entry["score"], stored.objective),
+        "loss": _number(entry["loss"]),
+        "trained": f"{steps} in {entry['seconds']:.1f} s, {entry['lost_steps']} more were lost",
         "curves": ", ".join(curves) or "none",
-        "studies": ", ".join(shown.studies) or "none",
+        "studies": ", ".join(shown["studies"]) or "none",
         "error": stored.run.error,
     }
     for name, value in rows.items():
         if value:
             console.print(labelled(name, value, 8))
-    for attempt in shown.attempts:
-        is_same = replace(stored.objective, samples=None) == attempt.objective
-        score = _score(attempt.score, stored.objective if is_same else attempt.objective)
-        console.print(labelled("again", f"{attempt.origin}: {attempt.state}, {score}", 8))
+    for attempt in shown["attempts"]:
+        objective = objective_of(attempt)
+        is_same = replace(stored.objective, samples=None) == objective
+        score = _score(attempt["score"], stored.objective if is_same else objective)
+        console.print(labelled("again", f"{attempt['origin']}: {attempt['state']}, {score}", 8))
 
 
-def _score(value: float | None, objective: Objective) -> str:
-    """A score as the objective writes it; of a run that diverged what it was, and "none" where there is none."""
-    return objective.text(value) if value is not None and math.isfinite(value) else _number(value)
+def _score(value: float | str | None, objective: Objective) -> str:
+    """A score as the objective writes it; "nan" or "inf" of a run that diverged, "none" where there is none."""
+    return objective.text(value) if isinstance(value, float) else _number(value)
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else str(told(value))
+def _number(value: float | str | None) -> str:
+    return "none" if value is None else str(value)
 
 
 def print_stats(stats: Mapping[str, Any]) -> None:

@@ -86,11 +86,12 @@ def show(
     from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
-        shown = opened.show(key)
+        stored = opened.match(key)
+        shown = opened.show(stored)
     if as_json:
-        print_json(shown.to_json())
+        print_json(shown)
     else:
-        print_run(shown)
+        print_run(stored, shown)
 
 
 @app.command()

@@ -1,19 +1,30 @@
-"""The store: the ledger of all runs. It knows no ranking, and no torch and no pandas.
+"""The store: the ledger of all runs, in SQLite or PostgreSQL. It ranks nothing, and imports neither torch nor pandas.
 
-**Threads and processes.** A `Store` may be used by several threads, and a database by several processes and machines.
-Every call is one short transaction. SQLite waits 60 seconds for a lock; a server's connection that is lost is an
-error, or is tried again after the pauses that the store was opened with.
+**Threads and processes.** Several threads may use one `Store`, and several processes and machines one database. Up to
+15 threads run at once; more wait up to 30 seconds for a connection. A store in memory (`sqlite:///:memory:`) belongs to
+the thread that opened it. A call is one short transaction or a few, and leaves none open. Between the transactions of
+one call another process may write. SQLite waits 60 seconds for a lock; a store that `record` opens waits 5. A store
+that was opened with `pauses` repeats these calls while its database is away: `record`, `find`, `open_study`, `note`,
+`assign`, `history` and `tasks`.
 
-**What a write guarantees.** A call that returned has been committed: a process that is killed afterwards loses
-nothing. A run is recorded once. A final result stays as it is; a later one that says something else is kept beside it
-as an attempt. What did not end gives way to what did, and its steps are kept as lost.
+**What a write guarantees.** A call that returned has committed: a process that is killed later loses nothing. A call
+that raised can be repeated: recording a run twice is recording it once. A final result (finished, diverged or stopped)
+stays as it is; a later one that differs is stored beside it as an attempt. There are three exceptions: a finished run
+replaces a shorter one that was stopped, a trusted run replaces an untrusted one, and any run replaces a damaged one. A
+trusted run also replaces a result that did not end, whose steps are then counted as lost.
 
-**What a read guarantees.** Values are frozen and belong to the caller. Each row was sealed by a digest; a row whose
-digest does not hold is set aside, said once, and found by `check`. A read sees whole transactions only. What a
-study or a recommendation reads comes from trusted origins.
+**What a read guarantees.** `StoredRun`, `Trial` and `StoredStudy` are frozen; mappings and lists that a call returns
+belong to the caller. Rows have digests. A row whose digest does not hold is left out with one warning, is named in
+`Store.damaged`, and is reported by `check`; a study's history with such a row is an error. `begun`, `open_study` and
+`note` read a study without this check. `find`, `history`, `ramps` and `representative_runs`, which studies and
+recommendations read, return runs of trusted origins only; `runs` does so with `trusted=True`.
 
-**Errors.** `UsageError`: a URL or argument that cannot be. `StoreError`: a file that is no store, a newer schema, a
-run that is not there or damaged. `StoreAwayError`: a database that cannot be reached or written for now.
+**Errors.**
+
+- `UsageError`: an argument of the wrong type, or a value that `record` and `finish` refuse.
+- `StoreError`: a URL or a file that is no store, a newer schema, a value that a database cannot hold, a run that is
+  absent or damaged.
+- `StoreAwayError`, a `StoreError`: a database that cannot be reached, locked or written for now.
 """
 
 from lrsearch.store.bundles import read_bundle, write_bundle

@@ -1,11 +1,11 @@
-"""Bundles: a text file that carries runs between stores. What is imported can be wrong, but never dangerous.
+"""Bundles: text files that carry runs between stores. An imported run can be wrong, but never dangerous.
 
     {"bundle":2,"digest":"...","runs":2,"tasks":1}
     {"task":{...its description...}}
     {"run":{...},"digest":"..."}
 
-The first line has the digest of all others, so a file that was cut or changed is seen before anything is written.
-Lines are in the order of keys, and JSON has one form, so equal stores make equal bundles.
+The first line has the digest of all others: a file that was cut or changed is refused before anything is written.
+Lines are in the order of keys and JSON is canonical, so equal stores make equal bundles.
 """
 
 import hashlib
@@ -14,26 +14,29 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from lrsearch.errors import LRSearchError, StoreError
-from lrsearch.runs import task_key
-from lrsearch.store.record import Record, canonical, digest
+from lrsearch.runs import RunState, task_key
+from lrsearch.store.entries import Entry
 from lrsearch.store.store import Store
-from lrsearch.store.untrusted import check_description, check_record
+from lrsearch.store.untrusted import check_description, check_entry
+from lrsearch.store.values import canonical, digest
 from lrsearch.words import counted
 
 FORMAT, FORMATS = 2, (1, 2)
-"""Runs of the first format do not say their metric: it is their task's."""
+"""The format that is written, and those that are read. Runs of format 1 have the metric of their task."""
 LONGEST_LINE, LARGEST_FILE = 16 * 2**20, 2**30
+"""Bytes: a rule, so that no bundle fills the memory or the disk."""
 PAGE = 500
+"""Runs that are read from the store at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be taken: its number, from 1, and why."""
+    """A line that cannot be imported: its number, from 1, and the reason."""
 
     number: int
     reason: str
@@ -41,13 +44,13 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did, or would do.
+    """The result of an import, or of its dry run.
 
     Args:
-        origin: what its runs are called from now on; empty where they keep their own.
-        runs: runs in the bundle that are whole.
-        new: runs that the store did not know; None where nothing was written.
-        bad: lines that were not taken.
+        origin: the origin that its runs have in the store; empty where they keep their own.
+        runs: valid runs in the bundle.
+        new: runs that the store did not have; None after a dry run.
+        bad: lines that were not imported.
     """
 
     origin: str
@@ -56,7 +59,7 @@ class Imported:
     bad: tuple[BadLine, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The result as JSON values."""
         return {
             "origin": self.origin,
             "runs": self.runs,
@@ -66,12 +69,12 @@ class Imported:
 
 
 def write_bundle(store: Store, path: Path, task: str | None = None) -> int:
-    """Write all that has ended, or what has of one task, into a new file, and give how many runs it holds.
+    """Write all runs that ended, or those of one task, to a new file, and return how many there are.
 
-    The file is whole or not there: it gets its name at the end.
+    The file is complete or absent: it gets its name at the end.
 
     Raises:
-        StoreError: if it is there already, or cannot be written.
+        StoreError: if the file exists, or cannot be written.
     """
     if path.exists():
         raise StoreError(f"{path} is there already; give another name")
@@ -83,8 +86,8 @@ def write_bundle(store: Store, path: Path, task: str | None = None) -> int:
             with part.open("wb") as file:
                 file.write(canonical(head).encode() + b"\n")
                 body.seek(0)
-                while some := body.read(2**20):
-                    file.write(some)
+                while block := body.read(2**20):
+                    file.write(block)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
@@ -93,9 +96,9 @@ def write_bundle(store: Store, path: Path, task: str | None = None) -> int:
     return runs
 
 
-def bundle_of(record: Record, description: Mapping[str, Any]) -> bytes:
-    """Give a bundle of one run."""
-    body = _line({"task": description}) + _run_line(record)
+def bundle_of(entry: Entry, description: Mapping[str, Any]) -> bytes:
+    """A bundle of one run."""
+    body = _line({"task": description}) + _run_line(entry)
     head = {"bundle": FORMAT, "digest": hashlib.sha256(body).hexdigest(), "runs": 1, "tasks": 1}
     return canonical(head).encode() + b"\n" + body
 
@@ -103,18 +106,18 @@ def bundle_of(record: Record, description: Mapping[str, Any]) -> bytes:
 def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool = False, dry: bool = False) -> Imported:
     """Import a bundle: all of it, or nothing.
 
-    Its runs get the bundle's digest as their origin and do not recommend unless asked. No result of this store is
-    changed: of a run that is known here, what the bundle says is kept as another attempt.
+    Its runs get the bundle's digest as their origin, and are no evidence for recommendations. Results in the store do
+    not change: another result of a stored run becomes an attempt beside it.
 
     Args:
-        store: where to.
+        store: the store to import into.
         path: the bundle.
-        trust: take the runs as this store's own: they keep their origins, and recommend.
-        partly: take the good lines where others are bad.
-        dry: write nothing, and say what would be.
+        trust: import the runs as the store's own: they keep their origins, and are evidence.
+        partly: import the good lines where others are bad.
+        dry: write nothing, and return what an import would do.
 
     Raises:
-        StoreError: if the file cannot be read, was cut or changed, or has bad lines and was not to be taken partly.
+        StoreError: if the file cannot be read, was cut or changed, or has bad lines without `partly`.
     """
     bad = list[BadLine]()
     try:
@@ -124,9 +127,9 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
             whole = _check_whole(file, path)
             file.seek(0)
             file.readline()
-            tasks, records = dict[str, Any](), 0
+            tasks, runs = dict[str, Any](), 0
             for number, line in enumerate(file, start=2):
-                records += isinstance(_read_line(line, number, tasks, bad), Record)
+                runs += _read_line(line, number, tasks, bad) is not None
             if bad and not partly and not dry:
                 raise StoreError(
                     f"{path} has {counted(len(bad), 'bad line')}, the first is line {bad[0].number}:"
@@ -137,46 +140,46 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
             new = None if dry else _import(store, file, tasks, origin)
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-    return Imported(origin, records, new, tuple(bad))
+    return Imported(origin, runs, new, tuple(bad))
 
 
-def _pages(store: Store, task: str | None = None) -> Iterator[list[Record]]:
+def _pages(store: Store, task: str | None = None) -> Iterator[list[Entry]]:
+    """The runs that ended, page by page."""
     after = ""
-    while some := store.records(after, PAGE, task):
-        yield [record for record in some if record.state != "running"]
-        after = some[-1].key
+    while page := store.entries(after, PAGE, task):
+        yield [entry for entry in page if entry["state"] != RunState.RUNNING]
+        after = page[-1]["key"]
 
 
 def _write_body(store: Store, body: IO[bytes], task: str | None) -> tuple[int, int, str]:
-    """Write tasks and runs; give how many of each, and the digest of all."""
-    summed = hashlib.sha256()
+    """Write tasks and runs; return how many of each, and the digest of all lines."""
+    hasher = hashlib.sha256()
 
     def write(line: bytes) -> None:
-        summed.update(line)
+        hasher.update(line)
         body.write(line)
 
-    tasks = {key: told for key, told in sorted(store.tasks().items()) if task in (None, told["name"])}
-    for description in tasks.values():
+    descriptions = [each for _, each in sorted(store.tasks().items()) if task in (None, each["name"])]
+    for description in descriptions:
         write(_line({"task": description}))
     runs = 0
-    for some in _pages(store, task):
-        for record in some:
-            write(_run_line(record))
+    for page in _pages(store, task):
+        for entry in page:
+            write(_run_line(entry))
             runs += 1
-    return len(tasks), runs, summed.hexdigest()
+    return len(descriptions), runs, hasher.hexdigest()
 
 
 def _line(values: Any) -> bytes:
     return canonical(values).encode() + b"\n"
 
 
-def _run_line(record: Record) -> bytes:
-    run = record.to_json()
-    return _line({"digest": digest(run), "run": run})
+def _run_line(entry: Entry) -> bytes:
+    return _line({"digest": digest(entry), "run": entry})
 
 
 def _check_whole(file: io.BufferedReader, path: Path) -> str:
-    """Hold the file against its first line, and give its digest."""
+    """Check the file against the digest in its first line, and return the digest."""
     try:
         head = _strict(file.readline(LONGEST_LINE))
         form, expected = head["bundle"], head["digest"]
@@ -189,8 +192,8 @@ def _check_whole(file: io.BufferedReader, path: Path) -> str:
     return expected
 
 
-def _read_line(line: bytes, number: int, tasks: dict[str, Any], bad: list[BadLine]) -> Record | None:
-    """Read a run, or a task into the tasks; what is bad joins the bad lines."""
+def _read_line(line: bytes, number: int, tasks: dict[str, Any], bad: list[BadLine]) -> Entry | None:
+    """Return the run of a line, or add its task to the tasks; add a bad line to the bad ones."""
     try:
         if len(line) > LONGEST_LINE:
             raise StoreError(f"longer than {LONGEST_LINE // 2**20} MiB")
@@ -201,36 +204,32 @@ def _read_line(line: bytes, number: int, tasks: dict[str, Any], bad: list[BadLin
             return None
         if set(values) != {"run", "digest"} or digest(values["run"]) != values["digest"]:
             raise StoreError("neither a task nor a run whose digest holds")
-        return check_record(values["run"], tasks)
+        return check_entry(values["run"], tasks)
     except (LRSearchError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        bad.append(
-            BadLine(
-                number,
-                f"{type(error).__name__}: {str(error)[:200]}"
-                if not isinstance(error, LRSearchError)
-                else str(error)[:200],
-            )
-        )
+        prefix = "" if isinstance(error, LRSearchError) else f"{type(error).__name__}: "
+        bad.append(BadLine(number, prefix + str(error)[:200]))
         return None
 
 
 def _import(store: Store, file: IO[bytes], tasks: Mapping[str, Any], origin: str) -> int:
-    def records() -> Iterator[Record]:
-        known: dict[str, Any] = {}
+    """Write the good lines, and return how many runs were new."""
+
+    def entries() -> Iterator[Entry]:
+        tasks_so_far: dict[str, Any] = {}
         file.seek(0)
         file.readline()
         for number, line in enumerate(file, start=2):
-            record = _read_line(line, number, known, [])
-            if record is not None:
-                yield replace(record, origin=origin or record.origin)
+            entry = _read_line(line, number, tasks_so_far, [])
+            if entry is not None:
+                yield {**entry, "origin": origin or entry["origin"]}
 
-    return store.add(records(), trusted=not origin, tasks=tasks)
+    return store.add(entries(), trusted=not origin, tasks=tasks)
 
 
 def _strict(line: bytes) -> Any:
-    """Read JSON that says everything once and knows no NaN."""
+    """Read a JSON object without repeated names and without NaN; Python's own reader allows both."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
             raise ValueError("a name is there twice")
         return dict(pairs)
@@ -238,7 +237,7 @@ def _strict(line: bytes) -> Any:
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no JSON")
 
-    values = json.loads(line.decode(), object_pairs_hook=once, parse_constant=refuse)
+    values = json.loads(line.decode(), object_pairs_hook=unique, parse_constant=refuse)
     if not isinstance(values, dict):
         raise ValueError("no JSON object")
     return values

@@ -1,4 +1,4 @@
-"""Is a store whole? Every row is read and held against its digest, and the file against what SQLite says of it."""
+"""Check a store for damage: every row against its digest, and the file by SQLite's own check."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,6 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import task_key
 from lrsearch.schedules import parse
 from lrsearch.store.database import connect, read_url, reason, schema_version, shown, transaction
-from lrsearch.store.record import canonical, digest, seal
 from lrsearch.store.rows import BROKEN, CHUNK, chunks, dataset_row, model_row, policy_key, task_row
 from lrsearch.store.schema import (
     SCHEMA_VERSION,
@@ -28,19 +27,21 @@ from lrsearch.store.schema import (
     StudyRow,
     TaskRow,
 )
+from lrsearch.store.values import canonical, digest, seal
 
 Values = Mapping[str, Any]
 CURVES = "curves of the run"
+"""The name under which a run's row gets its curves by series; no column has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong with a store.
+    """One damaged row, or damage of the file.
 
     Args:
-        table: where: a table's name, or "file".
-        key: which row; empty where that cannot be said.
-        what: what is wrong.
+        table: a table's name, or "file".
+        key: of the row; empty where it is not known.
+        what: a description of the damage.
     """
 
     table: str
@@ -48,13 +49,13 @@ class Damage:
     what: str
 
     def to_json(self) -> dict[str, str]:
-        """Give it as plain JSON values."""
+        """The damage as JSON values."""
         return {"table": self.table, "key": self.key, "what": self.what}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found: rows read by table, and all damage."""
+    """The result of a check: rows read by table, and all damage."""
 
     store: str
     rows: Mapping[str, int]
@@ -62,30 +63,30 @@ class Check:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether nothing is wrong."""
+        """Whether there is no damage."""
         return not self.damage
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The result as JSON values."""
         return {
             "store": self.store,
             "whole": self.is_whole,
             "rows": dict(self.rows),
-            "damage": [found.to_json() for found in self.damage],
+            "damage": [damage.to_json() for damage in self.damage],
         }
 
 
 def check(store: str) -> Check:
-    """Read all of a store, change nothing, and give what is wrong with it.
+    """Read all rows of a store, change nothing, and return the damage.
 
-    A digest of 16 hex digits lies beside every row, so that one flipped bit in what a row says is found; SQLite's own
-    check looks at how the file is put together.
+    Every row has a digest of 16 hex digits, which detects one flipped bit in any value. SQLite's own check covers the
+    structure of the file.
 
     Args:
         store: a file name or URL, as for `open_store`.
 
     Raises:
-        StoreError: if it is no store, one of another schema, or so damaged that it cannot be opened.
+        StoreError: if it is not a store, has another schema, or is too damaged to be opened.
     """
     url = read_url(store)
     engine = connect(url)
@@ -97,15 +98,15 @@ def check(store: str) -> Check:
         if version != SCHEMA_VERSION:
             raise StoreError(f"{shown(url)} has schema {version}: open it once, which brings it to {SCHEMA_VERSION}")
         damage += _of_file(connection)
-        seen = _Known({}, set())
-        for table, wrong in CHECKS.items():
+        seen = _Seen({}, set())
+        for table, check_row in CHECKS.items():
             name = table.__tablename__.removeprefix("lrsearch_")
             rows[name] = 0
             try:
                 for row in _runs(connection) if table is RunRow else _rows(connection, table):
                     rows[name] += 1
-                    if said := _said(wrong, row, seen):
-                        damage.append(Damage(name, _key(row), said))
+                    if problem := _problem(check_row, row, seen):
+                        damage.append(Damage(name, _key(row), problem))
             except (SQLAlchemyError, *BROKEN) as error:
                 damage.append(Damage(name, "", f"cannot be read to its end: {reason(error)}"))
     engine.dispose()
@@ -113,16 +114,20 @@ def check(store: str) -> Check:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What later tables are held against."""
+class _Seen:
+    """Rows of earlier tables, which rows of later tables refer to."""
 
     tasks: dict[str, Values]
     names: set[tuple[str, str]]
 
 
-def _said(wrong: Callable[[Values, _Known], str | None], row: Values, seen: _Known) -> str | None:
+RowCheck = Callable[[Values, _Seen], str | None]
+"""Returns what is wrong with a row; None if nothing is."""
+
+
+def _problem(check_row: RowCheck, row: Values, seen: _Seen) -> str | None:
     try:
-        return wrong({name: _plain(value) for name, value in row.items()}, seen)
+        return check_row({name: _parsed(value) for name, value in row.items()}, seen)
     except BROKEN as error:
         return f"cannot be read: {type(error).__name__}"
 
@@ -132,8 +137,8 @@ class _Json:
     text: str
 
 
-def _plain(value: Any) -> Any:
-    """Read a JSON text, which must be the one that was written."""
+def _parsed(value: Any) -> Any:
+    """The values of a JSON text, which must be canonical; any other value as it is."""
     if not isinstance(value, _Json):
         return value
     values = json.loads(value.text)
@@ -143,9 +148,9 @@ def _plain(value: Any) -> Any:
 
 
 def _rows(connection: Connection, table: type[Base], *wanted: ColumnElement[bool]) -> Iterator[Values]:
-    """Give the rows of a table, JSON as texts: one that cannot be read must not hide the others.
+    """The rows of a table, JSON as texts: a value that cannot be read must not hide the other rows.
 
-    SQLite has them as texts; what it has as bytes is damaged, and a cast would hide that.
+    In SQLite they are texts. A value that is bytes is damaged, and a cast would hide that.
     """
     as_text = type_coerce if connection.dialect.name == "sqlite" else cast
     columns = list(table.__table__.columns)
@@ -158,12 +163,12 @@ def _rows(connection: Connection, table: type[Base], *wanted: ColumnElement[bool
 
 
 def _runs(connection: Connection) -> Iterator[Values]:
-    """Give the rows of runs, each with its curves by series."""
-    for some in chunks(_rows(connection, RunRow), CHUNK):
-        curves: dict[int, dict[str, Any]] = {row["id"]: {} for row in some}
+    """The rows of runs, each with its curves by series."""
+    for chunk in chunks(_rows(connection, RunRow), CHUNK):
+        curves: dict[int, dict[str, Any]] = {row["id"]: {} for row in chunk}
         for curve in _rows(connection, CurveRow, CurveRow.run.in_(list(curves))):
             curves[curve["run"]][curve["series"]] = curve["points"]
-        for row in some:
+        for row in chunk:
             yield {**row, CURVES: curves[row["id"]]}
 
 
@@ -174,11 +179,11 @@ def _key(row: Values) -> str:
     return ""
 
 
-def _sealed(row: Values, seen: _Known) -> str | None:
+def _sealed(row: Values, seen: _Seen) -> str | None:
     return None if seal(row) == row["digest"] else "its digest does not hold"
 
 
-def _task(row: Values, seen: _Known) -> str | None:
+def _task(row: Values, seen: _Seen) -> str | None:
     description = row["description"]
     seen.tasks[row["key"]] = description
     if task_key(description) != row["key"]:
@@ -188,46 +193,41 @@ def _task(row: Values, seen: _Known) -> str | None:
     return None
 
 
-def _part_of_tasks(make: Callable[[Values], Values | None]) -> Callable[[Values, _Known], str | None]:
-    def wrong(row: Values, seen: _Known) -> str | None:
+def _part_of_tasks(make: Callable[[Values], Values | None]) -> RowCheck:
+    def check_row(row: Values, seen: _Seen) -> str | None:
         expected = [part for description in seen.tasks.values() if (part := make(description))]
         return None if row in expected else "no task describes it so"
 
-    return wrong
+    return check_row
 
 
-def _policy(row: Values, seen: _Known) -> str | None:
+def _policy(row: Values, seen: _Seen) -> str | None:
     seen.names.add(("policy", row["key"]))
     if policy_key(row["text"]) != row["key"]:
         return "its key is not the digest of its text"
     return None if parse(row["text"]).form == row["form"] else "its form is another one"
 
 
-def _origin(row: Values, seen: _Known) -> str | None:
+def _origin(row: Values, seen: _Seen) -> str | None:
     seen.names.add(("origin", row["name"]))
     return _sealed(row, seen)
 
 
-def _run(row: Values, seen: _Known) -> str | None:
-    curves = {series: _plain(points) for series, points in row[CURVES].items()}
-    own = {name: value for name, value in row.items() if name != CURVES}
-    if seal(own) != row["digest"]:
+def _run(row: Values, seen: _Seen) -> str | None:
+    curves = {series: _parsed(points) for series, points in row[CURVES].items()}
+    columns = {name: value for name, value in row.items() if name != CURVES}
+    if seal(columns) != row["digest"]:
         return "its digest does not hold"
     if digest(curves) != row["curves"]:
         return "the digest of its curves does not hold"
-    missing = [
-        what
-        for what, there in (
-            ("task", row["task_key"] in seen.tasks),
-            ("policy", ("policy", row["policy_key"]) in seen.names),
-            ("origin", ("origin", row["origin"]) in seen.names),
-        )
-        if not there
-    ]
-    return f"its {missing[0]} is missing" if missing else None
+    if row["task_key"] not in seen.tasks:
+        return "its task is missing"
+    if ("policy", row["policy_key"]) not in seen.names:
+        return "its policy is missing"
+    return None if ("origin", row["origin"]) in seen.names else "its origin is missing"
 
 
-CHECKS: Mapping[type[Base], Callable[[Values, _Known], str | None]] = {
+CHECKS: Mapping[type[Base], RowCheck] = {
     TaskRow: _task,
     DatasetRow: _part_of_tasks(dataset_row),
     ModelRow: _part_of_tasks(model_row),
@@ -238,19 +238,19 @@ CHECKS: Mapping[type[Base], Callable[[Values, _Known], str | None]] = {
     StudyRow: _sealed,
     AssignmentRow: _sealed,
 }
-"""In this order: what is referred to comes first."""
+"""Checks by table. A table comes after those that it refers to."""
 
 
 def _of_file(connection: Connection) -> Iterator[Damage]:
-    """What SQLite says of the file, and whether its tables are the ones that were made."""
+    """Damage of an SQLite file: by its own check, and tables or indexes that differ from the schema."""
     if connection.dialect.name != "sqlite":
         return
     try:
-        for (said,) in connection.execute(text("PRAGMA integrity_check")):
-            if said != "ok":
-                yield Damage("file", "", str(said))
-        made = {tuple(row) for row in connection.execute(text(TABLES)) if str(row[1]).startswith("lrsearch_")}
-        if made != _as_made():
+        for (message,) in connection.execute(text("PRAGMA integrity_check")):
+            if message != "ok":
+                yield Damage("file", "", str(message))
+        tables = {tuple(row) for row in connection.execute(text(TABLES)) if str(row[1]).startswith("lrsearch_")}
+        if tables != _new_tables():
             yield Damage("file", "", "its tables or indexes are not the ones that were made")
     except SQLAlchemyError as error:
         yield Damage("file", "", reason(error))
@@ -259,7 +259,8 @@ def _of_file(connection: Connection) -> Iterator[Damage]:
 TABLES = "SELECT type, tbl_name, name, sql FROM sqlite_master"
 
 
-def _as_made() -> set[tuple[Any, ...]]:
+def _new_tables() -> set[tuple[Any, ...]]:
+    """The tables and indexes of a new store."""
     empty = create_engine("sqlite://")
     with empty.begin() as connection:
         Base.metadata.create_all(connection)

@@ -12,22 +12,23 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lrsearch.errors import StoreAwayError, StoreError
-from lrsearch.store.record import canonical
 from lrsearch.store.schema import SCHEMA_VERSION, Base, SchemaRow
+from lrsearch.store.values import canonical
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
 BUSY_SECONDS = 60
+"""Seconds to wait for a lock or a server: a rule, longer than any transaction of a store."""
 MALFORMED = ("malformed", "not a database", "codec can't decode", "corrupt")
-"""What SQLite says of a damaged file."""
+"""Words of SQLite's messages about a damaged file."""
 NEIGHBOURS = {"alembic_version", "version_info"}
-"""Tables of programs that a store may share a database with: Optuna, MLflow."""
+"""Tables of programs that may share a database with a store: Optuna, MLflow."""
 
 
 def read_url(url: str) -> URL:
     """Read a store's URL, or the path of an SQLite file.
 
     Raises:
-        StoreError: if it is neither, or names another kind of database.
+        StoreError: if it is neither, or a URL of another kind of database.
     """
     try:
         parsed = make_url(url if "://" in url else f"sqlite:///{url}")
@@ -39,28 +40,25 @@ def read_url(url: str) -> URL:
 
 
 def connect(url: URL, patience: float = BUSY_SECONDS) -> Engine:
-    """Open a database that is a store, or that may become one.
+    """Connect to a database that is a store, or that may become one.
 
     Args:
-        url: where.
+        url: of the database.
         patience: seconds to wait for a lock on a file, or for a server.
 
     Raises:
-        StoreError: if it cannot be reached, holds something else, or has a newer schema. Nothing is written then.
+        StoreError: if it is another program's database, or has a newer schema. Nothing is written then.
+        StoreAwayError: if it cannot be reached.
     """
-    engine = (
-        _sqlite(url, patience)
-        if url.get_backend_name() == "sqlite"
-        else create_engine(
-            url,
-            pool_pre_ping=True,
-            json_serializer=canonical,
-            connect_args={"connect_timeout": max(1, round(patience))},
-        )
-    )
+    engine = _sqlite(url, patience) if url.get_backend_name() == "sqlite" else _postgresql(url, patience)
     with transaction(engine, url, "cannot be opened as a store: ", reads=True) as session:
         _check(session.connection(), url)
     return engine
+
+
+def _postgresql(url: URL, patience: float) -> Engine:
+    timeout = {"connect_timeout": max(1, round(patience))}
+    return create_engine(url, pool_pre_ping=True, json_serializer=canonical, connect_args=timeout)
 
 
 def _sqlite(url: URL, patience: float) -> Engine:
@@ -71,7 +69,7 @@ def _sqlite(url: URL, patience: float) -> Engine:
     @event.listens_for(engine, "connect")
     def settings(connection: Any, record: Any) -> None:
         connection.isolation_level = None
-        connection.text_factory = lambda raw: raw.decode(errors="replace")  # a broken text must not hide the others
+        connection.text_factory = lambda raw: raw.decode(errors="replace")  # a damaged text must not hide the others
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
@@ -84,10 +82,10 @@ def _sqlite(url: URL, patience: float) -> Engine:
 
 
 def check_exists(url: str) -> None:
-    """Refuse a file that is not there; a server's databases are there or fail to open.
+    """Check that a store's file exists; a server says itself when a database does not.
 
     Raises:
-        StoreError: it says what would do.
+        StoreError: if it does not exist; the message says what to do.
     """
     parsed = read_url(url)
     file = file_of(parsed)
@@ -96,7 +94,7 @@ def check_exists(url: str) -> None:
 
 
 def file_of(url: URL) -> Path | None:
-    """Give the file of an SQLite store; None for one in memory, one named by SQLite's own `file:` URI, and a server."""
+    """The file of an SQLite store; None for a store in memory, a `file:` URI of SQLite, and a server."""
     is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":memory:", "file:"))
     return Path(url.database) if is_file and url.database else None
 
@@ -107,7 +105,7 @@ def _check_file(path: Path) -> None:
             if path.is_dir():
                 raise StoreError(f"{path} is a folder, not a store; give a file in it")
             with path.open("rb") as file:
-                # an empty file holds nothing to lose, and may be a store that another process is just making
+                # an empty file may be a store that another process is creating
                 if file.read(len(SQLITE_MAGIC)) not in (SQLITE_MAGIC, b""):
                     raise StoreError(f"{path} is not a store (no SQLite database); it was left as it is")
         else:
@@ -117,7 +115,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check(connection: Connection, url: URL) -> None:
-    """Refuse what is another program's, or newer."""
+    """Check that the database is not another program's and its schema not newer."""
     tables = set(inspect(connection).get_table_names())
     if SchemaRow.__tablename__ in tables:
         version = schema_version(connection)
@@ -131,7 +129,7 @@ def _check(connection: Connection, url: URL) -> None:
 
 
 def schema_version(connection: Connection) -> int | None:
-    """Give the schema that a database has; None if it has no store yet."""
+    """The schema version of a database; None if it has no store yet."""
     if not inspect(connection).has_table(SchemaRow.__tablename__):
         return None
     return connection.execute(select(SchemaRow.version)).scalar()
@@ -139,46 +137,54 @@ def schema_version(connection: Connection) -> int | None:
 
 @contextmanager
 def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False) -> Iterator[Session]:
-    """One short transaction; a failure of the database says which store, never with the password.
+    """One short transaction. An error of the database names the store, never the password.
 
     Args:
-        engine: the store's.
-        url: the store's.
-        failed: words before what the database says.
-        reads: whether it only reads: then others may read and write beside it.
+        engine: of the store.
+        url: of the store.
+        failed: words before the database's own message.
+        reads: whether it only reads: then other processes may write at the same time.
+
+    Raises:
+        StoreAwayError: if the database cannot be reached or locked.
+        StoreError: for its other errors.
     """
     try:
         with Session(engine.execution_options(reads=reads)) as session, session.begin():
             yield session
     except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
-        said = reason(error)
-        hint = "; `lrsearch store salvage` gets out what is whole" if any(word in said for word in MALFORMED) else ""
+        message = reason(error)
+        is_damaged = any(word in message for word in MALFORMED)
+        hint = "; `lrsearch store salvage` gets out what is whole" if is_damaged else ""
         kind = StoreAwayError if isinstance(error, OperationalError | sqlite3.OperationalError) else StoreError
-        raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {said}{hint}") from None
+        raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {message}{hint}") from None
 
 
 def insert_all_new(
-    session: Session, table: type[Base], rows: list[dict[str, Any]], *back: InstrumentedAttribute[Any]
+    session: Session, table: type[Base], rows: list[dict[str, Any]], *returning: InstrumentedAttribute[Any]
 ) -> dict[Any, Any]:
-    """Insert the rows whose keys are not there yet. Safe when two do so at once.
+    """Insert the rows whose keys are not in the table. Safe when two processes do so at once.
 
     Args:
         session: a transaction.
         table: the table.
-        rows: its rows.
-        back: two columns; the new rows' values of them are given back as a mapping.
+        rows: the rows, each a mapping by column.
+        returning: two columns, or none.
+
+    Returns:
+        For each inserted row its value of the second column by that of the first; empty without `returning`.
     """
     statement = _insert(session.get_bind().dialect.name)(table.__table__).on_conflict_do_nothing()
-    if not back:
+    if not returning:
         if rows:
             session.connection().execute(statement, rows)
         return {}
-    first, second = back
+    first, second = returning
     return {row[0]: row[1] for row in session.connection().execute(statement.returning(first, second), rows)}
 
 
 def _insert(dialect: str) -> Any:
-    """A dialect's own `insert`; the other dialect, which takes a tenth of a second to load, is left alone."""
+    """The `insert` of a dialect; the other dialect is not imported, because that takes a tenth of a second."""
     if dialect == "sqlite":
         from sqlalchemy.dialects import sqlite
 
@@ -189,11 +195,11 @@ def _insert(dialect: str) -> Any:
 
 
 def shown(url: URL) -> str:
-    """Give a URL for people, without its password."""
+    """A URL as text, without its password."""
     return url.render_as_string(hide_password=True)
 
 
 def reason(error: Exception) -> str:
-    """Give the first line of what the database said."""
-    said = str(getattr(error, "orig", None) or error).strip()
-    return said.splitlines()[0][:200] if said else type(error).__name__
+    """The first line of a database's error message."""
+    message = str(getattr(error, "orig", None) or error).strip()
+    return message.splitlines()[0][:200] if message else type(error).__name__

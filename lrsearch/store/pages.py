@@ -1,6 +1,6 @@
-"""Reads the rows that are left in a damaged SQLite file: page by page, asking neither its trees nor its schema.
+"""Read the rows of a damaged SQLite file page by page, without its B-trees and its schema.
 
-Only the leaves of tables hold rows. What is read may be old or broken: whoever asks must be able to tell.
+Only the leaves of tables hold rows. A row may be outdated or damaged: the caller has to check it.
 
 Source: SQLite, "Database File Format", sections 1.3 to 2.1.
 """
@@ -10,14 +10,15 @@ from collections.abc import Iterator
 
 Value = int | float | bytes | None
 LEAF, OTHERS = 0x0D, (0x02, 0x05, 0x0A)
-"""The first byte of a page: a leaf of a table; inner pages, and leaves of indexes."""
+"""First byte of a page: a leaf of a table; inner pages and leaves of indexes."""
 DEFAULT_SIZE, FILE_HEADER = 4096, 100
+"""Bytes of a page by default, and of the header of the file."""
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """Bytes of an integer by its serial type."""
 
 
 def read_rows(data: bytes) -> Iterator[tuple[int, list[Value]]]:
-    """Give rowid and values of every row in every leaf, texts as bytes; what does not hold together is left out."""
+    """Rowid and values of every row in every leaf, texts as bytes; malformed rows are left out."""
     size = _page_size(data)
     for start in range(0, len(data), size):
         page = data[start : start + size]
@@ -55,7 +56,7 @@ def _row(data: bytes, size: int, place: int, end: int) -> tuple[int, list[Value]
 
 
 def _payload(data: bytes, size: int, length: int, place: int, end: int) -> bytes:
-    """Put a row together from its leaf and the pages that it overflows to. Pages have no reserved bytes."""
+    """The bytes of a row, from its leaf and its overflow pages. Pages have no reserved bytes."""
     if length > len(data):
         raise ValueError("longer than the file")
     if length <= size - 35:

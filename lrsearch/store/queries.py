@@ -1,4 +1,4 @@
-"""What is asked of a whole store: which runs a recommendation reads, and how much there is. Answered from indexes."""
+"""Queries over a whole store, answered from indexes: the runs that a recommendation reads, and statistics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,23 +12,25 @@ from lrsearch.runs.objective import finite_cost
 from lrsearch.store.schema import AttemptRow, DatasetRow, ModelRow, OriginRow, PolicyRow, RunRow, StudyRow, TaskRow
 
 TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
-"""What a stranger's bundle says neither recommends nor is a result of a search."""
+"""Runs of trusted origins: those of an untrusted bundle are no evidence, and no results of a search."""
 ENDED = (RunState.FINISHED, RunState.DIVERGED)
 KIND = (RunRow.origin, RunRow.metric, RunRow.direction, RunRow.unit)
-"""Runs that differ in one of these never meet in one number."""
+"""Scores of runs that differ in one of these are never averaged or compared."""
 MOST_RAMPS, MOST_SEEDS = 4, 3
+"""Range tests of a task, and seeds of a policy, that a recommendation reads: a rule that bounds its time."""
 TASK = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
 
 
 def representative_ids(session: Session, task_key: str, shortest: int, most: int) -> list[int]:
-    """Give the runs of a task that tell most of its policies: those of the best, and of an even share of the others.
+    """The ids of runs that represent a task's policies: of the best ones, and of a sample of the others.
 
     Args:
         session: a transaction.
         task_key: the task.
-        shortest: least steps of a run; a range test is none of these.
-        most: policies of each origin and metric: half of them the best by their longest runs' mean costs, the others
-            evenly from the rest, so that the best and the median are about what they are of all. Of each three seeds.
+        shortest: least steps of a run; range tests are left out.
+        most: policies of each origin and metric. Half of them are the best by the mean cost of their longest runs; the
+            others are spread evenly over the rest, so that best and median stay close to those of all. Three seeds of
+            each policy are read.
     """
     ramps = _ramps(session)
     means = session.execute(
@@ -39,22 +41,22 @@ def representative_ids(session: Session, task_key: str, shortest: int, most: int
     by_kind: dict[tuple[str, ...], dict[str, tuple[int, float]]] = {}
     for *kind, horizon, policy, mean in means:
         if policy not in ramps:
-            own = by_kind.setdefault(tuple(kind), {})
-            own[policy] = max(own.get(policy, (0, 0.0)), (horizon, -_cost(kind, mean)))
+            ranks = by_kind.setdefault(tuple(kind), {})
+            ranks[policy] = max(ranks.get(policy, (0, 0.0)), (horizon, -_cost(kind, mean)))
     ids = list[int]()
-    for of, own in by_kind.items():
-        chosen = _spread(sorted(own, key=lambda policy: (own[policy], policy), reverse=True), most)
-        found = session.execute(
+    for kind_values, ranks in by_kind.items():
+        chosen = _spread(sorted(ranks, key=lambda policy: (ranks[policy], policy), reverse=True), most)
+        runs = session.execute(
             select(RunRow.id, RunRow.policy_key, RunRow.horizon).where(
                 RunRow.task_key == task_key,
-                *(column == value for column, value in zip(KIND, of, strict=True)),
+                *(column == value for column, value in zip(KIND, kind_values, strict=True)),
                 RunRow.horizon >= shortest,
                 RunRow.policy_key.in_(chosen),
                 RunRow.state.in_(ENDED),
             )
         )
         seen: Counter[tuple[str, int]] = Counter()
-        for run, policy, horizon in sorted((run, policy, horizon) for run, policy, horizon in found):
+        for run, policy, horizon in sorted((run, policy, horizon) for run, policy, horizon in runs):
             seen[policy, horizon] += 1
             if seen[policy, horizon] <= MOST_SEEDS:
                 ids.append(run)
@@ -62,13 +64,13 @@ def representative_ids(session: Session, task_key: str, shortest: int, most: int
 
 
 def _cost(kind: Sequence[str], mean: float | None) -> float:
-    """The cost of a mean score of a metric; that of policies of which all runs diverged is infinite."""
+    """The cost of a mean score of a metric; infinite where all runs of a policy diverged."""
     _, metric, direction, unit = kind
     return finite_cost(Objective(metric, direction, unit), mean)
 
 
 def _spread(ordered: list[str], most: int) -> list[str]:
-    """Give the first half of so many, and the others evenly from the rest."""
+    """So many of the policies: the first half from the top, the others evenly from the rest."""
     if len(ordered) <= most:
         return ordered
     best, rest = ordered[: most // 2], ordered[most // 2 :]
@@ -76,20 +78,20 @@ def _spread(ordered: list[str], most: int) -> list[str]:
     return best + [rest[round((at + 0.5) * len(rest) / others - 0.5)] for at in range(others)]
 
 
-def ramp_runs(session: Session, task_key: str) -> list[int]:
-    """Give the last range tests of a task."""
+def ramp_ids(session: Session, task_key: str) -> list[int]:
+    """The ids of the last range tests of a task."""
     ramps = sorted(_ramps(session))
-    found = select(RunRow.id).where(RunRow.task_key == task_key, RunRow.policy_key.in_(ramps), TRUSTED)
-    return sorted(session.scalars(found), reverse=True)[:MOST_RAMPS]
+    query = select(RunRow.id).where(RunRow.task_key == task_key, RunRow.policy_key.in_(ramps), TRUSTED)
+    return sorted(session.scalars(query), reverse=True)[:MOST_RAMPS]
 
 
 def _ramps(session: Session) -> set[str]:
-    """Give the policies that are range tests; asked apart, or SQLite walks through all runs to find them."""
+    """The keys of policies that are range tests. As a subquery of another query, SQLite would scan all runs."""
     return set(session.scalars(select(PolicyRow.key).where(PolicyRow.form == "RAMP")))
 
 
 def stats(session: Session) -> dict[str, Any]:
-    """Give how much a store holds: in all, and by task, with its framework, model, classes and data set."""
+    """How much a store holds: in all, and by task, with its framework, model, classes and data set."""
     states = session.execute(
         select(RunRow.state, func.count(), func.sum(RunRow.steps + RunRow.lost_steps), func.sum(RunRow.seconds))
         .group_by(RunRow.state)

@@ -1,4 +1,4 @@
-"""A recorded run as a job that nobody asked for: the same object that a searched training receives."""
+"""The job of a recorded run: the same scheduler, batches and evaluations as in a search."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from lrsearch.schedules import Policy, parse
 if TYPE_CHECKING:
     import torch
 
-PASSES = 20
-"""Of a run, where its task does not say how long an epoch is."""
+EPOCHS = 20
+"""Epochs of a run whose task does not say how long an epoch is: a rule; it sets when evaluations are due."""
 
 
 class RecordedJob:
-    """What a recorded run has of a job: its scheduler, its batches, and when to evaluate."""
+    """The part of a job that a recorded run offers: scheduler, batches, and whether to evaluate or stop."""
 
     _task: Mapping[str, Any]
     _policy: str
@@ -32,14 +32,13 @@ class RecordedJob:
         """The run as a job.
 
         Raises:
-            UsageError: while its horizon is not known.
+            UsageError: while its horizon is unknown.
         """
         if self._job is None:
             if self._horizon is None:
                 raise UsageError("a job has a horizon: give the run's updates, as record(..., horizon=1000)")
-            self._job = Job(
-                RunSpec(self._described_task(self._horizon), parse(self._policy), self._horizon, self._seed)
-            )
+            task = self._described_task(self._horizon)
+            self._job = Job(RunSpec(task, parse(self._policy), self._horizon, self._seed))
         return self._job
 
     @property
@@ -49,11 +48,11 @@ class RecordedJob:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the run is to end now, because its losses are not finite any more."""
+        """Whether the run should end now, because its losses are no longer finite."""
         return self.job.should_stop
 
     def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0) -> Any:
-        """The scheduler of the policy, as `Job.scheduler`: then it is checked that the policy was applied."""
+        """The scheduler of the policy, as `Job.scheduler`. With it, `finish` checks that the policy was applied."""
         return self.job.scheduler(*optimizers, last_step=last_step)
 
     def batches(self, loader: Iterable[Any], *, accumulate: int = 1) -> Iterator[Any]:
@@ -66,18 +65,18 @@ class RecordedJob:
 
     @property
     def _applied(self) -> str:
-        """Whether the policy was applied, as far as the run went: "yes", "not checked", or from where on it was not."""
+        """Whether the policy was applied so far: "yes", "not checked", or from which update on it was not."""
         if self._job is None or not self._job.has_scheduler:
             return NOT_CHECKED
         return not_applied(self._job) or YES
 
     def _described_task(self, horizon: int) -> Task:
-        described = self._task
-        data, batch = described.get("data") or {}, described.get("batch_size")
-        passes = described.get("epoch") or (data["train"] / batch if batch and data.get("train") else None)
+        description = self._task
+        data, batch = description.get("data") or {}, description.get("batch_size")
+        epoch = description.get("epoch") or (data["train"] / batch if batch and data.get("train") else None)
         return Task(
-            name=str(described["name"]),
+            name=str(description["name"]),
             horizon=max(horizon, LEAST_HORIZON),
-            epoch=passes or max(1.0, horizon / PASSES),
+            epoch=epoch or max(1.0, horizon / EPOCHS),
             objectives=(self._objective,),
         )

@@ -1,4 +1,4 @@
-"""Gets what is whole out of a damaged SQLite store, into a new one: what its digests back, and nothing else."""
+"""Copy the undamaged rows of an SQLite store to a new one: those whose digests hold, and no others."""
 
 import itertools
 import json
@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from lrsearch.errors import StoreError
 from lrsearch.runs import RunState, task_key
 from lrsearch.store.database import connect, file_of, read_url, transaction
+from lrsearch.store.entries import OBJECTIVE, Entry, with_metric
 from lrsearch.store.migrations import prepare
 from lrsearch.store.pages import Value, read_rows
-from lrsearch.store.record import OBJECTIVE, Record, digest, of_before, seal
 from lrsearch.store.rows import (
     BROKEN,
     CHUNK,
@@ -28,9 +28,9 @@ from lrsearch.store.rows import (
     add_study,
     add_task,
     chunks,
+    entry_of_row,
+    entry_of_row_2,
     policy_key,
-    record_of,
-    record_of_before,
 )
 from lrsearch.store.schema import (
     AssignmentRow,
@@ -43,20 +43,21 @@ from lrsearch.store.schema import (
     StudyRow,
     TaskRow,
 )
+from lrsearch.store.values import digest, seal
 
 Row = Mapping[str, Any]
 MOST_CHOICES = 64
-"""How many ways to put a run together with old and new curves of the same place are tried."""
+"""Combinations of old and new curves that are tried for one run: a rule that bounds the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """What was got out.
+    """The result of a salvage.
 
     Args:
         store: the new store.
-        rows: written to it, by table.
-        left: keys of runs that were seen, but not whole.
+        rows: rows written to it, by table.
+        left: number of runs that were seen but are damaged.
     """
 
     store: str
@@ -64,81 +65,81 @@ class Salvaged:
     left: int
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The result as JSON values."""
         return {"store": self.store, "rows": dict(self.rows), "left": self.left}
 
 
 def salvage(store: str, target: str) -> Salvaged:
-    """Read the rows of a damaged SQLite store one by one, and write those that are whole to a new store.
+    """Read the rows of a damaged SQLite store one by one, and write the undamaged ones to a new store.
 
     Args:
-        store: the damaged file; it is only read, at once into memory.
-        target: a file that is not there yet.
+        store: the damaged file; it is read into memory and not changed.
+        target: a file that does not exist yet.
 
     Raises:
-        StoreError: if there is no such file, the target is there already, or nothing in the file is whole.
+        StoreError: if the file does not exist, the target exists, or nothing in the file is undamaged.
     """
     source, new = _file(store), _file(target)
     if new.exists():
         raise StoreError(f"{new} is there already; salvage writes a new store")
     try:
-        found = _found(source.read_bytes())
+        rows = _sound_rows(source.read_bytes())
     except OSError as error:
         raise StoreError(f"{source} cannot be read: {error.strerror}") from None
-    if not found.tasks:
+    if not rows.tasks:
         raise StoreError(f"nothing in {source} is a store's, or none of it is whole")
-    records = _whole(found)
-    kept = {record.key for record in records}
-    studies = [row for row in found.of[StudyRow] if row["task_key"] in found.tasks]
-    names = {row["key"] for row in studies}
+    entries = _whole_runs(rows)
+    run_keys = {entry["key"] for entry in entries}
+    studies = [row for row in rows.by_table[StudyRow] if row["task_key"] in rows.tasks]
+    study_keys = {row["key"] for row in studies}
     rest = {
-        "attempts": [_attempt(row, found) for row in found.of[AttemptRow] if row["run_key"] in kept],
+        "attempts": [_attempt(row, rows) for row in rows.by_table[AttemptRow] if row["run_key"] in run_keys],
         "studies": studies,
-        "assignments": [row for row in found.of[AssignmentRow] if row["study_key"] in names],
+        "assignments": [row for row in rows.by_table[AssignmentRow] if row["study_key"] in study_keys],
     }
     url = read_url(str(new))
     engine = connect(url)
     prepare(engine, url)
     with transaction(engine, url) as session:
-        _write(session, found, records, rest)
+        _write(session, rows, entries, rest)
     engine.dispose()
-    rows = {"tasks": len(found.tasks), "runs": len(records), **{name: len(some) for name, some in rest.items()}}
-    return Salvaged(str(new), rows, len(found.seen - kept))
+    counts = {"tasks": len(rows.tasks), "runs": len(entries), **{name: len(each) for name, each in rest.items()}}
+    return Salvaged(str(new), counts, len(rows.seen_runs - run_keys))
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """The rows that hold together, each in its own right. A row may be there twice, in an old and a new form."""
+class _Rows:
+    """The rows whose digests hold. A row may appear twice, in an old and a new form."""
 
     tasks: dict[str, Row] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
     curves: dict[int, dict[str, list[Any]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
-    seen: set[str] = field(default_factory=set)
-    of: dict[type[Base], list[Row]] = field(default_factory=lambda: defaultdict(list))
+    seen_runs: set[str] = field(default_factory=set)
+    by_table: dict[type[Base], list[Row]] = field(default_factory=lambda: defaultdict(list))
 
 
 SEALED: tuple[type[Base], ...] = (OriginRow, RunRow, AttemptRow, StudyRow, AssignmentRow)
 
 
-def _found(data: bytes) -> _Found:
-    found = _Found()
+def _sound_rows(data: bytes) -> _Rows:
+    rows = _Rows()
     for rowid, values in read_rows(data):
         if (row := _read(TaskRow, rowid, values)) and task_key(row["description"]) == row["key"]:
-            found.tasks[row["key"]] = row["description"]
+            rows.tasks[row["key"]] = row["description"]
         if (row := _read(PolicyRow, rowid, values)) and policy_key(row["text"]) == row["key"]:
-            found.policies[row["key"]] = row["text"]
+            rows.policies[row["key"]] = row["text"]
         if row := _read(CurveRow, rowid, values):
-            found.curves[row["run"]][row["series"]].append(row["points"])
+            rows.curves[row["run"]][row["series"]].append(row["points"])
         if row := _read(RunRow, rowid, values):
-            found.seen.add(row["key"])
+            rows.seen_runs.add(row["key"])
         for table in SEALED:
             if (row := _read(table, rowid, values)) and seal(row) == row["digest"]:
-                found.of[table].append(row)
-    return found
+                rows.by_table[table].append(row)
+    return rows
 
 
 def _read(table: type[Base], rowid: int, values: list[Value]) -> Row | None:
-    """Read a row as one of a table, a run also as schema 2 had it; None where it is not, as far as types tell."""
+    """The row of a table, or of runs in schema 2, that has these values; None if their number or types differ."""
     columns = list(table.__table__.columns)
     if table is RunRow and len(values) == len(columns) - len(OBJECTIVE):
         columns = [column for column in columns if column.name not in OBJECTIVE]
@@ -170,50 +171,45 @@ def _typed(column: ColumnElement[Any], value: Value) -> Any:
     return json.loads(text) if isinstance(column.type, JSON) else text
 
 
-def _whole(found: _Found) -> list[Record]:
-    """Give the runs that are whole, each in its last form."""
-    records = [
-        record
-        for row in found.of[RunRow]
-        if row["task_key"] in found.tasks and (record := _record(row, found)) is not None
-    ]
-    records.sort(key=lambda record: (record.key, not RunState(record.state).is_final, -record.lost_steps))
-    return [next(same) for _, same in itertools.groupby(records, key=lambda record: record.key)]
+def _whole_runs(rows: _Rows) -> list[Entry]:
+    """The entries of undamaged runs, each in its last form."""
+    of_known_tasks = [row for row in rows.by_table[RunRow] if row["task_key"] in rows.tasks]
+    entries = [entry for row in of_known_tasks if (entry := _entry(row, rows)) is not None]
+    entries.sort(key=lambda entry: (entry["key"], not RunState(entry["state"]).is_final, -entry["lost_steps"]))
+    return [next(same) for _, same in itertools.groupby(entries, key=lambda entry: entry["key"])]
 
 
-def _record(row: Row, found: _Found) -> Record | None:
-    """Put a run together with its policy and with those of its curves, old and new, that its digest knows."""
-    policy, curves = found.policies.get(row["policy_key"]), found.curves.get(row["id"], {})
+def _entry(row: Row, rows: _Rows) -> Entry | None:
+    """The entry of a run with its policy, and with the combination of its old and new curves whose digest holds."""
+    policy, curves = rows.policies.get(row["policy_key"]), rows.curves.get(row["id"], {})
     if policy is None:
         return None
-    series = [(None, *(points for points in choices)) for choices in curves.values()]
-    for choice in itertools.islice(itertools.product(*map(reversed, series)), MOST_CHOICES):
-        points = {name: chosen for name, chosen in zip(curves, choice, strict=True) if chosen is not None}
+    choices = [(*reversed(points), None) for points in curves.values()]  # the latest first; None: no curve of that name
+    for combination in itertools.islice(itertools.product(*choices), MOST_CHOICES):
+        points = {name: chosen for name, chosen in zip(curves, combination, strict=True) if chosen is not None}
         if digest(points) == row["curves"]:
-            return (
-                record_of(row, policy, points)
-                if "metric" in row
-                else record_of_before(row, policy, points, found.tasks[row["task_key"]])
-            )
+            if "metric" in row:
+                return entry_of_row(row, policy, points)
+            return entry_of_row_2(row, policy, points, rows.tasks[row["task_key"]])
     return None
 
 
-def _attempt(row: Row, found: _Found) -> Row:
-    """An attempt as it is written now; one of schema 2 gets its metric."""
+def _attempt(row: Row, rows: _Rows) -> Row:
+    """The row of an attempt in the present schema: an attempt of schema 2 gets its metric."""
     if "metric" in row["content"]:
         return row
-    new = {"run_key": row["run_key"], "content": of_before(row["content"], found.tasks[row["content"]["task"]])}
+    new = {"run_key": row["run_key"], "content": with_metric(row["content"], rows.tasks[row["content"]["task"]])}
     return new | {"digest": seal(new)}
 
 
-def _write(session: Session, found: _Found, records: list[Record], rest: Mapping[str, Iterable[Row]]) -> None:
-    trusted = {row["name"]: row["trusted"] for row in found.of[OriginRow]}
-    for key, description in found.tasks.items():
+def _write(session: Session, rows: _Rows, entries: list[Entry], rest: Mapping[str, Iterable[Row]]) -> None:
+    trusted = {row["name"]: row["trusted"] for row in rows.by_table[OriginRow]}
+    for key, description in rows.tasks.items():
         add_task(session, key, description)
-    for name in {record.origin for record in records}:
+    for name in {entry["origin"] for entry in entries}:
         add_origin(session, name, trusted=trusted.get(name, name == LOCAL))
-    for some in chunks(records, CHUNK):
-        add_runs(session, some)
+    for chunk in chunks(entries, CHUNK):
+        add_runs(session, chunk)
     for add, name in ((add_attempt, "attempts"), (add_study, "studies"), (add_assignment, "assignments")):
         for row in rest[name]:
             add(session, row)

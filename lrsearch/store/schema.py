@@ -3,9 +3,9 @@
     data sets <- tasks -> models          tasks <- runs -> policies, origins
     studies  <- assignments               runs  <- curves
 
-What a run learned from is organised by data set, learning task (so many classes), model and framework, as far as its
-task says them; its score is of a metric, with a direction and a unit. A row carries a digest of the rest of it, so that
-damage is seen; a key is the digest of what it names.
+A task refers to its data set with the learning task and the classes, and to its model with the framework, as far as
+its description has them. A score is of a metric with a direction and a unit. Each row has a digest of its other
+columns, which detects damage; a key is the digest of the content that it names.
 """
 
 from sqlalchemy import JSON, BigInteger, Boolean, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
@@ -13,9 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA_VERSION = 3
 SERIAL = BigInteger().with_variant(Integer, "sqlite")
-"""A number that the database counts up by itself."""
+"""A number that the database assigns, rising."""
 KINDS = ("finite", "inf", "-inf", "nan", "none")
-"""What a value is. Only a finite one is in a column of numbers: databases order the others each in its own way."""
+"""Kinds of values. Only finite ones are in columns of numbers, because databases order the others differently."""
 
 
 def _has_kind(name: str) -> CheckConstraint:
@@ -26,7 +26,7 @@ def _has_kind(name: str) -> CheckConstraint:
 
 
 class Base(DeclarativeBase):
-    """All tables carry the prefix `lrsearch_`, so that a database may be shared."""
+    """Base of all tables. Their names have the prefix `lrsearch_`, so that other programs can share the database."""
 
 
 class SchemaRow(Base):
@@ -37,9 +37,9 @@ class SchemaRow(Base):
 
 
 class DatasetRow(Base):
-    """A data set by the digest of what a task says of it; `learning_task` is what is asked of it, where that is known.
+    """A data set by the digest of its description in a task; `learning_task` is null where it is unknown.
 
-    The numbers of a user's task are null where it does not say them.
+    Numbers that a user's task does not state are null.
     """
 
     __tablename__ = "lrsearch_datasets"
@@ -52,7 +52,7 @@ class DatasetRow(Base):
 
 
 class ModelRow(Base):
-    """A model by the digest of what a task says of it; null is what it does not say."""
+    """A model by the digest of its description in a task; values that it does not state are null."""
 
     __tablename__ = "lrsearch_models"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -62,7 +62,7 @@ class ModelRow(Base):
 
 
 class TaskRow(Base):
-    """A task by the digest of its description. Where it does not name them it has no data set and no model."""
+    """A task by the digest of its description; without a data set or a model where it names none."""
 
     __tablename__ = "lrsearch_tasks"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -82,7 +82,7 @@ class PolicyRow(Base):
 
 
 class OriginRow(Base):
-    """Where runs come from: `local`, or a bundle that was imported. Only trusted ones recommend unasked."""
+    """The origin of runs: `local`, or an imported bundle. Only runs of trusted origins are evidence."""
 
     __tablename__ = "lrsearch_origins"
     name: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -91,10 +91,11 @@ class OriginRow(Base):
 
 
 class RunRow(Base):
-    """A run by the digest of task, policy, horizon, seed and trainer version. Final ones never change.
+    """A run by the digest of task, policy, horizon, seed and trainer version. Final results never change.
 
-    The score is of a metric, in its own unit and sign; `direction` says which is better. `details` is what has no
-    column: metrics, the digest of the split, an error, the stride of its curves. `curves` is the digest of its curves.
+    The score is in the metric's own unit and sign; `direction` says which values are better. `details` has the values
+    without a column: metrics, the digest of the split, an error, the stride of the curves. `curves` is the digest of
+    the run's curves.
     """
 
     __tablename__ = "lrsearch_runs"
@@ -140,12 +141,12 @@ class RunRow(Base):
 
 
 class CurveRow(Base):
-    """One of a run's curves: `val_loss`, `val_score`, `train_loss`, `lr`, or what a user logged.
+    """A curve of a run: `val_loss`, `val_score`, `train_loss`, `rate`, or a curve that a user logged.
 
-    A user's curve of one of these names has `own:` before it.
+    A user's curve of one of these names has the prefix `own:`.
 
-    `points` are [step, value]; a value that is not finite is a text. A row a point made a store of 85 short runs a
-    third larger.
+    `points` are [step, value]; a value that is not finite is a text. They are one JSON value, because a row for each
+    point made a store of 85 short runs a third larger.
     """
 
     __tablename__ = "lrsearch_curves"
@@ -155,7 +156,7 @@ class CurveRow(Base):
 
 
 class AttemptRow(Base):
-    """A second final result of a run, which differs from the first: kept beside it, whoever was right."""
+    """A later final result of a run that differs from the stored one. Its content is an entry."""
 
     __tablename__ = "lrsearch_attempts"
     id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
@@ -165,7 +166,7 @@ class AttemptRow(Base):
 
 
 class StudyRow(Base):
-    """A study by the digest of task, space, strategy, budget and seed, and what it started from, frozen."""
+    """A study by the digest of task, space, strategy, budget and seed; `frozen` is its evidence at the start."""
 
     __tablename__ = "lrsearch_studies"
     key: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -178,7 +179,7 @@ class StudyRow(Base):
 
 
 class AssignmentRow(Base):
-    """What a study asked for, in order: written before it is trained. Its roles say which runs were its evidence."""
+    """A trial of a study, by its number; written before it is trained."""
 
     __tablename__ = "lrsearch_assignments"
     study_key: Mapped[str] = mapped_column(ForeignKey("lrsearch_studies.key"), primary_key=True)

@@ -1,7 +1,7 @@
-"""How a run ended that an exception left: which exceptions of other libraries are a stop on purpose, and no error.
+"""The state of a run that an exception ended: some exceptions of other libraries are intended stops, not errors.
 
-They are known by their names, so that no library is loaded for it. `StopIteration` is not among them: `next` raises it
-where the data ran out as well. Keras, transformers and Ignite stop by flags, and raise nothing.
+They are recognized by name, so that no library is imported. `StopIteration` is not one of them: `next` raises it when
+the data run out too. Keras, transformers and Ignite stop by flags, without an exception.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ STOPS: Mapping[str, str] = MappingProxyType(
         "pytorch_lightning.utilities.exceptions._TunerExitException": "the same under Lightning's older name",
     }
 )
-"""Exceptions by module and name, and why each is a stop. A class that is made from one of them is one as well."""
+"""Exceptions by module and name, and why each is a stop. Their subclasses are stops too."""
 EXITS: Mapping[str, str] = MappingProxyType({"ray.train._internal.session": "a scheduler of Ray Tune ended the trial"})
-"""Modules that end a run by `sys.exit(0)`, and why it is a stop; from anywhere else that is an interruption."""
+"""Modules whose `sys.exit(0)` is a stop, and why; from any other module it is an interruption."""
 
 
 def state_of(error: BaseException) -> RunState:
-    """How a run ended that this exception left: stopped, failed or interrupted.
+    """The state of a run that this exception ended: stopped, failed or interrupted.
 
     >>> state_of(ValueError()), state_of(KeyboardInterrupt())
     (<RunState.FAILED: 'failed'>, <RunState.INTERRUPTED: 'interrupted'>)
     """
-    names = {f"{one.__module__}.{one.__qualname__}" for one in type(error).__mro__}
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     is_exit = isinstance(error, SystemExit) and not error.code and _raised_in(error.__traceback__) in EXITS
     if is_exit or names & STOPS.keys():
         return RunState.STOPPED

@@ -1,4 +1,4 @@
-"""The knowledge store: the ledger of all runs. Finished results are append-only; recording twice is recording once."""
+"""The store: the ledger of all runs. Final results are append-only; recording a run twice is recording it once."""
 
 import logging
 import time
@@ -20,9 +20,9 @@ from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import queries
 from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
+from lrsearch.store.entries import Entry, checked, entry_of, stored_of
 from lrsearch.store.migrations import prepare
 from lrsearch.store.queries import TRUSTED
-from lrsearch.store.record import Record, seal
 from lrsearch.store.rows import (
     CHUNK,
     LOCAL,
@@ -35,26 +35,27 @@ from lrsearch.store.rows import (
     chunks,
     columns,
     policy_key,
+    read_ids,
     read_rows,
     read_runs,
-    read_these,
 )
 from lrsearch.store.schema import AssignmentRow, AttemptRow, Base, OriginRow, RunRow, StudyRow, TaskRow
-from lrsearch.store.stored import ShownRun, StoredRun, StoredStudy, Trial, stored
+from lrsearch.store.stored import StoredRun, StoredStudy, Trial
+from lrsearch.store.values import seal
 from lrsearch.tasks.catalogue import TaskLike
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""How long a search waits for a database that went away: two minutes in all."""
+"""Seconds that a search waits before each new try of a lost database: a rule, two minutes in all."""
 P = ParamSpec("P")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-def _patient(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
-    """Try again, after a store's pauses, what failed because its database was away."""
+def _retrying(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
+    """Call the method again after each of the store's pauses while the database is away."""
 
     @wraps(method)
-    def tried(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def retried(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> R:
         for pause in self._pauses:
             try:
                 return method(self, *args, **kwargs)
@@ -62,7 +63,7 @@ def _patient(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatena
                 self._wait(error, pause)
         return method(self, *args, **kwargs)
 
-    return tried
+    return retried
 
 
 class Store:
@@ -71,11 +72,11 @@ class Store:
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
         patience: seconds to wait for a lock on a file, or for a server.
-        pauses: seconds to wait before each new try where the database went away after it was opened; none by default.
-        sleep: waits.
+        pauses: seconds to wait before each new try if the database goes away after it was opened; none by default.
+        sleep: waits so many seconds; tests replace it.
 
     Raises:
-        StoreError: if it cannot be opened, or is not a store.
+        StoreError: if the database cannot be opened, or is not a store.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class Store:
 
     @property
     def url(self) -> str:
-        """The URL for people, without a password."""
+        """The URL without its password."""
         return shown(self._url)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -112,39 +113,42 @@ class Store:
 
     @property
     def damaged(self) -> frozenset[str]:
-        """The keys of runs, and the names of tables, of which something was read and set aside: digests do not hold."""
+        """Keys of runs and names of tables with damaged rows among those read so far: their digests do not hold."""
         return frozenset(self._damaged)
 
-    @_patient
+    @_retrying
     def record(self, spec: RunSpec, run: Run, origin: str = LOCAL) -> None:
-        """Record a run. A final result stays; what did not end gives way to it, its steps kept as lost."""
+        """Record a run. A final result stays; it replaces a result that did not end, whose steps become lost steps."""
         self._add_task(spec.task_key, spec.description)
-        self.add([Record.of(spec, run, origin)])
+        self.add([entry_of(StoredRun.of(spec, run, origin))])
 
     def add(
-        self, records: Iterable[Record], trusted: bool = True, tasks: Mapping[str, Mapping[str, Any]] | None = None
+        self, entries: Iterable[Entry], trusted: bool = True, tasks: Mapping[str, Mapping[str, Any]] | None = None
     ) -> int:
-        """Write records in one transaction, and give how many runs were new.
+        """Write runs in one transaction, and return how many were new.
 
         Args:
-            records: of runs; their tasks are known, or given.
-            trusted: whether they come from this store's owner: only then do they recommend, and change what is known.
+            entries: of runs whose tasks are in the store or in `tasks`.
+            trusted: whether they come from the store's owner: untrusted runs are no evidence, and change no result.
             tasks: descriptions by key.
+
+        Raises:
+            StoreError: for an entry that is not one; then nothing is written.
         """
         new, origins = 0, set[str]()
         with self._writes() as session:
             for key, description in (tasks or {}).items():
                 add_task(session, key, description)
-            for some in chunks(records, CHUNK):
-                for origin in {record.origin for record in some} - origins:
+            for chunk in chunks(map(checked, entries), CHUNK):
+                for origin in {entry["origin"] for entry in chunk} - origins:
                     add_origin(session, origin, trusted)
                     origins.add(origin)
-                new += add_runs(session, some, trusted)
+                new += add_runs(session, chunk, trusted)
         return new
 
-    @_patient
+    @_retrying
     def find(self, key: str) -> StoredRun | None:
-        """Give the run of a key, if it is known from a trusted origin."""
+        """The run of a key; None if the store has none of a trusted origin."""
         return next(iter(self._runs(RunRow.key == key, TRUSTED)), None)
 
     def runs(
@@ -158,152 +162,166 @@ class Store:
         after: str = "",
         limit: int | None = None,
     ) -> list[StoredRun]:
-        """Give all runs that match, in the order of their keys.
+        """All runs that match, in the order of their keys.
 
         Args:
             task: the name of a task.
-            policy: the policy that was asked for.
-            state: how it ended.
-            origin: where it came from.
-            trusted: leave out what came in a bundle that was not trusted.
+            policy: the policy of the run.
+            state: how the run ended.
+            origin: where the run comes from.
+            trusted: without the runs of untrusted bundles.
             after: only runs whose keys come after this one: the next page.
             limit: runs at most.
         """
-        wanted: list[ColumnElement[bool]] = [RunRow.key > after]
+        conditions: list[ColumnElement[bool]] = [RunRow.key > after]
         if task:
-            wanted.append(RunRow.task_key.in_(self._task_keys(task)))
+            conditions.append(RunRow.task_key.in_(self._task_keys(task)))
         if policy:
-            wanted.append(RunRow.policy_key == policy_key(str(policy)))
+            conditions.append(RunRow.policy_key == policy_key(str(policy)))
         if state:
-            wanted.append(RunRow.state == str(state))
+            conditions.append(RunRow.state == str(state))
         if origin:
-            wanted.append(RunRow.origin == origin)
+            conditions.append(RunRow.origin == origin)
         if trusted:
-            wanted.append(TRUSTED)
-        return self._runs(*wanted, limit=limit)
+            conditions.append(TRUSTED)
+        return self._runs(*conditions, limit=limit)
 
-    def records(self, after: str = "", limit: int | None = None, task: str | None = None) -> list[Record]:
-        """Give runs as they are stored, in the order of their keys, as `runs` does."""
-        wanted = [RunRow.task_key.in_(self._task_keys(task))] if task else []
-        return [record for _, record in self._records(RunRow.key > after, *wanted, limit=limit)]
+    def entries(self, after: str = "", limit: int | None = None, task: str | None = None) -> list[Entry]:
+        """Runs in their serialised form, in the order of their keys; arguments as in `runs`."""
+        conditions = [RunRow.task_key.in_(self._task_keys(task))] if task else []
+        return [entry for _, entry in self._entries(RunRow.key > after, *conditions, limit=limit)]
 
     def origins(self) -> dict[str, bool]:
-        """Give all origins, and whether each is trusted."""
+        """All origins, and whether each is trusted."""
         with self._reads() as session:
             return {row.name: row.trusted for row in session.scalars(select(OriginRow))}
 
-    def show(self, key: str) -> "ShownRun":
-        """Give all that is known of a run.
-
-        Args:
-            key: its key, or as much of its beginning as no other run has.
+    def match(self, prefix: str) -> StoredRun:
+        """The run whose key begins with a prefix that no other key has; also a run of an untrusted origin.
 
         Raises:
-            StoreError: if none or several begin so, or the run is damaged.
+            StoreError: if no key or several begin so, or the run is damaged.
         """
+        query = select(RunRow.key).where(RunRow.key.startswith(prefix, autoescape=True)).limit(2)
         with self._reads() as session:
-            keys = session.scalars(select(RunRow.key).where(RunRow.key.startswith(key, autoescape=True)).limit(2)).all()
-            asked = select(StudyRow.name).join(AssignmentRow).where(AssignmentRow.run_key.in_(keys)).distinct()
-            studies = session.scalars(asked.order_by(StudyRow.name)).all()
+            keys = session.scalars(query).all()
         if len(keys) != 1:
-            raise StoreError(f"{'no run' if not keys else 'more than one run'} in {self.url} begins with {key[:40]!r}")
-        found = self._records(RunRow.key == keys[0])
-        if not found:
-            raise StoreError(f"run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
-        (run,) = self._stored(found)
-        ((_, record),) = found
-        task = self.tasks().get(record.task)
-        if task is None:
-            raise StoreError(f"the task of run {keys[0]} in {self.url} is damaged: `lrsearch store check` says more")
-        return ShownRun(run, record, task, tuple(self.attempts(record.key)), tuple(studies))
+            count = "no run" if not keys else "more than one run"
+            raise StoreError(f"{count} in {self.url} begins with {prefix[:40]!r}")
+        return self._stored([self._entry(keys[0])])[0]
+
+    def description(self, stored: StoredRun) -> dict[str, Any]:
+        """The description of a run's task.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        description = self.tasks().get(stored.task_key)
+        if description is None:
+            raise StoreError(f"the task of run {stored.key} in {self.url} is damaged: `lrsearch store check` says more")
+        return description
+
+    def show(self, stored: StoredRun) -> dict[str, Any]:
+        """All that the store holds of a run, as JSON values for `store show`.
+
+        Returns:
+            The run's own values, with its entry as `record`, the `task_description`, later `attempts` that differ,
+            and the names of the `studies` that have it among their trials.
+
+        Raises:
+            StoreError: if the run or its task is damaged.
+        """
+        _, entry = self._entry(stored.key)
+        names = select(StudyRow.name).join(AssignmentRow).where(AssignmentRow.run_key == stored.key).distinct()
+        with self._reads() as session:
+            studies = list(session.scalars(names.order_by(StudyRow.name)))
+        return {
+            **stored.to_json(),
+            "record": entry,
+            "task_description": self.description(stored),
+            "attempts": self.attempts(stored.key),
+            "studies": studies,
+        }
 
     def stats(self) -> dict[str, Any]:
-        """Give how much the store holds: in all, and by task, with its framework, model, classes and data set."""
+        """How much the store holds: in all, and by task, with its framework, model, classes and data set."""
         with self._reads() as session:
             return {"store": self.url, **queries.stats(session)}
 
     def representative_runs(
         self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False
     ) -> list[StoredRun]:
-        """The ended runs of a task that say most of its policies, without range tests: see `representative_ids`."""
+        """The ended runs that represent a task's policies, without range tests: see `representative_ids`."""
         with self._reads() as session:
             ids = queries.representative_ids(session, task_key, shortest, policies)
-            found = list(read_these(session, ids, curves))
-        return self._stored(self._whole(found))
+            rows = list(read_ids(session, ids, curves))
+        return self._stored(self._whole(rows))
 
     def ramps(self, task_key: str) -> list[StoredRun]:
-        """Give the last four range tests of a task."""
+        """The last four range tests of a task."""
         with self._reads() as session:
-            found = list(read_these(session, queries.ramp_runs(session, task_key)))
-        return self._stored(self._whole(found))
+            rows = list(read_ids(session, queries.ramp_ids(session, task_key)))
+        return self._stored(self._whole(rows))
 
-    def attempts(self, key: str) -> list[Record]:
-        """Give the final results of a run that came later, and said something else."""
+    def attempts(self, key: str) -> list[Entry]:
+        """The entries of later final results of a run that differ from the stored one."""
         with self._reads() as session:
-            found = self._sound(session, AttemptRow, AttemptRow.run_key == key)
-        return [Record.from_json(row["content"]) for row in found]
+            rows = self._sound(session, AttemptRow, AttemptRow.run_key == key)
+        return [checked(row["content"]) for row in rows]
 
-    @_patient
+    @_retrying
     def open_study(
         self, key: str, name: str, task: Task, description: Mapping[str, Any], frozen: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Record a study unless it is known, and give what it started from: the first record's."""
+        """Record a study unless it is there, and return its evidence at the start, as it was first recorded."""
         task_key = task.key
         self._add_task(task_key, task.description)
+        row = {"key": key, "name": name, "task_key": task_key}
         with self._writes() as session:
-            add_study(
-                session,
-                {
-                    "key": key,
-                    "name": name,
-                    "task_key": task_key,
-                    "description": dict(description),
-                    "frozen": dict(frozen),
-                },
-            )
+            add_study(session, row | {"description": dict(description), "frozen": dict(frozen)})
             return dict(session.get_one(StudyRow, key).frozen)
 
     def begun(self, study_key: str) -> dict[str, Any] | None:
-        """Give what a study started from; None if there is none of that key."""
+        """The evidence that a study started from; None if there is no study of that key."""
         with self._reads() as session:
-            found = session.get(StudyRow, study_key)
-            return None if found is None else dict(found.frozen)
+            row = session.get(StudyRow, study_key)
+            return None if row is None else dict(row.frozen)
 
     def studies(self) -> list[StoredStudy]:
-        """Give all studies, in the order of their names."""
+        """All studies, in the order of their names."""
         tasks = self.tasks()
         with self._reads() as session:
             rows = self._sound(session, StudyRow)
-        found = [
+        studies = [
             StoredStudy(row["key"], row["name"], tasks[row["task_key"]], row["description"], row["frozen"])
             for row in rows
             if row["task_key"] in tasks
         ]
-        return sorted(found, key=lambda study: (study.name, study.key))
+        return sorted(studies, key=lambda study: (study.name, study.key))
 
     def merge(self, other: "Store") -> int:
-        """Take over all that another store of one's own holds, and give how many runs were new.
+        """Copy all that another store of the same owner holds, and return how many runs were new.
 
-        Runs keep their origins. Studies that are not known here come with all that they asked for.
+        Runs keep their origins. Studies that are not in this store come with all their trials.
         """
         trust, known, new = other.origins(), {study.key for study in self.studies()}, 0
         after, tasks = "", other.tasks()
-        while some := other.records(after, CHUNK):
-            after = some[-1].key
+        while page := other.entries(after, CHUNK):
+            after = page[-1]["key"]
             for trusted in (True, False):
-                new += self.add([r for r in some if trust[r.origin] is trusted], trusted, tasks)
+                new += self.add([entry for entry in page if trust[entry["origin"]] is trusted], trusted, tasks)
         with other._reads() as source, self._writes() as session:
-            for row in source.scalars(select(StudyRow).where(StudyRow.key.not_in(known))):
-                add_study(session, columns(row))
-            for asked in source.scalars(select(AssignmentRow).where(AssignmentRow.study_key.not_in(known))):
-                add_assignment(session, columns(asked))
+            for study in source.scalars(select(StudyRow).where(StudyRow.key.not_in(known))):
+                add_study(session, columns(study))
+            for trial in source.scalars(select(AssignmentRow).where(AssignmentRow.study_key.not_in(known))):
+                add_assignment(session, columns(trial))
             for attempt in source.scalars(select(AttemptRow)):
                 add_attempt(session, columns(attempt))
         return new
 
-    @_patient
+    @_retrying
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """Give the note that was left on a study; leave one first, if given."""
+        """The note on a study; with `note`, write it first. None if there is no study or no note."""
         with self._reads() if note is None else self._writes() as session:
             row = session.get(StudyRow, study_key)
             if row is None:
@@ -313,9 +331,9 @@ class Store:
                 row.digest = seal(columns(row))
             return dict(row.note) if row.note is not None else None
 
-    @_patient
+    @_retrying
     def assign(self, study_key: str, trial: Trial, spec: RunSpec) -> None:
-        """Record what a study asks for, before it is trained. Doing so again changes nothing."""
+        """Record a trial of a study before it is trained. Recording it again changes nothing."""
         with self._writes() as session:
             add_assignment(
                 session,
@@ -331,38 +349,28 @@ class Store:
                 },
             )
 
-    @_patient
+    @_retrying
     def history(self, study_key: str) -> list[Trial]:
-        """Give what a study asked for, in order, each with its run as far as it is known."""
+        """The trials of a study in order, each with its run where the store has one of a trusted origin.
+
+        Raises:
+            StoreError: if a trial is damaged or missing.
+        """
         with self._reads() as session:
             rows = list(read_rows(session, AssignmentRow, AssignmentRow.study_key == study_key))
-        asked = [
-            (
-                Trial(
-                    row["number"],
-                    Role(row["role"]),
-                    Origin(row["origin"]),
-                    parse(row["policy"]),
-                    row["horizon"],
-                    row["seed"],
-                ),
-                row["run_key"],
-            )
-            for row in rows
-            if row
-        ]
-        if [trial.number for trial, _ in asked] != list(range(len(rows))):
+        trials = [(_trial(row), row["run_key"]) for row in rows if row]
+        if [trial.number for trial, _ in trials] != list(range(len(rows))):
             raise StoreError(
                 f"what study {study_key} in {self.url} asked for is damaged; with another --seed a search"
                 " begins anew, and takes over all runs that are whole"
             )
-        keys = sorted({run_key for _, run_key in asked})
-        known = {run.key: run for some in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(some), TRUSTED)}
-        return [replace(trial, stored=known.get(run_key), reused=True) for trial, run_key in asked]
+        keys = sorted({run_key for _, run_key in trials})
+        runs = {run.key: run for chunk in chunks(keys, CHUNK) for run in self._runs(RunRow.key.in_(chunk), TRUSTED)}
+        return [replace(trial, stored=runs.get(run_key), reused=True) for trial, run_key in trials]
 
-    @_patient
+    @_retrying
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Give the descriptions of all tasks by key."""
+        """The descriptions of all tasks by key."""
         with self._reads() as session:
             return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
 
@@ -380,41 +388,51 @@ class Store:
         with self._reads() as session:
             return list(session.scalars(select(TaskRow.key).where(TaskRow.name == name)))
 
-    def _runs(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
-        return self._stored(self._records(*wanted, limit=limit))
+    def _runs(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
+        return self._stored(self._entries(*conditions, limit=limit))
 
-    def _records(self, *wanted: ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Record]]:
-        """Read runs with the names of their tasks."""
+    def _entries(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Entry]]:
+        """Runs that match, each with the name of its task."""
         with self._reads() as session:
-            found = list(read_runs(session, *wanted, limit=limit))
-        return self._whole(found)
+            rows = list(read_runs(session, *conditions, limit=limit))
+        return self._whole(rows)
 
-    def _whole(self, found: Iterable[tuple[str, str, Record | None]]) -> list[tuple[str, Record]]:
-        """Set the damaged runs aside, and say so once of each."""
+    def _entry(self, key: str) -> tuple[str, Entry]:
+        """The name of a run's task, and its entry.
+
+        Raises:
+            StoreError: if the run is damaged.
+        """
+        for named_entry in self._entries(RunRow.key == key):
+            return named_entry
+        raise StoreError(f"run {key} in {self.url} is damaged: `lrsearch store check` says more")
+
+    def _whole(self, rows: Iterable[tuple[str, str, Entry | None]]) -> list[tuple[str, Entry]]:
+        """The runs that are not damaged; log a warning for each damaged one, once."""
         whole = []
-        for key, task, record in found:
-            if record is not None:
-                whole.append((task, record))
+        for key, task, entry in rows:
+            if entry is not None:
+                whole.append((task, entry))
             elif key not in self._damaged:
                 self._damaged.add(key)
                 log.warning("run %s in %s is damaged and is set aside: `lrsearch store check` says more", key, self.url)
         return whole
 
-    def _stored(self, found: Iterable[tuple[str, Record]]) -> list[StoredRun]:
-        """Give runs as values; a policy that is met again is not read again."""
-        known = list(found)
-        policies = {text: parse(text) for text in {record.policy for _, record in known}}
-        self._learn_objectives({record.task for _, record in known})
+    def _stored(self, entries: Iterable[tuple[str, Entry]]) -> list[StoredRun]:
+        """The runs of entries with the names of their tasks. Each policy is parsed once."""
+        named = list(entries)
+        policies = {text: parse(text) for text in {entry["policy"] for _, entry in named}}
+        self._read_objectives({entry["task"] for _, entry in named})
         return [
-            stored(record, task, policies[record.policy], self._objectives.get(record.task, ()))
-            for task, record in known
+            stored_of(entry, task, policies[entry["policy"]], self._objectives.get(entry["task"], ()))
+            for task, entry in named
         ]
 
-    def _learn_objectives(self, tasks: Iterable[str]) -> None:
-        """Read what tasks are judged by, once each: a task's description never changes."""
-        for some in chunks(set(tasks) - self._objectives.keys(), CHUNK):
+    def _read_objectives(self, tasks: Iterable[str]) -> None:
+        """Read the objectives of tasks, once each: a task's description never changes."""
+        for chunk in chunks(set(tasks) - self._objectives.keys(), CHUNK):
             with self._reads() as session:
-                rows = self._sound(session, TaskRow, TaskRow.key.in_(some))
+                rows = self._sound(session, TaskRow, TaskRow.key.in_(chunk))
             self._objectives |= {row["key"]: objectives_of(row["description"]) for row in rows}
 
     def _wait(self, error: StoreAwayError, pause: float) -> None:
@@ -423,9 +441,9 @@ class Store:
             log.warning("%s; what is done is kept, and the store tried again for %g seconds", error, sum(self._pauses))
         self._sleep(pause)
 
-    def _sound(self, session: Session, table: type[Base], *wanted: ColumnElement[bool]) -> list[dict[str, Any]]:
-        """Read the rows whose digests hold; that there are others is said once a table."""
-        rows = list(read_rows(session, table, *wanted))
+    def _sound(self, session: Session, table: type[Base], *conditions: ColumnElement[bool]) -> list[dict[str, Any]]:
+        """The rows whose digests hold; log a warning about damaged rows, once per table."""
+        rows = list(read_rows(session, table, *conditions))
         if None in rows and table.__tablename__ not in self._damaged:
             self._damaged.add(table.__tablename__)
             log.warning(
@@ -443,17 +461,23 @@ class Store:
         return transaction(self._engine, self._url)
 
 
+def _trial(row: Mapping[str, Any]) -> Trial:
+    """The trial of a row of the table of assignments."""
+    policy, role, origin = parse(row["policy"]), Role(row["role"]), Origin(row["origin"])
+    return Trial(row["number"], role, origin, policy, row["horizon"], row["seed"])
+
+
 def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[float] = ()) -> Store:
-    """Open a knowledge store, made where there is none.
+    """Open a store; create it if there is none.
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
-        existing: refuse a file that is not there: looking into a store must not make it.
+        existing: refuse a file that does not exist: reading a store must not create it.
         pauses: as for `Store`.
 
     Raises:
-        UsageError: for what is neither.
-        StoreError: if it cannot be opened, or is not a store.
+        UsageError: if `url` is not a text or a path.
+        StoreError: if the database cannot be opened, or is not a store.
 
     >>> with open_store("sqlite:///:memory:") as store:
     ...     store.runs()

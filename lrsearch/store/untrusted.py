@@ -1,4 +1,4 @@
-"""What a stranger's file says of tasks and runs, held against what can be, before anything is made of it."""
+"""Checks of tasks and runs from untrusted bundles: every field, before any value is made of it."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,13 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import TRAINERS, Objective, RunState, run_key
 from lrsearch.runs.environment import texts_of
 from lrsearch.schedules import parse
-from lrsearch.store.record import OBJECTIVE, OF_METRIC, OWN_SERIES, Record, check_name, of_before
+from lrsearch.store.entries import FIELDS, OBJECTIVE, OF_METRIC, OWN_SERIES, Entry, checked, run_of, with_metric
+from lrsearch.store.values import check_name
 
 MOST_POINTS, MOST_NUMBERS = 200_000, 8
+"""Points of a curve, and sizes in a shape: a rule, far above those of any real run."""
 LARGEST = 2**53
-"""Whole numbers above it are not what they say in every reader of JSON."""
+"""Larger integers are not exact in every reader of JSON."""
 DETAILS = {
     "evaluations",
     "metrics",
@@ -32,14 +34,14 @@ DETAILS = {
     "environment",
 }
 MOST_OBJECTIVES, MOST_TEXTS = 100, 30
-SAID = set(Record.__slots__)
+"""Objectives of a task, and texts of an environment: a rule."""
 
 
 def check_description(values: Any) -> None:
-    """Refuse a task's description that is not one: of a name alone, of a classification, or of a user's task.
+    """Check a task's description: of a name alone, of a classification, or of a user's task.
 
     Raises:
-        StoreError: it says what is wrong.
+        StoreError: if it is none of these; the message says what is wrong.
     """
     _mapping("a task", values)
     check_name("a task's name", values.get("name"))
@@ -50,12 +52,12 @@ def check_description(values: Any) -> None:
 
 
 def _check_own(values: Mapping[str, Any]) -> None:
-    """Refuse what is no user's task. Its facts may be any plain values: whoever reads one looks what it is."""
+    """Check a user's task. Its facts may be any JSON values: readers of a fact check its type."""
     objectives = values["objectives"]
     if not isinstance(objectives, list) or not 0 < len(objectives) <= MOST_OBJECTIVES:
         raise StoreError(f"a task's objectives are a list of 1 to {MOST_OBJECTIVES}")
-    for one in objectives:
-        Objective.from_json(_mapping("an objective", one))
+    for objective in objectives:
+        Objective.from_json(_mapping("an objective", objective))
     _whole("horizon", values.get("horizon"), 1)
     if not _is_number(values.get("epoch")) or values["epoch"] <= 0:
         raise StoreError("a task's epoch must be a number above 0")
@@ -69,13 +71,13 @@ def _check_classification(values: Mapping[str, Any]) -> None:
     data, model, optimizer = (_mapping(f"a task's {part}", values.get(part)) for part in ("data", "model", "optimizer"))
     check_name("a data set's name", data.get("name"))
     check_name("a model's name", model.get("name"))
-    for of, least in (
+    for part, lowest in (
         (data, {"classes": 2, "train": 1, "validation": 1}),
         (model, {"parameters": 0}),
         (values, {"batch_size": 1, "horizon": 1}),
     ):
-        for name, low in least.items():
-            _whole(name, of.get(name), low)
+        for name, low in lowest.items():
+            _whole(name, part.get(name), low)
     shape = data.get("shape")
     if not isinstance(shape, list) or len(shape) > MOST_NUMBERS:
         raise StoreError("a data set's shape must be a short list of whole numbers")
@@ -97,15 +99,15 @@ def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
                 raise StoreError("an optimizer's settings must be numbers, texts, or yes or no")
 
 
-def check_record(values: Any, tasks: Mapping[str, Mapping[str, Any]]) -> Record:
-    """Read a run that another store wrote, of one of these tasks by key.
+def check_entry(values: Any, tasks: Mapping[str, Mapping[str, Any]]) -> Entry:
+    """The entry of a run that another store wrote, of one of these tasks by key.
 
     Raises:
-        StoreError: if anything in it is not what it should be; it says what.
+        StoreError: if a field has a wrong value; the message says which.
     """
     _mapping("a run", values)
-    if set(values) not in (SAID, SAID - set(OBJECTIVE)):
-        raise StoreError(f"a run must say {', '.join(Record.__slots__)}, and nothing else")
+    if set(values) not in (set(FIELDS), set(FIELDS) - set(OBJECTIVE)):
+        raise StoreError(f"a run must say {', '.join(FIELDS)}, and nothing else")
     check_name("an origin", values["origin"])
     for name, low in (("horizon", 1), ("steps", 0), ("lost_steps", 0), ("seed", -LARGEST)):
         _whole(name, values[name], low)
@@ -127,10 +129,9 @@ def check_record(values: Any, tasks: Mapping[str, Mapping[str, Any]]) -> Record:
     identity = values["task"], policy, values["horizon"], values["seed"]
     if values["key"] not in [run_key(*identity, trainer) for trainer in TRAINERS]:
         raise StoreError("its key is not the digest of task, policy, horizon and seed")
-    said = values if "metric" in values else of_before(values, tasks[values["task"]])
-    record = Record.from_json({**said, "seconds": float(values["seconds"])})
-    record.run()
-    return record
+    entry = checked(values if "metric" in values else with_metric(values, tasks[values["task"]]))
+    run_of(entry)  # raises if the details do not make a run
+    return entry
 
 
 def _check_details(details: Any) -> None:
@@ -144,20 +145,20 @@ def _check_details(details: Any) -> None:
         if not isinstance(details.get(name), str | None):
             raise StoreError(f"{name} must be a text")
     for which, metrics in _mapping("metrics", details.get("metrics", {})).items():
-        check_name("a look's name", which)
-        for name, value in _mapping("the metrics of a look", metrics).items():
+        check_name("an evaluation's name", which)
+        for name, value in _mapping("the metrics of an evaluation", metrics).items():
             check_name("a metric's name", name)
             _value(name, value)
     _check_own_details(details)
 
 
 def _check_own_details(details: Mapping[str, Any]) -> None:
-    """Refuse what cannot be said of a user's training."""
+    """Check the details of a user's training."""
     for name, value in _mapping("scores", details.get("scores", {})).items():
         check_name("a metric's name", name)
         _present("a score", value)
-    told = _mapping("environment", details.get("environment", {}))
-    if len(told) > MOST_TEXTS or texts_of(told) != told:
+    environment = _mapping("environment", details.get("environment", {}))
+    if len(environment) > MOST_TEXTS or texts_of(environment) != environment:
         raise StoreError(f"environment must be at most {MOST_TEXTS} short texts by name")
     if not _is_number(details.get("startup_seconds", 0)):
         raise StoreError("startup_seconds must be a number")

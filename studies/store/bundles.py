@@ -1,4 +1,4 @@
-"""Bundles that were changed or cut: taken whole, or refused with a reason, and nothing else ever happens."""
+"""Bundles that were changed or cut: each is imported completely or refused with a reason; nothing else happens."""
 
 import hashlib
 import random
@@ -11,16 +11,16 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store, read_bundle, write_bundle
-from lrsearch.store.record import canonical
+from lrsearch.store.values import canonical
 
 INSERTS = (b"[", b"{", b'"', b"9" * 30, b"1e999", b"NaN", b"\\u0000")
 
 
 def bundles(folder: Path, mutants: int, cuts: int, seed: int) -> dict[str, Any]:
-    """Change one line of a bundle at a time, under a first line that holds; then cut the bundle at places.
+    """Change one line of a bundle at a time, under a first line with the right digest; then cut the bundle at places.
 
-    `refused` and `taken` are mutants; what else happened to one is among the `errors`. A cut that was not noticed is
-    `silent`. `unasked` are runs that were imported from any of it.
+    Mutants are `refused` or `taken`; any other fate counts as `errors`. A cut that was not noticed is `silent`.
+    `unasked` are runs that were imported by any of these.
     """
     rng, path = random.Random(seed), folder / "changed.bundle"
     whole = _bundle(folder)
@@ -51,7 +51,7 @@ def bundles(folder: Path, mutants: int, cuts: int, seed: int) -> dict[str, Any]:
             "bytes": len(whole),
             "cuts": len(places),
             "silent": silent,
-            "unasked": len(store.records()),
+            "unasked": len(store.entries()),
             "seed": seed,
         }
 
@@ -78,7 +78,7 @@ def _bundle(folder: Path) -> bytes:
 
 
 def _changed(line: bytes, rng: random.Random) -> bytes:
-    """Change one to three places: another byte, one less, or something hostile more."""
+    """Change one to three places: replace a byte, delete one, or insert hostile text."""
     changed = bytearray(line)
     for _ in range(rng.randint(1, 3)):
         place = rng.randrange(len(changed) - 1)
@@ -93,7 +93,7 @@ def _changed(line: bytes, rng: random.Random) -> bytes:
 
 
 def _sealed(lines: list[bytes]) -> bytes:
-    """Put a first line before others that holds, as anybody can write it."""
+    """Lines under a first line with their digest, as anybody can write it."""
     body = b"".join(lines)
     head = {"bundle": 1, "digest": hashlib.sha256(body).hexdigest(), "runs": 0, "tasks": 0}
     return canonical(head).encode() + b"\n" + body

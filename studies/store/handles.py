@@ -1,4 +1,4 @@
-"""Is a store as durable as it says, and does it give back what it takes?"""
+"""Whether a store's connections are durable, and whether it closes all files and threads."""
 
 import threading
 from pathlib import Path
@@ -20,16 +20,17 @@ SETTINGS = {
 
 
 def settings(databases: Databases) -> dict[str, Any]:
-    """Read back what each of three connections of a store was set to."""
+    """Read the settings of three connections of a store."""
     with open_store(databases.new()) as store:
         connections = [store._engine.raw_connection() for _ in range(3)]
-        found = [{asked: _ask(connection, asked) for asked in SETTINGS[databases.kind]} for connection in connections]
+        names = SETTINGS[databases.kind]
+        values = [{name: _setting(connection, name) for name in names} for connection in connections]
         for connection in connections:
             connection.close()
     return {
-        "connections": len(found),
-        "as_they_should": sum(each == SETTINGS[databases.kind] for each in found),
-        "found": found[0],
+        "connections": len(values),
+        "as_they_should": sum(each == SETTINGS[databases.kind] for each in values),
+        "found": values[0],
     }
 
 
@@ -37,19 +38,19 @@ def cycles(databases: Databases, count: int) -> dict[str, Any]:
     """Open a store, read it and close it, again and again."""
     url = databases.new()
     _cycle(url)
-    before = _held()
+    before = _open_handles()
     for _ in range(count):
         _cycle(url)
-    after = _held()
+    after = _open_handles()
     return {"cycles": count, **{f"{name}_left": after[name] - before[name] for name in before}}
 
 
-def _ask(connection: Any, asked: str) -> Any:
+def _setting(connection: Any, query: str) -> Any:
     cursor = connection.cursor()
-    cursor.execute(asked)
-    ((said,),) = cursor.fetchall()
+    cursor.execute(query)
+    ((value,),) = cursor.fetchall()
     cursor.close()
-    return said
+    return value
 
 
 def _cycle(url: str) -> None:
@@ -57,7 +58,7 @@ def _cycle(url: str) -> None:
         assert store.runs(limit=1) == []
 
 
-def _held() -> dict[str, int]:
+def _open_handles() -> dict[str, int]:
     return {
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "threads": threading.active_count(),

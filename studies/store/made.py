@@ -1,4 +1,4 @@
-"""What the measurements share: made-up runs, databases of both kinds, and a look at them that is not lrsearch's."""
+"""What the measurements share: made-up runs, databases of both kinds, and queries that do not use lrsearch."""
 
 import hashlib
 import multiprocessing
@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from lrsearch.schedules import FIX
-from lrsearch.store.record import Record
+from lrsearch.store.entries import Entry
 from lrsearch.store.store import Store
 from lrsearch.tasks import Task, find_task
 
@@ -22,60 +22,56 @@ SCHEMAS = Path(__file__).parents[2] / "tests" / "store" / "schemas"
 
 
 def processes() -> multiprocessing.context.ForkServerContext:
-    """Give what starts processes cheaply: each is forked from one that has imported lrsearch, and opened nothing."""
+    """The context that starts processes fast: each is forked from one that imported lrsearch and opened no store."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lrsearch.store.store", "lrsearch.store.checking", "psycopg"])
     return context
 
 
 def tasks(count: int) -> list[Task]:
-    """Give tasks that differ in their names."""
+    """Tasks that differ in their names."""
     return [replace(DIGITS, name=f"task-{n:03}") for n in range(count)]
 
 
 def add_tasks(store: Store, made: list[Task]) -> None:
-    """Make tasks known to a store."""
+    """Add tasks to a store."""
     store.add([], tasks={task.key: task.description for task in made})
 
 
-def record(task_key: str, n: int, looks: int = 3) -> Record:
-    """Give run n of a task: one of 500 policies, and a few looks."""
+def entry(task_key: str, n: int, evaluations: int = 3) -> Entry:
+    """The entry of run n of a task: one of 500 policies, and a few evaluations."""
     policy, seed = str(FIX(k0=round(0.001 * 1.01 ** (n % 500), 9))), n // 500
     key = hashlib.sha256(f"{task_key}|{policy}|{seed}".encode()).hexdigest()[:24]
     score = int(key[:8], 16) / 2**32
-    at = [100 * (look + 1) for look in range(looks)]
-    return Record(
-        key=key,
-        task=task_key,
-        policy=policy,
-        horizon=at[-1],
-        seed=seed,
-        origin="local",
-        state="finished",
-        metric="top1",
-        direction="maximize",
-        score=score,
-        loss=1 - score,
-        steps=at[-1],
-        seconds=1.5,
-        details={
-            "evaluations": 0,
-            "metrics": {},
-            "stride": 1,
-            "error": None,
-            "split": "made up",
-            "shared": 0,
-            "memory": None,
+    steps = [100 * (at + 1) for at in range(evaluations)]
+    horizon = steps[-1]
+    details = {"evaluations": 0, "metrics": {}, "stride": 1, "error": None, "split": "made up", "shared": 0}
+    return {
+        "key": key,
+        "task": task_key,
+        "policy": policy,
+        "horizon": horizon,
+        "seed": seed,
+        "origin": "local",
+        "state": "finished",
+        "metric": "top1",
+        "direction": "maximize",
+        "unit": "",
+        "score": score,
+        "loss": 1 - score,
+        "steps": horizon,
+        "seconds": 1.5,
+        "lost_steps": 0,
+        "details": details | {"memory": None},
+        "curves": {
+            "val_loss": [(step, 1 - score * step / horizon) for step in steps],
+            "val_score": [(step, score * step / horizon) for step in steps],
         },
-        curves={
-            "val_loss": tuple((step, 1 - score * step / at[-1]) for step in at),
-            "val_score": tuple((step, score * step / at[-1]) for step in at),
-        },
-    )
+    }
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
-    """Ask a database by its own driver."""
+    """The rows of a query, by the database's own driver."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         with closing(sqlite3.connect(f"file:{parsed.database}?mode=ro", uri=True)) as raw:
@@ -85,11 +81,11 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 class Databases:
-    """Gives new, empty databases of a kind, one after the other.
+    """New, empty databases of a kind.
 
     Args:
         folder: where SQLite's files are made.
-        create: makes a PostgreSQL database of a name and gives its URL; None for SQLite.
+        create: creates a PostgreSQL database of a name and returns its URL; None for SQLite.
     """
 
     def __init__(self, folder: Path, create: Any = None) -> None:
@@ -101,7 +97,7 @@ class Databases:
         return "postgresql" if self._create else "sqlite"
 
     def new(self) -> str:
-        """Give the URL of a database that nobody has opened."""
+        """The URL of a new database."""
         self._count += 1
         name = hashlib.sha256(f"{self._folder}|{self._count}".encode()).hexdigest()[:12]
         url = self._create(name) if self._create else f"sqlite:///{self._folder / name}.db"

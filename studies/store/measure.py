@@ -1,9 +1,9 @@
-"""What the store promises, measured with faults that are counted.
+"""Measure what the store guarantees, under counted faults.
 
     python studies/store/measure.py [FIGURE ...] [--runs 1000000] [--seed 1] [--short]
 
-Prints a line of JSON for each figure as it ends, and the table of them all; ends with 1 if a zero is not a zero. Every
-figure runs on SQLite and on a PostgreSQL server that is started for it, except where there are only files.
+Prints a line of JSON for each figure as it ends, and a table of all; ends with status 1 if a figure falls short.
+Figures run on SQLite and on a PostgreSQL server that is started for them, except those that need a file.
 """
 
 import argparse
@@ -50,7 +50,7 @@ ZEROS = (
     "threads_left",
     "tasks_left",
 )
-"""What must be nothing."""
+"""Counts that must be 0."""
 AS_MANY = (
     ("landed", "asked"),
     ("reported", "landed"),
@@ -62,7 +62,7 @@ AS_MANY = (
     ("whole", "stores"),
     ("as_they_should", "connections"),
 )
-"""What must be as many as something else."""
+"""Pairs of counts that must be equal."""
 FULL = {
     "writers": (16, 1000),
     "openers": (24, 20),
@@ -86,32 +86,32 @@ SHORT = {
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Measure the figures of the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("figures", nargs="*", help="all of them, if none is named")
     parser.add_argument("--runs", type=int, default=1_000_000, help="of the large store")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="as the tests do")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print(
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__},"
-        f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, seed {given.seed}"
+        f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, seed {arguments.seed}"
     )
     table = []
     with tempfile.TemporaryDirectory() as folder, postgresql(_made(Path(folder) / "server")) as server:
-        known = figures(Path(folder), server, given.seed, given.runs, SHORT if given.short else FULL)
-        if unknown := set(given.figures) - {name.split(" ")[0] for name, _ in known}:
+        known = figures(Path(folder), server, arguments.seed, arguments.runs, SHORT if arguments.short else FULL)
+        if unknown := set(arguments.figures) - {name.split(" ")[0] for name, _ in known}:
             parser.error(
                 f"no such figure: {', '.join(sorted(unknown))}; there are"
                 f" {', '.join(dict.fromkeys(name.split(' ')[0] for name, _ in known))}"
             )
         for name, measure in known:
-            if given.figures and name.split(" ")[0] not in given.figures:
+            if arguments.figures and name.split(" ")[0] not in arguments.figures:
                 continue
             began = time.perf_counter()
-            found = measure()
-            table.append((name, broken(found), time.perf_counter() - began))
-            print(json.dumps({"figure": name, **found}), flush=True)
+            figure = measure()
+            table.append((name, broken(figure), time.perf_counter() - began))
+            print(json.dumps({"figure": name, **figure}), flush=True)
     print()
     for name, wrong, seconds in table:
         print(f"{name:28} {'; '.join(wrong) or 'holds':40} {seconds:7.1f} s")
@@ -121,7 +121,7 @@ def main() -> None:
 def figures(
     folder: Path, server: Databases, seed: int, runs: int, sizes: dict[str, Any]
 ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Give the figures, each by its name, with what measures it."""
+    """The names of the figures, each with the function that measures it."""
     kinds = (Databases(folder), server)
     both = [
         (f"{name} {kind.kind}", measure)
@@ -146,31 +146,29 @@ def figures(
 
 
 def many(folder: Path, runs: int) -> dict[str, Any]:
-    """Measure a store with many runs, and what it recommends."""
+    """Measure a store with many runs, and its recommendations."""
     url = Databases(_made(folder / "many")).new()
     return {**scale(url, runs), "recommend": time_recommendation(url, tasks(1)[0])}
 
 
-def compare(here: dict[str, str], there: dict[str, str]) -> dict[str, Any]:
-    """Count what became of odd values, and what did not become of them in both databases alike."""
-    said = list(here.values())
+def compare(sqlite: dict[str, str], postgresql: dict[str, str]) -> dict[str, Any]:
+    """Count the fates of odd values, and those that differ between the databases."""
+    fates = list(sqlite.values())
     return {
-        "values": len(said),
-        "kept": said.count("kept"),
-        "refused": said.count("refused"),
-        "neither": sum(word not in ("kept", "refused") for word in said),
-        "apart": sum(there[what] != here[what] for what in here),
+        "values": len(fates),
+        "kept": fates.count("kept"),
+        "refused": fates.count("refused"),
+        "neither": sum(fate not in ("kept", "refused") for fate in fates),
+        "apart": sum(postgresql[name] != sqlite[name] for name in sqlite),
     }
 
 
-def broken(found: dict[str, Any]) -> list[str]:
-    """Give which of a figure's zeros are none, and which of its numbers fall short."""
-    wrong = [f"{name}: {found[name]}" for name in ZEROS if found.get(name)]
-    return wrong + [
-        f"{name}: {found[name]} of {all_of_them}"
-        for name, of in AS_MANY
-        if name in found and of in found and found[name] != (all_of_them := found[of])
-    ]
+def broken(figure: dict[str, Any]) -> list[str]:
+    """The counts of a figure that should be 0 and are not, and those that fall short of another."""
+    not_zero = [f"{name}: {figure[name]}" for name in ZEROS if figure.get(name)]
+    pairs = [(name, total) for name, total in AS_MANY if name in figure and total in figure]
+    short = [f"{name}: {figure[name]} of {figure[total]}" for name, total in pairs if figure[name] != figure[total]]
+    return not_zero + short
 
 
 def _made(folder: Path) -> Path:

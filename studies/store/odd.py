@@ -7,16 +7,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from made import DIGITS, Databases, add_tasks, record, rows
+from made import DIGITS, Databases, add_tasks, entry, rows
 
 from lrsearch.errors import LRSearchError
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
 from lrsearch.store import open_store
-from lrsearch.store.record import Record, canonical, digest
+from lrsearch.store.entries import Entry, checked
 from lrsearch.store.rows import read_runs
 from lrsearch.store.schema import RunRow
 from lrsearch.store.store import Store
+from lrsearch.store.values import canonical, digest
 
 NUMBERS = {
     "nan": math.nan,
@@ -43,32 +44,42 @@ TEXTS = {
     "999 bytes": "".join(map(chr, range(0x4E00, 0x4E00 + 333))),
     "3,000 bytes": "".join(map(chr, random.Random(1).sample(range(0x4E00, 0x9FFF), 1000))),
 }
-BASE = record(DIGITS.key, 0)
-FIELDS: Mapping[str, tuple[Mapping[str, Any], Callable[[Any], Record]]] = {
-    "score": (NUMBERS, lambda value: replace(BASE, score=value)),
-    "loss": (NUMBERS, lambda value: replace(BASE, loss=value)),
-    "seconds": (NUMBERS, lambda value: replace(BASE, seconds=value)),
-    "curve's values": (NUMBERS, lambda value: replace(BASE, curves={"val_loss": ((1, 0.5), (2, value))})),
-    "metrics": (NUMBERS, lambda value: replace(BASE, details={**BASE.details, "metrics": {"end": {"ac": value}}})),
-    "horizon": (WHOLE, lambda value: replace(BASE, horizon=value)),
-    "seed": (WHOLE, lambda value: replace(BASE, seed=value)),
-    "steps": (WHOLE, lambda value: replace(BASE, steps=value)),
-    "lost steps": (WHOLE, lambda value: replace(BASE, lost_steps=value)),
-    "curve's steps": (WHOLE, lambda value: replace(BASE, curves={"val_loss": ((value, 0.5),)})),
-    "key": (TEXTS, lambda value: replace(BASE, key=value)),
-    "task": (TEXTS, lambda value: replace(BASE, task=value)),
-    "policy": (TEXTS, lambda value: replace(BASE, policy=value)),
-    "origin": (TEXTS, lambda value: replace(BASE, origin=value)),
-    "state": (TEXTS, lambda value: replace(BASE, state=value)),
-    "series": (TEXTS, lambda value: replace(BASE, curves={value: ((1, 0.5),)})),
-    "error": (TEXTS, lambda value: replace(BASE, details={**BASE.details, "error": value})),
-    "name of a detail": (TEXTS, lambda value: replace(BASE, details={**BASE.details, value: 1})),
+BASE = entry(DIGITS.key, 0)
+
+
+def _with(name: str, value: Any) -> Entry:
+    return {**BASE, name: value}
+
+
+def _with_detail(name: str, value: Any) -> Entry:
+    return {**BASE, "details": {**BASE["details"], name: value}}
+
+
+FIELDS: Mapping[str, tuple[Mapping[str, Any], Callable[[Any], Entry]]] = {
+    "score": (NUMBERS, partial(_with, "score")),
+    "loss": (NUMBERS, partial(_with, "loss")),
+    "seconds": (NUMBERS, partial(_with, "seconds")),
+    "curve's values": (NUMBERS, lambda value: _with("curves", {"val_loss": ((1, 0.5), (2, value))})),
+    "metrics": (NUMBERS, lambda value: _with_detail("metrics", {"end": {"ac": value}})),
+    "horizon": (WHOLE, partial(_with, "horizon")),
+    "seed": (WHOLE, partial(_with, "seed")),
+    "steps": (WHOLE, partial(_with, "steps")),
+    "lost steps": (WHOLE, partial(_with, "lost_steps")),
+    "curve's steps": (WHOLE, lambda value: _with("curves", {"val_loss": ((value, 0.5),)})),
+    "key": (TEXTS, partial(_with, "key")),
+    "task": (TEXTS, partial(_with, "task")),
+    "policy": (TEXTS, partial(_with, "policy")),
+    "origin": (TEXTS, partial(_with, "origin")),
+    "state": (TEXTS, partial(_with, "state")),
+    "series": (TEXTS, lambda value: _with("curves", {value: ((1, 0.5),)})),
+    "error": (TEXTS, partial(_with_detail, "error")),
+    "name of a detail": (TEXTS, lambda value: _with_detail(value, 1)),
 }
 TABLES = ("runs", "curves", "tasks", "origins", "policies", "studies", "attempts")
 
 
 def odd_values(databases: Databases) -> dict[str, str]:
-    """Say of each odd value in each field what became of it: "kept", "refused", or what went wrong."""
+    """The fate of each odd value in each field: "kept", "refused", or what went wrong."""
     url = databases.new()
     trips: dict[str, Callable[[Store], bool]] = {
         f"{field}: {name}": partial(_round, make, value)
@@ -81,11 +92,11 @@ def odd_values(databases: Databases) -> dict[str, str]:
         trips[f"note: {name}"] = partial(_round_study, "study", value)
     with open_store(url) as store:
         add_tasks(store, [DIGITS])
-        return {what: _said(store, url, trip) for what, trip in trips.items()}
+        return {name: _fate(store, url, trip) for name, trip in trips.items()}
 
 
-def _said(store: Store, url: str, trip: Callable[[Store], bool]) -> str:
-    """Give what became of a value. Refusing is ours to do, in our words and before anything is written."""
+def _fate(store: Store, url: str, trip: Callable[[Store], bool]) -> str:
+    """The fate of a value. lrsearch has to refuse it itself, before anything is written, not the database."""
     before = _counts(url)
     try:
         return "kept" if trip(store) else "came back as another"
@@ -100,14 +111,14 @@ def _counts(url: str) -> list[Any]:
     return rows(url, "SELECT " + ", ".join(f"(SELECT count(*) FROM lrsearch_{table})" for table in TABLES))  # noqa: S608
 
 
-def _round(make: Callable[[Any], Record], value: Any, store: Store) -> bool:
-    """Write a run with a key of its own, unless that is what is odd, and read it back."""
+def _round(make: Callable[[Any], Entry], value: Any, store: Store) -> bool:
+    """Write a run, with a new key unless the key is the odd value, and read it back."""
     made = make(value)
-    made = replace(made, key=digest(repr(made)) + "0" * 8) if made.key == BASE.key else made
+    made = {**made, "key": digest(repr(made)) + "0" * 8} if made["key"] == BASE["key"] else made
     store.add([made])
     with store._reads() as session:
-        ((_, _, found),) = read_runs(session, RunRow.key == made.key)
-    return found is not None and canonical(found.to_json()) == canonical(made.to_json())
+        ((_, _, stored),) = read_runs(session, RunRow.key == made["key"])
+    return stored is not None and canonical(stored) == canonical(checked(made))
 
 
 def _round_task(name: str, store: Store) -> bool:
@@ -120,10 +131,6 @@ def _round_study(name: str, note: str, store: Store) -> bool:
     key = digest([name, note])
     store.open_study(key, name, DIGITS, {"said": note}, {note: note})
     store.note(key, {"said": note})
-    found = next(study for study in store.studies() if study.key == key)
-    return (found.name, found.frozen, found.description, store.note(key)) == (
-        name,
-        {note: note},
-        {"said": note},
-        {"said": note},
-    )
+    study = next(study for study in store.studies() if study.key == key)
+    said = {"said": note}
+    return (study.name, study.frozen, study.description, store.note(key)) == (name, {note: note}, said, said)

@@ -1,4 +1,4 @@
-"""A store with many runs: how fast they go in, how fast a page comes out, how much memory both take."""
+"""A store with many runs: the time to write them and to read a page, and the memory of both."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from made import add_tasks, processes, record, rows, tasks
+from made import add_tasks, entry, processes, rows, tasks
 
 import lrsearch as lrs
 from lrsearch.store import open_store
@@ -22,7 +22,7 @@ def scale(url: str, runs: int, of: int = 200) -> dict[str, Any]:
 
 
 def time_recommendation(url: str, task: Task) -> dict[str, Any]:
-    """Time what a filled store recommends for a task, the first time and the second."""
+    """Seconds of a recommendation from a filled store, the first time and the second."""
     with open_store(url) as store:
         took = []
         for _ in range(2):
@@ -35,7 +35,7 @@ def time_recommendation(url: str, task: Task) -> dict[str, Any]:
 def _scale(url: str, runs: int, of: int) -> dict[str, Any]:
     made = tasks(of)
     before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest is counted from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident memory
     with open_store(url) as store:
         add_tasks(store, made)
         wall = cpu = 0.0
@@ -66,10 +66,10 @@ def _scale(url: str, runs: int, of: int) -> dict[str, Any]:
 def _batches(keys: list[str], runs: int) -> Iterator[list[Any]]:
     each = runs // len(keys)
     for start in range(0, runs, BATCH):
-        yield [record(keys[n // each % len(keys)], n % each) for n in range(start, min(start + BATCH, runs))]
+        yield [entry(keys[n // each % len(keys)], n % each) for n in range(start, min(start + BATCH, runs))]
 
 
 def _memory(name: str) -> int:
-    """Give kB of this process."""
+    """A figure of this process's memory, in kB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))

@@ -15,8 +15,9 @@ from lrsearch.errors import LRSearchError, StoreError, TaskError, UsageError
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.runs.environment import environment
 from lrsearch.runs.executor import Group
+from lrsearch.store import StoredRun
 from lrsearch.store.bundles import read_bundle, write_bundle
-from lrsearch.store.record import Record
+from lrsearch.store.entries import entry_of, run_of
 from lrsearch.study.reproduced import changes, differences
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer
@@ -61,7 +62,7 @@ def trained(function, out, *, seeds=(0,), **options):
 
 def held(out):
     with lrs.open_store(out / "store.db") as store:
-        return [record.to_json() for record in store.records()]
+        return store.entries()
 
 
 @pytest.mark.parametrize("options", [{}, {"horizon": 24}, {"settings": {"decay": 2.0}}])
@@ -208,8 +209,9 @@ def test_every_run_says_what_it_was_trained_with_and_no_key_or_comparison_follow
 
 @pytest.mark.parametrize("odd", [5, [], {"torch": 5, "a": "x" * 1000, "b": "\x1b[31m"}, None, "torch"])
 def test_an_environment_that_a_stranger_wrote_is_read_as_plain_texts_or_not_at_all(odd):
-    record = Record.of(RunSpec(made(from_its_seed).task, lrs.parse(POLICY), 40, 0), FULL, "local")
-    assert replace(record, details={**record.details, "environment": odd}).run().environment == {}
+    spec = RunSpec(made(from_its_seed).task, lrs.parse(POLICY), 40, 0)
+    entry = entry_of(StoredRun.of(spec, FULL, "local"))
+    assert run_of({**entry, "details": {**entry["details"], "environment": odd}}).environment == {}
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_a_strangers_run_a_recorded_one_and_one_that_did_not_end_are_refused(tmp
         write_bundle(store, tmp_path / "runs.jsonl")
     with lrs.open_store(tmp_path / "other.db") as other:
         read_bundle(other, tmp_path / "runs.jsonl")
-        assert other.show(key).run.run.environment == lrs.train(function, POLICY).environment
+        assert other.match(key).run.environment == lrs.train(function, POLICY).environment
         spec = RunSpec(function.task, lrs.parse(POLICY), 40, 7)
         other.record(spec, Run(state=RunState.INTERRUPTED, steps=3, seconds=0.0))
         with lrs.record(other, task="by hand", policy=POLICY, horizon=4) as recorded:

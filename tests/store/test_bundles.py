@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import Point, Run, RunSpec, RunState, Task, minimize
 from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store, read_bundle, write_bundle
-from lrsearch.store.record import Record, canonical, digest
+from lrsearch.store.entries import Entry
+from lrsearch.store.values import canonical, digest
 from lrsearch.tasks import find_task
 
 MLP, CNN = find_task("digits-mlp"), find_task("digits-cnn")
@@ -63,16 +63,11 @@ def sealed(lines: list[bytes]) -> bytes:
     return canonical(head).encode() + b"\n" + body
 
 
-def told(records):
-    """Give records so that NaN equals NaN."""
-    return [record.to_json() for record in records]
-
-
-def test_what_is_imported_is_what_was_exported_under_the_bundles_name(store, bundle, other):
+def test_imported_runs_equal_the_exported_ones_under_the_bundles_name(store, bundle, other):
     done = read_bundle(other, bundle)
     assert (done.runs, done.new, done.bad) == (13, 13, ())
-    assert told(replace(record, origin="local") for record in other.records()) == told(store.records())
-    assert {record.origin for record in other.records()} == {done.origin}
+    assert [{**entry, "origin": "local"} for entry in other.entries()] == store.entries()
+    assert {entry["origin"] for entry in other.entries()} == {done.origin}
     assert other.origins() == {done.origin: False}
 
 
@@ -108,10 +103,10 @@ def test_a_file_that_is_there_is_not_written_over(store, bundle):
 def test_a_dry_run_writes_nothing(bundle, other):
     done = read_bundle(other, bundle, dry=True)
     assert (done.runs, done.new) == (13, None)
-    assert other.records() == []
+    assert other.entries() == []
 
 
-def test_bad_lines_are_all_listed_and_the_good_ones_taken_only_when_asked(bundle, other):
+def test_bad_lines_are_all_listed_and_the_good_ones_imported_only_with_partly(bundle, other):
     lines = bundle.read_bytes().splitlines(keepends=True)[1:]
     for at, bad in ((3, b"no json\n"), (5, b'{"run": 1, "digest": "x"}\n'), (7, b"[1]\n")):
         lines[at] = bad
@@ -119,13 +114,13 @@ def test_bad_lines_are_all_listed_and_the_good_ones_taken_only_when_asked(bundle
     assert [line.number for line in read_bundle(other, bundle, dry=True).bad] == [5, 7, 9]
     with pytest.raises(StoreError, match="3 bad lines, the first is line 5"):
         read_bundle(other, bundle)
-    assert other.records() == []
+    assert other.entries() == []
     done = read_bundle(other, bundle, partly=True)
     assert (done.runs, done.new, len(done.bad)) == (10, 10, 3)
 
 
-def forged(record: Record, **changes) -> bytes:
-    values = record.to_json() | changes
+def forged(entry: Entry, **changes) -> bytes:
+    values = {**entry, **changes}
     return canonical({"run": values, "digest": digest(values)}).encode() + b"\n"
 
 
@@ -174,17 +169,17 @@ WRONG = {
 
 @pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
 def test_a_run_that_cannot_be_is_refused(store, bundle, other, changes):
-    lines = [*bundle.read_bytes().splitlines(keepends=True)[1:], forged(store.records()[0], **changes)]
+    lines = [*bundle.read_bytes().splitlines(keepends=True)[1:], forged(store.entries()[0], **changes)]
     bundle.write_bytes(sealed(lines))
     (bad,) = read_bundle(other, bundle, dry=True).bad
     assert bad.number == len(lines) + 1
     with pytest.raises(StoreError, match="1 bad line,"):
         read_bundle(other, bundle)
-    assert other.records() == []
+    assert other.entries() == []
 
 
 def test_its_honest_neighbour_is_taken(store, bundle, other):
-    bundle.write_bytes(sealed([*bundle.read_bytes().splitlines(keepends=True)[1:], forged(store.records()[0])]))
+    bundle.write_bytes(sealed([*bundle.read_bytes().splitlines(keepends=True)[1:], forged(store.entries()[0])]))
     assert read_bundle(other, bundle).bad == ()
 
 
@@ -288,9 +283,9 @@ class TestForged:
         assert other.find(spec.key) is None
         other.record(spec, run(0.2))
         assert other.find(spec.key).run.score == 0.2
-        assert [attempt.score for attempt in other.attempts(spec.key)] == [1.0]
+        assert [attempt["score"] for attempt in other.attempts(spec.key)] == [1.0]
 
-    def test_nothing_but_a_list_for_people_reads_them(self, poison, other):
+    def test_only_the_list_of_runs_for_people_reads_them(self, poison, other):
         read_bundle(other, poison)
         assert other.runs(trusted=True) == other.representative_runs(MLP.key) == other.ramps(MLP.key) == []
         calls = [
@@ -303,7 +298,7 @@ class TestForged:
         assert len(calls) >= 4
         assert not [path for path, call in calls if not any(word.arg == "trusted" for word in call.keywords)]
 
-    def test_what_was_trained_here_stays(self, poison, other):
+    def test_local_results_stay(self, poison, other):
         spec = RunSpec(MLP, FIX(k0=5), MLP.horizon, 0)
         other.record(spec, run(0.2))
         interrupted = RunSpec(MLP, FIX(k0=5.001), MLP.horizon, 0)
@@ -313,10 +308,10 @@ class TestForged:
         assert other.find(interrupted.key).run.state is RunState.INTERRUPTED
 
 
-def test_a_store_of_ones_own_is_merged_with_its_studies(store, other):
+def test_another_store_of_the_same_owner_is_merged_with_its_studies(store, other):
     store.open_study("k" * 16, "study", MLP, {"a": 1}, {"recommended": []})
     assert other.merge(store) == 13
     assert other.merge(store) == 0
-    assert told(other.records()) == told(store.records())
+    assert other.entries() == store.entries()
     assert [study.key for study in other.studies()] == ["k" * 16]
     assert other.origins() == {"local": True}

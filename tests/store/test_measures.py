@@ -1,6 +1,6 @@
-"""The measurements of the store in a short form: every zero must be one, and every fault that was asked for must land.
+"""The measurements of the store in a short form: counts that must be 0 are 0, and all planned faults land.
 
-The full form is `python studies/store/measure.py`; what it said is in `studies/store/output.txt`.
+The full form is `python studies/store/measure.py`; its output is in `studies/store/output.txt`.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from lrsearch.store.checking import check
 STUDY = Path(__file__).parents[2] / "studies" / "store"
 sys.path.insert(0, str(STUDY))
 import measure  # noqa: E402
-from made import DIGITS, Databases, record, rows  # noqa: E402
+from made import DIGITS, Databases, entry, rows  # noqa: E402
 
 BOTH = ("settings", "writers", "openers", "kills", "cycles")
 FILES = ("migrators", "flips", "bundles", "truncations")
@@ -39,19 +39,19 @@ def figures(kinds, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"{name} {kind}" for name in BOTH for kind in ("sqlite", "postgresql")), *FILES])
 def test_a_short_measurement_holds(name, figures):
-    found = figures[name]()
-    assert measure.broken(found) == [], found
+    figure = figures[name]()
+    assert measure.broken(figure) == [], figure
 
 
-def test_what_is_odd_is_kept_or_refused_alike_in_both_databases(figures):
+def test_odd_values_are_kept_or_refused_alike_in_both_databases(figures):
     assert measure.broken(figures["odd"]()) == []
 
 
 @pytest.mark.slow
 def test_a_store_with_many_runs_is_filled_whole(figures):
-    found = figures["many"]()
-    assert measure.broken(found) == []
-    assert found["present"] == 2000
+    figure = figures["many"]()
+    assert measure.broken(figure) == []
+    assert figure["present"] == 2000
 
 
 def test_figures_that_fall_short_are_broken():
@@ -65,8 +65,8 @@ def test_a_refused_run_takes_the_others_of_its_transaction_with_it(kind, kinds):
     with open_store(url) as store:
 
         def some():
-            yield record(DIGITS.key, 0)
-            yield record("0" * 15, 1)
+            yield entry(DIGITS.key, 0)
+            yield entry("0" * 15, 1)
 
         with pytest.raises(StoreError, match="the key of a task"):
             store.add(some(), tasks={DIGITS.key: DIGITS.description})
@@ -76,7 +76,7 @@ def test_a_refused_run_takes_the_others_of_its_transaction_with_it(kind, kinds):
 @pytest.mark.parametrize("column", ["details", "key", "state"])
 def test_a_text_that_a_flipped_bit_made_bytes_is_seen(tmp_path, column):
     with open_store(tmp_path / "store.db") as store:
-        store.add([record(DIGITS.key, 0)], tasks={DIGITS.key: DIGITS.description})
+        store.add([entry(DIGITS.key, 0)], tasks={DIGITS.key: DIGITS.description})
     assert check(str(tmp_path / "store.db")).is_whole
     with closing(sqlite3.connect(tmp_path / "store.db")) as raw:
         raw.execute(f"UPDATE lrsearch_runs SET {column} = CAST({column} AS BLOB)")  # noqa: S608

@@ -1,4 +1,4 @@
-"""The ledger holds any metric in its own unit and sign, and metrics never meet in one number."""
+"""The store holds any metric in its own unit and sign, and scores of different metrics are never mixed."""
 
 import json
 import math
@@ -20,8 +20,8 @@ from lrsearch.recommendation.similarity import compare
 from lrsearch.runs import Objective, Point, Run, RunSpec, RunState, Task, maximize, minimize
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP, parse
 from lrsearch.spaces import Space
-from lrsearch.store import check, open_store, read_bundle, write_bundle
-from lrsearch.store.record import LOOP, OWN_SERIES, Record
+from lrsearch.store import StoredRun, check, open_store, read_bundle, write_bundle
+from lrsearch.store.entries import LOOP_SERIES, OWN_SERIES, checked, entry_of, objective_of, run_of
 from lrsearch.tasks import TASKS, find_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -63,7 +63,7 @@ def ended(score, **more):
 
 # a user's runs come back as they were
 
-NAMES = st.sampled_from((*LOOP, "bleu", "score", "own:bleu", "own:val_loss", OWN_SERIES, "points")) | st.text(
+NAMES = st.sampled_from((*LOOP_SERIES, "bleu", "score", "own:bleu", "own:val_loss", OWN_SERIES, "points")) | st.text(
     st.characters(categories=("L", "N")), min_size=1, max_size=9
 )
 VALUES = st.floats(allow_nan=False, width=32)
@@ -100,22 +100,22 @@ def runs_of_a_users_training(draw):
 
 @settings(max_examples=100)
 @given(runs_of_a_users_training())
-def test_a_run_of_a_users_training_comes_back_as_it_went_in(told):
-    metric, run = told
+def test_a_run_of_a_users_training_comes_back_as_it_went_in(drawn):
+    metric, run = drawn
     task = replace(LM, objectives=(minimize(metric, unit="nats"),))
-    record = Record.of(RunSpec(task, FIX(k0=0.1), 200, 0), run, "local")
-    again = Record.from_json(json.loads(json.dumps(record.to_json())))
-    assert again.to_json() == record.to_json()
-    for one in (record, again):
-        assert one.run() == run
-        assert (one.run().startup_seconds, one.run().environment) == (run.startup_seconds, run.environment)
-        assert one.objective == task.objective
+    entry = entry_of(StoredRun.of(RunSpec(task, FIX(k0=0.1), 200, 0), run, "local"))
+    again = checked(json.loads(json.dumps(entry)))
+    assert again == entry
+    assert run_of(again) == run
+    assert (run_of(again).startup_seconds, run_of(again).environment) == (run.startup_seconds, run.environment)
+    assert objective_of(again) == task.objective
 
 
-@pytest.mark.parametrize("metric", [*LOOP, "bleu", "score", "own:val_loss"])
+@pytest.mark.parametrize("metric", [*LOOP_SERIES, "bleu", "score", "own:val_loss"])
 def test_a_metric_of_any_name_goes_through_store_and_bundle(each, tmp_path, metric):
     task = replace(LM, objectives=(minimize(metric),))
-    curves = {name: ((50, 1.0 + n), (200, 0.25 * n)) for n, name in enumerate((*LOOP, "bleu", "own:val_loss", "score"))}
+    names = (*LOOP_SERIES, "bleu", "own:val_loss", "score")
+    curves = {name: ((50, 1.0 + n), (200, 0.25 * n)) for n, name in enumerate(names)}
     run = ended(
         curves[metric][-1][1],
         curves=curves,
@@ -133,7 +133,7 @@ def test_a_metric_of_any_name_goes_through_store_and_bundle(each, tmp_path, metr
     with open_store(tmp_path / "other.db") as other:
         assert read_bundle(other, tmp_path / "a.bundle", trust=True).bad == ()
         write_bundle(other, tmp_path / "b.bundle")
-        assert [one.run for one in other.runs()] == [one.run for one in each.runs()] == [run]
+        assert [stored.run for stored in other.runs()] == [stored.run for stored in each.runs()] == [run]
         assert other.runs()[0].objective == minimize(metric)
     assert (tmp_path / "a.bundle").read_bytes() == (tmp_path / "b.bundle").read_bytes()
 
@@ -160,7 +160,7 @@ def test_facts_of_any_kind_can_be_stored_and_compared(each):
     for task in tasks:
         each.record(RunSpec(task, FIX(k0=0.1), 200, 0), ended(1.0))
     assert check(each._url.render_as_string(hide_password=False)).is_whole
-    assert {one["learning_task"] for one in rows(each, "datasets")} == {None}
+    assert {row["learning_task"] for row in rows(each, "datasets")} == {None}
     assert [api.advise(task, store=each).relevant for task in tasks[:2]] == [True, True]
     for task in tasks:
         assert {compare(task.description, other.description).distance >= 0 for other in tasks} == {True}
@@ -186,18 +186,18 @@ def test_a_recorded_loss_recommends_the_lowest(store, given_as):
             run.log(200, mse=mse if given_as == "logged" else 9.0)
             run.log(200, train_loss=3.0)
             run.finish(*([] if given_as == "logged" else [mse]))
-    found = api.advise("diabetes-mse", store=store)
+    advice = api.advise("diabetes-mse", store=store)
     by_mse = sorted(MSE, key=MSE.get)
-    assert str(found.by_regret()[0].policy) == str(found.first(1)[0].policy) == by_mse[0]
-    assert str(found.by_regret()[-1].policy) == by_mse[-1] == "FIX(k0=0.05)"
-    assert {str(one.policy): (one.score, one.score_text) for one in found.ranked} == {
+    assert str(advice.by_regret()[0].policy) == str(advice.first(1)[0].policy) == by_mse[0]
+    assert str(advice.by_regret()[-1].policy) == by_mse[-1] == "FIX(k0=0.05)"
+    assert {str(each.policy): (each.score, each.score_text) for each in advice.ranked} == {
         policy: (mse, f"{mse:.4f}") for policy, mse in MSE.items()
     }
     assert lrs.recommend("diabetes-mse", store)[0].objective == minimize("mse")
 
 
 def test_minimized_values_and_their_negatives_maximized_give_the_same_advice():
-    told = []
+    summaries = []
     for name, sign in (("minimize", 1), ("maximize", -1)):
         with open_store("sqlite:///:memory:") as store:
             for seed in range(2):
@@ -206,27 +206,27 @@ def test_minimized_values_and_their_negatives_maximized_give_the_same_advice():
                         for step in (50, 100, 200):
                             run.log(step, mse=sign * (mse + 0.01 * seed) * 200 / step)
                         run.finish()
-            found = [api.advise("m", goal, store=store) for goal in ("accuracy", "cost", "pareto")]
-            told.append(
+            advices = [api.advise("m", goal, store=store) for goal in ("accuracy", "cost", "pareto")]
+            summaries.append(
                 [
                     [
                         (
-                            one.policy,
-                            sign * one.score,
-                            one.value,
-                            one.regret,
-                            one.low,
-                            one.high,
-                            one.p_best,
-                            one.above_median,
+                            each.policy,
+                            sign * each.score,
+                            each.value,
+                            each.regret,
+                            each.low,
+                            each.high,
+                            each.p_best,
+                            each.above_median,
                         )
-                        for one in advice.ranked
+                        for each in advice.ranked
                     ]
-                    for advice in found
+                    for advice in advices
                 ]
             )
-            assert all(advice.ranked for advice in found)
-    assert told[0] == told[1]
+            assert all(advice.ranked for advice in advices)
+    assert summaries[0] == summaries[1]
 
 
 def test_metrics_directions_and_units_of_one_task_never_meet(store):
@@ -242,11 +242,11 @@ def test_metrics_directions_and_units_of_one_task_never_meet(store):
         for policy, value in ((good, best), (bad, worst)):
             with lrs.record(store, task="m", policy=policy, horizon=200, seed=n, **metric) as run:
                 run.finish(value)
-    found = api.advise("m", store=store)
-    assert [one.runs for one in found.neighbours if one.weight] == [2] * len(kinds)
-    assert [str(one.policy) for one in found.by_regret()] == [good, bad]
-    assert found.ranked[0].tasks == len(kinds)
-    assert {(one.objective, one.run.score) for one in store.runs(policy=parse(good))} == {
+    advice = api.advise("m", store=store)
+    assert [each.runs for each in advice.neighbours if each.weight] == [2] * len(kinds)
+    assert [str(each.policy) for each in advice.by_regret()] == [good, bad]
+    assert advice.ranked[0].tasks == len(kinds)
+    assert {(each.objective, each.run.score) for each in store.runs(policy=parse(good))} == {
         (minimize("a"), 0.1),
         (maximize("a"), 0.9),
         (minimize("b"), 10),
@@ -287,11 +287,11 @@ def test_a_users_task_is_recorded_by_its_own_metric_and_a_function_stands_for_it
             with pytest.raises(UsageError, match=r"val_loss is minimized: finish\(value\)"):
                 run.finish(score=0.5)
             run.finish()
-        found = store.find(run.key)
-        assert (found.objective, found.run.score, found.horizon) == (LM.objective, 2.25, 200)
-        assert found.run.points == (Point(100, None, 2.5), Point(200, None, 2.25))
-        assert found.run.curves == {"val_loss": ((100, 2.5), (200, 2.25)), "train_loss": ((100, 2.0), (200, 1.5))}
-        assert (found.run.train_losses, found.run.stride) == ((2.0, 1.5), 100)
+        stored = store.find(run.key)
+        assert (stored.objective, stored.run.score, stored.horizon) == (LM.objective, 2.25, 200)
+        assert stored.run.points == (Point(100, None, 2.5), Point(200, None, 2.25))
+        assert stored.run.curves == {"val_loss": ((100, 2.5), (200, 2.25)), "train_loss": ((100, 2.0), (200, 1.5))}
+        assert (stored.run.train_losses, stored.run.stride) == ((2.0, 1.5), 100)
     assert lrs.recommend(function, store)[0].objective == LM.objective
 
 
@@ -305,12 +305,12 @@ def test_finish_without_a_value_takes_what_was_logged_last_and_needs_that_it_was
     with lrs.record(store, task="m", policy="FIX(k0=0.2)", horizon=9, maximize="bleu") as diverged:
         diverged.log(9, bleu=math.nan)
         diverged.finish()
-    found = store.find(run.key)
-    assert (found.run.score, found.objective) == (-1.5, Objective("bleu", "maximize", "points"))
+    stored = store.find(run.key)
+    assert (stored.run.score, stored.objective) == (-1.5, Objective("bleu", "maximize", "points"))
     assert str(store.find(diverged.key).run.state) == "diverged"
     with lrs.record(store, task="m", policy="FIX(k0=0.3)", horizon=9, maximize="bleu"):
         pass
-    assert "without run.finish()" in next(one.run.error for one in store.runs(state=RunState.FAILED))
+    assert "without run.finish()" in next(each.run.error for each in store.runs(state=RunState.FAILED))
 
 
 # ranked
@@ -319,8 +319,8 @@ def test_finish_without_a_value_takes_what_was_logged_last_and_needs_that_it_was
 def known(values, objective, task=LM, origin="local"):
     runs = tuple(
         KnownRun(policy, 200, seed, value, course=((100, value), (200, value)))
-        for policy, found in values.items()
-        for seed, value in enumerate(found)
+        for policy, scores in values.items()
+        for seed, value in enumerate(scores)
     )
     return KnownTask(f"{task.key} {objective.name}", task.description, runs, (), origin, objective=objective)
 
@@ -337,12 +337,12 @@ def test_what_is_worth_more_is_so_in_the_metrics_direction():
 
 def test_a_task_of_one_metric_informs_one_of_another_as_far_as_they_are_alike():
     losses = {WARMUP(policy=HALFCOS(k0=0.05, l=180), l=20): [2.0, 2.1], TRI(k0=0.01, k1=0.1, l=50): [2.5, 2.6]}
-    asked = replace(LM, name="next", objectives=(maximize("bleu"),))
-    found = advise([known(losses, LM.objective)], asked.description)
-    assert found.relevant
-    assert found.first(1)[0].policy.form == "WARMUP(HALFCOS)"
-    assert found.first(1)[0].score_text == "2.05 nats"
-    assert found.first(1)[0].value == -2.05
+    task = replace(LM, name="next", objectives=(maximize("bleu"),))
+    advice = advise([known(losses, LM.objective)], task.description)
+    assert advice.relevant
+    assert advice.first(1)[0].policy.form == "WARMUP(HALFCOS)"
+    assert advice.first(1)[0].score_text == "2.05 nats"
+    assert advice.first(1)[0].value == -2.05
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_what_was_chosen_on_a_test_set_stays_apart_from_every_users_task(store):
     )
     for task in (paper, TASKS["mnist-lenet"]):
         store.record(RunSpec(task, FIX(k0=0.1), task.horizon, 0), ended(0.9))
-    names = {one.name for one in api.advise(own, store=store).neighbours}
+    names = {each.name for each in api.advise(own, store=store).neighbours}
     assert "mnist-lenet" in names
     assert "mnist-lenet-paper" not in names
 
@@ -386,20 +386,21 @@ def test_the_best_policies_of_each_metric_are_read(store):
         store.record(RunSpec(task, FIX(k0=round(0.001 * 1.1**n, 9)), 200, 0), ended(float(n)))
         with lrs.record(store, task=task, policy=FIX(k0=round(0.001 * 1.1**n, 9)), maximize="bleu") as run:
             run.finish(float(n))
-    told = store.representative_runs(task.key, policies=10)
-    losses, bleus = ([one.run.score for one in told if one.objective.name == name] for name in ("val_loss", "bleu"))
+    representative = store.representative_runs(task.key, policies=10)
+    scores = [(stored.objective.name, stored.run.score) for stored in representative]
+    losses, bleus = ([score for name, score in scores if name == metric] for metric in ("val_loss", "bleu"))
     assert (len(losses), len(bleus)) == (10, 10)
     assert sorted(losses)[:5] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert sorted(bleus)[-5:] == [55.0, 56.0, 57.0, 58.0, 59.0]
 
 
-def test_a_recommendation_tells_its_metric_and_an_older_record_is_read_as_it_was():
+def test_a_recommendation_has_its_metric_and_an_older_one_is_read_as_it_was():
     losses = {FIX(k0=0.05): [2.0], TRI(k0=0.01, k1=0.1, l=50): [2.5]}
-    (one, *_) = advise([known(losses, LM.objective)], LM.description).ranked
-    told = json.loads(json.dumps(one.to_json()))
-    assert (told["metric"], told["direction"], told["unit"]) == ("val_loss", "minimize", "nats")
-    assert Recommendation.from_json(told) == one
-    before = {name: value for name, value in told.items() if name not in ("metric", "direction", "samples", "unit")}
+    (recommendation, *_) = advise([known(losses, LM.objective)], LM.description).ranked
+    values = json.loads(json.dumps(recommendation.to_json()))
+    assert (values["metric"], values["direction"], values["unit"]) == ("val_loss", "minimize", "nats")
+    assert Recommendation.from_json(values) == recommendation
+    before = {name: value for name, value in values.items() if name not in ("metric", "direction", "samples", "unit")}
     assert Recommendation.from_json(before | {"score": 0.905}).score_text == "90.50 %"
     assert Recommendation.from_json(before | {"score": 90.5, "unit": "%"}).score_text == "90.5 %"
     answer = Searched("s", FIX(k0=0.1), 2.25, 3, True, "v", LM.objective)
@@ -447,10 +448,8 @@ def test_no_percent_stands_on_a_loss(typed, tmp_path):
     shown = typed("store", "show", key[:9], "--store", "s.db").out
     assert "metric   val_loss, minimized" in shown
     assert "score    0.5 nats" in shown
-    assert {(one["metric"], one["direction"]) for one in typed("store", "runs", "--store", "s.db", "--json").json} == {
-        ("val_loss", "minimize"),
-        ("top1", "maximize"),
-    }
+    runs = typed("store", "runs", "--store", "s.db", "--json").json
+    assert {(run["metric"], run["direction"]) for run in runs} == {("val_loss", "minimize"), ("top1", "maximize")}
     for command in ("rank", "recommend"):
         printed = typed(command, "my-lm", "--store", "s.db").out
         assert "0.5 nats" in printed

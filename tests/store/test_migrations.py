@@ -1,4 +1,4 @@
-"""Stores of every schema that there was open, say what they said, and their studies go on."""
+"""Stores of every older schema can be opened, hold what they held, and their studies continue."""
 
 import importlib.util
 import json
@@ -35,7 +35,7 @@ make_store, make_recorded = script("make_store"), script("make_recorded")
 
 
 def as_before(now, before):
-    """What is said now, without what was not said before: names that came since."""
+    """Present values without the names that were added since."""
     if isinstance(before, dict) and isinstance(now, dict):
         return {name: as_before(now.get(name), value) for name, value in before.items()}
     if isinstance(before, list) and isinstance(now, list) and len(now) == len(before):
@@ -165,7 +165,7 @@ def test_a_run_that_cannot_be_read_is_left_out_and_said(tmp_path, caplog):
 
 @pytest.fixture(scope="module")
 def recorded():
-    """What the store of recorded runs said when it was written."""
+    """The contents of the store of recorded runs when it was written."""
     return json.loads(RECORDED.with_suffix(".json").read_text())
 
 
@@ -221,18 +221,18 @@ def test_recorded_runs_and_bundles_of_schema_2_give_the_same_answers(recorded_ur
 def test_the_metric_of_a_run_of_schema_2_is_its_tasks_and_a_units_is_its_unit(tmp_path, recorded):
     path = shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db")
     with open_store(path) as store:
-        found = store.runs()
-        records = store.records()
-        attempts = [attempt for one in found for attempt in store.attempts(one.key)]
-    assert {(one.task, one.objective.name, one.objective.direction, one.unit) for one in found} == {
+        runs = store.runs()
+        entries = store.entries()
+        attempts = [attempt for run in runs for attempt in store.attempts(run.key)]
+    assert {(run.task, run.objective.name, run.objective.direction, run.unit) for run in runs} == {
         ("digits-mlp", "top1", "maximize", None),
         ("digits-cnn", "top1", "maximize", None),
         ("mine", "score", "maximize", None),
         ("mine", "score", "maximize", "%"),
     }
-    assert [(one.metric, one.unit, one.score) for one in attempts] == [("score", "points", 97.5)]
-    assert not [one for one in records if "unit" in one.details]
-    with_curves = [one.run for one in found if one.origin == "recorded" and "bleu" in one.run.curves]
+    assert [(each["metric"], each["unit"], each["score"]) for each in attempts] == [("score", "points", 97.5)]
+    assert not [entry for entry in entries if "unit" in entry["details"]]
+    with_curves = [run.run for run in runs if run.origin == "recorded" and "bleu" in run.run.curves]
     assert with_curves[0].curves["own:bleu"] == ((50, 1.0), (100, 1.0), (150, 1.0), (200, 1.0))
     assert with_curves[0].curves["bleu"] != with_curves[0].curves["own:bleu"]
 
@@ -256,7 +256,7 @@ def test_a_bundle_of_before_is_read_as_it_was(tmp_path, recorded):
     assert as_before(now["runs"], recorded["runs"]) == recorded["runs"]
 
 
-def test_what_is_damaged_in_schema_2_is_left_out_and_said_and_the_rest_brought_along(tmp_path, caplog, recorded):
+def test_damaged_rows_of_schema_2_are_left_out_with_a_warning_and_the_others_migrated(tmp_path, caplog, recorded):
     path = Path(shutil.copy(RECORDED.with_suffix(".db"), tmp_path / "store.db"))
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("UPDATE lrsearch_runs SET score = 0.5 WHERE id = 3")
@@ -264,9 +264,9 @@ def test_what_is_damaged_in_schema_2_is_left_out_and_said_and_the_rest_brought_a
         raw.execute("UPDATE lrsearch_assignments SET horizon = 7 WHERE number = 60")
         raw.commit()
     with caplog.at_level(logging.WARNING), open_store(path) as store:
-        left = {one.key for one in store.runs()}
+        left = {run.key for run in store.runs()}
     assert len(left) == len(recorded["runs"]) - 2
-    assert left < {one["key"] for one in recorded["runs"]}
+    assert left < {run["key"] for run in recorded["runs"]}
     assert "2 runs could not be read" in caplog.text
     assert "1 other rows could not be read" in caplog.text
     assert check(str(path)).is_whole
@@ -277,11 +277,11 @@ def test_a_damaged_file_of_schema_2_is_salvaged_into_the_present_schema(tmp_path
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("UPDATE lrsearch_runs SET score = 0.5 WHERE id = 3")
         raw.commit()
-    found = salvage(str(path), str(tmp_path / "new.db"))
-    assert (found.rows["runs"], found.rows["attempts"], found.left) == (len(recorded["runs"]) - 1, 1, 1)
+    salvaged = salvage(str(path), str(tmp_path / "new.db"))
+    assert (salvaged.rows["runs"], salvaged.rows["attempts"], salvaged.left) == (len(recorded["runs"]) - 1, 1, 1)
     assert check(str(tmp_path / "new.db")).is_whole
     with open_store(tmp_path / "new.db") as store:
-        assert {one.unit for one in store.runs(task="mine")} == {None, "%"}
+        assert {run.unit for run in store.runs(task="mine")} == {None, "%"}
 
 
 def test_a_schema_that_no_version_wrote_is_refused(tmp_path):

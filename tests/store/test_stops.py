@@ -30,12 +30,12 @@ def test_a_class_of_that_name_is_a_stop_and_so_is_what_is_made_from_it(name):
 @pytest.mark.parametrize("name", [name for name in STOPS if find_spec(name.split(".")[0])])
 def test_what_is_installed_has_the_class_under_that_name(name):
     module, _, own = name.rpartition(".")
-    found = getattr(importlib.import_module(module), own)
-    assert f"{found.__module__}.{found.__qualname__}" == name
+    kind = getattr(importlib.import_module(module), own)
+    assert f"{kind.__module__}.{kind.__qualname__}" == name
 
 
 @pytest.mark.parametrize("module", EXITS)
-def test_an_exit_without_an_error_is_a_stop_where_a_scheduler_asked_for_it_and_nowhere_else(module):
+def test_an_exit_without_an_error_is_a_stop_only_if_a_scheduler_raised_it(module):
     assert ended_as("import sys\nsys.exit(0)", module) is RunState.STOPPED
     assert ended_as("import sys\nsys.exit(143)", module) is RunState.INTERRUPTED
     assert ended_as("import sys\nsys.exit(0)", "my.train") is RunState.INTERRUPTED

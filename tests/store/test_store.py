@@ -3,7 +3,7 @@
 import hashlib
 import math
 import sqlite3
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,6 +12,7 @@ import lrsearch as lrs
 from lrsearch.errors import StoreError
 from lrsearch.recommendation.recommend import distance
 from lrsearch.runs import Point, Run, RunSpec, RunState
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import FIX, HALFCOS, RAMP, TRI
 from lrsearch.store import Trial, open_store
 from lrsearch.tasks import SLS, TASKS, Adagrad, AdamW, find_task
@@ -86,7 +87,7 @@ def test_values_that_are_not_finite_never_come_out_as_scores(store, value):
     assert stored.run.loss is None
 
 
-def test_runs_are_found_by_task_policy_and_state(store):
+def test_runs_are_selected_by_task_policy_and_state(store):
     store.record(spec(), finished())
     store.record(spec(0.2), Run(state=RunState.DIVERGED, steps=10, seconds=0.1))
     store.record(spec(task=find_task("digits-cnn")), finished())
@@ -129,7 +130,7 @@ def test_studies_are_listed_by_name_with_what_they_search(store):
 
 
 @pytest.mark.parametrize("prefix", ["", "sqlite:///"])
-def test_a_store_that_must_be_there_is_not_made(tmp_path, prefix):
+def test_a_store_that_must_exist_is_not_created(tmp_path, prefix):
     with pytest.raises(StoreError, match="no store at"):
         open_store(f"{prefix}{tmp_path / 'typo.db'}", existing=True)
     assert not list(tmp_path.iterdir())
@@ -140,21 +141,42 @@ def test_a_store_that_must_be_there_is_not_made(tmp_path, prefix):
 
 def test_the_history_of_a_study_is_in_order_with_the_runs_that_are_known(store):
     store.open_study("k", "name", MLP, {}, {})
-    asked = [Trial(n, "decade", "rule", FIX(k0=10.0**-n), 100, 0) for n in range(3)]
-    for trial in asked:
+    trials = [Trial(n, Role.CONSTANT_LR, Origin.RULE, FIX(k0=10.0**-n), 100, 0) for n in range(3)]
+    for trial in trials:
         store.assign("k", trial, trial.spec(MLP))
         store.assign("k", trial, trial.spec(MLP))
-    store.record(asked[1].spec(MLP), finished())
+    store.record(trials[1].spec(MLP), finished())
     history = store.history("k")
-    assert [replace(trial, stored=None) for trial in history] == asked
+    assert [replace(trial, stored=None) for trial in history] == trials
     assert [trial.stored is not None for trial in history] == [False, True, False]
 
 
-def test_what_is_recorded_is_there_when_it_is_opened_again(url):
+def test_a_recorded_run_is_there_when_the_store_is_opened_again(url):
     with open_store(url) as first:
         first.record(spec(), finished())
     with open_store(url) as second:
         assert len(second.runs()) == 1
+
+
+def test_threads_that_use_one_store_at_once_lose_nothing_and_see_whole_runs(store):
+    def write_and_read(writer):
+        seen = []
+        for n in range(5):
+            own = spec(lr=0.01 + n / 1000, seed=writer)
+            store.record(own, finished())
+            store.record(spec(seed=99), finished(writer / 100))  # the same run from every thread
+            seen += [store.find(own.key).run, *(stored.run for stored in store.runs(task="digits-mlp", limit=5))]
+        return seen
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = [run for runs in threads.map(write_and_read, range(8)) for run in runs]
+    assert len(store.runs()) == 8 * 5 + 1
+    assert all(run.points == finished(run.score).points for run in seen)
+    attempts = store.attempts(spec(seed=99).key)
+    scores = {store.find(spec(seed=99).key).run.score, *(attempt["score"] for attempt in attempts)}
+    assert scores == {writer / 100 for writer in range(8)}
+    assert len(attempts) == 7
+    assert store.damaged == frozenset()
 
 
 def write_some(job):
@@ -218,7 +240,7 @@ def test_a_store_of_a_newer_lrsearch_is_refused(tmp_path):
         ("/proc/no/such/place/x.db", "cannot be used"),
     ],
 )
-def test_what_cannot_be_a_store_says_what_would_do(url, says):
+def test_a_url_that_is_no_store_is_an_error_that_says_what_to_do(url, says):
     with pytest.raises(StoreError, match=says):
         open_store(url)
 
@@ -228,7 +250,7 @@ def test_a_folder_is_not_a_store(tmp_path):
         open_store(str(tmp_path))
 
 
-def test_a_task_is_nearest_to_itself_and_then_to_what_shares_data_or_model():
+def test_a_task_is_nearest_to_itself_and_then_to_tasks_that_share_data_or_model():
     d = {name: task.description for name, task in TASKS.items()}
     assert distance(d["digits-mlp"], d["digits-mlp"]) == 0
     assert distance(d["mnist-lenet"], d["fashion-lenet"]) < distance(d["mnist-lenet"], d["digits-mlp"])
@@ -254,12 +276,11 @@ def test_a_recommendation_is_the_best_of_a_similar_task_moved_by_the_range_tests
     ramp = RAMP(k0=1e-6, k1=10, l=199)
     falling = tuple(2.3 if i < 120 else 0.5 if i < 140 else 9.0 for i in range(200))
     store.record(RunSpec(fashion, ramp, 200, 0), finished(0.1, train_losses=falling, stride=1))
-    found = next(one for one in lrs.recommend(mnist, store, k=9) if one.task == "fashion-lenet")
-    assert (found.policy, found.task, found.score) == (good, "fashion-lenet", 0.9)
-    assert found.optimum is not None
-    assert found.transferred(10_000, own_optimum=found.optimum / 2).coordinates(10_000)["peak"] == pytest.approx(
-        0.01 * 10**-0.15
-    )
+    recommendation = next(each for each in lrs.recommend(mnist, store, k=9) if each.task == "fashion-lenet")
+    assert (recommendation.policy, recommendation.task, recommendation.score) == (good, "fashion-lenet", 0.9)
+    assert recommendation.optimum is not None
+    transferred = recommendation.transferred(10_000, own_optimum=recommendation.optimum / 2)
+    assert transferred.coordinates(10_000)["peak"] == pytest.approx(0.01 * 10**-0.15)
 
 
 def test_an_empty_store_recommends_nothing(store):
@@ -295,24 +316,24 @@ def test_a_damaged_row_hides_no_other(tmp_path, caplog):
     assert caplog.text.count("lrsearch_tasks") == 1
 
 
-def test_what_tells_most_of_a_task_is_its_best_and_an_even_share_of_the_rest(store):
-    rates = [round(0.001 * 1.1**n, 6) for n in range(60)]
-    for n, rate in enumerate(rates):
+def test_representative_runs_are_the_best_policies_and_an_even_share_of_the_rest(store):
+    lr_values = [round(0.001 * 1.1**n, 6) for n in range(60)]
+    for n, lr in enumerate(lr_values):
         for seed in range(5 if n == 59 else 1):
-            store.record(spec(rate, seed), finished(n / 100))
+            store.record(spec(lr, seed), finished(n / 100))
     store.record(RunSpec(MLP, RAMP(k0=1e-6, k1=10, l=99), 100, 0), finished(0.99))
     store.record(spec(7.0), Run(state=RunState.DIVERGED, steps=3, seconds=0.1))
     store.record(spec(8.0), Run(state=RunState.FAILED, steps=3, seconds=0.1))
     store.record(spec(9.0, horizon=5), finished(0.98))
-    told = store.representative_runs(MLP.key, shortest=10, policies=20)
-    told_rates = {run.policy.params["k0"] for run in told}
-    assert len(told_rates) == 20
-    assert set(rates[-10:]) <= told_rates
-    assert len([run for run in told if run.policy.params["k0"] == rates[59]]) == 3
-    others = sorted(rates.index(rate) for rate in told_rates & set(rates[:50]))
+    representative = store.representative_runs(MLP.key, shortest=10, policies=20)
+    representative_lrs = {run.policy.params["k0"] for run in representative}
+    assert len(representative_lrs) == 20
+    assert set(lr_values[-10:]) <= representative_lrs
+    assert len([run for run in representative if run.policy.params["k0"] == lr_values[59]]) == 3
+    others = sorted(lr_values.index(lr) for lr in representative_lrs & set(lr_values[:50]))
     assert others[0] <= 5
     assert others[-1] >= 44
-    assert all(run.run.points == () for run in told)
+    assert all(run.run.points == () for run in representative)
     assert all(run.run.points for run in store.representative_runs(MLP.key, curves=True) if run.run.score is not None)
     assert [run.policy.name for run in store.ramps(MLP.key)] == ["RAMP"]
     assert len(store.representative_runs(MLP.key, policies=100)) == 59 + 3 + 1 + 1

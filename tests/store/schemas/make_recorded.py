@@ -28,12 +28,12 @@ ASKED = ("digits-mlp", "digits-cnn", "mine")
 def search(store: Store) -> None:
     """Search in the made-up world to the end."""
     study = make_store.open_study(store)
-    while (assignment := study.ask()) is not None:
-        study.tell(assignment, make_store.ended(assignment.spec(MLP)))
+    while (trial := study.ask()) is not None:
+        study.tell(trial, make_store.ended(trial.spec(MLP)))
 
 
 def recorded(store: Store) -> None:
-    """Record runs of one's own loop: of a name and of a shipped task, in units, diverged, and one run twice."""
+    """Record runs of a user's own loop: of a name and of a shipped task, in units, diverged, and one run twice."""
     policies = [FIX(k0=0.1), TRI(k0=0.001, k1=0.2, l=50), HALFCOS(k0=0.3, l=200), FIX(k0=0.5)]
     kinds = (("mine", None, 1, 0), ("mine", None, 1, 1), ("mine", "%", 100, 10), ("digits-cnn", None, 1, 0))
     for task, unit, scale, seed in kinds:
@@ -50,7 +50,7 @@ def recorded(store: Store) -> None:
 
 
 def imported(store: Store, folder: Path) -> None:
-    """Import a bundle as a stranger's, and another as one's own."""
+    """Import an untrusted bundle and a trusted one."""
     for name, trust in (("theirs", False), ("ours", True)):
         with open_store(folder / f"{name}.db") as other:
             for n in range(8):
@@ -64,11 +64,11 @@ def imported(store: Store, folder: Path) -> None:
 
 
 def golden(store: Store) -> dict[str, object]:
-    """Give all that a store says, as plain JSON values, and what it recommends and has answered."""
+    """All that a store holds, as JSON values, with its recommendations and advice."""
     return {
         **make_store.golden(store),
         "origins": store.origins(),
-        "attempts": {one.key: [attempt.score for attempt in store.attempts(one.key)] for one in store.runs()},
+        "attempts": {run.key: [attempt["score"] for attempt in store.attempts(run.key)] for run in store.runs()},
         "first": {task: [one.to_json() for one in lrs.recommend(task, store)] for task in ASKED},
         "advice": {
             f"{task} {goal}": api.advise(task, goal, store=store).to_json()

@@ -14,7 +14,7 @@ import numpy as np
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.schedules import FIX, parse
 from lrsearch.spaces import Space
-from lrsearch.store import Store, open_store
+from lrsearch.store import Store, Trial, open_store
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study
@@ -39,7 +39,7 @@ class RandomSampler:
 
 
 def ended(spec: RunSpec) -> Run:
-    """Give a run of a made-up world: best at a peak of 0.2, blown up above 3."""
+    """A run of a made-up world: best at a peak of 0.2, diverged above 3."""
     steps = np.minimum((np.arange(20) + 0.5) * spec.horizon / 20, spec.horizon)
     rates = spec.policy(steps)
     if rates.max() > 3:
@@ -68,7 +68,7 @@ def ended(spec: RunSpec) -> Run:
 
 
 def setup() -> Setup:
-    """Give what the study starts from."""
+    """The task, the space, the budget and the seed of the study."""
     return Setup(MLP, Space.standard(*FUNCTIONS, horizon=MLP.horizon, epoch=MLP.epoch), 12, 0)
 
 
@@ -95,27 +95,30 @@ def fill(store: Store) -> None:
         )
     study = open_study(store)
     for _ in range(40):
-        assignment = study.ask()
-        if not assignment:
+        trial = study.ask()
+        if not trial:
             break
-        study.tell(assignment, ended(assignment.spec(MLP)))
+        study.tell(trial, ended(trial.spec(MLP)))
     store.note(study.key, {"said": "halfway"})
 
 
 def golden(store: Store) -> dict[str, object]:
-    """Give all that a store says, as plain JSON values."""
+    """All that a store holds, as JSON values."""
     history = store.history(open_study(store).key)
     return {
         "runs": [
             {**stored.to_json(), "lost_steps": stored.lost_steps, "run": json.loads(stored.run.to_text())}
             for stored in store.runs()
         ],
-        "studies": [{**found.to_json(), "frozen": found.frozen} for found in store.studies()],
-        "history": [
-            [a.number, a.role, a.origin, str(a.policy), a.horizon, a.seed, run and run.key] for a, run in history
-        ],
+        "studies": [{**study.to_json(), "frozen": study.frozen} for study in store.studies()],
+        "history": [_history_row(trial) for trial in history],
         "tasks": store.tasks(),
     }
+
+
+def _history_row(trial: Trial) -> list[object]:
+    run_key = trial.stored and trial.stored.key
+    return [trial.number, trial.role, trial.origin, str(trial.policy), trial.horizon, trial.seed, run_key]
 
 
 if __name__ == "__main__":
