@@ -20,9 +20,10 @@ from lrsearch.study.answers import stored_answers
 from lrsearch.study.decision import decide
 from lrsearch.study.final_test import best_runs, final_test
 from lrsearch.study.front import front
-from lrsearch.study.funnel import EXPLORE_EVERY, Funnel, exploration_won, plan
+from lrsearch.study.funnel import Funnel, exploration_won, plan
 from lrsearch.study.noise import STUDENT, noise_of_repeats, tie_factor
 from lrsearch.study.result import conclude
+from lrsearch.study.rules import FUNNEL
 from lrsearch.study.strategy import Setup, best_so_far, with_role
 from lrsearch.study.study import Study
 
@@ -375,7 +376,7 @@ def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside
 
 
 @given(
-    inside=st.lists(numbers, min_size=EXPLORE_EVERY - 1, max_size=12),
+    inside=st.lists(numbers, min_size=FUNNEL.explore_every - 1, max_size=12),
     ahead=numbers,
     add=st.integers(-1000, 1000),
     scale=st.sampled_from([0.25, 1.0, 64.0]),

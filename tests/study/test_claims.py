@@ -14,10 +14,10 @@ def test_a_job_is_taken_once_and_again_when_it_was_given_back(tmp_path):
     claims = Claims(tmp_path)
     assert [claims.take(3, "{}"), Claims(tmp_path).take(3, "{}"), claims.take(10, "{}")] == [True, False, True]
     assert Claims(tmp_path).taken == {3, 10}
-    (claims.place(3) / "checkpoint").write_text("mine")
+    (claims.job_folder(3) / "checkpoint").write_text("mine")
     claims.give_back(3)
     claims.give_back(3)
-    assert (claims.taken, (claims.place(3) / "checkpoint").read_text()) == ({10}, "mine")
+    assert (claims.taken, (claims.job_folder(3) / "checkpoint").read_text()) == ({10}, "mine")
     assert claims.take(3, "{}")
 
 

@@ -13,9 +13,10 @@ from lrsearch.runs import Run, RunState
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.store import open_store
-from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
+from lrsearch.study.funnel import Funnel, is_widened, plan
 from lrsearch.study.probing import gather, probe_steps
 from lrsearch.study.result import conclude
+from lrsearch.study.rules import FUNNEL
 from lrsearch.study.strategy import Setup, committed, with_role
 from lrsearch.study.study import Study
 
@@ -111,7 +112,7 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
 
         study = Study(Setup(task, raw, 12, 0), Funnel(), open_store(str(tmp_path / f"{workers}.db")), sampler)
         history = finish_in_any_order(study, world(), workers, random.Random(seed)).history
-        assert len(with_role(history, "candidate")) > 2 * BATCH
+        assert len(with_role(history, "candidate")) > 2 * FUNNEL.batch
         return sorted((t.role, str(t.policy), t.horizon, t.seed) for t in history)
 
     alone = trained(1, 0)

@@ -32,7 +32,7 @@ class Regression:
         torch.manual_seed(spec.seed)
         model = torch.nn.Linear(8, 1)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        scheduler, losses, looks = spec.policy.scheduler(optimizer), [], []
+        scheduler, losses, evaluations = spec.policy.scheduler(optimizer), [], []
         truth = torch.arange(8.0)
         for step in range(spec.horizon):
             x = torch.randn(32, 8)
@@ -44,9 +44,9 @@ class Regression:
             value = float(loss.detach())
             losses.append(value if math.isfinite(value) else None)
             if losses[-1] is not None and step % 50 == 0:
-                looks.append(Evaluation(spec.policy(step), losses[-1], losses[-1]))
+                evaluations.append(Evaluation(spec.policy(step), losses[-1], losses[-1]))
         told = tuple(losses) if self.logs_train_loss else ()
-        return Run(state=RunState.DIVERGED, steps=spec.horizon, seconds=0.0, train_losses=told), tuple(looks)
+        return Run(state=RunState.DIVERGED, steps=spec.horizon, seconds=0.0, train_losses=told), tuple(evaluations)
 
 
 @pytest.fixture
@@ -83,4 +83,4 @@ def test_one_that_breaks_is_an_error_with_its_own_words(store):
 def test_a_classification_is_tested_by_the_same_call(store):
     tested = make_range_tests(Trainer(find_task("digits-mlp"), device="cpu"), store, ramp(1e-6, 10, 60), 60, [0])
     assert tested.weight_decay == find_task("digits-mlp").optimizer.weight_decay
-    assert len(tested.ramps[0].looks) > 20
+    assert len(tested.ramps[0].evaluations) > 20

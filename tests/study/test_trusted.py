@@ -128,7 +128,7 @@ def test_it_can_be_the_answer(warm, world):
         lambda one: replace(one, origin="a friend"),
         lambda one: replace(
             one,
-            exact=False,
+            same_settings=False,
             corrections=(Correction("another task", 0.0, 0.3, True), Correction("momentum", 0.0, 0.4, True)),
         ),
         lambda one: replace(one, policy=one.policy.scale(1e-4)),
