@@ -7,11 +7,11 @@ from lrsearch.later import load_later
 if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
     from lrsearch.api.functions import check, train
-    from lrsearch.api.jobs import job, jobs
     from lrsearch.api.open_studies import open_study, reopen_study
     from lrsearch.api.optuna_studies import add_results, warm_start
     from lrsearch.api.reproducing import reproduce
     from lrsearch.api.resources import DEFAULT_FOLDER, writable
+    from lrsearch.api.script_jobs import job, jobs
     from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
     from lrsearch.api.tables import compare, replay, replay_ranking, run_table
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
@@ -48,11 +48,11 @@ __all__ = [
 
 _MODULES = {
     "advice": ("advise", "similarity"),
-    "open_studies": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
-    "jobs": ("job", "jobs"),
-    "resources": ("DEFAULT_FOLDER", "writable"),
+    "open_studies": ("open_study", "reopen_study"),
     "optuna_studies": ("add_results", "warm_start"),
+    "resources": ("DEFAULT_FOLDER", "writable"),
+    "script_jobs": ("job", "jobs"),
     "reproducing": ("reproduce",),
     "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),
     "tables": ("compare", "replay", "replay_ranking", "run_table"),

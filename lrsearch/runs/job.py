@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import UsageError, given
 from lrsearch.runs.counter import StepCounter
 from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
+from lrsearch.runs.loader import RunLoader, set_epoch
 from lrsearch.runs.run import OfSpec, Point, RunSpec
 from lrsearch.runs.series import Log
 from lrsearch.runs.stop import Stop
@@ -31,8 +32,12 @@ RANGE_TEST = "RAMP"
 OnProgress = Callable[[int], None]
 
 
-class JobStopped(BaseException):
-    """A run was to end, and its training went on: it ends here."""
+class JobStopped(SystemExit):
+    """A run was to end, and its training went on: it ends here. A program that does not catch it exits with 0."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.code = 0
 
 
 class Job(OfSpec):
@@ -155,7 +160,7 @@ class Job(OfSpec):
         """Updates of earlier attempts that nobody was told of, less those that this one did not make again."""
         return self._counter.untold - self._began_at if self._counter.before else 0
 
-    def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0) -> Any:
+    def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0, auto_step: bool = False) -> Any:
         """The scheduler of this run's policy: call its `step()` after every update.
 
         The ratios of the learning rates of all param groups of all optimizers are kept, and nothing else of them: the
@@ -164,10 +169,12 @@ class Job(OfSpec):
         Args:
             optimizers: torch optimizers, one or more.
             last_step: updates that were made before, where the training goes on from a checkpoint.
+            auto_step: step by itself after each update of the optimizer; a `step()` by hand is refused then.
 
         Raises:
-            UsageError: for a second call, no optimizer, or a step beyond the horizon.
-            PolicyError: if every param group starts at LR 0, or a momentum finds no place.
+            UsageError: for a second call, no optimizer, `auto_step` with several, or a step beyond the horizon.
+            PolicyError: if every param group starts at LR 0, a momentum finds no place, or the optimizer has no hooks
+                for `auto_step`.
         """
         if self._scheduler is not None:
             raise UsageError(
@@ -178,6 +185,11 @@ class Job(OfSpec):
             raise UsageError("job.scheduler takes the optimizers of the training, one or more")
         if isinstance(last_step, bool) or not isinstance(last_step, int) or not 0 <= last_step <= self.horizon:
             raise UsageError(f"last_step is the updates made so far, 0 to {self.horizon}, got {last_step!r}")
+        if auto_step and len(optimizers) > 1:
+            raise UsageError(
+                f"auto_step follows the updates of one optimizer, got {len(optimizers)}: call scheduler.step() where"
+                " all of them have made theirs"
+            )
         from lrsearch.schedules.torch_jobs import SchedulerSet, job_schedulers
 
         made = job_schedulers(self.policy, optimizers, self, self.seed)
@@ -186,6 +198,8 @@ class Job(OfSpec):
             for one in made.schedulers if isinstance(made, SchedulerSet) else (made,):
                 one.step(epoch=last_step)
             self.resumed_at(last_step)
+        if auto_step and not isinstance(made, SchedulerSet):
+            made.start_auto_step()
         self._note_lr()
         return made
 
@@ -210,7 +224,7 @@ class Job(OfSpec):
         if left and (size := _length(loader)):
             passes, left = divmod(left, size)
         while at < end:
-            _set_epoch(loader, passes)
+            set_epoch(loader, passes)
             seen = 0
             for batch in loader:
                 seen += 1
@@ -228,6 +242,28 @@ class Job(OfSpec):
                 )
             passes += 1
 
+    def loader(self, loader: Iterable[Any]) -> RunLoader:
+        """The loader of a loop over epochs: the pass in which this run ends is cut there.
+
+        A pass that begins after the run has ended raises `JobStopped`, which ends the training. So the loop may count
+        more epochs than the run has. `job.step` says where the run ends: take `job.scheduler` as well. Where the
+        loader or its sampler has `set_epoch`, it is called before each pass. The loader's attributes stay.
+
+        Args:
+            loader: a DataLoader, or what else gives the batches of one pass each time it is iterated over.
+
+        >>> from lrsearch import FIX, Task
+        >>> job = Job(RunSpec(Task("toy", horizon=16, epoch=10, minimize="val_loss"), FIX(k0=0.1), 16, seed=0))
+        >>> batches = job.loader(range(10))
+        >>> for epoch in range(2):
+        ...     for batch in batches:
+        ...         job.log(job.step + 1, train_loss=0.5)
+        ...     print(f"epoch {epoch} ended at step {job.step}")
+        epoch 0 ended at step 10
+        epoch 1 ended at step 16
+        """
+        return RunLoader(loader, self)
+
     def log(self, step: int | None = None, /, **values: Any) -> None:
         """Note values at a step. A tensor is fine: it is read later, without a device sync per step.
 
@@ -235,7 +271,8 @@ class Job(OfSpec):
 
         Args:
             step: updates so far, from 1 on; `job.step` where it is not given.
-            values: numbers, or tensors and arrays of one.
+            values: numbers, or tensors and arrays of one. A list has one value for each of the last updates, as where
+                a loop over an epoch returns its losses.
 
         Raises:
             UsageError: for what is no number, or a step that cannot be.
@@ -246,7 +283,10 @@ class Job(OfSpec):
             at = _whole(at)
         add = self._values.add
         for name, value in values.items():
-            add(at, name, value)
+            if type(value) is list:
+                self._add_each(at, name, value)
+            else:
+                add(at, name, value)
         if self._objective.name in values:
             self._evaluated(at)
         if at > self._logged:
@@ -264,6 +304,11 @@ class Job(OfSpec):
     def should_stop(self) -> bool:
         """Whether the run is to end now: it diverged, or reached what it was trained for."""
         return self.stopped_at is not None or self.has_diverged
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all updates of the run are made, or it is to stop."""
+        return self.step >= self.horizon or self.should_stop
 
     @property
     def last_evaluation(self) -> int:
@@ -288,6 +333,15 @@ class Job(OfSpec):
         if not self._counter.counted:
             self._began_at = step
 
+    def begin_pass(self) -> None:
+        """Refuse a pass over the samples that begins after the run has ended.
+
+        Raises:
+            JobStopped: if it has.
+        """
+        if self.is_done:
+            raise JobStopped(f"the run ended at step {self.step}, and its training began another pass over the samples")
+
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
         """Hear from the scheduler that another hand set the learning rate of an update."""
         if self.changed is None:
@@ -308,6 +362,18 @@ class Job(OfSpec):
     def has_folder(self) -> bool:
         """Whether there is a folder, given or asked for."""
         return self._folder is not None
+
+    def _add_each(self, at: int, name: str, values: list[Any]) -> None:
+        """Take one value for each of the last updates."""
+        last = self.values.last(name)
+        before = last[0] if last is not None else 0
+        if len(values) > at - before:
+            raise UsageError(
+                f"{name} is a list of {counted(len(values), 'value')}, of {counted(at - before, 'update')}"
+                " since it was logged last: log one value for each update, or one number"
+            )
+        for step, value in enumerate(values, at - len(values) + 1):
+            self._values.add(step, name, value)
 
     def _count_logged(self, at: int) -> None:
         """Count updates where no scheduler does: by the steps that are logged."""
@@ -392,9 +458,3 @@ def _length(loader: Any) -> int | None:
         return len(loader) or None
     except TypeError:
         return None
-
-
-def _set_epoch(loader: Any, number: int) -> None:
-    for one in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-        if callable(set_epoch := getattr(one, "set_epoch", None)):
-            set_epoch(number)

@@ -1,6 +1,6 @@
-"""A task's portrait: what is known of it before any training, so that tasks like it can be found.
+"""A task's meta-features: what is known of it before any training, so that tasks like it can be found.
 
-It stands beside the description: the description tells tasks apart, the portrait says how alike they are. It is
+It stands beside the description: the description tells tasks apart, the meta-features says how alike they are. It is
 drawn from the training split only, and is the same whatever the order of the samples.
 """
 
@@ -129,7 +129,7 @@ class TrainingFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetaFeatures:
-    """What is known of a task before any training: see `meta_features`."""
+    """What is known of a task before any training: see `features_of`."""
 
     data: DataFeatures
     model: ModelFeatures
@@ -186,8 +186,8 @@ class MetaFeatures:
         )
 
 
-def meta_features(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
-    """Give a task's portrait; the validation and the test split are not looked at.
+def features_of(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
+    """Give a task's meta-features; the validation and the test split are not looked at.
 
     Args:
         task: a shipped task's name, or a task.
@@ -197,7 +197,7 @@ def meta_features(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
         TaskError: if there is no task of that name.
         DataError: if the data set is missing or broken.
 
-    >>> features = meta_features("digits-cnn")
+    >>> features = features_of("digits-cnn")
     >>> features.data.samples, features.data.shape, features.model.family, features.model.depth
     (1024, (1, 8, 8), 'cnn', 3)
     >>> MetaFeatures.from_json(features.to_json()) == features
