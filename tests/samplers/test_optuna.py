@@ -164,7 +164,7 @@ def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
     own.study.ask()  # died before it had a number
     own.study.enqueue_trial({"function": "FIX", "peak": 0.02})  # died before it was asked for
     again = sampler(storage)
-    again.given(asked(0, policy), SPACE)
+    again.add(asked(0, policy), SPACE)
     again.tell(asked(0, policy), ended())
     states = [trial.state for trial in again.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
