@@ -1,4 +1,4 @@
-"""Policies that a caller brings along: bound and stretched, tried first, and named where they are left out."""
+"""The user's policies: bound and stretched, tried first, and named where they are left out."""
 
 import importlib.util
 from pathlib import Path
@@ -29,13 +29,13 @@ def asked(result, origin="known"):
 
 
 @given(st.lists(FITTING, unique=True))
-def test_what_the_space_can_describe_is_tried_as_it_is_in_its_order_and_nothing_is_told(policies):
+def test_policies_that_the_space_can_describe_are_tried_unchanged_in_order_without_notes(policies):
     assert known_policies(policies, SPACE) == (tuple(policies), ())
     assert known_policies(map(str, policies), SPACE) == (tuple(policies), ())
 
 
 @given(st.integers(2, 100_000))
-def test_a_policy_of_another_length_is_stretched_to_the_horizon_and_that_is_told(horizon):
+def test_a_policy_of_another_length_is_stretched_to_the_horizon_with_a_note(horizon):
     (found,), notes = known_policies(lrs.HALFCOS(k0=0.5, l=horizon), SPACE)
     assert found == lrs.HALFCOS(k0=0.5, l=1000)
     assert len(notes) == (horizon != 1000)

@@ -140,7 +140,7 @@ def test_a_recipe_compares_the_values_of_each_setting_in_order_and_keeps_the_fir
     assert lrs.recipe(varied, settings=tries, out=tmp_path) == found
 
 
-def test_a_setting_that_the_training_does_not_read_is_told(tmp_path):
+def test_a_setting_that_the_training_does_not_read_is_reported(tmp_path):
     found = lrs.recipe(deaf, settings={"width": [16, 32]}, out=tmp_path)
     assert "does the training read job.settings['width']? 16 stays" in found.steps[0].reason
     assert found.verdict == "It leaves the task as it is: no other setting was better by more than a tie."

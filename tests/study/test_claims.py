@@ -1,4 +1,4 @@
-"""Jobs that are out are files: one process has a job, and a restart forgets none."""
+"""Claims on jobs are files: one process has a job, and a restart loses none."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def test_what_is_no_job_is_left_out(tmp_path):
     assert claims.taken == frozenset()
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_taken(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error_and_nothing_is_claimed(tmp_path):
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(OutputError, match=r"cannot write to .*jobs"):
         Claims(tmp_path).take(0, "{}")

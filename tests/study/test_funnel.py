@@ -1,4 +1,4 @@
-"""The funnel in a world that answers at once: what it asks for, what it promotes, what it spends."""
+"""The funnel in a world that answers at once: its trials, its promotions, its cost."""
 
 import random
 from collections import Counter
@@ -121,7 +121,7 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_where_range_tests_are_flat_the_defaults_peak_comes_from_the_decades(study_in, world, workers):
+def test_where_range_tests_are_flat_the_defaults_peak_comes_from_constant_lrs(study_in, world, workers):
     class Flat(world):
         def _ramp(self, spec):
             return replace(super()._ramp(spec), train_losses=(spec.task.chance_loss,) * spec.horizon)

@@ -1,4 +1,4 @@
-"""Range tests of whatever trains: a trainer of one's own with a task and `train_ramp`."""
+"""Range tests of any trainer that has a task and `train_ramp`."""
 
 import math
 
@@ -58,7 +58,7 @@ def make(trainer, store, **how):
     return make_range_tests(trainer, store, ramp(1e-6, 10, 200), 200, [0, 1], **how)
 
 
-def test_a_trainer_of_ones_own_is_tested_recorded_and_drawn(store, tmp_path):
+def test_a_users_trainer_is_tested_recorded_and_drawn(store, tmp_path):
     heard = []
     tested = make(Regression(), store, ended=lambda spec, shown: heard.append(spec.seed))
     assert (tested.task, tested.steps, heard) == (TASK, 200, [0, 1])

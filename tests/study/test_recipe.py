@@ -1,4 +1,4 @@
-"""The recipe of the 1cycle report: what it tries, what it keeps, and what it refuses."""
+"""The recipe of the 1cycle report: the values it tries, those it chooses, and its refusals."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What did well in longer runs of a near task is tried over this one's whole horizon, after probes and default."""
+"""Policies of long runs on a near task are tried over the whole horizon, after probes and default."""
 
 import random
 from dataclasses import replace
