@@ -1,4 +1,4 @@
-"""What `lrs.` offers beyond values: search, sweep, prune, explain, verify, compare, the warm start of Optuna."""
+"""The functions of `lrs.`: search, sweep, prune, explain, verify, compare, the warm start of Optuna."""
 
 from typing import TYPE_CHECKING
 
@@ -6,9 +6,9 @@ from lrsearch.later import load_later
 
 if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
-    from lrsearch.api.asking import open_study, reopen_study
     from lrsearch.api.functions import check, train
-    from lrsearch.api.own_studies import add_results, warm_start
+    from lrsearch.api.open_studies import open_study, reopen_study
+    from lrsearch.api.optuna_studies import add_results, warm_start
     from lrsearch.api.reproducing import reproduce
     from lrsearch.api.resources import DEFAULT_FOLDER, writable
     from lrsearch.api.script_jobs import job, jobs
@@ -48,11 +48,11 @@ __all__ = [
 
 _MODULES = {
     "advice": ("advise", "similarity"),
-    "asking": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
-    "script_jobs": ("job", "jobs"),
+    "open_studies": ("open_study", "reopen_study"),
+    "optuna_studies": ("add_results", "warm_start"),
     "resources": ("DEFAULT_FOLDER", "writable"),
-    "own_studies": ("add_results", "warm_start"),
+    "script_jobs": ("job", "jobs"),
     "reproducing": ("reproduce",),
     "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),
     "tables": ("compare", "replay", "replay_ranking", "run_table"),

@@ -1,4 +1,4 @@
-"""Training of one's own outside of a search: see what it does, and train it once with what was found."""
+"""A user's own training outside of a search: check it, and train it once with a policy."""
 
 import logging
 from collections.abc import Mapping
@@ -14,23 +14,24 @@ from lrsearch.runs.conclusion import NOT_CHECKED
 from lrsearch.runs.job import TRAIN_LOSS
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import Store
-from lrsearch.study.probing import CHECK_STEPS, check_run
+from lrsearch.study.probing import check_run
+from lrsearch.study.rules import PROBING
 from lrsearch.training.own_source import is_own, own_source
 from lrsearch.training.settings import with_settings
 from lrsearch.words import counted
 
-LARGEST_SEED = 2**31
+SEEDS = 2**31
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What two updates and one evaluation of a training showed.
+    """The outcome of two updates and one evaluation of a training.
 
     Args:
-        task: what was trained.
-        run: what came of it.
-        sent: how it reaches other processes, for people.
+        task: the task.
+        run: the run.
+        sent: how the training reaches other processes, in words.
     """
 
     task: Task
@@ -39,20 +40,20 @@ class Checked:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a search will lack, in sentences."""
-        found = []
+        """Features of a search that the training rules out, in sentences."""
+        notes = []
         if self.run.applied == NOT_CHECKED:
-            found.append("It did not ask for job.scheduler(optimizer): whether a policy is applied is not checked.")
+            notes.append("It did not ask for job.scheduler(optimizer): whether a policy is applied is not checked.")
         if not self.run.train_losses:
-            found.append(f"It logs no {TRAIN_LOSS}: range tests tell nothing, and constant LRs are tried instead.")
-        return tuple(found)
+            notes.append(f"It logs no {TRAIN_LOSS}: range tests tell nothing, and constant LRs are tried instead.")
+        return tuple(notes)
 
     def __str__(self) -> str:
-        """What it showed, a line each."""
+        """The outcome, in lines."""
         objective = self.task.objective
         startup = self.run.startup_seconds
         lines = [
-            f"{self.task.name}: {counted(CHECK_STEPS, 'update')} and one evaluation in {self.run.seconds:.2f} s"
+            f"{self.task.name}: {counted(PROBING.check_steps, 'update')} and one evaluation in {self.run.seconds:.2f} s"
             + (f", {startup:.2f} s of them before the first update" if startup is not None else ""),
             f"{objective.name}, which a search will {objective.direction}: {objective.text(self.run.score)}",
         ]
@@ -66,7 +67,7 @@ class Checked:
 
 
 def changed_source(task: Any, store: Store) -> tuple[str, ...]:
-    """Say, and log, that what trains changed while its version stayed, and how many stored runs are reused for it."""
+    """A warning where the source of a training changed and its version did not; it is logged, too."""
     if not is_own(task):
         return ()
     source = own_source(task)
@@ -78,31 +79,31 @@ def changed_source(task: Any, store: Store) -> tuple[str, ...]:
     ]
     if own is None or not older:
         return ()
-    told = (
+    warning = (
         f"the source of {source.task.name!r} changed and its version stayed {source.task.version!r}:"
         f" {counted(len(older), 'stored run')} of the source before can be reused; give it another version to train"
         " anew"
     )
-    log.warning("%s", told)
-    return (told,)
+    log.warning("%s", warning)
+    return (warning,)
 
 
 def check(task: Any, *, settings: Mapping[str, Any] | None = None, device: str | None = None) -> Checked:
-    """See what a training function does in two updates and one evaluation, at its lowest learning rate.
+    """Check a training function by two updates and one evaluation, at its lowest learning rate.
 
-    A search of a function begins with the same, so that what is wrong is seen before an hour is spent.
+    A search of a function begins with the same check, so that errors show before an hour is spent.
 
     Args:
         task: a function under `@lrs.task`, or `lrs.program(...)`.
-        settings: plain values for it, as in `search`.
-        device: where, such as "cuda:0"; the GPU if there is one where none is given.
+        settings: values for it, as in `search`.
+        device: the device, such as "cuda:0"; None for the GPU if there is one.
 
     Returns:
-        What it showed: print it; `.run` has the metric, `.notes` what a search will lack.
+        The outcome, to be printed; `.run` has the metric, `.notes` the features of a search that are ruled out.
 
     Raises:
-        UsageError: for what is no such function.
-        WorkError: if it fails, with its own traceback; or if the metric is not there, or the policy not applied.
+        UsageError: for any other object.
+        WorkError: if it fails, with its own traceback; or if the metric is missing, or the policy is not applied.
 
     >>> import lrsearch as lrs
     >>> @lrs.task("toy", horizon=100, epoch=10, minimize="val_loss")
@@ -119,11 +120,11 @@ def check(task: Any, *, settings: Mapping[str, Any] | None = None, device: str |
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
-        raise WorkError(f"{source.task.name} failed within {counted(CHECK_STEPS, 'update')}:{run.why}")
+        raise WorkError(f"{source.task.name} failed within {counted(PROBING.check_steps, 'update')}:{run.why}")
     if run.state is RunState.DIVERGED:
         low = source.task.lr_range[0]
         raise WorkError(
-            f"{source.task.name} diverged within {counted(CHECK_STEPS, 'update')} at learning rate"
+            f"{source.task.name} diverged within {counted(PROBING.check_steps, 'update')} at learning rate"
             f" {low:g}, the lowest of its lr_range: its {source.task.objective.name} is not finite"
         )
     return Checked(source.task, run, source.sent)
@@ -140,28 +141,28 @@ def train(
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
 ) -> Run:
-    """Train once, in this process, with what was found.
+    """Train once, in this process, with a policy.
 
     Args:
         task: a function under `@lrs.task`, or `lrs.program(...)`.
-        policy: the policy over the horizon; durations such as `0.1dur` are of it.
-        seed: of all that is drawn, 0 or more.
-        horizon: updates; the task's where it is not given.
-        store: a store that keeps the run; none where it is not given.
-        folder: where the run has its folder for checkpoints, named by its key; a temporary one where none is given.
-        settings: plain values for the function, as in `search`.
-        device: where, such as "cuda:0".
+        policy: the policy over the horizon; durations such as `0.1dur` are of the horizon.
+        seed: the seed of all random numbers, 0 or more.
+        horizon: updates; None for the task's.
+        store: a store that records the run; None to record nothing.
+        folder: the parent of the run's folder for checkpoints, which its key names; None for a temporary folder.
+        settings: values for the function, as in `search`.
+        device: the device, such as "cuda:0".
 
     Returns:
         The run: its `.score`, `.state`, `.curves`, and whether the policy was `.applied`.
 
     Raises:
-        UsageError: for what is no such function, no policy, or a number that cannot be.
+        UsageError: for a wrong task, policy or number.
         WorkError: if the training fails, with its own traceback.
         KeyboardInterrupt: when interrupted.
     """
     source = own_source(with_settings(task, settings))
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < LARGEST_SEED:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
         raise UsageError(f"the seed is a whole number from 0 to 2**31 - 1, got {seed!r}")
     steps = source.task.horizon if horizon is None else horizon
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:

@@ -1,4 +1,4 @@
-"""Policies that a caller brings along: read, bound to the task, stretched to its horizon, or left out by name."""
+"""Policies of the user: read, bound to the task, and stretched to its horizon or left out with a warning."""
 
 import logging
 from collections.abc import Iterable
@@ -13,20 +13,20 @@ log = logging.getLogger(__name__)
 
 
 def known_policies(known: Any, space: Space) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
-    """Give a caller's policies as a search of a space tries them, and what to know of them.
+    """The user's policies as a search of a space tries them, and notes about them.
 
     Durations are of the space's horizon. A policy that the space cannot describe and that ends at another step is
-    stretched to the horizon. What is left out is named with the reason, and logged.
+    stretched to the horizon. A note names each policy that is left out, with the reason; notes are logged.
 
     Args:
-        known: policies or their texts, or one of them.
-        space: what is searched.
+        known: policies or their texts, or a single one.
+        space: the space to search.
 
     Returns:
         The policies in their order, each once; and a sentence for each that was stretched or left out.
 
     Raises:
-        UsageError: for what is no policy.
+        UsageError: for anything else than policies and their texts.
 
     >>> space = Space.standard("TRI", "FIX", horizon=1000, epoch=50)
     >>> known_policies(["TRI(k0=0.01, k1=0.1, l=0.1dur)", "FIX(k0=0.1)"], space)[0]
@@ -37,20 +37,18 @@ def known_policies(known: Any, space: Space) -> tuple[tuple[Policy, ...], tuple[
     tried: dict[Policy, None] = {}
     notes = []
     for policy in _read(known, space):
-        found = fit(policy, space)
-        if found is None:
+        fitted = fit(policy, space)
+        if fitted is None:
             notes.append(f"{policy} is not tried: {_why_not(policy, space)}")
-        elif found in tried:
-            notes.append(
-                f"{policy} is not tried again: it is given twice"
-                + ("" if found == policy else f", the other time as {found}")
-            )
+        elif fitted in tried:
+            other = "" if fitted == policy else f", the other time as {fitted}"
+            notes.append(f"{policy} is not tried again: it is given twice{other}")
         else:
-            tried[found] = None
-            if found != policy:
+            tried[fitted] = None
+            if fitted != policy:
                 notes.append(
                     f"{policy} ends after {counted(policy.horizon or 0, 'step', form='g')}, the task after"
-                    f" {space.horizon}: it is tried as {found}"
+                    f" {space.horizon}: it is tried as {fitted}"
                 )
     for note in notes:
         log.warning("%s", note)
@@ -58,7 +56,7 @@ def known_policies(known: Any, space: Space) -> tuple[tuple[Policy, ...], tuple[
 
 
 def fit(policy: Policy, space: Space) -> Policy | None:
-    """The policy itself where the space can describe it, or else stretched to the horizon, or else None."""
+    """The policy where the space can describe it; else the policy stretched to the horizon; else None."""
     if not space.misfit(policy):
         return policy
     if policy.is_controller or not policy.horizon or policy.horizon == space.horizon:
@@ -68,7 +66,7 @@ def fit(policy: Policy, space: Space) -> Policy | None:
 
 
 def readable(policy: Policy, space: Space) -> Policy:
-    """The policy in fewer digits, where the space can describe that as well."""
+    """The policy in fewer digits, where the space can describe the rounded policy as well."""
     rounded = policy.rounded()
     return policy if space.misfit(rounded) else rounded
 
@@ -77,20 +75,20 @@ def _read(known: Any, space: Space) -> list[Policy]:
     listed = [known] if isinstance(known, Policy | str) else known
     if not isinstance(listed, Iterable):
         raise UsageError(f"known is a list of policies or their texts, such as ['FIX(k0=0.1)'], got {given(known)}")
-    found = []
-    for one in listed:
-        if not isinstance(one, Policy | str):
-            raise UsageError(f"known holds policies or their texts, such as 'FIX(k0=0.1)', got {given(one)}")
+    policies = []
+    for item in listed:
+        if not isinstance(item, Policy | str):
+            raise UsageError(f"known holds policies or their texts, such as 'FIX(k0=0.1)', got {given(item)}")
         try:
-            policy = parse(one) if isinstance(one, str) else one
-            found.append(policy.bind(horizon=space.horizon, epoch=space.epoch))
+            policy = parse(item) if isinstance(item, str) else item
+            policies.append(policy.bind(horizon=space.horizon, epoch=space.epoch))
         except PolicyError as error:
             raise PolicyError(f"known: {error}") from None
-    return found
+    return policies
 
 
 def _why_not(policy: Policy, space: Space) -> str:
-    """Why a space has no place for a policy."""
+    """The reason why a space cannot describe a policy."""
     if policy.form not in space.forms and str(policy) not in space.forms:
         return f"{policy.form} is not among the functions searched, {', '.join(space.forms)}"
     return space.misfit(policy)

@@ -1,4 +1,4 @@
-"""reproduce: a stored run is trained again by what its caller names, and compared with what is stored."""
+"""reproduce: a stored run is trained again, and compared with its stored results."""
 
 import json
 import os
@@ -26,7 +26,9 @@ from lrsearch.training.settings import with_settings
 from lrsearch.words import counted
 
 PAPER = "-paper"
+"""The end of a task's name in the papers' protocol."""
 MOST_NAMED = 6
+"""Differences that an error lists: a rule."""
 
 
 def reproduce(
@@ -41,31 +43,32 @@ def reproduce(
     watch: Callable[[int], None] | None = None,
     is_own_process: bool = False,
 ) -> Reproduced:
-    """Train a stored run again, and say whether it is the same, or how far off, and what changed in between.
+    """Train a stored run again, and compare its results and its circumstances.
 
-    On a CPU, with the same versions and threads, lrsearch's own loop gives the same to the bit, as does a function
-    that draws from its seed alone. What was trained in lockstep differs by rounding. The store stays what it is.
+    On a CPU, with the same versions and threads, lrsearch's own loop repeats a run to the bit, as does a function whose
+    random numbers depend on its seed alone. A run that was trained in lockstep differs by rounding. The store does not
+    change.
 
     Args:
-        key: the run's key, or as much of its beginning as no other run has.
-        task: what trains it: a function under `@lrs.task`, or a task. A shipped task is found by its name. No stored
-            text ever names what is loaded.
-        command: the program that trains it, of a run of one; its task is what is stored.
-        settings: of a function, as they were given when it was trained.
-        store: the knowledge store or its URL; `store.db` in `out` where none is given.
-        data_dir: where the data set lies; None for the default place.
-        out: the folder that the search was given.
-        watch: is told the number of steps done, every few steps.
+        key: the run's key, or a beginning of it that no other run shares.
+        task: the function under `@lrs.task` that trains it, or a task. A shipped task is found by its name. No stored
+            text ever names code to load.
+        command: the command of the program that trains it; the task is the stored one.
+        settings: the settings of a function, as it was trained with them.
+        store: the knowledge store or its URL; None for `store.db` in `out`.
+        data_dir: the folder of the data set; None for the default one.
+        out: the folder of the search.
+        watch: called with the number of steps done, every few steps.
         is_own_process: as in `search`.
 
     Returns:
         `.same`, `.verdict`, `.differences` of results, `.changed` versions, source and device, `.spread` over seeds.
 
     Raises:
-        UsageError: for what is no key, a run that cannot be trained here, or a task that is not the run's: it says
-            what differs.
-        StoreError: if the store is not there, or none or several of its runs begin so, or the run is damaged.
-        WorkError: if the data fail.
+        UsageError: for a wrong key, a run that cannot be trained, or a task other than the run's: the message names the
+            differences.
+        StoreError: if the store does not exist, if no run or several have that key, or if the run is damaged.
+        WorkError: if the data cannot be loaded.
         KeyboardInterrupt: when interrupted.
     """
     if not isinstance(key, str) or not key.strip():
@@ -82,7 +85,7 @@ def reproduce(
                     "name what trains it once: a task, with its settings, or a command, whose settings are stored"
                 )
             task = ProgramSource(command, stored_task(description))
-        source, spec = _again(stored, description, task, settings, data_dir)
+        source, spec = _source_and_spec(stored, description, task, settings, data_dir)
         run = _trained(source, spec, stored.run, watch, is_own_process)
         alike = ledger.runs(task=stored.task, policy=stored.policy, trusted=True)
     now = replace(run_of(entry_of(StoredRun.of(spec, run, LOCAL))), environment=run.environment)
@@ -91,7 +94,7 @@ def reproduce(
 
 
 def _require_trainable(stored: StoredRun, ledger: Store) -> None:
-    """Refuse a run that says nothing certain, or that only its own loop can train."""
+    """Refuse a run that is untrusted, did not end, or can only be trained by the user's own loop."""
     if not ledger.origins().get(stored.origin, False):
         raise UsageError(
             f"run {stored.key} came in the bundle {stored.origin!r}, which is not trusted: import it with"
@@ -99,14 +102,8 @@ def _require_trainable(stored: StoredRun, ledger: Store) -> None:
         )
     if not stored.run.state.is_final and stored.run.state is not RunState.FAILED:
         raise UsageError(f"run {stored.key} did not end, so there is nothing to compare: {stored.run.state.meaning}")
-    trainer = next(
-        (
-            one
-            for one in TRAINERS
-            if stored.key == run_key(stored.task_key, str(stored.policy), stored.horizon, stored.seed, one)
-        ),
-        None,
-    )
+    fields = stored.task_key, str(stored.policy), stored.horizon, stored.seed
+    trainer = next((trainer for trainer in TRAINERS if stored.key == run_key(*fields, trainer)), None)
     if trainer == EXTERNAL:
         raise UsageError(
             f"run {stored.key} was recorded in a loop of its own, by lrs.record: start that again, with"
@@ -116,44 +113,44 @@ def _require_trainable(stored: StoredRun, ledger: Store) -> None:
         raise UsageError(f"run {stored.key} was trained by another version of lrsearch, which this one cannot repeat")
 
 
-def _again(
+def _source_and_spec(
     stored: StoredRun,
     description: Mapping[str, Any],
     task: TaskLike | None,
     settings: Mapping[str, Any] | None,
     data_dir: str | Path | None,
 ) -> tuple[TrainerSource, RunSpec]:
-    """Who trains the run, and the same run: its key is the stored one's.
+    """The source of the run's trainer, and the run's spec, whose key is the stored one.
 
     Raises:
-        UsageError: if the task is another one; it says what differs.
+        UsageError: if the task is another one; the message names the differences.
     """
-    named = _shipped(description, task) if task is None or isinstance(task, str) else task
-    asked = with_settings(named, settings)
-    own = _of_horizon(find_task(asked), description)
+    unset = _shipped(description, task) if task is None or isinstance(task, str) else task
+    trains = with_settings(unset, settings)
+    own = _of_horizon(find_task(trains), description)
     spec = RunSpec(own, stored.policy, stored.horizon, stored.seed, Stop.of(description))
     if spec.key != stored.key:
         raise TaskError(
             f"run {stored.key} is of another task than {own.name!r} is now:"
-            f" {_apart(description, spec.description, own)}"
+            f" {_differences(description, spec.description, own)}"
         )
-    return source_of(asked, data_dir, own), spec
+    return source_of(trains, data_dir, own), spec
 
 
-def _shipped(description: Mapping[str, Any], asked: str | None) -> Task:
-    """The shipped task of a name, in the precision and the protocol of a description."""
-    name = str(description["name"]) if asked is None else asked
-    plain = name.removesuffix(PAPER)
-    if asked is None and plain not in TASKS:
+def _shipped(description: Mapping[str, Any], name: str | None) -> Task:
+    """The shipped task of a name or of a description, in the precision and the protocol of the description."""
+    is_named, name = name is not None, str(description["name"]) if name is None else name
+    base = name.removesuffix(PAPER)
+    if not is_named and base not in TASKS:
         raise UsageError(
             f"{name!r} is no shipped task: name what trains it with --task train.py:function or"
             " --command, in Python with task=function or command="
         )
-    found = find_task(plain)
-    assert isinstance(found, Classification)
+    task = find_task(base)
+    assert isinstance(task, Classification)
     precision = description.get("precision")
-    found = replace(found, precision=precision) if precision in PRECISIONS else found
-    return found.in_paper_protocol() if name != plain else found
+    task = replace(task, precision=precision) if precision in PRECISIONS else task
+    return task.in_paper_protocol() if name != base else task
 
 
 def _of_horizon(task: Task, description: Mapping[str, Any]) -> Task:
@@ -163,16 +160,16 @@ def _of_horizon(task: Task, description: Mapping[str, Any]) -> Task:
     return task.with_horizon(horizon)
 
 
-def _apart(then: Mapping[str, Any], now: Mapping[str, Any], task: Task) -> str:
-    """What differs between two descriptions, and what would do about it."""
-    old, new = (dict(_flat(json.loads(json.dumps(one)))) for one in (then, now))
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any], task: Task) -> str:
+    """The differences of two descriptions in words, with advice for settings."""
+    old, new = (dict(_flat(json.loads(json.dumps(description)))) for description in (then, now))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if not names:
         return "the same description, trained in another way"
-    said = [f"{name} was {_word(old, name)}, and is {_word(new, name)}" for name in names[:MOST_NAMED]]
+    texts = [f"{name} was {_value_text(old, name)}, and is {_value_text(new, name)}" for name in names[:MOST_NAMED]]
     more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
     is_setting = any(name.startswith("settings.") for name in names) and not isinstance(task, Classification)
-    return "; ".join([*said, *more]) + (" (give settings with --set, in Python with settings=)" if is_setting else "")
+    return "; ".join([*texts, *more]) + (" (give settings with --set, in Python with settings=)" if is_setting else "")
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -183,14 +180,14 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(inner, f"{name}.{key}" if name else key)
 
 
-def _word(values: Mapping[str, Any], name: str) -> str:
+def _value_text(values: Mapping[str, Any], name: str) -> str:
     return json.dumps(values[name])[:80] if name in values else "not given"
 
 
 def _trained(
     source: TrainerSource, spec: RunSpec, then: Run, watch: Callable[[int], None] | None, is_own_process: bool
 ) -> Run:
-    """Train it once, in as many threads as then where that is known, and keep nothing."""
+    """Train the run once, with its recorded number of threads, and record nothing."""
     runs: list[Run] = []
     with closing(source.open(is_own_process=is_own_process)) as trainer, _threads_of(then.environment):
         trainer.train_group(Group((spec,)), lambda spec, run: runs.append(run), watch)
@@ -202,15 +199,15 @@ def _trained(
 
 @contextmanager
 def _threads_of(environment: Mapping[str, str]) -> Iterator[None]:
-    """Let torch use as many threads as a run had, for the order of its sums depends on them."""
-    asked = environment.get("threads", "")
-    if not asked.isdecimal() or not 1 <= int(asked) <= (os.cpu_count() or 1):
+    """Set torch's number of threads to that of a run, for the order of its sums depends on it."""
+    threads = environment.get("threads", "")
+    if not threads.isdecimal() or not 1 <= int(threads) <= (os.cpu_count() or 1):
         yield
         return
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(int(asked))
+    torch.set_num_threads(int(threads))
     try:
         yield
     finally:

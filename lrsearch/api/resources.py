@@ -1,4 +1,4 @@
-"""What all calls begin with: a folder that can be written, a store, a space, and who trains."""
+"""The resources of a call: a writable folder, a store, a space, and the executor or trainer."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,35 +38,35 @@ def raw_space(task: Task, functions: Sequence[str | Policy]) -> Space:
 
 
 def open_trainer(task: Task, data_dir: str | Path | None, is_own_process: bool) -> "Trainer":
-    """Make what trains a task in this process, which is set up for it where it is our own. Torch loads here."""
+    """Make the trainer of a task in this process; lrsearch's own process is set up for training. Torch loads here."""
     from lrsearch.training import Trainer, own_process
 
-    found = find_classification(task)
+    classification = find_classification(task)
     if is_own_process:
-        own_process(found)
-    return Trainer(found, Path(data_dir) if data_dir else None)
+        own_process(classification)
+    return Trainer(classification, Path(data_dir) if data_dir else None)
 
 
-def source_of(asked: TaskLike, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
-    """Where trainers of what was asked for come from.
+def source_of(trains: TaskLike, data_dir: str | Path | None, task: Task | None = None) -> TrainerSource:
+    """The source of a task's trainers.
 
     Args:
-        asked: a shipped task's name, a classification, a function under `@lrs.task`, or a program.
-        data_dir: where a classification's data set lies; None for the default place.
-        task: the task as it is trained, where that differs from what was asked for.
+        trains: a shipped task's name, a classification, a function under `@lrs.task`, or a program.
+        data_dir: the folder of a classification's data set; None for the default one.
+        task: the task to train, where it differs from that of `trains`.
 
     Raises:
-        TaskError: for an unknown task, or one that nothing here trains.
+        TaskError: for an unknown task, or one that has no trainer.
     """
-    if is_own(asked):
-        source = own_source(asked)
+    if is_own(trains):
+        source = own_source(trains)
         return source if task is None else source.with_task(task)
-    return ClassificationSource(find_classification(task or asked), Path(data_dir) if data_dir else None)
+    return ClassificationSource(find_classification(task or trains), Path(data_dir) if data_dir else None)
 
 
 @contextmanager
 def open_executor(source: TrainerSource, workers: int | None, is_own_process: bool = False) -> Iterator[Executor]:
-    """Open an executor: this process, or as many others as are asked for; None for what suits the task."""
+    """Open an executor: this process, or `workers` others; None for the number that suits the task."""
     if workers is not None:
         require_workers(workers)
     processes = source.default_workers() if workers is None else workers
@@ -85,18 +85,18 @@ def open_executor(source: TrainerSource, workers: int | None, is_own_process: bo
 
 @contextmanager
 def readable_store(store: str | Store | None, folder: Path) -> Iterator[Store]:
-    """Give a store to look into; where none is given and none is in the folder, an empty one that leaves no file."""
+    """Open a store for reading; an empty one in memory where none is given and none is in the folder."""
     missing = store is None and not (folder / "store.db").exists()
     with opened_store("sqlite:///:memory:" if missing else store, folder, existing=True) as opened:
         yield opened
 
 
 def writable(folder: str | Path) -> Path:
-    """Make a folder and see that files can be written there.
+    """Make a folder, check that files can be written there, and return it.
 
     Raises:
-        UsageError: for what is no folder's name.
-        OutputError: if they cannot.
+        UsageError: for anything else than a path or its text.
+        OutputError: if files cannot be written.
     """
     if not isinstance(folder, str | Path):
         raise UsageError(f"a folder is a path or its text, got {given(folder)}")
@@ -105,7 +105,7 @@ def writable(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_bytes(b"")
-        mark.unlink(missing_ok=True)  # another process may have seen to it
+        mark.unlink(missing_ok=True)  # another process may have deleted it
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from None
     return folder
@@ -113,7 +113,13 @@ def writable(folder: str | Path) -> Path:
 
 @contextmanager
 def opened_store(store: str | Store | None, folder: Path, *, existing: bool = False) -> Iterator[Store]:
-    """Give the store that was asked for, and close it again unless it is the caller's; it may have to be there."""
+    """Open a store, by default `store.db` in a folder, and close it again unless the caller opened it.
+
+    Args:
+        store: an open store, a URL, or None.
+        folder: the folder of the default store.
+        existing: whether the store must exist.
+    """
     if isinstance(store, Store):
         yield store
         return

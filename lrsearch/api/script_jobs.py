@@ -1,4 +1,4 @@
-"""The job in a program of one's own: what started the program says it, or else the program's own arguments do."""
+"""The job in a user's program: from the search that started the program, or else from the program's arguments."""
 
 import atexit
 import os
@@ -18,8 +18,9 @@ from lrsearch.training.description import describe
 from lrsearch.training.function_trainer import seed_all
 from lrsearch.training.served_job import ServedJob
 
-LOOK_SECONDS = 0.005
-BY_HAND = "lrs.job('my-lm', horizon=1000, policy='FIX(k0=0.1)', minimize='val_loss')"
+POLL_SECONDS = 0.005
+"""Between two checks for the next job: a rule, so that short runs wait for nothing."""
+EXAMPLE = "lrs.job('my-lm', horizon=1000, policy='FIX(k0=0.1)', minimize='val_loss')"
 
 
 def job(
@@ -35,21 +36,21 @@ def job(
     store: str | None = None,
     **description: Any,
 ) -> Job:
-    """Take up the job that this program was started for: the one line that a training script needs.
+    """The job of this program: the one line that a training script needs.
 
-    `lrsearch search --command` and its like start the script with LRSEARCH_JOB in its environment; what is given here
-    holds only where it is absent, as when the script is started by hand. `random`, numpy and, where it is imported by
-    then, torch are seeded with the job's seed: call it before the model is built. Under torchrun every rank calls it.
+    `lrsearch search --command` and similar commands start the script with LRSEARCH_JOB in its environment. The
+    arguments hold only without it, as when the user starts the script. `random`, numpy and, if it is imported, torch
+    are seeded with the job's seed: call it before the model is built. Under torchrun every rank calls it.
 
     Args:
-        name: how people call the task.
+        name: the task's name.
         horizon: updates.
-        epoch: updates of one pass over the samples; a twentieth of the horizon where it is not given.
-        policy: the policy over the horizon; durations such as `0.1dur` are of it.
-        minimize, maximize, objectives: the metric that decides, as `lrs.task` takes it.
-        seed: of all that is drawn.
-        store: where a run that was started by hand is kept as the program ends; nowhere where it is not given.
-        description: facts and the like, as `lrs.task` takes them.
+        epoch: updates of one pass over the samples; None for a twentieth of the horizon.
+        policy: the policy over the horizon; durations such as `0.1dur` are of the horizon.
+        minimize, maximize, objectives: the metric that decides, as in `lrs.task`.
+        seed: the seed of all random numbers.
+        store: where a run without a search is recorded as the program ends; None to record nothing.
+        description: facts and other arguments of `lrs.task`.
 
     Returns:
         The job: `.scheduler(optimizer)`, `.log(step, val_loss=...)`, `.is_evaluation_due(step)`, `.should_stop`.
@@ -67,7 +68,7 @@ def job(
     if name is None or horizon is None or policy is None:
         raise UsageError(
             f"no search has started this program, for {VARIABLE} is not set: say what it trains, as"
-            f" {BY_HAND}, or search it with lrsearch search --command 'python train.py' --name my-lm"
+            f" {EXAMPLE}, or search it with lrsearch search --command 'python train.py' --name my-lm"
             " --horizon 1000 --minimize val_loss"
         )
     if not isinstance(policy, str | Policy):
@@ -79,26 +80,26 @@ def job(
     made = Job(RunSpec(task, bound, task.horizon, seed))
     if store is not None:
         began = time.perf_counter()
-        atexit.register(lambda: _keep(made, store, time.perf_counter() - began))
+        atexit.register(lambda: _record(made, store, time.perf_counter() - began))
     return _seeded(made)
 
 
-def jobs(name: str | None = None, **by_hand: Any) -> Iterator[Job]:
-    """Take up job after job in one process: data and imports are paid for once.
+def jobs(name: str | None = None, **arguments: Any) -> Iterator[Job]:
+    """The jobs of this program, one after the other: data and imports are loaded once.
 
-    Each pass of the loop trains one. The search hands out the next when the pass has ended, and ends the loop when
-    nothing is left; started by hand there is one job, as `job` says.
+    Each pass of the loop trains a job. The search hands out the next one when the pass has ended, and ends the loop
+    when none is left. Without a search there is one job, that of `job`.
 
     Args:
-        name: as in `job`, like all that is not said here.
-        by_hand: what holds where no search has started the program.
+        name: as in `job`.
+        arguments: the other arguments of `job`, which hold where no search has started the program.
 
-    >>> [one.horizon for one in jobs("toy", horizon=100, policy="FIX(k0=0.1)", minimize="val_loss")]
+    >>> [each.horizon for each in jobs("toy", horizon=100, policy="FIX(k0=0.1)", minimize="val_loss")]
     [100]
     """
     path = os.environ.get(VARIABLE)
     if not path:
-        yield job(name, **by_hand)
+        yield job(name, **arguments)
         return
     while path:
         served = ServedJob(JobFile.read(path))
@@ -108,9 +109,9 @@ def jobs(name: str | None = None, **by_hand: Any) -> Iterator[Job]:
 
 
 def _next(path: Path) -> str:
-    """Wait for the next job. Whoever started the program ends it where there is none, or is gone."""
+    """Wait for the path of the next job. The search ends this process where there is none."""
     while not path.exists():
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return path.read_text()
 
 
@@ -119,8 +120,8 @@ def _seeded(made: Job) -> Job:
     return made
 
 
-def _keep(made: Job, store: str, seconds: float) -> None:
-    """Record a job that was started by hand; what ended the program otherwise than by its last line ended the run."""
+def _record(made: Job, store: str, seconds: float) -> None:
+    """Record the run of a job without a search; an exception that ended the program ended the run."""
     from lrsearch.api.resources import opened_store
 
     run = conclude(made, getattr(sys, "last_value", None), seconds=seconds)

@@ -1,4 +1,4 @@
-"""search, sweep, prune, explain: a study of a task, on Optuna or on Ray."""
+"""search, sweep, prune, explain: studies of a task, on Optuna or on Ray."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,46 +47,46 @@ def search(
     workers: int | None = 1,
     is_own_process: bool = False,
 ) -> SearchResult:
-    """Search the best LR policy for a task. The same call again goes on where the last one ended.
+    """Search the best LR policy for a task. The same call continues where the last one ended.
 
     Args:
-        task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
-        budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
-        functions: LR functions to search; all where none is named.
-        settings: plain values that a function of your own finds in `job.settings`, merged over those of its decorator.
-            Each set of them is a task of its own key.
-        known: policies or texts of your own, tried first, in shorter runs. Durations such as `0.1dur` are of the task;
-            a policy that ends at another step is stretched to it. What is left out is named in `.warnings`.
-        store: the knowledge store or its URL; `store.db` in `out` where none is given.
+        task: a shipped task's name, a function under `@lrs.task`, or the user's own task.
+        budget: full-run equivalents (FRE) of the whole search: a hard cap.
+        functions: LR functions to search; none for all.
+        settings: values that the user's function reads from `job.settings`, merged over those of its decorator. Each
+            set of values makes a task with its own key.
+        known: policies or texts of the user, tried first, in shorter runs. Durations such as `0.1dur` are of the task;
+            a policy that ends at another step is stretched to it. `.warnings` names each one that is left out.
+        store: the knowledge store or its URL; None for `store.db` in `out`.
         seed: the study's seed, 0 or more.
-        data_dir: where the data set lies; None for the default place.
+        data_dir: the folder of the data set; None for the default one.
         out: the folder for the store, the Optuna study and the weights of full runs.
-        storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
-        watch: is called with the study and every trial that ends.
-        progress: is called with an assignment and its steps done, every few steps.
-        workers: processes that train, one thread each; 1 to train in this one, None for what suits the task and the
-            machine. The search is the same. A script that asks for more keeps its own work under
+        storage: the Optuna storage's URL; None for `optuna.db` in `out`.
+        watch: called with the study and every trial that ends.
+        progress: called with a trial and its steps done, every few steps.
+        workers: processes that train, one thread each; 1 to train in this one, None for the number that suits the task
+            and the machine. The search is the same. A script with more workers keeps its own work under
             `if __name__ == "__main__":`, for the workers import it.
-        is_own_process: whether this process does nothing else: it is then set up for training, as the command line's.
+        is_own_process: whether this process does nothing else. It is then set up for training, as in the command line.
 
     Returns:
-        The result. `.best` is the answer, with its `.policy`, `.score`, `.seeds` and whether it is `.confirmed`: on a
-        tie, and where nothing else was found, the default. `.best_found` is the best policy beside the default, or
-        None, and `.default` the strong default: all over the same seeds, fresh ones where the budget paid for them,
-        else the search's own. `.verdict` is the advice in a sentence, `.cost` in FRE, `.table()` has all runs,
-        `.warnings` what to know beside it.
+        The result. `.best` is the answer, with its `.policy`, `.score`, `.seeds` and whether it is `.confirmed`. On a
+        tie, and where no other policy ran at full length, it is the default. `.best_found` is the best policy beside
+        the default, or None, and `.default` the strong default. All are over the same seeds: fresh ones where the
+        budget pays for them, else the search's own. `.verdict` is the advice in a sentence, `.cost` is in FRE,
+        `.table()` has all runs, `.warnings` has notes.
 
     Raises:
-        UsageError: for an unknown task or function, or a budget that buys nothing.
+        UsageError: for an unknown task or function, or a budget that is too small.
         WorkError: if the data, the store or the training fails.
-        KeyboardInterrupt: when interrupted; all that finished is kept.
+        KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
-    asked = with_settings(task, settings)
-    setup, notes = search_setup(asked, functions, known, budget, seed)
+    trains = with_settings(task, settings)
+    setup, notes = search_setup(trains, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
-        warnings = (*notes, *changed_source(asked, study.store))
+        warnings = (*notes, *changed_source(trains, study.store))
         if not study.is_done:
-            with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
+            with open_executor(source_of(trains, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
         return conclude_search(study, warnings)
 
@@ -107,42 +107,38 @@ def sweep(
     address: str = "local",
     workers: int | None = None,
 ) -> SearchResult:
-    """Search as `search` does, many runs at a time, as a Ray Tune run. The same call again goes on.
+    """Search as `search` does, many runs at a time, as a Ray Tune run. The same call continues the study.
 
-    It is the same study as `search` with the same arguments: either goes on where the other ended.
+    The study is that of `search` with the same arguments: either continues where the other ended.
 
     Args:
-        task: a shipped task's name, or a task of one's own.
-        budget: as in `search`, like all that is not said here.
-        functions: LR functions to search.
-        settings: of a function, which a sweep does not train yet.
-        known: policies of your own, tried first.
+        task: a shipped task's name, or the user's own task.
+        budget, functions, known, seed, watch: as in `search`.
+        settings: settings of a function, which a sweep does not train yet.
         store: the knowledge store or its URL; only this process opens it.
-        seed: the study's seed.
-        data_dir: where the data set lies on every machine; None for the default place.
+        data_dir: the folder of the data set on every machine; None for the default one.
         out: the folder, for Ray's files as well; on a cluster, one that all its machines share.
         storage: the Optuna storage's URL; only this process opens it.
-        watch: is called with the study and every trial that ends.
         address: "local" to start a Ray cluster on this machine, "auto" or host:port to join one.
-        workers: runs at a time; as many as the cluster has CPUs where it is not given.
+        workers: runs at a time; None for the number of CPUs of the cluster.
 
     Returns:
-        The result, as `search` gives it.
+        The result, as in `search`.
 
     Raises:
-        UsageError: for an unknown task or function, or a budget that buys nothing.
+        UsageError: for an unknown task or function, or a budget that is too small.
         WorkError: if the data, the store, the training or Ray fails.
-        KeyboardInterrupt: when interrupted; all that finished is kept.
+        KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
-    asked = with_settings(task, settings)
-    if not isinstance(find_task(asked), Classification):
+    trains = with_settings(task, settings)
+    if not isinstance(described := find_task(trains), Classification):
         raise UsageError(
-            f"a sweep on Ray trains no functions and programs yet, and {find_task(asked).name!r} is one:"
+            f"a sweep on Ray trains no functions and programs yet, and {described.name!r} is one:"
             " search with workers=N trains it on all cores of this machine"
         )
     if workers is not None:
         require_workers(workers)
-    setup, notes = search_setup(asked, functions, known, budget, seed)
+    setup, notes = search_setup(trains, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
         if not study.is_done:
             from lrsearch.executors import ray
@@ -170,61 +166,61 @@ def prune(
 ) -> Explanation:
     """Shrink a task's space by the probes that `search` with the same arguments begins with, and by nothing else.
 
-    The probes are a study of their own, which goes on where it ended; a search afterwards takes them from the store.
+    The probes are a separate study, which the same call continues. A later search reads them from the store.
 
     Args:
-        task: as in `search`, like all that is not said here.
-        budget: of the search; the probes get at most a fifth of it.
-        stored: train nothing, and read the runs of this task that the store knows, whoever asked for them.
+        task: as in `search`.
+        budget: the budget of the search; the probes get at most a fifth of it.
+        stored: train nothing, and read the stored runs of this task, of any study or none.
         functions, settings, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
 
     Returns:
-        The explanation: `.space` for any search of one's own, `.pruned` with the reasons, `.probes`, `.spent`.
+        The explanation: `.space` for the user's own search, `.pruned` with the reasons, `.probes`, `.spent`.
 
     Raises:
-        UsageError: for an unknown task or function, or a budget that buys nothing.
+        UsageError: for an unknown task or function, or a budget that is too small.
         WorkError: if the data, the store or the training fails, or there are no stored runs to read.
-        KeyboardInterrupt: when interrupted; all that finished is kept.
+        KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
-    asked = with_settings(task, settings)
-    found = find_task(asked)
-    setup = Setup(found, raw_space(found, functions), budget, seed)
+    trains = with_settings(task, settings)
+    described = find_task(trains)
+    setup = Setup(described, raw_space(described, functions), budget, seed)
     if stored:
         with opened_store(store, Path(out), existing=True) as ledger:
-            return explain_stored(ledger, found, setup.raw)
+            return explain_stored(ledger, described, setup.raw)
     strategy = Probing()
     strategy.check(setup)
     with opened_store(store, writable(Path(out))) as ledger:
         study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
         if not study.is_done:
-            with open_executor(source_of(asked, data_dir), workers, is_own_process) as executor:
+            with open_executor(source_of(trains, data_dir), workers, is_own_process) as executor:
                 drive(study, executor, progress, writable(Path(out) / "weights"))
         return replace(explain_study(ledger, study.key), spent=cost(study))
 
 
 def explain(study: str, *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER) -> Explanation:
-    """Explain the space of a study from the store alone: every bound, the runs behind it, and what speaks against it.
+    """Explain the space of a study from the store alone: every bound, the runs behind it, and the contradictions.
 
     Args:
         study: its name, or the beginning of its name or key: `lrsearch store studies` lists them.
-        store: the knowledge store or its URL; `store.db` in `out` where none is given.
-        out: the folder that the search was given.
+        store: the knowledge store or its URL; None for `store.db` in `out`.
+        out: the folder of the search.
 
     Returns:
-        The explanation, as `prune` gives it.
+        The explanation, as in `prune`.
 
     Raises:
         UsageError: for an unknown or ambiguous study, or one that prunes nothing.
-        WorkError: if the store is not there, or does not say enough.
+        WorkError: if the store does not exist, or an older version began the study.
     """
     with opened_store(store, Path(out), existing=True) as ledger:
         return explain_study(ledger, study)
 
 
 def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
-    """Give the result, and tell its story in the Optuna Dashboard if there is news.
+    """The result of a study. Its note in the Optuna Dashboard is written anew if this call trained a run.
 
-    An answer that is not the one told there is news too, as in the study of an older version.
+    The note is also written where its answer is another one, as in the study of an older version.
     """
     from lrsearch.samplers.optuna import OptunaSampler
 
@@ -247,10 +243,10 @@ def search_setup(
     seed: int,
     without: Sequence[str] = (),
 ) -> tuple[Setup, tuple[str, ...]]:
-    """What a search starts from, and what to know of the caller's policies."""
-    found = find_task(task)
-    raw = raw_space(found, functions)
-    setup = Setup(found, raw, budget, seed, without=tuple(without))
+    """The setup of a search, and notes about the user's policies."""
+    described = find_task(task)
+    raw = raw_space(described, functions)
+    setup = Setup(described, raw, budget, seed, without=tuple(without))
     Funnel().check(setup)
     own, notes = known_policies(known, raw)
     return replace(setup, known=own), notes
@@ -268,7 +264,7 @@ def _study(
 
 
 def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:
-    """Give what makes the study's sampler, once its name and the number of its known assignments are known."""
+    """A function that makes the study's sampler from the study's name and the number of its trials in the ledger."""
     from lrsearch.samplers.optuna import OptunaSampler
 
     task = setup.task

@@ -43,27 +43,27 @@ def compare(
     """Compare ways to search: best validation score against training steps spent, probes included.
 
     Args:
-        task: a shipped task's name, or a task of one's own.
+        task: a shipped task's name, or the user's own task.
         strategies: "funnel", "tpe" (Optuna's TPE on the raw space), "random".
         seeds: studies of each strategy.
-        budget: full-run equivalents (FRE) for each study.
+        budget: full-run equivalents (FRE) of each study.
         functions, settings, store, data_dir, out, is_own_process: as in `search`.
-        watch: is told, in a line, of each study that ends.
+        watch: called with a line about each study that ends.
 
     Returns:
         The comparison: `.table()`, `.courses`.
 
     Raises:
-        UsageError: for an unknown strategy or task, or a budget that buys nothing.
+        UsageError: for an unknown strategy or task, or a budget that is too small.
         WorkError: if the data, the store or the training fails.
     """
-    asked = with_settings(task, settings)
-    found = find_task(asked)
-    setup = Setup(found, raw_space(found, functions), budget, seed=0)
+    trains = with_settings(task, settings)
+    described = find_task(trains)
+    setup = Setup(described, raw_space(described, functions), budget, seed=0)
     choose(setup, strategies, seeds)
     with (
         opened_store(store, writable(Path(out))) as ledger,
-        open_executor(source_of(asked, data_dir), 1, is_own_process) as executor,
+        open_executor(source_of(trains, data_dir), 1, is_own_process) as executor,
     ):
         return compare_strategies(setup, strategies, seeds, ledger, executor, watch)
 
@@ -78,22 +78,22 @@ def run_table(
     watch: Callable[[RunSpec, Run], None] | None = None,
     is_own_process: bool = False,
 ) -> Results:
-    """Train every policy of a table with every seed. The same call again goes on where the last one ended.
+    """Train every policy of a table with every seed. The same call continues where the last one ended.
 
     A script that calls it keeps its own work under `if __name__ == "__main__":`, for its workers import it.
 
     Args:
         table: the policies, the task and the seeds.
         workers, store, data_dir, out, is_own_process: as in `search`.
-        watch: is called with every run that ends.
+        watch: called with every run that ends.
 
     Returns:
         The results: `.outcomes`, `.agreement`.
 
     Raises:
-        UsageError: if `workers` is not 1 or more, or `table` is none.
+        UsageError: if `workers` is not 1 or more, or `table` is no table.
         WorkError: if the data or the store fails, or a worker dies.
-        KeyboardInterrupt: when interrupted; all that finished is kept.
+        KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
     if not isinstance(table, PolicyTable):
         raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
@@ -112,9 +112,9 @@ def replay(
 
     Args:
         table: "deepobs", the DeepOBS baselines: 15 tasks, constant learning rates.
-        data_dir: where the table's files lie, or the folder above.
+        data_dir: the folder of the table's files, or the folder above.
         seeds: studies of each task, 1 or more.
-        watch: is told, in a line, of each seed that is done.
+        watch: called with a line about each seed that is done.
 
     Returns:
         The replay: `.figures` with their intervals and bars, `.strategies()`, `.tasks()`.
@@ -129,12 +129,12 @@ def replay(
 
 
 def replay_ranking(table: str, data_dir: str | Path) -> Ranked:
-    """Hold each task of a table of results out, and try what `lrs.rank` makes of the others: nothing is trained.
+    """Hold out each task of a table of results, and try the ranking that the others give: nothing is trained.
 
     Args:
         table: "deepobs", 108 settings on 8 problems, or "algoperf", 55 settings on 12 workloads, where a workload's
             variants are held out with it as well.
-        data_dir: where the table's files lie, or the folder above.
+        data_dir: the folder of the table's files, or the folder above.
 
     Returns:
         The regrets of the best of the first 1, 3 and 10 tries, `.tried`, and `.figures` with intervals and bars.

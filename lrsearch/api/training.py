@@ -1,4 +1,4 @@
-"""Range tests, the 1cycle report's recipe, whether a policy reaches a target, the test set, ensembles."""
+"""Range tests, the 1cycle report's recipe, verification of a policy, the final test, ensembles."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -56,64 +56,64 @@ def range_tests(
     watch: Callable[[RunSpec, Ramp], None] | None = None,
     is_own_process: bool = False,
 ) -> list[RangeTested]:
-    """Make LR range tests of a task; in a loop of one's own, `lrs.range_test` is one.
+    """Make LR range tests of a task; in the user's own loop, use `lrs.range_test`.
 
-    With what is given by default, they are the ones that `search` begins with, which trains them no more then.
+    With the default arguments they are those that `search` begins with, which then reuses them.
 
     Args:
-        task: a shipped task's name, or a task of one's own.
-        low, high: the first and the last learning rate; the optimizer's lowest and highest where none is given.
-        steps: updates; 300, at most a quarter of the horizon, where none is given.
+        task: a shipped task's name, or the user's own task.
+        low, high: the first and the last learning rate; None for the ends of the task's LR range.
+        steps: updates; None for 300, at most a quarter of the horizon.
         shape: "exponential" or "linear".
         momentum: (first, last) for a momentum that falls as the learning rate rises.
-        weight_decays: several to compare, of a task that lrsearch trains itself; the task's own where none is given.
-        repeats: how often, each time with another seed.
+        weight_decays: several to compare, for a task that lrsearch trains itself; none for the task's own.
+        repeats: the number of range tests, each with another seed.
         seed: the study's seed.
         settings, store, data_dir, out, is_own_process: as in `search`.
-        watch: is called with every run that ends, and what it showed.
+        watch: called with every run that ends, and its curve.
 
     Returns:
         For each weight decay `.advice` (`.verdict`; `.suggestions`, the default first) and `.ramps`, the curves.
 
     Raises:
-        UsageError: for an unknown task, or a range, shape, or number that cannot be.
+        UsageError: for an unknown task, or a wrong range, shape or number.
         WorkError: if the data or the store fails.
-        KeyboardInterrupt: when interrupted; what ended is kept.
+        KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
-    asked = with_settings(task, settings)
-    found = find_task(asked)
-    length = steps if steps is not None else ramp_steps(found)
-    bounds = found.lr_range
+    trains = with_settings(task, settings)
+    described = find_task(trains)
+    length = steps if steps is not None else ramp_steps(described)
+    bounds = described.lr_range
     policy = ramp(bounds[0] if low is None else low, bounds[1] if high is None else high, length, shape, momentum)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < FIRST_FRESH:
         raise UsageError(f"repeats is a whole number from 1 to {FIRST_FRESH - 1}, got {repeats!r}")
-    setup = Setup(found, raw_space(found, ()), 1, seed)
-    tasks = [_decaying(found, each) for each in weight_decays] or [found]
+    setup = Setup(described, raw_space(described, ()), 1, seed)
+    tasks = [_with_decay(described, weight_decay) for weight_decay in weight_decays] or [described]
     seeds = [setup.probe_seed(repeat) for repeat in range(repeats)]
     with opened_store(store, writable(Path(out))) as ledger:
         tested = []
-        for one in tasks:
-            with _ramp_trainer(asked, one, data_dir, is_own_process) as trainer:
+        for each in tasks:
+            with _ramp_trainer(trains, each, data_dir, is_own_process) as trainer:
                 tested.append(make_range_tests(trainer, ledger, policy, length, seeds, watch))
         return tested
 
 
 @contextmanager
 def _ramp_trainer(
-    asked: TaskLike, task: Task, data_dir: str | Path | None, is_own_process: bool
+    trains: TaskLike, task: Task, data_dir: str | Path | None, is_own_process: bool
 ) -> Iterator[RampTrainer]:
-    """What trains the range tests of a task."""
-    if not is_own(asked):
+    """The trainer of a task's range tests."""
+    if not is_own(trains):
         yield open_trainer(task, data_dir, is_own_process)
         return
-    with closing(own_source(asked).with_task(task).open(is_own_process=is_own_process)) as trainer:
+    with closing(own_source(trains).with_task(task).open(is_own_process=is_own_process)) as trainer:
         yield trainer
 
 
-def _decaying(task: Task, weight_decay: float) -> Task:
-    """Give the same task with another weight decay, which only a classification's optimizer takes from here."""
-    found = find_classification(task)
-    return replace(found, optimizer=replace(found.optimizer, weight_decay=weight_decay))
+def _with_decay(task: Task, weight_decay: float) -> Task:
+    """The task with another weight decay; a task that lrsearch trains itself, for only that has an optimizer."""
+    classification = find_classification(task)
+    return replace(classification, optimizer=replace(classification.optimizer, weight_decay=weight_decay))
 
 
 def recipe(
@@ -129,36 +129,36 @@ def recipe(
 ) -> Recipe:
     """Follow the 1cycle report's recipe: learning rate, batch size, momentum and weight decay by short runs.
 
-    Of a function of one's own: the learning rate by range tests, then the values of each of its settings, in the order
+    For a user's function: the learning rate by range tests, then the values of each of its settings, in the order
     given, by short runs with three seeds each. On a tie the first value stays.
 
     Args:
-        task: a shipped task's name, a function under `@lrs.task`, or a task of one's own.
-        settings: of a function, by name a list of values to compare, or a plain value for all runs, such as
+        task: a shipped task's name, a function under `@lrs.task`, or the user's own task.
+        settings: settings of a function: by name a list of values to compare, or one value for all runs, such as
             {"weight_decay": [1e-2, 1e-1], "batch_size": [32, 64], "amp": True}.
         seed: the study's seed.
         store, data_dir, out, is_own_process: as in `search`.
-        watch: is told, in a line, what is tried.
+        watch: called with a line about each run.
 
     Returns:
-        The recipe: `.policy` and `.found`, the task with what was chosen; `.steps` with the reasons; `.verdict`.
+        The recipe: `.policy`; `.chosen`, the task with the chosen settings; `.steps` with the reasons; `.verdict`.
 
     Raises:
         UsageError: for an unknown task, or settings that leave nothing to compare.
         WorkError: if the data, the store or the training fails, or the range tests are flat.
-        KeyboardInterrupt: when interrupted; what ended is kept.
+        KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
     if is_own(task):
         return _own_recipe(own_source(task), settings, seed, store, out, watch)
-    found = find_classification(with_settings(task, settings))
-    setup = Setup(found, raw_space(found, ()), 1, seed)
+    classification = find_classification(with_settings(task, settings))
+    setup = Setup(classification, raw_space(classification, ()), 1, seed)
     with opened_store(store, writable(Path(out))) as ledger:
         if is_own_process:
             from lrsearch.training import own_process
 
-            own_process(found)
-        splits = found.load(Path(data_dir) if data_dir else None)
-        return follow(found, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
+            own_process(classification)
+        splits = classification.load(Path(data_dir) if data_dir else None)
+        return follow(classification, ledger, splits, setup.search_seed, setup.fresh_seed(0), watch)
 
 
 def _own_recipe(
@@ -169,7 +169,7 @@ def _own_recipe(
     out: str | Path,
     watch: Callable[[str], None] | None,
 ) -> Recipe:
-    """The recipe of a function; settings that cannot be are refused before a folder is made."""
+    """The recipe of a user's function; wrong settings are refused before a folder is made."""
     first, tries = values_to_try(source, {} if settings is None else settings)
     setup = Setup(first.task, raw_space(first.task, ()), 1, seed)
     with opened_store(store, writable(Path(out))) as ledger:
@@ -192,44 +192,44 @@ def verify(
     watch: Callable[[RunSpec, Run], None] | None = None,
     is_own_process: bool = False,
 ) -> Verdict:
-    """Say whether a policy's validation metric is as good as `target` at any look within `budget` updates.
+    """Whether a policy's validation metric is as good as `target` at any evaluation within `budget` updates.
 
-    The policy is trained as it is written, never stretched; `dur` is the budget. There are ten looks, an epoch apart
-    at least, the last after the last update. What the store knows is not trained: a run of the same task, policy and
-    seed over any horizon says yes by a look, and no if it was looked at wherever a run over the budget is. Else a run
-    is trained until it is decided. One that ends at the target is recorded as stopped, under a key that no search
-    uses; one that ends by itself is recorded for everybody. Source of the question: Wu and Liu 2023, "Selecting and
-    composing learning rate policies for deep neural networks".
+    The policy is trained as it is written, never stretched; `dur` is the budget. There are ten evaluations, an epoch
+    apart at least, the last one after the last update. Stored runs of the same task, policy and seed answer first, over
+    any horizon: yes by any evaluation, no if they have all evaluations of a run over the budget. Else a run is trained
+    until it has the answer. A run that ends at the target is recorded as stopped, under a key that no search uses. Any
+    other run is recorded as an ordinary one. Source of the question: Wu and Liu 2023, "Selecting and composing learning
+    rate policies for deep neural networks".
 
     Args:
         policy: the policy or its text.
-        task: a shipped task's name, or a task of one's own.
-        target: of the task's metric, in its unit and direction: of a share above 0, at most 1, or a text such as "97%";
-            of any other a finite number.
+        task: a shipped task's name, or the user's own task.
+        target: a value of the task's metric, in its unit: for a share above 0, at most 1, or a text such as "97%"; for
+            any other metric a finite number.
         budget: updates, 16 or more.
-        seeds: how many runs are asked, each with its own seed: `seed`, `seed` + 1, and so on.
-        seed: the first of them, 0 or more.
+        seeds: the number of runs, with the seeds `seed`, `seed` + 1, and so on.
+        seed: the first seed, 0 or more.
         settings, workers, store, data_dir, out, is_own_process: as in `search`.
-        watch: is called with every run that ends.
+        watch: called with every run that ends.
 
     Returns:
         The verdict: `.reached` (None where it depends on the seed), `.step`, `.score`, `.by`, `.runs`, `.trained`,
         `.saved`, `.share` with its `.interval`, `.answers`, `.sentence`.
 
     Raises:
-        UsageError: for an unknown task, a text that is no policy, or numbers that cannot be.
+        UsageError: for an unknown task, or a wrong policy text or number.
         WorkError: if the data, the store or the training fails.
-        KeyboardInterrupt: when interrupted; the same call goes on.
+        KeyboardInterrupt: when interrupted; the same call continues.
     """
-    named = with_settings(task, settings)
-    asked = ask(find_task(named), policy, target, budget, seeds, seed)
+    trains = with_settings(task, settings)
+    question = ask(find_task(trains), policy, target, budget, seeds, seed)
     with opened_store(store, writable(Path(out))) as ledger:
-        answers = from_store(asked, ledger)
-        missing = [each for each in asked.seeds if each not in answers]
+        answers = from_store(question, ledger)
+        missing = [seed for seed in question.seeds if seed not in answers]
         if missing:
-            with open_executor(source_of(named, data_dir, asked.task), workers, is_own_process) as executor:
-                answers |= train_answers(asked, missing, ledger, executor, watch, writable(Path(out) / "weights"))
-        return Verdict(asked, tuple(answers[each] for each in asked.seeds))
+            with open_executor(source_of(trains, data_dir, question.task), workers, is_own_process) as executor:
+                answers |= train_answers(question, missing, ledger, executor, watch, writable(Path(out) / "weights"))
+        return Verdict(question, tuple(answers[seed] for seed in question.seeds))
 
 
 def final_test(
@@ -243,18 +243,18 @@ def final_test(
     """Read the test set for a search's answer and the default: once, and never to choose.
 
     Args:
-        result: what `search` gave.
-        store, data_dir, out: as they were given to `search`.
+        result: the result of `search`.
+        store, data_dir, out: as for `search`.
         is_own_process: as in `search`.
 
     Returns:
         `best`, the answer, and `default` (top-1 in [0, 1]; None where all runs diverged), `policy`, `seeds`,
-        `retrained_steps` and a `note` for people. Runs whose weights
-        are not in `out` are trained once more for it, outside of the budget.
+        `retrained_steps` and a `note` for people. Runs without weights in `out` are trained once more, outside of the
+        budget.
 
     Raises:
-        UsageError: for what is no result.
-        TaskError: for a task that a function of somebody's own trains.
+        UsageError: for anything else than a result.
+        TaskError: for a task that a user's function trains.
     """
     _check_result(result)
     with opened_store(store, Path(out)) as ledger:
@@ -273,16 +273,16 @@ def ensemble(
     """Score an ensemble of a study's best full runs: the mean of their class probabilities.
 
     Args:
-        result: what `search` gave.
-        k: how many of the best, by validation score; fewer where fewer have their weights in `out`.
-        test: whether to read the test split; the members are chosen on validation all the same.
-        data_dir, out: as they were given to `search`.
+        result: the result of `search`.
+        k: the number of members, the best by validation score; fewer where fewer have weights in `out`.
+        test: whether to score on the test split; the members are chosen on validation in any case.
+        data_dir, out: as for `search`.
 
     Returns:
         `loss top1 top5 ac cd cdac` of the ensemble, and `members`: their policies, seeds and validation scores.
 
     Raises:
-        UsageError: for what is no result, if k is not 1 or more, or no full run has its weights in `out`.
+        UsageError: for anything else than a result, if k is not 1 or more, or no full run has weights in `out`.
     """
     _check_result(result)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -294,9 +294,9 @@ def ensemble(
     from lrsearch.training import score_ensemble
 
     trainer = open_trainer(result.setup.task, data_dir, is_own_process=False)
-    found = score_ensemble(trainer, [folder / f"{stored.key}.pt" for stored in members], test=test)
-    told = [{"policy": str(s.policy), "seed": s.seed, "score": s.run.score} for s in members]
-    return {**found, "members": told}
+    metrics = score_ensemble(trainer, [folder / f"{stored.key}.pt" for stored in members], test=test)
+    described = [{"policy": str(stored.policy), "seed": stored.seed, "score": stored.run.score} for stored in members]
+    return {**metrics, "members": described}
 
 
 def _check_result(result: Any) -> None:

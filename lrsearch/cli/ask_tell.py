@@ -14,7 +14,7 @@ from lrsearch.errors import StoreError, UsageError
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
-    from lrsearch.api.by_hand import OpenStudy
+    from lrsearch.api.ask_tell import OpenStudy
 
 StudyName = Annotated[
     str,

@@ -25,7 +25,7 @@ from lrsearch.report.summary import (
 from lrsearch.runs import OWN, Metrics, Objective
 from lrsearch.runs.roles import Role
 from lrsearch.study.explanation import Explanation
-from lrsearch.study.recipe import said
+from lrsearch.study.recipe import setting_text
 from lrsearch.study.result import SearchResult
 from lrsearch.study.strategy import with_role
 from lrsearch.words import counted
@@ -311,10 +311,10 @@ def print_recipe(recipe: "Recipe") -> None:
         console.print(Text.assemble((step.setting, "bold"), ": ", step.reason))
         if step.tried:
             console.print(_tries(step, objective))
-    plain, score = ("diverged" if each is None else objective.text(each) for each in (recipe.plain, recipe.score))
-    settings = ", ".join(f"{step.setting} {said(step.chosen)}" for step in recipe.steps if step.tried)
+    plain, score = ("diverged" if each is None else objective.text(each) for each in (recipe.baseline, recipe.score))
+    settings = ", ".join(f"{step.setting} {setting_text(step.chosen)}" for step in recipe.steps if step.tried)
     console.print(
-        Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.found.horizon, 'step')}, {recipe.policy}")
+        Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.chosen.horizon, 'step')}, {recipe.policy}")
     )
     console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
@@ -326,12 +326,13 @@ def _tries(step: "Step", objective: Objective) -> Table:
         table = right_table("", "value", "steps", "loss", column(objective))
         for one in step.tried:
             loss = "diverged" if one.loss is None else f"{one.loss:.4f}"
-            table.add_row(said(one.value), str(one.steps), loss, "" if one.score is None else objective.text(one.score))
+            score = "" if one.score is None else objective.text(one.score)
+            table.add_row(setting_text(one.value), str(one.steps), loss, score)
         return table
     table = right_table("", "value", "steps", "seed", column(objective))
     for one in step.tried:
         score = "diverged" if one.score is None else objective.text(one.score)
-        table.add_row(said(one.value), str(one.steps), str(one.seed), score)
+        table.add_row(setting_text(one.value), str(one.steps), str(one.seed), score)
     return table
 
 

@@ -103,10 +103,10 @@ def _train(task: "TaskLike", budget: float, workers: int | None, given: dict[str
     """Train the probes as `search` does."""
     from lrsearch import api
     from lrsearch.cli.progress import ProgressPrinter
-    from lrsearch.study.probing import PROBE_SHARE
+    from lrsearch.study.rules import PROBING
     from lrsearch.tasks import find_task
 
-    with ProgressPrinter(PROBE_SHARE * budget, find_task(task).horizon) as printer:
+    with ProgressPrinter(PROBING.share * budget, find_task(task).horizon) as printer:
         return api.prune(
             task, budget, watch=printer.ended, progress=printer.stepped, workers=workers, is_own_process=True, **given
         )

@@ -16,7 +16,7 @@ from lrsearch.heuristics.decades import next_probe, optimum
 from lrsearch.recommendation import Recommendation
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
-from lrsearch.study.funnel import MOST_STORED
+from lrsearch.study.rules import FUNNEL
 from lrsearch.words import counted
 
 SEEDS = 20
@@ -211,7 +211,7 @@ def portfolio(known: Sequence[Probed]) -> list[Recommendation]:
     offers = [_offer(study) for study in learned]
     regrets = np.array([[_regret(study, offer) for study in learned] for offer in offers])
     least, chosen = np.full(len(learned), WORST_REGRET), []
-    for _ in offers[:MOST_STORED]:
+    for _ in offers[: FUNNEL.most_stored]:
         best = int(np.argmin(np.minimum(regrets, least).sum(axis=1)))
         least = np.minimum(regrets[best], least)
         chosen.append(offers[best])

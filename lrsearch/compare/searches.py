@@ -10,7 +10,7 @@ from lrsearch.compare.tables import LEAST_MARGIN
 from lrsearch.heuristics import Pruned
 from lrsearch.heuristics.decades import LEAST_SPREAD
 from lrsearch.spaces import Interval
-from lrsearch.study.funnel import EXPLORE_EVERY, MOST_STORED
+from lrsearch.study.rules import FUNNEL
 
 NARROW = 2 * LEAST_SPREAD
 """A gap in decades that is not halved while there are wider ones: no closer than a best rate is known."""
@@ -53,12 +53,12 @@ def within(pruned: Pruned, seed: int, stored: Sequence[float] = ()) -> Suggest:
     """
     peak, axis = pruned.space.peak, pruned.raw.peak
     given = [pruned.forecast.lr] if pruned.forecast else []
-    given += [lr for lr in stored if lr in peak][:MOST_STORED]
+    given += [lr for lr in stored if lr in peak][: FUNNEL.most_stored]
 
     def suggest(tried: Tried) -> float:
         if len(tried) < len(given):
             return given[len(tried)]
-        if len(tried) % EXPLORE_EVERY == EXPLORE_EVERY - 1 and peak != axis:
+        if len(tried) % FUNNEL.explore_every == FUNNEL.explore_every - 1 and peak != axis:
             return outside(tried, peak, axis, seed)
         return halved(tried, reaching(tried, peak, axis), seed)
 

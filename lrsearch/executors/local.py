@@ -1,4 +1,4 @@
-"""This process as the executor: it trains one group after the other."""
+"""The executor in this process: it trains one group after the other."""
 
 from pathlib import Path
 
@@ -24,17 +24,17 @@ class LocalExecutor:
         return self.trainer.lockstep
 
     def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
-        """Train groups, as `Executor` says."""
+        """Train groups: see `Executor.train`."""
         open_runs: list[RunSpec] = []
         is_over = False
 
-        def tell(spec: RunSpec, run: Run) -> None:
+        def record(spec: RunSpec, run: Run) -> None:
             nonlocal is_over
             open_runs.remove(spec)
             is_over |= run.state is RunState.INTERRUPTED
             try:
                 ended(spec, run)
-            except KeyboardInterrupt:  # what ended beside it is told as well, and it again, before that is raised
+            except KeyboardInterrupt:  # report this run again, and the runs beside it, before the interrupt is raised
                 is_over = True
                 if run.state.is_final:
                     ended(spec, run)
@@ -49,6 +49,6 @@ class LocalExecutor:
             if group is WAIT:
                 raise nothing_to_wait_for(self.trainer.task)
             open_runs[:] = group.specs
-            self.trainer.train_group(group, tell, watch, folder)
+            self.trainer.train_group(group, record, watch, folder)
         if is_over:
             raise KeyboardInterrupt

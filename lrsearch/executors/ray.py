@@ -1,8 +1,7 @@
-"""Ray Tune as the executor: the same plan, trained by the processes of a Ray cluster.
+"""The executor on Ray Tune: the processes of a Ray cluster train the runs of a study.
 
-The study stays in this process: it alone asks, and writes the ledger. What goes to the workers is a policy's text,
-a horizon and a seed; what comes back is a run. So nothing that Ray writes to disk knows the store, and a sweep is
-taken up again from the ledger, not from Ray's files.
+The study stays in this process, which alone writes the ledger. A worker receives a policy's text, a horizon and a seed,
+and returns a run. So none of Ray's files names the store, and a sweep continues from the ledger, not from Ray's files.
 """
 
 import logging
@@ -38,32 +37,39 @@ from lrsearch.training.lockstep import fuse
 from lrsearch.training.together import lockstep
 
 HEARTBEAT_SECONDS = 2.0
-KNOCK_SECONDS = 5.0
+"""Between two reports of a worker: a rule."""
+CONNECT_SECONDS = 5.0
+"""For a cluster to answer at its port: a rule."""
 RETRIES = 3
+"""Attempts after the first, where a worker dies: a rule."""
 RUNS_PER_GPU = 4
+"""Runs at a time on a GPU: a rule, as small models leave most of it idle."""
 GPU_UNITS = 10_000
+"""Ray counts parts of a GPU in ten-thousandths."""
 NEW_OUTPUT = "RAY_AIR_NEW_OUTPUT"
+"""The environment variable that selects Ray Tune's newer output."""
 STEPS, RUN, ATTEMPT_REPORTS = "steps", "run", "training_iteration"
+"""Keys of a worker's report; the last is Ray's own count of the reports of an attempt."""
 
 
 def run(
     study: Study, *, address: str = "local", data_dir: Path | None = None, folder: Path, workers: int | None = None
 ) -> None:
-    """Train what a study asks for as a Ray Tune run, until it is done.
+    """Train the trials of a study as a Ray Tune run, until it is done.
 
     A Ray that this process has already started or joined is used, and left running.
 
     Args:
         study: the study.
-        address: "local" for a cluster of its own that ends with it, "auto" or host:port for one that is there.
-        data_dir: where the data set lies on every machine; None for the default place.
+        address: "local" for a new cluster that ends with the call, "auto" or host:port for a running one.
+        data_dir: the folder of the data set on every machine; None for the default one.
         folder: for Ray's files and the weights of full runs; on a cluster, one that all machines share.
         workers: runs at a time; None for as many as the cluster has CPUs, at most 4 on a GPU.
 
     Raises:
         EngineError: if there is no cluster at the address, or it is lost for good.
         WorkError: if the default failed, or the first run of a task.
-        KeyboardInterrupt: when interrupted, after what is open is recorded.
+        KeyboardInterrupt: when interrupted, after the open runs are recorded.
     """
     searcher = StudySearcher(study)
     with _cluster(address, workers), _quiet(), _own_signals():
@@ -83,9 +89,9 @@ def run(
 
 
 class StudySearcher(Searcher):
-    """Asks the study for Ray Tune, and tells it what came of it.
+    """Passes the trials of a study to Ray Tune, and their runs back to the study.
 
-    Ray pickles its searchers. This one gives away nothing: the study knows the store's URL.
+    Ray pickles its searchers. This one pickles no state, for the study has the store's URL.
 
     Args:
         study: the study.
@@ -103,14 +109,14 @@ class StudySearcher(Searcher):
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the ledger knows."""
+        """Save nothing: the ledger has the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Refuse: a sweep goes on from the ledger."""
+        """Refuse: a sweep continues from the ledger."""
         raise EngineError("a sweep is not restored from Ray's files; start the same command again")
 
     def suggest(self, trial_id: str) -> Any:
-        """What to train next; None while what is being trained must end first, FINISHED when all is done."""
+        """The next trial; None while trials in training must end first, FINISHED when the study is done."""
         trial = self._ask()
         if trial is WAIT:
             return None
@@ -128,43 +134,43 @@ class StudySearcher(Searcher):
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Hear how many steps are done, and from that whether an attempt before this one was lost."""
+        """Note the steps done. The first report of an attempt shows that the attempt before was lost."""
         if result[ATTEMPT_REPORTS] == 1:
-            self._lose(trial_id)
+            self._record_lost(trial_id)
         self._steps[trial_id] = result[STEPS]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the study what came of it."""
+        """Pass the run of a trial to the study."""
         if error or not result or RUN not in result:
-            failed = f"its worker died or could not start, {1 + RETRIES} times in a row; see error.txt in Ray's folder"
-            done = Run(state=RunState.FAILED, steps=self._steps.get(trial_id, 0), seconds=0.0, error=failed)
+            reason = f"its worker died or could not start, {1 + RETRIES} times in a row; see error.txt in Ray's folder"
+            done = Run(state=RunState.FAILED, steps=self._steps.get(trial_id, 0), seconds=0.0, error=reason)
         else:
             if result[ATTEMPT_REPORTS] == 1:
-                self._lose(trial_id)
+                self._record_lost(trial_id)
             done = Run.from_text(result[RUN])
-        self._tell(self._open.pop(trial_id), done)
+        self._pass_on(self._open.pop(trial_id), done)
 
     def close(self) -> None:
-        """Record what is still open as interrupted, with the steps that are known of."""
+        """Record the open runs as interrupted, with their last reported steps."""
         for trial_id in list(self._open):
             steps = self._steps.get(trial_id, 0)
-            self._tell(self._open.pop(trial_id), Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+            self._pass_on(self._open.pop(trial_id), Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
 
-    def _lose(self, trial_id: str) -> None:
+    def _record_lost(self, trial_id: str) -> None:
         """Record the steps of an attempt whose worker died: they were trained, so they count."""
         steps = self._steps.pop(trial_id, 0)
         if steps:
-            self._tell(self._open[trial_id], Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+            self._pass_on(self._open[trial_id], Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
 
     def _ask(self) -> Trial | NoRun:
-        """Ask the study; after an error, wait for what is open, and be done."""
+        """The study's next trial; after an error, WAIT for the open runs, then DONE."""
         try:
-            asked = self.study.ask() if self.error is None else DONE
+            trial = self.study.ask() if self.error is None else DONE
         except Exception as error:  # Ray would print it and wrap it; it is raised again once the open runs have ended
-            self.error, asked = error, DONE
-        return WAIT if asked is DONE and self._open else asked
+            self.error, trial = error, DONE
+        return WAIT if trial is DONE and self._open else trial
 
-    def _tell(self, trial: Trial, done: Run) -> None:
+    def _pass_on(self, trial: Trial, done: Run) -> None:
         try:
             self.study.tell(trial, done)
         except Exception as error:  # as above; the first error is the one that matters
@@ -177,12 +183,12 @@ class Worker(tune.Trainable):
     The training has a thread of its own, so that the process can report its steps and be stopped meanwhile.
     """
 
-    def setup(self, config: dict[str, Any], **given: Any) -> None:
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
         """Begin the first run."""
-        self._task: Task = given["task"]
+        self._task: Task = parameters["task"]
         own_process(self._task, threads=1)
-        self._data_dir: Path | None = given["data_dir"]
-        self._weights: Path = given["weights"]
+        self._data_dir: Path | None = parameters["data_dir"]
+        self._weights: Path = parameters["weights"]
         self._trainer: Trainer | None = None
         self._in_lockstep = False
         self._is_stopped = False
@@ -214,10 +220,10 @@ class Worker(tune.Trainable):
             spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
             self._weights.mkdir(parents=True, exist_ok=True)
             if config["is_short"] and self._in_lockstep:
-                return fuse(self._trainer, [spec], self._watch)[0]  # alone, it is the run that it is in company
+                return fuse(self._trainer, [spec], self._watch)[0]  # alone, it equals the run beside others
             weights, _ = files(self._weights, spec)  # no checkpoint: a lost attempt's steps count, whole, as lost
             return self._trainer.train(spec, self._watch, weights)
-        except Exception as error:  # what training it again would only repeat is a failed run, not a lost worker
+        except Exception as error:  # a retry would only repeat it: a failed run, not a lost worker
             return Run(
                 state=RunState.FAILED, steps=self._steps_done, seconds=0.0, error=f"{type(error).__name__}: {error}"
             )
@@ -229,7 +235,7 @@ class Worker(tune.Trainable):
 
 
 def share(resources: dict[str, float], workers: int | None) -> tuple[int, float]:
-    """Say how many runs go at a time, and what part of a GPU each gets.
+    """The number of runs at a time, and the part of a GPU for each.
 
     >>> share({"CPU": 16.0, "GPU": 2.0}, None)
     (8, 0.25)
@@ -240,15 +246,15 @@ def share(resources: dict[str, float], workers: int | None) -> tuple[int, float]
     most = max(1, int(resources.get("CPU", 1)))
     if not gpus:
         return workers or most, 0.0
-    wanted = workers or min(most, RUNS_PER_GPU * gpus)
-    return wanted, GPU_UNITS // math.ceil(wanted / gpus) / GPU_UNITS
+    runs = workers or min(most, RUNS_PER_GPU * gpus)
+    return runs, GPU_UNITS // math.ceil(runs / gpus) / GPU_UNITS
 
 
 def _tuner(
     searcher: StudySearcher, study: Study, data_dir: Path | None, folder: Path, workers: int | None
 ) -> tune.Tuner:
     at_a_time, gpu = share(ray.cluster_resources(), workers)  # type: ignore[no-untyped-call]
-    # Workers change into a folder of their own, so paths must not be relative.
+    # Workers change their current folder, so paths must not be relative.
     worker = tune.with_parameters(
         Worker, task=study.setup.task, data_dir=data_dir.resolve() if data_dir else None, weights=folder / "weights"
     )
@@ -259,7 +265,7 @@ def _tuner(
             num_samples=-1,
             max_concurrent_trials=at_a_time,
             reuse_actors=True,
-            trial_dirname_creator=_place,
+            trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(
             name=f"{study.name}-{uuid.uuid4().hex[:6]}",
@@ -271,14 +277,14 @@ def _tuner(
     )
 
 
-def _place(trial: Any) -> str:
-    """Name the folder of a trial of Ray's; its own name would hold the whole policy."""
+def _trial_folder(trial: Any) -> str:
+    """The folder name of a Ray trial; Ray's own name would hold the whole policy."""
     return f"{trial.config['number']:05}-{trial.trial_id}"
 
 
 @contextmanager
 def _cluster(address: str, workers: int | None) -> Iterator[None]:
-    """Use the Ray of this process, or start or join one and leave it again."""
+    """Use the Ray of this process, or start or join a cluster and leave it again."""
     if address.startswith("ray://") or ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
         raise EngineError(
             "a sweep does not run over a Ray client (ray://), for it would have to take the store's URL to the"
@@ -290,7 +296,7 @@ def _cluster(address: str, workers: int | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {"include_dashboard": False, "num_cpus": workers} if address == "local" else {}
     try:
-        _knock(address)
+        _check_port(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise EngineError(_unreachable(address, error)) from error
@@ -300,15 +306,15 @@ def _cluster(address: str, workers: int | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """See that somebody listens at host:port: Ray itself would try for minutes."""
+def _check_port(address: str) -> None:
+    """Raise OSError where nothing listens at host:port: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _unreachable(address: str, error: Exception) -> str:
-    """Say what would do; Ray itself does not say when it is the token that is wrong."""
+    """The error message with advice; Ray itself does not report a wrong token."""
     if address == "local":
         return f"Ray could not start a cluster here: {_first_line(error)}"
     return (
@@ -326,7 +332,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray Tune from printing tables: stdout is for results, and verbose=0 silences only its old output."""
+    """Keep Ray Tune from printing tables: stdout is for results, and verbose=0 silences only its older output."""
     before = os.environ.get(NEW_OUTPUT)
     os.environ[NEW_OUTPUT] = "0"
     try:
@@ -339,7 +345,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Put the signal handlers back that Ray Tune leaves changed: the next Ctrl-C would be lost."""
+    """Restore the signal handlers that Ray Tune leaves changed: else the next Ctrl-C is lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

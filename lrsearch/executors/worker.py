@@ -1,4 +1,4 @@
-"""A worker process: it opens a source, trains the groups that come down its line, and ends with all that it started."""
+"""A worker process: it opens a source, trains the groups that it receives, and ends with its own child processes."""
 
 import atexit
 import multiprocessing
@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import LRSearchError
-from lrsearch.runs import Run, RunSpec, Stop
+from lrsearch.runs import Run, RunSpec
 from lrsearch.runs.executor import Group, GroupTrainer, TrainerSource
 from lrsearch.schedules import parse
 
-NEWS_EVERY_SECONDS = 0.2
+REPORT_SECONDS = 0.2
+"""Between two reports of the steps done. A rule: often enough for people, too seldom to slow training."""
 GRACE_SECONDS = 5.0
-"""For a run to be interrupted and its checkpoint written, before its process is ended."""
+"""For a run to stop and write its checkpoint before its process is killed: a rule."""
 PARENT_SECONDS = 1.0
+"""Between two checks that the parent process lives: a rule."""
 
 OPENED, FAILED, ENDED, STEPS = "opened", "failed", "ended", "steps"
-"""What a worker says: its trainer's lockstep; why it cannot go on; a run's key, and the run; a run's key, and steps."""
-
-TaskLike = tuple[str, int, int, Stop | None]
-"""A run as it is sent: policy, horizon, seed, stop. Its task is the source's."""
+"""The kinds of a worker's messages. Their content is its trainer's lockstep; the reason of a failure; a run's key and
+the run; a run's key and its steps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a worker has of the machine.
+class MachineShare:
+    """A worker's share of the machine.
 
     Args:
         threads: its share of the cores.
@@ -44,87 +44,87 @@ class Place:
     device: str | None
 
 
-def work(line: Connection, stop: Event, place: Place) -> None:
-    """Train what comes down the line, until it is closed. The first message is the source."""
-    _lead_a_group()
-    with suppress(EOFError, OSError, KeyboardInterrupt):  # the line was closed, perhaps in the middle of a run
-        if (trainer := _open(line, place)) is None:
+def work(connection: Connection, stop: Event, share: MachineShare) -> None:
+    """Train the groups that arrive, until the connection is closed. The first message is the source."""
+    _lead_process_group()
+    with suppress(EOFError, OSError, KeyboardInterrupt):  # the connection was closed, perhaps in the middle of a run
+        if (trainer := _open(connection, share)) is None:
             return
         with closing(trainer):
             while True:
-                asked, in_lockstep, folder = line.recv()
-                specs = tuple(RunSpec(trainer.task, parse(policy), *rest) for policy, *rest in asked)
-                _train(trainer, Group(specs, in_lockstep), folder, line, stop)
+                runs, in_lockstep, folder = connection.recv()  # a run: policy, horizon, seed, stop
+                specs = tuple(RunSpec(trainer.task, parse(policy), *rest) for policy, *rest in runs)
+                _train(trainer, Group(specs, in_lockstep), folder, connection, stop)
 
 
-def end_group(pid: int) -> None:
-    """End a worker's process and all that it started."""
+def kill_group(pid: int) -> None:
+    """Kill the process group of a worker: the worker and its child processes."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
-def _lead_a_group() -> None:
-    """Have a process group of its own, deaf to Ctrl-C, that ends when this process does, or the one that began it."""
+def _lead_process_group() -> None:
+    """Make a process group that ignores Ctrl-C, and ends with this process or with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(os, "setsid"):  # Windows
         return
     os.setsid()
-    atexit.register(end_group, os.getpid())  # registered first, so it is the last: nothing that was started outlives it
+    atexit.register(kill_group, os.getpid())  # registered first, so it runs last: no child process outlives it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End the group soon after the parent's death, however deep in a run this process is."""
+    """Kill the group soon after the parent's death, even in the middle of a run."""
     parent = multiprocessing.parent_process()
     while parent is not None and os.getppid() == parent.pid:
         parent.join(PARENT_SECONDS)
     time.sleep(GRACE_SECONDS)
-    end_group(os.getpid())
+    kill_group(os.getpid())
 
 
-def _open(line: Connection, place: Place) -> GroupTrainer | None:
-    """Open the source, and say how its runs train; None, once it is said why, if that fails."""
+def _open(connection: Connection, share: MachineShare) -> GroupTrainer | None:
+    """Open the source and send its lockstep; if that fails, send the reason and return None."""
     try:
-        source: TrainerSource = line.recv()
-        trainer = source.open(is_own_process=True, threads=place.threads, device=place.device)
+        source: TrainerSource = connection.recv()
+        trainer = source.open(is_own_process=True, threads=share.threads, device=share.device)
         lockstep = trainer.lockstep
     except EOFError:
         raise
     except BaseException as error:  # the user's file may do anything, sys.exit included
-        line.send((FAILED, _reason(error)))
+        connection.send((FAILED, _reason(error)))
         return None
-    line.send((OPENED, lockstep.rows, lockstep.reason))
+    connection.send((OPENED, lockstep.rows, lockstep.reason))
     return trainer
 
 
-def _train(trainer: GroupTrainer, group: Group, folder: Path | None, line: Connection, stop: Event) -> None:
-    """Train a group, and send each run as it ends, and the steps done every now and then."""
-    told, waiting = time.monotonic(), [spec.key for spec in group.specs]
+def _train(trainer: GroupTrainer, group: Group, folder: Path | None, connection: Connection, stop: Event) -> None:
+    """Train a group. Send each run as it ends, and the steps done every few steps."""
+    last_report, open_keys = time.monotonic(), [spec.key for spec in group.specs]
 
-    def say(*news: Any) -> None:
+    def send(*message: Any) -> None:
         try:
-            line.send(news)
-        except OSError:  # who asked is gone
+            connection.send(message)
+        except OSError:  # the parent process is gone
             raise KeyboardInterrupt from None
 
     def watch(step: int) -> None:
-        nonlocal told
+        nonlocal last_report
         if stop.is_set():
             raise KeyboardInterrupt
-        if time.monotonic() - told > NEWS_EVERY_SECONDS:
-            say(STEPS, waiting[0], step)
-            told = time.monotonic()
+        if time.monotonic() - last_report > REPORT_SECONDS:
+            send(STEPS, open_keys[0], step)
+            last_report = time.monotonic()
 
     def ended(spec: RunSpec, run: Run) -> None:
-        waiting.remove(spec.key)
-        say(ENDED, spec.key, run.to_text())
+        open_keys.remove(spec.key)
+        send(ENDED, spec.key, run.to_text())
 
     try:
         trainer.train_group(group, ended, watch, folder)
     except BaseException as error:
-        say(FAILED, _reason(error))
+        send(FAILED, _reason(error))
 
 
 def _reason(error: BaseException) -> str:
-    """What an error says; of one that is not lrsearch's own, its traceback."""
+    """The message of an lrsearch error; the traceback of any other."""
     return str(error) if isinstance(error, LRSearchError) else "".join(traceback.format_exception(error)).rstrip()

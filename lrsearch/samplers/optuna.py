@@ -21,9 +21,11 @@ from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.store import Trial
 
 NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
+"""User attributes of Optuna trials."""
 
 STARTUP = 10
-"""Trials that Optuna's TPE draws at random before it learns: its own default, given so that we can say so."""
+"""Trials that Optuna's TPE draws at random before it learns. It is Optuna's default, stated so that reports can
+print it."""
 
 
 class OptunaSampler:
@@ -31,22 +33,22 @@ class OptunaSampler:
 
     A run over the whole horizon is a COMPLETE trial with its score, in the objective's own unit and sign. A shorter
     one is a PRUNED trial whose intermediate value stands at its number of steps, so that TPE compares runs of one
-    length only; a run that diverged reports NaN there. The study is a copy of what the ledger knows, and is filled up
-    from it.
+    length only; a run that diverged reports NaN there. The study is a copy of the ledger's trials, and is refilled from
+    them.
 
     Args:
         name: the Optuna study's name.
         storage: an Optuna storage URL; None for memory.
-        seed: the study's seed; suggestion n depends on it, on n, and on the trials before.
+        seed: the study's seed; suggestion n depends on it, on n, and on the earlier trials.
         horizon: steps of a full run.
         kind: "tpe" or "random".
         direction: "maximize" or "minimize": the objective's.
         make: makes the Optuna sampler of one suggestion from its seed, in place of a `kind`: any of Optuna's own or of
             OptunaHub's, such as `lambda seed: optuna.samplers.CmaEsSampler(seed=seed)`. It learns from the trials of
-            the Optuna study alone, so that a study that was stopped goes on as one that was not.
-        first: the number that its first asked counts as, where a search makes others before it.
-        known: askeds that the ledger knows. An Optuna study with more of them is a copy of another ledger:
-            it is made anew. None to take what is there.
+            the Optuna study alone, so that a stopped study continues as if it had not stopped.
+        first: the number that seeds its first trial, where a search makes other trials before.
+        known: the number of trials in the ledger. An Optuna study with more trials is a copy of another ledger, and is
+            deleted. None keeps any Optuna study.
 
     Raises:
         EngineError: if Optuna cannot open its storage.
@@ -73,7 +75,8 @@ class OptunaSampler:
         self._make = make or KINDS[kind]
         try:
             self.study = self._open(name, storage)
-            if storage and known is not None and any(t.user_attrs.get(NUMBER, -1) >= known for t in self.study.trials):
+            numbers = (trial.user_attrs.get(NUMBER, -1) for trial in self.study.trials)
+            if storage and known is not None and any(number >= known for number in numbers):
                 optuna.delete_study(study_name=name, storage=storage)
                 self.study = self._open(name, storage)
         except Exception as error:
@@ -81,69 +84,69 @@ class OptunaSampler:
                 f"Optuna cannot open its storage ({type(error).__name__}): give another with --optuna, such as"
                 " sqlite:///optuna.db; what is known is in the store, and fills a new one"
             ) from error
-        self._live: dict[int, optuna.Trial] = {}
+        self._running: dict[int, optuna.Trial] = {}
         self._ended: set[int] = set()
         for trial in self.study.get_trials(deepcopy=False):
-            self._find_again(trial)
+            self._restore(trial)
 
     def suggest(self, number: int, space: Space) -> Policy:
-        """Let Optuna suggest a policy."""
+        """Have Optuna suggest a policy."""
         self.study.sampler = self._sampler(number)
-        trial = self.study.ask()
-        trial.set_user_attr(NUMBER, number)
-        self._live[number] = trial
-        return space.rounded(space.suggest(trial))
+        optuna_trial = self.study.ask()
+        optuna_trial.set_user_attr(NUMBER, number)
+        self._running[number] = optuna_trial
+        return space.rounded(space.suggest(optuna_trial))
 
-    def given(self, asked: Trial, space: Space) -> None:
-        """Enqueue a policy that was chosen elsewhere; one that Optuna's space cannot hold stays outside it."""
-        marks = {HORIZON: asked.horizon, POLICY: str(asked.policy), ORIGIN: asked.origin}
-        if asked.number in self._live:
-            for name, value in marks.items():
-                self._live[asked.number].set_user_attr(name, value)
-        elif asked.number not in self._ended and _has_place(asked.policy, space):
-            self._live[asked.number] = self._enqueued(asked, space)
+    def add(self, trial: Trial, space: Space) -> None:
+        """Add a trial: label its own suggestion, enqueue any other policy that the space can describe."""
+        attributes = {HORIZON: trial.horizon, POLICY: str(trial.policy), ORIGIN: trial.origin}
+        if trial.number in self._running:
+            for name, value in attributes.items():
+                self._running[trial.number].set_user_attr(name, value)
+        elif trial.number not in self._ended and _is_describable(trial.policy, space):
+            self._running[trial.number] = self._enqueued(trial, space)
 
-    def tell(self, asked: Trial, run: Run) -> None:
-        """Finish the asked's trial."""
-        trial = self._live.pop(asked.number, None)
-        if trial is None:
+    def tell(self, trial: Trial, run: Run) -> None:
+        """Finish the Optuna trial of a trial."""
+        optuna_trial = self._running.pop(trial.number, None)
+        if optuna_trial is None:
             return
-        self._ended.add(asked.number)
+        self._ended.add(trial.number)
         if run.state is not RunState.FINISHED:
-            trial.set_user_attr(STATE, str(run.state))
+            optuna_trial.set_user_attr(STATE, str(run.state))
         if run.state is RunState.FAILED:
-            self._ended.discard(asked.number)  # the next start tries it again, as another trial
-            self.study.tell(trial, state=TrialState.FAIL)
-        elif run.score is not None and asked.horizon == self._horizon:
-            trial.report(run.score, asked.horizon)
-            self.study.tell(trial, run.score)
+            self._ended.discard(trial.number)  # the next call trains it again, as another Optuna trial
+            self.study.tell(optuna_trial, state=TrialState.FAIL)
+        elif run.score is not None and trial.horizon == self._horizon:
+            optuna_trial.report(run.score, trial.horizon)
+            self.study.tell(optuna_trial, run.score)
         else:
-            at = run.steps if run.score is None else asked.horizon  # a run that was stopped early is of its rung
-            trial.report(math.nan if run.score is None else run.score, at)
-            self.study.tell(trial, state=TrialState.PRUNED)
+            step = run.steps if run.score is None else trial.horizon  # a run that stopped early belongs to its rung
+            optuna_trial.report(math.nan if run.score is None else run.score, step)
+            self.study.tell(optuna_trial, state=TrialState.PRUNED)
 
-    def _enqueued(self, asked: Trial, space: Space) -> optuna.Trial:
-        marks: dict[str, Any] = {NUMBER: asked.number, HORIZON: asked.horizon}
+    def _enqueued(self, trial: Trial, space: Space) -> optuna.Trial:
+        attributes: dict[str, Any] = {NUMBER: trial.number, HORIZON: trial.horizon}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Fixed parameter")
-            enqueue(self.study, space, asked.policy, asked.origin, **marks)
-            self.study.sampler = self._sampler(asked.number)
-            trial = self.study.ask()
-            space.suggest(trial)
-        return trial
+            enqueue(self.study, space, trial.policy, trial.origin, **attributes)
+            self.study.sampler = self._sampler(trial.number)
+            optuna_trial = self.study.ask()
+            space.suggest(optuna_trial)
+        return optuna_trial
 
     def _open(self, name: str, storage: str | None) -> optuna.Study:
         return optuna.create_study(
             study_name=name, storage=storage, direction=self._direction, load_if_exists=True, sampler=self._sampler(0)
         )
 
-    def _find_again(self, trial: FrozenTrial) -> None:
-        """Take up a trial of an earlier start; fail one that never reached the ledger, so that none runs for ever."""
+    def _restore(self, trial: FrozenTrial) -> None:
+        """Continue an Optuna trial of an earlier call; fail one that the ledger lacks, so that none runs for ever."""
         number = trial.user_attrs.get(NUMBER)
         if trial.state is TrialState.WAITING:
             self.study.tell(self.study.ask(), state=TrialState.FAIL)
         elif trial.state is TrialState.RUNNING and number is not None:
-            self._live[number] = optuna.Trial(self.study, trial._trial_id)
+            self._running[number] = optuna.Trial(self.study, trial._trial_id)
         elif trial.state is TrialState.RUNNING:
             self.study.tell(trial.number, state=TrialState.FAIL)
         elif trial.state is not TrialState.FAIL and number is not None:
@@ -161,10 +164,11 @@ def _tpe(seed: int) -> BaseSampler:
 
 
 KINDS: dict[str, Callable[[int], BaseSampler]] = {"tpe": _tpe, "random": lambda seed: RandomSampler(seed=seed)}
+"""Makers of samplers by name, each from a seed."""
 
 
-def _has_place(policy: Policy, space: Space) -> bool:
-    """Tell whether a policy can be described by the space's values, inside the ranges or not."""
+def _is_describable(policy: Policy, space: Space) -> bool:
+    """Whether the space's parameters can describe a policy, inside their ranges or not."""
     try:
         space.values(policy)
     except (PolicyError, SpaceError):

@@ -1,4 +1,4 @@
-"""What searches of a task have answered, read from the store alone: no task is needed, and nothing is trained."""
+"""The answers of stored searches of a task. They are read from the store alone, and nothing is trained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,40 +13,34 @@ from lrsearch.study.strategy import is_open
 
 
 def stored_answers(store: Store, description: Mapping[str, Any]) -> tuple[Searched, ...]:
-    """Return the answers of the searches of a task, the one on most fresh seeds first; a usable one of each.
+    """The usable answers of the searches of a task, the one confirmed on most fresh seeds first.
 
     Args:
         store: the store.
-        description: the task's description, the same in all of it.
+        description: the task's description; only searches of exactly this task are read.
     """
     key = task_key(description)
     searches = [study for study in store.studies() if study.description["task"] == key]
     decided = [(study.name, decision) for study in searches if (decision := decided_by(study, _read(store, study)))]
-    found = [
-        Searched(
-            name,
-            one.best.policy,
-            one.best.score,
-            one.best.seeds,
-            one.best.confirmed,
-            one.verdict,
-            objectives_of(description)[0],
-        )
-        for name, one in decided
-        if one.is_usable and one.best.score is not None
-    ]
-    return tuple(sorted(found, key=lambda one: (not one.confirmed, -one.seeds, one.study)))
+    objective = objectives_of(description)[0]
+    answers = []
+    for name, decision in decided:
+        best = decision.best
+        if decision.is_usable and best.score is not None:
+            verdict = decision.verdict
+            answers.append(Searched(name, best.policy, best.score, best.seeds, best.confirmed, verdict, objective))
+    return tuple(sorted(answers, key=lambda answer: (not answer.confirmed, -answer.seeds, answer.study)))
 
 
 def decided_by(study: StoredStudy, history: Sequence[Trial]) -> Decision | None:
-    """Return what a stored study decided; None where some of its trials have not ended, or it is no search."""
+    """The decision of a stored study. None while some of its trials are open, and for a study that is no search."""
     if study.description["strategy"] != Funnel().name or is_open(history):
         return None
     return decide(history, study.task["horizon"], objectives_of(study.task)[0])
 
 
 def _read(store: Store, study: StoredStudy) -> list[Trial]:
-    """Return a study's trials; none where they are damaged, which `lrsearch store check` tells."""
+    """The trials of a study; none where they are damaged, which `lrsearch store check` reports."""
     try:
         return store.history(study.key)
     except StoreError:

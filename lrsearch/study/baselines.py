@@ -1,4 +1,4 @@
-"""What the funnel is compared with: full-length runs from the raw space, suggested by Optuna or drawn at random."""
+"""Baselines of the funnel: full-length runs from the raw space, suggested by Optuna or drawn at random."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class FullRuns:
             raise BudgetError(f"a budget of {setup.budget:g} FRE is too small: one full run costs 1")
 
     def next(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
-        """Ask for a suggestion once the last run has ended, while the budget lasts."""
+        """The next suggestion, once the last run has ended and while the budget pays for one."""
         if is_open(history) or committed(history) + setup.task.horizon > setup.cap:
             return None
         return Proposal(Role.CANDIDATE, Origin.SUGGESTED, setup.task.horizon, setup.search_seed, setup.raw)
 
     def space(self, setup: Setup, history: Sequence[Trial]) -> Space:
-        """Give the raw space."""
+        """The raw space."""
         return setup.raw

@@ -1,4 +1,4 @@
-"""Which jobs of a study are out, in files: what is asked for by hand is out for days, over restarts and processes."""
+"""Claims on the jobs of a study, as files: a claim lasts for days, over restarts and processes."""
 
 import fcntl
 import re
@@ -15,29 +15,29 @@ JOBS, LOCK = "jobs", "lock"
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The jobs of a study that somebody has, each a folder with a file that one process alone can make.
+    """The claimed jobs of a study. A claim is a file in the job's folder, which only one process can create.
 
     Args:
-        folder: the study's.
+        folder: the study's folder.
     """
 
     folder: Path
 
-    def place(self, number: int) -> Path:
+    def job_folder(self, number: int) -> Path:
         """The folder of a job."""
         return self.folder / JOBS / str(number)
 
     def take(self, number: int, text: str) -> bool:
-        """Take a job for whoever asks, and say whether nobody else has it.
+        """Claim a job. Returns False where it is claimed already.
 
         Args:
-            number: the job's.
-            text: what its file says, for people and programs.
+            number: the job's number.
+            text: the text of its file, for people and programs.
 
         Raises:
             OutputError: if the file cannot be written.
         """
-        file = self.place(number) / CLAIM
+        file = self.job_folder(number) / CLAIM
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("x") as opened:
@@ -53,25 +53,25 @@ class Claims:
         return True
 
     def give_back(self, number: int) -> None:
-        """Give a job back; its folder and what lies in it stay."""
-        (self.place(number) / CLAIM).unlink(missing_ok=True)
+        """Drop the claim on a job; its folder and the files in it stay."""
+        (self.job_folder(number) / CLAIM).unlink(missing_ok=True)
 
     @property
     def taken(self) -> frozenset[int]:
-        """The numbers of all jobs that were taken and not given back, told or not."""
-        found = (file.parent.name for file in (self.folder / JOBS).glob(f"*/{CLAIM}"))
-        return frozenset(int(name) for name in found if name.isdecimal())
+        """The numbers of all jobs with a claim, ended or not."""
+        names = (file.parent.name for file in (self.folder / JOBS).glob(f"*/{CLAIM}"))
+        return frozenset(int(name) for name in names if name.isdecimal())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes of this machine out; the system opens the lock where a process is killed."""
+        """Lock the folder against other processes of this machine; the system releases the lock of a killed process."""
         with (self.folder / LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def study_folder(out: Path, task: str, key: str) -> Path:
-    """The folder of a study: called as it is, where its task's name makes the name of a folder.
+    """The folder of a study, named by its task and key; characters that no folder name takes become dashes.
 
     >>> study_folder(Path("runs"), "../my lm", "0123456789abcdef").as_posix()
     'runs/..-my-lm-01234567'

@@ -1,4 +1,4 @@
-"""Which policy a search advises: decided here, and nowhere else. Every report says what this says."""
+"""The decision of a search: which policy it recommends. Every report takes its answer from here."""
 
 import math
 import statistics
@@ -24,11 +24,11 @@ class Answer:
     Args:
         policy: the policy over the task's horizon.
         score: the objective's value, in its own unit and sign: the mean over fresh seeds; over the search's seed where
-            there are none. In the mean of a share a run that diverged counts as 0; a mean of anything else is not
-            known then, and None.
+            there are none. In a mean of shares a run that diverged counts as 0. The mean of any other metric is
+            unknown then: None.
         spread: standard deviation over fresh seeds; None with one seed, and where the score is not known.
         seeds: runs behind the score.
-        confirmed: whether the seeds are fresh, so that the score is not the luck of being chosen.
+        confirmed: whether the seeds are fresh: then the score is free of the luck that the choice selects.
         metrics: means over the same runs at their last evaluation; see `Run.metrics`, and `Run.scores`.
         best_step: the mean step of their best evaluations, in steps.
         diverged: how many of the runs have no score.
@@ -45,11 +45,11 @@ class Answer:
 
     @property
     def on(self) -> str:
-        """Say which seeds the score is of."""
+        """The seeds behind the score, in words."""
         return counted(self.seeds, "fresh seed") if self.confirmed else "the search's own seed"
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """Return plain JSON values."""
         return {
             "policy": str(self.policy),
             "score": self.score,
@@ -65,7 +65,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer of a search, and what it was judged against: all over the same seeds.
+    """The answer of a search beside the default and the best other policy, all over the same seeds.
 
     Args:
         default: the strong default.
@@ -83,7 +83,7 @@ class Decision:
 
     @property
     def best(self) -> Answer:
-        """The answer: the default, unless the best found beats it by more than noise."""
+        """The answer: the default, unless the best other policy beats it by more than noise."""
         return self.best_found if self.best_found is not None and self._is_beaten(self.best_found) else self.default
 
     @property
@@ -93,12 +93,12 @@ class Decision:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the answer is of use: a share is better than that of a run that diverged, another metric is known."""
+        """Whether the answer can be used: its score is known, and is not the share that a diverged run counts as."""
         return self.best.score is not None and self.best.score != worst_share(self.objective)
 
     @property
     def margin(self) -> float | None:
-        """The best found's score less the default's; 0 without a best found, None where one has no score."""
+        """The score of the best other policy less the default's; 0 without one, None where a score is unknown."""
         if self.best_found is None:
             return 0.0
         if self.best_found.score is None or self.default.score is None:
@@ -112,7 +112,7 @@ class Decision:
 
     @property
     def verdict(self) -> str:
-        """The answer as a sentence of advice, with its seeds and how sure it is."""
+        """The answer as a sentence of advice, with its seeds and whether fresh ones confirm it."""
         default = f"the default, {self.default.policy}"
         sure = "" if self.best.confirmed else ", not confirmed on fresh seeds"
         if not self.is_usable:
@@ -128,29 +128,30 @@ class Decision:
     def _is_unknown(self) -> bool:
         return self.noise is None and self.margin is not None
 
-    def _is_beaten(self, found: Answer) -> bool:
-        """Whether the best found is better than the default; a run that diverged is worse than any that did not."""
-        if found.score is None or self.default.score is None:
-            return found.diverged < self.default.diverged
-        gain = self.objective.cost(self.default.score) - self.objective.cost(found.score)
+    def _is_beaten(self, other: Answer) -> bool:
+        """Whether another policy beats the default; a run that diverged is worse than any that did not."""
+        if other.score is None or self.default.score is None:
+            return other.diverged < self.default.diverged
+        gain = self.objective.cost(self.default.score) - self.objective.cost(other.score)
         return self.tie is not None and gain > self.tie
 
     @property
     def _compared(self) -> str:
-        """The two answers beside each other, in words."""
+        """The two answers compared, in words."""
         assert self.best_found is not None
         if self.margin is None:
-            runs = [f"{one.diverged} of {counted(one.seeds, 'run')}" for one in (self.default, self.best_found)]
+            answers = self.default, self.best_found
+            runs = [f"{answer.diverged} of {counted(answer.seeds, 'run')}" for answer in answers]
             return f"{runs[0]} of the default diverged, {runs[1]} of the best found"
         difference = self.objective.difference(self.margin)
         if self.noise is None or self.tie is None:
             return f"{difference}; the noise is unknown with one seed"
-        told = f"{difference}, noise {self.objective.spread(self.noise)}"
-        return f"{told}: a tie" if abs(self.margin) <= self.tie else told
+        text = f"{difference}, noise {self.objective.spread(self.noise)}"
+        return f"{text}: a tie" if abs(self.margin) <= self.tie else text
 
     @property
     def _lost(self) -> str:
-        """Why not even the default can be used."""
+        """The reason why not even the default can be used."""
         on = self.best.on
         if (worst := worst_share(self.objective)) is not None:
             other = "less" if self.objective.is_minimized else "more"
@@ -160,10 +161,10 @@ class Decision:
 
 
 def decide(history: Sequence[Trial], horizon: int, objective: Objective) -> Decision | None:
-    """Decide which policy a study's runs speak for; None where the default has not ended.
+    """Decide between the default and the best other policy of a study; None while the default has not ended.
 
-    Fresh seeds decide, in pairs of the default and one other policy; the search's own seed only where there are none.
-    On a tie, and where the noise is not known, the default is the answer. A pair with a run that failed is left out.
+    Pairs of the default and one other policy on fresh seeds decide. Without such pairs, the search's own seed does.
+    On a tie, and where the noise is unknown, the default is the answer. A pair with a failed run is left out.
 
     Args:
         history: the study's trials, in order.
@@ -175,26 +176,26 @@ def decide(history: Sequence[Trial], horizon: int, objective: Objective) -> Deci
         return None
     pairs = _pairs(history) or _own_pair(history, first, horizon, objective)
     confirmed = bool(pairs) and pairs[0][0] is not first
-    default = _answer([one for one, _ in pairs] or [first], confirmed, objective)
+    default = _answer([of_default for of_default, _ in pairs] or [first], confirmed, objective)
     if not pairs:
         return Decision(default, None, 0.0, objective)
-    found = _answer([other for _, other in pairs], confirmed, objective)
-    noise, freedom = _noise(default, found, pairs, first, objective)
-    return Decision(default, found, noise, objective, freedom)
+    best_found = _answer([other for _, other in pairs], confirmed, objective)
+    noise, freedom = _noise(default, best_found, pairs, first, objective)
+    return Decision(default, best_found, noise, objective, freedom)
 
 
 def worst_share(objective: Objective) -> float | None:
-    """What a run that diverged counts as in a mean of shares; None where the metric is none: nothing is its worst."""
+    """The share that a diverged run counts as in a mean; None for a metric that is no share: it has no worst value."""
     return (1.0 if objective.is_minimized else 0.0) if objective.is_share else None
 
 
 def is_result(trial: Trial) -> bool:
-    """Tell whether a trial has ended for good, well or not."""
+    """Whether the run of a trial has a final state."""
     return trial.run is not None and trial.run.state.is_final
 
 
 def full_run(history: Sequence[Trial], policy: Policy, horizon: int) -> Trial | None:
-    """Give the trial of a policy at full length with the search's own seed; None where it has not ended."""
+    """The full-length trial of a policy with the search's own seed; None where it has not ended."""
     own = [*with_role(history, Role.DEFAULT), *with_role(history, Role.CANDIDATE)]
     return next(
         (trial for trial in own if trial.policy == policy and trial.horizon == horizon and is_result(trial)), None
@@ -202,74 +203,75 @@ def full_run(history: Sequence[Trial], policy: Policy, horizon: int) -> Trial | 
 
 
 def _pairs(history: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
-    """Give (default, other) on each fresh seed, of the other policy that has most of them."""
+    """Pairs (default, other) on fresh seeds, for the other policy that has most of them."""
     confirming = with_role(history, Role.CONFIRM)
     by_policy: dict[Policy, list[tuple[Trial, Trial]]] = {}
-    for one, other in zip(confirming[::2], confirming[1::2], strict=False):
-        if is_result(one) and is_result(other):
-            by_policy.setdefault(other.policy, []).append((one, other))
+    for default, other in zip(confirming[::2], confirming[1::2], strict=False):
+        if is_result(default) and is_result(other):
+            by_policy.setdefault(other.policy, []).append((default, other))
     return max(by_policy.values(), key=len, default=[])
 
 
 def _own_pair(
     history: Sequence[Trial], default: Trial, horizon: int, objective: Objective
 ) -> list[tuple[Trial, Trial]]:
-    """Give the default and the best of the other policies on the search's own seed."""
+    """The default and the best of the other policies on the search's own seed, as one pair; none without others."""
     others = [trial for trial in searched_in_full(history, horizon) if trial.policy != default.policy]
     return [(default, min(others, key=lambda trial: trial.rank(objective)))] if others else []
 
 
-def _answer(behind: Sequence[Trial], confirmed: bool, objective: Objective) -> Answer:
-    """Give a policy with its mean over the runs behind it."""
-    runs, scores = [one.run for one in behind if one.run], _scores(behind, objective)
-    is_known, steps = len(scores) == len(behind), _best_steps(runs, objective)
+def _answer(trials: Sequence[Trial], confirmed: bool, objective: Objective) -> Answer:
+    """The policy of some trials, with its mean score over them."""
+    runs, scores = [trial.run for trial in trials if trial.run], _scores(trials, objective)
+    is_known, steps = len(scores) == len(trials), _best_steps(runs, objective)
     return Answer(
-        behind[0].policy,
+        trials[0].policy,
         statistics.fmean(scores) if is_known else None,
         statistics.stdev(scores) if is_known and len(scores) > 1 else None,
-        len(behind),
+        len(trials),
         confirmed,
         _metrics(runs, objective),
         statistics.fmean(steps) if steps else None,
-        sum(_score(one) is None for one in behind),
+        sum(_score(trial) is None for trial in trials),
     )
 
 
 def _noise(
-    default: Answer, found: Answer, pairs: Sequence[tuple[Trial, Trial]], first: Trial, objective: Objective
+    default: Answer, best_found: Answer, pairs: Sequence[tuple[Trial, Trial]], first: Trial, objective: Objective
 ) -> tuple[float | None, int | None]:
-    """The standard error of the difference of two answers, with its degrees of freedom; None where not known.
+    """The standard error of the difference of two answers, with its degrees of freedom; None where unknown.
 
-    The default's run with the search's own seed is one more repeat: nobody chose the default by it. The best found was
-    chosen by its own, so that one would look like noise where it is luck.
+    The default's run with the search's own seed counts as one more repeat, for it chose nothing. The other policy was
+    chosen by its run with that seed, so that run is biased and does not count.
     """
-    if default.score is None or found.score is None:
+    if default.score is None or best_found.score is None:
         return None, None
-    one, other = (_scores(side, objective) for side in zip(*pairs, strict=True))
-    differences = [theirs - ours for ours, theirs in zip(one, other, strict=True)]
+    of_default, of_other = (_scores(trials, objective) for trials in zip(*pairs, strict=True))
+    differences = [other - own for own, other in zip(of_default, of_other, strict=True)]
     if objective.samples is not None:
-        return noise_of_shares(default.score, found.score, objective.samples, differences), None
-    own = [] if any(trial is first for trial, _ in pairs) else _scores([first], objective)
-    return noise_of_repeats([[*one, *own], other], differences) or (None, None)
+        return noise_of_shares(default.score, best_found.score, objective.samples, differences), None
+    more = [] if any(trial is first for trial, _ in pairs) else _scores([first], objective)
+    return noise_of_repeats([[*of_default, *more], of_other], differences) or (None, None)
 
 
 def _score(trial: Trial) -> float | None:
-    """A trial's score; None where it has none, or one that is not finite."""
+    """The finite score of a trial; None where it has none."""
     score = trial.run.score if trial.run else None
     return score if score is not None and math.isfinite(score) else None
 
 
 def _scores(trials: Sequence[Trial], objective: Objective) -> list[float]:
-    """The scores of some trials; in a mean of shares one that diverged has the worst, in any other it has none."""
-    known = ((worst_share(objective) if (score := _score(one)) is None else score) for one in trials)
+    """The scores of some trials. One that diverged has the worst share; in any other metric it has no score."""
+    known = ((worst_share(objective) if (score := _score(trial)) is None else score) for trial in trials)
     return [score for score in known if score is not None]
 
 
 def _metrics(runs: Sequence[Run], objective: Objective) -> Metrics:
-    """The means of the other metrics at the runs' ends; those of a test set are shown by nobody unasked."""
+    """The means of the other metrics at the runs' ends, without those of a test set: only `final_test` shows them."""
     scores = [run.scores for run in runs]
-    own = means(scores, dict.fromkeys(name for some in scores for name in some if not name.startswith(NEVER_CHOSEN_BY)))
-    return {**mean_metrics(runs), **own} if objective.name == TOP1 else own
+    names = dict.fromkeys(name for of_run in scores for name in of_run if not name.startswith(NEVER_CHOSEN_BY))
+    metrics = means(scores, names)
+    return {**mean_metrics(runs), **metrics} if objective.name == TOP1 else metrics
 
 
 def _best_steps(runs: Sequence[Run], objective: Objective) -> list[float]:

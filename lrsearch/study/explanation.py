@@ -1,4 +1,4 @@
-"""Why a study's space is what it is, read from the store alone: no task is needed, and nothing is trained."""
+"""The explanation of a pruned space. It is read from the store alone, and nothing is trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,17 +25,19 @@ from lrsearch.study.strategy import is_open, with_role
 from lrsearch.words import counted
 
 PRUNING = ("funnel", Probing().name)
+"""The strategies that prune."""
 MOST_NEAR = 3
+"""Names that an error lists: a rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What came of candidates from outside of the pruned space.
+    """How the candidates from outside the pruned space did.
 
     Args:
         candidates: candidates of the shortest rung that ended.
         outside: how many of them came from outside.
-        won: whether one of those beat all from inside by over two standard errors.
+        won: whether one of those clearly beat all from inside: see `exploration_won`.
         widened: whether later candidates came from the raw space because of that.
     """
 
@@ -47,7 +49,7 @@ class Exploration:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A pruned space and all that is behind it: what `lrsearch.prune` and `lrsearch.explain` return.
+    """A pruned space with the runs and rules behind it, as `lrsearch.prune` and `lrsearch.explain` return it.
 
     `.space` suggests policies to an Optuna trial and draws them for any other loop; `.pruned` has the reasons.
 
@@ -56,16 +58,16 @@ class Explanation:
         study: the study's name; None where stored runs were read without one.
         store: the store's URL.
         pruned: the space before and after, and why.
-        probes: the short runs that were read: range tests first, then constant rates in rising order.
-        set_aside: probes that longer ones took the place of.
-        recommended: what the store knew of other studies and tasks when the study began.
+        probes: the short runs that were read: range tests first, then constant LRs in rising order.
+        set_aside: how many probes longer ones replaced.
+        recommended: the store's recommendations when the study began.
         is_open: whether some of its probes have not ended.
-        exploration: what came of candidates from outside.
-        spent: what all probes cost.
-        rules: how its range tests are read.
-        decision: the search's answer; None where it has not ended, or is no search.
-        objective: the metric that the probes are compared by, where they have no validation loss of lrsearch's own.
-        failed: probes that an error ended: they were left out.
+        exploration: how the candidates from outside did.
+        spent: the cost of all probes.
+        rules: the version of the rules by which its range tests are read.
+        decision: the search's decision; None while it has not ended, and for a study that is no search.
+        objective: the metric that compares probes which have no validation loss of lrsearch's own.
+        failed: how many probes failed; they are left out.
     """
 
     task: str
@@ -85,20 +87,20 @@ class Explanation:
 
     @property
     def space(self) -> Space:
-        """The space that is left."""
+        """The pruned space."""
         return self.pruned.space
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Points of a declared grid of learning rates, before and after: 1, 1.5, 2, 3, 5, 7 in each decade."""
+        """Points on a grid of learning rates, before and after pruning: 1, 1.5, 2, 3, 5, 7 in each decade."""
         return len(grid(self.pruned.raw.peak)), len(grid(self.space.peak))
 
     def behind(self, bound: Bound) -> list[StoredRun]:
-        """Give the runs that a bound rests on; none where it is a rule."""
+        """The runs behind a bound; none where it is a rule."""
         return [run for run in self.probes if run.key in bound.runs]
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """Return plain JSON values."""
         before, after = self.grid
         return {
             "task": self.task,
@@ -111,7 +113,7 @@ class Explanation:
             "probes": [run.to_json() | {"loss": run.run.loss} for run in self.probes],
             "set_aside": self.set_aside,
             "failed": self.failed,
-            "recommended": [one.to_json() for one in self.recommended],
+            "recommended": [recommendation.to_json() for recommendation in self.recommended],
             "is_open": self.is_open,
             "escapes": {name: getattr(self.exploration, name) for name in Exploration.__slots__},
             "cost": self.spent.to_json(),
@@ -128,41 +130,33 @@ def explain(store: Store, text: str) -> Explanation:
         text: the study's name, or the beginning of its name or key.
 
     Raises:
-        UsageError: if no study is called so, several are, or it is none that prunes.
-        WorkError: if it was begun by a version that did not write down what its space was made of.
+        UsageError: if no study or several have that name, or the study prunes nothing.
+        WorkError: if an older version began it and did not record its raw space.
     """
-    found = find_study(store.studies(), text)
-    strategy = str(found.description["strategy"])
+    study = find_study(store.studies(), text)
+    strategy = str(study.description["strategy"])
     if strategy not in PRUNING:
         raise UsageError(
-            f"{found.name} is a {strategy!r} study: it searches the raw space, so nothing was cut that"
+            f"{study.name} is a {strategy!r} study: it searches the raw space, so nothing was cut that"
             " could be explained"
         )
-    history = store.history(found.key)
-    recommended = tuple(map(Recommendation.from_json, found.frozen["recommended"]))
-    raw, objective = raw_space(found), objectives_of(found.task)[0]
-    evidence = evidence_of(
-        raw, chance_of(found.task), recommended, history, found.frozen.get("rules", FIRST_RULES), level_of(found.task)
+    history, task = store.history(study.key), study.task
+    recommended = tuple(map(Recommendation.from_json, study.frozen["recommended"]))
+    raw, objective = raw_space(study), objectives_of(task)[0]
+    rules = study.frozen.get("rules", FIRST_RULES)
+    evidence = evidence_of(raw, chance_of(task), recommended, history, rules, level_of(task))
+    exploration = _exploration(history, objective)
+    explanation = _explanation(
+        task["name"], objective, study.name, store, raw, evidence, recommended, history, exploration
     )
-    told = _explanation(
-        found.task["name"],
-        objective,
-        found.name,
-        store,
-        raw,
-        evidence,
-        recommended,
-        history,
-        _exploration(history, objective),
-    )
-    return replace(told, decision=decided_by(found, history))
+    return replace(explanation, decision=decided_by(study, history))
 
 
 def explain_stored(store: Store, task: Task, raw: Space) -> Explanation:
-    """Prune a space by the runs of a task that a store knows, whoever asked for them; nothing else in it is read.
+    """Prune a space by the stored runs of a task, of any study or none; nothing else in the store is read.
 
     Raises:
-        WorkError: if it knows none that are probes.
+        WorkError: if none of its runs is a probe.
     """
     history = stored_probes(store, task)
     if not history:
@@ -182,24 +176,28 @@ def find_study(studies: Sequence[StoredStudy], text: str) -> StoredStudy:
     """
     if not isinstance(text, str):
         raise UsageError(f"study is its name, or the beginning of its name or key, got {given(text)}")
-    exact = [study for study in studies if text in (study.name, study.key)]
-    found = exact or [one for one in studies if text and (one.name.startswith(text) or one.key.startswith(text))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        some = ", ".join(f"{study.name} (key {study.key})" for study in found[:MOST_NEAR])
-        more = f" and {len(found) - MOST_NEAR} more" if len(found) > MOST_NEAR else ""
-        raise UsageError(f"{len(found)} studies are called {text[:80]!r}: {some}{more}; give more of the name or key")
+    same = [study for study in studies if text in (study.name, study.key)]
+    matches = same or [
+        study for study in studies if text and (study.name.startswith(text) or study.key.startswith(text))
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(f"{study.name} (key {study.key})" for study in matches[:MOST_NEAR])
+        more = f" and {len(matches) - MOST_NEAR} more" if len(matches) > MOST_NEAR else ""
+        raise UsageError(
+            f"{len(matches)} studies are called {text[:80]!r}: {names}{more}; give more of the name or key"
+        )
     near = get_close_matches(text, [study.name for study in studies], n=MOST_NEAR, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`lrsearch store studies` lists them"
     raise UsageError(f"no study {text[:80]!r} among the {len(studies)} of this store; {hint}")
 
 
 def raw_space(study: StoredStudy) -> Space:
-    """Make a study's raw space again, and see by its digest that it is the same.
+    """Rebuild the raw space of a study, and check its digest.
 
     Raises:
-        WorkError: if the store does not say what it was made of.
+        WorkError: if the store does not say which LR functions it has.
     """
     task = study.task
     epoch = task["epoch"] if "epoch" in task else task["data"]["train"] / task["batch_size"]
@@ -228,7 +226,7 @@ def _explanation(
 ) -> Explanation:
     probing = [trial for role in PROBES for trial in with_role(history, role)]
     read = {ramp.run for ramp in evidence.ramps} | {probe.run for probe in evidence.probes}
-    probes = sorted((one.stored for one in probing if one.stored and one.stored.key in read), key=_place)
+    probes = sorted((t.stored for t in probing if t.stored and t.stored.key in read), key=_probe_order)
     ended = [trial for trial in probing if trial.run]
     failed = [trial for trial in ended if trial.run and trial.run.state is RunState.FAILED]
     return Explanation(
@@ -248,8 +246,8 @@ def _explanation(
     )
 
 
-def _place(run: StoredRun) -> tuple[bool, float, int]:
-    """Range tests first, then by learning rate and seed."""
+def _probe_order(run: StoredRun) -> tuple[bool, float, int]:
+    """The sort key of probes: range tests first, then by learning rate and seed."""
     return run.policy.name != "RAMP", float(run.policy.params["k0"]), run.seed
 
 

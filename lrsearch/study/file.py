@@ -1,4 +1,4 @@
-"""Named studies as TOML files: tables of policies."""
+"""Study files: tables of policies in TOML."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -41,40 +41,40 @@ ROW_KEYS = {"policy": str, "label": str, "published": dict}
 
 
 def read_study(path: Path, seeds: int | None = None, horizon: int | None = None) -> PolicyTable:
-    """Read a table of policies: a study file.
+    """Read a study file: a table of policies.
 
     Args:
-        path: the TOML file: `task` (a shipped one, or train.py:name of a file beside it), `seeds` and `[[policies]]`,
-            each with a `policy`; beside them `protocol` ("validation" or "paper"), `horizon`, `precision`, `source`,
-            `[settings]` of a function or program, and for a policy its `label` and what is `published` of it. In the
-            place of `task` a program: `command`, `name`, `horizon`, `minimize` or `maximize`, and what else
-            `lrs.program` takes.
-        seeds, horizon: in the place of the file's.
+        path: the TOML file. It has `task` (a shipped task, or train.py:name of a file beside it), `seeds` and
+            `[[policies]]`, each with a `policy`. Optional: `protocol` ("validation" or "paper"), `horizon`,
+            `precision`, `source`, `[settings]` of a function or program; for a policy its `label` and its `published`
+            numbers. Instead of `task` it may have a program: `command`, `name`, `horizon`, `minimize` or `maximize`,
+            and other arguments of `lrs.program`.
+        seeds, horizon: replace those of the file.
 
     Raises:
-        UsageError: if it cannot be read, or is none; it names the place.
+        UsageError: if the file cannot be read, or has wrong keys or values; the message names the place.
     """
     values = _checked(_read(path), TABLE_KEYS, f"{path}")
-    for needed in ("name" if "command" in values else "task", "seeds", "policies"):
-        if needed not in values:
+    for key in ("name" if "command" in values else "task", "seeds", "policies"):
+        if key not in values:
             raise UsageError(
-                f"{path} has no {needed!r}: a table of policies needs task, or command and name; seeds and [[policies]]"
+                f"{path} has no {key!r}: a table of policies needs task, or command and name; seeds and [[policies]]"
             )
     with _named(path):
         own = _program(values) if "command" in values else _function(values, path.parent)
-        named = _task(values) if own is None else own
-        whole = find_task(with_settings(named, values.get("settings")))
+        source = _task(values) if own is None else own
+        written = find_task(with_settings(source, values.get("settings")))
     rows = tuple(_row(row, f"{path}, policy {n}") for n, row in enumerate(values["policies"], 1))
-    steps = horizon if horizon is not None else values.get("horizon", whole.horizon)
+    steps = horizon if horizon is not None else values.get("horizon", written.horizon)
     number = seeds if seeds is not None else values["seeds"]
     with _named(path):
-        task = whole.with_horizon(steps) if steps != whole.horizon else whole
-        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), whole.horizon, own)
+        task = written.with_horizon(steps) if steps != written.horizon else written
+        return PolicyTable(path.stem, task, rows, number, values.get("source", ""), written.horizon, own)
 
 
 @contextmanager
 def _named(where: object) -> Iterator[None]:
-    """Say where what was refused stands."""
+    """Put the place in the file in front of the message of a `UsageError`."""
     try:
         yield
     except UsageError as error:
@@ -86,15 +86,15 @@ def _program(values: Mapping[str, Any]) -> ProgramSource:
     odd = next((key for key in ("task", "precision", "protocol") if key in values), None)
     if odd is not None:
         raise UsageError(f"{odd} is of shipped tasks and functions, and a command trains itself: leave one of them out")
-    given = {key: values[key] for key in ("horizon", *PROGRAM_KEYS) if key in values}
-    return program(given.pop("command"), given.pop("name"), **given)
+    arguments = {key: values[key] for key in ("horizon", *PROGRAM_KEYS) if key in values}
+    return program(arguments.pop("command"), arguments.pop("name"), **arguments)
 
 
 def _function(values: Mapping[str, Any], folder: Path) -> Any:
-    """Find the function of a task that is named as `train.py:name`, a file in the study file's own folder; or None."""
-    own = next((key for key in PROGRAM_KEYS if key in values), None)
-    if own is not None:
-        raise UsageError(f"{own} describes a program: give its command in the place of task")
+    """The function that `task` names as `train.py:name`, a file beside the study file; None for a shipped task."""
+    of_program = next((key for key in PROGRAM_KEYS if key in values), None)
+    if of_program is not None:
+        raise UsageError(f"{of_program} describes a program: give its command in the place of task")
     name = values["task"]
     if not name.partition(":")[0].endswith(".py"):
         return None
@@ -117,16 +117,16 @@ def _task(values: Mapping[str, Any]) -> Classification:
 
 
 def _row(values: Any, where: str) -> Row:
-    given = _checked(values, ROW_KEYS, where)
-    if "policy" not in given:
+    row = _checked(values, ROW_KEYS, where)
+    if "policy" not in row:
         raise UsageError(f"{where} has no 'policy'")
-    published = given.get("published", {})
+    published = row.get("published", {})
     for name, number in published.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise UsageError(f"{where}: published {name} is a number, got {number!r}")
     with _named(where):
-        policy = parse(given["policy"])
-    return Row(policy, given.get("label", ""), published)
+        policy = parse(row["policy"])
+    return Row(policy, row.get("label", ""), published)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(values: Any, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Refuse keys that are not known, and values of another type."""
+    """Return the values. Refuse unknown keys, and values of another type."""
     if not isinstance(values, dict):
         raise UsageError(f"{where} is a table of keys and values, got {values!r}")
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""The test set, read once for what a study found."""
+"""The final test: the test set, read once for the answer of a search and for the default."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,14 @@ READING = "top-1 on the test set, read once, mean over the seeds of the reported
 
 
 def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: Path) -> dict[str, Any]:
-    """Read the test set for the answer and the default, or give what was read before.
+    """Read the test set for the answer and the default, or return the stored reading.
 
     Args:
         result: the study's result.
-        store: keeps the reading with the study, so that it happens once.
-        trainer: holds the test set.
-        weights: the folder with the weights of the study's full runs. A run whose weights are not there is trained
-            once more: the same run, to the bit on the same machine, outside of the budget; the note says so.
+        store: keeps the reading with the study, so that the test set is read once.
+        trainer: has the test set.
+        weights: the folder with the weights of the study's full runs. A run without weights is trained once more,
+            outside of the budget, and equal to the bit on the same machine; the note says so.
 
     Returns:
         `best`, the answer, and `default` (top-1 in [0, 1], None where all its runs diverged), `policy`, `seeds`,
@@ -37,25 +37,24 @@ def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: 
         the loss less the training loss.
 
     Raises:
-        TaskError: for a task that a function of somebody's own trains: only that knows its test set.
+        TaskError: for a task that a user's function trains: only the function has the test set.
     """
     find_classification(result.setup.task)
     known = _read_before(result, store.note(result.key))
     if known is not None:
         return known | {"note": f"{known['note']}; read by an earlier call"}
     trainer.require_test()
-    behind = {policy: _behind(result, policy) for policy in (result.best.policy, result.default.policy)}
-    missing = [trial for trials in behind.values() for trial in trials if not _file(trial, weights).is_file()]
+    reported = {policy: _reported(result, policy) for policy in (result.best.policy, result.default.policy)}
+    missing = [trial for trials in reported.values() for trial in trials if not _file(trial, weights).is_file()]
     again = sum(_train_again(trial.spec(result.setup.task), trainer, weights) for trial in missing)
-    read = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in behind.items()}
-    best, default = (
-        means(some, some[0] if some else ()) for some in (read[result.best.policy], read[result.default.policy])
-    )
+    metrics = {policy: [_read(trial, trainer, weights) for trial in trials] for policy, trials in reported.items()}
+    of_best, of_default = metrics[result.best.policy], metrics[result.default.policy]
+    best, default = (means(of_runs, of_runs[0] if of_runs else ()) for of_runs in (of_best, of_default))
     reading = {
         "policy": str(result.best.policy),
         "best": best.get("top1"),
         "default": default.get("top1"),
-        "seeds": len(read[result.best.policy]),
+        "seeds": len(of_best),
         "retrained_steps": again,
         "metrics": {"best": best, "default": default},
         "note": READING + (f"; {counted(len(missing), 'run')} trained again for their weights" if again else ""),
@@ -65,9 +64,9 @@ def final_test(result: SearchResult, store: Store, trainer: "Trainer", weights: 
 
 
 def _read_before(result: SearchResult, known: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Give an earlier reading where it is of the answer.
+    """An earlier reading, where it is of the answer.
 
-    Earlier versions gave the best found as the answer on a tie: of such a reading the default's part holds.
+    Earlier versions answered a tie with the best other policy. Of such a reading the default's part still holds.
     """
     if known is None or known["policy"] == str(result.best.policy):
         return known
@@ -82,10 +81,10 @@ def _read_before(result: SearchResult, known: dict[str, Any] | None) -> dict[str
 
 
 def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
-    """Train a run for its weights, and give its steps.
+    """Train a run again for its weights. Returns its steps.
 
     Raises:
-        KeyboardInterrupt: when interrupted; it goes on from its checkpoint.
+        KeyboardInterrupt: when interrupted; the next call continues from its checkpoint.
         WorkError: if it leaves no weights.
     """
     run = trainer.train(spec, None, *files(weights, spec))
@@ -99,10 +98,10 @@ def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
 
 
 def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:
-    """Give the k full runs of a study with the best validation scores, of those whose weights are there.
+    """The k full runs of a study with the best validation scores, among those with stored weights.
 
     Raises:
-        TaskError: for a task that a function of somebody's own trains.
+        TaskError: for a task that a user's function trains.
     """
     objective = find_classification(result.setup.task).objective
     full = {
@@ -117,16 +116,16 @@ def best_runs(result: SearchResult, k: int, weights: Path) -> list[StoredRun]:
 
 
 def _read(trial: Trial, trainer: "Trainer", weights: Path) -> Metrics:
-    """Give the metrics of a run on the test set, with the loss above that of its last epoch of training."""
-    found = trainer.test(_file(trial, weights))
+    """The metrics of a run on the test set; `ld` is the loss less the training loss of its last epoch."""
+    metrics = trainer.test(_file(trial, weights))
     end = trial.run.metrics.get("end", {}) if trial.run else {}
-    loss, chosen_by, deviation = found["loss"], end.get("loss"), end.get("ld")
-    known = loss is not None and chosen_by is not None and deviation is not None
-    return {**found, "ld": loss - (chosen_by - deviation) if known else None}  # type: ignore[operator]
+    loss, validation_loss, deviation = metrics["loss"], end.get("loss"), end.get("ld")
+    known = loss is not None and validation_loss is not None and deviation is not None
+    return {**metrics, "ld": loss - (validation_loss - deviation) if known else None}  # type: ignore[operator]
 
 
-def _behind(result: SearchResult, policy: Policy) -> list[Trial]:
-    """Give the full runs behind a policy's reported score: on fresh seeds where there are any."""
+def _reported(result: SearchResult, policy: Policy) -> list[Trial]:
+    """The full runs behind the reported score of a policy: those on fresh seeds where there are any."""
     full = [
         trial
         for trial in result.history

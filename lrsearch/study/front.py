@@ -1,4 +1,4 @@
-"""The front of several objectives: the runs that no other beats. It is shown, and decides nothing."""
+"""The Pareto front of several objectives: the runs that no other beats. It is shown, and decides nothing."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from lrsearch.store import Trial
 
 
 def front(history: Sequence[Trial], horizon: int, objectives: Sequence[Objective]) -> tuple[Trial, ...]:
-    """Return the full runs that no other beats on all objectives, the best by the first objective first.
+    """The full runs that no other run beats, the best by the first objective first.
 
-    One run beats another where it is as good on all objectives, and better on one. A run that lacks one of them is
-    left out, and one that was asked for twice stands once.
+    One run beats another where it is at least as good on all objectives, and better on one. A run without a value of
+    some objective is left out. A run that stands in two trials is listed once.
 
     Args:
         history: a study's trials.
@@ -21,7 +21,7 @@ def front(history: Sequence[Trial], horizon: int, objectives: Sequence[Objective
     """
     full = {trial.stored.key: trial for trial in history if trial.stored and trial.horizon == horizon}
     costs = {key: _costs(trial, objectives) for key, trial in full.items()}
-    known = {key: some for key, some in costs.items() if all(map(math.isfinite, some))}
+    known = {key: of_run for key, of_run in costs.items() if all(map(math.isfinite, of_run))}
     best = [key for key, own in known.items() if not any(_beats(other, own) for other in known.values())]
     return tuple(full[key] for key in sorted(best, key=lambda key: known[key]))
 
@@ -30,8 +30,10 @@ def _costs(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ...]:
     if trial.run is None:
         return (math.inf,)
     first, *others = objectives
-    return (finite_cost(first, trial.run.score), *(finite_cost(one, trial.run.scores.get(one.name)) for one in others))
+    scores = trial.run.scores
+    more = (finite_cost(objective, scores.get(objective.name)) for objective in others)
+    return (finite_cost(first, trial.run.score), *more)
 
 
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _beats(costs: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return costs != other and all(a <= b for a, b in zip(costs, other, strict=True))

@@ -1,4 +1,4 @@
-"""A job that is out: what somebody trains by hand, and tells of later."""
+"""A job of an ask-and-tell study: a run that the user trains, and reports later."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from lrsearch.store import Trial
 
 @dataclass(frozen=True, slots=True)
 class OpenJob(OfSpec):
-    """A run that somebody trains by hand.
+    """A run that the user trains.
 
     Args:
-        number: what it is told by.
+        number: identifies the job in `tell` and `release`.
         purpose: `check`, `range-test`, `decade` (a constant LR, short), `default`, `candidate` or `confirm`.
         spec: the run.
-        folder: a folder of its own, for whatever it writes.
+        folder: the job's own folder, for all files of the run.
     """
 
     number: int
@@ -30,27 +30,27 @@ class OpenJob(OfSpec):
 
     @classmethod
     def of(cls, trial: Trial, task: Task, folder: Path) -> "OpenJob":
-        """The job of an assignment."""
+        """The job of a trial."""
         return cls(trial.number, trial.role, trial.spec(task), folder)
 
     @property
     def evaluate_every(self) -> int:
-        """Updates from one evaluation to the next, as a search evaluates; the last counts."""
+        """Updates from one evaluation to the next, as in a search. The score is that of the last one."""
         return self.spec.task.evaluate_every(self.horizon, is_controller=self.policy.is_controller)
 
     @property
     def is_range_test(self) -> bool:
-        """Whether it is read by its training losses, told as curves, and needs no evaluation."""
+        """Whether it is a range test: its training losses are reported as curves, and no evaluation is needed."""
         return self.purpose == Role.RANGE_TEST
 
     @property
     def file(self) -> JobFile:
-        """It as LRSEARCH_JOB names it to a program."""
+        """The job file, whose path a program reads from LRSEARCH_JOB."""
         return JobFile.of(
             self.spec, self.folder, is_range_test=self.is_range_test, number=self.number, purpose=self.purpose
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values, as they stand in its file."""
+        """Return plain JSON values, those of its file."""
         values: dict[str, Any] = json.loads(self.file.to_text())
         return values

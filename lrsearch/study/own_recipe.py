@@ -1,4 +1,4 @@
-"""The recipe for a training of one's own: a range test, then the values of each setting, compared by short runs."""
+"""The recipe for a user's own training: range tests, then the values of each setting, compared by short runs."""
 
 import json
 import math
@@ -17,37 +17,36 @@ from lrsearch.store import Store, StoredRun
 from lrsearch.study.noise import noise_of_repeats, noise_of_shares, tie_factor
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import RangeTested, make_range_tests, require_ended
-from lrsearch.study.recipe import PEAK_SHARE, Recipe, Step, Told, Tried, said, short_steps
-from lrsearch.study.recipe import onecycle as whole_cycle
+from lrsearch.study.recipe import PEAK_SHARE, Log, Recipe, Step, Tried, onecycle, setting_text, short_steps
 from lrsearch.training.own_source import OwnSource, own_source
 from lrsearch.training.ramps import ramp
 from lrsearch.training.settings import with_settings
 from lrsearch.words import counted
 
 REPEATS = 3
-"""Seeds of each value: fewer tell next to nothing of the noise of a metric that is no share."""
+"""Seeds of each value. A rule: fewer leave too few degrees of freedom for the noise of a metric that is no share."""
 
 
 @dataclass(slots=True)
 class _Runs:
-    """Trains variants of a function; what the store knows is not trained again."""
+    """Trains variants of a function; runs in the store are not trained again."""
 
     store: Store
-    tell: Told
+    log: Log
     trained: dict[str, int] = field(default_factory=dict)
 
     def train(self, source: OwnSource, policy: Policy, steps: int, seed: int) -> StoredRun:
         spec = RunSpec(source.task, policy, steps, seed)
-        known = self.store.find(spec.key)
-        if known is None or not known.run.state.is_final:
+        stored = self.store.find(spec.key)
+        if stored is None or not stored.run.state.is_final:
             with closing(source.open()) as trainer:
                 run = trainer.train(spec)
             self.store.record(spec, run)
             require_ended(spec, run)
-            known = self.store.find(spec.key)
-        assert known is not None
-        self.trained[spec.key] = known.run.steps
-        return known
+            stored = self.store.find(spec.key)
+        assert stored is not None
+        self.trained[spec.key] = stored.run.steps
+        return stored
 
 
 def follow_own(
@@ -56,57 +55,59 @@ def follow_own(
     store: Store,
     seed: int = 0,
     fresh_seed: int = 100,
-    tell: Told | None = None,
+    log: Log | None = None,
 ) -> Recipe:
-    """Follow the recipe on a training of one's own.
+    """Follow the recipe on a user's own training.
 
-    1. Range tests with two seeds, under the first value of each setting; the peak is half of the middle of their
-       bottom.
+    1. Range tests with two seeds, under the first value of each setting; the peak is half of their optimum.
     2. Each setting in the order given: a whole 1cycle over an eighth of the horizon for each value and each of three
        seeds. The best mean wins, if it beats the first value by more than noise; else the first value stays.
-    3. A full run of what was found beside one of the first values, on a fresh seed.
+    3. Two full runs on a fresh seed: one with the chosen values, one with the first values.
 
     Args:
         source: the function, under the first value of each setting.
         tries: the values of each setting, the first of which is the task's.
         store: where the runs are recorded, and not trained again.
-        seed: the first of the seeds of short runs.
-        fresh_seed: of the two full runs.
-        tell: is told, in a line, what is tried.
+        seed: the first seed of the short runs.
+        fresh_seed: the seed of the two full runs.
+        log: called with a line about each run and choice.
 
     Raises:
         WorkError: if the range tests are flat, or if training fails.
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
-    found = source
-    runs, steps = _Runs(store, tell or (lambda line: None)), []
-    tested = _tested(found, store, seed)
-    middle = optimum(tested.advice.readings)
-    if middle is None:
+    chosen = source
+    runs, steps = _Runs(store, log or (lambda line: None)), []
+    tested = _range_tested(chosen, store, seed)
+    at = optimum(tested.advice.readings)
+    if at is None:
         raise WorkError(_flat(tested))
-    peak = PEAK_SHARE * float(f"{middle:.3g}")
-    runs.tell(f"the peak is {peak:.2g}, half of the middle of the range tests' bottom")
+    peak = PEAK_SHARE * float(f"{at:.3g}")
+    runs.log(f"the peak is {peak:.2g}, half of the middle of the range tests' bottom")
     for name, values in tries.items():
-        step = _compared(runs, found, name, values, peak, seed)
-        runs.tell(f"{name}: {step.reason}")
-        found = _variant(found, {name: step.chosen})
+        step = _compared(runs, chosen, name, values, peak, seed)
+        runs.log(f"{name}: {step.reason}")
+        chosen = _variant(chosen, {name: step.chosen})
         steps.append(step)
-    horizon = found.task.horizon
-    policy = whole_cycle(peak, horizon)
-    plain, score = (runs.train(one, policy, horizon, fresh_seed).run.score for one in (source, found))
+    horizon = chosen.task.horizon
+    policy = onecycle(peak, horizon)
+    baseline, score = (runs.train(variant, policy, horizon, fresh_seed).run.score for variant in (source, chosen))
     cost = (2 * tested.steps + sum(runs.trained.values())) / horizon
-    return Recipe(source.task, found.task, policy, tested.advice, tuple(steps), plain, score, cost)
+    return Recipe(source.task, chosen.task, policy, tested.advice, tuple(steps), baseline, score, cost)
 
 
 def values_to_try(source: OwnSource, settings: Any) -> tuple[OwnSource, dict[str, list[Any]]]:
-    """Tell the values to compare from plain ones: the function under the first of each, and the lists.
+    """Split settings into values for all runs and values to compare.
 
     Args:
         source: the function.
-        settings: by name a list of values to compare, or a plain value for all runs.
+        settings: by name a list of values to compare, or one value for all runs.
+
+    Returns:
+        The function under the first value of each setting, and the lists of values by name.
 
     Raises:
-        UsageError: where there is nothing to compare, or what is no plain value.
+        UsageError: where there is nothing to compare, or a value is no JSON value.
     """
     if not isinstance(settings, Mapping):
         raise UsageError(
@@ -119,25 +120,25 @@ def values_to_try(source: OwnSource, settings: Any) -> tuple[OwnSource, dict[str
             f"task {source.task.name!r} is trained by its own function, which alone knows its settings:"
             " name values to compare, such as settings={'decay': [0.01, 0.1]} or --try decay=0.01,0.1"
         )
-    _variant(source, settings)  # refuses what is not plain
+    _variant(source, settings)  # refuses values that are not JSON
     for name, values in tries.items():
         if len({json.dumps(value, sort_keys=True) for value in values}) < max(2, len(values)):
             raise UsageError(f"{name!r} needs two values or more to compare, each once, got {json.dumps(values)}")
     return _variant(source, {**settings, **{name: values[0] for name, values in tries.items()}}), tries
 
 
-def decided(name: str, values: Sequence[Any], tried: Sequence[Tried], objective: Objective) -> Step:
-    """What a step decides: the best mean, if it beats the first value by more than noise; else the first value stays.
+def decide_setting(name: str, values: Sequence[Any], tried: Sequence[Tried], objective: Objective) -> Step:
+    """Choose a value: the best mean, if it beats the first value by more than noise; else the first value stays.
 
     Args:
         name: the setting.
-        values: its values, the first of which is the task's.
+        values: its values, the task's own first.
         tried: the runs of the first value by seed, then those of the second, and so on.
         objective: the metric that decides.
     """
     each = len(tried) // len(values)
-    scores = [[one.score for one in tried[n * each : (n + 1) * each]] for n in range(len(values))]
-    costs = [statistics.fmean(finite_cost(objective, score) for score in some) for some in scores]
+    scores = [[run.score for run in tried[n * each : (n + 1) * each]] for n in range(len(values))]
+    costs = [statistics.fmean(finite_cost(objective, score) for score in of_value) for of_value in scores]
     best = min(range(len(values)), key=costs.__getitem__)
     chosen, reason = _judged(name, values, scores, costs, best, objective)
     return Step(name, values[0], values[chosen], tuple(tried), reason)
@@ -151,11 +152,11 @@ def _judged(
     best: int,
     objective: Objective,
 ) -> tuple[int, str]:
-    """Which value goes on, by its place, and why."""
-    first, mean = said(values[0]), objective.text(objective.cost(costs[best]))
+    """The index of the chosen value, and the reason."""
+    first, mean = setting_text(values[0]), objective.text(objective.cost(costs[best]))
     if math.isinf(costs[best]):
         return 0, f"a run of each value diverged: {first} stays"
-    if all(some == scores[0] for some in scores):
+    if all(of_value == scores[0] for of_value in scores):
         return 0, (
             f"all values end at {mean}, the same with every seed: does the training read"
             f" job.settings[{name!r}]? {first} stays"
@@ -164,27 +165,30 @@ def _judged(
         return 0, f"{first} ends at {mean}, which no other value beats"
     if math.isinf(costs[0]):
         lost = sum(score is None for score in scores[0])
-        return best, f"{said(values[best])} ends at {mean}; the first, {first}, diverged in {lost} of {len(scores[0])}"
+        other = setting_text(values[best])
+        return best, f"{other} ends at {mean}; the first, {first}, diverged in {lost} of {len(scores[0])}"
     tie, noise = _tie(scores[0], scores[best], objective)
-    gain = costs[0] - costs[best]
-    told = (
-        f"{said(values[best])} ends at {mean}, the first, {first}, at {objective.text(objective.cost(costs[0]))}"
+    gain, first_mean = costs[0] - costs[best], objective.text(objective.cost(costs[0]))
+    text = (
+        f"{setting_text(values[best])} ends at {mean}, the first, {first}, at {first_mean}"
         f" ({objective.difference(objective.cost(-gain))} over {counted(len(scores[0]), 'seed')}, noise"
         f" {objective.spread(noise)})"
     )
-    return (best, told) if gain > tie else (0, f"{told}: a tie, and {first} stays")
+    return (best, text) if gain > tie else (0, f"{text}: a tie, and {first} stays")
 
 
 def _tie(first: Sequence[float | None], other: Sequence[float | None], objective: Objective) -> tuple[float, float]:
     """The largest difference of two means that is a tie, and the noise behind it."""
-    one, two = ([score for score in some if score is not None] for some in (first, other))
-    differences = [b - a for a, b in zip(one, two, strict=True)]
+    of_first, of_other = ([score for score in scores if score is not None] for scores in (first, other))
+    differences = [b - a for a, b in zip(of_first, of_other, strict=True)]
     if objective.samples is not None:
-        noise = noise_of_shares(statistics.fmean(one), statistics.fmean(two), objective.samples, differences)
+        means = statistics.fmean(of_first), statistics.fmean(of_other)
+        noise = noise_of_shares(*means, objective.samples, differences)
         return tie_factor(None) * noise, noise
-    known = noise_of_repeats([one, two], differences)
-    assert known is not None
-    return tie_factor(known[1]) * known[0], known[0]
+    estimate = noise_of_repeats([of_first, of_other], differences)
+    assert estimate is not None
+    noise, freedom = estimate
+    return tie_factor(freedom) * noise, noise
 
 
 def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], peak: float, seed: int) -> Step:
@@ -195,21 +199,21 @@ def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], 
         variant = _variant(source, {name: value})
         for repeat in range(REPEATS):
             try:
-                stored = runs.train(variant, whole_cycle(peak, steps), steps, seed + repeat)
+                stored = runs.train(variant, onecycle(peak, steps), steps, seed + repeat)
             except WorkError as error:
-                raise WorkError(f"with {name} = {said(value)}: {error}") from None
+                raise WorkError(f"with {name} = {setting_text(value)}: {error}") from None
             score = stored.run.score
             outcome = "diverged" if score is None else objective.text(score)
-            runs.tell(f"{name} {said(value)}, seed {seed + repeat}: {outcome}")
+            runs.log(f"{name} {setting_text(value)}, seed {seed + repeat}: {outcome}")
             tried.append(Tried(value, steps, None, score, stored.key, seed + repeat))
-    return decided(name, values, tried, objective)
+    return decide_setting(name, values, tried, objective)
 
 
 def _variant(source: OwnSource, settings: Mapping[str, Any]) -> OwnSource:
     return own_source(with_settings(source, settings))
 
 
-def _tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
+def _range_tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
     low, high = source.task.lr_range
     length = ramp_steps(source.task)
     with closing(source.open()) as trainer:
@@ -217,7 +221,7 @@ def _tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
 
 
 def _flat(tested: RangeTested) -> str:
-    why = "" if any(one.losses for one in tested.ramps) else ", for the training logs no train_loss"
+    why = "" if any(test.losses for test in tested.ramps) else ", for the training logs no train_loss"
     return (
         f"the range tests of {tested.task.name} are flat{why}: there is no learning rate to begin with; look at"
         " them with `lrsearch range-test`, and with more --steps"

@@ -1,4 +1,4 @@
-"""Range tests of a task: repeats of one rising learning rate, recorded like any run, and what they advise."""
+"""Range tests of a task: runs with a rising learning rate, recorded like any run, and the LRs that they suggest."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +17,14 @@ Ended = Callable[[RunSpec, Ramp], None]
 
 
 class RampTrainer(Protocol):
-    """What trains range tests of a task: lrsearch's own loop, or a user's function."""
+    """Trains range tests of a task: lrsearch's own loop, or a user's function."""
 
     @property
     def task(self) -> Task:
-        """What is trained."""
+        """The task."""
 
     def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Evaluation, ...]]:
-        """Train a run whose learning rate rises; with what evaluations on the way showed, if there were any."""
+        """Train a run whose learning rate rises. Returns it with its evaluations, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class RangeTested:
         task: the task.
         policy: the rising policy.
         steps: its updates.
-        ramps: what each repeat showed.
-        advice: what they advise together.
+        ramps: the curves of each repeat.
+        advice: the LRs that all repeats together suggest.
     """
 
     task: Task
@@ -47,11 +47,11 @@ class RangeTested:
 
     @property
     def weight_decay(self) -> float | None:
-        """The weight decay that they were made with; None where only the training itself knows."""
+        """The weight decay of the runs; None where only the user's training knows it."""
         return self.task.optimizer.weight_decay if isinstance(self.task, Classification) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values, with all curves; what is not finite is None."""
+        """Return plain JSON values with all curves; values that are not finite become None."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         return {
             "task": self.task.name,
@@ -59,24 +59,14 @@ class RangeTested:
             "policy": str(self.policy),
             "steps": self.steps,
             **self.advice.to_json(),
-            "curves": [
-                {
-                    "run": ramp.run,
-                    "rates": list(ramp.lrs),
-                    "losses": list(map(_finite, ramp.losses)),
-                    "looks": [
-                        [evaluation.lr, _finite(evaluation.loss), evaluation.score] for evaluation in ramp.evaluations
-                    ],
-                }
-                for ramp in self.ramps
-            ],
+            "curves": [_curve(ramp) for ramp in self.ramps],
         }
 
 
 def make_range_tests(
     trainer: RampTrainer, store: Store, policy: Policy, steps: int, seeds: Sequence[int], ended: Ended | None = None
 ) -> RangeTested:
-    """Make a range test with each seed. Each is trained, for its looks are not stored, and recorded if it is new.
+    """Make a range test with each seed. Each is trained, for its evaluations are not stored, and recorded if it is new.
 
     Raises:
         KeyboardInterrupt: when interrupted; what ended is recorded.
@@ -97,7 +87,7 @@ def make_range_tests(
 
 
 def require_ended(spec: RunSpec, run: Run) -> None:
-    """Go on only with a run that has ended by itself.
+    """Raise where a run was interrupted or failed.
 
     Raises:
         KeyboardInterrupt: if it was interrupted.
@@ -107,6 +97,12 @@ def require_ended(spec: RunSpec, run: Run) -> None:
         raise KeyboardInterrupt
     if run.state is RunState.FAILED:
         raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
+
+
+def _curve(ramp: Ramp) -> dict[str, Any]:
+    evaluations = [[evaluation.lr, _finite(evaluation.loss), evaluation.score] for evaluation in ramp.evaluations]
+    losses = list(map(_finite, ramp.losses))
+    return {"run": ramp.run, "rates": list(ramp.lrs), "losses": losses, "looks": evaluations}
 
 
 def _finite(value: float) -> float | None:

@@ -1,6 +1,7 @@
 """The recipe of Smith's 1cycle report: learning rate, batch size, momentum, weight decay, by short runs.
 
-One setting after the other, each kept for the next; then a full run of what was found beside one of the task as it is.
+One setting after the other, each chosen value fixed for the next. Then one full run with the chosen settings, and one
+of the task as it is.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import LRAdvice
 from lrsearch.heuristics.range_test import optimum
+from lrsearch.later import warn_older
 from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
 from lrsearch.store import Store, StoredRun
@@ -27,17 +29,23 @@ if TYPE_CHECKING:
     from lrsearch.training import Trainer
 
 SHORT_SHARE, LEAST_SHORT = 1 / 8, 50
+"""A short run: an eighth of the horizon, 50 updates at least. A rule: about fourteen of them cost under 2 FRE."""
 CLOCK_STEPS, CLOCK_ROUNDS = 40, 3
+"""Steps that are timed in each round, and rounds whose median is taken: a rule."""
 PEAK_SHARE = 0.5
-"""Of the middle of the range tests' bottom: the middle itself can lie past the edge."""
+"""Of the range-test optimum, which itself can lie past the edge: see `FunnelRules.default_peak`."""
 MOMENTA = (0.99, 0.97, 0.95, 0.9)
+"""Published: the values of Smith's report, section 4."""
 DECAYS = (1e-3, 1e-4, 1e-5, 0.0)
+"""Published: the values of Smith's report, section 4."""
 BISECTIONS = 2
+"""Bisections between the best decay and its better neighbour. Published: Smith's report, section 4."""
 BATCHES = (0.5, 1, 2)
+"""Factors on the task's batch size: a rule."""
 TIE = 0.05
-"""A loss that is lower by less than 5 % is a tie, and a tie goes to what the task has: one seed tells no more."""
+"""A loss that is lower by less than 5 % is a tie, and the task's own value stays. A rule: one seed shows no noise."""
 
-Told = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class Tried:
     Args:
         value: the value.
         steps: its updates.
-        loss: the validation loss at its end; None if it diverged, and of a training of one's own.
+        loss: the validation loss at its end; None if it diverged, and for a user's own training.
         score: the task's metric at its end; None if it diverged.
         run: the run's key.
         seed: its seed.
@@ -63,12 +71,12 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of the recipe tried and chose.
+    """One step of the recipe: the values of a setting that were tried, and the chosen one.
 
     Args:
-        setting: `batch size`, `momentum` or `weight decay`, or the name of one's own.
-        own: what the task has.
-        chosen: the value that goes on.
+        setting: `batch size`, `momentum` or `weight decay`, or the name of a user's setting.
+        own: the task's value.
+        chosen: the value for the next steps.
         tried: the short runs.
         reason: why, in a sentence.
     """
@@ -82,56 +90,68 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the recipe found.
+    """The result of the recipe.
 
     Args:
         task: the task as it is.
-        found: the task with the settings that were chosen.
+        chosen: the task with the chosen settings.
         policy: the 1cycle policy over its horizon.
-        advice: what the range tests advise.
+        advice: the LRs that the range tests suggest.
         steps: the steps after the range test.
-        plain: the metric of a full run of the task as it is, under a 1cycle policy; None if it diverged.
-        score: the same of the task with what was found.
-        cost: all samples trained on, in full-run equivalents (FRE), without the few steps by which batches are timed.
+        baseline: the metric of a full run of the task as it is, under a 1cycle policy; None if it diverged.
+        score: the same metric with the chosen settings.
+        cost: all samples trained on, in full-run equivalents (FRE), without the few steps that are timed.
     """
 
     task: Task
-    found: Task
+    chosen: Task
     policy: Policy
     advice: LRAdvice
     steps: tuple[Step, ...]
-    plain: float | None
+    baseline: float | None
     score: float | None
     cost: float
 
     @property
+    def found(self) -> Task:
+        """The older name of `chosen`."""
+        warn_older("Recipe.found", "Recipe.chosen")
+        return self.chosen
+
+    @property
+    def plain(self) -> float | None:
+        """The older name of `baseline`."""
+        warn_older("Recipe.plain", "Recipe.baseline")
+        return self.baseline
+
+    @property
     def verdict(self) -> str:
-        """Whether what was found is better, in a sentence."""
-        if self.plain is None or self.score is None:
-            return f"A full run diverged: {'the task as it is' if self.plain is None else 'what was found'}."
-        if self.found.key == self.task.key:
+        """Whether the chosen settings are better, in a sentence."""
+        if self.baseline is None or self.score is None:
+            return f"A full run diverged: {'the task as it is' if self.baseline is None else 'what was found'}."
+        if self.chosen.key == self.task.key:
             return "It leaves the task as it is: no other setting was better by more than a tie."
-        objective, gain = self.task.objective, self.score - self.plain
+        objective, gain = self.task.objective, self.score - self.baseline
         word, margin = "Better" if objective.cost(gain) < 0 else "Worse", objective.difference(gain)
         if objective.samples is None:
             return f"{word} than the task as it is ({margin} on one fresh seed, which tells no noise)."
-        noise = math.sqrt(2 * self.plain * (1 - self.plain) / objective.samples)
+        noise = math.sqrt(2 * self.baseline * (1 - self.baseline) / objective.samples)
         margin = f"({margin} on one fresh seed, noise {objective.spread(noise)})"
         return f"{'A tie with' if abs(gain) <= 2 * noise else f'{word} than'} the task as it is {margin}."
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        found = self.found
-        described = (
-            {"batch_size": found.batch_size, "optimizer": str(found.optimizer)}
-            if isinstance(found, Classification)
-            else {"settings": dict(found.settings)}
+        """Return plain JSON values."""
+        chosen = self.chosen
+        settings = (
+            {"batch_size": chosen.batch_size, "optimizer": str(chosen.optimizer)}
+            if isinstance(chosen, Classification)
+            else {"settings": dict(chosen.settings)}
         )
         return {
             "task": self.task.name,
             "policy": str(self.policy),
-            **described,
-            "horizon": found.horizon,
+            **settings,
+            "horizon": chosen.horizon,
             "range_test": self.advice.to_json(),
             "steps": [
                 {
@@ -139,11 +159,11 @@ class Recipe:
                     "own": step.own,
                     "chosen": step.chosen,
                     "reason": step.reason,
-                    "tried": [{name: getattr(one, name) for name in one.__slots__} for one in step.tried],
+                    "tried": [{name: getattr(run, name) for name in run.__slots__} for run in step.tried],
                 }
                 for step in self.steps
             ],
-            "plain": self.plain,
+            "plain": self.baseline,
             "score": self.score,
             "verdict": self.verdict,
             "cost": self.cost,
@@ -152,12 +172,12 @@ class Recipe:
 
 @dataclass(slots=True)
 class _Bench:
-    """Trains variants of a task that share its data; what the store knows is not trained again."""
+    """Trains variants of a task that share its data; runs in the store are not trained again."""
 
     store: Store
     splits: Splits
     seed: int
-    tell: Told
+    log: Log
     trained: dict[str, int] = field(default_factory=dict)
 
     def trainer(self, task: Classification) -> "Trainer":
@@ -167,36 +187,36 @@ class _Bench:
 
     def train(self, task: Classification, policy: Policy, steps: int, seed: int) -> StoredRun:
         spec = RunSpec(task, policy, steps, seed)
-        known = self.store.find(spec.key)
-        if known is None or not known.run.state.is_final:
+        stored = self.store.find(spec.key)
+        if stored is None or not stored.run.state.is_final:
             run = self.trainer(task).train(spec)
             self.store.record(spec, run)
             require_ended(spec, run)
-            known = self.store.find(spec.key)
-        assert known is not None
-        self.trained[spec.key] = known.run.steps * task.batch_size
-        return known
+            stored = self.store.find(spec.key)
+        assert stored is not None
+        self.trained[spec.key] = stored.run.steps * task.batch_size
+        return stored
 
     def short(self, task: Classification, peak: float, value: float, steps: int) -> Tried:
         """Train a whole 1cycle over a few steps."""
         stored = self.train(task, onecycle(peak, steps), steps, self.seed)
-        self.tell(f"{value:g}: {'diverged' if stored.run.loss is None else f'loss {stored.run.loss:.4f}'}")
+        self.log(f"{value:g}: {'diverged' if stored.run.loss is None else f'loss {stored.run.loss:.4f}'}")
         return Tried(value, steps, stored.run.loss, stored.run.score, stored.key, self.seed)
 
 
 def follow(
-    task: Classification, store: Store, splits: Splits, seed: int = 0, fresh_seed: int = 100, tell: Told | None = None
+    task: Classification, store: Store, splits: Splits, seed: int = 0, fresh_seed: int = 100, log: Log | None = None
 ) -> Recipe:
     """Follow the recipe on a task.
 
-    1. Range tests with two seeds; the peak is half of the middle of their bottom, or of what they saw of it.
+    1. Range tests with two seeds; the peak is half of their optimum.
     2. Batch size: half, the same, double, for the same seconds of training, the peak in proportion. Seconds are
        measured, so the lengths of these runs differ from one start to the next.
     3. Momentum 0.99, 0.97, 0.95, 0.9, the peak times (1 - momentum) / (1 - the task's): the effective step stays.
     4. Weight decay 1e-3, 1e-4, 1e-5, 0, then twice the middle exponent between the best and its better neighbour.
 
     Short runs take an eighth of the horizon, a whole 1cycle each, from one initialisation. The lower validation loss
-    wins; a tie within 5 % goes to what the task has. Source: Smith 2018, "A disciplined approach to neural network
+    wins; on a tie within 5 % the task's value stays. Source: Smith 2018, "A disciplined approach to neural network
     hyper-parameters, part 1", section 4 and its box of remarks.
 
     Args:
@@ -205,37 +225,38 @@ def follow(
         splits: its data.
         seed: of all short runs.
         fresh_seed: of the two full runs.
-        tell: is told, in a line, what is tried.
+        log: called with a line about each run.
 
     Raises:
-        TaskError: for a task that a function of somebody's own trains: see `follow_own`.
+        TaskError: for a task that a user's function trains: see `follow_own`.
         WorkError: if the range tests are flat, so that there is no peak to begin with; or if training fails.
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
     find_classification(task)
-    bench = _Bench(store, splits, seed, tell or (lambda line: None))
+    bench = _Bench(store, splits, seed, log or (lambda line: None))
     low, high = task.lr_range
     length = ramp_steps(task)
     tested = make_range_tests(bench.trainer(task), store, ramp(low, high, length), length, [seed, seed + 1])
-    middle = optimum(tested.advice.readings)
+    at = optimum(tested.advice.readings)
     for note in dict.fromkeys(tested.advice.notes):
-        bench.tell(f"range test: {note}")
-    if middle is None:
+        bench.log(f"range test: {note}")
+    if at is None:
         raise WorkError(f"the range tests of {task.name} are flat: there is no learning rate to begin with")
-    peak = PEAK_SHARE * float(f"{middle:.3g}")
-    bench.tell(f"the peak is {peak:.2g}, half of the middle of the range tests' bottom")
-    found, own_peak, steps = task, peak, []
+    peak = PEAK_SHARE * float(f"{at:.3g}")
+    bench.log(f"the peak is {peak:.2g}, half of the middle of the range tests' bottom")
+    chosen, own_peak, steps = task, peak, []
     for choose in (_batch, _momentum, _decay):
-        step, found, peak = choose(bench, found, peak)
+        step, chosen, peak = choose(bench, chosen, peak)
         steps.append(step)
-    policy, plain = onecycle(peak, found.horizon), onecycle(own_peak, task.horizon)
-    scores = [bench.train(of, one, of.horizon, fresh_seed).run.score for of, one in ((task, plain), (found, policy))]
+    policy, own_policy = onecycle(peak, chosen.horizon), onecycle(own_peak, task.horizon)
+    baseline = bench.train(task, own_policy, task.horizon, fresh_seed).run.score
+    score = bench.train(chosen, policy, chosen.horizon, fresh_seed).run.score
     cost = 2 * length / task.horizon + sum(bench.trained.values()) / (task.horizon * task.batch_size)
-    return Recipe(task, found, policy, tested.advice, tuple(steps), scores[0], scores[1], cost)
+    return Recipe(task, chosen, policy, tested.advice, tuple(steps), baseline, score, cost)
 
 
 def onecycle(peak: float, steps: int) -> Policy:
-    """Give Smith's 1cycle over so many steps: up from a tenth in 45 %, back in 45 %, down to a thousandth.
+    """Smith's 1cycle over some steps: up from a tenth in 45 %, back in 45 %, down to a thousandth.
 
     >>> onecycle(0.1, 100)
     ONECYCLE(k0=0.01, k1=0.1, l=[45, 90, 100], k2=0.0001)
@@ -250,10 +271,10 @@ def short_steps(task: Task) -> int:
     return min(task.horizon, max(LEAST_SHORT, round(SHORT_SHARE * task.horizon)))
 
 
-def said(value: Any) -> str:
-    """A value of a setting, for people.
+def setting_text(value: Any) -> str:
+    """The value of a setting as text for people.
 
-    >>> said(0.1), said("adamw"), said(True), said([1, 2])
+    >>> setting_text(0.1), setting_text("adamw"), setting_text(True), setting_text([1, 2])
     ('0.1', 'adamw', 'true', '[1, 2]')
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -270,7 +291,7 @@ def _batch(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Clas
     seconds = _seconds(bench, variants)
     for size, variant in variants.items():
         steps = max(LEAST_SHORT, round(short_steps(task) * seconds[own] / seconds[size]))
-        bench.tell(f"batch size {size}, {counted(steps, 'step')}")
+        bench.log(f"batch size {size}, {counted(steps, 'step')}")
         tried.append(bench.short(variant, peak * size / own, size, min(steps, variant.horizon)))
     step = _chosen("batch size", own, tried)
     size = round(step.chosen)
@@ -278,16 +299,16 @@ def _batch(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Clas
 
 
 def _seconds(bench: _Bench, variants: Mapping[int, Classification]) -> dict[int, float]:
-    """Measure the seconds of a step at each batch size: the median of rounds in turn, after one that warms up."""
+    """The measured seconds of a step at each batch size: the median of rounds in turn, after one that warms up."""
     measured: dict[int, list[float]] = {size: [] for size in variants}
     for _ in range(1 + CLOCK_ROUNDS):
         for size, task in variants.items():
             measured[size].append(_clocked(bench.trainer(task), RunSpec(task, FIX(k0=1e-6), CLOCK_STEPS, bench.seed)))
-    return {size: statistics.median(found[1:]) for size, found in measured.items()}
+    return {size: statistics.median(seconds[1:]) for size, seconds in measured.items()}
 
 
 def _clocked(trainer: "Trainer", spec: RunSpec) -> float:
-    """Measure the seconds of a step by a short run that looks at one validation sample only."""
+    """The measured seconds of a step in a short run, evaluated on one validation sample only."""
     trainer.validation = Split(trainer.validation.x[:1], trainer.validation.y[:1])
     run = trainer.train(spec)
     require_ended(spec, run)
@@ -301,7 +322,7 @@ def _momentum(bench: _Bench, task: Classification, peak: float) -> tuple[Step, C
         return Step("momentum", 0.0, 0.0, (), f"{kind} without a momentum of its own is left as it is"), task, peak
     own, tried = optimizer.momentum, []
     for value in dict.fromkeys((own, *MOMENTA)):
-        bench.tell(f"momentum {value:g}")
+        bench.log(f"momentum {value:g}")
         variant = replace(task, optimizer=replace(optimizer, momentum=value))
         tried.append(bench.short(variant, peak * (1 - value) / (1 - own), value, short_steps(task)))
     step = _chosen("momentum", own, tried)
@@ -316,7 +337,7 @@ def _decay(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Clas
         return Step("weight decay", own, own, (), reason), task, peak
 
     def attempt(value: float) -> None:
-        bench.tell(f"weight decay {value:g}")
+        bench.log(f"weight decay {value:g}")
         variant = replace(task, optimizer=replace(task.optimizer, weight_decay=value))
         tried.append(bench.short(variant, peak, value, short_steps(task)))
 
@@ -331,20 +352,20 @@ def _decay(bench: _Bench, task: Classification, peak: float) -> tuple[Step, Clas
 
 
 def _between(tried: Sequence[Tried]) -> float | None:
-    """Give the middle, on a log axis, of the best value and its better neighbour; None if one of them is 0."""
-    ranked = sorted((one for one in tried if one.value > 0), key=lambda one: one.value)
-    losses = [math.inf if one.loss is None else one.loss for one in ranked]
+    """The middle, on a log axis, of the best value and its better neighbour; None if one of them is 0."""
+    ranked = sorted((run for run in tried if run.value > 0), key=lambda run: run.value)
+    losses = [math.inf if run.loss is None else run.loss for run in ranked]
     best = losses.index(min(losses, default=math.inf)) if losses else 0
-    sides = [place for place in (best - 1, best + 1) if 0 <= place < len(ranked)]
-    if not sides or not math.isfinite(losses[best]):
+    neighbours = [index for index in (best - 1, best + 1) if 0 <= index < len(ranked)]
+    if not neighbours or not math.isfinite(losses[best]):
         return None
-    side = min(sides, key=lambda place: losses[place])
-    return float(f"{math.sqrt(ranked[best].value * ranked[side].value):.2g}")
+    neighbour = min(neighbours, key=lambda index: losses[index])
+    return float(f"{math.sqrt(ranked[best].value * ranked[neighbour].value):.2g}")
 
 
 def _chosen(setting: str, own: float, tried: Sequence[Tried]) -> Step:
-    """Give the step: the lowest loss wins, and a tie goes to what the task has."""
-    losses = {one.value: math.inf if one.loss is None else one.loss for one in tried}
+    """The step with its choice: the lowest loss wins, and on a tie the task's value stays."""
+    losses = {run.value: math.inf if run.loss is None else run.loss for run in tried}
     best = min(losses, key=lambda value: losses[value])
     if not math.isfinite(losses[best]):
         return Step(setting, own, own, tuple(tried), "all short runs diverged: it is left as it is")

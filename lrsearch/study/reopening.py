@@ -1,4 +1,4 @@
-"""A study by its name: what it searches is read from the store, and is the same to the key."""
+"""A study opened by its name: its setup is rebuilt from the store, and its key is checked."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,55 +13,55 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import study_key
 
-PLACES = ("optimizer", "batch_size", "data", "model")
-"""Where a description keeps facts beside `facts`."""
+FACT_KEYS = ("optimizer", "batch_size", "data", "model")
+"""Keys of a description that hold facts, beside `facts` itself."""
 
 
 def stored_setup(store: Store, text: str) -> Setup:
-    """What a study in the store starts from.
+    """The setup of a stored ask-and-tell study.
 
     Args:
         store: the store.
         text: the study's name, or the beginning of its name or key.
 
     Raises:
-        UsageError: if no study is called so, several are, or it is none that is told by hand.
-        WorkError: if the store does not say enough of it.
+        UsageError: if no study or several have that name, or it is no ask-and-tell study.
+        WorkError: if the rebuilt setup has another key.
     """
-    found = find_study(store.studies(), text)
-    if found.description["strategy"] != Funnel().name or "objectives" not in found.task:
+    study = find_study(store.studies(), text)
+    if study.description["strategy"] != Funnel().name or "objectives" not in study.task:
         raise UsageError(
-            f"{found.name} trains itself: only a search of a training of one's own is asked and told by hand"
+            f"{study.name} trains itself: only a search of a training of one's own is asked and told by hand"
         )
-    raw = raw_space(found)
+    raw = raw_space(study)
     task = stored_task(
-        found.task,
+        study.task,
         lr_range=(raw.peak.low, raw.peak.high),
-        known=tuple(found.frozen.get("known", ())),
-        evaluations=found.frozen.get("evaluations", EVALUATIONS),
+        known=tuple(study.frozen.get("known", ())),
+        evaluations=study.frozen.get("evaluations", EVALUATIONS),
     )
     setup = Setup(
         task,
         raw,
-        found.description["budget"],
-        found.description["seed"],
-        known=tuple(map(parse, found.description.get("known", ()))),
-        without=tuple(found.description.get("without", ())),
+        study.description["budget"],
+        study.description["seed"],
+        known=tuple(map(parse, study.description.get("known", ()))),
+        without=tuple(study.description.get("without", ())),
     )
-    if study_key(setup, Funnel()) != found.key:
-        raise WorkError(f"{found.name} was begun by another version, which cannot be read: open it by its task")
+    if study_key(setup, Funnel()) != study.key:
+        raise WorkError(f"{study.name} was begun by another version, which cannot be read: open it by its task")
     return setup
 
 
 def stored_task(description: Mapping[str, Any], **more: Any) -> Task:
-    """The task of somebody's own training that a stored description is of.
+    """The task of a user's training, rebuilt from its stored description.
 
     Args:
-        description: as `Task.description` gives it.
-        more: what a task says of its study, and not of itself.
+        description: the stored `Task.description`.
+        more: arguments of `Task` that the description does not hold, such as `lr_range`.
 
     Raises:
-        UsageError: for the description of a task that lrsearch trains itself.
+        UsageError: for the description of a task that lrsearch's own loop trains.
     """
     if "objectives" not in description:
         raise UsageError(f"{description['name']!r} is trained by lrsearch itself, and not by a program or by hand")
@@ -77,6 +77,7 @@ def stored_task(description: Mapping[str, Any], **more: Any) -> Task:
     )
 
 
-def _facts(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a description, from where `Task.description` put them."""
-    return {name: described[name] for name in PLACES if name in described} | dict(described.get("facts", {}))
+def _facts(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a description, from all keys that hold some."""
+    own = {name: description[name] for name in FACT_KEYS if name in description}
+    return own | dict(description.get("facts", {}))

@@ -1,4 +1,4 @@
-"""What somebody tells of a job becomes its run, or is refused with what would do."""
+"""A user's report of a job becomes its run; a wrong report is refused, with what to report instead."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,28 +27,28 @@ def reported_run(
     steps: Any = None,
     report: Path | None = None,
 ) -> Run:
-    """The run that an assignment has become by what somebody tells of it: one of value, curves, failed and report.
+    """The run that a user reports for a trial, by exactly one of value, curves, failed and report.
 
     Args:
-        trial: what was asked for.
-        task: what was trained.
+        trial: the trial.
+        task: the task that was trained.
         value: the metric, or a mapping of metrics; NaN is a divergence.
-        curves: of a range test: a mapping with `train_loss`, as one value a step or as (step, value) pairs.
+        curves: the curves of a range test: a mapping with `train_loss`, as one value a step or as (step, value) pairs.
         failed: why the training failed.
-        steps: updates that were made, where it failed or diverged; all of the job where it is not given.
+        steps: updates that were made, where it failed or diverged; the horizon where it is not given.
         report: the file to which a program reported.
 
     Raises:
-        UsageError: for what cannot be; it names the job.
+        UsageError: for a wrong report; the message names the job.
 
     >>> from lrsearch import FIX
     >>> task = Task("toy", horizon=100, epoch=10, minimize="val_loss")
-    >>> asked = Trial(3, "candidate", "suggested", FIX(k0=0.1), 100, 0)
-    >>> reported_run(asked, task, 2.5).score, str(reported_run(asked, task, math.nan, steps=40).state)
+    >>> trial = Trial(3, "candidate", "suggested", FIX(k0=0.1), 100, 0)
+    >>> reported_run(trial, task, 2.5).score, str(reported_run(trial, task, math.nan, steps=40).state)
     (2.5, 'diverged')
     """
-    job = _Told(trial, trial.spec(task))
-    job.require_one(value, curves, failed, report)
+    job = _ReportedJob(trial, trial.spec(task))
+    job.require_single(value, curves, failed, report)
     job.require_steps(steps)
     if report is not None:
         return job.reported(report, trial.role == Role.RANGE_TEST)
@@ -59,14 +59,14 @@ def reported_run(
     return job.scored(value, curves, steps)
 
 
-class _Told:
-    """A job of which somebody tells."""
+class _ReportedJob:
+    """A job whose outcome the user reports."""
 
     def __init__(self, trial: Trial, spec: RunSpec) -> None:
         self.number, self.spec, self.metric = trial.number, spec, spec.task.objective.name
 
-    def require_one(self, *told: Any) -> None:
-        if sum(one is not None for one in told) != 1:
+    def require_single(self, *reports: Any) -> None:
+        if sum(report is not None for report in reports) != 1:
             raise self.refused(
                 f"tell one of four: its {self.metric}, the curves of a range test, its report, or failed='why'"
             )
@@ -93,7 +93,7 @@ class _Told:
         if curves is not None:
             raise self.refused(f"it is no range test, so its {self.metric} is told, and no curves")
         values = value if isinstance(value, Mapping) else {self.metric: value}
-        scores = {name: self.number_of(name, one) for name, one in values.items()}
+        scores = {name: self.number_of(name, metric) for name, metric in values.items()}
         if self.metric not in scores:
             raise self.refused(f"{self.metric!r} is missing, and decides; told: {', '.join(scores) or 'nothing'}")
         if math.isfinite(scores[self.metric]) and steps not in (None, self.spec.horizon):
@@ -121,14 +121,14 @@ class _Told:
         return run
 
     def range_test(self, curves: Any, steps: int | None) -> Run:
-        would = (
+        advice = (
             f"tell its training losses, as curves={{{TRAIN_LOSS!r}: [...]}} or --curves FILE; where there are"
             " none, open a study with range_test=False, or --no-range-test"
         )
         if curves is None:
-            raise self.refused(f"it is a range test: {would}")
+            raise self.refused(f"it is a range test: {advice}")
         if not isinstance(curves, Mapping) or TRAIN_LOSS not in curves:
-            raise self.refused(f"{would}, got {given(curves)}")
+            raise self.refused(f"{advice}, got {given(curves)}")
         if steps is not None:
             raise self.refused("a range test made as many updates as its curve has: leave steps out")
         job = Job(self.spec, is_range_test=True)
@@ -137,7 +137,7 @@ class _Told:
         return conclude(job, None, seconds=0.0)
 
     def points(self, curve: Any) -> list[tuple[int, float]]:
-        """Read a curve: (step, value) pairs, or one value a step."""
+        """The (step, value) pairs of a curve, which is given as such pairs or as one value a step."""
         if not isinstance(curve, Sequence) and hasattr(curve, "tolist"):
             curve = curve.tolist()
         if not isinstance(curve, Sequence) or isinstance(curve, str | bytes) or not curve:
@@ -153,17 +153,17 @@ class _Told:
         return list(enumerate(losses, 1))
 
     def pairs(self, curve: Sequence[Any]) -> list[tuple[int, float]]:
-        found: list[tuple[int, float]] = []
+        points: list[tuple[int, float]] = []
         for pair in curve:
-            last = found[-1][0] if found else 0
+            last = points[-1][0] if points else 0
             step = pair[0] if isinstance(pair, Sequence) and len(pair) == 2 else None
             if isinstance(step, bool) or not isinstance(step, int) or not last < step <= self.spec.horizon:
                 raise self.refused(
                     f"{TRAIN_LOSS} has pairs of a step and its value, the steps rising from 1 to"
                     f" {self.spec.horizon}, got {pair!r:.60} after step {last}"
                 )
-            found.append((step, self.number_of(TRAIN_LOSS, pair[1])))
-        return found
+            points.append((step, self.number_of(TRAIN_LOSS, pair[1])))
+        return points
 
     def number_of(self, name: Any, value: Any) -> float:
         if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""A stored run trained again: what differs in its results, how far beside its spread over seeds, and what changed."""
+"""A stored run trained again: differences of its results beside its spread over seeds, and changed circumstances."""
 
 import math
 import statistics
@@ -18,13 +18,13 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True, slots=True)
 class ChangedValue:
-    """One thing that is other than it was.
+    """A value that changed between two trainings of a run.
 
     Args:
         what: its name.
         then, now: both values; None where there is none.
-        step: of a series, the first step at which it differs.
-        most: of a series, the largest difference; None where one of the values is not finite.
+        step: the first step at which a series differs; None for a single value.
+        most: the largest difference of a series; None where one of the values is not finite.
     """
 
     what: str
@@ -34,14 +34,14 @@ class ChangedValue:
     most: float | None = None
 
     def __str__(self) -> str:
-        """It in a line."""
+        """The change in a line."""
         if self.step is None:
-            return f"{self.what}: {_said(self.then)} then, {_said(self.now)} now"
+            return f"{self.what}: {_text(self.then)} then, {_text(self.now)} now"
         most = "" if self.most is None else f", by at most {self.most:.3g}"
         return f"{self.what}: differs from step {self.step} on{most}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values; of a series with its step and largest difference."""
+        """Return plain JSON values; for a series with its step and largest difference."""
         of_series = {} if self.step is None else {"step": self.step, "most": self.most}
         return {"what": self.what, "then": self.then, "now": self.now, **of_series}
 
@@ -51,10 +51,10 @@ class Reproduced:
     """A stored run, trained again.
 
     Args:
-        stored: the run as it is stored.
-        now: what came of it now; it is not recorded.
-        differences: of results: state, score, losses; none where it is the same to the bit.
-        changed: of what it was trained with: versions, source, device.
+        stored: the stored run.
+        now: the new run, which is not recorded.
+        differences: differing results: state, score, losses; none where the runs are equal to the bit.
+        changed: differing circumstances: versions, source, device.
         others: the scores of the same run with other seeds in the store.
     """
 
@@ -66,23 +66,23 @@ class Reproduced:
 
     @property
     def same(self) -> bool:
-        """Whether it is the same to the bit."""
+        """Whether the runs are equal to the bit."""
         return not self.differences
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the store says what it was trained with; runs of older versions do not."""
+        """Whether the store has the circumstances of the run; older versions did not record them."""
         return bool(self.stored.run.environment)
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation of its score over the stored seeds, its own included; None where there is no other."""
+        """The standard deviation of the score over all stored seeds; None where there is one seed only."""
         own = self.stored.run.score
         return None if own is None or not self.others else statistics.stdev([own, *self.others])
 
     @property
     def verdict(self) -> str:
-        """Whether it is the same, or how far off, in a sentence."""
+        """Whether the runs are equal, or how far apart they are, in a sentence."""
         then, now = self.stored.run, self.now
         if self.same:
             return "The same to the bit: its state, its score and all that it logged."
@@ -90,25 +90,27 @@ class Reproduced:
             return f"Not the same: it {_ended(then)} then, and {_ended(now)} now."
         if then.score is None or now.score is None or then.score == now.score:
             score = "" if then.score is None else ", though its score is"
-            return f"Not the same to the bit{score}: it differs in {', '.join(one.what for one in self.differences)}."
+            names = ", ".join(value.what for value in self.differences)
+            return f"Not the same to the bit{score}: it differs in {names}."
         objective, apart = self.stored.objective, now.score - then.score
         return (
             f"Not the same: {objective.name} was {objective.text(then.score)}, and is {objective.text(now.score)}"
-            f" ({objective.difference(apart)}): {self._beside(abs(apart))}."
+            f" ({objective.difference(apart)}): {self._beside_spread(abs(apart))}."
         )
 
-    def _beside(self, apart: float) -> str:
+    def _beside_spread(self, apart: float) -> str:
+        """A difference of scores beside the spread over seeds, in words."""
         spread = self.spread
         if spread is None:
             return "no other seed is stored to compare that with"
-        told = (
+        text = (
             f"the standard deviation over {counted(1 + len(self.others), 'stored seed')},"
             f" {self.stored.objective.spread(spread)}"
         )
-        return f"{apart / spread:.2g} of {told}" if spread else f"{told}, is less"
+        return f"{apart / spread:.2g} of {text}" if spread else f"{text}, is less"
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """Return plain JSON values."""
         stored, now = self.stored, self.now
         return {
             "run": stored.key,
@@ -118,8 +120,8 @@ class Reproduced:
             "seed": stored.seed,
             "same": self.same,
             "verdict": self.verdict,
-            "differences": [one.to_json() for one in self.differences],
-            "changed": [one.to_json() for one in self.changed],
+            "differences": [value.to_json() for value in self.differences],
+            "changed": [value.to_json() for value in self.changed],
             "environment_recorded": self.is_recorded,
             "then": {"state": str(stored.run.state), "score": stored.run.score},
             "now": {"state": str(now.state), "score": now.score, "error": now.error},
@@ -129,50 +131,52 @@ class Reproduced:
 
 
 def differences(then: Run, now: Run, metric: str) -> tuple[ChangedValue, ...]:
-    """What two trainings of one run came to that is not equal to the bit.
+    """The results of two trainings of a run that are not equal to the bit.
 
     Args:
-        then, now: both as a store gives them back.
+        then, now: the two runs, as read from a store.
         metric: the name of their score.
     """
-    plain = [
+    values = [
         ("state", str(then.state), str(now.state)),
         ("steps", then.steps, now.steps),
         (metric, then.score, now.score),
         ("loss", then.loss, now.loss),
     ]
-    plain += [(name, then.scores.get(name), now.scores.get(name)) for name in sorted({*then.scores, *now.scores})]
-    found = [ChangedValue(*one) for one in plain if one[1] != one[2]]
-    series, other = _series(then, metric), _series(now, metric)
-    curves = (_apart(name, series.get(name, {}), other.get(name, {})) for name in {**series, **other})
-    return (*found, *(one for one in curves if one is not None))
+    values += [(name, then.scores.get(name), now.scores.get(name)) for name in sorted({*then.scores, *now.scores})]
+    changed = [ChangedValue(what, old, new) for what, old, new in values if old != new]
+    old_series, new_series = _series(then, metric), _series(now, metric)
+    names = {**old_series, **new_series}
+    curves = (_series_change(name, old_series.get(name, {}), new_series.get(name, {})) for name in names)
+    return (*changed, *(curve for curve in curves if curve is not None))
 
 
 def changes(then: Run, now: Run) -> tuple[ChangedValue, ...]:
-    """What two trainings of one run were made with that is not equal, as far as it is recorded."""
+    """The recorded circumstances of two trainings of a run that are not equal."""
     if not then.environment:
         changed = [] if then.source == now.source else [("source", then.source, now.source)]
     else:
         old, new = ({TRAINED: ALONE, **run.environment} for run in (then, now))
-        pairs = [(name, old.get(name), new.get(name)) for name in {**old, **new}]
-        changed = [one for one in [*pairs, ("source", then.source, now.source)] if one[1] != one[2]]
-    return tuple(ChangedValue(*one) for one in changed)
+        values = [(name, old.get(name), new.get(name)) for name in {**old, **new}]
+        triples = [*values, ("source", then.source, now.source)]
+        changed = [(name, was, has) for name, was, has in triples if was != has]
+    return tuple(ChangedValue(*values) for values in changed)
 
 
 def other_seeds(stored: StoredRun, alike: Sequence[StoredRun]) -> tuple[float, ...]:
-    """The scores of a run's task, policy and horizon with other seeds, among some runs."""
+    """The scores, among some runs, of a run's task, policy and horizon with other seeds."""
     return tuple(
-        one.run.score
-        for one in alike
-        if one.run.score is not None
-        and one.seed != stored.seed
-        and one.objective == stored.objective
-        and (one.task_key, one.policy, one.horizon) == (stored.task_key, stored.policy, stored.horizon)
+        other.run.score
+        for other in alike
+        if other.run.score is not None
+        and other.seed != stored.seed
+        and other.objective == stored.objective
+        and (other.task_key, other.policy, other.horizon) == (stored.task_key, stored.policy, stored.horizon)
     )
 
 
 def _series(run: Run, metric: str) -> dict[str, Series]:
-    """All that a run says step by step."""
+    """The series of a run by name: values by step."""
     return {
         TRAIN_LOSS: {(n + 1) * run.stride: loss for n, loss in enumerate(run.train_losses)},
         "learning rate": {n * run.stride: lr for n, lr in enumerate(run.lrs)},
@@ -182,19 +186,20 @@ def _series(run: Run, metric: str) -> dict[str, Series]:
     }
 
 
-def _apart(name: str, then: Series, now: Series) -> ChangedValue | None:
-    """Where a series differs, from which step on and by how much."""
+def _series_change(name: str, then: Series, now: Series) -> ChangedValue | None:
+    """The change of a series; None where it is equal."""
     steps = [step for step in sorted({*then, *now}) if not _is_same(then.get(step), now.get(step))]
     if not steps:
         return None
     pairs = [(then.get(step), now.get(step)) for step in steps]
-    gaps = [abs(one - other) for one, other in pairs if one is not None and other is not None]
+    gaps = [abs(old - new) for old, new in pairs if old is not None and new is not None]
     is_finite = len(gaps) == len(pairs) and all(map(math.isfinite, gaps))
-    return ChangedValue(name, _finite(pairs[0][0]), _finite(pairs[0][1]), steps[0], max(gaps) if is_finite else None)
+    old, new = map(_finite, pairs[0])
+    return ChangedValue(name, old, new, steps[0], max(gaps) if is_finite else None)
 
 
-def _is_same(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
+def _is_same(then: float | None, now: float | None) -> bool:
+    return then == now or (then is not None and now is not None and math.isnan(then) and math.isnan(now))
 
 
 def _finite(value: float | None) -> float | None:
@@ -205,5 +210,5 @@ def _ended(run: Run) -> str:
     return {RunState.DIVERGED: "diverged", RunState.FAILED: f"failed ({run.error})"}.get(run.state, f"{run.state}")
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return NOT_RECORDED if value is None else str(value)

@@ -1,4 +1,4 @@
-"""What a study found: the answer, what it was judged against, what it cost, and what was cut and why."""
+"""The result of a search: the answer, the default beside it, the cost, and the pruned space with its reasons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a study cost in total, and what this start of it did.
+    """The cost of a study in total, and the part of this call.
 
     Args:
         fre: full-run equivalents: all steps, probes and lost attempts included, over the horizon.
         steps: the same in steps.
         seconds: wall time of all its runs.
         runs: number of runs.
-        trained_steps, trained_runs: trained by this start.
+        trained_steps, trained_runs: trained by this call.
         reused_runs: taken from the store.
     """
 
@@ -42,13 +42,13 @@ class Cost:
     reused_runs: int
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """Return plain JSON values."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What `lrsearch.search` returns: `.best.policy`, `.verdict`, `.cost` in FRE; README runs an example."""
+    """The result that `lrsearch.search` returns: `.best.policy`, `.verdict`, `.cost` in FRE; README has an example."""
 
     study: str
     key: str
@@ -62,7 +62,7 @@ class SearchResult:
 
     @property
     def best(self) -> Answer:
-        """The answer: on a tie, and where nothing else was found, the default."""
+        """The answer: the default on a tie, and where no other policy ran at full length."""
         return self.decision.best
 
     @property
@@ -77,12 +77,12 @@ class SearchResult:
 
     @property
     def verdict(self) -> str:
-        """The answer as a sentence of advice, with its seeds and how sure it is."""
+        """The answer as a sentence of advice, with its seeds and whether fresh ones confirm it."""
         return self.decision.verdict
 
     @property
     def cost(self) -> float:
-        """What it cost in full-run equivalents (FRE)."""
+        """The cost of the search in full-run equivalents (FRE)."""
         return self.spent.fre
 
     def front(self) -> tuple[Trial, ...]:
@@ -90,7 +90,7 @@ class SearchResult:
         return front(self.history, self.setup.task.horizon, self.setup.task.objectives)
 
     def table(self) -> "pd.DataFrame":
-        """Give all runs of the study in order, one row each; `cost` is cumulative, in FRE."""
+        """All runs of the study in order, a row each; `cost` is cumulative, in FRE."""
         import pandas as pd
 
         rows, steps = [], 0
@@ -113,7 +113,7 @@ class SearchResult:
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the whole result as plain JSON values."""
+        """Return plain JSON values of the whole result."""
         return {
             "best": self.best.to_json(),
             "best_found": self.best_found.to_json() if self.best_found else None,
@@ -133,10 +133,10 @@ class SearchResult:
 
 
 def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
-    """Give the result of a funnel study that is done, with what was said of it before.
+    """The result of a funnel study, with earlier warnings first.
 
     Raises:
-        WorkError: if the default was not trained: there is nothing to answer then.
+        WorkError: if the default was not trained: without it there is no answer.
     """
     setup, history = study.setup, study.history
     funnel = study.strategy
@@ -160,13 +160,13 @@ def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
 
 def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
-    """Name the caller's policies that the budget did not pay for."""
+    """Warnings that name the user's policies which the budget did not pay for."""
     candidates = {trial.policy for trial in with_role(history, Role.CANDIDATE)}
     tried = candidates | {trial.policy for trial in with_role(history, Role.DEFAULT)}
     paid = (
         f"tries {counted(len(candidates), 'policy', 'policies')} beside the default"
         if candidates
-        else ("pays for nothing beside the default")
+        else "pays for nothing beside the default"
     )
     return [
         f"{policy} was not tried: a budget of {setup.budget:g} FRE {paid}"
@@ -176,7 +176,7 @@ def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
 
 
 def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
-    """Say where nobody checked that the answer's policy was applied."""
+    """A warning where it was not checked that the answer's policy was applied."""
     answers = [trial.run for trial in history if trial.run and trial.policy == decision.best.policy]
     if not any(run.applied == NOT_CHECKED for run in answers):
         return []
@@ -184,12 +184,12 @@ def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
 
 
 def cost(study: Study) -> Cost:
-    """Give what a study has cost so far."""
+    """The cost of a study so far."""
     return cost_of(study.history, study.setup.task.horizon)
 
 
 def cost_of(trials: Sequence[Trial], horizon: int) -> Cost:
-    """Give what some trials have cost; a run that was asked for twice was trained once."""
+    """The cost of some trials; a run that stands in two trials was trained once."""
     ended = list({trial.stored.key: trial for trial in reversed(trials) if trial.stored}.values())
     steps = sum(trial.spent for trial in ended)
     own = [trial for trial in ended if not trial.reused]

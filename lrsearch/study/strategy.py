@@ -1,4 +1,4 @@
-"""What a strategy is: a pure function from what a study knows to what it trains next."""
+"""Strategies: pure functions from the history of a study to its next trial."""
 
 import math
 from collections.abc import Sequence
@@ -15,23 +15,26 @@ from lrsearch.spaces import Space
 from lrsearch.store import Trial
 
 SEEDS_PER_STUDY = 1000
+"""Training seeds of each study seed: a rule, so that no two studies of a task share one."""
 FIRST_FRESH = 100
+"""The first seed of confirming runs, above those of all probes: a rule."""
 MOST_FRE = 1e6
+"""The largest budget: a rule that refuses typing errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a study starts from.
+    """The setup of a study.
 
     Args:
-        task: what is trained.
-        raw: the space before anything is known.
-        budget: full-run equivalents (FRE) that all of it may cost: a hard cap.
+        task: the task to train.
+        raw: the space before pruning.
+        budget: full-run equivalents (FRE) of the whole study: a hard cap.
         seed: the study's seed.
-        recommended: what the store knew when the study began.
-        rules: how range tests were read when it began.
-        known: policies of the caller's own over the task's horizon, which are tried first.
-        without: roles that are never asked for, of `check` and `range-test`.
+        recommended: the store's recommendations when the study began.
+        rules: the version of the rules that read range tests when it began.
+        known: policies of the user over the task's horizon, which are tried first.
+        without: roles that the study leaves out, of `check` and `range-test`.
     """
 
     task: Task
@@ -57,7 +60,7 @@ class Setup:
 
     @property
     def search_seed(self) -> int:
-        """The seed of every run that policies are chosen by, so that all see the same start and batches."""
+        """The seed of all runs that choose policies, so that all have the same initialisation and batches."""
         return self.seed * SEEDS_PER_STUDY
 
     def probe_seed(self, repeat: int) -> int:
@@ -65,18 +68,18 @@ class Setup:
         return self.search_seed + repeat
 
     def fresh_seed(self, pair: int) -> int:
-        """The seed of a pair of confirming runs: never used to choose."""
+        """The seed of a pair of confirming runs, which never chooses policies."""
         return self.search_seed + FIRST_FRESH + pair
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What to train next. Without a policy, the sampler suggests one from the space.
+    """The next trial of a strategy. Without a policy, the sampler suggests one from the space.
 
     Args:
         role, origin, horizon, seed: as in `Trial`.
-        space: the space that the study's trials are described in.
-        policy: the policy, over the task's horizon; None to have one suggested.
+        space: the space in which the study's trials are described.
+        policy: the policy, over the task's horizon; None where the sampler suggests one.
     """
 
     role: Role
@@ -88,43 +91,43 @@ class Proposal:
 
 
 class Strategy(Protocol):
-    """A way to search. It keeps no state: what it knows is the history."""
+    """A way to search. It keeps no state beside the history."""
 
     @property
     def name(self) -> str:
-        """What it is called in commands and tables."""
+        """Its name in commands and tables."""
 
     def next(self, setup: Setup, history: Sequence[Trial]) -> Proposal | None:
-        """Say what to train next; None while open trials must end first, and when all is done."""
+        """The next trial; None while open trials must end first, and when the study is done."""
 
     def space(self, setup: Setup, history: Sequence[Trial]) -> Space:
-        """Give the space that the trials after this history are drawn from."""
+        """The space from which the trials after this history are drawn."""
 
     def check(self, setup: Setup) -> None:
-        """Refuse a budget that buys nothing.
+        """Refuse a budget that is too small.
 
         Raises:
-            BudgetError: it says what would do.
+            BudgetError: with the least budget.
         """
 
 
 def committed(history: Sequence[Trial]) -> int:
-    """Give the steps that a history has cost, open trials counted in full."""
+    """The steps that a history has cost, with open trials counted in full."""
     return sum(trial.committed for trial in history)
 
 
 def with_role(history: Sequence[Trial], role: Role) -> list[Trial]:
-    """Give the trials of one role, in order."""
+    """The trials of a role, in order."""
     return [trial for trial in history if trial.role == role]
 
 
 def is_open(trials: Sequence[Trial]) -> bool:
-    """Tell whether any of them has not ended."""
+    """Whether any of the trials has not ended."""
     return any(trial.run is None for trial in trials)
 
 
 def searched_in_full(history: Sequence[Trial], horizon: int) -> list[Trial]:
-    """Give the trials over the whole horizon that policies were chosen by, and that finished, in order."""
+    """The finished trials over the whole horizon that choose policies, in order."""
     return [
         trial
         for trial in history
@@ -133,7 +136,7 @@ def searched_in_full(history: Sequence[Trial], horizon: int) -> list[Trial]:
 
 
 def best_so_far(history: Sequence[Trial], horizon: int, objective: Objective) -> list[tuple[float, float]]:
-    """Give (cost in FRE, best score so far) after each full-length run that was searched, in order."""
+    """Pairs (cost in FRE, best score so far) after each full-length run that chooses policies, in order."""
     full = set(map(id, searched_in_full(history, horizon)))
     points: list[tuple[float, float]] = []
     steps, scores = 0, list[float]()

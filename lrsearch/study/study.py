@@ -1,4 +1,4 @@
-"""A study in progress: the ledger says what is done, the strategy what comes next, an executor trains it."""
+"""A study in progress: the ledger has its history, the strategy its next trials, and an executor trains them."""
 
 import hashlib
 import json
@@ -23,35 +23,35 @@ Watch = Callable[["Study", Trial], None]
 
 
 class Sampler(Protocol):
-    """Suggests policies, and is told what came of all of them."""
+    """Suggests policies, and learns from the runs of all searched policies."""
 
     def suggest(self, number: int, space: Space) -> Policy:
-        """Suggest a policy from a space, as the study's assignment of this number."""
+        """Suggest a policy from a space, for the study's trial of this number."""
 
-    def given(self, trial: Trial, space: Space) -> None:
-        """Hear of a policy that was not its own suggestion. Hearing of it twice changes nothing."""
+    def add(self, trial: Trial, space: Space) -> None:
+        """Add a trial, whether the sampler suggested its policy or not. Adding it twice changes nothing."""
 
     def tell(self, trial: Trial, run: Run) -> None:
-        """Hear what came of a policy. Hearing it twice changes nothing."""
+        """Record the run of a trial. Recording it twice changes nothing."""
 
 
 class Study:
     """One search in progress.
 
-    `ask` gives what to train next, `tell` takes what came of it. All that is asked for and told is in the
-    store before the call returns, so a study that was killed goes on where it was.
+    `ask` returns the next trial, `tell` records its run. Both write to the store before they return, so a study that
+    was killed continues where it was.
 
     Args:
-        setup: what it starts from.
+        setup: its setup.
         strategy: the way to search.
         store: the ledger.
-        sampler: makes what suggests policies, from the study's name and the number of assignments in the ledger,
-            so that it can find its own state and see whether it belongs to this ledger.
-        watch: is told of every trial that ends.
-        cold: whether it starts without what the store knows of other tasks and studies.
+        sampler: makes the sampler from the study's name and the number of trials in the ledger. By them the sampler
+            finds its own state, and checks that it belongs to this ledger.
+        watch: called with the study and every trial that ends.
+        cold: whether it starts without the store's recommendations.
 
     Raises:
-        BudgetError: if the budget buys nothing.
+        BudgetError: if the budget is too small.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Study:
         self.strategy, self.store = strategy, store
         self.key = study_key(setup, strategy, cold)
         self.name = f"{setup.task.name}-{self.key[:8]}"
-        frozen = store.begun(self.key) or self._begin(setup, cold)  # to recommend takes seconds, and is done once
+        frozen = store.begun(self.key) or self._begin(setup, cold)  # recommending takes seconds, and is done once
         self.setup = replace(
             setup,
             recommended=tuple(map(Recommendation.from_json, frozen["recommended"])),
@@ -77,13 +77,13 @@ class Study:
         self._watch = watch or (lambda study, trial: None)
         self._claimed: set[int] = set()
         self._training: set[str] = set()
-        self._untold: set[int] = set()
+        self._open_numbers: set[int] = set()
         self.sampler = sampler(self.name, len(self.history))
         for trial in self.history:
             self._restore(trial)
 
     def _begin(self, setup: Setup, cold: bool) -> dict[str, Any]:
-        """Record the study with what it starts from, unless another process has done so meanwhile."""
+        """Record the study and its setup, unless another process has done so meanwhile."""
         recommended = [] if cold else recommend(setup.task, self.store)
         return self.store.open_study(
             self.key,
@@ -100,10 +100,10 @@ class Study:
         )
 
     def ask(self) -> Trial | NoRun:
-        """What to train next; WAIT while what is being trained must end first, DONE when nothing is left.
+        """The next trial; WAIT while trials in training must end first, DONE when none is left.
 
-        All that the strategy can say by now is written down before the first of it is trained, so that it does not
-        matter how many workers there are. What the store already knows is not asked for, nor what is being trained.
+        All trials that the strategy can propose by now are written down before the first is trained. So the search is
+        the same on any number of workers. A run that is stored or in training is not returned.
         """
         while (trial := self._unclaimed() or self._propose_all()) is not None:
             key = trial.spec(self.setup.task).key
@@ -111,26 +111,26 @@ class Study:
             stored = self.store.find(key)
             if stored is None or not stored.run.state.is_final:
                 self._training.add(key)
-                self._untold.add(trial.number)
+                self._open_numbers.add(trial.number)
                 return trial
             self._settle(trial, stored, reused=True)
-        return WAIT if self._untold else DONE
+        return WAIT if self._open_numbers else DONE
 
     def ask_all(self) -> list[Trial] | NoRun:
-        """All that can be trained by now, the same on any number of workers; WAIT or DONE where there is nothing."""
-        found: list[Trial] = []
-        while not isinstance(asked := self.ask(), NoRun):
-            found.append(asked)
-        return found or asked
+        """All trials that can be trained by now, the same on any number of workers; WAIT or DONE where none can."""
+        trials: list[Trial] = []
+        while not isinstance(trial := self.ask(), NoRun):
+            trials.append(trial)
+        return trials or trial
 
     def tell(self, trial: Trial, run: Run) -> Trial:
-        """Take what came of an assignment.
+        """Record the run of a trial, and return the ended trial.
 
         Raises:
-            WorkError: if the default failed, for nothing can be found without it; and if a run failed while none of
-                the task is known to have ended: what is wrong with the training itself is told at once.
+            WorkError: if the default failed, for a search has no answer without it. Also if a run failed before any
+                run of the task has ended: then the training itself is wrong.
         """
-        ended = self.take(trial, run)
+        ended = self.record(trial, run)
         spec = trial.spec(self.setup.task)
         if run.state is RunState.FAILED and (trial.role == Role.DEFAULT or not self._has_trained(spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
@@ -143,30 +143,30 @@ class Study:
             )
         return ended
 
-    def take(self, trial: Trial, run: Run) -> Trial:
-        """Take what came of an assignment, and end nothing: whoever started it by hand knows that it failed."""
+    def record(self, trial: Trial, run: Run) -> Trial:
+        """Record the run of a trial as `tell` does, but never raise for a failed run."""
         spec = trial.spec(self.setup.task)
         self.store.record(spec, run)
-        self._untold.discard(trial.number)
-        if run.state is not RunState.INTERRUPTED:  # which may be an attempt that is made again
+        self._open_numbers.discard(trial.number)
+        if run.state is not RunState.INTERRUPTED:  # an interrupted attempt may be repeated
             self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
         return self._settle(trial, stored, reused=False)
 
-    def leave(self, numbers: Collection[int]) -> None:
-        """Ask for none of these, for they are with others; what else has not ended may be asked for."""
-        self._claimed, self._untold = set(numbers), set(numbers)
+    def set_claimed(self, numbers: Collection[int]) -> None:
+        """Set which trials others train: `ask` returns none of these, and may return any other open trial."""
+        self._claimed, self._open_numbers = set(numbers), set(numbers)
         self._training = {self.history[number].spec(self.setup.task).key for number in numbers}
 
     @property
     def is_done(self) -> bool:
-        """Tell whether nothing is left to train, or nothing that the budget still pays for."""
+        """Whether no trial is left that the budget still pays for."""
         return self._unclaimed() is None and self._affordable() is None
 
     @property
     def open_trials(self) -> Sequence[Trial]:
-        """Give the trials that have not ended."""
+        """The trials that have not ended."""
         return [trial for trial in self.history if trial.run is None]
 
     def _has_trained(self, spec: RunSpec) -> bool:
@@ -178,11 +178,11 @@ class Study:
         )
 
     def _unclaimed(self) -> Trial | None:
-        """What an earlier start of this study asked for and did not see the end of, if the budget still pays for it."""
+        """The first open trial of an earlier call that nobody trains now, if the budget still pays for it."""
         spent = committed(self.history)
         for trial in self.history:
             done = trial.stored is not None and trial.stored.run.state.is_final
-            again = trial.horizon if trial.run else 0  # of an open trial it is in what is spent
+            again = trial.horizon if trial.run else 0  # `spent` counts an open trial in full already
             if (
                 not done
                 and trial.number not in self._claimed
@@ -193,14 +193,14 @@ class Study:
         return None
 
     def _affordable(self) -> Proposal | None:
-        """What the strategy wants next, if the budget pays for it."""
+        """The next proposal of the strategy, if the budget pays for it."""
         proposal = self.strategy.next(self.setup, self.history)
         if proposal is None or committed(self.history) + proposal.horizon > self.setup.cap:
             return None
         return proposal
 
     def _propose_all(self) -> Trial | None:
-        """Write down all that comes next, and give the first that is not being trained."""
+        """Record all proposals of the strategy, and return the first trial that nobody trains."""
         while self._propose() is not None:
             pass
         return self._unclaimed()
@@ -215,7 +215,7 @@ class Study:
         self.store.assign(self.key, trial, trial.spec(self.setup.task))
         self.history.append(trial)
         if _is_searched(trial):
-            self.sampler.given(trial, proposal.space)
+            self.sampler.add(trial, proposal.space)
         return trial
 
     def _settle(self, trial: Trial, stored: StoredRun, reused: bool) -> Trial:
@@ -227,21 +227,21 @@ class Study:
         return ended
 
     def _restore(self, trial: Trial) -> None:
-        """Let the sampler hear again of what the ledger knows."""
+        """Add a trial of the ledger to the sampler again, with its run."""
         if _is_searched(trial):
             before = self.history[: trial.number]
-            self.sampler.given(trial, self.strategy.space(self.setup, before))
+            self.sampler.add(trial, self.strategy.space(self.setup, before))
             if trial.run:
                 self.sampler.tell(trial, trial.run)
 
 
 def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:
-    """Give the digest of task, space, strategy, budget, seed, and the caller's policies: 16 hex digits."""
+    """The digest of task, space, strategy, budget, seed and the user's policies: 16 hex digits."""
     return hashlib.sha256(json.dumps(_description(setup, strategy, cold), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _description(setup: Setup, strategy: Strategy, cold: bool) -> dict[str, Any]:
-    told = {
+    description = {
         "task": setup.task.key,
         "space": setup.raw.key,
         "strategy": strategy.name,
@@ -249,16 +249,16 @@ def _description(setup: Setup, strategy: Strategy, cold: bool) -> dict[str, Any]
         "seed": setup.seed,
         "cold": cold,
     }
-    given = {"known": [str(policy) for policy in setup.known], "without": list(setup.without)}
-    return told | {name: value for name, value in given.items() if value}
+    optional = {"known": [str(policy) for policy in setup.known], "without": list(setup.without)}
+    return description | {name: value for name, value in optional.items() if value}
 
 
 def _own(task: Task) -> dict[str, Any]:
-    """What a task says of its study, and not of itself: what opens the study by its name needs it."""
+    """Facts of a task that its description leaves out, but that `reopen_study` needs."""
     known = {"known": list(map(str, task.known))} if task.known else {}
     return known | ({"evaluations": task.evaluations} if task.evaluations != EVALUATIONS else {})
 
 
 def _is_searched(trial: Trial) -> bool:
-    """Tell whether an assignment is a trial of the search; probes and confirming runs are not."""
+    """Whether a trial chooses policies: probes and confirming runs do not."""
     return trial.role in SEARCHED

@@ -1,4 +1,4 @@
-"""A table of policies: each with every seed over the whole horizon, as papers print them. Nothing is chosen."""
+"""Tables of policies: each policy trained with every seed over the whole horizon, as papers print them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,16 +14,17 @@ from lrsearch.store import Store
 from lrsearch.training.groups import LEAST_ROWS, groups
 
 MOST_SEEDS = 1000
+"""A rule that refuses typing errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One policy of a table.
+    """A policy of a table.
 
     Args:
-        policy: the policy over the horizon that the source has.
-        label: what the source calls it.
-        published: the source's own numbers in its own units: `top1` in percent, `spread`, `steps` at the best ...
+        policy: the policy over the horizon of the source.
+        label: its name in the source.
+        published: the numbers of the source in its own units: `top1` in percent, `spread`, `steps` at the best ...
     """
 
     policy: Policy
@@ -33,19 +34,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTable:
-    """Which policies are trained, how often, and on what.
+    """Policies, the task that trains them, and the number of seeds.
 
     Args:
-        name: how people call it.
+        name: its name for people.
         task: the task; its horizon may be shorter than the source's, and policies are stretched to it.
         rows: the policies.
         seeds: each policy is trained with seeds 0 to `seeds` - 1.
         source: where the policies come from.
-        horizon: the steps that the policies are written for.
-        own: what trains the task, a function or a program, where lrsearch's own loop does not.
+        horizon: the steps for which the policies are written.
+        own: the function or program that trains the task; None where lrsearch's own loop does.
 
     Raises:
-        UsageError: for no policies, one that stands twice, or a number of seeds that cannot be.
+        UsageError: for no policies, a policy that stands twice, or a wrong number of seeds.
     """
 
     name: str
@@ -67,7 +68,7 @@ class PolicyTable:
             raise UsageError(f"table {self.name!r}: seeds is a whole number from 1 to {MOST_SEEDS}, got {self.seeds!r}")
 
     def spec(self, row: Row, seed: int) -> RunSpec:
-        """Give what identifies a run."""
+        """The spec of a row's run with a seed."""
         bound = row.policy.bind(horizon=self.horizon, epoch=self.task.epoch)
         return RunSpec(self.task, bound.stretch(self.task.horizon / self.horizon), self.task.horizon, seed)
 
@@ -84,18 +85,25 @@ def train_table(
     ended: Callable[[RunSpec, Run], None],
     folder: Path | None = None,
 ) -> None:
-    """Train what the store does not know yet; each run is in the store before it is told of.
+    """Train the runs that are not in the store yet.
 
-    Runs of a small model train in lockstep; else what policies of a seed have in common at the beginning is trained
-    once. `folder` keeps the weights, and the checkpoints of the runs in progress.
+    Runs of a small model train in lockstep. Else a shared-prefix tree trains the steps that policies of a seed have in
+    common once.
+
+    Args:
+        table: the policies.
+        store: records each run before `ended` is called with it.
+        executor: trains the runs.
+        ended: called with every run that ends.
+        folder: for the weights, and the checkpoints of the runs in progress.
     """
-    known = {stored.key for stored in store.runs(task=table.task.name, trusted=True) if stored.run.state.is_final}
+    done = {stored.key for stored in store.runs(task=table.task.name, trusted=True) if stored.run.state.is_final}
 
     def record(spec: RunSpec, run: Run) -> None:
         store.record(spec, run)
         ended(spec, run)
 
-    wanted = [spec for spec in table.specs if spec.key not in known]
+    wanted = [spec for spec in table.specs if spec.key not in done]
     are_many = len(table.specs) >= LEAST_ROWS
-    waiting = iter(groups(wanted, wanted if are_many else [], executor.lockstep.rows, executor.slots))
-    executor.train(lambda: next(waiting, DONE), record, folder=folder)
+    queue = iter(groups(wanted, wanted if are_many else [], executor.lockstep.rows, executor.slots))
+    executor.train(lambda: next(queue, DONE), record, folder=folder)

@@ -1,4 +1,4 @@
-"""What was asked of a policy, and what came of it: does it reach a target within a budget of steps?"""
+"""Verdicts: does a policy reach a target within a budget of steps?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,9 @@ from lrsearch.schedules import Policy
 from lrsearch.words import counted
 
 CONFIDENCE = 0.95
+"""Of the interval of a share: a convention."""
 LOCAL = "local"
+"""The origin of the store's own runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +18,11 @@ class Question:
     """Does this policy reach the target within the budget?
 
     Args:
-        task: what is trained.
+        task: the task to train.
         policy: the policy, bound.
-        target: of the task's objective, in its unit: of a classification top-1, above 0 and at most 1.
+        target: a value of the task's objective, in its unit: a top-1 above 0 and at most 1 for a classification.
         budget: updates.
-        seeds: of the runs, one each.
+        seeds: the seeds of the runs.
     """
 
     task: Task
@@ -31,32 +33,32 @@ class Question:
 
     @property
     def objective(self) -> Objective:
-        """The metric that is asked about."""
+        """The metric of the target."""
         return self.task.objective
 
     def spec(self, seed: int) -> RunSpec:
-        """Give what identifies the run over the whole budget: anybody's."""
+        """The spec of a run over the whole budget, with the key that any search uses."""
         return RunSpec(self.task, self.policy, self.budget, seed)
 
     def stopping(self, seed: int) -> RunSpec:
-        """Give what identifies the run that ends at the target: by its key no search takes it for a full one."""
+        """The spec of a run that ends at the target. Its own key keeps searches from taking it for a full run."""
         stop = Stop(self.task.stop.patience if self.task.stop else None, self.target)
         return RunSpec(self.task, self.policy, self.budget, seed, stop)
 
 
 @dataclass(frozen=True, slots=True)
 class SeedAnswer:
-    """What the run of one seed says.
+    """The answer of one seed.
 
     Args:
         seed: the run's seed.
         reached: whether it reached the target within the budget.
-        step: the updates before the first look that reached it, else before the best look; None without a look.
-        score: the objective's value at that look; None without one.
+        step: the updates before the first evaluation that reached it, else before the best one; None without any.
+        score: the objective's value at that evaluation; None without one.
         diverged: the update by which it diverged, if it did so within the budget and did not reach the target.
         by: `store` or `trained`.
         run: the run's key.
-        origin: where the run comes from: `local`, or what the store says.
+        origin: where the run comes from: `local`, or the name of a bundle.
         trained: updates trained for this answer.
     """
 
@@ -71,7 +73,7 @@ class SeedAnswer:
     trained: int
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """Return plain JSON values."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -80,7 +82,7 @@ class Verdict:
     """The answers of all seeds.
 
     Args:
-        question: what was asked.
+        question: the question.
         answers: one for each seed, in order.
     """
 
@@ -90,8 +92,8 @@ class Verdict:
     @property
     def reached(self) -> bool | None:
         """True if every seed reached the target, False if none did, None if it depends on the seed."""
-        found = {answer.reached for answer in self.answers}
-        return found.pop() if len(found) == 1 else None
+        outcomes = {answer.reached for answer in self.answers}
+        return outcomes.pop() if len(outcomes) == 1 else None
 
     @property
     def step(self) -> int | None:
@@ -100,7 +102,7 @@ class Verdict:
 
     @property
     def score(self) -> float | None:
-        """The worst of the seeds' values, each at its answer's look; None if one has no look."""
+        """The worst of the seeds' values, each at the evaluation of its answer; None if a seed has no evaluation."""
         scores = [answer.score for answer in self.answers if answer.score is not None]
         return max(scores, key=self.question.objective.cost) if len(scores) == len(self.answers) else None
 
@@ -116,12 +118,12 @@ class Verdict:
 
     @property
     def trained(self) -> int:
-        """Updates that were trained for the verdict."""
+        """Updates trained for the verdict."""
         return sum(answer.trained for answer in self.answers)
 
     @property
     def saved(self) -> int:
-        """Updates that full runs over the budget would have taken beyond those."""
+        """Updates saved: those of full runs over the budget, less the trained ones."""
         return len(self.answers) * self.question.budget - self.trained
 
     @property
@@ -138,42 +140,43 @@ class Verdict:
         from scipy import stats  # slow to import
 
         hits = sum(answer.reached for answer in self.answers)
-        found = stats.binomtest(hits, len(self.answers)).proportion_ci(CONFIDENCE, method="wilson")
-        return float(found.low), float(found.high)
+        interval = stats.binomtest(hits, len(self.answers)).proportion_ci(CONFIDENCE, method="wilson")
+        return float(interval.low), float(interval.high)
 
     @property
     def sentence(self) -> str:
-        """Say it in a sentence."""
-        asked = self.question
-        about = f"{_goal(asked)} on {asked.task.name} within {counted(asked.budget, 'update')}"
+        """The verdict in a sentence."""
+        question = self.question
+        goal = f"{_goal(question)} on {question.task.name} within {counted(question.budget, 'update')}"
         begins = {True: "Yes", False: "No", None: "It depends on the seed"}[self.reached]
         verb = "does not reach" if self.reached is False else "reaches"
         if len(self.answers) == 1:
-            return f"{begins}: {asked.policy} {verb} {about}; {_showed(self.answers[0], asked.objective)}."
+            shown = _showed(self.answers[0], question.objective)
+            return f"{begins}: {question.policy} {verb} {goal}; {shown}."
         low, high = self.interval
         hits = {True: "each", False: "any", None: str(sum(answer.reached for answer in self.answers))}[self.reached]
         return (
-            f"{begins}: {asked.policy} {verb} {about} with {hits} of {counted(len(self.answers), 'seed')}, a share"
+            f"{begins}: {question.policy} {verb} {goal} with {hits} of {counted(len(self.answers), 'seed')}, a share"
             f" of {100 * self.share:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
         )
 
     @property
     def cost(self) -> str:
-        """Say in a sentence what it cost."""
+        """The cost in a sentence."""
         origins = sorted({answer.origin for answer in self.answers} - {LOCAL})
-        told = f" Not trained here: runs from {', '.join(origins)}." if origins else ""
+        external = f" Not trained here: runs from {', '.join(origins)}." if origins else ""
         if self.by == "store":
-            return f"The store knew it: nothing was trained.{told}"
-        return f"Trained {self.trained} of {counted(self.trained + self.saved, 'update')}.{told}"
+            return f"The store knew it: nothing was trained.{external}"
+        return f"Trained {self.trained} of {counted(self.trained + self.saved, 'update')}.{external}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        asked, (low, high) = self.question, self.interval
+        """Return plain JSON values."""
+        question, (low, high) = self.question, self.interval
         return {
-            "task": asked.task.name,
-            "policy": str(asked.policy),
-            "target": asked.target,
-            "budget": asked.budget,
+            "task": question.task.name,
+            "policy": str(question.policy),
+            "target": question.target,
+            "budget": question.budget,
             "reached": self.reached,
             "step": self.step,
             "score": self.score,
@@ -183,24 +186,25 @@ class Verdict:
             "saved": self.saved,
             "share": self.share,
             "interval": [low, high],
-            "objective": asked.objective.to_json(),
+            "objective": question.objective.to_json(),
             "seeds": [answer.to_json() for answer in self.answers],
             "sentence": self.sentence,
         }
 
 
 def _showed(answer: SeedAnswer, objective: Objective) -> str:
-    """Say what a seed's run showed."""
-    look = f"{objective.text(answer.score)} at update {answer.step}" if answer.score is not None else ""
+    """The run of a seed, in words."""
+    evaluation = f"{objective.text(answer.score)} at update {answer.step}" if answer.score is not None else ""
     if answer.reached:
-        return f"it has {look}"
+        return f"it has {evaluation}"
     if answer.diverged is not None:
-        return f"it diverged by update {answer.diverged}" + (f", after {look} at best" if look else "")
-    return f"its best look has {look}"
+        return f"it diverged by update {answer.diverged}" + (f", after {evaluation} at best" if evaluation else "")
+    return f"its best evaluation has {evaluation}"
 
 
-def _goal(asked: Question) -> str:
-    """The target for people, as it was given: a share in percent, another with its metric's name."""
-    if asked.objective.is_share:
-        return f"{100 * asked.target:.6g} %"
-    return f"{asked.objective.name} {asked.objective.text(asked.target, 6)}"
+def _goal(question: Question) -> str:
+    """The target for people: a share in percent, any other metric with its name."""
+    objective = question.objective
+    if objective.is_share:
+        return f"{100 * question.target:.6g} %"
+    return f"{objective.name} {objective.text(question.target, 6)}"

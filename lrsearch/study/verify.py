@@ -1,9 +1,8 @@
 """Does a policy reach a target within a budget of steps? Answered from the store, else by training.
 
-The question, word for word: is the objective at any look within STEPS updates as good as TARGET? The policy is trained
-as it is written: lengths in steps are never stretched to the budget, and `dur` is the budget. The looks are those of a
-run of STEPS updates: ten, an epoch apart at least, the last after the last update; of a user's own training those that
-it made.
+The question: is the objective at any evaluation within STEPS updates as good as TARGET? The policy is trained as it is
+written: lengths in steps are never stretched to the budget, and `dur` is the budget. A run of STEPS updates has ten
+evaluations, an epoch apart at least, the last one after the last update. A user's own training evaluates when it wants.
 """
 
 import json
@@ -28,20 +27,21 @@ from lrsearch.training.files import files
 
 LEAST_BUDGET = 16
 MOST_SEEDS = 1000
+"""Rules that refuse typing errors."""
 OPEN = ("horizon", "target")
-"""What may differ between two tasks whose runs begin alike."""
+"""Keys in which the descriptions of two tasks may differ while their runs begin alike."""
 
 Ended = Callable[[RunSpec, Run], None]
 
 
 def ask(task: Task, policy: str | Policy, target: float | str, budget: int, seeds: int = 1, seed: int = 0) -> Question:
-    """Put the question: the policy bound to the budget, the target in the unit of the task's objective.
+    """The question, with the policy bound to the budget and the target in the unit of the task's objective.
 
-    A controller lives on its looks, which come closer in a run shorter than its task: as it is written, it is looked
-    at every epoch, so its task is the one of that many updates.
+    A controller acts on its evaluations, and their steps depend on the horizon of its task. So its task has the budget
+    as its horizon.
 
     Raises:
-        UsageError: for a target, a number of seeds or a seed that cannot be, or a text that is no policy.
+        UsageError: for a wrong target, number of seeds, seed or policy text.
         BudgetError: for a budget that is not a whole number, 16 or more.
     """
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < LEAST_BUDGET:
@@ -52,15 +52,15 @@ def ask(task: Task, policy: str | Policy, target: float | str, budget: int, seed
         raise UsageError(f"the seed is a whole number from 0 to {2**31 - seeds}, got {seed!r}")
     written = policy if isinstance(policy, Policy) else parse(policy)
     bound = written.bind(horizon=budget, epoch=task.epoch)
-    plain = replace(task, target=None) if isinstance(task, Classification) else task
-    as_written = replace(plain, horizon=budget, known=()) if bound.is_controller else plain
-    return Question(as_written, bound, read_target(target, task.objective), budget, tuple(range(seed, seed + seeds)))
+    untargeted = replace(task, target=None) if isinstance(task, Classification) else task
+    trained = replace(untargeted, horizon=budget, known=()) if bound.is_controller else untargeted
+    return Question(trained, bound, read_target(target, task.objective), budget, tuple(range(seed, seed + seeds)))
 
 
-def read_target(given: float | str, objective: Objective) -> float:
-    """Read a target: of a share a fraction above 0 and at most 1, or percent; of any other metric a finite number.
+def read_target(target: float | str, objective: Objective) -> float:
+    """Read a target: for a share a fraction above 0 and at most 1, or percent; for another metric a finite number.
 
-    A share that is minimized, an error rate, may also be 0.
+    The target of a minimized share, an error rate, may also be 0.
 
     Raises:
         UsageError: for anything else.
@@ -71,9 +71,9 @@ def read_target(given: float | str, objective: Objective) -> float:
     >>> read_target("2.3", minimize("val_loss"))
     2.3
     """
-    text = str(given).strip()
+    text = str(target).strip()
     try:
-        number = math.nan if isinstance(given, bool) else float(text.removesuffix("%"))
+        number = math.nan if isinstance(target, bool) else float(text.removesuffix("%"))
     except ValueError:
         number = math.nan
     if objective.is_share:
@@ -95,20 +95,21 @@ def _share(text: str, number: float, objective: Objective) -> float:
 
 
 def from_store(question: Question, store: Store) -> dict[int, SeedAnswer]:
-    """Give the answers that a store knows, by seed.
+    """The answers that stored runs give, by seed.
 
-    A run answers if it began as the asked one begins: same task but for its horizon, same policy, same seed, over any
-    horizon, stopped or not. It says yes by any look within the budget. It says no only if it was looked at wherever
-    a run over the budget is: a cyclic policy may be above the target between the looks of a longer run.
-    A local run's answer comes before another's, a yes before a no, an early look before a late one.
+    A stored run can answer if it begins like the questioned one. It then has the same task but for the horizon, the
+    same policy and the same seed, over any horizon, stopped or not. Any evaluation within the budget may answer yes.
+    The answer is no only if the run has all evaluations of a run over the budget. A cyclic policy may be above the
+    target between the evaluations of a longer run. Local runs come before external ones, a yes before a no, an early
+    evaluation before a late one.
     """
-    found: dict[int, list[SeedAnswer]] = {}
-    for stored, made in _alike(question, store):
-        says = _said(question, made, stored.run)
-        if says is not None:
-            answer = _answer(question, stored.run, says, stored.seed, stored.key, stored.origin)
-            found.setdefault(stored.seed, []).append(answer)
-    return {seed: min(answers, key=_rank) for seed, answers in found.items()}
+    by_seed: dict[int, list[SeedAnswer]] = {}
+    for stored, spec in _alike(question, store):
+        outcome = _outcome(question, spec, stored.run)
+        if outcome is not None:
+            answer = _answer(question, stored.run, outcome, stored.seed, stored.key, stored.origin)
+            by_seed.setdefault(stored.seed, []).append(answer)
+    return {seed: min(answers, key=_rank) for seed, answers in by_seed.items()}
 
 
 def train(
@@ -119,57 +120,60 @@ def train(
     ended: Ended | None = None,
     folder: Path | None = None,
 ) -> dict[int, SeedAnswer]:
-    """Train the runs of some seeds until each has its answer, record them, and give the answers.
+    """Train the runs of some seeds until each has its answer, and record them.
 
-    A run that comes to its own end, by its last update or by divergence, is recorded as the ordinary run that it is,
-    for everybody. One that ends at the target is `stopped`, and is recorded under the task with that target: a key of
-    its own, so that a search that asks for the full run trains it.
+    A run that finishes or diverges is recorded as an ordinary run, which any search can reuse. A run that ends at the
+    target is `stopped`, and is recorded under the task with that target. Its key is its own, so that a search still
+    trains the full run.
 
     Args:
-        question: what is asked.
+        question: the question.
         seeds: those that the store does not answer.
         store: where the runs are recorded.
         executor: trains the runs.
-        ended: is told of every run that ends.
-        folder: for checkpoints, from which the same question goes on after an interruption, and for the weights of
+        ended: called with every run that ends.
+        folder: for checkpoints, from which the same question continues after an interruption, and for the weights of
             full runs that were not stopped.
+
+    Returns:
+        The answers by seed.
 
     Raises:
         WorkError: if training fails.
         KeyboardInterrupt: when interrupted; what ended is recorded.
     """
-    found: dict[int, SeedAnswer] = {}
+    answers: dict[int, SeedAnswer] = {}
 
     def record(spec: RunSpec, run: Run) -> None:
         is_whole = run.state in (RunState.FINISHED, RunState.DIVERGED)
-        kept = question.spec(spec.seed) if is_whole else spec
-        _settle_weights(folder, spec, kept)
-        store.record(kept, run)
+        recorded = question.spec(spec.seed) if is_whole else spec
+        _rename_weights(folder, spec, recorded)
+        store.record(recorded, run)
         if run.state is RunState.INTERRUPTED:
             return
         require_ended(spec, run)
-        says = _said(question, spec, run)
-        assert says is not None
-        answer = _answer(question, run, says, spec.seed, kept.key, LOCAL)
-        found[spec.seed] = replace(answer, by="trained", trained=run.trained)
+        outcome = _outcome(question, spec, run)
+        assert outcome is not None
+        answer = _answer(question, run, outcome, spec.seed, recorded.key, LOCAL)
+        answers[spec.seed] = replace(answer, by="trained", trained=run.trained)
         if ended:
-            ended(kept, run)
+            ended(recorded, run)
 
-    waiting = iter([Group((question.stopping(seed),)) for seed in seeds])
-    executor.train(lambda: next(waiting, DONE), record, folder=folder)
-    return found
+    queue = iter([Group((question.stopping(seed),)) for seed in seeds])
+    executor.train(lambda: next(queue, DONE), record, folder=folder)
+    return answers
 
 
-def _settle_weights(folder: Path | None, spec: RunSpec, kept: RunSpec) -> None:
-    """Keep the weights of a run that came to its own end under its own name, and no others."""
-    (weights, _), (own, _) = files(folder, spec), files(folder, kept)
-    if weights and own and weights.is_file():
+def _rename_weights(folder: Path | None, spec: RunSpec, recorded: RunSpec) -> None:
+    """Move the weights of a whole run to the name of its recorded spec, and delete those of any other run."""
+    (trained, _), (own, _) = files(folder, spec), files(folder, recorded)
+    if trained and own and trained.is_file():
         with suppress(OSError):
-            weights.unlink() if kept is spec else weights.replace(own)
+            trained.unlink() if recorded is spec else trained.replace(own)
 
 
 def _alike(question: Question, store: Store) -> Iterator[tuple[StoredRun, RunSpec]]:
-    """Give the stored runs that began as the asked ones do, by this version of the trainer, each with its spec."""
+    """The stored runs that begin like the questioned ones, under this version of the trainer, each with its spec."""
     own = _fixed(question.task.description)
     tasks = {
         key: (replace(question.task, horizon=description["horizon"], known=()), Stop.of(description))
@@ -179,28 +183,27 @@ def _alike(question: Question, store: Store) -> Iterator[tuple[StoredRun, RunSpe
     for stored in store.runs(task=question.task.name, policy=question.policy, trusted=True):
         if stored.seed in question.seeds and stored.run.state.is_final and stored.task_key in tasks:
             task, stop = tasks[stored.task_key]
-            made = RunSpec(task, stored.policy, stored.horizon, stored.seed, stop)
-            if made.key == stored.key and _trains_alike(question, made):
-                yield stored, made
+            spec = RunSpec(task, stored.policy, stored.horizon, stored.seed, stop)
+            if spec.key == stored.key and _trains_alike(question, spec):
+                yield stored, spec
 
 
 def _fixed(description: Mapping[str, Any]) -> Any:
-    """Give what must be equal of two tasks whose runs begin alike, as JSON has it."""
+    """The part of a description that is equal for two tasks whose runs begin alike, as JSON values."""
     return json.loads(json.dumps({name: value for name, value in description.items() if name not in OPEN}))
 
 
-def _trains_alike(question: Question, made: RunSpec) -> bool:
-    """Tell whether looks change nothing: a controller must have been told of the same ones."""
-    if not made.policy.is_controller:
+def _trains_alike(question: Question, spec: RunSpec) -> bool:
+    """Whether evaluations change nothing: those of a controller's run must come at the same steps."""
+    if not spec.policy.is_controller:
         return True
-    end = min(made.horizon, question.budget)
-    both = question.spec(made.seed), made
-    ours, theirs = ({step for step in evaluation_steps(spec) if step < end} for spec in both)
-    return ours == theirs
+    end = min(spec.horizon, question.budget)
+    questioned = {step for step in evaluation_steps(question.spec(spec.seed)) if step < end}
+    return questioned == {step for step in evaluation_steps(spec) if step < end}
 
 
-def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | None] | None:
-    """Tell whether a run reached the target, and at which look; None if it does not say."""
+def _outcome(question: Question, spec: RunSpec, run: Run) -> tuple[bool, Point | None] | None:
+    """Whether a run reached the target, and its first evaluation that did or its best; None if it cannot answer."""
     objective = question.objective
     within = [point for point in run.points if point.step <= question.budget]
     first = next((point for point in within if objective.is_reached(point.score, question.target)), None)
@@ -208,36 +211,37 @@ def _said(question: Question, made: RunSpec, run: Run) -> tuple[bool, Point | No
         return True, first
     needed = {
         step
-        for step in evaluation_steps(question.spec(made.seed))
+        for step in evaluation_steps(question.spec(spec.seed))
         if step < run.steps or (step == run.steps and run.state is not RunState.DIVERGED)
     }
-    makes_own_looks = made.task.trainer == OWN and made.horizon == question.budget
-    if not _is_over(question, made, run) or (needed - {point.step for point in within} and not makes_own_looks):
+    is_missing = bool(needed - {point.step for point in within})
+    evaluates_itself = spec.task.trainer == OWN and spec.horizon == question.budget
+    if not _is_over(question, spec, run) or (is_missing and not evaluates_itself):
         return None
     return False, min(within, key=lambda point: finite_cost(objective, point.score), default=None)
 
 
-def _is_over(question: Question, made: RunSpec, run: Run) -> bool:
-    """Tell whether nothing would follow within the budget: it went as far, diverged, or ran out of patience."""
+def _is_over(question: Question, spec: RunSpec, run: Run) -> bool:
+    """Whether a run has no further step within the budget: it reached the budget, diverged, or ran out of patience."""
     if run.state is RunState.STOPPED and run.steps < question.budget:
-        target = made.stop.target if made.stop else None
+        target = spec.stop.target if spec.stop else None
         at_target = target is not None and question.objective.is_reached(run.points[-1].score, target)
-        return made.horizon == question.budget and not at_target
+        return spec.horizon == question.budget and not at_target
     return run.state is RunState.DIVERGED or run.steps >= question.budget
 
 
 def _answer(
-    question: Question, run: Run, says: tuple[bool, Point | None], seed: int, key: str, origin: str
+    question: Question, run: Run, outcome: tuple[bool, Point | None], seed: int, key: str, origin: str
 ) -> SeedAnswer:
-    """Give what a run says as an answer from the store."""
-    reached, look = says
-    is_blown_up = not reached and run.state is RunState.DIVERGED and run.steps <= question.budget
+    """The answer of a run from the store."""
+    reached, evaluation = outcome
+    has_diverged = not reached and run.state is RunState.DIVERGED and run.steps <= question.budget
     return SeedAnswer(
         seed=seed,
         reached=reached,
-        step=look.step if look else None,
-        score=look.score if look else None,
-        diverged=run.steps if is_blown_up else None,
+        step=evaluation.step if evaluation else None,
+        score=evaluation.score if evaluation else None,
+        diverged=run.steps if has_diverged else None,
         by="store",
         run=key,
         origin=origin,

@@ -1,4 +1,4 @@
-"""A function of one's own is searched: by either direction, on any number of processes, again and again."""
+"""A user's function is searched: in either direction, on any number of processes, again and again."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ surface = importlib.util.module_from_spec(importlib.util.spec_from_file_location
 surface.__spec__.loader.exec_module(surface)
 
 
-def told(result, sign=1):
+def trial_rows(result, sign=1):
     """What a search did, trial by trial, its scores with the other sign where that is asked for."""
     return [
         (
@@ -43,7 +43,7 @@ def test_minimizing_a_loss_is_maximizing_its_negative_trial_by_trial(tmp_path):
     lower, higher = (
         lrs.search(function, 8, out=tmp_path / function.__name__) for function in (surface.minimized, surface.maximized)
     )
-    assert told(lower) == told(higher, -1)
+    assert trial_rows(lower) == trial_rows(higher, -1)
     assert lower.best.policy == higher.best.policy
     assert (lower.best.score, lower.default.score) == (-higher.best.score, -higher.default.score)
     assert lower.decision.noise == higher.decision.noise
@@ -55,7 +55,7 @@ def test_a_search_begins_with_a_check_and_goes_on_where_it_ended(tmp_path):
     first = lrs.search(surface.minimized, 5, out=tmp_path)
     again = lrs.search(surface.minimized, 5, out=tmp_path)
     assert (first.history[0].role, first.history[0].horizon) == ("check", 2)
-    assert (again.spent.trained_runs, told(again)) == (0, told(first))
+    assert (again.spent.trained_runs, trial_rows(again)) == (0, trial_rows(first))
     assert first.cost <= 5
 
 
@@ -159,7 +159,7 @@ def test_what_one_project_learned_is_recommended_to_the_next(tmp_path):
     assert {one.task for one in found} == {"surface"}
 
 
-def test_a_function_that_changed_under_its_version_is_told_once_with_the_runs_that_are_reused(tmp_path, caplog):
+def test_a_function_that_changed_under_its_version_gives_one_warning_with_the_reused_runs(tmp_path, caplog):
     def one(job):
         surface.train(job)
 
@@ -176,7 +176,7 @@ def test_a_function_that_changed_under_its_version_is_told_once_with_the_runs_th
     assert line in second.to_json()["warnings"]
 
 
-def test_a_policy_that_nobody_checked_is_told(tmp_path):
+def test_an_unchecked_policy_is_a_warning(tmp_path):
     result = lrs.search(surface.minimized, 4, out=tmp_path)
     assert any("not checked" in line for line in result.warnings)
 
@@ -225,7 +225,7 @@ def test_every_update_of_a_killed_search_is_charged_once_and_none_is_hidden(tmp_
         killed += 1
         assert killed < 5
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert killed == len(told["lost"]) > 0
-    assert told["lost"] == [10] * killed  # it goes on from update 60 of 70
-    assert told["steps"] == len((tmp_path / "updates").read_text())
+    printed = json.loads(done.stdout)
+    assert killed == len(printed["lost"]) > 0
+    assert printed["lost"] == [10] * killed  # it goes on from update 60 of 70
+    assert printed["steps"] == len((tmp_path / "updates").read_text())

@@ -1,4 +1,4 @@
-"""Policies that a caller brings along: bound and stretched, tried first, and named where they are left out."""
+"""The user's policies: bound and stretched, tried first, and named where they are left out."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import lrsearch as lrs
 from lrsearch.api.known import known_policies
 from lrsearch.errors import PolicyError, UsageError
-from lrsearch.study.funnel import SHORTER
+from lrsearch.study.rules import FUNNEL
 
 FILE = Path(__file__).with_name("surface.py")
 surface = importlib.util.module_from_spec(importlib.util.spec_from_file_location("surface_of_known", FILE))
@@ -29,13 +29,13 @@ def asked(result, origin="known"):
 
 
 @given(st.lists(FITTING, unique=True))
-def test_what_the_space_can_describe_is_tried_as_it_is_in_its_order_and_nothing_is_told(policies):
+def test_policies_that_the_space_can_describe_are_tried_unchanged_in_order_without_notes(policies):
     assert known_policies(policies, SPACE) == (tuple(policies), ())
     assert known_policies(map(str, policies), SPACE) == (tuple(policies), ())
 
 
 @given(st.integers(2, 100_000))
-def test_a_policy_of_another_length_is_stretched_to_the_horizon_and_that_is_told(horizon):
+def test_a_policy_of_another_length_is_stretched_to_the_horizon_with_a_note(horizon):
     (found,), notes = known_policies(lrs.HALFCOS(k0=0.5, l=horizon), SPACE)
     assert found == lrs.HALFCOS(k0=0.5, l=1000)
     assert len(notes) == (horizon != 1000)
@@ -83,7 +83,7 @@ def test_what_is_no_policy_is_refused_before_anything_is_opened(tmp_path, known,
 def test_they_come_first_in_the_shortest_rung_and_a_search_with_them_goes_on(tmp_path):
     mine = ["TRI(k0=0.01, k1=0.3, l=0.25dur)", "FIX(k0=9)", "HALFCOS(k0=0.2, l=9000)", "REX(k0=0.1, l=160)"]
     result = lrs.search(surface.minimized, 5, known=mine, out=tmp_path)
-    shortest = surface.N // SHORTER[0]
+    shortest = surface.N // FUNNEL.divisors[0]
     tried = [lrs.TRI(k0=0.01, k1=0.3, l=40), lrs.FIX(k0=9), lrs.HALFCOS(k0=0.2, l=160)]
     assert asked(result)[:3] == [(policy, shortest) for policy in tried]
     candidates = [trial.origin for trial in result.history if trial.role == "candidate"]

@@ -27,7 +27,7 @@ def surface_program(*more, **changes):
     return lrs.program([sys.executable, str(FILE), *more], "surface", **(GIVEN | changes))
 
 
-def told(result):
+def trial_rows(result):
     """What a search did, trial by trial."""
     return [
         (one.role, one.origin, str(one.policy), one.horizon, one.seed, str(trial.run.state), trial.run.score)
@@ -39,11 +39,11 @@ def told(result):
 def test_a_search_of_a_program_is_that_of_a_function(tmp_path):
     function = lrs.search(surface.minimized, 5, out=tmp_path / "function")
     program = lrs.search(surface_program("--jobs"), 5, out=tmp_path / "program")
-    assert told(program) == told(function)
+    assert trial_rows(program) == trial_rows(function)
     assert (program.best.policy, program.best.score) == (function.best.policy, function.best.score)
     assert surface_program().task.key == surface.minimized.task.key
     again = lrs.search(surface_program("--jobs"), 5, out=tmp_path / "program")
-    assert (again.spent.trained_runs, told(again)) == (0, told(program))
+    assert (again.spent.trained_runs, trial_rows(again)) == (0, trial_rows(program))
 
 
 def test_a_program_of_one_job_and_several_processes_do_the_same(tmp_path):
@@ -51,7 +51,7 @@ def test_a_program_of_one_job_and_several_processes_do_the_same(tmp_path):
         lrs.search(surface_program(*more), 3, out=tmp_path / str(n), workers=n, functions=["FIX", "TRI"])
         for n, more in ((1, ()), (2, ("--jobs",)))
     )
-    assert told(one) == told(two)
+    assert trial_rows(one) == trial_rows(two)
     assert {trial.run.state for trial in one.history} <= {RunState.FINISHED, RunState.DIVERGED}
 
 
@@ -130,7 +130,7 @@ def test_a_study_file_that_describes_no_program_is_refused(tmp_path, text, match
         read_study(file)
 
 
-def test_a_program_is_asked_and_told_by_hand_through_its_report(tmp_path):
+def test_a_program_of_an_ask_and_tell_study_is_told_by_its_report(tmp_path):
     """Whoever asked starts the program with the job's file; the same trials as a search has."""
     function = lrs.search(surface.minimized, 4, out=tmp_path / "function")
     task = lrs.Task("surface", horizon=surface.N, epoch=8, minimize="val_loss", lr_range=(1e-4, 10.0))
@@ -141,7 +141,7 @@ def test_a_program_is_asked_and_told_by_hand_through_its_report(tmp_path):
                     study.tell(job.number, report=True)
                 run([sys.executable, str(FILE), "--jobs"], LRSEARCH_JOB=str(job.folder / "job.json"))
                 study.tell(job.number, report=True)
-        assert told(study.result()) == told(function)[1:]
+        assert trial_rows(study.result()) == trial_rows(function)[1:]
 
 
 def run(command, **environment):

@@ -1,4 +1,4 @@
-"""A stored run again: to the bit where its training can, else how far off, and what changed in between."""
+"""A stored run again: equal to the bit where its training can, else how far off, and changed circumstances."""
 
 import json
 import random
@@ -74,11 +74,11 @@ def test_what_draws_from_its_seed_alone_is_the_same_to_the_bit_and_the_store_sta
     assert (again.same, again.differences, again.changed, again.is_recorded) == (True, (), (), True)
     assert again.verdict == "The same to the bit: its state, its score and all that it logged."
     assert held(tmp_path) == before
-    told = json.loads(json.dumps(again.to_json(), allow_nan=False))
-    assert (told["same"], told["differences"], told["changed"], told["run"]) == (True, [], [], key)
+    values = json.loads(json.dumps(again.to_json(), allow_nan=False))
+    assert (values["same"], values["differences"], values["changed"], values["run"]) == (True, [], [], key)
 
 
-def test_what_no_seed_decides_is_told_beside_the_spread_over_stored_seeds(tmp_path):
+def test_a_difference_that_no_seed_decides_is_compared_to_the_spread_over_stored_seeds(tmp_path):
     function = made(Drifting())
     alone, *_ = trained(function, tmp_path / "one")
     again = lrs.reproduce(alone, task=function, out=tmp_path / "one")
@@ -175,7 +175,7 @@ def test_all_that_a_run_says_of_its_training_is_compared(change, what):
     assert [one.what for one in differences(FULL, replace(FULL, **change), "val_loss")] == what
 
 
-def test_versions_source_and_device_are_told_where_they_changed():
+def test_changed_versions_source_and_device_are_reported():
     then = replace(FULL, environment={"torch": "2.6", "device": "cpu"}, source="a" * 16)
     now = replace(FULL, environment={"torch": "2.7", "device": "cpu", "numpy": "2"}, source="b" * 16)
     assert [str(one) for one in changes(then, now)] == [
@@ -208,7 +208,7 @@ def test_every_run_says_what_it_was_trained_with_and_no_key_or_comparison_follow
 
 
 @pytest.mark.parametrize("odd", [5, [], {"torch": 5, "a": "x" * 1000, "b": "\x1b[31m"}, None, "torch"])
-def test_an_environment_that_a_stranger_wrote_is_read_as_plain_texts_or_not_at_all(odd):
+def test_an_environment_in_an_untrusted_bundle_is_read_as_texts_or_not_at_all(odd):
     spec = RunSpec(made(from_its_seed).task, lrs.parse(POLICY), 40, 0)
     entry = entry_of(StoredRun.of(spec, FULL, "local"))
     assert run_of({**entry, "details": {**entry["details"], "environment": odd}}).environment == {}
@@ -276,7 +276,7 @@ def test_what_is_damaged_is_refused(tmp_path, change, says):
         lrs.reproduce(key, task=function, out=tmp_path)
 
 
-def test_a_strangers_run_a_recorded_one_and_one_that_did_not_end_are_refused(tmp_path):
+def test_an_untrusted_run_a_recorded_one_and_one_that_did_not_end_are_refused(tmp_path):
     function = made(from_its_seed)
     (key,) = trained(function, tmp_path)
     with lrs.open_store(tmp_path / "store.db") as store:

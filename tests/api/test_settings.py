@@ -12,7 +12,7 @@ from lrsearch import api
 from lrsearch.errors import TaskError, UsageError, WorkError
 from lrsearch.runs import Task, maximize, minimize
 from lrsearch.study.file import read_study
-from lrsearch.study.own_recipe import decided
+from lrsearch.study.own_recipe import decide_setting
 from lrsearch.study.recipe import Tried
 from lrsearch.training.settings import with_settings
 
@@ -128,11 +128,11 @@ def test_a_recipe_compares_the_values_of_each_setting_in_order_and_keeps_the_fir
     assert [(one.value, one.seed) for one in decay.tried] == [(v, s) for v in (0.5, 0.25, 0.75) for s in range(3)]
     assert "32" in batch.reason
     assert found.task.settings == {"decay": 0.5, "batch": 32, "amp": True}
-    assert found.found.settings == {"decay": 0.25, "batch": 32, "amp": True}
-    assert found.score == pytest.approx(found.plain - 0.25)
+    assert found.chosen.settings == {"decay": 0.25, "batch": 32, "amp": True}
+    assert found.score == pytest.approx(found.baseline - 0.25)
     assert found.verdict == "Better than the task as it is (-0.25 on one fresh seed, which tells no noise)."
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert told["settings"] == found.found.settings
+    assert told["settings"] == found.chosen.settings
     assert any(line.startswith("decay 0.25, seed 1: ") for line in lines)
     with lrs.open_store(tmp_path / "store.db") as store:
         known = {one.key for one in store.runs()}
@@ -140,7 +140,7 @@ def test_a_recipe_compares_the_values_of_each_setting_in_order_and_keeps_the_fir
     assert lrs.recipe(varied, settings=tries, out=tmp_path) == found
 
 
-def test_a_setting_that_the_training_does_not_read_is_told(tmp_path):
+def test_a_setting_that_the_training_does_not_read_is_reported(tmp_path):
     found = lrs.recipe(deaf, settings={"width": [16, 32]}, out=tmp_path)
     assert "does the training read job.settings['width']? 16 stays" in found.steps[0].reason
     assert found.verdict == "It leaves the task as it is: no other setting was better by more than a tie."
@@ -207,7 +207,7 @@ LOSS, SHARE = minimize("loss"), maximize("acc", samples=1000)
     ],
 )
 def test_a_step_says_what_it_decided_by_which_numbers(objective, scores, chosen, says):
-    step = decided("letter", ["a", "b"], tried(*scores), objective)
+    step = decide_setting("letter", ["a", "b"], tried(*scores), objective)
     assert step.chosen == "ab"[chosen]
     assert says in step.reason
 
@@ -216,7 +216,7 @@ def test_minimizing_a_metric_decides_as_maximizing_its_negative():
     scores = [(1.0, 1.1, 0.9), (0.5, 0.6, 0.4), (0.4, None, 0.3)]
     turned = [tuple(None if one is None else -one for one in some) for some in scores]
     lower, higher = (
-        decided("n", [1, 2, 3], tried(*some), objective)
+        decide_setting("n", [1, 2, 3], tried(*some), objective)
         for some, objective in ((scores, LOSS), (turned, maximize("loss")))
     )
     assert lower.chosen == higher.chosen == 2

@@ -1,4 +1,4 @@
-"""Whatever is given first to a public function, it works or is refused by name: no error comes from inside."""
+"""Any first argument of a public function works or is refused by name: no error comes from inside."""
 
 from pathlib import Path
 

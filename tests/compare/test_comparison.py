@@ -99,7 +99,7 @@ def test_tpe_is_random_search_for_as_many_trials_as_are_said(task, world):
         sampler, space = OptunaSampler("s", None, 3, task.horizon, kind), Space.standard(horizon=task.horizon, epoch=32)
         for number in range(STARTUP + 1):
             asked = Trial(number, "candidate", "suggested", sampler.suggest(number, space), task.horizon, 0)
-            sampler.given(asked, space)
+            sampler.add(asked, space)
             sampler.tell(asked, world().train(asked.spec(task)))
             yield asked.policy
 

@@ -36,7 +36,7 @@ def in_optuna(result):
     sampler = OptunaSampler("study", None, 0, result.setup.task.horizon)
     for trial in result.history:
         if trial.role in ("default", "candidate"):
-            sampler.given(trial, result.pruned.space)
+            sampler.add(trial, result.pruned.space)
             sampler.tell(trial, trial.run)
     return sampler.study
 

@@ -40,7 +40,7 @@ def play(own, numbers, score=lambda peak: 1 - peak):
     policies = []
     for number in numbers:
         policy = own.suggest(number, SPACE)
-        own.given(asked(number, policy), SPACE)
+        own.add(asked(number, policy), SPACE)
         own.tell(asked(number, policy), ended(score(policy.coordinates(1600)["peak"])))
         policies.append(policy)
     return policies
@@ -52,7 +52,7 @@ def test_a_full_run_is_complete_a_shorter_one_pruned_at_its_steps_and_a_diverged
         [(1600, ended(0.9, 1600)), (100, ended(0.4)), (100, ended(None, 7, RunState.DIVERGED))]
     ):
         trial = asked(number, FIX(k0=0.05), horizon)
-        own.given(trial, SPACE)
+        own.add(trial, SPACE)
         own.tell(trial, run)
     complete, short, diverged = own.study.trials
     assert (complete.state, complete.value) == (TrialState.COMPLETE, 0.9)
@@ -65,7 +65,7 @@ def test_a_full_run_is_complete_a_shorter_one_pruned_at_its_steps_and_a_diverged
 
 def test_a_failed_run_is_a_failed_trial():
     own = sampler()
-    own.given(asked(0, FIX(k0=0.05)), SPACE)
+    own.add(asked(0, FIX(k0=0.05)), SPACE)
     own.tell(asked(0, FIX(k0=0.05)), ended(None, 3, RunState.FAILED))
     assert own.study.trials[0].state is TrialState.FAIL
 
@@ -76,7 +76,7 @@ def test_a_failed_run_is_a_failed_trial():
 def test_a_policy_from_outside_is_a_trial_and_the_ranges_stay(policy):
     own = sampler()
     play(own, range(3))
-    own.given(asked(3, policy, origin="escape"), SPACE)
+    own.add(asked(3, policy, origin="escape"), SPACE)
     own.tell(asked(3, policy), ended(0.99))
     play(own, range(4, 16))
     outside = own.study.trials[3]
@@ -89,7 +89,7 @@ def test_a_policy_from_outside_is_a_trial_and_the_ranges_stay(policy):
 def test_a_policy_that_the_space_cannot_describe_stays_outside_of_optuna():
     own = sampler()
     for number, policy in enumerate([EXP(k0=0.1, gamma=1e-9), EXP(k0=0, gamma=0.9)]):
-        own.given(asked(number, policy), SPACE)
+        own.add(asked(number, policy), SPACE)
         own.tell(asked(number, policy), ended())
     assert own.study.trials == []
 
@@ -122,7 +122,7 @@ def test_a_metric_and_its_negative_are_searched_alike_trial_by_trial(kind):
     low, high = sampler(kind=kind, direction="minimize"), sampler(kind=kind, direction="maximize")
     assert play(low, range(24), losses(1)) == play(high, range(24), losses(-1))
     for own, peak in ((low, FIX(k0=0.05)), (high, FIX(k0=0.05))):
-        own.given(asked(24, peak, 1600), SPACE)
+        own.add(asked(24, peak, 1600), SPACE)
         own.tell(asked(24, peak, 1600), ended(2.3 if own is low else -2.3, 1600))
     assert (low.study.direction.name, low.study.best_value) == ("MINIMIZE", 2.3)
     assert (high.study.direction.name, high.study.best_value) == ("MAXIMIZE", -2.3)
@@ -151,7 +151,7 @@ def test_hearing_twice_changes_nothing(storage):
     own = sampler(storage)
     play(own, range(2))
     for _ in range(2):
-        own.given(asked(1, FIX(k0=0.05)), SPACE)
+        own.add(asked(1, FIX(k0=0.05)), SPACE)
         own.tell(asked(1, FIX(k0=0.05)), ended(0.1))
     trials = sampler(storage).study.trials
     assert len(trials) == 2
@@ -164,7 +164,7 @@ def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
     own.study.ask()  # died before it had a number
     own.study.enqueue_trial({"function": "FIX", "peak": 0.02})  # died before it was asked for
     again = sampler(storage)
-    again.given(asked(0, policy), SPACE)
+    again.add(asked(0, policy), SPACE)
     again.tell(asked(0, policy), ended())
     states = [trial.state for trial in again.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]

@@ -26,7 +26,7 @@ class RandomSampler:
     def suggest(self, number: int, space: Space) -> Policy:
         return space.sample(np.random.default_rng((self.seed, number))).rounded()
 
-    def given(self, trial: Trial, space: Space) -> None:
+    def add(self, trial: Trial, space: Space) -> None:
         self.heard.setdefault(trial.number, "open")
 
     def tell(self, trial: Trial, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Searching any metric in either direction: the law of the mirror, and what a loss's unit may not change."""
+"""Searching any metric in either direction: a negated metric mirrors the search, and a loss's unit changes nothing."""
 
 import math
 import zlib
@@ -20,9 +20,10 @@ from lrsearch.study.answers import stored_answers
 from lrsearch.study.decision import decide
 from lrsearch.study.final_test import best_runs, final_test
 from lrsearch.study.front import front
-from lrsearch.study.funnel import EXPLORE_EVERY, Funnel, exploration_won, plan
+from lrsearch.study.funnel import Funnel, exploration_won, plan
 from lrsearch.study.noise import STUDENT, noise_of_repeats, tie_factor
 from lrsearch.study.result import conclude
+from lrsearch.study.rules import FUNNEL
 from lrsearch.study.strategy import Setup, best_so_far, with_role
 from lrsearch.study.study import Study
 
@@ -362,7 +363,7 @@ def candidates_of(objective, inside, outside):
     ("outside", "won"),
     [((1.9,), True), ((2.1,), False), ((2.9,), False), ((None,), False), ((), False), ((9.0, 1.5), True)],
 )
-def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside, won):
+def test_an_exploration_trial_wins_by_a_quarter_of_the_way_from_median_to_best(outside, won):
     inside = (2.5, 4.5, 4.5, 4.5, 5.0, 5.0, 6.0)  # a quarter of the way from the median to the best is 0.5
     assert exploration_won(candidates_of(LOSS, inside, outside), LOSS) is won
     negated = [[None if one is None else -one for one in some] for some in (inside, outside)]
@@ -372,12 +373,12 @@ def test_an_escape_wins_by_a_quarter_of_what_policies_make_of_difference(outside
 
 
 @given(
-    inside=st.lists(numbers, min_size=EXPLORE_EVERY - 1, max_size=12),
+    inside=st.lists(numbers, min_size=FUNNEL.explore_every - 1, max_size=12),
     ahead=numbers,
     add=st.integers(-1000, 1000),
     scale=st.sampled_from([0.25, 1.0, 64.0]),
 )
-def test_whether_an_escape_won_does_not_depend_on_a_losss_zero_or_scale(inside, ahead, add, scale):
+def test_whether_an_exploration_trial_won_does_not_depend_on_the_zero_or_scale_of_a_loss(inside, ahead, add, scale):
     outside = [min(inside) - ahead / 8]
     moved = [[scale * one + add for one in some] for some in (inside, outside)]
     assert exploration_won(candidates_of(LOSS, inside, outside), LOSS) is exploration_won(

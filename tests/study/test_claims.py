@@ -1,4 +1,4 @@
-"""Jobs that are out are files: one process has a job, and a restart forgets none."""
+"""Claims on jobs are files: one process has a job, and a restart loses none."""
 
 import json
 import subprocess
@@ -14,10 +14,10 @@ def test_a_job_is_taken_once_and_again_when_it_was_given_back(tmp_path):
     claims = Claims(tmp_path)
     assert [claims.take(3, "{}"), Claims(tmp_path).take(3, "{}"), claims.take(10, "{}")] == [True, False, True]
     assert Claims(tmp_path).taken == {3, 10}
-    (claims.place(3) / "checkpoint").write_text("mine")
+    (claims.job_folder(3) / "checkpoint").write_text("mine")
     claims.give_back(3)
     claims.give_back(3)
-    assert (claims.taken, (claims.place(3) / "checkpoint").read_text()) == ({10}, "mine")
+    assert (claims.taken, (claims.job_folder(3) / "checkpoint").read_text()) == ({10}, "mine")
     assert claims.take(3, "{}")
 
 
@@ -43,7 +43,7 @@ def test_what_is_no_job_is_left_out(tmp_path):
     assert claims.taken == frozenset()
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_taken(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error_and_nothing_is_claimed(tmp_path):
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(OutputError, match=r"cannot write to .*jobs"):
         Claims(tmp_path).take(0, "{}")

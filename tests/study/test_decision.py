@@ -1,4 +1,4 @@
-"""Which policy a search advises: the one function that decides, and what it says."""
+"""The decision of a search: the one function that decides, and its sentences."""
 
 import statistics
 
@@ -160,7 +160,7 @@ def test_the_store_alone_gives_the_same_answer_once_the_search_has_ended(open_st
     assert all(decided_by(study, ()) is None for study in others)
 
 
-def test_a_reading_of_the_test_set_by_an_older_version_is_told_of_the_answer(open_study, store, task, world, tmp_path):
+def test_a_reading_of_the_test_set_by_an_older_version_holds_for_the_answer(open_study, store, task, world, tmp_path):
     result = conclude(finish(open_study(12), world(best=0.17)))
     assert result.decision.is_default
     assert with_role(result.history, "confirm")

@@ -1,4 +1,4 @@
-"""A study that is driven: what it asks for is trained in groups, and a failure is loud where nothing trained yet."""
+"""Driving a study: its trials are trained in groups, and a failure raises where no run of the task has ended."""
 
 import pytest
 
@@ -78,7 +78,7 @@ def test_the_first_failure_ends_a_search_of_a_task_that_never_trained_with_the_u
     assert len(open_study(8).history) > 0
 
 
-def test_a_failure_is_not_the_end_where_the_store_knows_that_the_task_trains(store, task, open_study, driven):
+def test_a_failure_is_not_the_end_where_the_store_has_an_ended_run_of_the_task(store, task, open_study, driven):
     store.record(RunSpec(task, FIX(k0=0.1), 50, 7), Run(state=RunState.FINISHED, steps=50, seconds=0.0, score=0.5))
     study = open_study(8)
     driven(study, lambda spec, number: number == 0)

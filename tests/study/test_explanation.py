@@ -1,4 +1,4 @@
-"""A study explained from the store alone: the same space as its search had, and what speaks against it."""
+"""A study explained from the store alone: the space of its search, and the contradictions."""
 
 import json
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_a_refused_space_keeps_the_raw_learning_rates_and_names_what_was_read(st
     assert len(told.probes) > 3
 
 
-def test_a_store_that_contradicts_the_probes_is_told(store, open_study, world):
+def test_a_store_that_contradicts_the_probes_is_reported(store, open_study, world):
     teach(store, 1e-5, "digits-mlp")
     told_study = finish(open_study(4, functions=["FIX"]), world())
     told = explain(store, told_study.name)
@@ -100,14 +100,14 @@ def test_a_store_that_contradicts_the_probes_is_told(store, open_study, world):
     assert alone.recommended == ()
 
 
-def test_another_task_without_a_range_test_is_too_doubtful_to_contradict_the_probes(store, open_study, world):
+def test_another_task_without_a_range_test_is_too_uncertain_to_contradict_the_probes(store, open_study, world):
     teach(store, 1e-5)
     told = explain(store, finish(open_study(4, functions=["FIX"]), world()).name)
     assert [one.task for one in told.recommended] == ["digits-cnn"]
     assert told.pruned.contradiction is None
 
 
-def test_an_escape_that_won_is_told_and_one_that_lost(store, open_study, world):
+def test_exploration_trials_are_reported_won_or_lost(store, open_study, world):
     liar, truth = world(best=1e-4, edge=1e-3), world(best=1.0, edge=10)
 
     class Misleading:
@@ -134,7 +134,7 @@ def test_probes_that_longer_ones_replaced_are_counted(store, open_study, world):
     assert all(run.horizon in (100, 300) for run in told.probes)
 
 
-def test_probing_that_goes_on_is_told(store, open_study, world):
+def test_probing_in_progress_is_reported(store, open_study, world):
     study = open_study(4)
     for _ in range(5):
         trial = study.ask()
@@ -156,7 +156,7 @@ def stored_study(name, key):
     return StoredStudy(key, name, {}, {}, {})
 
 
-def test_a_study_that_is_not_there_gets_the_nearest_names_and_two_are_told_apart():
+def test_an_unknown_study_gets_the_nearest_names_and_an_ambiguous_one_its_matches():
     known = [stored_study(f"digits-mlp-{n}{'a' * 7}", f"{n}{'a' * 15}") for n in range(5)]
     with pytest.raises(UsageError, match=r"no study 'digits-mpl-2aaaaaaa' among the 5 .* did you mean 'digits-mlp-2a"):
         find_study(known, "digits-mpl-2aaaaaaa")

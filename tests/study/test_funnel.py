@@ -1,4 +1,4 @@
-"""The funnel in a world that answers at once: what it asks for, what it promotes, what it spends."""
+"""The funnel in a world that answers at once: its trials, its promotions, its cost."""
 
 import random
 from collections import Counter
@@ -13,9 +13,10 @@ from lrsearch.runs import Run, RunState
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.store import open_store
-from lrsearch.study.funnel import BATCH, Funnel, is_widened, plan
+from lrsearch.study.funnel import Funnel, is_widened, plan
 from lrsearch.study.probing import gather, probe_steps
 from lrsearch.study.result import conclude
+from lrsearch.study.rules import FUNNEL
 from lrsearch.study.strategy import Setup, committed, with_role
 from lrsearch.study.study import Study
 
@@ -111,7 +112,7 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
 
         study = Study(Setup(task, raw, 12, 0), Funnel(), open_store(str(tmp_path / f"{workers}.db")), sampler)
         history = finish_in_any_order(study, world(), workers, random.Random(seed)).history
-        assert len(with_role(history, "candidate")) > 2 * BATCH
+        assert len(with_role(history, "candidate")) > 2 * FUNNEL.batch
         return sorted((t.role, str(t.policy), t.horizon, t.seed) for t in history)
 
     alone = trained(1, 0)
@@ -120,7 +121,7 @@ def test_a_search_is_the_same_on_any_number_of_workers(tmp_path, task, world, ki
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_where_range_tests_are_flat_the_defaults_peak_comes_from_the_decades(study_in, world, workers):
+def test_where_range_tests_are_flat_the_defaults_peak_comes_from_constant_lrs(study_in, world, workers):
     class Flat(world):
         def _ramp(self, spec):
             return replace(super()._ramp(spec), train_losses=(spec.task.chance_loss,) * spec.horizon)

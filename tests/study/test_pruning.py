@@ -1,4 +1,4 @@
-"""Probing on its own: the very runs that a search begins with, and the same evidence read from the store alone."""
+"""Probing as a study: the same runs as those of a search, and the same evidence read from the store alone."""
 
 import random
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Probing of a training of one's own: any metric, with or without a train_loss, and explained from the store alone."""
+"""Probing of a user's own training: any metric, with or without a train_loss, explained from the store alone."""
 
 import math
 import zlib
@@ -142,14 +142,14 @@ def test_the_store_alone_explains_it(store, logs_train_loss):
     assert not any("%" in one or "loss " in one for one in showed)
 
 
-def test_a_space_over_a_range_of_ones_own_is_made_again_from_the_record(store):
+def test_a_space_over_a_users_range_is_rebuilt_from_the_record(store):
     task = replace(task_of(LOSS), lr_range=(1e-4, 0.3))
     study = probe(store, task, Own(METRICS["loss"][1]))
     assert explain(store, study.name).pruned.raw == study.setup.raw
     assert store.studies()[0].frozen["peak"] == [1e-4, 0.3]
 
 
-def test_without_a_train_loss_one_range_test_is_enough_and_the_decades_are_walked(store):
+def test_without_a_train_loss_one_range_test_is_enough_and_constant_lrs_are_tried(store):
     study = probe(store, task_of(LOSS), Own(METRICS["loss"][1], logs_train_loss=False))
     ramps, decades = with_role(study.history, "range-test"), with_role(study.history, "decade")
     assert len(ramps) == 1

@@ -1,4 +1,4 @@
-"""A study on an otherwise empty store starts from the papers' policies where they bear on its task."""
+"""A study on an otherwise empty store starts from the papers' policies where they fit its task."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_what_lies_outside_the_peaks_that_probes_leave_is_not_tried(open_study, 
     assert of_papers(study) == []
 
 
-def test_a_policy_in_great_doubt_does_not_contradict_the_probes(open_study, task):
+def test_a_very_uncertain_policy_does_not_contradict_the_probes(open_study, task):
     setup = open_study(8).setup
     papers = setup.recommended
     assert next(policy for _, policy in transferred(setup.raw, papers, None)) == SIN2(k0=0.01, k1=0.06, l=2000)

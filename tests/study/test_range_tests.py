@@ -1,4 +1,4 @@
-"""Range tests of whatever trains: a trainer of one's own with a task and `train_ramp`."""
+"""Range tests of any trainer that has a task and `train_ramp`."""
 
 import math
 
@@ -32,7 +32,7 @@ class Regression:
         torch.manual_seed(spec.seed)
         model = torch.nn.Linear(8, 1)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        scheduler, losses, looks = spec.policy.scheduler(optimizer), [], []
+        scheduler, losses, evaluations = spec.policy.scheduler(optimizer), [], []
         truth = torch.arange(8.0)
         for step in range(spec.horizon):
             x = torch.randn(32, 8)
@@ -44,9 +44,9 @@ class Regression:
             value = float(loss.detach())
             losses.append(value if math.isfinite(value) else None)
             if losses[-1] is not None and step % 50 == 0:
-                looks.append(Evaluation(spec.policy(step), losses[-1], losses[-1]))
+                evaluations.append(Evaluation(spec.policy(step), losses[-1], losses[-1]))
         told = tuple(losses) if self.logs_train_loss else ()
-        return Run(state=RunState.DIVERGED, steps=spec.horizon, seconds=0.0, train_losses=told), tuple(looks)
+        return Run(state=RunState.DIVERGED, steps=spec.horizon, seconds=0.0, train_losses=told), tuple(evaluations)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def make(trainer, store, **how):
     return make_range_tests(trainer, store, ramp(1e-6, 10, 200), 200, [0, 1], **how)
 
 
-def test_a_trainer_of_ones_own_is_tested_recorded_and_drawn(store, tmp_path):
+def test_a_users_trainer_is_tested_recorded_and_drawn(store, tmp_path):
     heard = []
     tested = make(Regression(), store, ended=lambda spec, shown: heard.append(spec.seed))
     assert (tested.task, tested.steps, heard) == (TASK, 200, [0, 1])
@@ -83,4 +83,4 @@ def test_one_that_breaks_is_an_error_with_its_own_words(store):
 def test_a_classification_is_tested_by_the_same_call(store):
     tested = make_range_tests(Trainer(find_task("digits-mlp"), device="cpu"), store, ramp(1e-6, 10, 60), 60, [0])
     assert tested.weight_decay == find_task("digits-mlp").optimizer.weight_decay
-    assert len(tested.ramps[0].looks) > 20
+    assert len(tested.ramps[0].evaluations) > 20

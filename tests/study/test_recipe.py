@@ -1,4 +1,4 @@
-"""The recipe of the 1cycle report: what it tries, what it keeps, and what it refuses."""
+"""The recipe of the 1cycle report: the values it tries, those it chooses, and its refusals."""
 
 import math
 from dataclasses import replace
@@ -46,16 +46,16 @@ def clock(monkeypatch):
 
 def test_it_goes_from_step_to_step_and_every_run_is_recorded(store):
     lines = []
-    found = follow(MLP, store, MLP.load(None), tell=lines.append)
+    found = follow(MLP, store, MLP.load(None), log=lines.append)
     assert [step.setting for step in found.steps] == ["batch size", "momentum", "weight decay"]
     batch, momentum, decay = found.steps
     assert [one.value for one in batch.tried] == [16, 32, 64]
     assert {one.value for one in momentum.tried} == {*MOMENTA}
     assert {0.0005, *DECAYS} <= {one.value for one in decay.tried}
     assert len(decay.tried) == 7
-    assert found.found.batch_size == batch.chosen
-    assert (found.found.optimizer.momentum, found.found.optimizer.weight_decay) == (momentum.chosen, decay.chosen)
-    assert found.policy.horizon == found.found.horizon == round(400 * 32 / batch.chosen)
+    assert found.chosen.batch_size == batch.chosen
+    assert (found.chosen.optimizer.momentum, found.chosen.optimizer.weight_decay) == (momentum.chosen, decay.chosen)
+    assert found.policy.horizon == found.chosen.horizon == round(400 * 32 / batch.chosen)
     known = {stored.key for stored in store.runs()}
     assert {one.run for step in found.steps for one in step.tried} <= known
     assert "TRI" not in str(found.policy)

@@ -1,4 +1,4 @@
-"""What somebody tells of a job becomes its run, or is refused in a sentence that names the job."""
+"""A user's report of a job becomes its run, or is refused in a sentence that names the job."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_a_metric_that_is_not_finite_is_a_divergence(value, steps, made):
     assert (run.state, run.score, run.steps) == (RunState.DIVERGED, None, made)
 
 
-def test_a_failure_is_charged_in_full_unless_its_steps_are_told():
+def test_a_failure_is_charged_in_full_unless_its_steps_are_reported():
     assert reported_run(FULL, TASK, failed="out of memory").steps == 100
     run = reported_run(FULL, TASK, failed=" out of memory ", steps=3)
     assert (run.state, run.steps, run.error) == (RunState.FAILED, 3, "out of memory")
@@ -47,7 +47,7 @@ def test_a_failure_is_charged_in_full_unless_its_steps_are_told():
         [[step, loss] for step, loss in enumerate(FALLING, 1)],
     ],
 )
-def test_a_range_test_is_told_by_its_losses_one_a_step_or_with_their_steps(curve):
+def test_a_range_test_is_reported_by_its_losses_one_a_step_or_with_their_steps(curve):
     run = reported_run(RAMP, TASK, curves={"train_loss": curve})
     assert (run.state, run.steps) == (RunState.FINISHED, 25)
     assert run.train_losses == pytest.approx(FALLING)

@@ -1,4 +1,4 @@
-"""Probing of networks and data that mislead: it refuses with its reason, or narrows to what trains."""
+"""Probing of misleading networks and data: it refuses with the reason, or narrows to learning rates that train."""
 
 import itertools
 import math

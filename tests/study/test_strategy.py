@@ -1,4 +1,4 @@
-"""What a trial costs the budget."""
+"""The cost of a trial to the budget."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Tables of policies: read from TOML, trained once, put beside what was published."""
+"""Tables of policies: read from TOML, trained once, compared with published numbers."""
 
 import json
 import math
@@ -237,7 +237,7 @@ def test_equal_ranks_agree_with_nothing():
     assert results([[0.9], [0.9]], [1, 2]).agreement is None
 
 
-def test_pairs_are_told_apart_by_a_paired_test():
+def test_pairs_are_separated_by_a_paired_test():
     """A constant gap over seeds that differ much is found; noise of its own in each is a tie."""
     seeds = np.array([0.80, 0.85, 0.90, 0.95])
     found = results([seeds.tolist(), (seeds + np.array([0.011, 0.010, 0.009, 0.010])).tolist(), seeds[::-1].tolist()])

@@ -1,4 +1,4 @@
-"""What did well in longer runs of a near task is tried over this one's whole horizon, after probes and default."""
+"""Policies of long runs on a near task are tried over the whole horizon, after probes and default."""
 
 import random
 from dataclasses import replace
@@ -128,7 +128,7 @@ def test_it_can_be_the_answer(warm, world):
         lambda one: replace(one, origin="a friend"),
         lambda one: replace(
             one,
-            exact=False,
+            same_settings=False,
             corrections=(Correction("another task", 0.0, 0.3, True), Correction("momentum", 0.0, 0.4, True)),
         ),
         lambda one: replace(one, policy=one.policy.scale(1e-4)),

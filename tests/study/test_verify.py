@@ -1,4 +1,4 @@
-"""Verifying a policy: what the store answers, what is trained, where it ends, and what others see of it."""
+"""Verifying a policy: the answers of the store, the trained runs, their ends, and their keys."""
 
 from dataclasses import replace
 
@@ -68,7 +68,7 @@ def reads(store, question, run, horizon=None, task=None, policy=None, origin="lo
     return from_store(question, store).get(0)
 
 
-def test_training_ends_at_the_first_look_that_reaches_it_and_a_second_call_costs_nothing(verify, store, no_more):
+def test_training_ends_at_the_first_evaluation_that_reaches_it_and_a_second_call_costs_nothing(verify, store, no_more):
     told = []
     found = verify(watch=lambda spec, run: told.append((spec.key, run.state)))
     [stored] = store.runs()
@@ -208,7 +208,7 @@ def test_the_interval_is_wilsons_and_a_split_is_neither_yes_nor_no(hits, n, reac
     assert found.sentence.startswith({True: "Yes: ", False: "No: ", None: "It depends on the seed: "}[reached])
 
 
-def test_a_no_needs_every_look_of_the_asked_run(store):
+def test_a_no_needs_every_evaluation_of_the_questioned_run(store):
     asked = ask(MLP, GOOD, 0.9, 320)  # looked at every 32 updates
     looks = dict.fromkeys(range(32, 321, 32), 0.5)
     assert reads(store, asked, made_up(dict.fromkeys(range(128, 1281, 128), 0.5)), horizon=1280) is None
@@ -217,7 +217,7 @@ def test_a_no_needs_every_look_of_the_asked_run(store):
     assert (answer.reached, answer.step, answer.score) == (False, 32, 0.5)
 
 
-def test_a_yes_needs_one_look_within_the_budget_and_the_earliest_counts(store):
+def test_a_yes_needs_one_evaluation_within_the_budget_and_the_earliest_counts(store):
     asked = ask(MLP, GOOD, 0.9, 320)
     assert reads(store, asked, made_up({128: 0.5, 256: 0.89, 384: 0.95}), horizon=1280) is None
     assert reads(store, asked, made_up({300: 0.91, 320: 0.2}), horizon=640).step == 300
@@ -245,7 +245,7 @@ def test_runs_of_another_version_of_the_trainer_answer_nothing(store, monkeypatc
     assert from_store(asked, store) == {}
 
 
-def test_a_run_from_elsewhere_answers_after_local_ones_and_is_told(store):
+def test_an_external_run_answers_after_local_ones_and_is_named(store):
     asked = ask(MLP, GOOD, 0.9, 320)
     assert reads(store, asked, made_up({32: 0.99}), horizon=64, origin="a bundle").origin == "a bundle"
     told = Verdict(asked, (from_store(asked, store)[0],))
@@ -254,7 +254,7 @@ def test_a_run_from_elsewhere_answers_after_local_ones_and_is_told(store):
     assert (local.origin, local.reached) == ("local", False)
 
 
-def test_a_controller_is_looked_at_every_epoch_and_only_such_runs_answer_for_it(store):
+def test_a_controller_is_evaluated_every_epoch_and_only_such_runs_answer_for_it(store):
     policy, run = PLATEAU(k0=0.1, gamma=0.5, patience=1), made_up({32: 0.99, 64: 0.99})
     asked = ask(MLP, policy, 0.9, 64)
     assert asked.task.horizon == 64
@@ -342,7 +342,7 @@ def test_a_loss_reaches_a_target_from_above_and_its_negative_from_below(store, s
     assert Verdict(replace(never, seeds=(0, 1, 2)), answers).score == sign * 2.9
 
 
-def test_a_verdict_of_a_loss_is_told_in_its_unit(store):
+def test_a_verdict_of_a_loss_is_printed_in_its_unit(store):
     asked = ask(LM, GOOD, "2.3", 320)
     told = Verdict(asked, (reads(store, asked, made_up({64: 2.25})),))
     assert told.sentence == (
@@ -352,7 +352,7 @@ def test_a_verdict_of_a_loss_is_told_in_its_unit(store):
     assert told.to_json()["objective"] == LM.objective.to_json()
 
 
-def test_a_training_of_ones_own_says_no_by_the_looks_that_it_made(store):
+def test_a_users_own_training_answers_no_by_its_own_evaluations(store):
     """Over another horizon by those that were asked for."""
     asked = ask(LM, GOOD, 2.0, 320)
     assert reads(store, asked, made_up({50: 2.5, 640: 2.4}), horizon=640) is None

@@ -31,7 +31,7 @@ class RandomSampler:
         """Draw a policy."""
         return space.sample(np.random.default_rng((0, number))).rounded()
 
-    def given(self, assignment, space):
+    def add(self, assignment, space):
         """Hear nothing."""
 
     def tell(self, assignment, run):

@@ -1,4 +1,4 @@
-"""A study in progress whose jobs somebody trains by hand: all of it is in the store and in a folder."""
+"""An ask-and-tell study in progress: its state is in the store and in a folder."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,18 +27,18 @@ from lrsearch.words import counted
 
 
 class OpenStudy:
-    """A search whose jobs somebody trains by hand. All of it is in the store and the folder; closing forgets nothing.
+    """A search whose jobs the user trains. Its state is in the store and the folder, so closing it loses nothing.
 
-    What was asked for is out until it is told or released, whoever asks, in any process that has the same folder. A job
-    that failed is asked for again where it is released, and the strong default by itself, for nothing is found without.
+    A job is out from `ask` until `tell` or `release`, for all processes with the same folder. `ask` returns a failed
+    job again once it is released. It returns a failed strong default by itself, for a search has no answer without it.
 
     Args:
-        setup: what the study starts from.
+        setup: the study's setup.
         store: the ledger.
         out: the folder.
-        storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
-        warnings: what to know beside the result.
-        stack: is closed with the study.
+        storage: the Optuna storage's URL; None for `optuna.db` in `out`.
+        warnings: warnings of the result.
+        stack: closed with the study.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class OpenStudy:
             raise
 
     def ask(self, most: int = 1) -> list[OpenJob]:
-        """Ask for jobs: none where all that is out must be told first, and where the study is done.
+        """Hand out the next jobs: none while jobs that are out must end first, and when the study is done.
 
         Args:
-            most: so many at once, 1 or more.
+            most: the largest number of jobs, 1 or more.
 
         Raises:
-            UsageError: for a number that cannot be.
+            UsageError: for a wrong number.
             WorkError: if the store or the folder cannot be written.
         """
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
@@ -84,10 +84,10 @@ class OpenStudy:
             if default is not None:
                 if not _is_paid(study, default):
                     return []
-                study = self._again(study, default)
-            while len(jobs) < most and not isinstance(asked := study.ask(), NoRun):
-                job = OpenJob.of(asked, self.task, self._claims.place(asked.number))
-                if self._claims.take(asked.number, job.file.to_text() + "\n"):
+                study = self._reopened(study, default)
+            while len(jobs) < most and not isinstance(trial := study.ask(), NoRun):
+                job = OpenJob.of(trial, self.task, self._claims.job_folder(trial.number))
+                if self._claims.take(trial.number, job.file.to_text() + "\n"):
                     jobs.append(job)
         return jobs
 
@@ -101,54 +101,53 @@ class OpenStudy:
         steps: int | None = None,
         report: bool | str | Path = False,
     ) -> Run:
-        """Tell what came of a job: its metric, the curves of a range test, its report, or why it failed.
+        """Record the run of a job: its metric, the curves of a range test, its report, or why it failed.
 
         Args:
-            number: the job's.
+            number: the number of the job.
             value: a number, or a mapping of metrics such as {"val_loss": 2.1}. NaN is a divergence.
-            curves: of a range test: {"train_loss": [...]}, one value a step or (step, value) pairs.
-            failed: why the training failed. It is charged and left out, and the study goes on.
-            steps: updates that were made, where it failed or diverged; all of the job where it is not given.
-            report: what a program reported that was started with the job's file as LRSEARCH_JOB: True for the report
-                that the file names, or another.
+            curves: the curves of a range test: {"train_loss": [...]}, one value a step or (step, value) pairs.
+            failed: why the training failed. Its steps are charged, its result is left out, and the study continues.
+            steps: updates that were made, where it failed or diverged; None for the job's horizon.
+            report: the report of a program that was started with the job's file as LRSEARCH_JOB. True for the report
+                that the file names, or the path of another.
 
         Returns:
-            The run as it is stored, with its `.state` and `.score`.
+            The stored run, with its `.state` and `.score`.
 
         Raises:
-            UsageError: for a job that is not out, or what cannot be; nothing is stored then.
+            UsageError: for a job that is not out, or a wrong report; nothing is stored then.
         """
         with self._current() as study:
-            trial = self._asked(study, number)
+            trial = self._handed_out(study, number)
             if trial.run is not None:
                 again = f"; release({number}) lets it be asked for again" if _has_failed(trial) else ""
                 raise UsageError(f"job {number} was told before: {self._outcome(trial.run)}{again}")
-            folder = self._claims.place(number)
+            folder = self._claims.job_folder(number)
             if report is not False:
                 own = OpenJob.of(trial, self.task, folder).file.report
                 report = Path(own if report is True else report)
-            run = reported_run(
-                trial, self.task, value, curves=curves, failed=failed, steps=steps, report=report or None
-            )
-            run = replace(run, lost=max(0, counted_in(folder) - run.steps))  # of attempts that were killed
-            stored = study.take(trial, run).stored
+            path = report or None
+            run = reported_run(trial, self.task, value, curves=curves, failed=failed, steps=steps, report=path)
+            run = replace(run, lost=max(0, counted_in(folder) - run.steps))  # steps of attempts that were killed
+            stored = study.record(trial, run).stored
             forget_count(folder)
         assert stored is not None
         return stored.run
 
     def release(self, number: int, *, steps: int = 0) -> None:
-        """Give a job back: it is asked for again, the next time that somebody asks.
+        """Give a job back: a later `ask` hands it out again.
 
         Args:
             number: that of a job that is out, or that failed.
-            steps: updates that were trained for nothing: they are charged, as are those that a program counted.
+            steps: updates that were trained in vain: they are charged, as are those that a program counted.
 
         Raises:
             UsageError: for a job that is not out, or has ended otherwise.
             BudgetError: if it failed, and the budget does not pay for it again.
         """
         with self._current() as study:
-            trial = self._asked(study, number)
+            trial = self._handed_out(study, number)
             horizon = trial.horizon
             if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= horizon:
                 raise UsageError(f"job {number}: steps is the updates that it made, 0 to {horizon}, got {given(steps)}")
@@ -159,17 +158,17 @@ class OpenStudy:
                     f"job {number} failed, and the budget does not pay for its"
                     f" {counted(horizon, 'update')} again: {self._left(study):.3g} FRE are left"
                 )
-            self._again(study, trial, steps)
+            self._reopened(study, trial, steps)
 
     def open_jobs(self) -> list[OpenJob]:
-        """The jobs that are out, whoever asked for them, in order."""
+        """The jobs that are out, of all processes, in order."""
         with self._current() as study:
-            asked = [study.history[number] for number in sorted(self._out(study))]
-            return [OpenJob.of(one, self.task, self._claims.place(one.number)) for one in asked]
+            trials = [study.history[number] for number in sorted(self._out(study))]
+            return [OpenJob.of(trial, self.task, self._claims.job_folder(trial.number)) for trial in trials]
 
     @property
     def is_done(self) -> bool:
-        """Whether the study has ended: no job is out, and none will be asked for."""
+        """Whether the study has ended: no job is out, and `ask` hands out no more."""
         with self._current() as study:
             default = _failed_default(study)
             is_lost = default is not None and not _is_paid(study, default)
@@ -177,20 +176,20 @@ class OpenStudy:
 
     @property
     def budget(self) -> float:
-        """Full-run equivalents (FRE) that everything together may cost."""
+        """Full-run equivalents (FRE) of the whole study: a hard cap."""
         return self._setup.budget
 
     @property
     def left(self) -> float:
-        """What is left of the budget, in full-run equivalents (FRE); jobs that are out count in full."""
+        """The rest of the budget, in full-run equivalents (FRE); jobs that are out count in full."""
         with self._current() as study:
             return self._left(study)
 
     def result(self) -> SearchResult:
-        """What was found, as `search` gives it; while the study goes on, what was found so far.
+        """The result, as `search` returns it; before the study is done, the result so far.
 
         Raises:
-            WorkError: while the strong default has not ended, for everything is judged against it.
+            WorkError: while the strong default has not ended, against which all policies are compared.
         """
         with self._current() as study:
             if not any(map(is_result, with_role(study.history, Role.DEFAULT))):
@@ -198,7 +197,7 @@ class OpenStudy:
             return conclude_search(study, self._warnings)
 
     def close(self) -> None:
-        """Close the store; the same call to `open_study` goes on."""
+        """Close the store; the same call to `open_study` continues the study."""
         self._is_closed = True
         self._stack.close()
 
@@ -212,7 +211,7 @@ class OpenStudy:
 
     @contextmanager
     def _current(self) -> Iterator[Study]:
-        """The study as the ledger has it by now, while no other process asks or tells."""
+        """The study as the ledger has it now, with the folder locked against other processes."""
         if self._is_closed:
             raise UsageError("the study is closed; open it again, and it goes on")
         with self._claims.locked():
@@ -223,26 +222,26 @@ class OpenStudy:
         if study is None or study.history != self.store.history(self.key):
             study = self._study = Study(self._setup, Funnel(), self.store, self._sampler)
         failed = {trial.number for trial in study.history if _has_failed(trial)}
-        study.leave(self._out(study) | failed)
+        study.set_claimed(self._out(study) | failed)
         return study
 
     def _out(self, study: Study) -> frozenset[int]:
-        """The numbers of the jobs that are out: taken, and neither told nor given back."""
+        """The numbers of the jobs that are out: claimed, and not ended."""
         return self._claims.taken & {trial.number for trial in study.open_trials}
 
-    def _again(self, study: Study, trial: Trial, steps: int = 0) -> Study:
-        """Let a job be asked for again: what it trained is charged, and its horizon is from now on."""
-        folder = self._claims.place(trial.number)
+    def _reopened(self, study: Study, trial: Trial, steps: int = 0) -> Study:
+        """The study with a job reopened for `ask`: its steps so far are charged, and from now on its horizon."""
+        folder = self._claims.job_folder(trial.number)
         self._claims.give_back(trial.number)
         steps = max(steps, counted_in(folder))
         if steps or trial.run is not None:
-            study.take(trial, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
+            study.record(trial, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
             forget_count(folder)
-            self._study = None  # the sampler hears of it anew
+            self._study = None  # a new sampler adds the trial again
         return self._read()
 
-    def _asked(self, study: Study, number: Any) -> Trial:
-        """The trial of a number that was asked for.
+    def _handed_out(self, study: Study, number: Any) -> Trial:
+        """The trial of a job that `ask` has handed out, ended or not.
 
         Raises:
             UsageError: for any other number.
@@ -251,7 +250,7 @@ class OpenStudy:
             raise UsageError(f"a job is told by its number, such as 3, got {given(number)}")
         if 0 <= number < len(study.history):
             trial = study.history[number]
-            if trial.run is not None or self._claims.place(number).is_dir():
+            if trial.run is not None or self._claims.job_folder(number).is_dir():
                 return trial
         out = ", ".join(map(str, sorted(self._out(study)))) or "none"
         raise UsageError(f"job {number} was never asked for in {self.name}; jobs that are out: {out}")
@@ -266,7 +265,7 @@ class OpenStudy:
         return max(0, self._setup.cap - committed(study.history)) / self.task.horizon
 
     def _why(self, study: Study) -> str:
-        """Why the default has not ended."""
+        """The reason why the default has not ended."""
         default = next(iter(with_role(study.history, Role.DEFAULT)), None)
         if default is None:
             ended = sum(trial.run is not None for trial in study.history)
@@ -291,5 +290,5 @@ def _failed_default(study: Study) -> Trial | None:
 
 
 def _is_paid(study: Study, trial: Trial) -> bool:
-    """Whether the budget pays for a job that failed once more."""
+    """Whether the budget pays for another attempt at a failed job."""
     return committed(study.history) + trial.horizon <= study.setup.cap

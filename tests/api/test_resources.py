@@ -1,4 +1,4 @@
-"""Where trainers come from, and who trains: what is asked for decides, and nothing is loaded before it is needed."""
+"""Sources of trainers, and executors: nothing is loaded before it is needed."""
 
 from pathlib import Path
 

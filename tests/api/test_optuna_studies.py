@@ -1,4 +1,4 @@
-"""An Optuna study of one's own: what is put in its queue or among its trials is what its parameters say."""
+"""A user's own Optuna study: enqueued policies and added results are described by the trials' parameters."""
 
 import warnings
 

@@ -1,11 +1,11 @@
-"""A study that is asked and told by hand, over days: no process has to stay for it."""
+"""Ask-and-tell studies: the user trains the jobs, over days, and no process has to stay for it."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lrsearch.api.by_hand import OpenStudy
+from lrsearch.api.ask_tell import OpenStudy
 from lrsearch.api.functions import changed_source
 from lrsearch.api.resources import DEFAULT_FOLDER, opened_store, writable
 from lrsearch.api.studies import search_setup
@@ -21,6 +21,7 @@ from lrsearch.training.own_source import is_own
 from lrsearch.training.settings import with_settings
 
 BUDGET = 8
+"""Full-run equivalents. A rule: the least budget that plans two confirming pairs."""
 
 
 def open_study(
@@ -36,29 +37,29 @@ def open_study(
     out: str | Path = DEFAULT_FOLDER,
     storage: str | None = None,
 ) -> OpenStudy:
-    """Open a search whose jobs somebody trains by hand: ask, train where and when you like, tell.
+    """Open a search whose jobs the user trains: ask, train where and when you like, tell.
 
-    The same call again goes on, in any process, days later. With a function it is the study that `search` makes with
-    the same arguments.
+    The same call continues the study, in any process, days later. With a function it is the study that `search` makes
+    with the same arguments.
 
     Args:
         task: a function under `@lrs.task`, a program, or `lrs.Task("my-lm", horizon=..., epoch=...,
-            minimize="val_loss")` where nothing here can train it.
-        budget: full-run equivalents (FRE) that everything together may cost: a hard cap.
-        store: the knowledge store or its URL; `store.db` in `out` where none is given.
-        functions: LR functions to search; all where none is named.
+            minimize="val_loss")` where no function or program trains it.
+        budget: full-run equivalents (FRE) of the whole study: a hard cap.
+        store: the knowledge store or its URL; None for `store.db` in `out`.
+        functions: LR functions to search; none for all.
         settings, known: as in `search`.
         seed: the study's seed, 0 or more.
-        range_test: whether range tests come first; they are read by training losses. Without them constant LRs alone
-            are tried.
-        out: the folder for the store, the Optuna study and the jobs' folders: the same for all that ask and tell.
-        storage: the Optuna storage's URL; `optuna.db` in `out` where none is given.
+        range_test: whether range tests come first, which need the training losses. Without them only constant LRs are
+            tried.
+        out: the folder for the store, the Optuna study and the jobs' folders: the same in all processes.
+        storage: the Optuna storage's URL; None for `optuna.db` in `out`.
 
     Returns:
-        The open study, to be used under `with`, or closed.
+        The open study: use it under `with`, or close it.
 
     Raises:
-        UsageError: for a task that lrsearch trains itself, or a budget that buys nothing.
+        UsageError: for a task that lrsearch trains itself, or a budget that is too small.
         WorkError: if the store or the folder cannot be opened.
 
     >>> from tempfile import TemporaryDirectory
@@ -69,35 +70,35 @@ def open_study(
     ...     study.tell(job.number, curves={"train_loss": [5 - 0.01 * step for step in range(job.horizon)]}).state
     <RunState.FINISHED: 'finished'>
     """
-    asked = with_settings(task, settings)
-    found = find_task(asked)
-    if found.trainer != OWN:
+    source = with_settings(task, settings)
+    described = find_task(source)
+    if described.trainer != OWN:
         raise TaskError(
-            f"{found.name} is trained by lrsearch itself: lrs.search({found.name!r}). A study is asked and"
+            f"{described.name} is trained by lrsearch itself: lrs.search({described.name!r}). A study is asked and"
             " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
             " minimize='val_loss')"
         )
-    without = (*(() if is_own(asked) else (Role.CHECK,)), *(() if range_test else (Role.RANGE_TEST,)))
-    setup, notes = search_setup(asked, functions, known, budget, seed, without)
+    without = (*(() if is_own(source) else (Role.CHECK,)), *(() if range_test else (Role.RANGE_TEST,)))
+    setup, notes = search_setup(source, functions, known, budget, seed, without)
     folder = writable(out)
     with ExitStack() as stack:
         ledger = stack.enter_context(opened_store(store, folder))
-        warnings = (*notes, *changed_source(asked, ledger))
+        warnings = (*notes, *changed_source(source, ledger))
         return OpenStudy(setup, ledger, folder, storage, warnings=warnings, stack=stack.pop_all())
 
 
 def reopen_study(
     study: str, *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER, storage: str | None = None
 ) -> OpenStudy:
-    """Open a study by its name, with all that it began with.
+    """Open an ask-and-tell study by its name, with the setup that it began with.
 
     Args:
         study: its name, or the beginning of its name or key: `lrsearch store studies` lists them.
-        store, out, storage: as they were for `open_study`.
+        store, out, storage: as for `open_study`.
 
     Raises:
-        UsageError: for an unknown or ambiguous study, or one that is not told by hand.
-        WorkError: if the store is not there, or does not say enough.
+        UsageError: for an unknown or ambiguous study, or one that is no ask-and-tell study.
+        WorkError: if the store does not exist, or an older version began the study.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(opened_store(store, Path(out), existing=True))

@@ -1,4 +1,4 @@
-"""An Optuna study of one's own: what the store knows is put in its queue, or among its finished trials."""
+"""A user's own Optuna study: stored policies are enqueued, stored results are added as finished trials."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from lrsearch.spaces.optuna import Offer
 
 MOST_STORED = 2
+"""Policies beside the first: see `FunnelRules.most_stored`."""
 MOST_RESULTS = 1000
+"""Policies that are added as results: a rule."""
 STRETCHED = "lrsearch:stretched"
-"""The user attribute of a trial that tells the policy as it was given, where it was of another length."""
+"""The user attribute of a trial whose policy was stretched: the policy before."""
 log = logging.getLogger(__name__)
 
 
@@ -39,33 +41,33 @@ def warm_start(
     *,
     centre: float | None = None,
 ) -> int:
-    """Enqueue policies in an Optuna study of one's own: at most the first three, and one random point last.
+    """Enqueue policies in the user's own Optuna study: at most the first three, and one random point last.
 
-    Each trial says where its policy is from, in the user attribute `lrsearch:origin`: `stored`, `published` or
-    `random`. The call can be repeated, also by several processes at once: a policy that is in the study is not
-    enqueued again, whatever became of its trial. When it returns, all are in the queue or were taken from it.
+    The user attribute `lrsearch:origin` of each trial is the origin of its policy: `stored`, `published` or `random`.
+    The call can be repeated, also by several processes at once: a policy that is in the study is not enqueued again,
+    whatever the state of its trial. When it returns, all are in the queue or were taken from it.
 
-    A policy is enqueued as it is where the space's coordinates make its curve over the space's horizon, inside the
-    ranges or not. One that they do not, and that ends at another step than the space, is of another length: it is
-    stretched to the horizon, which a warning and the trial's user attribute `lrsearch:stretched` say. What is left out
-    is named in a warning, with the reason.
+    A policy is enqueued unchanged where the space's coordinates make its curve over the space's horizon, inside the
+    ranges or not. Any other policy that ends at another step than the space is stretched to the horizon. A warning and
+    the trial's user attribute `lrsearch:stretched` report that. A warning names each policy that is left out, with the
+    reason.
 
     Args:
         study: the Optuna study; its objective calls `space.suggest(trial)`.
         space: the space of the study.
-        policies: the default first, then stored ones, as policies or texts, or what `lrs.recommend` returned, which is
-            transferred to the space's horizon. Durations such as `0.1dur` are of that horizon.
-        seed: for the random point.
-        optimum: of your range test (`test.advice.default.lr`), by which learning rates of tasks that have one in the
-            store are moved; None without one.
+        policies: the default first, then stored ones, as policies or texts, or the recommendations of `lrs.recommend`,
+            which are transferred to the space's horizon. Durations such as `0.1dur` are of that horizon.
+        seed: the seed of the random point.
+        optimum: the optimum of your range test (`test.advice.default.lr`). It scales the LRs of tasks that have one in
+            the store; None without a range test.
         prefix: as in `space.suggest(trial, prefix=...)`. A trial's policies of other prefixes are suggested.
         centre: the older name of `optimum`.
 
     Returns:
-        How many were enqueued now.
+        The number of policies that this call enqueued.
 
     Raises:
-        UsageError: if one of the arguments is not what it should be.
+        UsageError: if an argument has a wrong type.
 
     >>> import optuna
     >>> from lrsearch import FIX, open_store, recommend
@@ -102,27 +104,27 @@ def add_results(
     unit: str | None = None,
     prefix: str | None = None,
 ) -> int:
-    """Add what a store knows of this very task to an Optuna study of one's own, as finished trials.
+    """Add the stored results of exactly this task to the user's own Optuna study, as finished trials.
 
-    A policy that ran over the whole horizon is one trial, its value the mean score over seeds, its user attribute
-    `lrsearch:origin` `same task`. Results of other tasks never are, however similar: see `warm_start`. Nor are those of
-    other metrics than the task's. The call can be repeated, also by several processes at once: no run enters twice, and
-    runs that are new make a trial of their own.
+    A policy that ran over the whole horizon is one trial. Its value is the mean score over seeds, its user attribute
+    `lrsearch:origin` is `same task`. Results of other tasks are never added, however similar: see `warm_start`. Nor are
+    results of other metrics. The call can be repeated, also by several processes at once: no run enters twice, and new
+    runs become a new trial.
 
     Args:
         study: the Optuna study, of the direction of the task's metric.
         space: the space of the study; policies outside of it are left out.
         store: the knowledge store.
-        task: a shipped task's name, a task, or a function under `@lrs.task`: the same in all of its description.
+        task: a shipped task's name, a task, or a function under `@lrs.task`: its whole description must be equal.
         unit: the unit of the scores: others are left out. None for that of the task's metric.
         prefix: as in `space.suggest(trial, prefix=...)`; no other policy may be in the study's trials.
 
     Returns:
-        How many were added now.
+        The number of trials that this call added.
 
     Raises:
-        UsageError: if the study has another direction, or several, or an argument is not what it should be.
-        TaskError: for the name of no shipped task.
+        UsageError: if the study has another direction, or several, or an argument has a wrong type.
+        TaskError: for an unknown task name.
 
     >>> import optuna
     >>> from lrsearch import FIX, open_store, recommend, record
@@ -140,12 +142,12 @@ def add_results(
     _check_study(study, space)
     if not isinstance(store, Store):
         raise UsageError(f"store is an open store, such as lrs.open_store('store.db'), got {given(store)}")
-    asked = find_task(task)
-    metric = asked.objective if unit is None else replace(asked.objective, unit=unit, samples=None)
+    described = find_task(task)
+    metric = described.objective if unit is None else replace(described.objective, unit=unit, samples=None)
     _check_direction(study, metric)
     scores: dict[Policy, dict[str, float]] = {}
-    for stored in store.representative_runs(asked.key, shortest=asked.horizon, policies=MOST_RESULTS):
-        is_whole = stored.horizon == asked.horizon and stored.objective == metric
+    for stored in store.representative_runs(described.key, shortest=described.horizon, policies=MOST_RESULTS):
+        is_whole = stored.horizon == described.horizon and stored.objective == metric
         if is_whole and stored.run.score is not None and stored.policy in space:
             scores.setdefault(stored.policy, {})[stored.key] = stored.run.score
     offers = [Offer(policy=policy, origin=SAME_TASK, scores=of_seeds) for policy, of_seeds in scores.items()]
@@ -162,7 +164,7 @@ def _check_study(study: Any, space: Any) -> None:
 
 
 def _check_direction(study: "optuna.Study", metric: Objective) -> None:
-    """Refuse a study that does not go the way of the metric, or goes several."""
+    """Refuse a study of another direction than the metric's, or of several directions."""
     made = f"make the study with direction={metric.direction!r}"
     if len(study.directions) > 1:
         raise UsageError(
@@ -174,39 +176,34 @@ def _check_direction(study: "optuna.Study", metric: Objective) -> None:
 
 
 def _fitting(offered: Iterable[Any], space: Space, optimum: float | None) -> "list[Offer]":
-    """The first three policies that fit the space; what is not among them is named."""
+    """The first three policies that fit the space; a warning names each other one."""
     from lrsearch.spaces.optuna import Offer
 
     fitting: list[Offer] = []
-    for one in offered:
-        origin, policy = _transferred(one, space, optimum)
-        found = fit(policy, space)
-        if found is None:
+    for item in offered:
+        origin, policy = _transferred(item, space, optimum)
+        fitted = fit(policy, space)
+        if fitted is None:
             log.warning("%s is not enqueued: %s", policy, space.misfit(policy))
-        elif found in [other.policy for other in fitting]:
+        elif fitted in [offer.policy for offer in fitting]:
             continue
         elif len(fitting) > MOST_STORED:
             log.warning("%s is not enqueued: a study starts from %d policies at most", policy, 1 + MOST_STORED)
-        elif found == policy:
+        elif fitted == policy:
             fitting.append(Offer(policy=policy, origin=origin))
         else:
-            log.warning(
-                "%s ends after %g steps, the space after %d: it is enqueued as %s",
-                policy,
-                policy.horizon,
-                space.horizon,
-                found,
-            )
-            fitting.append(Offer(policy=found, origin=origin, attributes={STRETCHED: str(policy)}))
+            text = "%s ends after %g steps, the space after %d: it is enqueued as %s"
+            log.warning(text, policy, policy.horizon, space.horizon, fitted)
+            fitting.append(Offer(policy=fitted, origin=origin, attributes={STRETCHED: str(policy)}))
     return fitting
 
 
-def _transferred(one: Any, space: Space, optimum: float | None) -> tuple[str, Policy]:
-    """Where a policy is from, and what it is over the space's horizon."""
-    if isinstance(one, Recommendation):
-        transferred = one.transferred(space.horizon, optimum)
-        return PUBLISHED if one.origin == PUBLISHED else "stored", readable(transferred, space)
-    if not isinstance(one, Policy | str):
-        raise UsageError(f"policies are policies, their texts, or what lrs.recommend returned, got {given(one)}")
-    policy = parse(one) if isinstance(one, str) else one
+def _transferred(item: Any, space: Space, optimum: float | None) -> tuple[str, Policy]:
+    """The origin of a policy, and the policy over the space's horizon."""
+    if isinstance(item, Recommendation):
+        transferred = item.transferred(space.horizon, optimum)
+        return PUBLISHED if item.origin == PUBLISHED else "stored", readable(transferred, space)
+    if not isinstance(item, Policy | str):
+        raise UsageError(f"policies are policies, their texts, or what lrs.recommend returned, got {given(item)}")
+    policy = parse(item) if isinstance(item, str) else item
     return "stored", policy.bind(horizon=space.horizon, epoch=space.epoch)

@@ -1,4 +1,4 @@
-"""A study that is asked and told by hand is the search that trains itself, over days, restarts and failures."""
+"""An ask-and-tell study equals the search that trains itself, over days, restarts and failures."""
 
 import importlib.util
 import math
@@ -27,7 +27,7 @@ FUNCTION, TASK = surface.minimized, surface.minimized.task
 SEARCH = {"budget": 8, "functions": ["TRI", "SIN2", "FIX"]}
 
 
-def told(result):
+def trial_rows(result):
     """What a search did, trial by trial."""
     return [
         (
@@ -74,7 +74,7 @@ def test_the_study_of_a_function_by_hand_is_its_search_trial_by_trial(searched, 
         result = drive(study, most).result()
         assert (study.is_done, study.ask(), study.open_jobs()) == (True, [], [])
     assert sum(trial.origin == "suggested" for trial in result.history) > 3
-    assert told(result) == told(searched)
+    assert trial_rows(result) == trial_rows(searched)
     assert (result.key, result.verdict, result.best, result.cost) == (
         searched.key,
         searched.verdict,
@@ -88,7 +88,7 @@ def test_what_nothing_here_trains_is_searched_as_its_function_would_be_but_for_t
     with lrs.open_study(described, **SEARCH, out=tmp_path) as study:
         result = drive(study, 3).result()
     assert searched.history[0].role == "check"
-    assert told(result) == told(searched)[1:]
+    assert trial_rows(result) == trial_rows(searched)[1:]
     assert (result.verdict, result.best) == (searched.verdict, searched.best)
     assert result.key != searched.key
 
@@ -98,7 +98,7 @@ def test_a_search_goes_on_where_a_person_ended_and_the_other_way_round(searched,
         for _ in range(6):
             train(study, *study.ask())
     result = lrs.search(FUNCTION, **SEARCH, out=tmp_path)
-    assert (told(result), result.spent.reused_runs) == (told(searched), 6)
+    assert (trial_rows(result), result.spent.reused_runs) == (trial_rows(searched), 6)
     with lrs.open_study(FUNCTION, **SEARCH, out=tmp_path) as study:
         assert study.is_done
         assert study.result().verdict == searched.verdict
@@ -121,7 +121,7 @@ def test_a_study_over_days_is_the_same_in_a_new_process_for_every_call_and_whate
             break
     assert day > 4
     with lrs.open_study(FUNCTION, **SEARCH, out=tmp_path) as study:
-        assert told(study.result()) == told(searched)
+        assert trial_rows(study.result()) == trial_rows(searched)
 
 
 def test_a_job_says_all_that_training_it_takes(tmp_path):
@@ -237,7 +237,7 @@ def test_who_asks_at_once_never_gets_the_same_job(tmp_path):
         assert [job.number for job in study.open_jobs()] == sorted(asked)
 
 
-def test_what_the_store_knows_is_not_asked_for(tmp_path):
+def test_a_stored_run_is_not_handed_out(tmp_path):
     lrs.prune(FUNCTION, 8, out=tmp_path)
     with lrs.open_study(TASK, 8, out=tmp_path) as study:
         (job,) = study.ask()
@@ -266,7 +266,7 @@ def test_a_number_that_is_not_out_is_refused(tmp_path, number, match):
                 call()
 
 
-def test_what_is_told_twice_or_cannot_be_is_refused_and_changes_nothing(tmp_path):
+def test_a_second_or_a_wrong_report_is_refused_and_changes_nothing(tmp_path):
     with lrs.open_study(TASK, 4, out=tmp_path) as study:
         (job,) = study.ask()
         with pytest.raises(UsageError, match="it is a range test"):
@@ -331,7 +331,7 @@ def test_a_study_is_opened_by_its_name_with_all_that_it_began_with(tmp_path):
         reopen_study("other", out=tmp_path)
 
 
-def test_only_a_search_of_a_training_of_ones_own_is_told_by_hand(tmp_path):
+def test_only_a_search_of_a_users_own_training_is_an_ask_and_tell_study(tmp_path):
     lrs.prune(FUNCTION, 4, out=tmp_path)
     with pytest.raises(UsageError, match="trains itself: only a search"):
         reopen_study("surface", out=tmp_path)
@@ -449,7 +449,7 @@ def test_what_a_program_counted_is_charged_once_however_its_job_goes_on(tmp_path
         assert before - study.left * TASK.horizon == 40 + job.horizon
 
 
-def test_a_job_that_is_started_again_by_hand_knows_it(tmp_path, monkeypatch):
+def test_a_job_that_the_user_starts_again_is_resumed(tmp_path, monkeypatch):
     with lrs.open_study(TASK, 3, out=tmp_path, range_test=False) as study:
         (job,) = study.ask()
     monkeypatch.setenv("LRSEARCH_JOB", str(job.folder / "job.json"))
