@@ -19,9 +19,9 @@ from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import RangeTested, make_range_tests, require_ended
 from lrsearch.study.recipe import PEAK_SHARE, Recipe, Step, Told, Tried, said, short_steps
 from lrsearch.study.recipe import onecycle as whole_cycle
-from lrsearch.training.own_source import OwnSource, own_source
 from lrsearch.training.ramps import ramp
 from lrsearch.training.settings import with_settings
+from lrsearch.training.user_source import UserSource, user_source
 from lrsearch.words import counted
 
 REPEATS = 3
@@ -36,7 +36,7 @@ class _Runs:
     tell: Told
     trained: dict[str, int] = field(default_factory=dict)
 
-    def train(self, source: OwnSource, policy: Policy, steps: int, seed: int) -> StoredRun:
+    def train(self, source: UserSource, policy: Policy, steps: int, seed: int) -> StoredRun:
         spec = RunSpec(source.task, policy, steps, seed)
         known = self.store.find(spec.key)
         if known is None or not known.run.state.is_final:
@@ -51,7 +51,7 @@ class _Runs:
 
 
 def follow_own(
-    source: OwnSource,
+    source: UserSource,
     tries: Mapping[str, Sequence[Any]],
     store: Store,
     seed: int = 0,
@@ -98,7 +98,7 @@ def follow_own(
     return Recipe(source.task, found.task, policy, tested.advice, tuple(steps), plain, score, cost)
 
 
-def values_to_try(source: OwnSource, settings: Any) -> tuple[OwnSource, dict[str, list[Any]]]:
+def values_to_try(source: UserSource, settings: Any) -> tuple[UserSource, dict[str, list[Any]]]:
     """Tell the values to compare from plain ones: the function under the first of each, and the lists.
 
     Args:
@@ -187,7 +187,7 @@ def _tie(first: Sequence[float | None], other: Sequence[float | None], objective
     return tie_factor(known[1]) * known[0], known[0]
 
 
-def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], peak: float, seed: int) -> Step:
+def _compared(runs: _Runs, source: UserSource, name: str, values: Sequence[Any], peak: float, seed: int) -> Step:
     """Train a short run for each value and seed, and decide."""
     steps, objective = short_steps(source.task), source.task.objective
     tried = []
@@ -205,11 +205,11 @@ def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], 
     return decided(name, values, tried, objective)
 
 
-def _variant(source: OwnSource, settings: Mapping[str, Any]) -> OwnSource:
-    return own_source(with_settings(source, settings))
+def _variant(source: UserSource, settings: Mapping[str, Any]) -> UserSource:
+    return user_source(with_settings(source, settings))
 
 
-def _tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
+def _tested(source: UserSource, store: Store, seed: int) -> RangeTested:
     low, high = source.task.lr_range
     length = ramp_steps(source.task)
     with closing(source.open()) as trainer:

@@ -53,7 +53,7 @@ def test_small_models_train_in_lockstep_as_many_as_memory_bears(monkeypatch):
     assert "it pays while 4 fit into" in lockstep(trainer).reason
 
 
-def test_looking_trains_nothing_and_leaves_the_random_state_alone():
+def test_asking_for_the_reason_trains_nothing_and_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     lockstep(Trainer(MLP, device="cpu"))
     assert torch.equal(torch.get_rng_state(), before)
