@@ -1,4 +1,4 @@
-"""Tasks: what is trained. Torch loads when data or a model is wanted."""
+"""Tasks: shipped tasks, optimizers, data sets and models. Torch loads with the first data or model."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from lrsearch.tasks.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, RMSpr
 from lrsearch.tasks.splits import Split, Splits
 
 if TYPE_CHECKING:
-    from lrsearch.tasks.meta_features import MetaFeatures, meta_features
+    from lrsearch.tasks.features import MetaFeatures, meta_features
 
 __all__ = [
     "L4",
@@ -35,5 +35,5 @@ __all__ = [
 ]
 
 __getattr__ = load_later(
-    __name__, {"MetaFeatures": "lrsearch.tasks.meta_features", "meta_features": "lrsearch.tasks.meta_features"}
+    __name__, {"MetaFeatures": "lrsearch.tasks.features", "meta_features": "lrsearch.tasks.features"}
 )

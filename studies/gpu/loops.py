@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Split, Splits, Task, find_task
-from lrsearch.tasks.own import InMemory
+from lrsearch.tasks.in_memory import InMemory
 from lrsearch.training import Trainer
 from lrsearch.training.lockstep import run_lockstep, why_not
 

@@ -1,4 +1,4 @@
-"""Portraits of tasks: right by other means, drawn from the training split only, the same in any order."""
+"""Meta-features of tasks: right by other means, from the training split only, the same in any order."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, find_task, meta_features
-from lrsearch.tasks.own import InMemory, classification
+from lrsearch.tasks.in_memory import InMemory, classification
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 240)
@@ -75,12 +75,12 @@ def test_the_data_of_an_idx_task_are_what_numpy_and_scikit_learn_find(data_dir, 
 
 @pytest.mark.data
 def test_cifar_has_three_channels_as_the_model_gets_them(cifar):
-    centred, caffe = meta_features("cifar10-resnet20", cifar), meta_features("cifar10-cnn3", cifar)
-    assert centred.data.means == pytest.approx((0, 0, 0), abs=1e-4)
-    assert centred.data.deviations == pytest.approx((1, 1, 1), abs=1e-4)
+    normalised, caffe = meta_features("cifar10-resnet20", cifar), meta_features("cifar10-cnn3", cifar)
+    assert normalised.data.means == pytest.approx((0, 0, 0), abs=1e-4)
+    assert normalised.data.deviations == pytest.approx((1, 1, 1), abs=1e-4)
     assert all(55 < deviation < 70 for deviation in caffe.data.deviations)
-    assert 0.15 < marks(centred).min() < marks(centred).max() < 0.40
-    assert marks(centred) == pytest.approx(marks(caffe), abs=0.08)
+    assert 0.15 < marks(normalised).min() < marks(normalised).max() < 0.40
+    assert marks(normalised) == pytest.approx(marks(caffe), abs=0.08)
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn"])
@@ -360,14 +360,14 @@ def test_the_numbers_differ_by_what_the_tasks_differ_by():
     assert one["training"]["momentum"] == pytest.approx(1)
 
 
-def test_a_portrait_is_a_value():
+def test_meta_features_are_a_value():
     features = meta_features("digits-cnn")
     assert {features} == {meta_features(find_task("digits-cnn"))}
     with pytest.raises(AttributeError, match="cannot assign"):
         features.data = None
 
 
-def test_a_table_of_numbers_has_a_portrait():
+def test_a_table_of_numbers_has_meta_features():
     x, y = load_breast_cancer(return_X_y=True)
     data = meta_features(of((x - x.mean(0)) / x.std(0), y)).data
     assert (data.samples, data.shape, data.channels) == (569, (30,), 1)

@@ -13,7 +13,7 @@ from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store
 from lrsearch.tasks import TASKS, find_task
 from lrsearch.tasks.data import load_digits
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 
 MLP = find_task("digits-mlp")

@@ -10,7 +10,7 @@ from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP, PLATEAU, STEP, WSD, parse
 from lrsearch.tasks import SLS, Adam, find_task
 from lrsearch.tasks.cifar import CropFlip
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 from lrsearch.training.groups import prefix_groups
 from lrsearch.training.prefixes import train_prefix_group

@@ -12,7 +12,7 @@ from lrsearch.runs import RunSpec, RunState
 from lrsearch.runs.executor import Group
 from lrsearch.schedules import ASLR, FIX, NSTEP
 from lrsearch.tasks import Adam, Task, find_task
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 from lrsearch.training.groups import LEAST_ROWS, groups
 from lrsearch.training.together import MOST_ROWS, lockstep, train_group
