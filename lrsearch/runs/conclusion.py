@@ -17,7 +17,7 @@ YES, NOT_CHECKED = "yes", "not checked"
 MOST_SKIPPED = 0.01
 """Rule: the share of the horizon that a gradient scaler may skip."""
 FAR_ABOVE = 3.0
-"""Rule: an exception is a divergence where the training loss rose 3 times as much as it had fallen."""
+"""Rule: an exception is a divergence where the last training loss is above the first by 3 times its fall."""
 LAST_LINES = 12
 """Rule: lines of a traceback in a run's error."""
 PACKAGE = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OWN = "own"
 """The trainer of runs that a user's function or program trained."""
 LEAST_HORIZON = 16
-"""Rule: updates of the shortest full run, of which a search trains parts."""
+"""Rule: updates of the shortest full run."""
 EVALUATIONS = 10
 """Rule: evaluations of a full run."""
 WIDEST = (1e-7, 10.0)

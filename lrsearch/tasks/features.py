@@ -235,6 +235,7 @@ def _landmarks(train: Split) -> Landmarks:
 
     x, y = _subsample(train)
     with warnings.catch_warnings():
+        # scikit-learn warns where classes could be the values of a regression
         warnings.filterwarnings("ignore", "The number of unique classes")
         return Landmarks(
             neighbour=_accuracy(KNeighborsClassifier(1), x, y),

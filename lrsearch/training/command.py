@@ -17,28 +17,9 @@ SETTINGS = "settings."
 PLACE = re.compile(r"\{\{(?P<literal>[A-Za-z_][\w.]*)\}\}|\{(?P<name>[A-Za-z_][\w.]*)\}")
 OPERATORS = {"&&", "||", "|", "|&", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 IN_A_SHELL = re.compile(r"~(/|$)|[\w./=:-]*\$\{?[A-Za-z_]\w*")
-SOURCES = {
-    ".awk",
-    ".bash",
-    ".cfg",
-    ".ini",
-    ".ipynb",
-    ".jl",
-    ".js",
-    ".json",
-    ".lua",
-    ".m",
-    ".pl",
-    ".py",
-    ".r",
-    ".rb",
-    ".sh",
-    ".toml",
-    ".ts",
-    ".yaml",
-    ".yml",
-}
-"""Suffixes of programs and settings: the digest covers these files. Files of other kinds are data or output."""
+SCRIPTS = {".awk", ".bash", ".ipynb", ".jl", ".js", ".lua", ".m", ".pl", ".py", ".r", ".rb", ".sh", ".ts"}
+SOURCES = SCRIPTS | {".cfg", ".ini", ".json", ".toml", ".yaml", ".yml"}
+"""Suffixes of scripts and settings: the digest covers these files. Files of other kinds are data or output."""
 LARGEST_FILE = 2**20
 """Rule: bytes of a file that the digest covers; source files are smaller."""
 

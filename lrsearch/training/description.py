@@ -9,23 +9,9 @@ from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 
 FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
-KEYWORDS = (
-    "horizon",
-    "epochs",
-    "epoch",
-    "minimize",
-    "maximize",
-    "objectives",
-    "samples",
-    "unit",
-    "version",
-    "lr_range",
-    "known",
-    "evaluations",
-    "facts",
-    "settings",
-    *FACTS,
-)
+LENGTH = ("horizon", "epochs", "epoch")
+METRIC = ("minimize", "maximize", "objectives", "samples", "unit")
+KEYWORDS = (*LENGTH, *METRIC, "version", "lr_range", "known", "evaluations", "facts", "settings", *FACTS)
 PASSES = 20
 """Rule: a horizon has 20 epochs where the length of an epoch is not given."""
 AUTO = "auto"

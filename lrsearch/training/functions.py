@@ -51,13 +51,13 @@ def task(
         name: the task's name.
         horizon: updates of a full run, 16 or more; or `epochs`, passes over the samples of `epoch` updates each.
         epochs: instead of `horizon`.
-        epoch: updates of one pass over the training samples; a twentieth of the horizon where it is not given.
+        epoch: updates of one pass over the training samples; None for a twentieth of the horizon.
         minimize, maximize: the metric that decides: one of the two.
         objectives: several, made by `lrs.minimize` and `lrs.maximize`; the first decides.
         samples: where the metric is a share of samples: of how many.
-        unit: what the metric is counted in.
+        unit: the metric's unit, for people.
         version: change it when the training changes. "auto": the digest of the function's source.
-        lr_range: the peak learning rates to search; of the optimizer's family where it is not given.
+        lr_range: the peak learning rates to search; None for those of the optimizer's family.
         known: policies that are commonly used for this training.
         evaluations: how often a full run is evaluated.
         facts: further plain values for the key and for similarity, such as {"pretrained": True}.
@@ -113,7 +113,7 @@ class FunctionSource:
 
     Args:
         function: trains a job.
-        task: what it trains.
+        task: the task that it trains.
     """
 
     def __init__(self, function: Train, task: Task) -> None:

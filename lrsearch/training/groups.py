@@ -10,7 +10,7 @@ from lrsearch.runs import RunSpec
 from lrsearch.runs.executor import Group
 
 LEAST_ROWS = 4
-"""Measured by `studies/benchmarks/fused.py`: two or three runs take longer in lockstep than one after the other."""
+"""Rule: two or three runs take longer in lockstep than one after the other."""
 
 MOST_STEPS = 10_000
 """Rule: a run in lockstep writes no checkpoint, so it must be short enough to start over."""

@@ -9,28 +9,25 @@ differently where a batch is shared, so searches and tables group runs of one se
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.environment import IN_LOCKSTEP, TRAINED
 from lrsearch.schedules import Policy
-from lrsearch.tasks import SGD, Split
+from lrsearch.tasks import SGD
 from lrsearch.tasks.classification import Classification
 from lrsearch.training.files import files
-from lrsearch.training.loop import Trainer, Watch, at_least_float, batches, write_weights
-from lrsearch.training.training_log import EVALUATION_BATCH, TrainingLog
+from lrsearch.training.loop import Trainer, Watch, batches
+from lrsearch.training.stacked_models import StackedModels, sgd_step
+from lrsearch.training.training_log import TrainingLog
 
 logger = logging.getLogger(__name__)
-
-Rows = dict[str, torch.Tensor]
 
 
 def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
@@ -46,7 +43,7 @@ def why_not(trainer: Trainer, specs: Sequence[RunSpec]) -> str | None:
     if any(spec.policy.is_controller for spec in specs):
         return "a controller's learning rate follows from its own feedback"
     try:
-        rows = _Rows.of(trainer, [0, 0])
+        rows = StackedModels.of(trainer, [0, 0])
         scores = rows.forward(trainer.train_split.x[:2], shared=True)
         rows.gradients(scores.sum())
     except Exception as error:
@@ -173,68 +170,6 @@ def _one_by_one(
         yield n, run
 
 
-@dataclass(slots=True)
-class _Rows:
-    """The stacked parameters and buffers of several models, and one of them as the template."""
-
-    trainer: Trainer
-    template: nn.Module
-    parameters: Rows
-    buffers: Rows
-
-    @classmethod
-    def of(cls, trainer: Trainer, seeds: Sequence[int]) -> "_Rows":
-        models = [trainer.new_model(seed) for seed in seeds]
-        parameters, buffers = stack_module_state(models)
-        return cls(trainer, models[0], parameters, buffers)
-
-    def forward(self, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
-        """The logits of each row's batch, or of one batch that all rows share: shape (rows, batch, classes)."""
-
-        def forward_row(parameters: Rows, buffers: Rows, batch: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = functional_call(self.template, (parameters, buffers), (batch,))
-            return logits
-
-        with self.trainer.precision():
-            scores: torch.Tensor = vmap(forward_row, in_dims=(0, 0, None if shared else 0), randomness="error")(
-                self.parameters, self.buffers, x
-            )
-        return at_least_float(scores)
-
-    def gradients(self, loss: torch.Tensor) -> Rows:
-        """The gradient of each parameter that requires one and that the loss depends on, by name."""
-        learning = {name: p for name, p in self.parameters.items() if p.requires_grad}
-        gradients = torch.autograd.grad(loss, list(learning.values()), allow_unused=True)
-        return {name: gradient for name, gradient in zip(learning, gradients, strict=True) if gradient is not None}
-
-    def keep(self, alive: torch.Tensor) -> None:
-        """Remove the other rows."""
-        self.parameters = {
-            name: p.detach()[alive].requires_grad_(p.requires_grad) for name, p in self.parameters.items()
-        }
-        self.buffers = {name: b[alive] for name, b in self.buffers.items()}
-
-    def state(self, row: int) -> tuple[Rows, Rows]:
-        """The parameters and the buffers of one row."""
-        return {name: p[row] for name, p in self.parameters.items()}, {n: b[row] for n, b in self.buffers.items()}
-
-    def write(self, row: int, path: Path) -> None:
-        """Write one row's weights in the format of a single run."""
-        parameters, buffers = self.state(row)
-        self.template.load_state_dict({**parameters, **buffers}, strict=False)
-        write_weights(path, self.template)
-
-    @torch.no_grad()
-    def predict(self, row: int, split: Split) -> torch.Tensor:
-        """The logits of a split by one row, shape (n, classes)."""
-        state = self.state(row)
-        self.template.eval()
-        with self.trainer.precision():
-            parts = [functional_call(self.template, state, (x,)) for x in torch.split(split.x, EVALUATION_BATCH)]
-        self.template.train()
-        return at_least_float(torch.cat(parts))
-
-
 class _LockstepRuns:
     """Several runs in progress."""
 
@@ -293,7 +228,7 @@ class _LockstepRuns:
         """Train to the end; yield the number of ended runs whenever one has ended."""
         optimizer = self.trainer.task.optimizer
         assert isinstance(optimizer, SGD)
-        self.rows = rows = _Rows.of(self.trainer, [spec.seed for spec in self.specs])
+        self.rows = rows = StackedModels.of(self.trainer, [spec.seed for spec in self.specs])
         lrs, momenta = self._columns(optimizer.momentum)
         feed = _Feed(self.trainer, [spec.seed for spec in self.specs], self.is_shared)
         alive = list(range(len(self.specs)))
@@ -306,7 +241,7 @@ class _LockstepRuns:
             sample_losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
             losses = sample_losses.view(len(alive), -1).mean(1)
             gradients = rows.gradients(losses.sum())
-            update(rows.parameters, gradients, buffers, lrs[alive, step], momenta[alive, step], optimizer)
+            sgd_step(rows.parameters, gradients, buffers, lrs[alive, step], momenta[alive, step], optimizer)
             self.losses[alive, step] = losses.detach().to(self.losses.dtype)
             if self._judge(rows, alive):
                 stay = self._staying(alive)
@@ -338,7 +273,7 @@ class _LockstepRuns:
         )
         return lrs.to(device), momenta.to(device)
 
-    def _judge(self, rows: _Rows, alive: Sequence[int]) -> bool:
+    def _judge(self, rows: StackedModels, alive: Sequence[int]) -> bool:
         """Record the step, and the results of runs that ended; return whether one did."""
         before = len(self.results)
         unfinished = [(place, n) for place, n in enumerate(alive) if n not in self.results]
@@ -353,7 +288,7 @@ class _LockstepRuns:
             self.watch(record.steps)
         return len(self.results) > before
 
-    def _write_weights(self, rows: _Rows, place: int, n: int) -> None:
+    def _write_weights(self, rows: StackedModels, place: int, n: int) -> None:
         """Write the weights of a full run that did not diverge."""
         weights, _ = files(self.folder, self.specs[n])
         if weights and n < self.count and self.results[n].state is not RunState.DIVERGED:
@@ -383,29 +318,3 @@ class _Feed:
             return inputs, classes
         rows = [by_seed[self.seeds[n]] for n in alive]
         return torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows])
-
-
-@torch.no_grad()
-def update(
-    parameters: Rows, gradients: Rows, buffers: Rows, lrs: torch.Tensor, momenta: torch.Tensor, optimizer: SGD
-) -> None:
-    """Make one step of torch's SGD in place, with a learning rate and a momentum for each row.
-
-    Where a row's momentum is 0, its momentum buffer does not change.
-    """
-    at_rest = momenta <= 0
-    rests = bool(at_rest.any())
-    for name, gradient in gradients.items():
-        p = parameters[name]
-        column = (-1, *(1,) * (p.ndim - 1))
-        lr, momentum = lrs.to(p.dtype).view(column), momenta.to(p.dtype).view(column)
-        g = gradient.add(p, alpha=optimizer.weight_decay) if optimizer.weight_decay else gradient
-        before = buffers.get(name)
-        after = g.clone() if before is None else (momentum * before if rests else before.mul_(momentum)).add_(g)
-        descent = g + momentum * after if optimizer.nesterov else after
-        if rests:
-            still = at_rest.view(column)
-            after = torch.where(still, torch.zeros_like(p) if before is None else before, after)
-            descent = torch.where(still, g, descent)
-        buffers[name] = after
-        p.sub_(lr * descent)

@@ -29,7 +29,7 @@ MOST_OUTPUT = 2**30
 LAST_BYTES, LAST_LINES = 4096, 10
 """Rule: the part of the output that an error message shows."""
 POLL_SECONDS = 0.05
-"""Rule: seconds between two looks at a report; shorter at the start, for short runs."""
+"""Rule: seconds between two reads of a report; shorter at the start, for short runs."""
 STOP_SECONDS = TERM_SECONDS = 2.0
 """Rule: seconds for a program to react to a stop, and to SIGTERM; together less than a pool waits."""
 log = logging.getLogger(__name__)

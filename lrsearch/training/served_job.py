@@ -51,9 +51,8 @@ class ServedJob(Job):
         spec = RunSpec(task, parse(file.policy), file.horizon, file.seed, Stop.of(file.stop_when))
         super().__init__(spec, folder=Path(file.folder), device=file.device, is_range_test=file.evaluate_every is None)
         if file.evaluate_every is not None:
-            self._evaluations = frozenset(
-                {*range(file.evaluate_every, file.horizon, file.evaluate_every), file.horizon}
-            )
+            every = file.evaluate_every
+            self._evaluations = frozenset({*range(every, file.horizon, every), file.horizon})
         # the file of a job trained by hand is not rewritten for a second attempt
         self._is_resumed = file.resumed or self._counter.before > 0
         if self.rank:

@@ -1,4 +1,4 @@
-"""Tasks of one's own: any model, any samples in memory."""
+"""Tasks of users: any model, any samples in memory."""
 
 import numpy as np
 import pytest

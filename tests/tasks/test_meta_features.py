@@ -27,7 +27,7 @@ X = RNG.normal(size=(240, 5)) + Y[:, None]
 
 
 def of(x, y, **changes) -> Task:
-    """A task of one's own whose training split is the samples as given."""
+    """A user task whose training split is the samples as given."""
 
     def linear() -> nn.Module:
         flat = nn.Flatten() if x.ndim > 1 else nn.Unflatten(0, (-1, 1))
@@ -115,7 +115,7 @@ def test_the_landmarks_fail_on_different_data():
     assert found.bayes > 0.95 > found.linear + 0.2
 
 
-def test_the_same_task_has_the_same_portrait_and_the_random_states_are_left_alone():
+def test_the_same_task_has_the_same_meta_features_and_the_random_states_are_left_alone():
     before, numpys = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     assert meta_features("digits-cnn") == meta_features("digits-cnn")
     assert torch.equal(before, torch.random.get_rng_state())
@@ -153,7 +153,7 @@ def test_the_entropy_is_that_of_unequal_classes():
 
 
 class Untouchable:
-    """Stands where nothing may look."""
+    """Raises on any use: a split that must not be read."""
 
     def __getattribute__(self, name):
         raise AssertionError(f"{name} of a split that is not to learn from was looked at")
@@ -202,7 +202,7 @@ def test_validation_and_test_split_are_not_looked_at():
         "pictures",
     ],
 )
-def test_samples_of_any_kind_have_a_portrait_of_numbers(x, y):
+def test_samples_of_any_kind_have_meta_features_of_numbers(x, y):
     features, axes = meta_features(of(x, y)), (0, 2, 3) if x.ndim == 4 else None
     assert features.data.samples == len(x)
     assert features.data.channels == (2 if x.ndim == 4 else 1)

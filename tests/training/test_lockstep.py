@@ -16,8 +16,9 @@ from lrsearch.tasks import SGD, Adam, Classification, Split, Splits, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
 from lrsearch.training import Trainer
-from lrsearch.training.lockstep import _LockstepRuns, _Rows, iter_lockstep, run_lockstep, train_lockstep, why_not
+from lrsearch.training.lockstep import _LockstepRuns, iter_lockstep, run_lockstep, train_lockstep, why_not
 from lrsearch.training.loop import batches
+from lrsearch.training.stacked_models import StackedModels
 
 STEPS = 40
 MLP = find_task("digits-mlp")
@@ -279,9 +280,9 @@ class Memory:
     def __init__(self, monkeypatch, bears: int, fails=cpu_fails, from_step: int = 0) -> None:
         self.landed: list[int] = []
         self.held: list[weakref.ref] = []
-        forward, updates = _Rows.forward, weakref.WeakKeyDictionary()
+        forward, updates = StackedModels.forward, weakref.WeakKeyDictionary()
 
-        def limited(rows: _Rows, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
+        def limited(rows: StackedModels, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
             parameters = next(iter(rows.parameters.values()))
             count = len(parameters)
             updates[rows.template] = updates.get(rows.template, 0) + 1
@@ -293,7 +294,7 @@ class Memory:
                 fails()
             return forward(rows, x, shared=shared)
 
-        monkeypatch.setattr(_Rows, "forward", limited)
+        monkeypatch.setattr(StackedModels, "forward", limited)
 
     def expect_free(self) -> None:
         """Expect that nothing is held any more of the groups that failed."""
