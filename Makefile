@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: search test faults lint bench clean
+.PHONY: search test adapters faults lint bench clean
 
 search: $(VENV)/installed
 	$(BIN)/lrsearch search digits-cnn --budget 12
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not faults"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not faults and not adapters"
+
+# Several processes and a Ray cluster under the frameworks' adapters; then MLflow whole, in an environment of its own.
+adapters: $(VENV)/installed-dev $(VENV)-adapters/installed
+	$(BIN)/pytest -m adapters
+	$(VENV)-adapters/bin/pytest -p no:cacheprovider tests/integrations -m "not adapters"
 
 faults: $(VENV)/installed-dev
 	$(BIN)/pytest -m faults
@@ -37,5 +42,12 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	touch $@
 
+# The newest versions that resolve together, without constraints.txt: MLflow itself, which caps pandas, and not its client alone.
+$(VENV)-adapters/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-adapters
+	$(VENV)-adapters/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)-adapters/bin/python -m pip install --quiet --editable . --group adapters
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-adapters build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

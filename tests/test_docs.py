@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
-PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+FRAMEWORKS = ("huggingface.md", "lightning.md", "mlflow.md", "timm.md")
+"""Each of their programs imports a framework for seconds: they run with the adapters' long tests."""
+PAGES = [
+    pytest.param(page, marks=[pytest.mark.adapters] if page.name in FRAMEWORKS else [], id=page.name)
+    for page in sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES)
 def test_the_blocks_of_a_page_run_in_order(run_page, page):
     run_page(page.read_text())

@@ -3,11 +3,13 @@
 import doctest
 import importlib
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -204,3 +206,15 @@ def test_the_package_says_that_its_types_are_meant_for_others():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["lrsearch"]
     assert (Path(lrsearch.__file__).parent / "py.typed").is_file()
+
+
+def test_no_public_name_is_hidden_by_a_module_of_its_name():
+    """A module that is imported stands in its package under its name, in front of what loads later."""
+    names = [one.name for one in pkgutil.iter_modules(lrsearch.__path__) if one.ispkg and one.name != "integrations"]
+    packages = [importlib.import_module(f"lrsearch.{name}") for name in names]
+    for package in packages:
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    for package in [lrsearch, *packages]:
+        hidden = [name for name in getattr(package, "__all__", ()) if isinstance(getattr(package, name), ModuleType)]
+        assert hidden == [], package.__name__

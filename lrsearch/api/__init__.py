@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from lrsearch.api.advice import advise, similarity
     from lrsearch.api.asking import open_study, reopen_study
     from lrsearch.api.functions import check, train
-    from lrsearch.api.jobs import job, jobs
     from lrsearch.api.own_studies import add_results, warm_start
     from lrsearch.api.reproducing import reproduce
     from lrsearch.api.resources import DEFAULT_FOLDER, writable
+    from lrsearch.api.script_jobs import job, jobs
     from lrsearch.api.studies import explain, prune, search, sweep, tpe_sampler
     from lrsearch.api.tables import compare, replay, replay_ranking, run_table
     from lrsearch.api.training import ensemble, final_test, range_tests, recipe, verify
@@ -50,8 +50,8 @@ _MODULES = {
     "advice": ("advise", "similarity"),
     "asking": ("open_study", "reopen_study"),
     "functions": ("check", "train"),
-    "jobs": ("job", "jobs"),
-    "opening": ("DEFAULT_FOLDER", "writable"),
+    "script_jobs": ("job", "jobs"),
+    "resources": ("DEFAULT_FOLDER", "writable"),
     "own_studies": ("add_results", "warm_start"),
     "reproducing": ("reproduce",),
     "studies": ("explain", "prune", "search", "sweep", "tpe_sampler"),

@@ -49,8 +49,9 @@ def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, _interrupt)
+    words, sys.argv[1:] = sys.argv[1:], []  # a training that reads its arguments has its defaults, not ours
     try:
-        app(args=present_options(sys.argv[1:]))
+        app(args=present_options(words))
     except LRSearchError as error:
         print(f"lrsearch: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -1,4 +1,4 @@
-"""What every command may print, without loading a room."""
+"""Output that every command shares: JSON, a console, a labelled line. It loads no other package."""
 
 import json
 import sys

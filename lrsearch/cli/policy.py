@@ -116,20 +116,20 @@ def plot(
 def diff(
     a: Text, b: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson = False, output: Picture = None
 ) -> None:
-    """Say how two policies differ over a run: in what, from which step on, and by how much."""
+    """Show how two policies differ over a run: in what, from which step on, and by how much."""
     from lrsearch.cli.output import print_json
     from lrsearch.report.curves import draw_difference
     from lrsearch.report.difference import difference
 
-    found = difference(_bound(a, steps, epoch), _bound(b, steps, epoch), steps)
-    if output and not found.lrs:
+    result = difference(_bound(a, steps, epoch), _bound(b, steps, epoch), steps)
+    if output and not result.lrs:
         raise UsageError("a controller has no curve to draw: leave -o out")
-    picture = draw_difference(_png(output), found.a, found.b, steps) if output else None
+    picture = draw_difference(_png(output), result.a, result.b, steps) if output else None
     if as_json:
-        print_json(found.to_json() | {"picture": str(picture) if picture else None})
+        print_json(result.to_json() | {"picture": str(picture) if picture else None})
         return
-    print(f"A  {found.a}\nB  {found.b}")
-    for line in [*found.lines(), *_beside(found.a, found.b, steps)]:
+    print(f"A  {result.a}\nB  {result.b}")
+    for line in [*result.lines(), *_beside(result.a, result.b, steps)]:
         print(line)
     if picture:
         print(picture)
@@ -221,11 +221,11 @@ def _facts(policy: Policy, steps: int) -> dict[str, Any]:
 def _told(policy: Policy, steps: int) -> list[tuple[str, object]]:
     """Name and value of what is worth telling a person."""
     if policy.is_controller:
-        return [("feedback", "policy.scheduler(optimizer), then step(loss) after each look at the validation split")]
-    found = _coordinates(policy, steps)
+        return [("feedback", "policy.scheduler(optimizer), then step(loss) after each evaluation")]
+    coordinates = _coordinates(policy, steps)
     ends = {"constant from": policy.horizon, "period": policy.period}
-    told = found if isinstance(found, dict) else {"coordinates": found}
-    return [(name, value) for name, value in (ends | told).items() if value is not None]
+    named = coordinates if isinstance(coordinates, dict) else {"coordinates": coordinates}
+    return [(name, value) for name, value in (ends | named).items() if value is not None]
 
 
 def _coordinates(policy: Policy, steps: int) -> dict[str, Any] | str:

@@ -108,7 +108,7 @@ class Program:
 
 
 def takes_program(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Program`; it takes them together, as `program`."""
+    """Add the options of `Program` to a command, which receives them together as `program`."""
 
     @functools.wraps(command)
     def taking(**given: Any) -> None:

@@ -1,5 +1,7 @@
-"""What the commands say on stderr while they work."""
+"""What commands print on stderr while they work."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,12 +15,15 @@ if TYPE_CHECKING:
 
 
 def log_line(line: str) -> None:
-    """Print a line of talk on stderr."""
+    """Print a line on stderr."""
     open_console(stderr=True, soft_wrap=False).print(line)
 
 
 class ProgressPrinter:
-    """Progress on stderr: a bar in a terminal, else a line for each run that ends."""
+    """Progress on stderr: a bar in a terminal, else a line for each run that ends.
+
+    Output that a training prints in this process goes to stderr too: stdout is for the answer.
+    """
 
     def __init__(self, budget: float, horizon: int) -> None:
         self.console = open_console(stderr=True, soft_wrap=False)
@@ -33,17 +38,20 @@ class ProgressPrinter:
         self.row = self.bar.add_task("starting", total=budget * horizon, fre="")
         self.budget, self.spent = budget, 0
         self.open: dict[int, int] = {}
+        self._redirected = redirect_stdout(sys.stderr)
 
     def __enter__(self) -> "ProgressPrinter":
+        self._redirected.__enter__()
         if self.console.is_terminal:
             self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+        self._redirected.__exit__(None, None, None)
 
     def ended(self, study: "Study", trial: "Trial") -> None:
-        """Say that a run ended."""
+        """Print that a run ended."""
         from lrsearch.study.result import cost
 
         spent = cost(study)
@@ -51,21 +59,21 @@ class ProgressPrinter:
         self.open.pop(trial.number, None)
         if trial.reused:
             return
-        run, asked = trial.run, trial
+        run = trial.run
         score = run.score if run else None
         outcome = f"{run.state if run else 'interrupted'}" if score is None else study.setup.task.objective.text(score)
-        steps = counted(asked.horizon, "step", form=">6")
-        line = f"{spent.fre:6.2f} FRE  {asked.role:10} {steps:<12}  {outcome:>11}  {asked.policy}"
+        steps = counted(trial.horizon, "step", form=">6")
+        line = f"{spent.fre:6.2f} FRE  {trial.role:10} {steps:<12}  {outcome:>11}  {trial.policy}"
         width = self.console.width if self.console.is_terminal else len(line)
         self.console.print(line[:width], soft_wrap=True)
 
-    def stepped(self, asked: "Trial", steps: int) -> None:
+    def stepped(self, trial: "Trial", steps: int) -> None:
         """Move the bar."""
-        self.open[asked.number] = steps
+        self.open[trial.number] = steps
         done = self.spent + sum(self.open.values())
         self.bar.update(
             self.row,
             completed=done,
             fre=f"{done / self.horizon:.2f} of {self.budget:g} FRE",
-            description=f"{asked.role} {asked.policy}"[:60],
+            description=f"{trial.role} {trial.policy}"[:60],
         )

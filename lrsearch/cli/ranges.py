@@ -67,7 +67,7 @@ def range_test(
     from lrsearch.cli.progress import log_line
     from lrsearch.tasks import Classification, find_task
 
-    found = named_task(task, horizon, precision, program)
+    source = named_task(task, horizon, precision, program)
 
     def tell(spec: "RunSpec", ramp: "Ramp") -> None:
         task = spec.task
@@ -75,7 +75,7 @@ def range_test(
         log_line(f"seed {spec.seed}{decay}: {counted(len(ramp.lrs), 'point')}")
 
     tested = api.range_tests(
-        found,
+        source,
         low=low,
         high=high,
         steps=steps,
@@ -91,7 +91,7 @@ def range_test(
         watch=tell,
         is_own_process=True,
     )
-    _report_tests(find_task(found).name, tested, out, as_json)
+    _report_tests(find_task(source).name, tested, out, as_json)
 
 
 def _report_tests(task: str, tested: "list[RangeTested]", out: Path, as_json: bool) -> None:
@@ -126,9 +126,9 @@ def recipe(
     from lrsearch.cli.progress import log_line
     from lrsearch.training.settings import with_settings
 
-    found = with_settings(named_task(task, horizon, precision), read_settings(settings))
+    source = with_settings(named_task(task, horizon, precision), read_settings(settings))
     result = api.recipe(
-        found,
+        source,
         settings=read_tries(tries),
         seed=seed,
         store=store,

@@ -35,7 +35,7 @@ def reproduce(
     from lrsearch.cli.output import print_json
 
     named = named_task(task, None, "fp32") if task is not None and is_file(task) else task
-    found = api.reproduce(
+    result = api.reproduce(
         key,
         task=named,
         command=command,
@@ -46,29 +46,29 @@ def reproduce(
         is_own_process=True,
     )
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
     else:
-        _print(found)
+        _print(result)
 
 
-def _print(found: "Reproduced") -> None:
+def _print(result: "Reproduced") -> None:
     from rich.text import Text
 
     from lrsearch.cli.output import labelled, open_console
 
-    console, stored = open_console(), found.stored
-    console.print(Text(found.verdict, "bold"))
+    console, stored = open_console(), result.stored
+    console.print(Text(result.verdict, "bold"))
     console.print(labelled("run", f"{stored.key}, {stored.task}, {stored.policy}, seed {stored.seed}"))
-    for one in found.differences:
+    for one in result.differences:
         console.print(labelled("differs", str(one)))
-    for one in found.changed:
+    for one in result.changed:
         console.print(labelled("changed", str(one)))
-    if not found.is_recorded:
+    if not result.is_recorded:
         console.print(
             labelled(
                 "changed",
                 "not recorded is what it was trained with: by an older version, or by a program in another language",
             )
         )
-    elif not found.changed:
+    elif not result.changed:
         console.print(labelled("changed", "nothing that is recorded: versions, source, device"))

@@ -62,7 +62,7 @@ def search(
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
-    found = named_task(task, horizon, precision, program)
+    source = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {
         "functions": split_names(functions),
@@ -74,12 +74,12 @@ def search(
         "out": out,
         "storage": optuna,
     }
-    with ProgressPrinter(budget, find_task(found).horizon) as printer:
+    with ProgressPrinter(budget, find_task(source).horizon) as printer:
         if engine == "ray":
-            result = api.sweep(found, budget, watch=printer.ended, workers=workers, **given)
+            result = api.sweep(source, budget, watch=printer.ended, workers=workers, **given)
         else:
             result = api.search(
-                found,
+                source,
                 budget,
                 watch=printer.ended,
                 progress=printer.stepped,
@@ -115,11 +115,11 @@ def sweep(
     from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.tasks import find_task
 
-    found = named_task(task, horizon, precision)
+    source = named_task(task, horizon, precision)
     quiet_optuna()
-    with ProgressPrinter(budget, find_task(found).horizon) as printer:
+    with ProgressPrinter(budget, find_task(source).horizon) as printer:
         result = api.sweep(
-            found,
+            source,
             budget,
             functions=split_names(functions),
             settings=read_settings(settings),
@@ -184,10 +184,10 @@ def compare(
             _replay(table, data_dir, seeds, as_json)
         return
     assert task is not None
-    found = named_task(task, horizon, precision)
+    source = named_task(task, horizon, precision)
     quiet_optuna()
     comparison = api.compare(
-        found,
+        source,
         split_names(strategies),
         2 if seeds is None else seeds,
         budget,
@@ -199,7 +199,7 @@ def compare(
         watch=log_line,
         is_own_process=True,
     )
-    _report_comparison(comparison, api.writable(out / f"compare-{find_task(found).name}"), as_json)
+    _report_comparison(comparison, api.writable(out / f"compare-{find_task(source).name}"), as_json)
 
 
 def _report_comparison(comparison: "Comparison", folder: Path, as_json: bool) -> None:
@@ -248,11 +248,13 @@ def _replay(table: str, data_dir: Path | None, seeds: int | None, as_json: bool)
 
 
 def tasks(
-    task: Annotated[str | None, typer.Argument(metavar="TASK", help="A shipped task, to print its portrait.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="A shipped task, to print its meta-features.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the shipped tasks, or print a task's portrait: what is known of it before any training."""
+    """List the shipped tasks, or print a task's meta-features: what is known of it before any training."""
     if task is None:
         _list_tasks(as_json)
         return
@@ -264,11 +266,11 @@ def tasks(
 def _show_task(task: "Classification", data_dir: Path | None, as_json: bool) -> None:
     from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_meta_features
-    from lrsearch.tasks import meta_features
+    from lrsearch.tasks import features_of
     from lrsearch.training import Trainer
     from lrsearch.training.together import lockstep
 
-    features = meta_features(task, data_dir)
+    features = features_of(task, data_dir)
     if as_json:
         print_json({"task": task.name, **features.to_json()})
     else:

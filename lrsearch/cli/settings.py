@@ -49,15 +49,15 @@ def read_tries(texts: Sequence[str] | None) -> dict[str, list[Any]]:
 
 
 def _pairs(option: str, example: str, texts: Sequence[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"{option} takes a name and a value, as {option} {example}, got {text[:80]!r}")
-        if name.strip() in found:
+        if name.strip() in values:
             raise UsageError(f"{option} gives {name.strip()!r} twice")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
 def _value(text: str) -> Any:

@@ -11,7 +11,7 @@ from lrsearch.heuristics import Pruned
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
 from lrsearch.report.markdown import shortened
 from lrsearch.report.metric import LONGEST_HEAD, cell, column
-from lrsearch.report.story import (
+from lrsearch.report.summary import (
     answer_trial,
     how_to_use,
     judged,
@@ -106,9 +106,9 @@ def _leaders(result: SearchResult) -> Table:
     for trial in ended[:LEADERS]:
         run = trial.run
         loss = f"{run.loss:.4f}" if run and run.loss is not None else "-"
-        asked, mark = trial, "*" if trial is answer else ""
+        mark = "*" if trial is answer else ""
         numbers = [cell(objective, run.score if run else None), *([loss] if has_loss else [])]
-        table.add_row(mark, str(asked.horizon), *numbers, asked.origin, str(asked.policy))
+        table.add_row(mark, str(trial.horizon), *numbers, trial.origin, str(trial.policy))
     return table
 
 
@@ -117,9 +117,9 @@ def _front(result: SearchResult) -> Table | None:
     first, *others = result.setup.task.objectives
     if not others:
         return None
-    told = " and ".join(f"{one.direction} {one.name}" for one in (first, *others))
+    directions = " and ".join(f"{one.direction} {one.name}" for one in (first, *others))
     table = Table(
-        title=f"the front ({told}): full runs that no other beats", title_justify="left", box=None, pad_edge=False
+        title=f"the front ({directions}): full runs that no other beats", title_justify="left", box=None, pad_edge=False
     )
     for one in (first, *others):
         table.add_column(column(one), justify="right")
@@ -167,12 +167,12 @@ def _metrics(result: SearchResult, test: dict[str, Any] | None) -> Table:
 
 
 def _word(label: str) -> str:
-    """Give a label without what stands in brackets, for a narrow table."""
+    """A label without its part in brackets, for a narrow table."""
     return label.partition(" (")[0]
 
 
 def _read(result: SearchResult, test: dict[str, Any] | None) -> list[tuple[str, Metrics]]:
-    """Give (label, metrics) of what was read on the test set: of the answer and of the default, no other."""
+    """(label, metrics) on the test set, of the answer and of the default only."""
     if not test:
         return []
     kinds = [
@@ -187,8 +187,8 @@ def _numbers(metrics: Metrics) -> list[str]:
     shown = [(name, 100, ".2f") for name in ("top1", "top5")] + [
         (name, 1, ".4f") for name in ("loss", "ld", "ac", "cd", "cdac")
     ]
-    found = ((metrics.get(name), times, form) for name, times, form in shown)
-    return [format(times * value, form) if value is not None else "-" for value, times, form in found]
+    values = ((metrics.get(name), times, form) for name, times, form in shown)
+    return [format(times * value, form) if value is not None else "-" for value, times, form in values]
 
 
 def _cuts(result: SearchResult) -> Table:
@@ -206,12 +206,12 @@ def _bounds(title: str, pruned: Pruned) -> Table:
     return table
 
 
-def print_pruned(told: Explanation) -> None:
+def print_pruned(explanation: Explanation) -> None:
     """Print a pruned space: its ranges, the runs behind it, what it cost and how to use it."""
-    spent = told.spent
+    spent = explanation.spent
     console = open_console()
-    console.print(_bounds(f"the space that is left of {told.task}", told.pruned), _probes(told))
-    for sentence in summary(told):
+    console.print(_bounds(f"the space that is left of {explanation.task}", explanation.pruned), _probes(explanation))
+    for sentence in summary(explanation):
         console.print(sentence)
     console.print(
         labelled(
@@ -221,39 +221,39 @@ def print_pruned(told: Explanation) -> None:
             f" {spent.reused_runs} taken from the store",
         )
     )
-    console.print(Text("use it", "bold"), f"{how_to_search(told)}\n", sep="\n")
-    if told.study:
-        console.print(labelled("study", f"{told.study} in {told.store}"))
+    console.print(Text("use it", "bold"), f"{how_to_search(explanation)}\n", sep="\n")
+    if explanation.study:
+        console.print(labelled("study", f"{explanation.study} in {explanation.store}"))
 
 
-def print_explanation(told: Explanation) -> None:
+def print_explanation(explanation: Explanation) -> None:
     """Print why a study's space is what it is."""
     console = open_console(soft_wrap=False)
-    console.print(Text(told.study or told.task, "bold"))
-    answer = [f"The search's answer: {told.decision.verdict}"] if told.decision else []
-    for sentence in [*answer, *sentences(told)]:
+    console.print(Text(explanation.study or explanation.task, "bold"))
+    answer = [f"The search's answer: {explanation.decision.verdict}"] if explanation.decision else []
+    for sentence in [*answer, *sentences(explanation)]:
         console.print()
         console.print(sentence)
     console.print()
-    console.print(_probes(told))
+    console.print(_probes(explanation))
 
 
-def _probes(told: Explanation) -> Table:
+def _probes(explanation: Explanation) -> Table:
     """The runs that were read, those behind the range of the learning rate with a star."""
-    behind = {key for bound in told.pruned.bounds for key in bound.runs}
+    behind = {key for bound in explanation.pruned.bounds for key in bound.runs}
     title = f"the runs that were read{' (* behind the range of the learning lr)' if behind else ''}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("run", "seed", "steps", "showed", "policy"):
         table.add_column(name, justify="right" if name in ("seed", "steps") else "left", no_wrap=name != "policy")
-    for run in told.probes:
+    for run in explanation.probes:
         mark = "*" if run.key in behind else ""
-        showed = what_it_showed(run, told.rules, told.objective)
+        showed = what_it_showed(run, explanation.rules, explanation.objective)
         table.add_row(run.key[:8] + mark, str(run.seed), str(run.horizon), showed, str(run.policy))
     return table
 
 
 def print_meta_features(task: str, features: "MetaFeatures", lockstep: "Lockstep") -> None:
-    """Print a task's portrait, and how its short runs train."""
+    """Print a task's meta-features, and how its short runs train."""
     data, model, training = features.data, features.model, features.training
     shape = " x ".join(map(str, data.shape))
     means, deviations = (", ".join(f"{x:.4f}" for x in numbers) for numbers in (data.means, data.deviations))
@@ -297,8 +297,9 @@ def print_range_tests(tested: Sequence["RangeTested"], picture: str) -> None:
             console.print(f"{note[0].upper()}{note[1:]}.")
         if one.advice.suggestions:
             table = right_table("", "rule", "LR", "from", "to", "for")
-            for found in one.advice.suggestions:
-                table.add_row(found.rule, *(f"{lr:.2g}" for lr in (found.lr, found.low, found.high)), found.purpose)
+            for suggestion in one.advice.suggestions:
+                lrs = (suggestion.lr, suggestion.low, suggestion.high)
+                table.add_row(suggestion.rule, *(f"{lr:.2g}" for lr in lrs), suggestion.purpose)
             console.print(table)
     console.print(f"picture: {picture}")
 

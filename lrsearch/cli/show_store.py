@@ -17,13 +17,13 @@ from lrsearch.store.stored import ShownRun
 from lrsearch.words import counted
 
 
-def print_runs(found: list[StoredRun]) -> None:
+def print_runs(runs: list[StoredRun]) -> None:
     """Print stored runs as a table."""
     table = Table(box=None, pad_edge=False)
     for name in ("run", "task", "state", "score", "steps", "seed", "origin"):
         table.add_column(name, justify="right" if name in ("score", "steps", "seed") else "left", no_wrap=True)
     table.add_column("policy", overflow="fold")
-    for stored in found:
+    for stored in runs:
         run = stored.run
         score = stored.objective.text(run.score)
         table.add_row(
@@ -38,7 +38,7 @@ def print_runs(found: list[StoredRun]) -> None:
         )
     console = open_console(soft_wrap=False)
     console.print(table)
-    console.print(counted(len(found), "run"))
+    console.print(counted(len(runs), "run"))
 
 
 def print_run(shown: ShownRun) -> None:
@@ -130,15 +130,15 @@ def print_import(done: Imported, bundle: str) -> None:
     console.print(f"{bundle}: {counted(done.runs, 'run')}{named}, {counted(len(done.bad), 'bad line')}; {did}")
 
 
-def print_studies(found: list[StoredStudy]) -> None:
+def print_studies(studies: list[StoredStudy]) -> None:
     """Print stored studies as a table."""
     table = Table(box=None, pad_edge=False)
     for name in ("study", "task", "strategy", "budget", "seed", "steps"):
         table.add_column(name, justify="right" if name in ("budget", "seed", "steps") else "left", no_wrap=True)
-    for stored in found:
-        told = stored.to_json()
-        numbers = (f"{told['budget']:g}", str(told["seed"]), str(told["horizon"]))
-        table.add_row(stored.name, str(told["task"]), str(told["strategy"]), *numbers)
+    for stored in studies:
+        values = stored.to_json()
+        numbers = (f"{values['budget']:g}", str(values["seed"]), str(values["horizon"]))
+        table.add_row(stored.name, str(values["task"]), str(values["strategy"]), *numbers)
     console = open_console(soft_wrap=False)
     console.print(table)
-    console.print(counted(len(found), "study", "studies"))
+    console.print(counted(len(studies), "study", "studies"))

@@ -49,7 +49,7 @@ def prune(
     """Shrink a task's space by short runs: those that a search begins with, which it then takes from the store."""
     from lrsearch import api
 
-    found = named_task(task, horizon, precision, program)
+    source = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {
         "functions": split_names(functions),
@@ -59,10 +59,10 @@ def prune(
         "out": out,
     }
     if stored:
-        told = api.prune(found, budget, stored=True, **given)
+        explanation = api.prune(source, budget, stored=True, **given)
     else:
-        told = _train(found, budget, workers, given | {"data_dir": data_dir})
-    _report(told, as_json)
+        explanation = _train(source, budget, workers, given | {"data_dir": data_dir})
+    _report(explanation, as_json)
 
 
 def explain(
@@ -76,27 +76,27 @@ def explain(
     out: Out = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a study's space is what it is: each bound, the runs behind it, and what speaks against it."""
+    """Show why a study's space is what it is: each bound, the runs behind it, and what speaks against it."""
     from lrsearch import api
     from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_explanation
     from lrsearch.report.explanation import sentences
 
-    told = api.explain(study, store=store, out=out)
+    explanation = api.explain(study, store=store, out=out)
     if as_json:
-        print_json(told.to_json() | {"sentences": sentences(told)})
+        print_json(explanation.to_json() | {"sentences": sentences(explanation)})
     else:
-        print_explanation(told)
+        print_explanation(explanation)
 
 
-def _report(told: "Explanation", as_json: bool) -> None:
+def _report(explanation: "Explanation", as_json: bool) -> None:
     from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_pruned
 
     if as_json:
-        print_json(told.to_json())
+        print_json(explanation.to_json())
     else:
-        print_pruned(told)
+        print_pruned(explanation)
 
 
 def _train(task: "TaskLike", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":

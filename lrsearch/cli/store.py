@@ -50,13 +50,13 @@ def runs(
         names = {description["name"] for description in opened.tasks().values()} | set(TASKS)
         if task and task not in names:
             raise UsageError(unknown("task", task, names))
-        found = opened.runs(
+        runs = opened.runs(
             task=task, policy=wanted, state=RunState(state) if state else None, origin=origin, after=after, limit=limit
         )
     if as_json:
-        print_json([stored.to_json() for stored in found])
+        print_json([stored.to_json() for stored in runs])
     else:
-        print_runs(found)
+        print_runs(runs)
 
 
 @app.command()
@@ -67,11 +67,11 @@ def studies(store: StoreUrl = None, as_json: AsJson = False) -> None:
     from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
-        found = opened.studies()
+        studies = opened.studies()
     if as_json:
-        print_json([stored.to_json() for stored in found])
+        print_json([stored.to_json() for stored in studies])
     else:
-        print_studies(found)
+        print_studies(studies)
 
 
 @app.command()
@@ -86,26 +86,26 @@ def show(
     from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
-        found = opened.show(key)
+        shown = opened.show(key)
     if as_json:
-        print_json(found.to_json())
+        print_json(shown.to_json())
     else:
-        print_run(found)
+        print_run(shown)
 
 
 @app.command()
 def stats(store: StoreUrl = None, as_json: AsJson = False) -> None:
-    """Say how much the store holds, by task with its framework, model, classes and data set."""
+    """Show how much the store holds, by task with its framework, model, classes and data set."""
     from lrsearch.cli.output import print_json
     from lrsearch.cli.show_store import print_stats
     from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
-        found = opened.stats()
+        totals = opened.stats()
     if as_json:
-        print_json(found)
+        print_json(totals)
     else:
-        print_stats(found)
+        print_stats(totals)
 
 
 @app.command()
@@ -118,12 +118,12 @@ def check(store: StoreUrl = None, as_json: AsJson = False) -> None:
 
     url = store or str(DEFAULT_STORE)
     check_exists(url)
-    found = check_store(url)
+    checked = check_store(url)
     if as_json:
-        print_json(found.to_json())
+        print_json(checked.to_json())
     else:
-        print_check(found)
-    if not found.is_whole:
+        print_check(checked)
+    if not checked.is_whole:
         raise typer.Exit(1)
 
 
@@ -140,12 +140,12 @@ def salvage(
 
     url = store or str(DEFAULT_STORE)
     check_exists(url)
-    found = salvage_store(url, str(to))
+    salvaged = salvage_store(url, str(to))
     if as_json:
-        print_json(found.to_json())
+        print_json(salvaged.to_json())
     else:
-        rows = ", ".join(f"{count} {name}" for name, count in found.rows.items())
-        print(f"{found.store}: {rows}; {counted(found.left, 'damaged run')} left")
+        rows = ", ".join(f"{count} {name}" for name, count in salvaged.rows.items())
+        print(f"{salvaged.store}: {rows}; {counted(salvaged.left, 'damaged run')} left")
 
 
 @app.command("export")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli import asking
+from lrsearch.cli import ask_tell
 from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lrsearch.runs import Run, RunSpec
 
 app = typer.Typer(help="Run named studies, or ask and tell one by hand.", no_args_is_help=True)
-for command in (asking.ask, asking.tell, asking.release, asking.show):
+for command in (ask_tell.ask, ask_tell.tell, ask_tell.release, ask_tell.show):
     app.command()(command)
 
 

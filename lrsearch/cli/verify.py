@@ -37,7 +37,7 @@ def verify(
     precision: Precision = "fp32",
     workers: Annotated[int, typer.Option(help="Processes that train, one thread each.")] = 1,
 ) -> None:
-    """Say whether a task's metric is as good as TARGET at any evaluation within BUDGET updates, under a policy.
+    """Check whether a task's metric is as good as TARGET at any evaluation within BUDGET updates, under a policy.
 
     What the store knows is not trained; else training ends as soon as it is decided. The exit code is 0 whether the
     answer is yes or no: read it from `reached` of --json.
@@ -46,14 +46,14 @@ def verify(
     from lrsearch.cli.output import print_json
     from lrsearch.cli.progress import log_line
 
-    found = named_task(task, None, precision)
+    source = named_task(task, None, precision)
 
     def tell(spec: "RunSpec", run: "Run") -> None:
         log_line(f"seed {spec.seed}: {run.state} after {counted(run.steps, 'update')}")
 
     verdict = api.verify(
         policy,
-        found,
+        source,
         target,
         budget,
         seeds=seeds,

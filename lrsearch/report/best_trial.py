@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.report.markdown import escape
 from lrsearch.report.metric import name_of
-from lrsearch.report.story import answer_trial
+from lrsearch.report.summary import answer_trial
 from lrsearch.runs import Objective
 from lrsearch.samplers.optuna import NUMBER
 from lrsearch.study.result import SearchResult
@@ -30,7 +30,7 @@ def metric_name(objective: Objective) -> str:
 
 
 def optuna_best(result: SearchResult, optuna_study: optuna.Study) -> str:
-    """Say in a sentence which trial Optuna calls the best, and which is the answer."""
+    """A sentence: which trial Optuna calls the best, and which is the answer."""
     answer, best = _answer(result, optuna_study), _best(optuna_study)
     value = "a trial's value is the score of the search's own seed"
     if best is None:
@@ -50,14 +50,14 @@ def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
     from optuna_dashboard import save_note
 
     answer, best, sentence = _answer(result, optuna_study), _best(optuna_study), optuna_best(result, optuna_study)
-    told = {
+    attributes = {
         VERDICT: result.verdict,
         ANSWER: str(result.best.policy),
         ANSWER_TRIAL: answer.number if answer else None,
         BEST_FOUND: str(result.best_found.policy) if result.best_found else None,
         OPTUNA_BEST: sentence,
     }
-    for name, value in told.items():
+    for name, value in attributes.items():
         optuna_study.set_user_attr(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -67,7 +67,7 @@ def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
 
 
 def is_told(result: SearchResult, optuna_study: optuna.Study) -> bool:
-    """Tell whether the study says this answer already."""
+    """Whether the study already states this answer."""
     return optuna_study.user_attrs.get(VERDICT) == result.verdict
 
 

@@ -17,14 +17,14 @@ SIZE = (7.5, 4.3)
 
 
 def blank(width: float, height: float, **how: Any) -> Figure:
-    """Give an empty figure of a size in inches."""
+    """An empty figure of a size in inches."""
     figure = Figure(figsize=(width, height), **how)
     FigureCanvasAgg(figure)
     return figure
 
 
 def tidy(axes: Axes) -> Axes:
-    """Give axes a light grid and no box."""
+    """Draw a light grid and no box."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
     return axes
@@ -52,7 +52,7 @@ def save(path: Path, draw: Callable[..., None], *what: Any, description: str = "
 
 
 def colors(count: int) -> list[str]:
-    """Give as many colours as there are lines."""
+    """As many colours as there are lines."""
     cycle = (BLUE, ORANGE, GREEN, RED, GREY, PURPLE, "#4a9aa8", "#a8894a")
     return [cycle[i % len(cycle)] for i in range(count)]
 

@@ -10,8 +10,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lrsearch.errors import EngineError, unknown
+from lrsearch.report.access import guarded
 from lrsearch.report.server import CONNECTIONS, PATIENCE, LoopbackServer
-from lrsearch.report.wall import guarded
 from lrsearch.store.database import SQLITE_MAGIC, reason, shown
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def application(storage_url: str) -> "WSGIApplication":
     app = wsgi(open_storage(storage_url))
     app.catchall = False
     app.install(_with_reasons)
-    found: WSGIApplication = app
-    return found
+    made: WSGIApplication = app
+    return made
 
 
 def _with_reasons(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,7 +116,7 @@ def open_storage(storage_url: str) -> "RDBStorage":
 
 
 def find_study(storage_url: str, name: str | None = None) -> int:
-    """Give the number of a study's page: the newest study's where none is named.
+    """The number of a study's page: the newest study's where none is named.
 
     Raises:
         EngineError: if there is no such storage or study.

@@ -37,18 +37,18 @@ PAPER = tuple(
 
 
 def loss(x: Floats, y: Floats) -> Floats:
-    """Give the height of the surface.
+    """The height of the surface.
 
     >>> float(loss(np.array(0.75), np.array(1.0)).round(4))
     0.1839
     """
     hills = -np.sin(x**2) * np.cos(3 * y**2) * np.exp(-((x * y) ** 2)) - 2.5 * np.exp(-((x + y) ** 2))
-    found: Floats = hills - sum(_trench(x, y, *trench) for trench in TRENCHES)
-    return found
+    height: Floats = hills - sum(_trench(x, y, *trench) for trench in TRENCHES)
+    return height
 
 
 def slope(x: Floats, y: Floats) -> Floats:
-    """Give the gradient of the surface, shape (2, ...)."""
+    """The gradient of the surface, shape (2, ...)."""
     wave, dip = np.exp(-((x * y) ** 2)), np.exp(-((x + y) ** 2))
     sine, cosine = np.sin(x**2), np.cos(3 * y**2)
     valley = 5 * (x + y) * dip
@@ -61,8 +61,8 @@ def slope(x: Floats, y: Floats) -> Floats:
 
 
 def _trench(x: Floats, y: Floats, a: float, b: float, s: float) -> Floats:
-    found: Floats = np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * s**2)) / (2 * np.pi * s**2)
-    return found
+    depth: Floats = np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * s**2)) / (2 * np.pi * s**2)
+    return depth
 
 
 def descend(policy: Policy, steps: int = STEPS, momentum: float = 0, start: tuple[float, float] = START) -> Floats:

@@ -35,7 +35,7 @@ class Gap:
     means: tuple[float, float]
 
     def lines(self, what: str, steps: int) -> list[str]:
-        """Say it in words."""
+        """The gap in words."""
         if self.first is None:
             return [f"{what}: the same curve over {counted(steps, 'step')}"]
         return [
@@ -86,23 +86,23 @@ class Difference:
     momenta: Gap | None
 
     def lines(self) -> list[str]:
-        """Say it in words, a line each."""
-        told = [
+        """The difference in words, line by line."""
+        lines = [
             f"parameter {name}: {text_of(one)} in A, {text_of(other)} in B"
             for name, (one, other) in self.parameters.items()
         ]
         if self.a.name != self.b.name:
-            told.append(f"LR function: {self.a.name} in A, {self.b.name} in B")
+            lines.append(f"LR function: {self.a.name} in A, {self.b.name} in B")
         carrying = [which for which, policy in (("A", self.a), ("B", self.b)) if policy.has_momentum]
         if len(carrying) == 1:
-            told.append(f"momentum: only {carrying[0]} carries one")
+            lines.append(f"momentum: only {carrying[0]} carries one")
         if self.lrs is None:
-            return [*told, "a controller's learning rate follows from its feedback: there is no curve to compare"]
-        told += self.lrs.lines("learning rate", self.steps)
-        return told + (self.momenta.lines("momentum", self.steps) if self.momenta else [])
+            return [*lines, "a controller's learning rate follows from its feedback: there is no curve to compare"]
+        lines += self.lrs.lines("learning rate", self.steps)
+        return lines + (self.momenta.lines("momentum", self.steps) if self.momenta else [])
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """Plain JSON values."""
         return {
             "a": str(self.a),
             "b": str(self.b),
@@ -117,8 +117,8 @@ def difference(a: Policy, b: Policy, steps: int) -> Difference:
     """Compare two policies whose durations are bound.
 
     >>> from lrsearch.schedules import STEP
-    >>> found = difference(STEP(k0=1, gamma=0.5, l=4), STEP(k0=1, gamma=0.5, l=5), steps=10)
-    >>> found.parameters, found.lrs.first
+    >>> gap = difference(STEP(k0=1, gamma=0.5, l=4), STEP(k0=1, gamma=0.5, l=5), steps=10)
+    >>> gap.parameters, gap.lrs.first
     ({'l': (4, 5)}, 4)
     """
     same = a.function is b.function

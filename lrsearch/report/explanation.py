@@ -30,28 +30,28 @@ ADVICE = {
 }
 
 
-def sentences(told: Explanation) -> list[str]:
+def sentences(explanation: Explanation) -> list[str]:
     """Explain a pruned space as one would to a colleague: a sentence for each thing, with where it comes from."""
     return [
-        _learning_rate(told),
-        _runs(told),
-        *(_rule(bound) for bound in told.pruned.bounds if bound.rule),
-        _volume(told),
-        _grid(told),
-        _store(told),
-        _exploration(told),
+        _learning_rate(explanation),
+        _runs(explanation),
+        *(_rule(bound) for bound in explanation.pruned.bounds if bound.rule),
+        _volume(explanation),
+        _grid(explanation),
+        _store(explanation),
+        _exploration(explanation),
     ]
 
 
-def summary(told: Explanation) -> list[str]:
-    """Say what a table of the bounds does not: why nothing was cut, if so; what was read; what is left."""
-    refused = [_learning_rate(told)] if told.pruned.refusal else []
-    contradicted = [_store(told)] if told.pruned.contradiction else []
-    return [*refused, _runs(told), *contradicted, _volume(told), _grid(told)]
+def summary(explanation: Explanation) -> list[str]:
+    """What the table of bounds does not show: why nothing was cut, what was read, what is left."""
+    refused = [_learning_rate(explanation)] if explanation.pruned.refusal else []
+    contradicted = [_store(explanation)] if explanation.pruned.contradiction else []
+    return [*refused, _runs(explanation), *contradicted, _volume(explanation), _grid(explanation)]
 
 
 def what_it_showed(run: StoredRun, rules: int = RULES, objective: Objective = SCORE) -> str:
-    """Say in a few words what a probe showed.
+    """What a probe showed, in a few words.
 
     A range test shows a learning rate, a constant one the loss that it ended with, or the metric's value.
     """
@@ -69,21 +69,21 @@ def what_it_showed(run: StoredRun, rules: int = RULES, objective: Objective = SC
 
 
 def _level(run: Run, objective: Objective) -> str:
-    """Say what a constant learning rate ended with; of a user's own training that is the metric."""
+    """The result of a constant learning rate; of a user's own training that is the metric."""
     if run.loss is not None:
         return f"loss {run.loss:.4g}"
     return str(run.state) if run.score is None else f"{objective.name} {objective.text(run.score, digits=4)}"
 
 
-def how_to_search(told: Explanation) -> str:
-    """Give the few lines of Python that use the space in a search of one's own."""
-    raw, store = told.pruned.raw, f'store="{told.store}"'
+def how_to_search(explanation: Explanation) -> str:
+    """A few lines of Python that use the space in the user's own search."""
+    raw, store = explanation.pruned.raw, f'store="{explanation.store}"'
     functions = f"functions={list(raw.forms)}, " if raw.forms != STANDARD_FORMS else ""
-    if told.study:
-        call, task = f'lrs.explain("{told.study}", {store})', ""
+    if explanation.study:
+        call, task = f'lrs.explain("{explanation.study}", {store})', ""
     else:
         call = f"lrs.prune(task, {functions}{store}, stored=True)"
-        task = f"   # {told.task}, {counted(raw.horizon, 'step')}"
+        task = f"   # {explanation.task}, {counted(raw.horizon, 'step')}"
     return (
         "import lrsearch as lrs\n"
         f"space = {call}.space{task}\n"
@@ -92,8 +92,8 @@ def how_to_search(told: Explanation) -> str:
     )
 
 
-def _learning_rate(told: Explanation) -> str:
-    raw, pruned = told.pruned.raw.peak, told.pruned
+def _learning_rate(explanation: Explanation) -> str:
+    raw, pruned = explanation.pruned.raw.peak, explanation.pruned
     if pruned.refusal:
         code, _, why = pruned.refusal.partition(": ")
         return (
@@ -107,27 +107,35 @@ def _learning_rate(told: Explanation) -> str:
     )
 
 
-def _runs(told: Explanation) -> str:
-    """Say how many short runs that rests on."""
-    ramps = [run for run in told.probes if run.policy.name == "RAMP"]
-    constant = [run for run in told.probes if run.policy.name != "RAMP"]
+def _runs(explanation: Explanation) -> str:
+    """The number of short runs that this rests on."""
+    ramps = [run for run in explanation.probes if run.policy.name == "RAMP"]
+    constant = [run for run in explanation.probes if run.policy.name != "RAMP"]
     read = [
         f"{counted(len(runs), what)} of {counted(runs[0].horizon, 'step')}"
         for runs, what in ((ramps, "range test"), (constant, "constant learning rate"))
         if runs
     ]
-    shorter = counted(told.set_aside, "shorter one")
-    aside = f"; {shorter} showed no difference and {_were(told.set_aside)} set aside" if told.set_aside else ""
-    open_ = " Some of its probes have not ended: this is what they say so far." if told.is_open else ""
-    failed = f" {counted(told.failed, 'probe')} failed and {_were(told.failed)} left out." if told.failed else ""
+    shorter = counted(explanation.set_aside, "shorter one")
+    aside = (
+        f"; {shorter} showed no difference and {_were(explanation.set_aside)} set aside"
+        if explanation.set_aside
+        else ""
+    )
+    open_ = " Some of its probes have not ended: this is what they say so far." if explanation.is_open else ""
+    failed = (
+        f" {counted(explanation.failed, 'probe')} failed and {_were(explanation.failed)} left out."
+        if explanation.failed
+        else ""
+    )
     return (
-        f"It was read from {' and '.join(read) or 'no run'}{aside}, which cost {told.spent.fre:.2f} full runs"
+        f"It was read from {' and '.join(read) or 'no run'}{aside}, which cost {explanation.spent.fre:.2f} full runs"
         f" in all.{failed}{_silent(ramps)}{open_}"
     )
 
 
 def _silent(ramps: list[StoredRun]) -> str:
-    """Say that range tests showed nothing, because the training logs no training loss."""
+    """A note that range tests showed nothing, because the training logs no training loss."""
     if any(run.run.train_losses or run.run.state is RunState.FAILED for run in ramps) or not ramps:
         return ""
     return (
@@ -149,17 +157,17 @@ def _rule(bound: Bound) -> str:
     return f"{subject} is searched from {bound.low:.3g} to {bound.high:.3g}, by rule: {bound.reason}."
 
 
-def _volume(told: Explanation) -> str:
-    volume = told.pruned.log_volume
+def _volume(explanation: Explanation) -> str:
+    volume = explanation.pruned.log_volume
     return (
         f"Of the raw space's prior mass {100 * 10**volume:.2g} % is left (log-volume {volume:.2f}), every LR"
         " function counted equally and every range on its own scale."
     )
 
 
-def _grid(told: Explanation) -> str:
-    before, after = told.grid
-    raw = told.pruned.raw.peak
+def _grid(explanation: Explanation) -> str:
+    before, after = explanation.grid
+    raw = explanation.pruned.raw.peak
     kept = "all of them are still there" if before == after else f"{after} of them {_are(after)} left"
     return (
         f"A grid of learning rates at 1, 1.5, 2, 3, 5, 7 in each decade from {raw.low:g} to {raw.high:g} has"
@@ -167,28 +175,28 @@ def _grid(told: Explanation) -> str:
     )
 
 
-def _store(told: Explanation) -> str:
-    """Say what else the store knew, and whether it agrees."""
-    if told.study is None:
+def _store(explanation: Explanation) -> str:
+    """What the store adds, and whether it agrees."""
+    if explanation.study is None:
         return "Only this task's own short runs were read; what the store knows of others was left out."
-    if told.pruned.contradiction:
-        return f"The store does not agree: {told.pruned.contradiction}."
-    if not told.recommended:
+    if explanation.pruned.contradiction:
+        return f"The store does not agree: {explanation.pruned.contradiction}."
+    if not explanation.recommended:
         return "The store knew no similar task when this began, so nothing in it could contradict the probes."
-    sources = ", ".join(dict.fromkeys(known.task for known in told.recommended))
-    if told.pruned.refusal:
+    sources = ", ".join(dict.fromkeys(known.task for known in explanation.recommended))
+    if explanation.pruned.refusal:
         return f"What the store knows from {sources} was not compared, for the probes taught nothing."
     return f"Nothing that the store recommended from {sources} contradicts the probes."
 
 
-def _exploration(told: Explanation) -> str:
-    """Say whether the cut was tested by policies from outside, and how that ended."""
-    found = told.exploration
-    if not found.outside:
+def _exploration(explanation: Explanation) -> str:
+    """Whether exploration trials tested the cut, and their result."""
+    trials = explanation.exploration
+    if not trials.outside:
         return "No policy from outside of the space has been tried yet, so nothing has tested the cut."
-    tried = f"Of {counted(found.candidates, 'short candidate')} {found.outside} came from outside of the space"
-    if found.widened:
+    tried = f"Of {counted(trials.candidates, 'short candidate')} {trials.outside} came from outside of the space"
+    if trials.widened:
         return f"{tried}, and one of them won clearly: later candidates came from the raw space as well."
-    if found.won:
+    if trials.won:
         return f"{tried}, and one of them won clearly, but too late for others to follow: the cut was too narrow."
     return f"{tried}, and none of them was clearly better than those from inside: the cut stands."

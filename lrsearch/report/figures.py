@@ -14,7 +14,7 @@ from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, save, wrapped
 from lrsearch.report.metric import axis, drawn
 from lrsearch.report.range_test import loss_limits
 from lrsearch.report.response import response_of
-from lrsearch.report.story import answer_trial, full_runs, headline, judged, peak_of, score_text
+from lrsearch.report.summary import answer_trial, full_runs, headline, judged, peak_of, score_text
 from lrsearch.runs import OWN, Objective
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
@@ -29,7 +29,7 @@ DEFAULT, FOUND, INK = "#b8580a", "#0b5cad", "#23272e"
 FULL_RUN_MARKS = ((DEFAULT, False), (DEFAULT, True), (FOUND, False), (FOUND, True))
 """(colour, whether it is filled), in the order of `full_runs`: filled for fresh seeds, which decide."""
 SHADE = "#2463a81c"
-ROOM, FULL, LEAST_ROOM = 1.6, 100.4, 0.1
+MARGIN, FULL, LEAST_MARGIN = 1.6, 100.4, 0.1
 PICTURES = ("range-test.png", "response.png", "policy.png", "progress.png")
 
 
@@ -48,7 +48,7 @@ def draw_search(result: SearchResult, folder: Path) -> list[Path]:
 
 
 def _says(path: Path, verdict: str) -> bool:
-    """Tell whether a picture is there and was drawn of this verdict; a PNG file keeps its description as plain text."""
+    """Whether a picture exists and shows this verdict: a PNG file keeps its description as plain text."""
     return path.is_file() and verdict.encode("latin-1", "replace") in path.read_bytes()
 
 
@@ -66,7 +66,7 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
     if tops:
         axes.axvline(min(tops), color=RED, linewidth=1.2, linestyle="--", label=f"blown up: {min(tops):.3g}")
     _shade(axes, result)
-    low, high = loss_limits(readings) or (0, ROOM * (result.setup.task.chance_loss or 1.0))
+    low, high = loss_limits(readings) or (0, MARGIN * (result.setup.task.chance_loss or 1.0))
     axes.set(
         xscale="log",
         ylim=(low, high),
@@ -85,15 +85,15 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
     probes, answer = with_role(result.history, Role.CONSTANT_LR), answer_trial(result)
     response = response_of(result.setup.task, [*probes, *candidates, *default])
 
-    def mark(trials: Sequence[Trial], **look: Any) -> None:
+    def mark(trials: Sequence[Trial], **style: Any) -> None:
         points = [(peak_of(trial), place) for trial in trials if (place := response.place(trial)) is not None]
-        axes.plot([peak for peak, _ in points], [place for _, place in points], linestyle="", **look)
+        axes.plot([peak for peak, _ in points], [place for _, place in points], linestyle="", **style)
 
     mark(probes, marker="o", color=GREY, markersize=5, label="FIX, short probes")
     for horizon, color, marker in zip(sorted({t.horizon for t in candidates}), LADDER, "^sD", strict=False):
-        here = [t for t in candidates if t.horizon == horizon]
+        rung = [t for t in candidates if t.horizon == horizon]
         label = f"candidates, {counted(horizon, 'step')}"
-        mark(here, marker=marker, color=color, markersize=5.5, alpha=0.85, label=label)
+        mark(rung, marker=marker, color=color, markersize=5.5, alpha=0.85, label=label)
     mark(default, marker="*", color=DEFAULT, markersize=13, label="default")
     mark(
         [answer] if answer else [],
@@ -120,7 +120,7 @@ def draw_response(axes: Axes, result: SearchResult) -> None:
         xscale="log",
         yscale="log" if is_drawn and response.is_log else "linear",
         xlabel="peak learning rate",
-        ylabel=_plain(response.label),
+        ylabel=_literal(response.label),
         title=f"Response over learning rate\n{headline(result)}",
     )
     axes.legend(frameon=False, fontsize=8)
@@ -176,7 +176,7 @@ def draw_progress(axes: Axes, result: SearchResult) -> None:
     axes.set(
         xlim=(0, 1.02 * result.setup.budget),
         xlabel="cost in full-run equivalents (FRE)",
-        ylabel=_plain(axis(objective)),
+        ylabel=_literal(axis(objective)),
         title=f"Full runs against cost\n{headline(result)}",
     )
     axes.legend(frameon=False, fontsize=7, loc="upper left" if objective.is_minimized else "lower left")
@@ -186,13 +186,13 @@ def _limits(scores: Sequence[float], objective: Objective) -> tuple[float, float
     """Room above and below for the legend; a share ends a little above 100 %."""
     low, high = min(scores), max(scores)
     if objective.is_share:
-        room = max(0.5, high - low)
-        return low - room, min(FULL, high + room)
-    room = (high - low) or LEAST_ROOM * abs(high) or LEAST_ROOM
-    return low - room, high + room
+        margin = max(0.5, high - low)
+        return low - margin, min(FULL, high + margin)
+    margin = (high - low) or LEAST_MARGIN * abs(high) or LEAST_MARGIN
+    return low - margin, high + margin
 
 
-def _plain(label: str) -> str:
+def _literal(label: str) -> str:
     """Keep a metric's name from being read as a formula."""
     return label.replace("$", r"\$")
 
@@ -223,7 +223,7 @@ def _color(result: SearchResult, answer: Answer) -> str:
 
 
 def _legend(label: str, answer: Answer, objective: Objective) -> str:
-    return _plain(wrapped(f"{label}: {answer.policy}, {score_text(answer, objective)}", 70))
+    return _literal(wrapped(f"{label}: {answer.policy}, {score_text(answer, objective)}", 70))
 
 
 def _curve(policy: Policy, result: SearchResult) -> tuple[Sequence[float], Sequence[float]]:

@@ -89,7 +89,7 @@ def rows_of(functions: Sequence[LRFunction]) -> list[list[LRFunction]]:
 
 
 def driven(policy: Policy, losses: Floats, every: int, seed: int = 0) -> Floats:
-    """Give the learning rates of a controller that is told the loss of every so many steps."""
+    """The learning rates of a controller that receives the loss every few steps."""
     rng, state = np.random.default_rng(seed), policy.begin()
     lrs = np.empty(len(losses))
     for step, loss in enumerate(losses):

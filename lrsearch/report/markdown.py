@@ -6,15 +6,15 @@ LONGEST_TEXT = 300
 
 
 def code(text: str) -> str:
-    """Give any text as a Markdown code span, in which nothing is markup, that also fits in a table's cell.
+    """A text as a Markdown code span, in which nothing is markup, and which fits in a table's cell.
 
     >>> code("TRI(k0=0.1)")
     '`TRI(k0=0.1)`'
     """
-    plain = one_line(text).replace("|", "¦")
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
-    space = " " if plain.startswith("`") or plain.endswith("`") or not plain else ""
-    return f"{fence}{space}{plain}{space}{fence}"
+    line = one_line(text).replace("|", "¦")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") or not line else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def escape(text: str) -> str:
@@ -23,7 +23,7 @@ def escape(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Give a text without line breaks and control characters, and not too long."""
+    """A text without line breaks and control characters, and not too long."""
     return shortened("".join(char if char.isprintable() else " " for char in text).strip(), LONGEST_TEXT)
 
 

@@ -13,7 +13,7 @@ from lrsearch.report.best_trial import mark_answer, optuna_best
 from lrsearch.report.markdown import code, escape, one_line, shortened
 from lrsearch.report.metric import axis, better, drawn, name_of
 from lrsearch.report.response import Response, response_of
-from lrsearch.report.story import (
+from lrsearch.report.summary import (
     answer_trial,
     full_runs,
     headline,
@@ -73,7 +73,7 @@ def publish(result: SearchResult, optuna_study: "optuna.Study") -> None:
 
 
 def response_figure(result: SearchResult) -> "go.Figure":
-    """Draw how runs did over peak LR: probes and candidates by horizon, the pruned range, the range test's centre.
+    """Draw how runs did over peak LR: probes and candidates by horizon, the pruned range, the range-test optimum.
 
     Of lrsearch's own loop that is the loss, not the score: it also tells apart the runs that are all near chance, and
     falls in one valley.
@@ -122,7 +122,7 @@ def progress_figure(result: SearchResult) -> "go.Figure":
 
 
 def study_note(result: SearchResult, optuna_says: str = "") -> str:
-    """Tell the story of a search in Markdown: the answer, what it cost, what was cut and why, how to use it.
+    """The summary of a search in Markdown: the answer, what it cost, what was cut and why, how to use it.
 
     Args:
         result: what the search found.
@@ -205,7 +205,7 @@ def _recommended(known: Recommendation) -> str:
 
 
 def _origins(result: SearchResult) -> str:
-    """Say how many policies of each origin were tried."""
+    """How many policies of each origin were tried."""
     tried = {trial.policy: trial.origin for trial in with_role(result.history, Role.CANDIDATE)}
     counts = Counter(tried.values())
     said = [f"{counts[origin]} {words}" for origin, words in ORIGINS.items() if counts[origin]]
@@ -217,7 +217,7 @@ def _sentence(text: str) -> str:
 
 
 def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], str, str]]:
-    """Give (name, trials, shape, colour): probes, candidates from short to long, and the default."""
+    """(name, trials, shape, colour): probes, candidates from short to long, and the default."""
     candidates = with_role(result.history, Role.CANDIDATE)
     horizons = sorted({trial.horizon for trial in candidates})
     groups: list[tuple[str, Sequence[Trial], str, str]] = [
@@ -230,7 +230,7 @@ def _response_groups(result: SearchResult) -> list[tuple[str, Sequence[Trial], s
 
 
 def _cloud(name: str, trials: Sequence[Trial], shape: str, color: str, response: Response) -> "go.Scatter":
-    """Give the points of one group over their peaks; the best ones where there are many, diverged ones at the edge."""
+    """The points of a group over their peaks: the best where there are many, diverged ones at the edge."""
     import plotly.graph_objects as go
 
     objective = response.task.objective
@@ -291,13 +291,13 @@ def _circle_answer(figure: "go.Figure", result: SearchResult, response: Response
 
 
 def _answer_name(result: SearchResult) -> str:
-    """Give what a figure's legend says of the answer."""
+    """The answer in a figure's legend."""
     label, answer = judged(result.decision)[0]
     return f"{label}: {html.escape(shortened(str(answer.policy), LONGEST_HOVER))}"
 
 
 def _mark_range(figure: "go.Figure", result: SearchResult) -> None:
-    """Shade the pruned peaks, and draw a line at the range test's centre."""
+    """Shade the pruned peaks, and draw a line at the range-test optimum."""
     peak, optimum = result.pruned.space.peak, result.pruned.optimum
     figure.add_vrect(x0=peak.low, x1=peak.high, fillcolor=SHADE, line_width=0, layer="below")
     _write(figure, math.log10(peak.low), 0, f"searched: {peak.low:g} to {peak.high:g}", "left")
@@ -361,12 +361,12 @@ def _lay_out(figure: "go.Figure", title: str, x: str, y: str) -> None:
 
 
 def _hover(trial: Trial) -> str:
-    """Give a policy for a figure's label, where plotly reads a few HTML tags."""
+    """A policy for a figure's label, where plotly reads a few HTML tags."""
     return html.escape(shortened(str(trial.policy), LONGEST_HOVER))
 
 
 def _costs(result: SearchResult) -> list[float]:
-    """Give what had been spent when each trial ended, in FRE."""
+    """The cost so far at the end of each trial, in FRE."""
     steps, costs = 0, []
     for trial in result.history:
         steps += trial.spent
@@ -375,12 +375,12 @@ def _costs(result: SearchResult) -> list[float]:
 
 
 def _peak(policy: Policy) -> float:
-    """Give the highest learning rate."""
+    """The highest learning rate."""
     return policy.bounds[1]
 
 
 def _template(text: str) -> str:
-    """Give a name for a hover template, where braces and a few HTML tags are read."""
+    """A name for a hover template, in which braces and a few HTML tags have a meaning."""
     return html.escape(one_line(text)).replace("{", "(").replace("}", ")")
 
 

@@ -71,7 +71,7 @@ def figure_of(tested: Sequence[RangeTested]) -> Figure:
 
 
 def _is_linear(policy: Policy) -> bool:
-    """Tell whether a range test's learning rate rises by the same amount each update."""
+    """Whether a range test's learning rate rises by the same amount each update."""
     return LINEAR.name in str(policy)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.report.metric import axis, drawn
-from lrsearch.report.story import peak_of
+from lrsearch.report.summary import peak_of
 from lrsearch.runs import OWN, Task
 from lrsearch.store import Trial
 
@@ -14,7 +14,7 @@ DECADE = 10
 """Values above 0 that span more than this factor stand on a logarithmic axis."""
 FAR = 5
 """Falls, from a usual run to the best, behind the usual: what is worse than that stands at the edge. A rule."""
-BEYOND, ROOM = 1.5, 0.15
+BEYOND, MARGIN = 1.5, 0.15
 """How far beyond the worst the edge is: times it on a logarithmic axis, by this part of the range on a linear one."""
 
 
@@ -68,8 +68,8 @@ def response_of(task: Task, trials: Sequence[Trial]) -> Response:
         return Response(task, True, worst, _shown(task, BEYOND * worst))
     usual = max(statistics.median(levels), levels[0])
     worst = max(level for level in levels if level <= usual + FAR * (usual - best))
-    room = ROOM * (worst - best) or ROOM * abs(worst) or ROOM
-    return Response(task, False, worst, _shown(task, worst + room))
+    margin = MARGIN * (worst - best) or MARGIN * abs(worst) or MARGIN
+    return Response(task, False, worst, _shown(task, worst + margin))
 
 
 def _level(task: Task, trial: Trial) -> float | None:

@@ -61,10 +61,10 @@ class LoopbackServer(ThreadingMixIn, WSGIServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say in one line what failed; a client that was late or went away is no failure."""
+        """Log in one line what failed; a client that was late or went away is no failure."""
         error = sys.exc_info()[1]
         if not isinstance(error, TimeoutError | ConnectionError):
-            _tell(type(error).__name__)
+            _log(type(error).__name__)
 
 
 class _Handler(WSGIRequestHandler):
@@ -89,10 +89,10 @@ class _Handler(WSGIRequestHandler):
         """Put the last line of what the application logged on stderr, not the traceback before it."""
         super().finish()
         if said := self.errors.getvalue().split("\n")[-2:-1]:
-            _tell(said[0])
+            _log(said[0])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Until(io.RawIOBase):
@@ -112,5 +112,5 @@ class _Until(io.RawIOBase):
         return self.connection.recv_into(buffer)
 
 
-def _tell(reason: str) -> None:
+def _log(reason: str) -> None:
     print(f"lrsearch: a request failed: {reason}", file=sys.stderr)

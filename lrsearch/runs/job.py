@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import UsageError, given
 from lrsearch.runs.counter import StepCounter
 from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
+from lrsearch.runs.loader import RunLoader, set_epoch
 from lrsearch.runs.run import OfSpec, Point, RunSpec
 from lrsearch.runs.series import Log
 from lrsearch.runs.stop import Stop
@@ -32,8 +33,12 @@ RANGE_TEST = "RAMP"
 OnProgress = Callable[[int], None]
 
 
-class JobStopped(BaseException):
-    """Ends the training of a run that was to stop and went on."""
+class JobStopped(SystemExit):
+    """Ends the training of a run that was to stop and went on. A program that does not catch it exits with 0."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.code = 0
 
 
 class Job(OfSpec):
@@ -155,7 +160,7 @@ class Job(OfSpec):
         """Updates of earlier attempts that were not charged, without those that this attempt resumed from."""
         return self._counter.uncharged - self._began_at if self._counter.before else 0
 
-    def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0) -> Any:
+    def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0, auto_step: bool = False) -> Any:
         """The scheduler of this run's policy: call its `step()` after every update.
 
         The learning rates of all param groups of all optimizers keep their ratios, scaled so that the largest is the
@@ -164,10 +169,12 @@ class Job(OfSpec):
         Args:
             optimizers: torch optimizers, one or more.
             last_step: updates made before, where the training resumes from a checkpoint.
+            auto_step: step by itself after each update of the optimizer; a `step()` by hand is refused then.
 
         Raises:
-            UsageError: for a second call, no optimizer, or a step beyond the horizon.
-            PolicyError: if every param group starts at LR 0, or the optimizer has no momentum for the policy's.
+            UsageError: for a second call, no optimizer, `auto_step` with several, or a step beyond the horizon.
+            PolicyError: if every param group starts at LR 0, the optimizer has no momentum for the policy's, or no
+                hooks for `auto_step`.
         """
         if self._scheduler is not None:
             raise UsageError(
@@ -178,6 +185,11 @@ class Job(OfSpec):
             raise UsageError("job.scheduler takes the optimizers of the training, one or more")
         if isinstance(last_step, bool) or not isinstance(last_step, int) or not 0 <= last_step <= self.horizon:
             raise UsageError(f"last_step is the updates made so far, 0 to {self.horizon}, got {last_step!r}")
+        if auto_step and len(optimizers) > 1:
+            raise UsageError(
+                f"auto_step follows the updates of one optimizer, got {len(optimizers)}: call scheduler.step() where"
+                " all of them have made theirs"
+            )
         from lrsearch.schedules.torch_jobs import SchedulerSet, job_schedulers
 
         scheduler = job_schedulers(self.policy, optimizers, self, self.seed)
@@ -186,6 +198,8 @@ class Job(OfSpec):
             for each in scheduler.schedulers if isinstance(scheduler, SchedulerSet) else (scheduler,):
                 each.step(epoch=last_step)
             self.resumed_at(last_step)
+        if auto_step and not isinstance(scheduler, SchedulerSet):
+            scheduler.start_auto_step()
         self._record_lr()
         return scheduler
 
@@ -210,7 +224,7 @@ class Job(OfSpec):
         if skipped and (size := _length(loader)):
             passes, skipped = divmod(skipped, size)
         while at < end:
-            _set_epoch(loader, passes)
+            set_epoch(loader, passes)
             is_empty = True
             for batch in loader:
                 is_empty = False
@@ -228,6 +242,28 @@ class Job(OfSpec):
                 )
             passes += 1
 
+    def loader(self, loader: Iterable[Any]) -> RunLoader:
+        """The loader of a loop over epochs: its pass stops where the run ends.
+
+        A pass that begins after the end of the run raises `JobStopped`, which ends the training. So the loop may count
+        more epochs than the run has. The end is read from `job.step`, so use `job.scheduler` as well. Before each pass
+        it calls `set_epoch` of the loader or its sampler, where there is one. It has the loader's attributes.
+
+        Args:
+            loader: a DataLoader, or any iterable that yields the batches of one pass each time.
+
+        >>> from lrsearch import FIX, Task
+        >>> job = Job(RunSpec(Task("toy", horizon=16, epoch=10, minimize="val_loss"), FIX(k0=0.1), 16, seed=0))
+        >>> batches = job.loader(range(10))
+        >>> for epoch in range(2):
+        ...     for batch in batches:
+        ...         job.log(job.step + 1, train_loss=0.5)
+        ...     print(f"epoch {epoch} ended at step {job.step}")
+        epoch 0 ended at step 10
+        epoch 1 ended at step 16
+        """
+        return RunLoader(loader, self)
+
     def log(self, step: int | None = None, /, **values: Any) -> None:
         """Log values at a step. A tensor is read later, without a device sync per step.
 
@@ -235,7 +271,8 @@ class Job(OfSpec):
 
         Args:
             step: updates so far, from 1 on; None for `job.step`.
-            values: numbers, or tensors and arrays of one.
+            values: numbers, or tensors and arrays of one. A list has one value for each of the last updates, as where
+                a loop over an epoch returns its losses.
 
         Raises:
             UsageError: for a value that is not a number, or an impossible step.
@@ -246,7 +283,10 @@ class Job(OfSpec):
             at = _whole(at)
         add = self._values.add
         for name, value in values.items():
-            add(at, name, value)
+            if type(value) is list:
+                self._add_each(at, name, value)
+            else:
+                add(at, name, value)
         if self._objective.name in values:
             self._evaluated(at)
         if at > self._logged:
@@ -264,6 +304,11 @@ class Job(OfSpec):
     def should_stop(self) -> bool:
         """Whether the run must end now: it diverged, reached its target, or ran out of patience."""
         return self.stopped_at is not None or self.has_diverged
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all updates of the run are made, or it must stop."""
+        return self.step >= self.horizon or self.should_stop
 
     @property
     def last_evaluation(self) -> int:
@@ -292,6 +337,15 @@ class Job(OfSpec):
         if not self._counter.counted:
             self._began_at = step
 
+    def begin_pass(self) -> None:
+        """Check that the run has not ended, before a pass over the samples.
+
+        Raises:
+            JobStopped: if it has ended.
+        """
+        if self.is_done:
+            raise JobStopped(f"the run ended at step {self.step}, and its training began another pass over the samples")
+
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
         """Record that something else set the learning rate of an update; the scheduler calls it."""
         if self.changed is None:
@@ -312,6 +366,18 @@ class Job(OfSpec):
     def has_folder(self) -> bool:
         """Whether the folder exists: it was given, or `folder` was read."""
         return self._folder is not None
+
+    def _add_each(self, at: int, name: str, values: list[Any]) -> None:
+        """Log one value for each of the last updates."""
+        last = self.values.last(name)
+        before = last[0] if last is not None else 0
+        if len(values) > at - before:
+            raise UsageError(
+                f"{name} is a list of {counted(len(values), 'value')}, of {counted(at - before, 'update')}"
+                " since it was logged last: log one value for each update, or one number"
+            )
+        for step, value in enumerate(values, at - len(values) + 1):
+            self._values.add(step, name, value)
 
     def _count_logged(self, at: int) -> None:
         """Count updates by the logged steps, where there is no scheduler."""
@@ -396,9 +462,3 @@ def _length(loader: Any) -> int | None:
         return len(loader) or None
     except TypeError:
         return None
-
-
-def _set_epoch(loader: Any, number: int) -> None:
-    for part in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-        if callable(set_epoch := getattr(part, "set_epoch", None)):
-            set_epoch(number)

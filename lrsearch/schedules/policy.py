@@ -304,7 +304,7 @@ class Policy:
         return found
 
     def scheduler(
-        self, optimizer: "Optimizer", *, seed: int = 0, adopt: bool = False
+        self, optimizer: "Optimizer", *, seed: int = 0, adopt: bool = False, auto_step: bool = False
     ) -> "PolicyScheduler | ControllerScheduler":
         """Make a torch `LRScheduler` that sets each param group to policy(t) x its ratio.
 
@@ -321,20 +321,25 @@ class Policy:
             seed: where a controller's random draws come from.
             adopt: take the step from the state of another policy in `load_state_dict`, and warn of it: to train on
                 under a longer policy. Without it such a state is refused. Not for controllers.
+            auto_step: step by itself after each update of the optimizer; a `step()` by hand is refused then.
 
         Raises:
-            PolicyError: if every param group starts at LR 0, a momentum finds no place, or a controller is to adopt.
+            PolicyError: if every param group starts at LR 0, a momentum finds no place, a controller is to adopt, or
+                the optimizer has no hooks for `auto_step`.
         """
         from lrsearch.schedules.torch import ControllerScheduler, PolicyScheduler
 
-        if not self.is_controller:
-            return PolicyScheduler(optimizer, self, adopt)
-        if adopt:
+        if adopt and self.is_controller:
             raise PolicyError(
                 f"{self.name} needs feedback: its LR follows from the losses it was told, not from a step"
                 " that it could adopt"
             )
-        return ControllerScheduler(optimizer, self, seed)
+        made = (
+            ControllerScheduler(optimizer, self, seed)
+            if self.is_controller
+            else PolicyScheduler(optimizer, self, adopt)
+        )
+        return made.start_auto_step() if auto_step else made
 
     def __str__(self) -> str:
         shown = (

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch.optim import Optimizer
@@ -29,7 +29,24 @@ class GroupedScheduler(LRScheduler):
 
     policy: Policy
     groups: ParamGroups
+    auto_step = False
+    """Whether it steps by itself after each update."""
     _told: set[str]
+    _is_in_update = _is_own_step = False
+
+    def start_auto_step(self) -> Self:
+        """Step after each update of the optimizer from now on; a `step()` by hand is refused.
+
+        Raises:
+            PolicyError: if the optimizer has no step hooks.
+        """
+        if not attach(self.optimizer, self._begin_update, self._end_update):
+            raise PolicyError(
+                f"auto_step needs torch's step hooks, which {type(self.optimizer).__name__} does not have: call"
+                " scheduler.step() after every optimizer.step()"
+            )
+        self.auto_step = True
+        return self
 
     @property
     def largest(self) -> float:
@@ -68,10 +85,30 @@ class GroupedScheduler(LRScheduler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._attach()
+        if self.auto_step:
+            self.start_auto_step()
 
     def _attach(self) -> None:
         """Be called before each update: a group may take part that was added since the last one."""
         attach(self.optimizer, self._see_groups)
+
+    def _begin_update(self) -> None:
+        self._is_in_update = True
+
+    def _end_update(self) -> None:
+        if self._is_in_update:  # an optimizer's step that calls its parent's comes by twice
+            self._is_in_update, self._is_own_step = False, True
+            try:
+                self.step()
+            finally:
+                self._is_own_step = False
+
+    def _require_no_auto_step(self) -> None:
+        if self.auto_step and not self._is_own_step:
+            raise PolicyError(
+                "this scheduler steps by itself after each update (auto_step=True): take scheduler.step() out of the"
+                " training"
+            )
 
     def _see_groups(self) -> None:
         if not self.groups.is_current:
@@ -102,7 +139,8 @@ class PolicyScheduler(GroupedScheduler):
     """Sets each param group to policy(t) x its ratio, and the momentum if there is one.
 
     A pure function of the step: it can be resumed in either load order, and holds no state but the step.
-    Call `step()` once after every `optimizer.step()`. An LR that is a tensor is filled in place.
+    Call `step()` once after every `optimizer.step()`, or `start_auto_step()` once. An LR that is a tensor is filled in
+    place.
 
     A group's ratio is its initial LR / the largest initial LR, times timm's `lr_scale` where it has one. A group that
     is added later has its ratio from the first update on. With an `lr` of its own that is its lr / the present LR of
@@ -142,6 +180,8 @@ class PolicyScheduler(GroupedScheduler):
 
     def step(self, epoch: int | None = None) -> None:
         """Go one update on, or to the given one."""
+        if self.auto_step:
+            self._require_no_auto_step()
         self._step_count += 1
         if epoch is not None:
             self._update_lr(epoch)
@@ -344,6 +384,8 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
 
     def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
         """Report a metric, or go one update on."""
+        if metrics is None:
+            self._require_no_auto_step()
         self._see_groups()
         for known in self.groups.known:
             self._require_unchanged(known, stacklevel=2)

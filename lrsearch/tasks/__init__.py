@@ -11,7 +11,7 @@ from lrsearch.tasks.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, RMSpr
 from lrsearch.tasks.splits import Split, Splits
 
 if TYPE_CHECKING:
-    from lrsearch.tasks.features import MetaFeatures, meta_features
+    from lrsearch.tasks.meta_features import MetaFeatures, features_of
 
 __all__ = [
     "L4",
@@ -29,11 +29,11 @@ __all__ = [
     "Split",
     "Splits",
     "Task",
+    "features_of",
     "find_classification",
     "find_task",
-    "meta_features",
 ]
 
 __getattr__ = load_later(
-    __name__, {"MetaFeatures": "lrsearch.tasks.features", "meta_features": "lrsearch.tasks.features"}
+    __name__, {"MetaFeatures": "lrsearch.tasks.meta_features", "features_of": "lrsearch.tasks.meta_features"}
 )

@@ -335,3 +335,23 @@ def test_the_same_command_runs_on_real_mnist(lrsearch, data_dir):
     assert ended.json["task"] == "mnist-lenet"
     assert ended.json["best"]["score"] > 0.3
     assert "INV(k0=0.01, gamma=0.0156" in ended.err
+
+
+def test_a_function_reads_its_own_arguments_and_prints_beside_the_answer(typed, tmp_path):
+    (tmp_path / "train.py").write_text(
+        "import argparse\n"
+        "import lrsearch as lrs\n"
+        "@lrs.task('parabola', horizon=200, epoch=10, minimize='distance', lr_range=(1e-4, 10))\n"
+        "def parabola(job):\n"
+        "    parser = argparse.ArgumentParser()\n"
+        "    parser.add_argument('--start', type=float, default=5.0)\n"
+        "    at = parser.parse_args().start\n"
+        "    for step in range(job.horizon):\n"
+        "        at -= job.policy(step) * 2 * at\n"
+        "    print('trained', at)\n"
+        "    return min(abs(at), 1e6)\n"
+    )
+    ended = typed("search", "train.py:parabola", "--budget", "2", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["task"] == "parabola"
+    assert "trained" in ended.err

@@ -1,8 +1,8 @@
-"""`lrsearch tasks`: the list, and one task's portrait."""
+"""`lrsearch tasks`: the list, and one task's meta-features."""
 
 import pytest
 
-from lrsearch.tasks import TASKS, MetaFeatures, meta_features
+from lrsearch.tasks import TASKS, MetaFeatures, features_of
 
 
 def test_without_a_name_the_tasks_are_listed(typed):
@@ -12,10 +12,10 @@ def test_without_a_name_the_tasks_are_listed(typed):
     assert [task["name"] for task in typed("tasks", "--json").json] == list(TASKS)
 
 
-def test_with_a_name_the_task_s_portrait_is_printed(typed):
+def test_with_a_name_the_task_s_meta_features_is_printed(typed):
     ended = typed("tasks", "digits-cnn")
     assert (ended.code, ended.err) == (0, "")
-    marks = meta_features("digits-cnn").data.landmarks
+    marks = features_of("digits-cnn").data.landmarks
     for told in (
         "1024 samples of 1 x 8 x 8",
         "10 classes",
@@ -26,10 +26,10 @@ def test_with_a_name_the_task_s_portrait_is_printed(typed):
         assert told in ended.out
 
 
-def test_the_portrait_is_one_json_object_that_can_be_read_back(typed):
+def test_the_meta_features_is_one_json_object_that_can_be_read_back(typed):
     values = typed("tasks", "digits-mlp", "--json").json
     assert values.pop("task") == "digits-mlp"
-    assert MetaFeatures.from_json(values) == meta_features("digits-mlp")
+    assert MetaFeatures.from_json(values) == features_of("digits-mlp")
 
 
 @pytest.mark.data

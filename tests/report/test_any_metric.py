@@ -23,7 +23,7 @@ from lrsearch.report.figures import draw_policies, draw_progress, draw_range_tes
 from lrsearch.report.metric import axis, cell, column
 from lrsearch.report.panels import progress_figure, response_figure, study_note
 from lrsearch.report.response import response_of
-from lrsearch.report.story import peak_of, what_failed, what_started_up, what_was_tried
+from lrsearch.report.summary import peak_of, what_failed, what_started_up, what_was_tried
 from lrsearch.runs import Run, RunState, maximize, minimize
 from lrsearch.schedules import FIX
 from lrsearch.study.decision import decide
@@ -265,7 +265,7 @@ def test_runs_that_learned_nothing_do_not_stand_at_the_edge(heard):
     """However many good ones there are beside them."""
     trials = scored(heard.result.history, *[-3.0, -3.001, -3.002] * 5, -4.0, -900.0)
     rates = [0.1 + place / 100 for place in range(15)] + [1e-4, 5.0]
-    trials = [replace(trial, trial=replace(trial, policy=FIX(k0=lr))) for trial, lr in zip(trials, rates, strict=True)]
+    trials = [replace(trial, policy=FIX(k0=lr)) for trial, lr in zip(trials, rates, strict=True)]
     response = response_of(heard.result.setup.task, trials)
     assert [response.place(trial) for trial in trials[-2:]] == [-4.0, None]
     assert -5 < response.edge < -4

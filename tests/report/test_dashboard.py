@@ -285,7 +285,7 @@ def test_the_command_prints_one_line_that_opens_the_study_and_ends_with_code_0_a
 
     source = (
         "import sys; from pathlib import Path; from lrsearch.cli.dashboard import dashboard; "
-        "dashboard(out=Path(sys.argv[1]), storage=None, port=0, study=None)"
+        "dashboard(out=Path(sys.argv[1]), optuna=None, port=0, study=None)"
     )
     command = [sys.executable, "-c", source, str(searched.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -16,7 +16,7 @@ from lrsearch.report import best_trial
 from lrsearch.report.canvas import blank
 from lrsearch.report.figures import draw_policies, draw_progress, draw_response, draw_search
 from lrsearch.report.panels import progress_figure, publish, response_figure, study_note
-from lrsearch.report.story import answer_trial
+from lrsearch.report.summary import answer_trial
 from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.schedules import parse
 from lrsearch.spaces.optuna import POLICY

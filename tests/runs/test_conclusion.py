@@ -66,7 +66,7 @@ def test_a_run_without_its_metric_fails_and_says_why(outcome, logged, cause, mat
     assert match in run.error
 
 
-@pytest.mark.parametrize("values", [{"val_loss": "good"}, {"train_loss": "low"}, {"extra": [1, 2]}])
+@pytest.mark.parametrize("values", [{"val_loss": "good"}, {"train_loss": "low"}, {"extra": (1, 2)}])
 def test_what_was_logged_as_no_number_fails_the_run_and_is_named(values):
     made = job()
     (name,) = values

@@ -2,6 +2,8 @@
 
 import math
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lrsearch as lrs
-from lrsearch.errors import UsageError
+from lrsearch.errors import PolicyError, UsageError
 from lrsearch.runs import RunSpec, RunState, Stop, maximize, minimize
 from lrsearch.runs.conclusion import conclude
 from lrsearch.runs.job import Job, JobStopped
@@ -134,6 +136,81 @@ def test_a_stop_ends_the_batches_and_the_run():
     assert (seen, run.state, run.score, run.steps) == (8, RunState.STOPPED, 0.5, 8)
 
 
+@pytest.mark.parametrize(("horizon", "passes"), [(N, [8, 16, 24, 32, 40]), (20, [8, 16, 20]), (2, [2])])
+def test_a_loop_over_epochs_ends_where_the_run_does(horizon, passes):
+    made, used, ends = job("TRI(k0=0.1, k1=0.5, l=10)", horizon=horizon), [], []
+    one, loader = optimizer(1.0, 0.25), made.loader(range(8))
+    made.scheduler(one, auto_step=True)
+    with pytest.raises(JobStopped, match=f"ended at step {horizon}"):
+        for _ in range(6):
+            losses = []
+            for _ in loader:
+                used.append([group["lr"] for group in one.param_groups])
+                update(one)
+                losses.append(1 / len(used))
+            ends.append(made.step)
+            made.log(train_loss=losses, val_loss=2.0)
+    run = conclude(made, JobStopped("x"), seconds=1.0)
+    assert used == [[made.policy(t), 0.25 * made.policy(t)] for t in range(horizon)]
+    assert ends == passes
+    assert (run.state, run.score, run.applied) == (RunState.FINISHED, 2.0, "yes")
+    assert run.train_losses == tuple(1 / step for step in range(1, 1 + horizon))
+
+
+def test_a_loader_of_a_run_is_the_loader_in_all_else():
+    epochs = []
+
+    class Loader(list):
+        dataset = "digits"
+
+        def set_epoch(self, number):
+            epochs.append(number)
+
+    made = job()
+    loader = made.loader(Loader("ab"))
+    assert (len(loader), loader.dataset, list(loader), list(loader)) == (2, "digits", ["a", "b"], ["a", "b"])
+    assert epochs == [0, 1]
+    with pytest.raises(AttributeError, match="batch_size"):
+        _ = loader.batch_size
+
+
+def test_a_pass_is_cut_after_the_batches_of_an_update_also_where_it_diverged():
+    made = job(horizon=16)
+    one, seen = optimizer(), 0
+    made.scheduler(one, auto_step=True)
+    for seen, _ in enumerate(made.loader(range(100)), 1):
+        if seen % 4 == 0:
+            update(one)
+    assert (seen, made.step) == (64, 16)
+    made = job()
+    for seen, _ in enumerate(made.loader(range(30)), 1):
+        made.log(seen, train_loss=math.nan)
+    assert (seen, made.is_done) == (25, True)
+
+
+def test_a_program_that_is_stopped_ends_with_0():
+    program = "from lrsearch import JobStopped; raise JobStopped('the run ended')"
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0
+
+
+def test_a_list_is_one_value_for_each_of_the_last_updates():
+    made = job()
+    made.log(3, train_loss=[3.0, 2.0, 1.0])
+    made.log(5, train_loss=[torch.tensor(0.5), 0.25])
+    assert made.values.series["train_loss"] == [(1, 3.0), (2, 2.0), (3, 1.0), (4, 0.5), (5, 0.25)]
+    with pytest.raises(UsageError, match="train_loss is a list of 3 values, of 2 updates since it was logged last"):
+        made.log(7, train_loss=[1.0, 1.0, 1.0])
+
+
+def test_a_scheduler_that_steps_by_itself_takes_no_other_step_and_one_optimizer():
+    made = job()
+    with pytest.raises(UsageError, match="auto_step follows the updates of one optimizer, got 2"):
+        made.scheduler(optimizer(), optimizer(), auto_step=True)
+    scheduler = made.scheduler(optimizer(), auto_step=True)
+    with pytest.raises(PolicyError, match="steps by itself after each update"):
+        scheduler.step()
+
+
 def test_patience_counts_evaluations_that_were_no_better_in_the_metric_s_own_direction():
     for objective, sign in ((minimize("val_loss"), 1), (maximize("val_loss"), -1)):
         made = job(objective=objective, stop=Stop(patience=2))
@@ -214,7 +291,7 @@ def test_whoever_asked_hears_of_the_steps_and_can_interrupt():
     assert heard == [8, 16]
 
 
-@pytest.mark.parametrize("value", ["two", None, [1, 2], True, torch.ones(3)])
+@pytest.mark.parametrize("value", ["two", None, (1, 2), True, torch.ones(3)])
 def test_what_is_no_number_is_refused_by_its_name(value):
     made = job()
     made.log(1, odd=value)

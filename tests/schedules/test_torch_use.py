@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import pickle
 import warnings
 
 import numpy as np
@@ -143,6 +145,74 @@ def test_accumulated_gradients_a_closure_and_a_class_over_another_are_one_update
         optimizer.step(closure)
         scheduler.step()
     assert scheduler.last_epoch == 8
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam, Nested])
+@pytest.mark.parametrize("policy", [POLICY, ASLR(k0=0.1)], ids=str)
+def test_a_scheduler_that_steps_by_itself_is_one_that_is_stepped_after_each_update(policy, optimizer):
+    SGD([torch.ones(1)], lr=1.0)
+    by_hand, scheduler = made(policy, optimizer)
+    used = train(by_hand, scheduler, 12)
+    by_itself = optimizer([torch.nn.Parameter(torch.ones(2))], lr=1.0)
+    auto = policy.scheduler(by_itself, auto_step=True)
+    found = []
+
+    def work():
+        for _ in range(12):
+            found.append(lr_of(by_itself))
+            by_itself.step()
+
+    assert told(work) == []
+    assert (found, auto.last_epoch) == (used, 12)
+    with pytest.raises(PolicyError, match="steps by itself after each update"):
+        auto.step()
+
+
+def test_a_scheduler_that_steps_by_itself_counts_no_update_that_was_skipped_and_none_that_raised():
+    optimizer = Adam([torch.nn.Parameter(torch.ones(2))], lr=1.0)
+    scheduler = POLICY.scheduler(optimizer, auto_step=True)
+    scaler = torch.amp.GradScaler("cpu")
+    weight = optimizer.param_groups[0]["params"][0]
+    for factor in (1.0, math.inf, 1.0):
+        optimizer.zero_grad()
+        scaler.scale((weight * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert (scheduler.last_epoch, lr_of(optimizer)) == (2, POLICY(2))
+
+    def fails():
+        raise ValueError("a broken batch")
+
+    with pytest.raises(ValueError, match="a broken batch"):
+        optimizer.step(fails)
+    assert (scheduler.last_epoch, lr_of(optimizer)) == (2, POLICY(2))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.deepcopy,
+        lambda pair: pickle.loads(pickle.dumps(pair)),  # noqa: S301
+    ],
+)
+def test_a_copy_of_a_scheduler_that_steps_by_itself_does_so_and_goes_on_from_a_state(copied):
+    optimizer = SGD([torch.nn.Parameter(torch.ones(2))], lr=1.0)
+    scheduler = POLICY.scheduler(optimizer, auto_step=True)
+    for _ in range(3):
+        optimizer.step()
+    (other, its) = copied((optimizer, scheduler))
+    other.step()
+    assert (its.last_epoch, scheduler.last_epoch) == (4, 3)
+    its.load_state_dict(scheduler.state_dict())
+    other.step()
+    assert (its.last_epoch, lr_of(other)) == (4, POLICY(4))
+
+
+def test_an_optimizer_without_hooks_cannot_have_a_scheduler_that_steps_by_itself():
+    optimizer = SGD([torch.nn.Parameter(torch.ones(2))], lr=1.0)
+    del optimizer._optimizer_step_pre_hooks
+    with pytest.raises(PolicyError, match="auto_step needs torch's step hooks, which SGD does not have"):
+        POLICY.scheduler(optimizer, auto_step=True)
 
 
 def test_an_update_that_raises_is_none():

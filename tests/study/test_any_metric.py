@@ -355,10 +355,7 @@ def test_the_table_of_students_t_is_his(freedom):
 
 def candidates_of(objective, inside, outside):
     runs = trials_of(objective, *[("candidate", 1, 0, score) for score in (*inside, *outside)])
-    return [
-        replace(trial, trial=replace(trial, origin="suggested" if n < len(inside) else "escape"))
-        for n, trial in enumerate(runs)
-    ]
+    return [replace(trial, origin="suggested" if n < len(inside) else "escape") for n, trial in enumerate(runs)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from lrsearch.heuristics.evidence import RULES
 from lrsearch.recommendation.rescaling import Correction
-from lrsearch.report.story import where_it_started
+from lrsearch.report.summary import where_it_started
 from lrsearch.schedules import SIN2, parse
 from lrsearch.study.probing import evidence_of, transferred
 from lrsearch.study.result import conclude

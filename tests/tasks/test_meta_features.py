@@ -18,7 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, find_task, meta_features
+from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, features_of, find_task
 from lrsearch.tasks.in_memory import InMemory, classification
 
 RNG = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def raw_training_split(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("name", "folder"), [("mnist-lenet", "mnist"), ("fashion-mlp", "fashion_mnist")])
 def test_the_data_of_an_idx_task_are_what_numpy_and_scikit_learn_find(data_dir, name, folder):
     """Another 1,000 samples give landmarks within their noise, whose standard deviation is about 0.02."""
-    features = meta_features(name, data_dir)
+    features = features_of(name, data_dir)
     x, y = raw_training_split(data_dir / folder)
     assert (features.data.samples, features.data.shape, features.data.channels) == (54_000, (1, 28, 28), 1)
     assert features.data.means == pytest.approx([x.mean()], rel=1e-5)
@@ -75,7 +75,7 @@ def test_the_data_of_an_idx_task_are_what_numpy_and_scikit_learn_find(data_dir, 
 
 @pytest.mark.data
 def test_cifar_has_three_channels_as_the_model_gets_them(cifar):
-    normalised, caffe = meta_features("cifar10-resnet20", cifar), meta_features("cifar10-cnn3", cifar)
+    normalised, caffe = features_of("cifar10-resnet20", cifar), features_of("cifar10-cnn3", cifar)
     assert normalised.data.means == pytest.approx((0, 0, 0), abs=1e-4)
     assert normalised.data.deviations == pytest.approx((1, 1, 1), abs=1e-4)
     assert all(55 < deviation < 70 for deviation in caffe.data.deviations)
@@ -85,7 +85,7 @@ def test_cifar_has_three_channels_as_the_model_gets_them(cifar):
 
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn"])
 def test_the_digits_are_what_numpy_finds(name):
-    data, train = meta_features(name).data, find_task(name).load(None).train
+    data, train = features_of(name).data, find_task(name).load(None).train
     assert data.means == pytest.approx([train.x.numpy().astype(float).mean()], rel=1e-5)
     assert data.deviations == pytest.approx([train.x.numpy().astype(float).std()], rel=1e-5)
     assert data.label_entropy == pytest.approx(entropy(torch.bincount(train.y).numpy()), rel=1e-9)
@@ -101,23 +101,23 @@ def test_the_landmarks_of_five_samples_are_scikit_learn_s_with_each_left_out(see
     x = rng.normal(size=(5, 3)) + 2 * y[:, None]
     classifiers = (KNeighborsClassifier(1), GaussianNB(), RidgeClassifier(alpha=length(x)))
     theirs = [cross_val_score(one, x, y, cv=LeaveOneOut()).mean() for one in classifiers]
-    assert marks(meta_features(of(x, y))) == pytest.approx(theirs)
+    assert marks(features_of(of(x, y))) == pytest.approx(theirs)
 
 
 def test_the_landmarks_fail_on_different_data():
     optimum = np.tile([[0, 0], [4, 4], [0, 4], [4, 0]], (60, 1))
     checkers = of(optimum + RNG.normal(size=(240, 2)) / 3, np.tile([0, 0, 1, 1], 60))
-    found = meta_features(checkers).data.landmarks
+    found = features_of(checkers).data.landmarks
     assert found.neighbour > 0.98
     assert max(found.bayes, found.linear) < 0.7
     ring = RNG.normal(size=(300, 2)) * np.repeat([[0.2], [3.0]], 150, axis=0)
-    found = meta_features(of(ring, np.repeat([0, 1], 150))).data.landmarks
+    found = features_of(of(ring, np.repeat([0, 1], 150))).data.landmarks
     assert found.bayes > 0.95 > found.linear + 0.2
 
 
 def test_the_same_task_has_the_same_meta_features_and_the_random_states_are_left_alone():
     before, numpys = torch.random.get_rng_state(), np.random.get_state()[1].copy()
-    assert meta_features("digits-cnn") == meta_features("digits-cnn")
+    assert features_of("digits-cnn") == features_of("digits-cnn")
     assert torch.equal(before, torch.random.get_rng_state())
     assert np.array_equal(numpys, np.random.get_state()[1])
 
@@ -128,7 +128,7 @@ def test_the_order_of_the_samples_changes_nothing(samples):
     y = RNG.integers(0, 4, samples)
     x = np.round(RNG.normal(size=(samples, 3)) + y[:, None], 1)
     order = RNG.permutation(samples)
-    one, other = meta_features(of(x, y)), meta_features(of(x[order], y[order]))
+    one, other = features_of(of(x, y)), features_of(of(x[order], y[order]))
     assert other.data.landmarks == one.data.landmarks
     assert other.data.label_entropy == one.data.label_entropy
     assert other.data.means == pytest.approx(one.data.means, rel=1e-5)
@@ -137,18 +137,18 @@ def test_the_order_of_the_samples_changes_nothing(samples):
 
 def test_other_names_of_the_classes_leave_the_entropy_and_the_landmarks_but_for_noise():
     renamed = np.array([2, 0, 1])[Y]
-    one, other = meta_features(of(X, Y)), meta_features(of(X, renamed))
+    one, other = features_of(of(X, Y)), features_of(of(X, renamed))
     assert other.data.label_entropy == pytest.approx(one.data.label_entropy, rel=1e-12)
     assert marks(other) == pytest.approx(marks(one), abs=0.05)
 
 
 @pytest.mark.parametrize("scale", [1e-20, 7, 1e20])
 def test_the_landmarks_do_not_depend_on_the_unit_of_the_inputs(scale):
-    assert marks(meta_features(of(X * scale, Y))) == pytest.approx(marks(meta_features(of(X, Y))), abs=0.03)
+    assert marks(features_of(of(X * scale, Y))) == pytest.approx(marks(features_of(of(X, Y))), abs=0.03)
 
 
 def test_the_entropy_is_that_of_unequal_classes():
-    found = meta_features(of(X, np.repeat([0, 1], [180, 60]))).data.label_entropy
+    found = features_of(of(X, np.repeat([0, 1], [180, 60]))).data.label_entropy
     assert found == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
 
 
@@ -163,10 +163,10 @@ def test_validation_and_test_split_are_not_looked_at():
     task = of(X, Y)
     train = task.load(None).train
     guarded = replace(task, load=InMemory(Splits(train, Untouchable(), Untouchable(), "")))
-    assert meta_features(guarded) == meta_features(task)
+    assert features_of(guarded) == features_of(task)
     far = Split(train.x[:50] + 1000, torch.zeros(50, dtype=torch.int64))
-    assert meta_features(replace(task, load=InMemory(Splits(train, far, far, "")))) == meta_features(task)
-    assert meta_features(replace(task, load=InMemory(Splits(far, train, train, "")))).data != meta_features(task).data
+    assert features_of(replace(task, load=InMemory(Splits(train, far, far, "")))) == features_of(task)
+    assert features_of(replace(task, load=InMemory(Splits(far, train, train, "")))).data != features_of(task).data
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_validation_and_test_split_are_not_looked_at():
     ],
 )
 def test_samples_of_any_kind_have_meta_features_of_numbers(x, y):
-    features, axes = meta_features(of(x, y)), (0, 2, 3) if x.ndim == 4 else None
+    features, axes = features_of(of(x, y)), (0, 2, 3) if x.ndim == 4 else None
     assert features.data.samples == len(x)
     assert features.data.channels == (2 if x.ndim == 4 else 1)
     assert features.data.means == pytest.approx(np.ravel(x.mean(axes)), abs=1e-5)
@@ -216,14 +216,14 @@ def test_samples_of_any_kind_have_meta_features_of_numbers(x, y):
 
 
 def test_inputs_that_tell_nothing_give_the_share_of_the_most_frequent_class():
-    assert marks(meta_features(of(np.ones((80, 4)), np.repeat([0, 1], [60, 20])))) == pytest.approx([0.75] * 3)
+    assert marks(features_of(of(np.ones((80, 4)), np.repeat([0, 1], [60, 20])))) == pytest.approx([0.75] * 3)
 
 
 def test_a_few_equal_samples_among_many_are_drawn_by_their_share():
     """One sample in 300 copies must be neither all of the subsample nor missing in it."""
     y = np.repeat([0, 1], 1500)
     x = np.where(np.arange(3000) % 5 == 0, 1.0, 0.0)[:, None] * 5 + y[:, None]
-    assert marks(meta_features(of(x, y)))[0] == 1
+    assert marks(features_of(of(x, y)))[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_few_equal_samples_among_many_are_drawn_by_their_share():
 def test_the_shipped_models_are_what_their_papers_say(name, family, depth, norm):
     task = TASKS[name]
     few = Split(torch.randn(20, *task.shape), torch.arange(20) % task.classes)
-    model = meta_features(replace(task, load=InMemory(Splits(few, few, few, "")))).model
+    model = features_of(replace(task, load=InMemory(Splits(few, few, few, "")))).model
     assert (model.family, model.depth, model.norm, model.parameters) == (family, depth, norm, task.parameters)
 
 
@@ -319,7 +319,7 @@ def two_norms() -> nn.Module:
 )
 def test_a_model_is_known_by_its_modules(build, shape, family, depth, norm):
     x = RNG.integers(0, 9, (40, *shape))
-    model = meta_features(of(x, np.arange(40) % 2, build=build)).model
+    model = features_of(of(x, np.arange(40) % 2, build=build)).model
     assert (model.family, model.depth, model.norm) == (family, depth, norm)
     assert model.parameters == sum(parameter.numel() for parameter in build().parameters())
 
@@ -334,7 +334,7 @@ def test_a_model_is_known_by_its_modules(build, shape, family, depth, norm):
     ],
 )
 def test_the_training_is_the_task_s(optimizer, family, momentum, decay):
-    features = meta_features(of(X, Y, optimizer=optimizer, batch_size=16, horizon=300))
+    features = features_of(of(X, Y, optimizer=optimizer, batch_size=16, horizon=300))
     found = features.training
     assert (found.optimizer, found.momentum, found.weight_decay) == (family, momentum, decay)
     assert (found.batch_size, found.horizon, features.epochs) == (16, 300, 20)
@@ -343,12 +343,12 @@ def test_the_training_is_the_task_s(optimizer, family, momentum, decay):
 def test_a_shortcut_is_seen_where_gradients_are_switched_off():
     task = of(RNG.normal(size=(40, 1, 4, 4)), np.arange(40) % 2, build=partial(Added, lambda y, x, shift: y + x))
     with torch.no_grad():
-        assert meta_features(task).model.family == "resnet"
+        assert features_of(task).model.family == "resnet"
 
 
 def test_the_numbers_differ_by_what_the_tasks_differ_by():
-    one = meta_features(of(X, Y)).numbers
-    longer = meta_features(of(X, Y, horizon=1000, batch_size=100)).numbers
+    one = features_of(of(X, Y)).numbers
+    longer = features_of(of(X, Y, horizon=1000, batch_size=100)).numbers
     assert longer["data"] == one["data"]
     assert longer["model"] == one["model"]
     assert {name: value - one["training"][name] for name, value in longer["training"].items()} == pytest.approx(
@@ -361,14 +361,14 @@ def test_the_numbers_differ_by_what_the_tasks_differ_by():
 
 
 def test_meta_features_are_a_value():
-    features = meta_features("digits-cnn")
-    assert {features} == {meta_features(find_task("digits-cnn"))}
+    features = features_of("digits-cnn")
+    assert {features} == {features_of(find_task("digits-cnn"))}
     with pytest.raises(AttributeError, match="cannot assign"):
         features.data = None
 
 
 def test_a_table_of_numbers_has_meta_features():
     x, y = load_breast_cancer(return_X_y=True)
-    data = meta_features(of((x - x.mean(0)) / x.std(0), y)).data
+    data = features_of(of((x - x.mean(0)) / x.std(0), y)).data
     assert (data.samples, data.shape, data.channels) == (569, (30,), 1)
     assert min(data.landmarks.neighbour, data.landmarks.bayes, data.landmarks.linear) > 0.9

@@ -130,7 +130,7 @@ class TrainingFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetaFeatures:
-    """The meta-features of a task: see `meta_features`."""
+    """The meta-features of a task: see `features_of`."""
 
     data: DataFeatures
     model: ModelFeatures
@@ -187,7 +187,7 @@ class MetaFeatures:
         )
 
 
-def meta_features(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
+def features_of(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
     """The meta-features of a task; the validation and the test split are not used.
 
     Args:
@@ -198,7 +198,7 @@ def meta_features(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
         TaskError: for an unknown name.
         DataError: if the data set is missing or broken.
 
-    >>> features = meta_features("digits-cnn")
+    >>> features = features_of("digits-cnn")
     >>> features.data.samples, features.data.shape, features.model.family, features.model.depth
     (1024, (1, 8, 8), 'cnn', 3)
     >>> MetaFeatures.from_json(features.to_json()) == features

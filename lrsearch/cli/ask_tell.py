@@ -1,4 +1,4 @@
-"""study ask, tell, release, show: a search whose jobs somebody trains by hand."""
+"""study ask, tell, release, show: a search whose jobs the user trains."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def ask(
     _require_fitting(task, program, horizon, given)
     quiet_optuna()
     with _opened(task, program, horizon, given, {"store": store, "out": out}) as study:
-        _report_asked(study, most, as_json)
+        _print_jobs(study, most, as_json)
 
 
 def tell(
@@ -105,7 +105,7 @@ def tell(
     as_json: AsJson = False,
 ) -> None:
     """Tell a study what came of a job: metrics, the curve of a range test, its program's report, or why it failed."""
-    told = {
+    outcome = {
         "value": _values(values or []),
         "curves": _curves(curves),
         "failed": failed,
@@ -113,8 +113,8 @@ def tell(
         "report": report,
     }
     with _reopened(study, store, out) as opened:
-        run = opened.tell(number, **told)
-        _report_left(
+        run = opened.tell(number, **outcome)
+        _print_left(
             opened,
             f"job {number} {run.state}",
             as_json,
@@ -130,10 +130,10 @@ def release(
     out: Out = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Give a job back: it is asked for again."""
+    """Release a job: it can be asked for again."""
     with _reopened(study, store, out) as opened:
         opened.release(number, steps=steps)
-        _report_left(opened, f"job {number} released", as_json, {"number": number, "state": "released"})
+        _print_left(opened, f"job {number} released", as_json, {"number": number, "state": "released"})
 
 
 def show(study: StudyName, store: StoreUrl = None, out: Out = FOLDER, as_json: AsJson = False) -> None:
@@ -199,7 +199,7 @@ def _reopened(study: str, store: str | None, out: Path) -> "OpenStudy":
 
 
 def _values(texts: list[str]) -> Any:
-    """Read what is told: one value, or values by name; None where nothing is."""
+    """One value, or values by name; None without any."""
     if len(texts) == 1 and "=" not in texts[0]:
         return _number(texts[0])
     pairs = [text.partition("=") for text in texts]
@@ -247,16 +247,16 @@ def _line(job: Any) -> str:
     return f"job {job.number:<4} {job.purpose:<10} {steps}  seed {job.seed}  {job.policy}  in {job.folder}"
 
 
-def _report_left(study: "OpenStudy", told: str, as_json: bool, values: dict[str, Any]) -> None:
+def _print_left(study: "OpenStudy", line: str, as_json: bool, values: dict[str, Any]) -> None:
     from lrsearch.cli.output import open_console, print_json
 
     if as_json:
         print_json(values | _state(study))
     else:
-        open_console().print(f"{told}; {_left(study)}")
+        open_console().print(f"{line}; {_left(study)}")
 
 
-def _report_asked(study: "OpenStudy", most: int, as_json: bool) -> None:
+def _print_jobs(study: "OpenStudy", most: int, as_json: bool) -> None:
     from lrsearch.cli.output import open_console, print_json
 
     jobs = study.ask(most)
@@ -269,12 +269,12 @@ def _report_asked(study: "OpenStudy", most: int, as_json: bool) -> None:
 
 
 def _next(study: "OpenStudy", jobs: list[Any]) -> str:
-    """Say what to do now."""
+    """The next step for the user."""
     if not jobs and study.is_done:
         return f"the study is done: lrsearch study show {study.name}"
     if not jobs:
         out = ", ".join(str(job.number) for job in study.open_jobs())
         return f"nothing to train by now: what is out must be told first, job {out}"
     first = jobs[0]
-    told = "--curves FILE, or --report" if first.is_range_test else f"{study.task.objective.name}=VALUE"
-    return f"{_left(study)}; train, then: lrsearch study tell {study.name} {first.number} {told}"
+    outcome = "--curves FILE, or --report" if first.is_range_test else f"{study.task.objective.name}=VALUE"
+    return f"{_left(study)}; train, then: lrsearch study tell {study.name} {first.number} {outcome}"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrsearch.report.access import guarded
 from lrsearch.report.dashboard import application
-from lrsearch.report.wall import guarded
 
 TOKEN = "a-token-of-this-test-0123456789"  # noqa: S105
 BEARER = {"HTTP_AUTHORIZATION": f"Bearer {TOKEN}"}

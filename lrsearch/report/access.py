@@ -1,4 +1,4 @@
-"""The wall before a WSGI application: a token, the right host, reading only, and headers that keep pages private."""
+"""Access to a WSGI application: a token, the right host, reading only, and headers that keep pages private."""
 
 import hashlib
 import hmac
@@ -32,14 +32,14 @@ GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
 
 def guarded(app: "WSGIApplication", token: str, hosts: Collection[str] = ()) -> "WSGIApplication":
-    """Let through only who reads, knows the token, and asks this host from its own pages.
+    """Pass on only requests that read, carry the token, name this host, and come from its own pages.
 
     The token comes once as `?token=`, which sets a cookie and redirects to the same page without it, or in
     `Authorization: Bearer`. Everything but GET and HEAD is refused: no route is listed by name, so a new one
-    of a later version is behind the same wall.
+    of a later version is protected as well.
 
     Args:
-        app: the application behind the wall.
+        app: the application.
         token: the secret, 16 characters or more.
         hosts: names that the Host header may carry besides the loopback ones.
 
@@ -91,7 +91,7 @@ def _writes(environ: "WSGIEnvironment") -> tuple[str, str, tuple[str, str]] | No
 
 
 def _is_known(environ: "WSGIEnvironment", token: str, name: str, value: str) -> bool:
-    """Tell whether a request carries the token as a bearer, or the cookie made of it."""
+    """Whether a request carries the token as a bearer, or the cookie made of it."""
     scheme, _, bearer = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and _same(bearer.strip(), token):
         return True
@@ -100,7 +100,7 @@ def _is_known(environ: "WSGIEnvironment", token: str, name: str, value: str) -> 
 
 
 def _cookie(token: str) -> tuple[str, str]:
-    """Give the cookie's name and value.
+    """The cookie's name and value.
 
     Browsers share cookies between the ports of a host, so each token has a name of its own; and the value is
     not the token, so that the browser's files do not hold it.
@@ -133,7 +133,7 @@ def _passed_on(environ: "WSGIEnvironment") -> "WSGIEnvironment":
 
 
 def _ask(app: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """Let the application answer; where it fails, tell the reader, and the log in one line."""
+    """Let the application answer; a failure is reported to the reader, and to the log in one line."""
     try:
         return app(environ, _with_headers(environ, start_response))
     except Exception as error:  # whatever it is, the next request may do

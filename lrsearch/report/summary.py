@@ -4,7 +4,7 @@ from collections import Counter
 
 from lrsearch.report.markdown import one_line, shortened
 from lrsearch.runs import OWN, Objective, Run, RunState
-from lrsearch.runs.roles import Origin, Role
+from lrsearch.runs.roles import SEARCHED, Origin, Role
 from lrsearch.store import Trial
 from lrsearch.study.decision import Answer, Decision, full_run
 from lrsearch.study.funnel import is_widened
@@ -36,20 +36,20 @@ LEAST_STARTUP = 0.05
 
 
 def peak_of(trial: Trial) -> float:
-    """Give the highest learning rate of a trial's policy: of its bounds, reached or not."""
+    """The highest learning rate of a trial's policy: of its bounds, reached or not."""
     return float(trial.policy.bounds[1])
 
 
 def judged(decision: Decision) -> list[tuple[str, Answer]]:
-    """Give (label, policy with its score): the answer first, then what it was judged against."""
+    """(label, policy with its score): the answer first, then what it was judged against."""
     if not decision.is_default:
         return [("answer", decision.best), ("default", decision.default)]
-    found = [("best found", decision.best_found)] if decision.best_found else []
-    return [("answer (default)" if decision.is_usable else "default", decision.best), *found]
+    others = [("best found", decision.best_found)] if decision.best_found else []
+    return [("answer (default)" if decision.is_usable else "default", decision.best), *others]
 
 
 def headline(result: SearchResult) -> str:
-    """Give what a picture's title says: the task, and which policy is the answer."""
+    """The title of a picture: the task, and which policy is the answer."""
     decision = result.decision
     if not decision.is_usable:
         return f"{result.setup.task.name}, no answer"
@@ -59,26 +59,25 @@ def headline(result: SearchResult) -> str:
 
 
 def answer_trial(result: SearchResult) -> Trial | None:
-    """Give the answer's own trial of the search: at full length, with the search's seed."""
+    """The answer's own trial of the search: at full length, with the search's seed."""
     return full_run(result.history, result.best.policy, result.setup.task.horizon)
 
 
 def full_runs(result: SearchResult) -> dict[str, list[tuple[float, Trial]]]:
-    """Give (cost in FRE when it ended, trial) of all full runs with a score, by whose and which seed's they are."""
-    found: dict[str, list[tuple[float, Trial]]] = {name: [] for name in FULL_RUNS.values()}
+    """(cost in FRE at its end, trial) of all full runs with a score, by policy and kind of seed."""
+    runs: dict[str, list[tuple[float, Trial]]] = {name: [] for name in FULL_RUNS.values()}
     steps, horizon = 0, result.setup.task.horizon
     for trial in result.history:
         steps += trial.spent
-        asked = trial
-        is_full = asked.role in ("default", "candidate", "confirm") and asked.horizon == horizon
+        is_full = trial.role in (*SEARCHED, Role.CONFIRM) and trial.horizon == horizon
         if is_full and trial.run and trial.run.score is not None:
-            kind = asked.policy == result.default.policy, asked.role == Role.CONFIRM
-            found[FULL_RUNS[kind]].append((steps / horizon, trial))
-    return found
+            kind = trial.policy == result.default.policy, trial.role == Role.CONFIRM
+            runs[FULL_RUNS[kind]].append((steps / horizon, trial))
+    return runs
 
 
 def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
-    """Give (what, number of runs, cost in FRE) for each kind of run, candidates by horizon."""
+    """(what, number of runs, cost in FRE) for each kind of run, candidates by horizon."""
     horizon = result.setup.task.horizon
     runs: Counter[str] = Counter()
     steps: Counter[str] = Counter()
@@ -92,7 +91,7 @@ def what_was_tried(result: SearchResult) -> list[tuple[str, int, float]]:
 
 
 def where_it_started(result: SearchResult) -> list[str]:
-    """Say which policies came from what was known before."""
+    """Which policies came from earlier knowledge."""
     given = [t for t in with_role(result.history, Role.CANDIDATE) if t.origin in GIVEN]
     tried = dict.fromkeys((t.origin, str(t.policy)) for t in given)
     sources = ", ".join(dict.fromkeys(r.task for r in result.setup.recommended))
@@ -110,7 +109,7 @@ def where_it_started(result: SearchResult) -> list[str]:
 
 
 def what_was_cut(result: SearchResult) -> str:
-    """Say how much of the space the heuristics cut."""
+    """How much of the space the heuristics cut."""
     pruned = result.pruned
     left = f"{100 * 10**pruned.log_volume:.2g} %"
     share = f"{left} of the raw space's prior mass is left (log-volume {pruned.log_volume:.2f})"
@@ -121,7 +120,7 @@ def what_was_cut(result: SearchResult) -> str:
 
 
 def score_text(answer: Answer, objective: Objective) -> str:
-    """Give a score in its unit, with its spread and seeds."""
+    """A score in its unit, with its spread and seeds."""
     if answer.score is None:
         return f"{answer.diverged} of {counted(answer.seeds, 'run')} diverged ({answer.on})"
     spread = f" +- {objective.spread(answer.spread)}" if answer.spread is not None else ""
@@ -129,18 +128,18 @@ def score_text(answer: Answer, objective: Objective) -> str:
 
 
 def what_failed(result: SearchResult) -> str | None:
-    """Say how many runs failed, and why; None where none did."""
+    """How many runs failed, and why; None where none did."""
     failed = [trial.run for trial in result.history if trial.run and trial.run.state is RunState.FAILED]
     if not failed:
         return None
     reasons = Counter(_reason(run) for run in failed)
-    told = [f"{why} (x {times})" if times > 1 else why for why, times in reasons.most_common(MOST_FAILURES)]
-    more = [f"and {counted(len(reasons) - len(told), 'other cause')}"] if len(reasons) > len(told) else []
-    return f"{counted(len(failed), 'run')}: {'; '.join([*told, *more])}"
+    causes = [f"{why} (x {times})" if times > 1 else why for why, times in reasons.most_common(MOST_FAILURES)]
+    more = [f"and {counted(len(reasons) - len(causes), 'other cause')}"] if len(reasons) > len(causes) else []
+    return f"{counted(len(failed), 'run')}: {'; '.join([*causes, *more])}"
 
 
 def what_started_up(result: SearchResult) -> str | None:
-    """Say how much of the training time passed before the first update; None where it is little, or not known."""
+    """The share of training time before the first update; None where it is small or unknown."""
     runs = [trial.run for trial in result.history if trial.run]
     startup, seconds = sum(run.startup_seconds or 0.0 for run in runs), sum(run.seconds for run in runs)
     if not seconds or startup < LEAST_STARTUP * seconds:
@@ -149,7 +148,7 @@ def what_started_up(result: SearchResult) -> str | None:
 
 
 def how_to_use(result: SearchResult) -> str:
-    """Give the few lines of Python that use the answer in a training loop of one's own."""
+    """A few lines of Python that use the answer in the user's own training loop."""
     if not result.decision.is_usable:
         return "# no policy of this search can be used: see its verdict"
     policy, again = result.best.policy, ""

@@ -1,0 +1,72 @@
+"""When a training that nobody sees inside has made an update: by the hooks of its optimizers."""
+
+from collections.abc import Callable, Sequence
+
+from torch.optim import Optimizer
+
+from lrsearch.errors import UsageError
+from lrsearch.schedules.torch_updates import attach
+
+
+class UpdateHooks:
+    """Calls `step` once after each update, as often as the optimizers really make one.
+
+    An update that a gradient scaler skips is none. Of several optimizers an update is a round: it ends when each of
+    them has updated, when one of them updates again, or by `end_round()`. The hooks go with this object.
+
+    Args:
+        optimizers: one or more.
+        step: sets the next learning rates.
+
+    Raises:
+        UsageError: if an optimizer has no hooks.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> steps = []
+    >>> hooks = UpdateHooks([optimizer], lambda: steps.append(1))
+    >>> optimizer.step()
+    >>> len(steps)
+    1
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], step: Callable[[], None]) -> None:
+        self._step = step
+        self._updated: set[_Hooked] = set()
+        self._hooked = [_Hooked(self, optimizer) for optimizer in optimizers]
+
+    def end_round(self) -> None:
+        """End a round that has begun: the optimizers that made no update in it leave one out."""
+        if self._updated:
+            self._updated.clear()
+            self._step()
+
+    def _before(self, hooked: "_Hooked") -> None:
+        if hooked in self._updated:
+            self.end_round()
+
+    def _after(self, hooked: "_Hooked") -> None:
+        self._updated.add(hooked)
+        if len(self._updated) == len(self._hooked):
+            self.end_round()
+
+
+class _Hooked:
+    """The hooks of one optimizer."""
+
+    def __init__(self, hooks: UpdateHooks, optimizer: Optimizer) -> None:
+        self._hooks, self._is_updating = hooks, False
+        if not attach(optimizer, self.before, self.after):
+            raise UsageError(f"the updates of {type(optimizer).__name__} cannot be counted: it has no step hooks")
+
+    def before(self) -> None:
+        """An update begins."""
+        if not self._is_updating:
+            self._is_updating = True
+            self._hooks._before(self)
+
+    def after(self) -> None:
+        """An update was made; an optimizer whose step calls its parent's comes by twice."""
+        if self._is_updating:
+            self._is_updating = False
+            self._hooks._after(self)

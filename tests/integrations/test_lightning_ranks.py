@@ -1,0 +1,35 @@
+"""Lightning with two processes, under torchrun with gloo."""
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrsearch as lrs
+from lrsearch.runs import RunSpec, RunState, Stop
+
+FILE = Path(__file__).with_name("lightning_ranks.py")
+HORIZON, EPOCH = 60, 10
+
+
+@pytest.mark.adapters
+@pytest.mark.parametrize("stop", [None, Stop(target=100.0)], ids=["whole", "stopped"])
+def test_two_ranks_use_the_policy_and_stop_together(tmp_path, stop) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(FILE)]
+    source = lrs.program(torchrun, "two ranks", horizon=HORIZON, epoch=EPOCH, minimize="val_loss")
+    spec = RunSpec(source.task, lrs.parse("WARMUP(policy=HALFCOS(k0=0.1, l=50), l=10)"), HORIZON, 0, stop)
+    with contextlib.closing(source.open()) as trainer:
+        run = trainer.train(spec, folder=tmp_path)
+    output = (tmp_path / spec.key / "output.txt").read_text()
+    steps = HORIZON if stop is None else 2 * EPOCH
+    assert (run.state, run.steps, run.applied) == (
+        RunState.FINISHED if stop is None else RunState.STOPPED, steps, "yes",
+    )  # fmt: skip
+    tests = re.findall("range test: (.*)", output)
+    assert len(tests) == 2
+    assert len(set(tests)) == 1
+    assert tests[0].startswith("True ")
+    assert re.findall("policy: (.*)", output) == ["30 0.0", "30 0.0"]
+    assert re.findall("job: (.*)", output) == [f"{steps} 0.0"] * 2
