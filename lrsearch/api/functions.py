@@ -16,8 +16,8 @@ from lrsearch.schedules import Policy, parse
 from lrsearch.store import Store
 from lrsearch.study.probing import check_run
 from lrsearch.study.rules import PROBING
-from lrsearch.training.own_source import is_own, own_source
 from lrsearch.training.settings import with_settings
+from lrsearch.training.user_source import is_user_training, user_source
 from lrsearch.words import counted
 
 SEEDS = 2**31
@@ -68,9 +68,9 @@ class Checked:
 
 def changed_source(task: Any, store: Store) -> tuple[str, ...]:
     """A warning where the source of a training changed and its version did not; it is logged, too."""
-    if not is_own(task):
+    if not is_user_training(task):
         return ()
-    source = own_source(task)
+    source = user_source(task)
     own, key = source.digest, source.task.key
     older = [
         stored
@@ -114,7 +114,7 @@ def check(task: Any, *, settings: Mapping[str, Any] | None = None, device: str |
     >>> check(toy).run.score
     0.5
     """
-    source = own_source(with_settings(task, settings))
+    source = user_source(with_settings(task, settings))
     with closing(source.open(device=device)) as trainer:
         run = trainer.train(check_run(source.task))
     if run.state is RunState.INTERRUPTED:
@@ -161,7 +161,7 @@ def train(
         WorkError: if the training fails, with its own traceback.
         KeyboardInterrupt: when interrupted.
     """
-    source = own_source(with_settings(task, settings))
+    source = user_source(with_settings(task, settings))
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
         raise UsageError(f"the seed is a whole number from 0 to 2**31 - 1, got {seed!r}")
     steps = source.task.horizon if horizon is None else horizon

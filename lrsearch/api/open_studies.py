@@ -17,8 +17,8 @@ from lrsearch.store import Store
 from lrsearch.study.reopening import stored_setup
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
-from lrsearch.training.own_source import is_own
 from lrsearch.training.settings import with_settings
+from lrsearch.training.user_source import is_user_training
 
 BUDGET = 8
 """Full-run equivalents. A rule: the least budget that plans two confirming pairs."""
@@ -78,7 +78,7 @@ def open_study(
             " told of a function under @lrs.task, or of lrs.Task('my-lm', horizon=..., epoch=...,"
             " minimize='val_loss')"
         )
-    without = (*(() if is_own(source) else (Role.CHECK,)), *(() if range_test else (Role.RANGE_TEST,)))
+    without = (*(() if is_user_training(source) else (Role.CHECK,)), *(() if range_test else (Role.RANGE_TEST,)))
     setup, notes = search_setup(source, functions, known, budget, seed, without)
     folder = writable(out)
     with ExitStack() as stack:

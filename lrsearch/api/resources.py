@@ -18,8 +18,8 @@ from lrsearch.tasks import find_classification
 from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.functions import FunctionSource
 from lrsearch.training.groups import require_workers
-from lrsearch.training.own_source import is_own, own_source
 from lrsearch.training.source import ClassificationSource
+from lrsearch.training.user_source import is_user_training, user_source
 
 if TYPE_CHECKING:
     from lrsearch.training import Trainer
@@ -58,8 +58,8 @@ def source_of(trains: TaskLike, data_dir: str | Path | None, task: Task | None =
     Raises:
         TaskError: for an unknown task, or one that has no trainer.
     """
-    if is_own(trains):
-        source = own_source(trains)
+    if is_user_training(trains):
+        source = user_source(trains)
         return source if task is None else source.with_task(task)
     return ClassificationSource(find_classification(task or trains), Path(data_dir) if data_dir else None)
 

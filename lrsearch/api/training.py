@@ -33,9 +33,9 @@ from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
 from lrsearch.tasks import find_classification, find_task
 from lrsearch.tasks.catalogue import TaskLike
-from lrsearch.training.own_source import OwnSource, is_own, own_source
 from lrsearch.training.ramps import ramp
 from lrsearch.training.settings import with_settings
+from lrsearch.training.user_source import UserSource, is_user_training, user_source
 
 
 def range_tests(
@@ -103,10 +103,10 @@ def _ramp_trainer(
     trains: TaskLike, task: Task, data_dir: str | Path | None, is_own_process: bool
 ) -> Iterator[RampTrainer]:
     """The trainer of a task's range tests."""
-    if not is_own(trains):
+    if not is_user_training(trains):
         yield open_trainer(task, data_dir, is_own_process)
         return
-    with closing(own_source(trains).with_task(task).open(is_own_process=is_own_process)) as trainer:
+    with closing(user_source(trains).with_task(task).open(is_own_process=is_own_process)) as trainer:
         yield trainer
 
 
@@ -148,8 +148,8 @@ def recipe(
         WorkError: if the data, the store or the training fails, or the range tests are flat.
         KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
-    if is_own(task):
-        return _own_recipe(own_source(task), settings, seed, store, out, watch)
+    if is_user_training(task):
+        return _own_recipe(user_source(task), settings, seed, store, out, watch)
     classification = find_classification(with_settings(task, settings))
     setup = Setup(classification, raw_space(classification, ()), 1, seed)
     with opened_store(store, writable(Path(out))) as ledger:
@@ -162,7 +162,7 @@ def recipe(
 
 
 def _own_recipe(
-    source: OwnSource,
+    source: UserSource,
     settings: Mapping[str, Any] | None,
     seed: int,
     store: str | Store | None,

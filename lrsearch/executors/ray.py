@@ -33,7 +33,7 @@ from lrsearch.study.study import Study
 from lrsearch.tasks import find_classification
 from lrsearch.training import Trainer, own_process
 from lrsearch.training.files import files
-from lrsearch.training.lockstep import fuse
+from lrsearch.training.lockstep import run_lockstep
 from lrsearch.training.together import lockstep
 
 HEARTBEAT_SECONDS = 2.0
@@ -220,7 +220,7 @@ class Worker(tune.Trainable):
             spec = RunSpec(self._task, parse(config["policy"]), config["horizon"], config["seed"])
             self._weights.mkdir(parents=True, exist_ok=True)
             if config["is_short"] and self._in_lockstep:
-                return fuse(self._trainer, [spec], self._watch)[0]  # alone, it equals the run beside others
+                return run_lockstep(self._trainer, [spec], self._watch)[0]  # alone, it equals the run beside others
             weights, _ = files(self._weights, spec)  # no checkpoint: a lost attempt's steps count, whole, as lost
             return self._trainer.train(spec, self._watch, weights)
         except Exception as error:  # a retry would only repeat it: a failed run, not a lost worker

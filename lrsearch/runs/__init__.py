@@ -1,4 +1,4 @@
-"""The words of training, without torch: what is trained, a run of it, and what came of it."""
+"""The data types of training, without torch: tasks, objectives, jobs and runs."""
 
 from lrsearch.runs.objective import Objective, maximize, minimize, objectives_of
 from lrsearch.runs.optimizer import Optimizer

@@ -1,4 +1,4 @@
-"""The one place that turns what a training gave, or what ended it, into the state of its run."""
+"""Turns the result of a training, or the exception that ended it, into a run. No other code decides a run's state."""
 
 import math
 import traceback
@@ -15,17 +15,19 @@ from lrsearch.words import counted
 
 YES, NOT_CHECKED = "yes", "not checked"
 MOST_SKIPPED = 0.01
-"""Of the horizon: updates that a gradient scaler may skip."""
+"""Rule: the share of the horizon that a gradient scaler may skip."""
 FAR_ABOVE = 3.0
-"""Falls of the training loss: where its last lies so far above its first, what ended the training is a divergence."""
+"""Rule: an exception is a divergence where the last training loss is above the first by 3 times its fall."""
 LAST_LINES = 12
+"""Rule: lines of a traceback in a run's error."""
 PACKAGE = Path(__file__).parent.parent
 LONGEST_ERROR = 4000
+"""Rule: characters of a run's error."""
 Outcome = Mapping[str, Any] | float | BaseException | None
 
 
 class _NoScoreError(Exception):
-    """Why a run has no score: a cause in a word, and a sentence."""
+    """The reason for a missing score: a cause in a word, and a sentence."""
 
     def __init__(self, cause: str, why: str) -> None:
         super().__init__(why)
@@ -35,38 +37,38 @@ class _NoScoreError(Exception):
 def conclude(
     job: Job, outcome: Any, *, seconds: float, startup_seconds: float | None = None, source: str | None = None
 ) -> Run:
-    """The run that a job has become.
+    """The run of an ended job.
 
-    A value that is returned wins over what was logged. A metric that is not finite is a divergence, and so is an
-    exception after a training loss that was not finite, or far above its first. Another exception is a failure. A
-    policy that was not applied gives no score.
+    A returned value replaces a logged one. A metric that is not finite is a divergence, and so is an exception after a
+    training loss that was not finite, or far above the first. Another exception is a failure. A run whose policy was
+    not applied has no score.
 
     Args:
         job: the job.
-        outcome: what the training returned, or the exception that ended it.
+        outcome: the value that the training returned, or the exception that ended it.
         seconds: wall time.
-        startup_seconds: of them, before the first update; None where it is not known.
-        source: the digest of the source of what trained it.
+        startup_seconds: the part before the first update; None where it is not known.
+        source: the digest of the user's code that trained it.
     """
     try:
         _ = job.values
-    except UsageError as error:  # what was logged last is no number
+    except UsageError as error:  # a logged value is not a number
         outcome = outcome if isinstance(outcome, BaseException) else error
     try:
-        state, scores, failure = _judged(job, outcome)
+        state, scores, failure = _state_and_scores(job, outcome)
     except _NoScoreError as failed:
         state, scores, failure = RunState.FAILED, {}, failed
     run = _run(job, state, scores, failure)
     return replace(run, seconds=seconds, startup_seconds=startup_seconds, source=source)
 
 
-def _judged(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScoreError | None]:
+def _state_and_scores(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScoreError | None]:
     if isinstance(outcome, KeyboardInterrupt):
         return RunState.INTERRUPTED, {}, None
     if isinstance(outcome, BaseException) and not isinstance(outcome, JobStopped):
         if _seems_diverged(job):
             return RunState.DIVERGED, {}, None
-        raise _NoScoreError("error", _told(outcome))
+        raise _NoScoreError("error", _error_text(outcome))
     scores = _scores(job, None if isinstance(outcome, JobStopped) else outcome)
     name = job.spec.task.objective.name
     if job.has_diverged or not math.isfinite(scores.get(name, 0.0)):
@@ -81,31 +83,32 @@ def _judged(job: Job, outcome: Any) -> tuple[RunState, dict[str, float], _NoScor
 
 
 def _scores(job: Job, outcome: Any) -> dict[str, float]:
-    """The metrics at the last evaluation: what was returned, else what was logged."""
-    objectives = [one.name for one in job.spec.task.objectives]
-    found = {
+    """The metrics at the last evaluation: the returned values, otherwise the logged ones."""
+    objectives = [objective.name for objective in job.spec.task.objectives]
+    logged = {
         name: value
         for name in job.values.series
         if name != TRAIN_LOSS and (value := job.values.at(name, job.last_evaluation)) is not None
     }
     if outcome is None:
-        return found
+        return logged
     returned = outcome if isinstance(outcome, Mapping) else {objectives[0]: outcome}
     try:
-        return found | {str(name): number_of(str(name), value) for name, value in returned.items()}
+        return logged | {str(name): number_of(str(name), value) for name, value in returned.items()}
     except UsageError as error:
         raise _NoScoreError("metric", f"the training returned what is no metric: {error}") from None
 
 
 def _missing(job: Job, name: str) -> _NoScoreError:
-    """Why the metric that decides is not there."""
+    """The error for a missing or stale deciding metric."""
     last = job.values.last(name)
     logged = ", ".join(sorted(job.values.series)) or "nothing"
     if last is None:
         return _NoScoreError(
             "missing",
             f"the metric {name!r} was neither returned nor logged; logged: {logged}. Return it, or"
-            f" job.log(step, {name}=...) where job.is_evaluation_due(step)" + "".join(f"; {one}" for one in job.notes),
+            f" job.log(step, {name}=...) where job.is_evaluation_due(step)"
+            + "".join(f"; {note}" for note in job.notes),
         )
     return _NoScoreError(
         "stale",
@@ -115,7 +118,7 @@ def _missing(job: Job, name: str) -> _NoScoreError:
 
 
 def not_applied(job: Job) -> str | None:
-    """Why the learning rates were others than the policy's, as far as the training went; None where they were not."""
+    """Why the learning rates were not the policy's up to now; None where they were."""
     if job.changed is not None:
         return f"the policy was not applied: {job.changed}"
     if job.skipped > MOST_SKIPPED * job.horizon:
@@ -127,15 +130,19 @@ def not_applied(job: Job) -> str | None:
 
 
 def _require_applied(job: Job) -> None:
-    """Refuse a run whose learning rates, or whose number of updates, were others than its policy's."""
+    """Check that the learning rates and the number of updates were the policy's.
+
+    Raises:
+        _NoScoreError: if they were not.
+    """
     if (why := not_applied(job)) is not None:
         raise _NoScoreError("policy", why)
-    wanted = job.last_evaluation
-    if job.has_scheduler and job.step != wanted and not job.is_range_test:
+    expected = job.last_evaluation
+    if job.has_scheduler and job.step != expected and not job.is_range_test:
         raise _NoScoreError(
             "policy",
             f"the policy was not applied: the training made {counted(job.step, 'update')}, and this run has"
-            f" {wanted} (job.horizon): loop over job.batches(loader), or end at job.horizon",
+            f" {expected} (job.horizon): loop over job.batches(loader), or end at job.horizon",
         )
 
 
@@ -151,13 +158,13 @@ def _seems_diverged(job: Job) -> bool:
     return losses[-1] - first > FAR_ABOVE * (first - lowest) > 0
 
 
-def _told(error: BaseException) -> str:
-    """An exception with the last lines of its traceback that are the user's own; one of ours without, as it is."""
+def _error_text(error: BaseException) -> str:
+    """An exception with the user's frames of its traceback; of lrsearch's own errors only the message."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE)]
-    if isinstance(error, LRSearchError) and not own:
+    user_frames = [frame for frame in frames if not Path(frame.filename).is_relative_to(PACKAGE)]
+    if isinstance(error, LRSearchError) and not user_frames:
         return str(error)[-LONGEST_ERROR:]
-    shown = "".join([*traceback.format_list(own or frames), *traceback.format_exception_only(error)])
+    shown = "".join([*traceback.format_list(user_frames or frames), *traceback.format_exception_only(error)])
     return "\n".join(shown.rstrip().splitlines()[-LAST_LINES:])[-LONGEST_ERROR:]
 
 
@@ -167,8 +174,8 @@ def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreE
     steps, lost = job.step, job.lost
     if state is RunState.FINISHED and not job.is_range_test:
         steps = job.horizon
-    elif state is RunState.INTERRUPTED:  # the attempt that ends it subtracts what it goes on from
-        steps, lost = job.trained, job.untold
+    elif state is RunState.INTERRUPTED:  # the attempt that ends the run subtracts the steps that it resumed from
+        steps, lost = job.trained, job.uncharged
     stride, train_losses = values.means(TRAIN_LOSS, job.horizon)
     score = scores.get(name)
     return Run(
@@ -190,7 +197,7 @@ def _run(job: Job, state: RunState, scores: dict[str, float], failure: _NoScoreE
 
 
 def _points(job: Job, score: float | None) -> tuple[Point, ...]:
-    """The evaluations, with what was returned as the last one."""
+    """The evaluations, with the returned score as the last one."""
     points = [point for point in job.points if math.isfinite(point.score)]
     if score is not None and (not points or points[-1].step < job.last_evaluation):
         points.append(Point(job.last_evaluation, None, score))

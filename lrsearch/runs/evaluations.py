@@ -1,10 +1,10 @@
-"""At which steps a run is evaluated."""
+"""The steps at which a run is evaluated."""
 
 from lrsearch.runs.run import RunSpec
 
 
 def evaluation_steps(spec: RunSpec) -> frozenset[int]:
-    """The steps at which a run is evaluated: every so many, at the ends of cycles that count, and at the last.
+    """The steps at which a run is evaluated: equally spaced, at ends of cycles for early stopping, and the last.
 
     >>> from lrsearch.schedules import FIX
     >>> from lrsearch.tasks import find_task
@@ -17,7 +17,7 @@ def evaluation_steps(spec: RunSpec) -> frozenset[int]:
 
 
 def cycle_ends(spec: RunSpec) -> frozenset[int]:
-    """The ends of cycles at which early stopping looks; none for a policy without cycles, and where nothing stops."""
+    """The ends of cycles that early stopping reads; none for a policy without cycles, or a run without patience."""
     if spec.stop is None or spec.stop.patience is None or spec.policy.is_controller:
         return frozenset()
     ends = spec.policy.cycle_ends(spec.horizon)

@@ -1,6 +1,7 @@
-"""Who trains: what trains runs in one process, where that comes from, and what distributes runs over processes.
+"""The contracts of training: trainers in one process, their sources, and executors that distribute runs.
 
-An executor asks for groups of runs and tells of every run that ends. It knows no task's kind and no study.
+An executor asks for groups of runs and passes every ended run to a callback. It depends on no kind of task and on no
+study.
 """
 
 from collections.abc import Callable
@@ -19,13 +20,13 @@ Progress = Callable[[RunSpec, int], None]
 
 
 class NoRun(Enum):
-    """Why there is nothing to train by now; false where a run is true."""
+    """Why there is no group to train now; it is false, as a group is true."""
 
     WAIT = "what is being trained must end first"
     DONE = "nothing is left to train"
 
     def __bool__(self) -> bool:
-        """Whether there is a run."""
+        """Always False: there is no group."""
         return False
 
 
@@ -38,8 +39,8 @@ class Lockstep:
     """Whether short runs of a task train in lockstep.
 
     Args:
-        rows: how many at a time; 0 if they train one by one.
-        reason: why, for people.
+        rows: runs at a time; 0 if they train one by one.
+        reason: the reason, for people.
     """
 
     rows: int
@@ -51,8 +52,8 @@ class Group:
     """Runs for one process.
 
     Args:
-        specs: the runs: of one horizon where they are in lockstep.
-        in_lockstep: whether they are, else they share a beginning, or there is one.
+        specs: the runs; in lockstep they have one horizon.
+        in_lockstep: whether they train in lockstep; otherwise they share a prefix, or there is one run.
     """
 
     specs: tuple[RunSpec, ...]
@@ -76,43 +77,43 @@ class GroupTrainer(Protocol):
     def train_group(
         self, group: Group, ended: Ended, watch: Callable[[int], None] | None = None, folder: Path | None = None
     ) -> None:
-        """Train a group, and tell of each run once. A run that fails is told as failed and takes no other along.
+        """Train a group and pass each run to `ended` once. A failed run is passed as failed and ends no other run.
 
         Args:
             group: the runs.
-            ended: is told of every run that ends, as soon as it does.
-            watch: is told the steps done, every few steps. If it raises KeyboardInterrupt, every run that is open is
-                told as interrupted.
-            folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
+            ended: called with every run, as soon as it ends.
+            watch: called with the steps done, every few steps. If it raises KeyboardInterrupt, every unfinished run
+                ends as interrupted.
+            folder: for the weights of full runs and the checkpoints of runs in progress; None to write none.
         """
 
     def close(self) -> None:
-        """Give back what it holds: it trains no more."""
+        """Release its resources; it trains no more."""
 
 
 class TrainerSource(Protocol):
-    """Where trainers of a task come from. It is small and picklable, for it is sent to worker processes."""
+    """A source of trainers of a task. It is small and picklable, because it is sent to worker processes."""
 
     @property
     def task(self) -> Task:
         """The task."""
 
     def shared(self) -> AbstractContextManager["TrainerSource"]:
-        """The source that the workers of this machine are sent, such as one with its data in mapped files."""
+        """The source for the workers of this machine, such as one with its data in memory-mapped files."""
 
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> GroupTrainer:
-        """Make a trainer in this process: data are loaded and modules imported here, and not before.
+        """Make a trainer in this process; only now data are loaded and modules imported.
 
         Args:
             is_own_process: whether this process does nothing else, so that all of it may be set up for training.
             threads: the process's share of the machine's cores; None where it has the machine to itself.
-            device: the GPU that it shares with few others, such as "cuda:1"; None where there is none, or no choice.
+            device: the GPU to use, such as "cuda:1"; None where there is none, or no choice.
         """
 
     def default_workers(self) -> int:
-        """How many processes suit the task and this machine."""
+        """The default number of processes for the task and this machine."""
 
 
 class Executor(Protocol):
@@ -120,30 +121,30 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many groups it trains at a time."""
+        """The number of groups that it trains at a time."""
 
     @property
     def lockstep(self) -> Lockstep:
         """Whether short runs of its task train in lockstep."""
 
     def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
-        """Train groups until none is left, and tell of each run exactly once.
+        """Train groups until none is left, and pass each run to `ended` exactly once.
 
         Args:
-            ask: says what to train next; WAIT while what is open must end first, DONE when nothing is left.
-            ended: is told of every run that ends. If it is interrupted, it is told of a run that has ended again.
-            folder: for the weights of full runs and the checkpoints of those in progress; None to keep none.
-            progress: is told the steps done of a run that is open, every now and then.
+            ask: returns the next group; WAIT while runs in progress must end first, DONE when nothing is left.
+            ended: called with every run. If an interrupt breaks the call, it is called with the same run again.
+            folder: for the weights of full runs and the checkpoints of runs in progress; None to write none.
+            progress: called with the steps done of a run in progress, every now and then.
 
         Raises:
-            KeyboardInterrupt: if it was interrupted, after every run that it ended was told.
-            WorkError: if a process that trains died or could not begin; what finished was told.
-            EngineError: if `ask` says WAIT while nothing is open: it would wait for ever.
+            KeyboardInterrupt: if it was interrupted, after every ended run was passed to `ended`.
+            WorkError: if a worker process died or could not start, after finished runs were passed to `ended`.
+            EngineError: if `ask` returns WAIT while nothing is in progress: it would wait for ever.
         """
 
 
 def nothing_to_wait_for(task: Task) -> EngineError:
-    """The error of an executor that is told to wait while nothing is open."""
+    """The error of an executor whose `ask` returns WAIT while nothing is in progress."""
     return EngineError(
         f"{task.name}: told to wait for runs that are being trained, and none is; say DONE where nothing"
         " is left to train"

@@ -1,4 +1,4 @@
-"""A job is a run that is to be trained: what a training function receives."""
+"""A job is a run in training: the object that a training function receives."""
 
 import math
 import time
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 
 TRAIN_LOSS = "train_loss"
 REPORT_EVERY = 25
-"""Steps between two times that whoever asked for the job hears of it, and can interrupt it."""
+"""Rule: steps between two calls of `on_progress`, which may interrupt the run."""
 NOT_FINITE = 25
-"""So many training losses in a row that are not finite end a run; a single one may be an update that AMP skips."""
+"""Rule: so many training losses in a row that are not finite are a divergence; AMP skips single updates."""
 PATIENCE = 2
-"""Evaluations after a stop that was not heard, until `log` raises `JobStopped`."""
+"""Rule: evaluations after a stop that the loop ignored, until `log` raises `JobStopped`."""
 RANGE_TEST = "RAMP"
+"""The LR function of range tests."""
 OnProgress = Callable[[int], None]
 
 
 class JobStopped(SystemExit):
-    """A run was to end, and its training went on: it ends here. A program that does not catch it exits with 0."""
+    """Ends the training of a run that was to stop and went on. A program that does not catch it exits with 0."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -41,16 +42,15 @@ class JobStopped(SystemExit):
 
 
 class Job(OfSpec):
-    """A run that is to be trained.
+    """A run in training: its policy's scheduler, its log, and when to evaluate and to stop.
 
     Args:
-        spec: what identifies it.
-        folder: for its checkpoints, the same on a retry; a temporary one where none is given.
-        device: where to train, such as "cuda:0"; the GPU if there is one, else the CPU, where none is given.
-        on_progress: is told the number of steps done every now and then, and may raise `KeyboardInterrupt`.
-        is_range_test: whether it is read by its training losses alone, and no evaluation is due; by its policy where
-            it is not said.
-        feeds_controller: whether a controller learns from the objective's cost; else the loop tells it a loss.
+        spec: the identity of the run.
+        folder: for its checkpoints, the same on a retry; None for a temporary one.
+        device: a torch device, such as "cuda:0"; None for the GPU if there is one, else the CPU.
+        on_progress: called with the number of steps done every now and then; it may raise `KeyboardInterrupt`.
+        is_range_test: whether only its training losses are read, without evaluations; None to decide by its policy.
+        feeds_controller: whether a controller gets the objective's cost; otherwise the loop passes it a loss.
 
     >>> from lrsearch import FIX, Task, minimize
     >>> task = Task(name="toy", horizon=20, epoch=5, objectives=(minimize("val_loss"),))
@@ -109,7 +109,7 @@ class Job(OfSpec):
 
     @property
     def device(self) -> str:
-        """Where to train: "cuda:0", "cuda" or "cpu"."""
+        """The device to train on: "cuda:0", "cuda" or "cpu"."""
         if self._device is None:
             import torch
 
@@ -131,17 +131,17 @@ class Job(OfSpec):
 
     @property
     def step(self) -> int:
-        """Updates done, by the scheduler's clock; without a scheduler the last step that was logged."""
+        """Updates done, counted by the scheduler; without a scheduler the last logged step."""
         return max(self._scheduler.last_epoch, 0) if self._scheduler is not None else self._logged
 
     @property
     def has_scheduler(self) -> bool:
-        """Whether the training asked for its scheduler, so that its learning rates are checked."""
+        """Whether the training uses this job's scheduler, so that its learning rates are checked."""
         return self._scheduler is not None
 
     @property
     def values(self) -> Log:
-        """What was logged, read as numbers."""
+        """The logged values as numbers."""
         self._values.read()
         return self._values
 
@@ -151,30 +151,30 @@ class Job(OfSpec):
         return max(0, self.step - self._began_at)
 
     @property
-    def untold(self) -> int:
-        """Updates of earlier attempts that nobody was told of."""
-        return self._counter.untold
+    def uncharged(self) -> int:
+        """Updates of earlier attempts that were not charged to the study."""
+        return self._counter.uncharged
 
     @property
     def lost(self) -> int:
-        """Updates of earlier attempts that nobody was told of, less those that this one did not make again."""
-        return self._counter.untold - self._began_at if self._counter.before else 0
+        """Updates of earlier attempts that were not charged, without those that this attempt resumed from."""
+        return self._counter.uncharged - self._began_at if self._counter.before else 0
 
     def scheduler(self, *optimizers: "torch.optim.Optimizer", last_step: int = 0, auto_step: bool = False) -> Any:
         """The scheduler of this run's policy: call its `step()` after every update.
 
-        The ratios of the learning rates of all param groups of all optimizers are kept, and nothing else of them: the
-        largest is 1. One optimizer has a torch `LRScheduler`; several have one object with the same methods.
+        The learning rates of all param groups of all optimizers keep their ratios, scaled so that the largest is the
+        policy's. For one optimizer it is a torch `LRScheduler`, for several one object with the same methods.
 
         Args:
             optimizers: torch optimizers, one or more.
-            last_step: updates that were made before, where the training goes on from a checkpoint.
+            last_step: updates made before, where the training resumes from a checkpoint.
             auto_step: step by itself after each update of the optimizer; a `step()` by hand is refused then.
 
         Raises:
             UsageError: for a second call, no optimizer, `auto_step` with several, or a step beyond the horizon.
-            PolicyError: if every param group starts at LR 0, a momentum finds no place, or the optimizer has no hooks
-                for `auto_step`.
+            PolicyError: if every param group starts at LR 0, the optimizer has no momentum for the policy's, or no
+                hooks for `auto_step`.
         """
         if self._scheduler is not None:
             raise UsageError(
@@ -192,50 +192,50 @@ class Job(OfSpec):
             )
         from lrsearch.schedules.torch_jobs import SchedulerSet, job_schedulers
 
-        made = job_schedulers(self.policy, optimizers, self, self.seed)
-        self._scheduler = made
+        scheduler = job_schedulers(self.policy, optimizers, self, self.seed)
+        self._scheduler = scheduler
         if last_step:
-            for one in made.schedulers if isinstance(made, SchedulerSet) else (made,):
-                one.step(epoch=last_step)
+            for each in scheduler.schedulers if isinstance(scheduler, SchedulerSet) else (scheduler,):
+                each.step(epoch=last_step)
             self.resumed_at(last_step)
-        if auto_step and not isinstance(made, SchedulerSet):
-            made.start_auto_step()
-        self._note_lr()
-        return made
+        if auto_step and not isinstance(scheduler, SchedulerSet):
+            scheduler.start_auto_step()
+        self._record_lr()
+        return scheduler
 
     def batches(self, loader: Iterable[Any], *, accumulate: int = 1) -> Iterator[Any]:
         """The batches of this run: `accumulate` for each of its updates, pass after pass over the loader.
 
-        Where the loader or its sampler has `set_epoch`, it is called before each pass. After a resume the passes go on
-        where they were. They end early where the run is to stop.
+        Before each pass it calls `set_epoch` of the loader or its sampler, where there is one. After a resume it
+        continues within the same pass. It ends early where the run is to stop.
 
         Args:
-            loader: gives the batches of one pass each time it is iterated over.
+            loader: yields the batches of one pass each time it is iterated over.
             accumulate: batches of one update, 1 or more.
 
         Raises:
-            UsageError: for a loader without batches, or a number that cannot be.
+            UsageError: for a loader without batches, or an impossible number.
         """
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
             raise UsageError(f"accumulate is a whole number of batches, 1 or more, got {accumulate!r}")
         at, end = self.step * accumulate, self.horizon * accumulate
-        left = at if at else 0
+        skipped = at if at else 0
         passes = 0
-        if left and (size := _length(loader)):
-            passes, left = divmod(left, size)
+        if skipped and (size := _length(loader)):
+            passes, skipped = divmod(skipped, size)
         while at < end:
             set_epoch(loader, passes)
-            seen = 0
+            is_empty = True
             for batch in loader:
-                seen += 1
-                if left:
-                    left -= 1
+                is_empty = False
+                if skipped:
+                    skipped -= 1
                     continue
                 if at >= end or (at % accumulate == 0 and self.should_stop):
                     return
                 at += 1
                 yield batch
-            if not seen:
+            if is_empty:
                 raise UsageError(
                     "the loader gave no batch: a generator is used up after one pass; give a DataLoader,"
                     " a list, or an object that can be iterated over again"
@@ -243,14 +243,14 @@ class Job(OfSpec):
             passes += 1
 
     def loader(self, loader: Iterable[Any]) -> RunLoader:
-        """The loader of a loop over epochs: the pass in which this run ends is cut there.
+        """The loader of a loop over epochs: its pass stops where the run ends.
 
-        A pass that begins after the run has ended raises `JobStopped`, which ends the training. So the loop may count
-        more epochs than the run has. `job.step` says where the run ends: take `job.scheduler` as well. Where the
-        loader or its sampler has `set_epoch`, it is called before each pass. The loader's attributes stay.
+        A pass that begins after the end of the run raises `JobStopped`, which ends the training. So the loop may count
+        more epochs than the run has. The end is read from `job.step`, so use `job.scheduler` as well. Before each pass
+        it calls `set_epoch` of the loader or its sampler, where there is one. It has the loader's attributes.
 
         Args:
-            loader: a DataLoader, or what else gives the batches of one pass each time it is iterated over.
+            loader: a DataLoader, or any iterable that yields the batches of one pass each time.
 
         >>> from lrsearch import FIX, Task
         >>> job = Job(RunSpec(Task("toy", horizon=16, epoch=10, minimize="val_loss"), FIX(k0=0.1), 16, seed=0))
@@ -265,18 +265,18 @@ class Job(OfSpec):
         return RunLoader(loader, self)
 
     def log(self, step: int | None = None, /, **values: Any) -> None:
-        """Note values at a step. A tensor is fine: it is read later, without a device sync per step.
+        """Log values at a step. A tensor is read later, without a device sync per step.
 
-        `train_loss` is what range tests are read by. The objective's metric is logged at evaluations.
+        Range tests read `train_loss`. The objective's metric is logged at evaluations.
 
         Args:
-            step: updates so far, from 1 on; `job.step` where it is not given.
+            step: updates so far, from 1 on; None for `job.step`.
             values: numbers, or tensors and arrays of one. A list has one value for each of the last updates, as where
                 a loop over an epoch returns its losses.
 
         Raises:
-            UsageError: for what is no number, or a step that cannot be.
-            JobStopped: two evaluations after a stop that the training did not heed.
+            UsageError: for a value that is not a number, or an impossible step.
+            JobStopped: two evaluations after a stop that the training ignored.
         """
         at = self.step if step is None else step
         if type(at) is not int or at < 0:
@@ -302,21 +302,25 @@ class Job(OfSpec):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the run is to end now: it diverged, or reached what it was trained for."""
+        """Whether the run must end now: it diverged, reached its target, or ran out of patience."""
         return self.stopped_at is not None or self.has_diverged
 
     @property
     def is_done(self) -> bool:
-        """Whether all updates of the run are made, or it is to stop."""
+        """Whether all updates of the run are made, or it must stop."""
         return self.step >= self.horizon or self.should_stop
 
     @property
     def last_evaluation(self) -> int:
-        """The step of the last evaluation of the run, as far as it went."""
+        """The step of the run's last evaluation: the horizon, or the step of an early stop."""
         return self.horizon if self.stopped_at is None else self.stopped_at
 
     def stepped(self, updates: int | None) -> None:
-        """Hear from the scheduler that the training made an update."""
+        """Count an update; the scheduler calls it.
+
+        Args:
+            updates: optimizer updates since the scheduler's last step; None where they are not counted.
+        """
         at = self.step
         if self.first_step_at is None:
             self.first_step_at = time.perf_counter()
@@ -324,47 +328,47 @@ class Job(OfSpec):
         if updates is not None and updates != 1:
             self._count_updates(at, updates)
         if self.policy.is_controller:
-            self._note_lr()
+            self._record_lr()
         if self._is_report_due(at):
             self._report(at)
 
     def resumed_at(self, step: int) -> None:
-        """Note from which update on this attempt goes on; a scheduler says it by itself."""
+        """Record the update from which this attempt resumes; the scheduler calls it."""
         if not self._counter.counted:
             self._began_at = step
 
     def begin_pass(self) -> None:
-        """Refuse a pass over the samples that begins after the run has ended.
+        """Check that the run has not ended, before a pass over the samples.
 
         Raises:
-            JobStopped: if it has.
+            JobStopped: if it has ended.
         """
         if self.is_done:
             raise JobStopped(f"the run ended at step {self.step}, and its training began another pass over the samples")
 
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
-        """Hear from the scheduler that another hand set the learning rate of an update."""
+        """Record that something else set the learning rate of an update; the scheduler calls it."""
         if self.changed is None:
             self.changed = (
                 f"at update {update} a param group had LR {lr:g} where the policy has {expected:g}:"
                 " something else sets it too"
             )
 
-    def told(self) -> None:
-        """Note that the steps of this attempt were told: they count, though the run has not ended."""
-        self._counter.tell()
+    def charge_steps(self) -> None:
+        """Record that the steps of this attempt were charged, though the run has not ended."""
+        self._counter.charge()
 
     def forget(self) -> None:
-        """Forget the count of earlier attempts: the run has ended, and one of its key is another."""
+        """Remove the count of earlier attempts, because the run has ended."""
         self._counter.forget()
 
     @property
     def has_folder(self) -> bool:
-        """Whether there is a folder, given or asked for."""
+        """Whether the folder exists: it was given, or `folder` was read."""
         return self._folder is not None
 
     def _add_each(self, at: int, name: str, values: list[Any]) -> None:
-        """Take one value for each of the last updates."""
+        """Log one value for each of the last updates."""
         last = self.values.last(name)
         before = last[0] if last is not None else 0
         if len(values) > at - before:
@@ -376,14 +380,14 @@ class Job(OfSpec):
             self._values.add(step, name, value)
 
     def _count_logged(self, at: int) -> None:
-        """Count updates where no scheduler does: by the steps that are logged."""
-        self._counter.count(at - self._logged if self._logged else 1)  # of a resumed loop the first says little
+        """Count updates by the logged steps, where there is no scheduler."""
+        self._counter.count(at - self._logged if self._logged else 1)  # a resumed loop may begin at any step
 
     def _count_updates(self, at: int, updates: int) -> None:
-        """Note updates that were skipped, and one LR that was used for several."""
+        """Record skipped updates, and several updates at one LR."""
         if updates == 0:
             self.skipped += 1
-        elif self.changed is None and (at > 1 or updates > 2):  # one more at first is common: it makes a state
+        elif self.changed is None and (at > 1 or updates > 2):  # a first update often initialises the optimizer's state
             self.changed = (
                 f"by update {at} the optimizer made {counted(updates, 'update')} at one LR: call"
                 " scheduler.step() after every optimizer.step()"
@@ -404,8 +408,8 @@ class Job(OfSpec):
             self.has_diverged = True
 
     def _evaluated(self, at: int) -> None:
-        """Take a value of the objective: it may end the run, and a controller learns from it."""
-        self._require_heeded()
+        """Read a value of the objective: it may end the run, and feeds a controller."""
+        self._require_stop()
         value = self.values.series[self._objective.name][-1][1]
         point = Point(at, None, value)
         if self.points and self.points[-1].step == at:
@@ -414,31 +418,31 @@ class Job(OfSpec):
             self.points.append(point)
         if not math.isfinite(value):
             self.has_diverged = True
-        elif self.stopped_at is None and (self._is_there(value) or self._is_tired(at)):
+        elif self.stopped_at is None and (self._reaches_target(value) or self._is_out_of_patience(at)):
             self.stopped_at = at
         if self._feeds_controller and self._scheduler is not None and math.isfinite(value):
             self._scheduler.step(self._objective.cost(value))  # type: ignore[arg-type]  # a controller takes a metric
 
-    def _require_heeded(self) -> None:
+    def _require_stop(self) -> None:
         self._evaluations_since_stop += self.should_stop
         if self._evaluations_since_stop >= PATIENCE:
             raise JobStopped(
                 f"the run was to stop at step {self.last_evaluation}: end the loop where job.should_stop is true"
             )
 
-    def _is_there(self, value: float) -> bool:
-        """Whether a value reaches the target of the run, if it has one; the last one ends the run by itself."""
+    def _reaches_target(self, value: float) -> bool:
+        """Whether a value reaches the run's target, if it has one."""
         return self._stop.target is not None and self._objective.is_reached(value, self._stop.target)
 
-    def _is_tired(self, at: int) -> bool:
-        """Whether the last evaluations that count, as many as its patience, were no better than one before."""
+    def _is_out_of_patience(self, at: int) -> bool:
+        """Whether the last `patience` evaluations that count were not better than the best before."""
         patience, ends = self._stop.patience, self._cycle_ends
-        counting = [self._objective.cost(p.score) for p in self.points if not ends or p.step in ends]
-        if patience is None or (ends and at not in ends) or len(counting) <= patience:
+        costs = [self._objective.cost(p.score) for p in self.points if not ends or p.step in ends]
+        if patience is None or (ends and at not in ends) or len(costs) <= patience:
             return False
-        return min(counting[-patience:]) >= min(counting[:-patience])
+        return min(costs[-patience:]) >= min(costs[:-patience])
 
-    def _note_lr(self) -> None:
+    def _record_lr(self) -> None:
         if self.policy.is_controller and self._scheduler is not None:
             self.lrs.append(float(self._scheduler.get_last_lr()[0]))
 

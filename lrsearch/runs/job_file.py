@@ -1,4 +1,4 @@
-"""A job as a file, for a program that trains it: LRSEARCH_JOB names it. Any language reads it."""
+"""A job as a JSON file, for a program in any language that trains it. LRSEARCH_JOB is its path."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ from lrsearch.runs.objective import Objective
 from lrsearch.runs.run import RunSpec
 
 VARIABLE = "LRSEARCH_JOB"
-"""The environment variable that names a job's file."""
+"""The environment variable with the path of a job's file."""
 VERSION = 1
+"""The version of the file's format; a program reads its own only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,26 +21,26 @@ class JobFile:
     """A job as plain values.
 
     Args:
-        job: the run's key; a line of its report may carry it.
+        job: the run's key; a line of the report may contain it.
         task: the task's name.
         policy: the policy's text, over this run's horizon.
         horizon: updates of this run.
         epoch: updates of one pass over the training samples.
-        seed: of all that is drawn.
-        device: where to train, such as "cuda:0"; None where the program chooses.
+        seed: the seed of all random numbers.
+        device: a torch device, such as "cuda:0"; None where the program chooses.
         folder: for checkpoints, the same when the run is started again.
         resumed: whether an attempt before this one made updates.
-        evaluate_every: updates from one evaluation to the next, the last one beside; None of a range test, which has
-            none.
+        evaluate_every: updates from one evaluation to the next; one more is at the end. None for a range test, which
+            has no evaluations.
         report: the file to which the program appends JSON lines.
-        stop: a file that says where the run ends early, once it is there.
-        next: a file that names the next job's file, once it is there: for a program that trains several; None where
-            there will be no other.
+        stop: a file that appears when the run must end early, with the step.
+        next: a file that appears with the path of the next job's file, for a program that trains several jobs; None
+            where there is no other job.
         lrs: a file with one learning rate a line; None where the command has no `{lrs}`.
         objectives: (name, direction) of the metrics; the first decides.
-        stop_when: how the run ends early by itself, as `Stop.description` has it.
+        stop_when: the rules of early stopping, as in `Stop.description`.
         settings: plain values of the task.
-        number, purpose: what a study that is told by hand calls it, and what it is for.
+        number, purpose: the trial's number and role in a study by ask and tell.
     """
 
     job: str
@@ -63,19 +64,19 @@ class JobFile:
     purpose: str | None = None
 
     def to_text(self) -> str:
-        """It as JSON."""
+        """The job as JSON text."""
         return json.dumps({"version": VERSION} | asdict(self), indent=1)
 
     def write(self, path: Path) -> None:
-        """Write it whole or not at all."""
+        """Write the file atomically."""
         write_whole(path, self.to_text())
 
     @classmethod
     def of(cls, spec: RunSpec, folder: Path, *, is_range_test: bool, attempt: int | str = "", **more: Any) -> "JobFile":
-        """The file of a run whose files lie in a folder, those of each attempt apart."""
+        """The file of a run with its other files in a folder, separate ones for each attempt."""
         every = spec.task.evaluate_every(spec.horizon, is_controller=spec.policy.is_controller)
-        last = f"-{attempt}" if attempt else ""
-        given = {"device": None, "resumed": False, "next": None, "lrs": None} | more
+        suffix = f"-{attempt}" if attempt else ""
+        values = {"device": None, "resumed": False, "next": None, "lrs": None} | more
         return cls(
             job=spec.key,
             task=spec.task.name,
@@ -85,12 +86,12 @@ class JobFile:
             seed=spec.seed,
             folder=str(folder),
             evaluate_every=None if is_range_test else every,
-            report=str(folder / f"report{last}.jsonl"),
-            stop=str(folder / f"stop{last}.json"),
-            objectives=tuple((one.name, one.direction) for one in spec.task.objectives),
+            report=str(folder / f"report{suffix}.jsonl"),
+            stop=str(folder / f"stop{suffix}.json"),
+            objectives=tuple((objective.name, objective.direction) for objective in spec.task.objectives),
             stop_when=spec.stop.description if spec.stop else {},
             settings=spec.task.settings,
-            **given,
+            **values,
         )
 
     @classmethod
@@ -98,8 +99,8 @@ class JobFile:
         """Read a job's file.
 
         Raises:
-            WorkError: if it is not there, or was written by a newer lrsearch.
-            UsageError: if it is no job.
+            WorkError: if it cannot be read, or was written by another version of lrsearch.
+            UsageError: if it is not a job's file.
         """
         try:
             values = json.loads(Path(path).read_text())
@@ -127,12 +128,12 @@ class JobFile:
         return cls(**values | {"objectives": tuple((name, direction) for name, direction in values["objectives"])})
 
     def metrics(self) -> tuple[Objective, ...]:
-        """The objectives, without what only people want to know of them."""
+        """The objectives, without units and sample counts."""
         return tuple(Objective(name, direction) for name, direction in self.objectives)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that another process reads: it is there whole, or not yet."""
+    """Write a file atomically: another process reads all of it, or finds none."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text)
     part.replace(path)

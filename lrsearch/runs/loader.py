@@ -1,4 +1,4 @@
-"""The loader of a loop over epochs: its passes end where the run does."""
+"""The loader of a loop over epochs: its last pass stops at the end of the run."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 class RunLoader:
-    """A loader whose passes end where a run does; its other attributes are the loader's own.
+    """Wraps a loader so that a pass stops at the end of a run; other attributes are the loader's.
 
     Args:
-        loader: gives the batches of one pass each time it is iterated over.
+        loader: yields the batches of one pass each time it is iterated over.
         job: the run.
     """
 
@@ -22,7 +22,7 @@ class RunLoader:
         return len(self._loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # while it is unpickled
+        if name == "_loader":  # unpickling reads attributes before `_loader` is set
             raise AttributeError(name)
         return getattr(self._loader, name)
 
@@ -37,7 +37,7 @@ class RunLoader:
 
 
 def set_epoch(loader: Any, number: int) -> None:
-    """Tell a loader or its sampler the number of the pass that begins, where it has a place for it."""
-    for one in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-        if callable(take := getattr(one, "set_epoch", None)):
-            take(number)
+    """Call `set_epoch` of a loader, of its sampler and of its batch sampler, where they have one."""
+    for part in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
+        if callable(method := getattr(part, "set_epoch", None)):
+            method(number)

@@ -9,8 +9,9 @@ from lrsearch.errors import TaskError, given, unknown
 
 MINIMIZE, MAXIMIZE = "minimize", "maximize"
 LONGEST = 200
+"""Rule: characters of a name or a unit."""
 NEVER_CHOSEN_BY = "test_"
-"""Metrics whose names begin so are stored, and nothing is chosen by them."""
+"""The prefix of test metrics: they are stored, and nothing is chosen by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,11 @@ class Objective:
     Args:
         name: the metric's name, as it is logged or returned.
         direction: "minimize" or "maximize".
-        unit: what it is counted in, for people; empty where it has no unit.
-        samples: where it is a share, in [0, 1]: of how many samples. Its noise is then that of a binomial.
+        unit: its unit, for people; empty where it has none.
+        samples: for a share in [0, 1], the number of samples. Its noise is then binomial.
 
     Raises:
-        TaskError: for a name, a direction, a unit or a number of samples that cannot be.
+        TaskError: for an impossible name, direction, unit or number of samples.
 
     >>> Objective("val_loss", "minimize").cost(2.5), Objective("bleu", "maximize").cost(2.5)
     (2.5, -2.5)
@@ -57,7 +58,7 @@ class Objective:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a share of samples."""
+        """Whether the metric is a share of samples."""
         return self.samples is not None
 
     @property
@@ -66,7 +67,7 @@ class Objective:
         return self.direction == MINIMIZE
 
     def cost(self, value: float) -> float:
-        """The value where lower is better: all that strategies see. Its own inverse."""
+        """The value with the sign for which lower is better, as strategies use it. It is its own inverse."""
         return value if self.is_minimized else -value
 
     def is_reached(self, value: float, target: float) -> bool:
@@ -74,7 +75,7 @@ class Objective:
         return self.cost(value) <= self.cost(target)
 
     def text(self, value: float | None, digits: int = 5) -> str:
-        """The value for people: a share in percent, another with its unit."""
+        """The value for people: a share in percent, others with their unit."""
         if value is None:
             return "-"
         if self.is_share:
@@ -82,7 +83,7 @@ class Objective:
         return f"{value:.{digits}g} {self.unit}".strip()
 
     def difference(self, value: float) -> str:
-        """A difference of two values for people, with its sign; of shares in points."""
+        """A difference of two values for people, with its sign; for shares in percentage points."""
         return f"{100 * value:+.2f} points" if self.is_share else f"{value:+.3g} {self.unit}".strip()
 
     def spread(self, value: float) -> str:
@@ -90,13 +91,13 @@ class Objective:
         return f"{100 * value:.2f}" if self.is_share else f"{value:.2g}"
 
     def to_json(self) -> dict[str, Any]:
-        """It as plain JSON values; what is not given is left out."""
-        told: dict[str, Any] = {"name": self.name, "direction": self.direction}
-        return told | ({"unit": self.unit} if self.unit else {}) | ({"samples": self.samples} if self.samples else {})
+        """The objective as plain JSON values; an absent unit or number of samples is left out."""
+        values: dict[str, Any] = {"name": self.name, "direction": self.direction}
+        return values | ({"unit": self.unit} if self.unit else {}) | ({"samples": self.samples} if self.samples else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave."""
+        """Read the values of `to_json`."""
         return cls(values["name"], values["direction"], values.get("unit", ""), values.get("samples"))
 
 
@@ -119,12 +120,12 @@ def maximize(name: str, *, unit: str = "", samples: int | None = None) -> Object
 
 
 SCORE = maximize("score")
-"""Of a recorded run whose task says nothing: `finish(score=...)`."""
+"""The objective of a recorded run without a task: `finish(score=...)`."""
 TOP1 = "top1"
 
 
 def objectives_of(description: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """The objectives of a task's description, the one that decides first; those of older stores follow their `metric`.
+    """The objectives of a task's description, the deciding one first; older stores have a `metric` instead.
 
     >>> objectives_of({"name": "a", "metric": "validation top-1 at the last step", "data": {"validation": 384}})
     (Objective(name='top1', direction='maximize', unit='', samples=384),)
@@ -132,12 +133,12 @@ def objectives_of(description: Mapping[str, Any]) -> tuple[Objective, ...]:
     (Objective(name='score', direction='maximize', unit='', samples=None),)
     """
     if "objectives" in description:
-        return tuple(Objective.from_json(one) for one in description["objectives"])
+        return tuple(map(Objective.from_json, description["objectives"]))
     if "metric" in description:
         return (maximize(TOP1, samples=description["data"]["validation"]),)
     return (SCORE,)
 
 
 def finite_cost(objective: Objective, value: float | None) -> float:
-    """The cost of a value; infinite where there is none, or it is not finite."""
+    """The cost of a value; infinite for None and for a value that is not finite."""
     return objective.cost(value) if value is not None and math.isfinite(value) else math.inf

@@ -1,13 +1,13 @@
-"""What a study's trials are for, and where their policies come from: the values are the texts of stores."""
+"""The roles of a study's trials and the origins of their policies; the values are the texts of stores."""
 
 from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a trial is for."""
+    """The purpose of a trial."""
 
     CHECK = "check"
-    """Two updates and one evaluation of a user's own training, before anything else of it."""
+    """Two updates and one evaluation of a user's own training, before all other trials."""
     RANGE_TEST = "range-test"
     """A probe whose learning rate rises."""
     CONSTANT_LR = "decade"
@@ -17,11 +17,11 @@ class Role(StrEnum):
     CANDIDATE = "candidate"
     """A policy that may be the answer, over the whole horizon or as a shorter complete run."""
     CONFIRM = "confirm"
-    """A run on a fresh seed, which no choice was made by."""
+    """A run on a fresh seed that no choice has used."""
 
 
 class Origin(StrEnum):
-    """Where a trial's policy comes from."""
+    """The source of a trial's policy."""
 
     RULE = "rule"
     DEFAULT = "default"

@@ -1,4 +1,4 @@
-"""A run is one training of one task under one policy with one seed, and what came of it."""
+"""A run is one training of one task under one policy with one seed, and its result."""
 
 import hashlib
 import json
@@ -15,17 +15,18 @@ from lrsearch.runs.task import OWN, Task, task_key
 from lrsearch.schedules import Policy
 
 TRAINER_VERSION = 1
+"""Part of a run's key; raised by hand when lrsearch's own loop changes its results."""
 EXTERNAL = "recorded"
-"""The trainer of runs that were trained in somebody's own loop."""
+"""The trainer of runs that were recorded from a user's own loop."""
 TRAINERS: tuple[int | str, ...] = (*range(1, TRAINER_VERSION + 1), EXTERNAL, OWN)
 Metrics = Mapping[str, float | None]
 Curve = tuple[tuple[int, float], ...]
 OWN_FIELDS = ("cause", "applied", "scores", "source", "startup_seconds")
-"""What only runs of a user's own training say, beside their curves."""
+"""Fields that only runs of a user's own training have, beside their curves."""
 
 
 class RunState(StrEnum):
-    """How a run ended; the value is the name, `meaning` the sentence for people."""
+    """How a run ended; the value is the name, `meaning` a sentence for people."""
 
     FINISHED = "finished"
     DIVERGED = "diverged"
@@ -36,12 +37,12 @@ class RunState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """Say what the state means, and what would do."""
+        """A sentence about the state, with advice."""
         return _MEANING[self]
 
     @property
     def is_final(self) -> bool:
-        """Tell whether training it again would give nothing new."""
+        """Whether training the run again would give nothing new."""
         return self in (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED)
 
 
@@ -57,17 +58,17 @@ _MEANING = {
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What identifies a run: task, policy, horizon, seed and how it ends early, under the version of its trainer.
+    """The identity of a run: task, policy, horizon, seed and early stopping, with the version of its trainer.
 
     Args:
-        task: what is trained.
+        task: the task.
         policy: the policy over the run's own horizon.
         horizon: updates.
-        seed: of everything that is drawn.
-        stop: how it ends early; the task's own way where none is given.
+        seed: the seed of all random numbers.
+        stop: the rules of early stopping; None for the task's own.
 
     Raises:
-        PolicyError: if the policy has durations that were not bound.
+        PolicyError: if the policy has durations that are not bound.
     """
 
     task: Task
@@ -86,28 +87,28 @@ class RunSpec:
 
     @property
     def key(self) -> str:
-        """A digest of what identifies it and of the trainer: 24 hex digits."""
+        """The digest of the identity and of the trainer: 24 hex digits."""
         return run_key(self.task_key, str(self.policy), self.horizon, self.seed, self.task.trainer)
 
     @property
     def description(self) -> dict[str, Any]:
-        """The task's description with how the run ends: a run that stops is kept apart from the full ones."""
+        """The task's description with the rules of early stopping, which separate such runs from full ones."""
         return self.task.description | (self.stop.description if self.stop else {})
 
     @property
     def task_key(self) -> str:
-        """The key under which the store keeps its task: the digest of the description."""
+        """The key of its task in the store: the digest of the description."""
         return task_key(self.description)
 
 
 def run_key(task: str, policy: str, horizon: int, seed: int, trainer: int | str) -> str:
-    """Give the key of a run: the digest of its task's key, policy's text, horizon, seed and trainer, 24 hex digits."""
+    """The key of a run: the digest of its task's key, policy's text, horizon, seed and trainer, 24 hex digits."""
     parts = [task, policy, horizon, seed, trainer]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 class OfSpec:
-    """What the spec of a run says, for whoever trains it."""
+    """A mixin: the values of a run's spec as properties, for training functions."""
 
     __slots__ = ()
     spec: RunSpec
@@ -119,7 +120,7 @@ class OfSpec:
 
     @property
     def horizon(self) -> int:
-        """Updates of this run; of a shorter run it is less than the task's."""
+        """Updates of this run; a shorter run has fewer than the task."""
         return self.spec.horizon
 
     @property
@@ -129,18 +130,18 @@ class OfSpec:
 
     @property
     def seed(self) -> int:
-        """The seed of all that is drawn; `random`, numpy and torch are seeded with it."""
+        """The seed of all random numbers; `random`, numpy and torch are seeded with it."""
         return self.spec.seed
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Plain values that the task gives its training."""
+        """Plain values of the task for its training."""
         return self.spec.task.settings
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An evaluation during a run: validation loss, None where only the metric is known, and score."""
+    """An evaluation during a run: step, validation loss (None where only the metric is known), score."""
 
     step: int
     loss: float | None
@@ -149,41 +150,39 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What came of a run.
+    """The result of a run.
 
     Args:
         state: how it ended.
-        steps: updates trained, also where it did not finish.
-        seconds: wall time, with the looks at the validation split.
-        score: the objective's value at the last evaluation, in its own unit and sign: of a classification validation
-            top-1 in [0, 1], or what else its protocol says. None unless finished or stopped.
-        loss: validation cross-entropy at the same look, of lrsearch's own loop; None unless finished or stopped.
-        points: the looks at the validation split, in order.
+        steps: updates trained, also of a run that did not finish.
+        seconds: wall time, evaluations included.
+        score: the objective's value at the last evaluation, in its own unit and sign; for a classification the
+            validation top-1 in [0, 1], or the score of its protocol. None unless finished or stopped.
+        loss: validation cross-entropy at the same evaluation, of lrsearch's own loop; None unless finished or stopped.
+        points: the evaluations, in order.
         train_losses: mean training loss of each `stride` steps; None where it was not finite.
-        lrs: the learning rate at the first of each `stride` steps, of a controller, which has no curve of its own;
-            of a line search the steps that it took, 0 where it took none.
-        evaluations: forward passes that a line search made beside the one of each step.
-        metrics: the metrics of the LRBench paper on the validation split, "end" at the last step and "best" at the look
-            with the highest top-1, the first of equals; each with its `step`, `loss`, `top1 top5 ac cd cdac` (see
-            `score_predictions`; None where there is none) and `ld`, the loss less the mean training loss of the last
-            epoch's updates, as training logs report it.
-            Empty unless finished or stopped.
-        stride: steps behind each training loss.
-        error: what an exception said, if one ended it.
-        split: the digest of the samples that it learned from and was judged on.
-        shared: how many of the steps were trained as part of another run that began alike.
-        memory: bytes at the highest: of the GPU during the run, else of the process so far. It does not tell runs
-            apart.
-        cause: why it failed, in a word: `stale` where the metric was not of the last evaluation, `missing` where it
-            was never there, `policy` where the policy was not applied, `error` where an exception ended it.
-        applied: whether the policy was applied, of a run that was not trained by lrsearch's own loop: "yes", "not
-            checked", or from which update on it was not.
+        lrs: the learning rate at the first of each `stride` steps, for a controller, which has no curve of its own;
+            for a line search the step sizes, 0 where it made no step.
+        evaluations: forward passes of a line search beside the one of each step.
+        metrics: the metrics of the LRBench paper on the validation split: "end" at the last step, "best" at the first
+            evaluation with the highest top-1. Each has `step`, `loss`, `top1 top5 ac cd cdac` (see `score_predictions`;
+            None where a metric is undefined) and `ld`, the loss less the mean training loss of the last epoch's
+            updates. Empty unless finished or stopped.
+        stride: steps of each mean training loss.
+        error: the message of the exception that ended it.
+        split: the digest of its training and validation samples.
+        shared: steps that were trained as part of another run with the same prefix.
+        memory: peak bytes: of the GPU during the run, else of the process so far. It is not compared.
+        cause: why it failed, in a word: `stale` for a metric that is not of the last evaluation, `missing` for a metric
+            that was never logged, `policy` for a policy that was not applied, `error` for an exception.
+        applied: whether the policy was applied in a training outside of lrsearch's own loop: "yes", "not checked", or
+            from which update on it was not.
         scores: the other metrics at its last evaluation.
-        curves: (step, value) of what a user's own training logged, by name.
-        lost: updates of killed attempts, less those of earlier attempts that this one did not make again.
-        source: the digest of the source of the function that trained it.
-        startup_seconds: from asking for the run to its first update; None where it is not known.
-        environment: what it was trained with: versions, device, threads, by name. Empty where it is not recorded.
+        curves: (step, value) of the values that a user's own training logged, by name.
+        lost: updates of killed attempts that were trained in vain: without those that a later attempt resumed from.
+        source: the digest of the user's code that trained it.
+        startup_seconds: from the start of the run to its first update; None where it is not known.
+        environment: versions, device and threads, by name. Empty where they are not recorded.
     """
 
     state: RunState
@@ -212,14 +211,14 @@ class Run:
 
     @classmethod
     def failed(cls, error: Exception) -> Self:
-        """Give the run that an exception ended before it began."""
+        """The run that an exception ended before it began."""
         return cls(state=RunState.FAILED, steps=0, seconds=0.0, error=f"{type(error).__name__}: {error}")
 
     @property
     def why(self) -> str:
-        """What its error says, after a colon: a traceback on lines of its own."""
-        said = self.error or self.state.meaning
-        return f"\n{said}" if "\n" in said else f" {said}"
+        """Its error or the meaning of its state, to stand after a colon: a traceback on lines of its own."""
+        text = self.error or self.state.meaning
+        return f"\n{text}" if "\n" in text else f" {text}"
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -233,7 +232,7 @@ class Run:
         return self.steps - self.shared
 
     def to_json(self) -> dict[str, Any]:
-        """Give the curves as plain JSON values; the plain numbers are columns of the store."""
+        """The fields but the plain numbers, which are columns of the store, as plain JSON values."""
         own = {name: value for name in OWN_FIELDS if (value := getattr(self, name)) not in (None, {})}
         curves = {"curves": {name: [list(point) for point in curve] for name, curve in self.curves.items()}}
         environment = {"environment": dict(self.environment)} if self.environment else {}
@@ -256,7 +255,7 @@ class Run:
         )
 
     def to_text(self) -> str:
-        """Give the whole run as JSON text, for another process to read."""
+        """The whole run as JSON text, for another process."""
         numbers = {
             "state": str(self.state),
             "steps": self.steps,
@@ -268,7 +267,7 @@ class Run:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read what `to_text` gave.
+        """Read the text of `to_text`.
 
         >>> run = Run(state=RunState.FINISHED, steps=2, seconds=0.5, score=1.0, points=(Point(2, 0.1, 1.0),))
         >>> Run.from_text(run.to_text()) == run
@@ -279,7 +278,7 @@ class Run:
 
     @classmethod
     def from_json(cls, curves: Mapping[str, Any], *, state: str, **numbers: Any) -> Self:
-        """Read the curves that `to_json` gave, beside the plain numbers; what older versions did not write is empty."""
+        """Read the values of `to_json` and the plain numbers; fields that older versions did not write are empty."""
         return cls(
             state=RunState(state),
             points=tuple(Point(*point) for point in curves["points"]),

@@ -1,4 +1,4 @@
-"""What a run logged: values are kept as they came and read later, so that a tensor costs no device sync per step."""
+"""The logged values of a run. Tensors are read later, so that logging costs no device sync per step."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,46 +8,47 @@ from lrsearch.errors import UsageError, given
 from lrsearch.runs.run import Curve
 
 MOST_POINTS = 1000
-"""Of a curve that is kept; every n-th beyond, with n doubled as often as it takes, and the last."""
+"""Rule: points of a stored curve. A longer one keeps every n-th point, n a power of 2, and the last."""
 MOST_MEANS = 200
-"""Of training losses that are kept: means over equal strides of updates."""
+"""Rule: stored training losses, as means over equal strides of updates."""
 FLUSH_AT = 512
+"""Rule: values that are read together; each reading synchronizes the device once."""
 NUMBERS = ("nan", "inf", "-inf", "infinity", "-infinity", "+inf")
 
 
 class Log:
     """The values that a training logged, by name, each with its step.
 
-    A tensor of a GPU is kept without its gradient and read when `read` is called, all of them at once: reading one
-    waits for the device. One that was changed in place since it was logged is refused then.
+    A tensor of a GPU is stored without its gradient. `read` reads all of them at once, because each reading waits for
+    the device. A tensor that was changed in place after it was logged is an error then.
     """
 
-    __slots__ = ("_waiting", "series")
+    __slots__ = ("_pending", "series")
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, str, Any, int | None]] = []
+        self._pending: list[tuple[int, str, Any, int | None]] = []
         self.series: dict[str, list[tuple[int, float]]] = {}
 
     def add(self, step: int, name: str, value: Any) -> None:
-        """Take a value; a tensor of a GPU is read later, all others are numbers at once or when they are read."""
+        """Log a value. A tensor of a CPU is converted now, other values in `read`."""
         if type(value) is not float and hasattr(value, "detach"):
             if value.is_cpu and value.numel() == 1:
-                self._waiting.append((step, name, value.item(), None))
+                self._pending.append((step, name, value.item(), None))
             else:
-                self._waiting.append((step, name, value.detach(), value._version))
+                self._pending.append((step, name, value.detach(), value._version))
         else:
-            self._waiting.append((step, name, value, None))
-        if len(self._waiting) >= FLUSH_AT:
+            self._pending.append((step, name, value, None))
+        if len(self._pending) >= FLUSH_AT:
             self.read()
 
     def read(self) -> None:
-        """Read what waits as numbers.
+        """Convert all pending values to numbers.
 
         Raises:
-            UsageError: for what is none.
+            UsageError: for a value that is not a number.
         """
-        waiting, self._waiting = self._waiting, []
-        for (step, name, _, _), value in zip(waiting, _numbers(waiting), strict=True):
+        pending, self._pending = self._pending, []
+        for (step, name, _, _), value in zip(pending, _numbers(pending), strict=True):
             points = self.series.setdefault(name, [])
             if points and points[-1][0] == step:
                 points[-1] = (step, value)
@@ -62,16 +63,16 @@ class Log:
     def at(self, name: str, step: int) -> float | None:
         """The value of a name at a step; None where it has none."""
         points = self.series.get(name, ())
-        return next((value for found, value in reversed(points) if found == step), None)
+        return next((value for at, value in reversed(points) if at == step), None)
 
     def curve(self, name: str) -> Curve:
-        """A name's points, thinned where there are many."""
+        """The points of a name, at most `MOST_POINTS` and the last."""
         points = self.series.get(name, [])
         every = 1
         while len(points) > MOST_POINTS * every:
             every *= 2
-        kept = points[::every]
-        return (*kept, *(points[-1:] if points and kept[-1] is not points[-1] else ()))
+        thinned = points[::every]
+        return (*thinned, *(points[-1:] if points and thinned[-1] is not points[-1] else ()))
 
     def means(self, name: str, steps: int) -> tuple[int, tuple[float | None, ...]]:
         """(stride, means) of a name over equal strides of updates, none of them empty; None where not finite."""
@@ -87,15 +88,15 @@ class Log:
             if len(strides) == count:
                 break
             stride *= 2
-        found = [sum(strides[at]) / len(strides[at]) for at in range(count)]
-        return stride, tuple(value if math.isfinite(value) else None for value in found)
+        means = [sum(strides[at]) / len(strides[at]) for at in range(count)]
+        return stride, tuple(mean if math.isfinite(mean) else None for mean in means)
 
 
 def number_of(name: str, value: Any) -> float:
-    """Read a number, also as a text of one that is not finite, or an array or tensor of one.
+    """A value as a float: a number, an array or tensor of one number, or a text such as "nan".
 
     Raises:
-        UsageError: if it is none; it names the metric.
+        UsageError: for anything else; it names the metric.
 
     >>> number_of("loss", "NaN"), number_of("loss", 2)
     (nan, 2.0)
@@ -110,22 +111,22 @@ def number_of(name: str, value: Any) -> float:
     raise UsageError(f"{name} is a number, or a tensor or array of one, got {given(value)}")
 
 
-def _numbers(waiting: Sequence[tuple[int, str, Any, int | None]]) -> Iterable[float]:
-    tensors = [value for _, _, value, version in waiting if version is not None]
+def _numbers(pending: Sequence[tuple[int, str, Any, int | None]]) -> Iterable[float]:
+    tensors = [value for _, _, value, version in pending if version is not None]
     changed = next(
-        (name for _, name, value, version in waiting if version is not None and value._version != version), None
+        (name for _, name, value, version in pending if version is not None and value._version != version), None
     )
     if changed is not None:
         raise UsageError(
             f"the tensor that was logged as {changed} was changed in place afterwards: log its clone(),"
             " or float(...) of it"
         )
-    read = iter(_together(tensors))
-    return [next(read) if version is not None else number_of(name, value) for _, name, value, version in waiting]
+    read = iter(_read_tensors(tensors))
+    return [next(read) if version is not None else number_of(name, value) for _, name, value, version in pending]
 
 
-def _together(tensors: list[Any]) -> list[float]:
-    """Read tensors of one element; those of a GPU at once, for each reading waits for it."""
+def _read_tensors(tensors: list[Any]) -> list[float]:
+    """Read tensors of one element: those of one device at once, because each reading waits for it."""
     odd = next((tensor for tensor in tensors if tensor.numel() != 1), None)
     if odd is not None:
         raise UsageError(f"a tensor of shape {tuple(odd.shape)} was logged: log one number, such as its mean()")
@@ -135,5 +136,5 @@ def _together(tensors: list[Any]) -> list[float]:
 
     if len({tensor.dtype for tensor in tensors}) > 1:
         tensors = [tensor.double() for tensor in tensors]
-    found: list[float] = torch.stack([tensor.reshape(()) for tensor in tensors]).double().tolist()
-    return found
+    values: list[float] = torch.stack([tensor.reshape(()) for tensor in tensors]).double().tolist()
+    return values

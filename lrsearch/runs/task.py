@@ -1,4 +1,4 @@
-"""A task is what is trained, described: plain data. Nothing is built or loaded, and its digest is its key."""
+"""A task describes a training as plain data. It builds and loads nothing, and its digest is its key."""
 
 import hashlib
 import json
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 OWN = "own"
 """The trainer of runs that a user's function or program trained."""
 LEAST_HORIZON = 16
+"""Rule: updates of the shortest full run."""
 EVALUATIONS = 10
+"""Rule: evaluations of a full run."""
 WIDEST = (1e-7, 10.0)
+"""The peak learning rates of an unknown optimizer: the union of the ranges below."""
 LR_RANGES = {"sgd": (1e-6, 10.0), "adam": (1e-7, 1.0)}
-"""The peak learning rates that are searched before anything is known, by family of optimizer."""
+"""Rule: the peak learning rates that are searched before any run, by family of optimizer."""
 FAMILIES = {
     "adam": "adam",
     "adamw": "adam",
@@ -39,31 +42,30 @@ FAMILIES = {
     "adagrad": "adagrad",
     "adadelta": "adadelta",
 }
-"""Optimizers whose learning rates mean about the same; any other is a family of its own."""
+"""Optimizers with learning rates of similar effect; any other optimizer is a family of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is trained, described so that it can be stored, compared and trained again.
+    """The description of a training, so that it can be stored, compared and trained again.
 
     Args:
-        name: how people call it.
+        name: the task's name.
         horizon: updates of a full run, 16 or more.
         epoch: updates of one pass over the training samples, above 0.
         objectives: the metrics; the first decides.
-        version: changes where what is trained has changed: then its runs are others.
-        facts: what the key and similarity know of it, as plain values: `optimizer`, `batch_size`, `parameters`, `data`,
-            `model`, and any other.
+        version: part of the key; another version has other runs. Change it when the training changes.
+        facts: plain values for the key and for similarity: `optimizer`, `batch_size`, `parameters`, `data`, `model`,
+            and any other.
         settings: plain values that the training receives.
-        lr_range: the peak learning rates that are searched before anything is known; of the optimizer's family where
-            it is not given.
-        known: policies that the field trains this with: a list of policies or their texts, or one of them. Durations
-            such as `0.1dur` are of its horizon and epoch.
+        lr_range: the peak learning rates that are searched before any run; None for those of the optimizer's family.
+        known: policies that are commonly used for this training: a list of policies or their texts, or one of them.
+            Durations such as `0.1dur` are of its horizon and epoch.
         evaluations: how often a full run is evaluated, 1 or more; an epoch apart at least.
-        minimize, maximize: in the place of `objectives`: the metric that decides.
+        minimize, maximize: instead of `objectives`, the metric that decides.
 
     Raises:
-        TaskError: for what cannot be.
+        TaskError: for impossible values.
 
     >>> task = Task("mine", horizon=1200, epoch=60, minimize="val_loss", facts={"optimizer": "adamw"})
     >>> task.lr_range, task.objective.direction, len(task.key)
@@ -96,15 +98,15 @@ class Task:
             raise self._refused(f"version is a text, such as '1', got {given(self.version)}")
         object.__setattr__(self, "objectives", self._objectives(minimize, maximize))
         for name in ("facts", "settings"):
-            object.__setattr__(self, name, self._plain(name))
+            object.__setattr__(self, name, self._json_values(name))
         object.__setattr__(self, "lr_range", self._lr_range())
         object.__setattr__(self, "known", policies_of(self.name, self.known, self.horizon, self.epoch))
 
     @classmethod
     def of(cls, build: "Callable[[], nn.Module]", train: Any, **given: Any) -> "Task":
         """The older name of `lrs.classification`, which it calls."""
-        made: Task = older_name("Task.of", "classification")(build, train, **given)
-        return made
+        task: Task = older_name("Task.of", "classification")(build, train, **given)
+        return task
 
     @property
     def objective(self) -> Objective:
@@ -113,28 +115,28 @@ class Task:
 
     @property
     def stop(self) -> "Stop | None":
-        """How its runs end early, where their spec says nothing else; None where they do not."""
+        """The rules of early stopping of runs without rules of their own; None where they train to the horizon."""
         return None
 
     @property
     def can_fork(self) -> bool:
-        """Whether runs that begin alike can train that part once."""
+        """Whether runs with a shared prefix can train it once."""
         return False
 
     @property
     def chance_loss(self) -> float | None:
-        """What guessing costs, as `level` counts it; None where only runs tell."""
+        """The loss of guessing, in the unit of `level`; None where it is not known in advance."""
         return None
 
     def level(self, run: "Run") -> float:
-        """What a run at a constant learning rate shows: lower is better, infinite where it has no score."""
+        """The cost of a run at a constant learning rate: lower is better, infinite where it has no score."""
         return finite_cost(self.objective, run.score)
 
     def evaluate_every(self, horizon: int, *, is_controller: bool = False) -> int:
         """Updates from one evaluation of a run to the next.
 
-        A full run has `evaluations` of them, an epoch apart at least. A controller lives on its evaluations: they are
-        an epoch of the full run apart, and over a shorter horizon as much closer as it is shorter.
+        A full run has `evaluations` of them, at least an epoch apart. A controller needs more: it is evaluated once an
+        epoch of the full run, and over a shorter horizon proportionally more often.
         """
         if is_controller:
             return max(1, round(self.epoch * horizon / self.horizon))
@@ -142,23 +144,23 @@ class Task:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Everything that tells this task from another, as plain JSON values."""
-        told: dict[str, Any] = {
+        """All values that enter the key, as plain JSON values."""
+        values: dict[str, Any] = {
             "name": self.name,
-            "objectives": [one.to_json() for one in self.objectives],
+            "objectives": [objective.to_json() for objective in self.objectives],
             "version": self.version,
             "horizon": self.horizon,
             "epoch": _whole(self.epoch),
         }
-        return told | _described(self.facts) | ({"settings": dict(self.settings)} if self.settings else {})
+        return values | _described(self.facts) | ({"settings": dict(self.settings)} if self.settings else {})
 
     @property
     def key(self) -> str:
-        """A digest of the description: 16 hex digits."""
+        """The digest of the description: 16 hex digits."""
         return task_key(self.description)
 
     def with_horizon(self, horizon: int) -> Self:
-        """The same task with another number of updates; its known policies are stretched along."""
+        """The same task with another number of updates; its known policies are stretched to it."""
         known = tuple(policy.stretch(horizon / self.horizon) for policy in self.known)
         return replace(self, horizon=horizon, known=known)
 
@@ -176,22 +178,22 @@ class Task:
                 "one metric decides: give minimize='val_loss' or maximize='accuracy', or several as"
                 " objectives=[lrs.minimize('a'), lrs.maximize('b')]"
             )
-        asked: Any = [Objective(*one) for one in named] or self.objectives
-        listed = [asked] if isinstance(asked, Objective) else asked
-        if not isinstance(listed, Sequence) or not listed or not all(isinstance(one, Objective) for one in listed):
-            told = "" if asked == () else f", got {given(asked)}"
+        objectives: Any = [Objective(name, way) for name, way in named] or self.objectives
+        listed = [objectives] if isinstance(objectives, Objective) else objectives
+        if not isinstance(listed, Sequence) or not listed or not all(isinstance(each, Objective) for each in listed):
+            got = "" if objectives == () else f", got {given(objectives)}"
             raise self._refused(
                 "name the metric: minimize='val_loss' or maximize='accuracy'; several as objectives="
-                f"[lrs.minimize('a'), lrs.maximize('b')]{told}"
+                f"[lrs.minimize('a'), lrs.maximize('b')]{got}"
             )
-        names = [one.name for one in listed]
+        names = [objective.name for objective in listed]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise self._refused(f"{twice!r} is asked for twice")
         return tuple(listed)
 
-    def _plain(self, name: str) -> dict[str, Any]:
-        """Plain JSON values, in which a whole float is an integer: 1.2e6 and 1200000 are one number in a key."""
+    def _json_values(self, name: str) -> dict[str, Any]:
+        """Facts or settings as plain JSON values. A whole float becomes an int: 1.2e6 and 1200000 have one key."""
         values = getattr(self, name)
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
             raise self._refused(f"{name} is a mapping of names to plain values, got {given(values)}")
@@ -199,16 +201,17 @@ class Task:
             text = json.dumps(_whole(dict(values)), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise self._refused(f"{name} holds plain values: texts, finite numbers, lists, mappings; {error}") from None
-        found: dict[str, Any] = json.loads(text)
-        return found
+        loaded: dict[str, Any] = json.loads(text)
+        return loaded
 
     def _lr_range(self) -> tuple[float, float]:
-        asked: Any = self.lr_range
-        if asked is None:
+        lr_range: Any = self.lr_range
+        if lr_range is None:
             return LR_RANGES.get(_family(self.facts.get("optimizer")) or "", WIDEST)
-        pair = tuple(asked) if isinstance(asked, Sequence) else ()
+        pair = tuple(lr_range) if isinstance(lr_range, Sequence) else ()
         if len(pair) != 2 or not all(map(_is_number, pair)) or not 0 < pair[0] < pair[1] < math.inf:
-            raise self._refused(f"lr_range is two rising learning rates above 0, such as (1e-5, 1), got {given(asked)}")
+            text = "lr_range is two rising learning rates above 0, such as (1e-5, 1)"
+            raise self._refused(f"{text}, got {given(lr_range)}")
         return float(pair[0]), float(pair[1])
 
 
@@ -218,35 +221,35 @@ def task_key(description: Mapping[str, Any]) -> str:
 
 
 def policies_of(name: str, known: Any, horizon: int, epoch: float) -> tuple[Policy, ...]:
-    """Read the known policies of a task.
+    """The known policies of a task, bound to its horizon and epoch.
 
     Raises:
-        TaskError: for what is none.
+        TaskError: for a value that is not a policy or the text of one.
     """
     listed = [known] if isinstance(known, Policy | str) else known
-    if not isinstance(listed, Sequence) or not all(isinstance(one, Policy | str) for one in listed):
+    if not isinstance(listed, Sequence) or not all(isinstance(policy, Policy | str) for policy in listed):
         raise TaskError(
             f"task {name!r}: known is a list of policies or their texts, such as [FIX(k0=0.1)], got {given(known)}"
         )
-    read = (parse(one) if isinstance(one, str) else one for one in listed)
+    read = (parse(policy) if isinstance(policy, str) else policy for policy in listed)
     return tuple(policy.bind(horizon=horizon, epoch=epoch) for policy in read)
 
 
 def _described(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts where similarity looks for them: the same places as in the description of a classification."""
+    """Facts under the keys of a classification's description, where similarity reads them."""
     more = dict(facts)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if (optimizer := more.pop("optimizer", None)) is not None:
         named = optimizer if isinstance(optimizer, Mapping) else {"name": str(optimizer)}
-        found["optimizer"] = {"family": _family(optimizer), **named}
+        values["optimizer"] = {"family": _family(optimizer), **named}
     if (batch_size := more.pop("batch_size", None)) is not None:
-        found["batch_size"] = batch_size
+        values["batch_size"] = batch_size
     for name in ("data", "model"):
         if (value := more.pop(name, None)) is not None:
-            found[name] = dict(value) if isinstance(value, Mapping) else {"name": str(value)}
+            values[name] = dict(value) if isinstance(value, Mapping) else {"name": str(value)}
     if (parameters := more.pop("parameters", None)) is not None:
-        found["model"] = {**found.get("model", {}), "parameters": parameters}
-    return found | ({"facts": more} if more else {})
+        values["model"] = {**values.get("model", {}), "parameters": parameters}
+    return values | ({"facts": more} if more else {})
 
 
 def _family(optimizer: Any) -> str | None:

@@ -18,9 +18,9 @@ from lrsearch.study.noise import noise_of_repeats, noise_of_shares, tie_factor
 from lrsearch.study.probing import ramp_steps
 from lrsearch.study.range_tests import RangeTested, make_range_tests, require_ended
 from lrsearch.study.recipe import PEAK_SHARE, Log, Recipe, Step, Tried, onecycle, setting_text, short_steps
-from lrsearch.training.own_source import OwnSource, own_source
 from lrsearch.training.ramps import ramp
 from lrsearch.training.settings import with_settings
+from lrsearch.training.user_source import UserSource, user_source
 from lrsearch.words import counted
 
 REPEATS = 3
@@ -35,7 +35,7 @@ class _Runs:
     log: Log
     trained: dict[str, int] = field(default_factory=dict)
 
-    def train(self, source: OwnSource, policy: Policy, steps: int, seed: int) -> StoredRun:
+    def train(self, source: UserSource, policy: Policy, steps: int, seed: int) -> StoredRun:
         spec = RunSpec(source.task, policy, steps, seed)
         stored = self.store.find(spec.key)
         if stored is None or not stored.run.state.is_final:
@@ -50,7 +50,7 @@ class _Runs:
 
 
 def follow_own(
-    source: OwnSource,
+    source: UserSource,
     tries: Mapping[str, Sequence[Any]],
     store: Store,
     seed: int = 0,
@@ -96,7 +96,7 @@ def follow_own(
     return Recipe(source.task, chosen.task, policy, tested.advice, tuple(steps), baseline, score, cost)
 
 
-def values_to_try(source: OwnSource, settings: Any) -> tuple[OwnSource, dict[str, list[Any]]]:
+def values_to_try(source: UserSource, settings: Any) -> tuple[UserSource, dict[str, list[Any]]]:
     """Split settings into values for all runs and values to compare.
 
     Args:
@@ -191,7 +191,7 @@ def _tie(first: Sequence[float | None], other: Sequence[float | None], objective
     return tie_factor(freedom) * noise, noise
 
 
-def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], peak: float, seed: int) -> Step:
+def _compared(runs: _Runs, source: UserSource, name: str, values: Sequence[Any], peak: float, seed: int) -> Step:
     """Train a short run for each value and seed, and decide."""
     steps, objective = short_steps(source.task), source.task.objective
     tried = []
@@ -209,11 +209,11 @@ def _compared(runs: _Runs, source: OwnSource, name: str, values: Sequence[Any], 
     return decide_setting(name, values, tried, objective)
 
 
-def _variant(source: OwnSource, settings: Mapping[str, Any]) -> OwnSource:
-    return own_source(with_settings(source, settings))
+def _variant(source: UserSource, settings: Mapping[str, Any]) -> UserSource:
+    return user_source(with_settings(source, settings))
 
 
-def _range_tested(source: OwnSource, store: Store, seed: int) -> RangeTested:
+def _range_tested(source: UserSource, store: Store, seed: int) -> RangeTested:
     low, high = source.task.lr_range
     length = ramp_steps(source.task)
     with closing(source.open()) as trainer:

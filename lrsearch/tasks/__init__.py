@@ -1,4 +1,4 @@
-"""Tasks: what is trained. Torch loads when data or a model is wanted."""
+"""Tasks: shipped tasks, optimizers, data sets and models. Torch loads with the first data or model."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The shipped tasks, with the settings of the papers they come from. They are descriptions: none builds its model."""
+"""The shipped tasks, with the settings of their papers. They are descriptions: importing them builds no model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 TaskLike = str | Task | Callable[[Job], Any] | TrainerSource
-"""What people name a task by: a shipped one's name, a task, a function under `@lrs.task`, or a program."""
+"""A task as users pass it: the name of a shipped one, a task, a function under `@lrs.task`, or a program."""
 
 LENET_KNOWN = (INV(k0=0.01, gamma=0.0001, p=0.75), NSTEP(k0=0.01, gamma=0.9, l=[5000, 7000, 8000, 9000, 9500]))
-
+"""Source: the solvers of Caffe's LeNet, lenet_solver.prototxt and lenet_multistep_solver.prototxt."""
 CNN3_KNOWN = (NSTEP(k0=0.001, gamma=0.1, l=[60_000, 65_000]),)
+"""Source: the solvers of Caffe's cifar10_full."""
 RESNET_KNOWN = (NSTEP(k0=0.1, gamma=0.1, l=[32_000, 48_000]),)
+"""Source: He et al. 2016, section 4.2."""
 
 
 def _digits(name: str, build: "Callable[[], nn.Module]", parameters: int) -> Classification:
@@ -80,7 +82,7 @@ def _cifar(
     *,
     name: str = "CIFAR-10",
     classes: int = 10,
-    centre: str,
+    mean: str,
     batch: int,
     horizon: int,
     optimizer: SGD,
@@ -101,7 +103,7 @@ def _cifar(
         optimizer=optimizer,
         augment=augment,
         known=known,
-        load=partial(load_cifar, name, centre=centre),
+        load=partial(load_cifar, name, mean=mean),
         build=build,
         parameters=parameters,
     )
@@ -114,7 +116,7 @@ def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 
         parameters,
         name=name,
         classes=classes,
-        centre="channels",
+        mean="channels",
         batch=128,
         horizon=64_000,
         augment=CropFlip(),
@@ -124,7 +126,7 @@ def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 
 
 
 def _model(name: str, *settings: int) -> "Callable[[], nn.Module]":
-    """What makes a model of `models` when it is called: torch loads then."""
+    """A function that builds a model of `models`; torch loads when it is called."""
     return partial(_build, name, *settings)
 
 
@@ -148,7 +150,7 @@ TASKS: dict[str, Classification] = {
             "cnn3",
             _model("cnn3"),
             89_578,
-            centre="image",
+            mean="image",
             batch=100,
             horizon=70_000,
             known=CNN3_KNOWN,
@@ -163,14 +165,14 @@ TASKS: dict[str, Classification] = {
 
 
 def find_task(task: TaskLike) -> Task:
-    """Find a shipped task by name; a task of one's own, or that of a function under `@lrs.task`, is what it is.
+    """Find a shipped task by name. A task is returned as it is; a function or program has its own.
 
     Raises:
-        TaskError: if there is none of that name; it gives the nearest.
+        TaskError: for an unknown name; it contains the nearest one.
     """
-    own = getattr(task, "task", task)
-    if isinstance(own, Task):
-        return own
+    described = getattr(task, "task", task)
+    if isinstance(described, Task):
+        return described
     if not isinstance(task, str):
         raise TaskError(
             "task is a shipped task's name, a function under @lrs.task, lrs.program(...), or what"
@@ -182,15 +184,15 @@ def find_task(task: TaskLike) -> Task:
 
 
 def find_classification(task: TaskLike) -> Classification:
-    """Find a task as `find_task` does, of those that lrsearch's own loop trains.
+    """Find a task as `find_task` does, for uses that need lrsearch's own loop.
 
     Raises:
-        TaskError: for one that a function of somebody's own trains.
+        TaskError: for a task that a user's function or program trains.
     """
-    found = find_task(task)
-    if not isinstance(found, Classification):
+    classification = find_task(task)
+    if not isinstance(classification, Classification):
         raise TaskError(
-            f"task {found.name!r} is trained by its own function or program; this needs a model and"
+            f"task {classification.name!r} is trained by its own function or program; this needs a model and"
             " samples that lrsearch trains itself: a shipped task, or lrs.classification(...)"
         )
-    return found
+    return classification

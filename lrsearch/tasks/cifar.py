@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100: read by torchvision from their python batches, and changed a little at every look.
+"""CIFAR-10 and CIFAR-100, read by torchvision from their python batches, and their data augmentation.
 
-The batches are pickles. They are read only after every file's checksum is the published one: the one exception
-to never unpickling.
+The batches are pickles. They are read only after every file has its published checksum. lrsearch unpickles no other
+files.
 """
 
 import hashlib
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 NAMES = {"CIFAR-10": "CIFAR10", "CIFAR-100": "CIFAR100"}
 PADDING = 4
+"""Source: He et al. 2016, section 4.2."""
 
 
-def load_cifar(name: str, folder: Path | None, centre: str = "channels", validation: int = 5000) -> Splits:
+def load_cifar(name: str, folder: Path | None, mean: str = "channels", validation: int = 5000) -> Splits:
     """Load CIFAR-10 or CIFAR-100.
 
     Args:
         name: "CIFAR-10" or "CIFAR-100".
-        folder: where the folder of python batches lies, or that folder itself; None to download once to a cache.
-        centre: "channels" for each channel's mean 0 and deviation 1; "image" for pixels from 0 to 255 less the mean
-            image, as Caffe has it. Means are those of the training split.
-        validation: how many of the 50,000 training samples are held out to choose by.
+        folder: the folder of python batches, or its parent; None to download once to a cache.
+        mean: the mean that is subtracted, of the training split. "channels": the mean of each channel, and pixels are
+            divided by its standard deviation. "image": the mean image, from pixels of 0 to 255, as in Caffe.
+        validation: how many of the 50,000 training samples are held out for validation.
 
     Raises:
         DataError: if a file is missing, or its checksum is not the published one.
@@ -40,17 +41,17 @@ def load_cifar(name: str, folder: Path | None, centre: str = "channels", validat
     root = _root(name, kind, folder) if folder else _download(name, kind)
     for file, md5 in _files(kind):
         path = root / kind.base_folder / file
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if found != md5:
-            raise DataError(f"{path} is broken or another data set's: checksum {found}, not {md5}")
-    learn, test = kind(root, train=True), kind(root, train=False)
-    images, tests = (np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)) for data in (learn, test))
-    labels, test_labels = (np.asarray(data.targets, dtype=np.int64) for data in (learn, test))
-    prepare = {"channels": _standardised, "image": _centred}[centre]
-    return make_splits(images, labels, tests, test_labels, validation, prepare)
+        checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if checksum != md5:
+            raise DataError(f"{path} is broken or another data set's: checksum {checksum}, not {md5}")
+    train, test = kind(root, train=True), kind(root, train=False)
+    images, test_images = (np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)) for data in (train, test))
+    labels, test_labels = (np.asarray(data.targets, dtype=np.int64) for data in (train, test))
+    prepare = {"channels": _standardised, "image": _without_mean_image}[mean]
+    return make_splits(images, labels, test_images, test_labels, validation, prepare)
 
 
-def _centred(training: Any) -> Any:
+def _without_mean_image(training: Any) -> Any:
     mean = training.mean(axis=0, dtype=np.float64).astype(np.float32)
     return lambda images: images.astype(np.float32) - mean
 
@@ -103,7 +104,7 @@ class CropFlip:
     name: str = "crop and flip"
 
     def __call__(self, x: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
-        """Change a batch of shape (n, channels, h, w); the same generator state gives the same changes.
+        """Crop and flip a batch of shape (n, channels, h, w), at random from the generator.
 
         >>> import torch
         >>> x = torch.arange(32.0).reshape(1, 2, 4, 4)

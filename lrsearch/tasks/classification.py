@@ -1,4 +1,4 @@
-"""A classification of samples in memory: data set, model, optimizer, batch size, split, and how it is judged."""
+"""A classification of samples in memory: data set, model, optimizer, batch size, splits and metric."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from lrsearch.tasks.splits import Splits
 
 PAPER_EVERY = 500
-"""Steps between evaluations in the papers' protocol: Caffe's setting for LeNet; LRBench does not print its own."""
+"""Steps between evaluations in the papers' protocol. Source: Caffe's LeNet solver; LRBench does not state its own."""
 PRECISIONS = ("fp32", "bf16")
 METRICS = {
     "validation": "validation top-1 at the last step",
     "paper": "test top-1 at its best look, learning from all training samples, as the papers report it",
 }
-"""What a run's score is, by protocol."""
+"""The definition of a run's score, by protocol; part of the key."""
 
 
 def is_optimistic(task: Task) -> bool:
@@ -39,51 +39,51 @@ class Augment(Protocol):
 
     @property
     def name(self) -> str:
-        """What it does, for people and for the task's key."""
+        """Its name, for people and for the task's key."""
 
     def __call__(self, x: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
-        """Give a changed batch of the same shape."""
+        """Return a changed batch of the same shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification(Task):
     """A classification that lrsearch's own loop trains: a data set, a model and an optimizer.
 
-    It is a description: with `parameters`, making one builds no model, loads no data, and needs no torch. What a task
-    has beside (`epoch`, `objectives`, `lr_range`) follows from it.
+    It is a description: with `parameters` given, it builds no model, loads no data, and needs no torch. `epoch`,
+    `objectives` and `lr_range` follow from the arguments.
 
     Args:
-        name: how people call it.
+        name: the task's name.
         data: the data set's name.
         model: the model's name.
         classes: number of classes, 2 or more.
         shape: the shape of one sample.
         train_size: samples of the training split.
-        validation_size: samples held out of the training set to choose by.
+        validation_size: samples held out of the training set for validation.
         test_size: samples of the test split; 0 where there is none.
         batch_size: samples of one update.
         horizon: updates of a full run.
         optimizer: the optimizer and its fixed settings.
-        augment: changes a batch at every look; None to train on the data as they are.
+        augment: changes each training batch at random; None to train on the data as they are.
         precision: "fp32", or "bf16" for bfloat16 products with float32 weights: faster where the processor has them.
-        patience: end a run early once this many looks in a row were no better than the best before: its state is then
-            "stopped", its score that of the last look. Of a policy with cycles only looks at their ends count, where
-            the learning rate is low. None to train all runs to their horizon.
-        target: end a run at the first look whose validation top-1 is this or higher, above 0 and at most 1: its state
-            is then "stopped". It is part of the task's key, so that such a run never stands for a full one. None to go
-            on; `lrs.verify` sets it.
+        patience: end a run early after this many evaluations in a row that were not better than the best before. Its
+            state is then "stopped", its score that of the last evaluation. For a policy with cycles only evaluations
+            at the ends of cycles count, where the learning rate is low. None to train all runs to their horizon.
+        target: end a run at the first evaluation with this validation top-1 or a higher one, above 0 and at most 1.
+            Its state is then "stopped". It is part of the task's key, so that such a run never replaces a full one.
+            None for no target; `lrs.verify` sets it.
         protocol: "validation": a held-out split chooses, by its top-1 at the last step. "paper": see
             `in_paper_protocol`.
-        known: policies that the field trains this task with: a list of policies or their texts, or one of them.
+        known: policies that are commonly used for this task: a list of policies or their texts, or one of them.
             Durations such as `0.1dur` are of this task's horizon and epoch.
-        load: gives the splits from a data folder, or from where they are cached if there is none.
-        build: gives a new model, initialised from torch's random state.
-        parameters: how many numbers the model learns, 0 or more; counted where it is not given, and anew for another
-            `build`.
-        counted: the `build` that `parameters` is of; nobody gives it.
+        load: loads the splits from a data folder, or from the cache for None.
+        build: returns a new model, initialised from torch's random state.
+        parameters: the number of the model's parameters, 0 or more; None to count them. They are counted again for
+            another `build`.
+        counted: the `build` of which `parameters` is known; set by the class itself.
 
     Raises:
-        TaskError: for numbers that cannot be, or a model that cannot be built.
+        TaskError: for impossible numbers, or a model that cannot be built.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Classification(Task):
         object.__setattr__(self, "counted", self.build)
 
     def _parameters(self) -> int:
-        """The number of parameters, as it was given for this very model, else counted."""
+        """The number of parameters: the given one if it is of this very `build`, otherwise counted."""
         if self.parameters is None or (self.counted is not None and self.counted is not self.build):
             from lrsearch.tasks.counting import count_parameters
 
@@ -169,12 +169,12 @@ class Classification(Task):
 
     @property
     def stop(self) -> Stop | None:
-        """How its runs end early; None where they do not."""
+        """The rules of early stopping; None where runs train to their horizon."""
         return Stop.of(self.description)
 
     @property
     def can_fork(self) -> bool:
-        """Whether runs that begin alike can train that part once; a line search is not known ahead."""
+        """Whether runs with a shared prefix can train it once; the steps of a line search are not known in advance."""
         return not self.optimizer.searches
 
     @property
@@ -183,7 +183,7 @@ class Classification(Task):
         return math.log(self.classes)
 
     def evaluate_every(self, horizon: int, *, is_controller: bool = False) -> int:
-        """Updates from one evaluation of a run to the next; in the papers' protocol as the papers have it."""
+        """Updates from one evaluation of a run to the next; in the papers' protocol the papers' number."""
         if self.protocol != "paper" or is_controller:
             return Task.evaluate_every(self, horizon, is_controller=is_controller)
         shortened = horizon / self.horizon
@@ -196,7 +196,7 @@ class Classification(Task):
 
     @property
     def description(self) -> dict[str, Any]:
-        """Everything that tells this task from another, as plain JSON values."""
+        """All values that enter the key, as plain JSON values."""
         return (
             {
                 "name": self.name,
@@ -220,14 +220,14 @@ class Classification(Task):
         )
 
     def in_paper_protocol(self) -> "Classification":
-        """Give the same task judged as the papers do, to compare with their tables and for nothing else.
+        """The same task in the protocol of the papers, only for comparison with their tables.
 
-        It learns from all training samples, looks at the test set every 500 steps (a controller at every epoch; a run
-        that is shorter looks ten times or more), and its score is the best look's: an optimistic number, for the test
-        set has chosen. Its name ends with "-paper"; its runs never recommend.
+        It trains on all training samples and evaluates on the test set: every 500 steps, for a controller every epoch,
+        for a shorter run ten times or more. Its score is that of the best evaluation, which is optimistic, because the
+        test set chose it. Its name ends with "-paper"; its runs are never recommended.
 
         Raises:
-            TaskError: if it has no test split, or is judged so already.
+            TaskError: if it has no test split, or is in that protocol already.
 
         >>> from lrsearch.tasks import find_task
         >>> task = find_task("mnist-lenet").in_paper_protocol()
@@ -251,6 +251,6 @@ class Classification(Task):
 
 
 def _described(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer in a task's description, which says `rates` for its range of learning rates."""
+    """An optimizer in a task's description, where `rates` is the key of its range of learning rates."""
     values = asdict(optimizer)
     return values | {"rates": list(values.pop("lr_range"))}

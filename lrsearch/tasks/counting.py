@@ -1,4 +1,4 @@
-"""How many numbers a model learns."""
+"""The number of parameters of a model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from lrsearch.errors import TaskError
 
 
 def count_parameters(name: str, build: Callable[[], nn.Module]) -> int:
-    """Count what a model learns, without memory where its constructor allows that; random state is left alone."""
+    """Count a model's parameters, on the meta device where its constructor allows that; no random state changes."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"), _Undrawn():
                 return sum(parameter.numel() for parameter in build().parameters())
-        except Exception:  # noqa: S110  a constructor that needs memory is tried with it below
+        except Exception:  # noqa: S110  a constructor that needs real tensors is called again below
             pass
         try:
             return sum(parameter.numel() for parameter in build().parameters())
@@ -25,13 +25,13 @@ def count_parameters(name: str, build: Callable[[], nn.Module]) -> int:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Draws no normal numbers: for a tensor without memory, torch would import its compiler to do so."""
+    """Skips the drawing of normal numbers, for which torch would import its compiler on the meta device."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), named: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch, but for those that fill a tensor with normal numbers: they give it as it is."""
-        given = dict(named or {})
+        """Call a torch function; those that fill a tensor with normal numbers return it unchanged."""
+        keywords = dict(named or {})
         if function in (torch.Tensor.normal_, nn.init.normal_):
-            return args[0] if args else given["tensor"]
-        return function(*args, **given)
+            return args[0] if args else keywords["tensor"]
+        return function(*args, **keywords)

@@ -1,4 +1,4 @@
-"""Where the samples come from: scikit-learn's digits, and the idx files of MNIST and Fashion-MNIST."""
+"""Loading of samples: scikit-learn's digits, and the idx files of MNIST and Fashion-MNIST."""
 
 import gzip
 import hashlib
@@ -15,21 +15,22 @@ from lrsearch.errors import DataError
 from lrsearch.tasks.splits import Split, Splits
 
 SPLIT_SEED = 20_260_101
+"""The seed of all validation splits; another one would change the runs of stores."""
 CACHE = Path.home() / ".cache" / "lrsearch"
 IDX_HEADER = {3: 16, 1: 8}
 FOLDERS = {"MNIST": ("mnist", "MNIST/raw"), "FashionMNIST": ("fashion_mnist", "FashionMNIST/raw")}
 
 
 def load_digits(folder: Path | None) -> Splits:
-    """Load scikit-learn's own 1,797 digits: 1,024 to train, 384 to choose, 389 to test. No download, no folder."""
+    """Load scikit-learn's own 1,797 digits: 1,024 to train, 384 to validate, 389 to test. No download, no folder."""
     from sklearn.datasets import load_digits as sklearn_digits
 
     bunch = sklearn_digits()
     images = (np.asarray(bunch.images)[:, None] / 16).astype(np.float32)
     labels = np.asarray(bunch.target, dtype=np.int64)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
-    learn, test = order[:1408], order[1408:]
-    return make_splits(images[learn], labels[learn], images[test], labels[test], validation=384)
+    train, test = order[:1408], order[1408:]
+    return make_splits(images[train], labels[train], images[test], labels[test], validation=384)
 
 
 def load_idx(name: str, folder: Path | None, validation: int = 6000) -> Splits:
@@ -37,19 +38,19 @@ def load_idx(name: str, folder: Path | None, validation: int = 6000) -> Splits:
 
     Args:
         name: "MNIST" or "FashionMNIST".
-        folder: where the `.gz` files lie, or a folder above them; None to download once to a cache folder.
-        validation: how many of the 60,000 training samples are held out to choose by.
+        folder: the folder of the `.gz` files, or one above it; None to download once to a cache folder.
+        validation: how many of the 60,000 training samples are held out for validation.
 
     Raises:
         DataError: if a file is missing, or its checksum is not the published one.
     """
-    where = _find(name, folder) if folder else _download(name)
+    root = _find(name, folder) if folder else _download(name)
     files = dict(_resources(name))
     for file, md5 in files.items():
-        found = hashlib.md5(_read(where / file), usedforsecurity=False).hexdigest()
-        if found != md5:
-            raise DataError(f"{where / file} is broken or another data set's: checksum {found}, not {md5}")
-    images, labels, test_images, test_labels = (_read_idx(where / file) for file in files)
+        checksum = hashlib.md5(_read(root / file), usedforsecurity=False).hexdigest()
+        if checksum != md5:
+            raise DataError(f"{root / file} is broken or another data set's: checksum {checksum}, not {md5}")
+    images, labels, test_images, test_labels = (_read_idx(root / file) for file in files)
     scale = np.float32(1 / 256)
     return make_splits(
         (images[:, None] * scale).astype(np.float32),
@@ -68,24 +69,28 @@ def make_splits(
     validation: int,
     prepare: Callable[[npt.NDArray[Any]], Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]] | None = None,
 ) -> Splits:
-    """Hold out a fixed, seeded validation split; the digest names which samples went where.
+    """Hold out a fixed, seeded validation split; the digest identifies the samples of each split.
 
-    `prepare` learns from the training images how to make numbers of all of them; None if they are numbers.
+    Args:
+        images, labels: the training set, shapes (n, ...) and (n,).
+        test_images, test_labels: the test set.
+        validation: how many training samples are held out.
+        prepare: takes the images of the training split and returns a function that converts images of any split;
+            None where the images are the inputs.
     """
     from torch import from_numpy
 
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
-    held, kept = np.sort(order[:validation]), np.sort(order[validation:])
-    digest = hashlib.sha256(held.astype("<i8").tobytes() + labels.astype("<i8").tobytes()).hexdigest()[:16]
+    chosen, remaining = np.sort(order[:validation]), np.sort(order[validation:])
+    digest = hashlib.sha256(chosen.astype("<i8").tobytes() + labels.astype("<i8").tobytes()).hexdigest()[:16]
 
-    numbers = prepare(images[kept]) if prepare else np.asarray
+    convert = prepare(images[remaining]) if prepare else np.asarray
 
     def split(x: npt.NDArray[Any], y: npt.NDArray[np.int64]) -> Split:
-        return Split(from_numpy(np.ascontiguousarray(numbers(x))), from_numpy(np.ascontiguousarray(y)))
+        return Split(from_numpy(np.ascontiguousarray(convert(x))), from_numpy(np.ascontiguousarray(y)))
 
-    return Splits(
-        split(images[kept], labels[kept]), split(images[held], labels[held]), split(test_images, test_labels), digest
-    )
+    train, validation_split = split(images[remaining], labels[remaining]), split(images[chosen], labels[chosen])
+    return Splits(train, validation_split, split(test_images, test_labels), digest)
 
 
 def _resources(name: str) -> list[tuple[str, str]]:
@@ -98,20 +103,20 @@ def _resources(name: str) -> list[tuple[str, str]]:
 
 def _find(name: str, folder: Path) -> Path:
     files = [file for file, _ in _resources(name)]
-    places = [folder / below for below in (*FOLDERS[name], ".")]
-    for place in places:
-        if all((place / file).is_file() for file in files):
-            return place
-    partly = next((place for place in places if any((place / file).is_file() for file in files)), folder)
-    missing = ", ".join(file for file in files if not (partly / file).is_file())
-    raise DataError(f"{name}: {partly} lacks {missing}; put them there, or leave --data-dir out to download")
+    candidates = [folder / below for below in (*FOLDERS[name], ".")]
+    for candidate in candidates:
+        if all((candidate / file).is_file() for file in files):
+            return candidate
+    nearest = next((path for path in candidates if any((path / file).is_file() for file in files)), folder)
+    missing = ", ".join(file for file in files if not (nearest / file).is_file())
+    raise DataError(f"{name}: {nearest} lacks {missing}; put them there, or leave --data-dir out to download")
 
 
 def _download(name: str) -> Path:
     from torchvision import datasets
 
-    place = CACHE / FOLDERS[name][1]
-    if not all((place / file).is_file() for file, _ in _resources(name)):
+    root = CACHE / FOLDERS[name][1]
+    if not all((root / file).is_file() for file, _ in _resources(name)):
         try:
             getattr(datasets, name)(CACHE, download=True)
         except (RuntimeError, OSError, URLError) as error:
@@ -119,7 +124,7 @@ def _download(name: str) -> Path:
                 f"{name} could not be downloaded to {CACHE} ({str(error).splitlines()[0][:120]}); "
                 "fetch its four .gz files by hand and give their folder with --data-dir"
             ) from None
-    return place
+    return root
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,8 @@
-"""Line searches as optimizers: they choose each step by the loss of its batch, within what the policy's LR allows.
+"""Line searches as optimizers: they choose each step size by the loss of its batch, limited by the policy's LR.
 
-Their torch optimizers are in `torch_line_searches`.
-Neither paper decays weights, and an L2 penalty is no part of a loss that comes from a closure: SLS would judge a step
-by another function than the one it descends, L4 would aim at another minimum. So weight decay is refused.
+Their torch optimizers are in `torch_line_searches`. Weight decay is not supported. Neither paper uses it, and the
+closure's loss has no L2 penalty: SLS would test another function than the one it descends, and L4 would aim at another
+minimum.
 """
 
 import math
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineSearch(Optimizer, ABC):
-    """What all line searches have."""
+    """The base class of line searches."""
 
     searches: ClassVar[bool] = True
 
@@ -39,19 +39,19 @@ class SLS(LineSearch):
 
     $L(w - \eta g) \le L(w) - c\,\eta\,\lVert g \rVert^2$, where g is the gradient of the batch's loss L at w.
 
-    A search starts at gamma^(1/epoch) times the step before, so that steps may grow gamma-fold in an epoch, and
-    shrinks by beta until the condition holds. **The policy's LR is the largest step it may take**, and the first that
-    it tries (the paper's eta_max, 10 there): a constant policy leaves all to the search, a falling one closes it in.
-    Where the LR cut a step short that the condition accepts, the next search starts from what the LR cut.
-    After 100 tries the parameters stay as they were, and the next search starts as this one did.
+    A search starts at gamma^(1/epoch) times the previous step, so that steps may grow gamma-fold in an epoch, and
+    shrinks by beta until the condition holds. **The policy's LR is the largest allowed step**, and the first one that
+    it tries (the paper's eta_max, 10 there). Under a constant policy the search decides alone; a falling one limits
+    it. Where the LR limited an accepted step, the next search starts from the step without the limit. After 100 tries
+    the parameters do not change, and the next search starts as this one did.
 
-    Each try is a forward pass, about 1.2 an update with these settings. A loss that is all rounding, as when the
-    training samples are learned to 1e-4, accepts only steps too small to change it, and steps stay as small after it.
+    Each try is a forward pass, about 1.2 an update with these settings. Where the loss is at rounding level, as when
+    the training loss is 1e-4, only steps too small to change it are accepted, and later steps stay that small.
 
     Args:
-        c: the share of the decrease promised by the gradient that is asked for, in [0, 1).
-        beta: what a step that is refused is multiplied with, in [0.01, 1).
-        gamma: how many times larger steps may become in an epoch, 1 or more.
+        c: the required share of the decrease that the gradient predicts, in [0, 1).
+        beta: the factor on a rejected step, in [0.01, 1).
+        gamma: the growth of steps allowed in an epoch, as a factor, 1 or more.
 
     Source: Vaswani et al. 2019, "Painless Stochastic Gradient", arXiv 1905.09997, Algorithms 1 and 2 (option 2).
 
@@ -67,7 +67,7 @@ class SLS(LineSearch):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"c": (0, 1), "beta": (0.01, 1), "gamma": (1, 1e6)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from lrsearch.tasks.torch_line_searches import TorchSLS
 
         return TorchSLS(model, c=self.c, shrink=self.beta, growth=self.gamma ** (1 / epoch), start=math.inf)
@@ -80,16 +80,16 @@ class L4(LineSearch):
     $\eta = \alpha\,(L - \gamma L_{\min}) / (v^T v + \epsilon)$, along v, the running mean of the gradients, corrected
     for its start at 0.
 
-    **The policy's LR is alpha**, the share of that step which is taken: 0.15 in the paper, 0.1 to 0.3 by its advice.
-    The estimate is the lowest loss seen, the first one counted gamma0-fold; it rises by 1/tau at every update.
-    One forward pass an update, as for gradient descent; the closure gives the loss and its gradient.
+    **The policy's LR is alpha**, the share of that step which is made: 0.15 in the paper, which advises 0.1 to 0.3.
+    The estimate is the lowest loss so far, with the first one counted gamma0-fold; it rises by 1/tau at every update.
+    One forward pass an update, as for gradient descent; the closure returns the loss.
 
     Args:
         momentum: weight of the past in the running mean, in [0, 1); a policy with momentum sets its own.
-        gamma: the share of the lowest loss that is taken for the minimum, in [0, 1).
-        gamma0: the share of the first loss that counts as seen before, in [0, 1).
-        tau: updates in which the estimate is forgotten, 1 or more.
-        eps: what keeps the denominator above 0, in [0, 1).
+        gamma: the minimum as a share of the lowest loss, in [0, 1).
+        gamma0: the first lowest loss as a share of the first loss, in [0, 1).
+        tau: updates after which the estimate is forgotten, 1 or more.
+        eps: a term that keeps the denominator above 0, in [0, 1).
 
     Source: Rolinek and Martius 2018, "L4: Practical loss-based stepsize adaptation", arXiv 1802.05074, Algorithm 1.
 
@@ -113,7 +113,7 @@ class L4(LineSearch):
     }
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from lrsearch.tasks.torch_line_searches import TorchL4
 
         return TorchL4(

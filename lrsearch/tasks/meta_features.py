@@ -1,7 +1,7 @@
-"""A task's meta-features: what is known of it before any training, so that tasks like it can be found.
+"""The meta-features of a task: what is known before any training, to find similar tasks.
 
-It stands beside the description: the description tells tasks apart, the meta-features says how alike they are. It is
-drawn from the training split only, and is the same whatever the order of the samples.
+The description tells tasks apart; the meta-features measure how similar they are. They use the training split only, and
+do not depend on the order of the samples.
 """
 
 import hashlib
@@ -25,7 +25,9 @@ from lrsearch.tasks.models import LocalNorm
 from lrsearch.tasks.splits import Split
 
 SAMPLES = 1000
+"""Rule: samples of the landmarks, so that they take seconds."""
 FOLDS = 5
+"""Rule: folds of the landmarks' cross-validation."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS: dict[str, tuple[type[nn.Module], ...]] = {
     "batch": (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
@@ -42,15 +44,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landmarks:
-    """How well three simple classifiers do: accuracy in [0, 1], each sample predicted from the other folds.
+    """The cross-validated accuracies of three simple classifiers, in [0, 1].
 
-    They are cheap and fail on different data. A decision tree is not among them: on CIFAR-10 it takes three times as
-    long as the others together.
+    They are cheap and fail on different data. A decision tree is not used, because on CIFAR-10 it takes three times as
+    long as the others together (measured).
 
     Args:
-        neighbour: the nearest neighbour's class: high where classes hold together, whatever their form.
-        bayes: Gaussian naive Bayes: high where every input tells something by itself.
-        linear: ridge regression on the classes: high where a weighted sum of the inputs tells them apart.
+        neighbour: 1-nearest neighbour: high where samples of a class lie together, in any shape.
+        bayes: Gaussian naive Bayes: high where single inputs separate the classes.
+        linear: ridge regression on the classes: high where a weighted sum of the inputs separates them.
     """
 
     neighbour: float
@@ -60,7 +62,7 @@ class Landmarks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFeatures:
-    """The training split, as the model gets it: centred and scaled as the task does, not augmented.
+    """The training split as the model receives it: normalised as in the task, not augmented.
 
     Args:
         samples: samples of the training split, 1 or more.
@@ -69,8 +71,8 @@ class DataFeatures:
         means: each channel's mean. Channels are the first dimension of samples that have three or more, such as
             pictures; all other samples are one channel.
         deviations: each channel's standard deviation, 0 or more.
-        label_entropy: entropy of the classes in nats, from 0 to ln(classes): the loss of knowing their shares only.
-        landmarks: what simple classifiers make of it.
+        label_entropy: entropy of the classes in nats, from 0 to ln(classes).
+        landmarks: the accuracies of simple classifiers.
     """
 
     samples: int
@@ -83,23 +85,22 @@ class DataFeatures:
 
     @property
     def channels(self) -> int:
-        """How many channels a sample has, 1 or more."""
+        """The number of channels of a sample, 1 or more."""
         return len(self.means)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFeatures:
-    """The model, as far as its modules show it.
+    """The model, described by its modules.
 
     Args:
         family: "transformer" if a module's type has "attention" in its name; else "rnn" with a recurrent one; else with
-            convolutions "resnet" where two values that come from the input are added on the way, and "cnn" where not;
-            else "mlp" with linear layers; else "other". Where inputs are made whole numbers first, additions are not
-            seen.
-        parameters: how many numbers it learns.
-        depth: weights of two or more dimensions outside of norms: 20 for ResNet-20. Parallel ones count each.
-        norm: the most frequent kind of normalising module, such as "batch"; "other" for one that is known by its name
-            only; "none" where there is no module for it.
+            convolutions "resnet" where two values that depend on the input are added, and "cnn" where not; else "mlp"
+            with linear layers; else "other". Additions are not detected where the input is cast to integers first.
+        parameters: the number of parameters.
+        depth: weights of two or more dimensions outside of norms: 20 for ResNet-20. Parallel layers all count.
+        norm: the most frequent kind of normalising module, such as "batch"; "other" for one that is recognised by its
+            name only; "none" without such modules.
     """
 
     family: str
@@ -110,7 +111,7 @@ class ModelFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFeatures:
-    """How it is trained.
+    """The training settings.
 
     Args:
         optimizer: the optimizer's family.
@@ -129,7 +130,7 @@ class TrainingFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetaFeatures:
-    """What is known of a task before any training: see `features_of`."""
+    """The meta-features of a task: see `features_of`."""
 
     data: DataFeatures
     model: ModelFeatures
@@ -137,16 +138,16 @@ class MetaFeatures:
 
     @property
     def epochs(self) -> float:
-        """Passes over the training split of a full run."""
+        """Passes over the training split in a full run."""
         return self.training.horizon * self.training.batch_size / self.data.samples
 
     @property
     def numbers(self) -> dict[str, dict[str, float]]:
-        """What can be measured, by group, on scales where a difference means the same everywhere.
+        """The numeric meta-features by group, on scales where equal differences have equal meaning.
 
-        Sizes are decimal logarithms; means and deviations are asinh(number) / ln(10), a logarithm that goes through
-        0; momentum is the logarithm of the steps it remembers, weight decay that of 1 + decay / 0.0001; the entropy
-        is a share of the most it can be. Family, norm and optimizer are names: compare them as they are.
+        Sizes are decimal logarithms. Means and deviations are asinh(x) / ln(10), a logarithm that is defined at 0.
+        Momentum is log10(1 / (1 - momentum)), weight decay log10(1 + decay / 0.0001), the entropy a share of its
+        maximum. Family, norm and optimizer are names, which are compared for equality.
         """
         data, model, training = self.data, self.model, self.training
         return {
@@ -170,12 +171,12 @@ class MetaFeatures:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        return asdict(self, dict_factory=_plain)
+        """The meta-features as plain JSON values."""
+        return asdict(self, dict_factory=_with_lists)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "MetaFeatures":
-        """Read it back."""
+        """Read the values of `to_json`."""
         data: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values["data"].items()
         }
@@ -187,14 +188,14 @@ class MetaFeatures:
 
 
 def features_of(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
-    """Give a task's meta-features; the validation and the test split are not looked at.
+    """The meta-features of a task; the validation and the test split are not used.
 
     Args:
         task: a shipped task's name, or a task.
-        data_dir: where the data set lies; None for a cache, filled by download.
+        data_dir: the folder of the data set; None for a cache, filled by download.
 
     Raises:
-        TaskError: if there is no task of that name.
+        TaskError: for an unknown name.
         DataError: if the data set is missing or broken.
 
     >>> features = features_of("digits-cnn")
@@ -203,11 +204,11 @@ def features_of(task: TaskLike, data_dir: Path | None = None) -> MetaFeatures:
     >>> MetaFeatures.from_json(features.to_json()) == features
     True
     """
-    found = find_classification(task)
+    classification = find_classification(task)
     return MetaFeatures(
-        data=_data_features(found.load(data_dir).train, found.classes),
-        model=_model_features(found),
-        training=_training_features(found),
+        data=_data_features(classification.load(data_dir).train, classification.classes),
+        model=_model_features(classification),
+        training=_training_features(classification),
     )
 
 
@@ -234,7 +235,8 @@ def _landmarks(train: Split) -> Landmarks:
 
     x, y = _subsample(train)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes")  # many classes are no mistake
+        # scikit-learn warns where classes could be the values of a regression
+        warnings.filterwarnings("ignore", "The number of unique classes")
         return Landmarks(
             neighbour=_accuracy(KNeighborsClassifier(1), x, y),
             bayes=_accuracy(GaussianNB(), x, y),
@@ -243,10 +245,10 @@ def _landmarks(train: Split) -> Landmarks:
 
 
 def _subsample(train: Split) -> tuple[Floats, Ints]:
-    """Give at most 1,000 samples, every class by its share, centred and of mean square length 1.
+    """At most 1,000 samples, stratified by class, centred and scaled to mean square length 1.
 
-    They are drawn evenly from the samples sorted by class and digest: random, but without regard to their order. So
-    sorted, every fifth sample is a fold with every class by its share.
+    They are drawn evenly from the samples sorted by class and digest, which is random but independent of their order.
+    So every fifth sample makes a stratified fold.
     """
     rows, y = np.ascontiguousarray(train.x.reshape(len(train), -1).numpy()), train.y.numpy()
     digests = np.array([hashlib.sha256(row).digest()[:8] for row in rows], dtype="S8")
@@ -258,20 +260,20 @@ def _subsample(train: Split) -> tuple[Floats, Ints]:
 
 
 def _accuracy(classifier: Any, x: Floats, y: Ints) -> float:
-    """Give the share of samples whose class is predicted right from the other folds."""
+    """The cross-validated accuracy: each sample is predicted from the other folds."""
     fold = np.arange(len(y)) % FOLDS
-    right = sum(
+    correct = sum(
         np.sum(_predict(classifier, x[fold != n], y[fold != n], x[fold == n]) == y[fold == n])
         for n in range(min(FOLDS, len(y)))
     )
-    return float(right / len(y))
+    return float(correct / len(y))
 
 
-def _predict(classifier: Any, x: Floats, y: Ints, asked: Floats) -> Ints:
-    """Learn from samples and predict others; the most frequent class where there is nothing to tell apart."""
+def _predict(classifier: Any, x: Floats, y: Ints, queries: Floats) -> Ints:
+    """Fit samples and predict the queries; the most frequent class where classes or inputs are all equal."""
     if len(np.unique(y)) < 2 or not np.ptp(x, axis=0).any():
-        return np.full(len(asked), np.bincount(y, minlength=1).argmax())
-    predicted: Ints = classifier.fit(x, y).predict(asked)
+        return np.full(len(queries), np.bincount(y, minlength=1).argmax())
+    predicted: Ints = classifier.fit(x, y).predict(queries)
     return predicted
 
 
@@ -295,7 +297,7 @@ def _family(model: nn.Module, shape: tuple[int, ...]) -> str:
 
 
 def _has_shortcut(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether two values that both come from the input are added on the way to the scores."""
+    """Whether the model adds two values that both depend on the input."""
     x = torch.zeros(2, *shape, requires_grad=True)
     with torch.enable_grad():
         scores = model.requires_grad_(False)(x)
@@ -303,7 +305,7 @@ def _has_shortcut(model: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def _graph(last: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Give each node of autograd's graph once, with those that it was computed from; None for a constant."""
+    """Yield each node of autograd's graph once, with its inputs; None for a constant input."""
     open_nodes, seen = [last], {None}
     while open_nodes:
         node = open_nodes.pop()
@@ -324,12 +326,12 @@ def _depth(model: nn.Module) -> int:
 
 
 def _norm(model: nn.Module) -> str:
-    found = Counter(norm for module in model.modules() if (norm := _norm_of(module)))
-    return found.most_common(1)[0][0] if found else "none"
+    norms = Counter(norm for module in model.modules() if (norm := _norm_of(module)))
+    return norms.most_common(1)[0][0] if norms else "none"
 
 
 def _norm_of(module: nn.Module) -> str | None:
-    """Give the kind of normalising module that this is; None if it is none."""
+    """The kind of a normalising module; None for other modules."""
     for norm, kinds in NORMS.items():
         if isinstance(module, kinds):
             return norm
@@ -358,5 +360,5 @@ def _decades_around_zero(number: float) -> float:
     return math.asinh(number) / math.log(10)
 
 
-def _plain(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _with_lists(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}

@@ -104,7 +104,7 @@ class Block(nn.Module):
         self.norm_one, self.norm_two = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Take a batch of shape (n, before, h, w) to (n, channels, h / stride, w / stride)."""
+        """Map a batch of shape (n, before, h, w) to (n, channels, h / stride, w / stride)."""
         y = F.relu(self.norm_one(self.one(x)))
         short = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
         if self.added:

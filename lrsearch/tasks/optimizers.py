@@ -1,8 +1,8 @@
 """Optimizers as values: which one, and its fixed settings. The learning rate is the policy's.
 
-Each knows the range of learning rates that is searched with it, and its family: policies of one family may
-serve another task of the same. `build` gives the torch optimizer with LR 1, until the policy sets it; torch loads then.
-Line searches, which ask for the loss again within an update, are in `line_searches`.
+Each has a range of learning rates to search, and a family: a policy may transfer to tasks with an optimizer of the same
+family. `build` returns the torch optimizer, with LR 1 until the policy sets it; torch loads then. Line searches, which
+evaluate the loss several times within an update, are in `line_searches`.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class SGD(Optimizer):
             raise TaskError("SGD: nesterov needs a momentum above 0, got momentum=0")
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from torch import optim
 
         return optim.SGD(
@@ -59,7 +59,7 @@ class Adam(Optimizer):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta1": (0, 1), "beta2": (0, 1), "eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from torch import optim
 
         kind = optim.AdamW if self.decoupled else optim.Adam
@@ -94,7 +94,7 @@ class RMSprop(Optimizer):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0, 1), "momentum": (0, 1), "eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from torch import optim
 
         return optim.RMSprop(
@@ -117,7 +117,7 @@ class Adagrad(Optimizer):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from torch import optim
 
         return optim.Adagrad(model.parameters(), lr=1.0, eps=self.eps, weight_decay=self.weight_decay)
@@ -125,7 +125,7 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adadelta(Optimizer):
-    """Adadelta, whose learning rate is 1 where nobody tunes it."""
+    """Adadelta, whose default learning rate is 1."""
 
     rho: float = 0.9
     eps: float = 1e-6
@@ -134,7 +134,7 @@ class Adadelta(Optimizer):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"rho": (0, 1), "eps": (0, 1)}
 
     def build(self, model: "nn.Module", epoch: float = 1.0) -> "TorchOptimizer":
-        """Give the torch optimizer of a model's parameters."""
+        """The torch optimizer of a model's parameters."""
         from torch import optim
 
         return optim.Adadelta(model.parameters(), lr=1.0, rho=self.rho, eps=self.eps, weight_decay=self.weight_decay)

@@ -1,4 +1,4 @@
-"""The samples of a task: what it learns from, is chosen by, and is tested on."""
+"""The samples of a task: training, validation and test split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class Split:
         return len(self.y)
 
     def to(self, device: "torch.device") -> "Split":
-        """Give the split on a device."""
+        """The split on a device."""
         return Split(self.x.to(device), self.y.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Train to learn, validation to choose, test to be read once. `digest` names the samples of each."""
+    """The splits: validation chooses, test is read once. `digest` identifies the samples of each."""
 
     train: Split
     validation: Split
@@ -36,12 +36,12 @@ class Splits:
 
 @dataclass(frozen=True, slots=True)
 class PaperSplits:
-    """Gives what the papers learn from and choose by: all training samples, and the test set."""
+    """Loads splits as the papers use them: all training samples, and the test set for validation."""
 
     load: Callable[[Path | None], Splits]
 
     def __call__(self, folder: Path | None) -> Splits:
-        """Load the splits and put them together so; no test set is left."""
+        """Load and regroup the splits; the new test split is empty."""
         import torch
 
         splits = self.load(folder)

@@ -1,4 +1,4 @@
-"""Training: the loop that trains runs, and who runs it. Torch loads when something trains."""
+"""Training: lrsearch's own loop, and trainers for users' functions and programs. Torch loads on first use."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The loss of one batch as a line search needs it: asked again and again, and always the same function."""
+"""The loss of one batch for a line search: all evaluations within an update compute the same function."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,13 +13,13 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 class BatchLoss:
     """The loss of a model on one batch, a function of the model's parameters alone.
 
-    The first call is the update's own forward pass: it moves torch's random state, and buffers such as BatchNorm's
-    running statistics, as any other. Later calls draw the same numbers again (dropout's masks), start from the same
-    buffers, and leave no trace.
+    The first call is the update's own forward pass. It advances torch's random state, and updates buffers such as
+    BatchNorm's running statistics. Later calls draw the same random numbers again (dropout's masks) and start from the
+    same buffers; they change neither.
 
     Args:
         model: the model.
-        loss: gives the loss of the batch from the model, or from what stands for it.
+        loss: computes the loss of the batch from a forward function, the model or a copy with other buffers.
         devices: the accelerators whose random state the model uses.
     """
 
@@ -29,19 +29,19 @@ class BatchLoss:
         self.calls = 0
         self._model, self._loss, self._devices = model, loss, devices
         self._buffers = _copies(dict(model.named_buffers()))
-        self._draws = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
+        self._random_states = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
 
     def __call__(self) -> torch.Tensor:
-        """Give the loss at the present parameters."""
+        """Return the loss at the present parameters."""
         self.calls += 1
-        return self._loss(self._model) if self.calls == 1 else self._again()
+        return self._loss(self._model) if self.calls == 1 else self._recompute()
 
-    def _again(self) -> torch.Tensor:
+    def _recompute(self) -> torch.Tensor:
         with torch.random.fork_rng(devices=self._devices):
-            processor, accelerators = self._draws
-            torch.set_rng_state(processor)
-            for device, draws in zip(self._devices, accelerators, strict=True):
-                torch.cuda.set_rng_state(draws, device)
+            cpu_state, gpu_states = self._random_states
+            torch.set_rng_state(cpu_state)
+            for device, gpu_state in zip(self._devices, gpu_states, strict=True):
+                torch.cuda.set_rng_state(gpu_state, device)
             return self._loss(partial(functional_call, self._model, _copies(self._buffers)))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a run that something ended from outside goes on from its last one, as if nothing had happened."""
+"""Checkpoints: a run whose process was killed resumes from its last one and ends with the same result."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,32 +9,33 @@ from typing import Any, Protocol
 import torch
 
 EVERY_SECONDS = 30.0
+"""Rule: a kill costs half a minute of training at most."""
 State = dict[str, Any]
 """Tensors and plain values."""
 
 
 class Part(Protocol):
-    """What a run is made of: model, optimizer, scheduler, record."""
+    """A part of a run that has a state: model, optimizer, scheduler, training log."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state: tensors and plain values."""
+        """Return the state: tensors and plain values."""
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Take a state up again."""
+        """Restore a state."""
 
 
 class Checkpoint:
-    """The state of a run in progress, and its file. `steps` are those that need not be trained again.
+    """The state of a run in progress, and its file. `steps` counts the steps that need not be trained again.
 
-    A kill leaves the old file or the new one, never half of one. It holds tensors and plain values, and is read as
-    such (weights only). A file that cannot be read, or of another run, is as good as none.
+    A kill leaves the old file or the new one, never half of one. The file holds tensors and plain values, and is loaded
+    with `weights_only=True`. A file that cannot be read, or of another run, is ignored.
 
     Args:
-        path: the file; None to keep none.
-        key: the run's.
-        parts: what has a state, by name, in the order in which the states are taken up.
-        generator: the run's own; torch's random state is kept beside it.
-        devices: the accelerators whose random state is kept as well.
+        path: the file; None for a run without a checkpoint.
+        key: the run's key.
+        parts: the parts by name, in the order in which their states are restored.
+        generator: the run's own generator; torch's global random state is saved beside it.
+        devices: the accelerators whose random state is saved as well.
     """
 
     def __init__(
@@ -51,28 +52,28 @@ class Checkpoint:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one is half a minute old."""
+        """Whether the last checkpoint is half a minute old."""
         return self.path is not None and time.monotonic() - self._saved >= EVERY_SECONDS
 
     def state(self, steps: int) -> State:
-        """Give what a run is made of, after so many steps. Its tensors are the run's own, not copies."""
+        """Return the state of all parts after `steps` steps. Its tensors are the run's own, not copies."""
         states = {name: part.state_dict() for name, part in self.parts.items()}
         draws = [torch.get_rng_state(), self.generator.get_state(), *map(torch.cuda.get_rng_state, self.devices)]
         return {"key": self.key, "steps": steps, "parts": states, "draws": draws}
 
-    def take(self, state: State) -> None:
-        """Take up a state; its steps are done then."""
+    def restore(self, state: State) -> None:
+        """Restore a state and its number of steps."""
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
-        processor, own, *accelerators = state["draws"]
-        torch.set_rng_state(processor)
-        self.generator.set_state(own)
-        for device, draws in zip(self.devices, accelerators, strict=True):
-            torch.cuda.set_rng_state(draws, device)
+        cpu_state, generator_state, *gpu_states = state["draws"]
+        torch.set_rng_state(cpu_state)
+        self.generator.set_state(generator_state)
+        for device, gpu_state in zip(self.devices, gpu_states, strict=True):
+            torch.cuda.set_rng_state(gpu_state, device)
         self.steps = int(state["steps"])
 
     def save(self, steps: int) -> None:
-        """Write the file. A disk that is full costs the checkpoint, not the run."""
+        """Write the file. A full disk costs the checkpoint, not the run."""
         assert self.path is not None
         with suppress(OSError, RuntimeError):
             replace_file(self.path, self.state(steps))
@@ -80,14 +81,14 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def read(self) -> State | None:
-        """Read the file; None if there is none of this run."""
+        """Read the file; None where there is no readable file of this run."""
         if self.path is None or not self.path.is_file():
             return None
         try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # a file that is none of torch's can raise anything
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # torch.load raises many types for a file that torch did not write
             return None
-        return found if isinstance(found, dict) and found.get("key") == self.key else None
+        return state if isinstance(state, dict) and state.get("key") == self.key else None
 
     def forget(self) -> None:
         """Remove the file: the run has ended for good."""

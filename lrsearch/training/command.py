@@ -1,4 +1,4 @@
-"""A command: a program and its arguments, with places for what a run has."""
+"""A command: a program and its arguments, with placeholders for the values of a run."""
 
 import hashlib
 import json
@@ -14,32 +14,14 @@ from lrsearch.errors import UsageError, given, unknown
 
 PLACES = ("policy", "policy_file", "horizon", "seed", "lrs", "report", "stop", "folder")
 SETTINGS = "settings."
-PLACE = re.compile(r"\{\{(?P<plain>[A-Za-z_][\w.]*)\}\}|\{(?P<name>[A-Za-z_][\w.]*)\}")
+PLACE = re.compile(r"\{\{(?P<literal>[A-Za-z_][\w.]*)\}\}|\{(?P<name>[A-Za-z_][\w.]*)\}")
 OPERATORS = {"&&", "||", "|", "|&", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 IN_A_SHELL = re.compile(r"~(/|$)|[\w./=:-]*\$\{?[A-Za-z_]\w*")
-SOURCES = {
-    ".awk",
-    ".bash",
-    ".cfg",
-    ".ini",
-    ".ipynb",
-    ".jl",
-    ".js",
-    ".json",
-    ".lua",
-    ".m",
-    ".pl",
-    ".py",
-    ".r",
-    ".rb",
-    ".sh",
-    ".toml",
-    ".ts",
-    ".yaml",
-    ".yml",
-}
-"""Files that say how something trains; an argument that names another is data, or what is written."""
+SCRIPTS = {".awk", ".bash", ".ipynb", ".jl", ".js", ".lua", ".m", ".pl", ".py", ".r", ".rb", ".sh", ".ts"}
+SOURCES = SCRIPTS | {".cfg", ".ini", ".json", ".toml", ".yaml", ".yml"}
+"""Suffixes of scripts and settings: the digest covers these files. Files of other kinds are data or output."""
 LARGEST_FILE = 2**20
+"""Rule: bytes of a file that the digest covers; source files are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +29,12 @@ class Command:
     """A program and its arguments. No shell reads it.
 
     Args:
-        argv: the program and its arguments. In each may stand `{policy}`, `{horizon}`, `{seed}`, `{settings.NAME}`, and
-            for paths `{policy_file}`, `{lrs}` (one LR a line), `{report}`, `{stop}`, `{folder}`: a run's own values.
-            `{{seed}}` is the text `{seed}`.
+        argv: the program and its arguments. Each may contain placeholders for values of the run: `{policy}`,
+            `{horizon}`, `{seed}`, `{settings.NAME}`, and the paths `{policy_file}`, `{lrs}` (one LR a line),
+            `{report}`, `{stop}`, `{folder}`. `{{seed}}` is the text `{seed}`.
 
     Raises:
-        UsageError: for no program, one that is not there, or a place that there is none of.
+        UsageError: for an empty command, a missing program, or an unknown placeholder.
 
     >>> Command.of("awk -f train.awk -v seed={seed} {policy_file}").fill({"seed": 3, "policy_file": "p.txt"})
     ('awk', '-f', 'train.awk', '-v', 'seed=3', 'p.txt')
@@ -68,23 +50,23 @@ class Command:
             places = [*(f"{{{name}}}" for name in PLACES), "{settings.NAME}"]
             raise UsageError(f"{unknown('place', f'{{{odd}}}', places)}; braces themselves are written {{{{{odd}}}}}")
         if PLACE.search(self.argv[0]) is None and shutil.which(self.argv[0]) is None:
-            raise UsageError(_not_there(self.argv[0]))
+            raise UsageError(_program_missing(self.argv[0]))
 
     @classmethod
-    def of(cls, asked: str | Sequence[str]) -> "Command":
-        """Read a command: a text is split as a shell would, but nothing else of a shell is in it.
+    def of(cls, command: str | Sequence[str]) -> "Command":
+        """Read a command. A text is split into words as by a shell; no other feature of a shell is supported.
 
         Raises:
-            UsageError: for a text that only a shell could read, and as `Command` does.
+            UsageError: for a text with operators or variables of a shell, and as `Command` does.
         """
-        if not isinstance(asked, str):
-            if not isinstance(asked, Sequence):
-                raise UsageError(f"a command is a text, or a list of a program and its arguments, got {given(asked)}")
-            return cls(tuple(asked))
+        if not isinstance(command, str):
+            if not isinstance(command, Sequence):
+                raise UsageError(f"a command is a text, or a list of a program and its arguments, got {given(command)}")
+            return cls(tuple(command))
         try:
-            argv = tuple(shlex.split(asked))
+            argv = tuple(shlex.split(command))
         except ValueError as error:
-            raise UsageError(f"the command {asked!r} cannot be split: {error}") from None
+            raise UsageError(f"the command {command!r} cannot be split: {error}") from None
         odd = next((part for part in argv if part in OPERATORS or IN_A_SHELL.match(part)), None)
         if odd is not None:
             raise UsageError(f"no shell reads a command, and {odd!r} is for one: write bash -c '...', or leave it out")
@@ -92,40 +74,41 @@ class Command:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The names in it for what a run has."""
-        return tuple(found["name"] for part in self.argv for found in PLACE.finditer(part) if found["name"])
+        """The names of its placeholders."""
+        return tuple(match["name"] for part in self.argv for match in PLACE.finditer(part) if match["name"])
 
     def fill(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """The arguments of a run. Each stays one argument, whatever a value has in it.
+        """The arguments of a run. Each stays one argument, whatever its value contains.
 
         Raises:
-            UsageError: for a setting that the task has none of.
+            UsageError: for a placeholder without a value, such as a setting that the task does not have.
         """
         missing = next((name for name in self.places if name not in values), None)
         if missing is not None:
             raise UsageError(unknown("place", f"{{{missing}}}", (f"{{{name}}}" for name in values)))
-        return tuple(
-            PLACE.sub(lambda found: f"{{{found['plain']}}}" if found["plain"] else str(values[found["name"]]), part)
-            for part in self.argv
-        )
+
+        def value(match: re.Match[str]) -> str:
+            return f"{{{match['literal']}}}" if match["literal"] else str(values[match["name"]])
+
+        return tuple(PLACE.sub(value, part) for part in self.argv)
 
     @property
     def digest(self) -> str:
-        """A digest of the arguments, and of the programs and settings in files that they name: 16 hex digits."""
-        found = hashlib.sha256(json.dumps(self.argv).encode())
+        """A digest of the arguments and of the program and settings files that they name: 16 hex digits."""
+        digest = hashlib.sha256(json.dumps(self.argv).encode())
         for path in map(Path, self.argv[1:]):
             try:
                 if path.suffix.lower() in SOURCES and path.is_file() and path.stat().st_size <= LARGEST_FILE:
-                    found.update(path.read_bytes())
+                    digest.update(path.read_bytes())
             except (OSError, ValueError):  # an argument need not be a path
                 continue
-        return found.hexdigest()[:16]
+        return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
 
 
-def _not_there(program: str) -> str:
+def _program_missing(program: str) -> str:
     path = Path(program)
     if path.is_file():
         how = f"run it as 'python {program}'" if path.suffix == ".py" else f"chmod +x {program}"

@@ -1,4 +1,4 @@
-"""The description of a training of one's own, from the words that people give it in."""
+"""The task of a user's own training, from the keywords of `lrs.task` and `lrs.program`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,27 +9,13 @@ from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 
 FACTS = ("optimizer", "batch_size", "parameters", "data", "model")
-KEYWORDS = (
-    "horizon",
-    "epochs",
-    "epoch",
-    "minimize",
-    "maximize",
-    "objectives",
-    "samples",
-    "unit",
-    "version",
-    "lr_range",
-    "known",
-    "evaluations",
-    "facts",
-    "settings",
-    *FACTS,
-)
+LENGTH = ("horizon", "epochs", "epoch")
+METRIC = ("minimize", "maximize", "objectives", "samples", "unit")
+KEYWORDS = (*LENGTH, *METRIC, "version", "lr_range", "known", "evaluations", "facts", "settings", *FACTS)
 PASSES = 20
-"""Of a horizon, where nobody says how long an epoch is."""
+"""Rule: a horizon has 20 epochs where the length of an epoch is not given."""
 AUTO = "auto"
-"""The version that follows what trains: who knows that puts its digest in the place."""
+"""A version that follows the training code: the decorator replaces it by the digest of the source."""
 
 
 def describe(
@@ -51,10 +37,10 @@ def describe(
     settings: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Task:
-    """Describe a training of one's own, in the words of `lrs.task`.
+    """Return the task of a user's own training, from the keywords of `lrs.task`.
 
     Raises:
-        TaskError: for a description that cannot be.
+        TaskError: for an impossible description.
 
     >>> describe("toy", epochs=30, epoch=60, maximize="accuracy", samples=384, optimizer="adamw").horizon
     1800
@@ -64,7 +50,7 @@ def describe(
             "a task has a name and a length: @lrs.task('my-lm', horizon=1000, minimize='val_loss') stands"
             f" above the function, got {given(name)}"
         )
-    odd = next((one for one in more if one not in FACTS), None)
+    odd = next((keyword for keyword in more if keyword not in FACTS), None)
     if odd is not None:
         raise TaskError(f"task {name!r}: {unknown('keyword', odd, KEYWORDS)}; other facts go into facts={{...}}")
     steps, passes = _length(name, horizon, epochs, epoch)
@@ -77,7 +63,7 @@ def describe(
         evaluations=evaluations,
         facts={**(facts or {}), **more},
         settings=settings or {},
-        known=known,  # type: ignore[arg-type]  # both are read once the task is made
+        known=known,  # type: ignore[arg-type]  # `Task` converts both
         lr_range=lr_range,  # type: ignore[arg-type]
     )
 
@@ -101,14 +87,14 @@ def _length(name: str, horizon: Any, epochs: Any, epoch: Any) -> tuple[int, floa
 def _objectives(
     name: str, lower: str | None, higher: str | None, objectives: Sequence[Objective], samples: int | None, unit: str
 ) -> tuple[Objective, ...]:
-    asked = [one for one in (lower, higher) if one is not None]
-    if len(asked) + bool(objectives) != 1:
-        told = "one metric is asked for: " if len(asked) + bool(objectives) > 1 else ""
+    metrics = [metric for metric in (lower, higher) if metric is not None]
+    if len(metrics) + bool(objectives) != 1:
+        reason = "one metric is asked for: " if len(metrics) + bool(objectives) > 1 else ""
         raise TaskError(
-            f"task {name!r}: {told}give minimize='val_loss' or maximize='accuracy'; several as"
+            f"task {name!r}: {reason}give minimize='val_loss' or maximize='accuracy'; several as"
             " objectives=[lrs.minimize('a'), lrs.maximize('b')], the first of which decides"
         )
-    if not asked:
+    if not metrics:
         return tuple(objectives) if isinstance(objectives, Sequence) else objectives
     make = minimize if lower is not None else maximize
-    return (make(asked[0], unit=unit, samples=samples),)
+    return (make(metrics[0], unit=unit, samples=samples),)

@@ -1,4 +1,4 @@
-"""Ensembles: the mean of what several models say, such as the snapshots of a cyclic run or a study's best runs."""
+"""Ensembles: the mean of several models' class probabilities, such as the snapshots of a cyclic run."""
 
 import math
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ def score_ensemble(trainer: Trainer, weights: Sequence[Path], *, test: bool = Fa
     $p(y \mid x) = \frac{1}{m} \sum_i p_i(y \mid x)$
 
     Args:
-        trainer: holds the task and its data.
+        trainer: the trainer of the task, with its data in memory.
         weights: the members' weights, one file each: 1 or more.
-        test: whether to read the test split, in the place of the validation split.
+        test: whether to score the test split instead of the validation split.
 
     Returns:
         `loss` (its cross-entropy) and `top1 top5 ac cd cdac`.
 
     Raises:
         UsageError: without members.
-        TaskError: if the test split is asked for and there is none.
+        TaskError: with `test`, for a task without a test split.
 
     Source: Huang et al. 2017, "Snapshot Ensembles: Train 1, get M for free", arXiv 1704.00109.
     """
@@ -37,6 +37,6 @@ def score_ensemble(trainer: Trainer, weights: Sequence[Path], *, test: bool = Fa
     if test:
         trainer.require_test()
     split = (trainer.test_split if test else trainer.validation).to(trainer.device)
-    each = torch.stack([trainer.predict(path, split).double().log_softmax(1) for path in weights])
-    together = torch.logsumexp(each, 0) - math.log(len(weights))
-    return {"loss": float(F.nll_loss(together, split.y)), **score_split(together, split)}
+    log_probabilities = torch.stack([trainer.predict(path, split).double().log_softmax(1) for path in weights])
+    mean = torch.logsumexp(log_probabilities, 0) - math.log(len(weights))
+    return {"loss": float(F.nll_loss(mean, split.y)), **score_split(mean, split)}

@@ -1,4 +1,4 @@
-"""Where a run's weights and its checkpoint are. It needs no torch."""
+"""The paths of a run's weights and of its checkpoint. Without torch."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from lrsearch.runs import RunSpec
 
 
 def files(folder: Path | None, spec: RunSpec) -> tuple[Path | None, Path | None]:
-    """Give the files in a folder for a run's final weights, if it is a full one, and for its checkpoint."""
+    """The paths in a folder for a run's final weights, None below the full horizon, and for its checkpoint."""
     if folder is None:
         return None, None
     is_full = spec.horizon == spec.task.horizon

@@ -1,4 +1,4 @@
-"""The job of a program, as whoever started the program sees it: what is reported is followed."""
+"""The job of a program, on the side of the process that started it: it follows the program's report."""
 
 import time
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from lrsearch.training.report import Line
 class FollowedJob(Job):
     """A job that a program trains.
 
-    A Python program says by its state what its own job knows: updates, whether the policy was applied, where it stops.
-    Of any other the steps that it reports are all that is known.
+    A Python program with `lrs.job()` reports the state of its own job: updates, whether the policy was applied, where
+    it stops. Of any other program only the reported steps are known.
     """
 
     _state: JobState | None = None
 
     def take(self, line: Line) -> None:
-        """Take a line of its report; one without a step is of the last update."""
+        """Take a line of the report; a line without a step is of the last update."""
         if line.state is None:
             self.log(self.horizon if line.step is None else line.step, **line.values)
             return
@@ -30,7 +30,7 @@ class FollowedJob(Job):
 
     @property
     def step(self) -> int:
-        """Updates done, those included that a killed program did not report."""
+        """Updates done, with those that a killed program counted and did not report."""
         if self._state is None:
             return super().step
         self._counter.refresh()
@@ -38,43 +38,43 @@ class FollowedJob(Job):
 
     @property
     def has_scheduler(self) -> bool:
-        """Whether the program asked for its scheduler, so that its learning rates are checked."""
+        """Whether the program uses its job's scheduler, so that its learning rates are checked."""
         return self._state is not None and self._state.has_scheduler
 
     @property
     def last_evaluation(self) -> int:
-        """The step of the last evaluation of the run, as far as it went."""
+        """The step of the run's last evaluation: the horizon, or the step of an early stop."""
         return (self._state and self._state.stop_at) or super().last_evaluation
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the program says that it trained with; empty where it says nothing."""
+        """The environment that the program reported; empty where it reported none."""
         return self._state.environment if self._state is not None else {}
 
     @property
     def has_ended(self) -> bool:
-        """Whether the program says that it has, and waits for another."""
+        """Whether the program reported the end of this job and waits for its next one."""
         return self._state is not None and self._state.has_ended
 
     @property
-    def is_to_be_ended(self) -> bool:
-        """Whether the program is not left to itself any longer: it diverged, or does not see that it is to stop."""
-        heeds = self._state is not None and self._evaluations_since_stop < PATIENCE
-        return self.has_diverged or (self.stopped_at is not None and self.stopped_at < self.horizon and not heeds)
+    def must_be_ended(self) -> bool:
+        """Whether the program must be ended: it diverged, or it does not react to a stop."""
+        reacts = self._state is not None and self._evaluations_since_stop < PATIENCE
+        return self.has_diverged or (self.stopped_at is not None and self.stopped_at < self.horizon and not reacts)
 
     @property
-    def was_heard(self) -> bool:
-        """Whether anything of it was reported."""
+    def has_reported(self) -> bool:
+        """Whether the program reported anything."""
         return self._state is not None or self._logged > 0
 
-    def heard(self) -> None:
-        """Let whoever asked for the job know that it is alive."""
+    def report_progress(self) -> None:
+        """Call `on_progress` with the steps done; it may raise `KeyboardInterrupt`."""
         if self._on_progress is not None:
             self._on_progress(self.step)
 
     def _count_logged(self, at: int) -> None:
-        if self._state is None:  # else the program's own job counts
+        if self._state is None:  # otherwise the program's own job counts
             super()._count_logged(at)
 
-    def _require_heeded(self) -> None:
+    def _require_stop(self) -> None:
         self._evaluations_since_stop += self.should_stop

@@ -1,4 +1,4 @@
-"""Where a function lives, so that another process finds it: in a module, in a file, or nowhere."""
+"""The place of a function from which another process can load it: a module, a file, or none."""
 
 import hashlib
 import importlib.util
@@ -16,22 +16,22 @@ Train = Callable[[Job], Any]
 
 
 def place_of(function: Train) -> tuple[Path | None, str] | None:
-    """Where another process finds a function: (file, name), the file None where its module is importable; or None.
+    """The place of a function: (file, name), the file None where its module is importable; None where it has no place.
 
-    It must be what its module holds under its name, or wrap it.
+    Its module must hold this very function under its name.
     """
     module, path = sys.modules.get(function.__module__), getattr(function, "__qualname__", "")
     if module is None or named(module, path) is not function:
         return None
-    found = getattr(module, "__file__", None)
-    file = Path(found).resolve() if found else None
+    module_file = getattr(module, "__file__", None)
+    file = Path(module_file).resolve() if module_file else None
     if _is_importable(function.__module__, file):
         return None, path
     return (file, path) if file is not None and file.is_file() else None
 
 
 def how_it_is_sent(function: Train) -> str:
-    """How another process gets a function, for people."""
+    """How another process gets a function, as a text for people."""
     place = place_of(function)
     if place is None:
         return "as code: what it refers to outside of a file is copied to each"
@@ -42,49 +42,49 @@ def how_it_is_sent(function: Train) -> str:
 
 
 def load_function(text: str) -> Any:
-    """Take a function out of a file: `train.py:name`, or `train.py` where one function in it is a task.
+    """Load a function from a file: `train.py:name`, or `train.py` where one function in it is a task.
 
-    The file is run as a module: what stands under `if __name__ == "__main__":` is not.
+    The file is run as a module, so code under `if __name__ == "__main__":` does not run.
 
     Raises:
-        UsageError: for a file that is not there, or without such a function.
+        UsageError: for a missing file, or a file without such a function.
     """
     file, _, name = text.partition(":") if ":" not in text[:2] else (text, "", "")
     path = Path(file)
     if not path.is_file():
         raise UsageError(f"no file {file!r}: a function of your own is named as train.py:function")
     module = module_of(path.resolve())
-    tasks = {key: one for key, one in vars(module).items() if isinstance(getattr(one, "task", None), Task)}
+    tasks = {key: value for key, value in vars(module).items() if isinstance(getattr(value, "task", None), Task)}
     if not name and len(tasks) == 1:
         return next(iter(tasks.values()))
-    held = ", ".join(tasks) or "none"
+    names = ", ".join(tasks) or "none"
     if not name:
-        raise UsageError(f"name the function, as {file}:NAME; tasks in it: {held}")
+        raise UsageError(f"name the function, as {file}:NAME; tasks in it: {names}")
     if name not in tasks:
         why = "is no task: put @lrs.task(...) above it" if hasattr(module, name) else "is not in it"
-        raise UsageError(f"{file}: {name} {why}; tasks in it: {held}")
+        raise UsageError(f"{file}: {name} {why}; tasks in it: {names}")
     return tasks[name]
 
 
 def named(module: ModuleType, path: str) -> Any:
-    """What a module holds under a dotted name; None where it holds nothing."""
-    found: Any = module
+    """The value of a dotted name in a module; None where it has none."""
+    value: Any = module
     for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
+        value = getattr(value, part, None)
+    return value
 
 
 def _is_importable(name: str, file: Path | None) -> bool:
-    """Whether a fresh process that looks in the same places imports this very file under a name.
+    """Whether a fresh process with the same import paths imports this very file under a name.
 
-    The finders are asked, not `importlib.util.find_spec`, which takes the word of what is loaded already.
+    It calls the finders, because `importlib.util.find_spec` answers from the modules that are loaded already.
     """
     places: Any = None
     spec = None
     for part in range(1, 1 + name.count(".") + 1):
         whole = ".".join(name.split(".")[:part])
         finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
-        spec = next((found for find in finders if find and (found := find(whole, places)) is not None), None)
+        spec = next((spec for find in finders if find and (spec := find(whole, places)) is not None), None)
         if spec is None:
             return False
         places = spec.submodule_search_locations
@@ -92,7 +92,7 @@ def _is_importable(name: str, file: Path | None) -> bool:
 
 
 def module_of(path: Path) -> ModuleType:
-    """Run a file as a module of its own name, once."""
+    """Import a file under a module name made of its path, once."""
     name = f"lrsearch_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -1,4 +1,4 @@
-"""Training by a user's function: each run is seeded."""
+"""Training by a user's function, each run with its seed."""
 
 import contextlib
 import random
@@ -12,19 +12,19 @@ import numpy as np
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.environment import environment
 from lrsearch.runs.job import Job, JobStopped, OnProgress
-from lrsearch.training.own_trainer import OwnTrainer
+from lrsearch.training.user_trainer import UserTrainer
 
 NUMPY_SEEDS = 2**32
 
 
-class FunctionTrainer(OwnTrainer):
-    """Trains runs of one task by a function of somebody's own, in this process.
+class FunctionTrainer(UserTrainer):
+    """Trains runs of one task by a user's function, in this process.
 
     Args:
         function: takes a `Job`, and returns its metric, a mapping of metrics, or None.
-        task: what it trains.
-        device: where, such as "cuda:0"; the GPU if there is one where none is given.
-        source: the digest of the function's source, which is kept with each run.
+        task: the task that it trains.
+        device: a torch device, such as "cuda:0"; None for the GPU if there is one.
+        source: the digest of the function's source, recorded with each run.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class FunctionTrainer(OwnTrainer):
         self.function = function
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
     def _job(self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None) -> Job:
         return Job(spec, folder=folder, device=self.device, on_progress=watch, is_range_test=is_range_test)
@@ -52,9 +52,9 @@ class FunctionTrainer(OwnTrainer):
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed `random`, numpy and torch, and put back what their states were."""
+    """Seed `random`, numpy and torch, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state()
-    with _torch_kept():
+    with _torch_state_restored():
         seed_all(seed)
         try:
             yield
@@ -72,7 +72,7 @@ def seed_all(seed: int) -> None:
 
 
 @contextlib.contextmanager
-def _torch_kept() -> Iterator[None]:
+def _torch_state_restored() -> Iterator[None]:
     import torch
 
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Functions as tasks: the decorator, where a function lives, and how it reaches the processes that train."""
+"""Functions as tasks: the decorator `lrs.task`, and how a function reaches the processes that train."""
 
 import hashlib
 import inspect
@@ -48,24 +48,24 @@ def task(
     returns the function itself, with its description in `.task`.
 
     Args:
-        name: how people call it.
+        name: the task's name.
         horizon: updates of a full run, 16 or more; or `epochs`, passes over the samples of `epoch` updates each.
-        epochs: in the place of `horizon`.
-        epoch: updates of one pass over the training samples; a twentieth of the horizon where it is not given.
+        epochs: instead of `horizon`.
+        epoch: updates of one pass over the training samples; None for a twentieth of the horizon.
         minimize, maximize: the metric that decides: one of the two.
         objectives: several, made by `lrs.minimize` and `lrs.maximize`; the first decides.
         samples: where the metric is a share of samples: of how many.
-        unit: what the metric is counted in.
-        version: change it where the training changed. "auto": it follows the function's source.
-        lr_range: the peak learning rates to search; of the optimizer's family where it is not given.
-        known: policies that the field trains this with.
+        unit: the metric's unit, for people.
+        version: change it when the training changes. "auto": the digest of the function's source.
+        lr_range: the peak learning rates to search; None for those of the optimizer's family.
+        known: policies that are commonly used for this training.
         evaluations: how often a full run is evaluated.
-        facts: what else the key and similarity shall know, as plain values, such as {"pretrained": True}.
-        settings: plain values that the function finds in `job.settings`.
-        more: facts that have names of their own: `optimizer`, `batch_size`, `parameters`, `data`, `model`.
+        facts: further plain values for the key and for similarity, such as {"pretrained": True}.
+        settings: plain values that the function reads from `job.settings`.
+        more: facts with keywords of their own: `optimizer`, `batch_size`, `parameters`, `data`, `model`.
 
     Raises:
-        TaskError: for a description that cannot be, or a function that takes no job.
+        TaskError: for an impossible description, or a function that takes no job.
 
     >>> @task("toy", horizon=100, epoch=10, minimize="val_loss", optimizer="sgd")
     ... def toy(job):
@@ -113,20 +113,20 @@ class FunctionSource:
 
     Args:
         function: trains a job.
-        task: what it trains.
+        task: the task that it trains.
     """
 
     def __init__(self, function: Train, task: Task) -> None:
         self.function, self.task = function, task
 
     def shared(self) -> AbstractContextManager[Self]:
-        """What the workers of this machine get: the function loads its data itself, once in each worker."""
+        """The source for the workers of this machine: the function loads its data itself, once in each worker."""
         return nullcontext(self)
 
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> "FunctionTrainer":
-        """What trains in this process."""
+        """A trainer in this process."""
         from lrsearch.training.function_trainer import FunctionTrainer
 
         if threads is not None:
@@ -136,24 +136,24 @@ class FunctionSource:
         return FunctionTrainer(self.function, self.task, device, self.digest)
 
     def default_workers(self) -> int:
-        """One: whoever wants more knows what a run takes."""
+        """1, because the memory and the cores of a run are not known."""
         return 1
 
     @property
     def digest(self) -> str | None:
-        """The digest of what trains; None where it has no source."""
+        """The digest of the function's source; None where it has none."""
         return source_digest(self.function)
 
     @property
     def sent(self) -> str:
-        """How another process gets it, for people."""
+        """How another process gets the function, as a text for people."""
         return how_it_is_sent(self.function)
 
     def why_not_sent(self) -> str | None:
-        """Why no other process can have the function; None where one can."""
+        """Why the function cannot be sent to another process; None where it can."""
         try:
             ForkingPickler.dumps(self)
-        except Exception as error:  # what a function holds may refuse in its own way
+        except Exception as error:  # an object that the function refers to may raise any exception
             return str(error) if isinstance(error, TaskError) else _not_sent(self.task, error)
         return None
 
@@ -166,7 +166,7 @@ class FunctionSource:
         return FunctionSource(self.function, task)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its module where another process can import it, by its file, else by its code."""
+        """Pickle it by its module where another process can import that, by its file, else by its code."""
         place = place_of(self.function)
         if place is None:
             return _of_code, (_code(self), self.task)
@@ -174,18 +174,18 @@ class FunctionSource:
         return (_of_module, (self.function, self.task)) if file is None else (_of_file, (str(file), path, self.task))
 
 
-def function_source(asked: Any) -> FunctionSource:
+def function_source(function: Any) -> FunctionSource:
     """The source of a function under `@lrs.task`.
 
     Raises:
-        UsageError: for what is none.
+        UsageError: for anything else.
     """
-    if isinstance(asked, FunctionSource):
-        return asked
-    described = getattr(asked, "task", None)
-    if not callable(asked) or not isinstance(described, Task):
-        raise UsageError(f"this takes a function with @lrs.task(...) above it, got {given(asked)}")
-    return FunctionSource(asked, described)
+    if isinstance(function, FunctionSource):
+        return function
+    described = getattr(function, "task", None)
+    if not callable(function) or not isinstance(described, Task):
+        raise UsageError(f"this takes a function with @lrs.task(...) above it, got {given(function)}")
+    return FunctionSource(function, described)
 
 
 def source_digest(function: Train) -> str | None:
@@ -209,7 +209,7 @@ def _require_job(name: str, function: Any) -> None:
             f"task {name!r}: {getattr(function, '__name__', function)} takes one argument, the job, as"
             " def train(job): ..."
         ) from None
-    except ValueError:  # written in C: it may take one
+    except ValueError:  # a function written in C has no signature and may take one argument
         pass
 
 
@@ -228,10 +228,10 @@ def _of_code(code: bytes, task: Task) -> FunctionSource:
 
 
 def _code(source: FunctionSource) -> bytes:
-    """A function's code, for a worker of ours.
+    """A function's code, pickled for a worker process of lrsearch.
 
     Raises:
-        TaskError: if it holds what no other process can have.
+        TaskError: if it refers to an object that cannot be pickled.
     """
     import cloudpickle
 

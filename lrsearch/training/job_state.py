@@ -1,4 +1,4 @@
-"""What a program's own job says of itself, beside the values that were logged: one form for both ends of a report."""
+"""The state of a program's own job, as its report carries it beside the logged values."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from lrsearch.errors import UsageError
 from lrsearch.runs.environment import texts_of
 
 LARGEST = 2**53
-"""Of a step: beyond, JSON's numbers are no whole ones."""
+"""Rule: the largest step; JSON's numbers are exact integers up to 2^53."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,15 +18,15 @@ class JobState:
 
     Args:
         step: updates done, by the scheduler's clock.
-        began_at: the update from which this attempt goes on.
-        has_scheduler: whether the training asked for its scheduler.
-        changed: from which update on the learning rates were not the policy's; None where they were.
+        began_at: the update from which this attempt resumed.
+        has_scheduler: whether the training uses the job's scheduler.
+        changed: where the learning rates first differed from the policy's, as a text; None where they did not.
         skipped: updates that a gradient scaler skipped.
-        lrs: learning rates of a controller since the state before.
-        first_update_at: seconds since 1970; None before it.
-        stop_at: the update at which all ranks end; None where they do not end early.
+        lrs: learning rates of a controller since the previous state.
+        first_update_at: seconds since 1970; None before the first update.
+        stop_at: the update at which all ranks end early; None where they do not.
         has_ended: whether the program waits for its next job.
-        environment: what it trains with; empty before the end.
+        environment: versions, device and threads; empty before the end.
     """
 
     step: int
@@ -41,24 +41,24 @@ class JobState:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The state as plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave.
+        """Read the values of `to_json`.
 
         Raises:
-            UsageError: for what no job writes.
+            UsageError: for values that no job writes.
         """
         try:
             lrs, environment = tuple(map(float, values["lrs"])), texts_of(values["environment"])
-            made = cls(**{**values, "lrs": lrs, "environment": environment})
+            state = cls(**{**values, "lrs": lrs, "environment": environment})
         except (TypeError, ValueError, KeyError):
-            made = None
-        if made is None or not made._is_sound:
+            state = None
+        if state is None or not state._is_sound:
             raise UsageError("its report has a state that no job of this lrsearch writes: log no value of that name")
-        return made
+        return state
 
     @property
     def _is_sound(self) -> bool:

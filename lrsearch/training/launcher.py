@@ -1,8 +1,8 @@
 """Starts programs for the process that started it, and ends all of them when that process dies.
 
-It is run as a file, and needs nothing of lrsearch. A line in is a JSON object: `argv`, `environment`, `output`. Lines
-out are `{"pid": 12}` or `{"error": ...}`, and once the program has ended `{"exit": 0}`, or minus a signal's number.
-Each program leads a process group. Nothing that it started outlives it, also what has left the group, on Linux.
+It is run as a file and imports nothing of lrsearch. A line on stdin is a JSON object: `argv`, `environment`, `output`.
+Lines on stdout are `{"pid": 12}` or `{"error": ...}`, and once the program has ended `{"exit": 0}`, or minus a signal's
+number. Each program leads a process group. Its children end with it; on Linux also those that left the group.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 GRACE_SECONDS = 2.0
+"""Rule: seconds between SIGTERM and SIGKILL."""
 PR_SET_CHILD_SUBREAPER = 36
-"""Of Linux: a process that has lost its parent becomes a child of this one, so that it is found."""
+"""Linux, prctl(2): an orphaned descendant becomes a child of this process, so that it can be ended."""
 
 
 class Launcher:
@@ -30,22 +31,22 @@ class Launcher:
         self.lock = threading.Lock()
 
     def run(self) -> None:
-        """Start what each line says, until whoever says it is gone."""
+        """Start the program of each line, until stdin closes."""
         for line in sys.stdin:
             try:
                 process = self._start(json.loads(line))
             except OSError as error:
-                self._say(error=error.strerror or str(error))
+                self._send(error=error.strerror or str(error))
                 continue
-            self._say(pid=process.pid)
+            self._send(pid=process.pid)
             threading.Thread(target=self._wait, args=(process,), daemon=True).start()
         self._end()
 
-    def _start(self, asked: dict[str, Any]) -> "subprocess.Popen[bytes]":
-        with self.lock, Path(asked["output"]).open("ab") as output:
+    def _start(self, request: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        with self.lock, Path(request["output"]).open("ab") as output:
             process = subprocess.Popen(  # noqa: S603  the user's own command, without a shell
-                asked["argv"],
-                env=os.environ | asked["environment"],
+                request["argv"],
+                env=os.environ | request["environment"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -55,17 +56,17 @@ class Launcher:
             return process
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
-        if hasattr(os, "waitid"):  # before it is reaped its number is nobody else's
+        if hasattr(os, "waitid"):  # until it is reaped, no other process gets its pid
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         else:
             process.wait()
         with self.lock:
             self._kill_all(process.pid)
             self.pid = None
-        self._say(exit=process.wait())
+        self._send(exit=process.wait())
 
     def _end(self) -> None:
-        """End what runs, in good order if it can be had."""
+        """End the running program: by SIGTERM, and by SIGKILL after the grace."""
         with self.lock:
             _kill_group(self.pid, signal.SIGTERM)
         latest = time.monotonic() + GRACE_SECONDS
@@ -80,14 +81,14 @@ class Launcher:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            for pid in left:  # those that are children of this process by now
+            for pid in left:  # orphans that became children of this process
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             time.sleep(0.002)
 
-    def _say(self, **news: Any) -> None:
-        with contextlib.suppress(OSError):  # who started this is gone
-            os.write(1, (json.dumps(news) + "\n").encode())
+    def _send(self, **message: Any) -> None:
+        with contextlib.suppress(OSError):  # the parent process is gone
+            os.write(1, (json.dumps(message) + "\n").encode())
 
 
 def _kill_group(leader: int | None, number: int) -> None:
@@ -97,7 +98,7 @@ def _kill_group(leader: int | None, number: int) -> None:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """All processes that a process started, and that those started, as far as the system tells."""
+    """All descendants of a process; none where there is no /proc."""
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, file.read_text().split()):

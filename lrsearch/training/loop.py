@@ -23,25 +23,28 @@ Watch = Callable[[int], None]
 
 
 class Trainer:
-    """Trains runs of one task: holds its data in memory, on the GPU where there is one.
+    """Trains runs of one task, with its data in memory, on the GPU where there is one.
 
     Args:
         task: the task.
-        data_dir: where its data set lies; None for the default place.
+        data_dir: the folder of its data set; None for the default one.
         device: a torch device; None for the GPU if there is one, else the CPU.
 
     Raises:
         DataError: if the data set is missing or broken.
-        TaskError: if its splits have other sizes than the task says.
+        TaskError: if its splits have other sizes than the task's description.
     """
 
     def __init__(self, task: Classification, data_dir: Path | None = None, device: str | None = None) -> None:
         self.task = task
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         splits = task.load(data_dir)
-        sizes, told = (len(splits.train), len(splits.validation)), (task.train_size, task.validation_size)
-        if sizes != told:
-            raise TaskError(f"task {task.name!r} says {told} samples to train and to choose by, its data has {sizes}")
+        sizes = len(splits.train), len(splits.validation)
+        expected = task.train_size, task.validation_size
+        if sizes != expected:
+            raise TaskError(
+                f"task {task.name!r} says {expected} samples to train and to choose by, its data has {sizes}"
+            )
         self.digest = splits.digest
         self.train_split = splits.train.to(self.device)
         self.validation = splits.validation.to(self.device)
@@ -58,12 +61,12 @@ class Trainer:
         """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
 
         Args:
-            spec: what to train.
-            watch: is told the number of steps done, every few steps.
+            spec: the run.
+            watch: called with the number of steps done, every few steps.
             keep: a file for the final weights of a finished run.
-            checkpoint: a file in which the run in progress is kept, twice a minute, so that it can go on if it was
-                killed: to the bit on the same machine. It is removed once the run has ended for good. An interrupted
-                run gives as its steps those that must be trained again.
+            checkpoint: a file for the state of the run in progress, written twice a minute. A killed run resumes from
+                it, to the bit on the same machine. It is removed once the run has ended for good. The steps of an
+                interrupted run are those that must be trained again.
             snapshots: a folder for the weights at each end of a cycle, `<steps>.pt`, for an ensemble of them.
 
         Raises:
@@ -85,13 +88,17 @@ class Trainer:
         return training.run(keep)
 
     def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[Evaluation, ...]]:
-        """Train a range test, and look at a few validation samples on the way: see `training.range_test.train_ramp`."""
+        """Train a range test with evaluations on a few validation samples: see `training.range_test.train_ramp`."""
         from lrsearch.training.range_test import train_ramp
 
         return train_ramp(self, spec)
 
     def require(self, spec: RunSpec) -> None:
-        """Refuse a run of another task."""
+        """Check that a run is of this trainer's task.
+
+        Raises:
+            TaskError: for a run of another task.
+        """
         if spec.task.key != self.task.key:
             raise TaskError(
                 f"this trainer holds the data of {self.task.name!r} ({self.task.key}), the run is of"
@@ -99,7 +106,11 @@ class Trainer:
             )
 
     def require_test(self) -> None:
-        """Refuse a task without a test split."""
+        """Check that the task has a test split.
+
+        Raises:
+            TaskError: if it has none.
+        """
         if not len(self.test_split):
             raise TaskError(f"task {self.task.name!r} has no test split")
 
@@ -120,24 +131,24 @@ class Trainer:
         return {"loss": judge(scores, split)[0], **score_split(scores, split)}
 
     def predict(self, weights: Path, split: Split) -> torch.Tensor:
-        """Give the scores (logits) of a split by stored weights, shape (n, classes)."""
+        """The logits of a split by stored weights, shape (n, classes)."""
         model = self.new_model(seed=0)
         model.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
         with self.precision():
             return predict(model, split)
 
     def precision(self) -> torch.autocast:
-        """Give the context in which the model computes."""
+        """The autocast context in which the model computes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.task.precision == "bf16")
 
     def loss(self, forward: Forward, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Give the mean cross-entropy of a batch."""
+        """The mean cross-entropy of a batch."""
         with self.precision():
             scores = forward(x)
         return F.cross_entropy(at_least_float(scores), y)
 
     def new_model(self, seed: int) -> nn.Module:
-        """Give a new model, initialised from a seed; torch's own random state is left alone."""
+        """A new model, initialised from a seed; torch's global random state does not change."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = self.task.build().to(self.device)
@@ -147,12 +158,12 @@ class Trainer:
 
 
 class Training:
-    """One run in progress: it begins, goes on to some step or to its end, and ends as a run.
+    """One run in progress: `begin`, `advance` to a step or to the end, `end` with its result.
 
     Args:
-        trainer: holds the task and its data.
-        spec: what to train.
-        watch: is told the number of steps done.
+        trainer: the trainer of the task, with its data in memory.
+        spec: the run.
+        watch: called with the number of steps done.
         checkpoint, snapshots: as for `Trainer.train`.
     """
 
@@ -183,21 +194,21 @@ class Training:
         self.began_at = 0
 
     def run(self, keep: Path | None, advance: Callable[[], RunState | None] | None = None) -> Run:
-        """Train it to its end, from its checkpoint if there is one; `advance` where that takes more than to go on."""
+        """Train the run to its end, from its checkpoint if there is one; `advance` replaces the plain training loop."""
         with torch.random.fork_rng(devices=self.trainer.devices):
             torch.manual_seed(self.spec.seed)  # for layers that draw, such as dropout
             return self.end(advance or self.advance, keep)
 
     def end(self, advance: Callable[[], RunState | None], keep: Path | None) -> Run:
-        """Advance to the end, and give what came of it; what ends it otherwise becomes the run's state."""
+        """Advance to the end and return the run; an exception or an interrupt becomes its state."""
         try:
             self.begin(self.checkpoint.read())
             state = advance()
             assert state is not None
         except KeyboardInterrupt:
-            done = self.record.result(RunState.INTERRUPTED)
-            return replace(done, steps=self.record.steps - self.checkpoint.steps, shared=0)
-        except Exception as error:  # a run that fails must not take the finished ones of its study with it
+            run = self.record.result(RunState.INTERRUPTED)
+            return replace(run, steps=self.record.steps - self.checkpoint.steps, shared=0)
+        except Exception as error:  # a run that fails must not end its study
             self.checkpoint.forget()
             return self.record.result(RunState.FAILED, f"{type(error).__name__}: {error}")
         if keep and state is not RunState.DIVERGED:
@@ -205,16 +216,16 @@ class Training:
         self.checkpoint.forget()
         return self.record.result(state)
 
-    def begin(self, found: State | None) -> None:
-        """Take up a state of this run, if there is one."""
-        if found is not None:
-            self.checkpoint.take(found)
+    def begin(self, state: State | None) -> None:
+        """Resume from a state of this run; None to start at step 0."""
+        if state is not None:
+            self.checkpoint.restore(state)
             self.began_at = self.checkpoint.steps
             for _ in range(self.began_at):
                 next(self.order)
 
     def advance(self, until: int | None = None) -> RunState | None:
-        """Train on until so many steps are done, or to the end; give the state in which it ended, if it did."""
+        """Train until `until` steps are done, or to the end; return the run's state if it ended."""
         state = None
         while state is None and self.record.steps != until:
             self._update()
@@ -228,7 +239,7 @@ class Training:
         return state
 
     def _update(self) -> None:
-        """Make one update, and note the loss before it."""
+        """Make one update and record the loss before it."""
         task, split, batch = self.trainer.task, self.trainer.train_split, next(self.order)
         x, y = split.x[batch], split.y[batch]
         if task.augment:
@@ -238,7 +249,7 @@ class Training:
         self.record.steps += 1
 
     def _report(self) -> None:
-        """Tell a controller of a look, and keep a snapshot at the end of a cycle."""
+        """Pass an evaluation to a controller, and write a snapshot at the end of a cycle."""
         points, steps = self.record.points, self.record.steps
         if isinstance(self.scheduler, ControllerScheduler) and points and points[-1].step == steps:
             self.scheduler.step(points[-1].loss)
@@ -246,7 +257,7 @@ class Training:
             write_weights(self.snapshots / f"{steps}.pt", self.model)
 
     def _descend(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Make an update; give the loss before it."""
+        """Make an update and return the loss before it."""
         if self.spec.policy.is_controller:
             self.record.lrs.append(self.optimizer.param_groups[0]["lr"])
         self.optimizer.zero_grad()
@@ -256,7 +267,7 @@ class Training:
         return loss.detach()
 
     def _search(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Make an update by a line search on the batch; give the loss before it."""
+        """Make an update by a line search on the batch and return the loss before it."""
         closure = BatchLoss(self.model, lambda forward: self.trainer.loss(forward, x, y), self.trainer.devices)
         self.optimizer.zero_grad()
         loss: torch.Tensor = self.optimizer.step(closure)  # type: ignore[assignment, arg-type]
@@ -270,7 +281,7 @@ class Training:
 
 
 def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """Give the sample numbers of each update: one shuffled pass after the other, without a gap."""
+    """Yield the sample indices of each update, from shuffled passes over the data without incomplete batches."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.int64, device=device)
     while True:
@@ -282,7 +293,7 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Split) -> torch.Tensor:
-    """Give the scores (logits) of a split's samples, shape (n, classes)."""
+    """The logits of a split's samples, shape (n, classes)."""
     model.eval()
     scores = [at_least_float(model(x)) for x in torch.split(split.x, EVALUATION_BATCH)]
     model.train()
@@ -290,17 +301,17 @@ def predict(model: nn.Module, split: Split) -> torch.Tensor:
 
 
 def at_least_float(scores: torch.Tensor) -> torch.Tensor:
-    """Give scores in float32, or float64 where they are that already."""
+    """The scores in float32, or in float64 where they are that already."""
     return scores if scores.dtype is torch.float64 else scores.float()
 
 
 def evaluate(model: nn.Module, split: Split) -> tuple[float, float]:
-    """Give the mean cross-entropy and top-1 in [0, 1] of a split."""
+    """The mean cross-entropy and top-1 in [0, 1] of a split."""
     return judge(predict(model, split), split)
 
 
 def write_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's weights. A full disk may take them, never the run itself."""
+    """Write a model's weights. A full disk costs the weights, not the run."""
     with suppress(OSError, RuntimeError):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, model.state_dict())

@@ -1,4 +1,4 @@
-"""A classification's data in files that all workers of a machine map into memory, so that they share its pages."""
+"""A classification's data in files that all workers of a machine map into memory, so that they share the pages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from lrsearch.training.loop import Trainer
 
 SPLITS = ("train", "validation", "test")
 MAPPED_BYTES = 2**20
-"""Of a file: what is smaller is read."""
+"""Rule: a smaller file is read instead of mapped."""
 
 
-def in_files(trainer: Trainer, folder: Path) -> "Mapped":
-    """Write a trainer's data into files of a folder, and say how they are loaded.
+def write_mapped(trainer: Trainer, folder: Path) -> "MappedSplits":
+    """Write a trainer's data into files of a folder and return their loader.
 
     Raises:
-        OutputError: if they cannot be written.
+        OutputError: if the files cannot be written.
     """
     try:
         for name, split in zip(SPLITS, (trainer.train_split, trainer.validation, trainer.test_split), strict=True):
@@ -31,18 +31,18 @@ def in_files(trainer: Trainer, folder: Path) -> "Mapped":
             f"cannot write the workers' data to {folder}: {error.strerror}; make room there, or name"
             " another place in TMPDIR"
         ) from error
-    return Mapped(folder, trainer.digest)
+    return MappedSplits(folder, trainer.digest)
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
-    """Loads splits that lie in files."""
+class MappedSplits:
+    """Loads splits from the files of `write_mapped`."""
 
     folder: Path
     digest: str
 
     def __call__(self, folder: Path | None) -> Splits:
-        """Load them; the folder of data is of no use here."""
+        """Load the splits; the data folder is ignored."""
         train, validation, test = map(self._split, SPLITS)
         return Splits(train, validation, test, self.digest)
 

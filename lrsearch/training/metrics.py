@@ -1,4 +1,4 @@
-"""What a model's predictions are worth: the metrics of the LRBench paper (Wu et al. 2019, formulas 3 to 5)."""
+"""The metrics of predictions in the LRBench paper (Wu et al. 2019, formulas 3 to 5)."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ def score_predictions(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> di
         `top1 top5 ac cd cdac`, as fractions, not percent.
 
     Raises:
-        UsageError: for other shapes, probabilities that are none, or classes that are none.
+        UsageError: for other shapes, probabilities outside [0, 1], or unknown classes.
 
     >>> score_predictions([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], [0, 1, 1])
     {'top1': 0.6666666666666666, 'top5': 1.0, 'ac': 0.75, 'cd': 0.0, 'cdac': 0.0}
@@ -44,28 +44,28 @@ def score_predictions(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> di
     _require(p, y)
     classes = p.shape[1]
     ranked = np.argsort(-p, axis=1, kind="stable")[:, : min(TOP, classes)]
-    found = ranked == y[:, None]
-    correct = found[:, 0]
-    sure = p[correct, y[correct]]
-    by_class = [float(sure[y[correct] == k].mean()) for k in np.unique(y[correct])]
+    matches = ranked == y[:, None]
+    correct = matches[:, 0]
+    confidence = p[correct, y[correct]]
+    by_class = [float(confidence[y[correct] == k].mean()) for k in np.unique(y[correct])]
     return {
         "top1": float(correct.mean()),
-        "top5": float(found.any(axis=1).mean()),
-        "ac": _or_nan(np.mean, sure),
-        "cd": _or_nan(np.std, sure),
+        "top5": float(matches.any(axis=1).mean()),
+        "ac": _or_nan(np.mean, confidence),
+        "cd": _or_nan(np.std, confidence),
         "cdac": _or_nan(np.std, by_class),
     }
 
 
-def mean_metrics(runs: Iterable[Run], look: str = "end") -> Metrics:
-    """Give the mean of each metric over runs at their last look ("end") or their best; None where no run has it."""
-    return means([run.metrics[look] for run in runs if look in run.metrics], NAMES)
+def mean_metrics(runs: Iterable[Run], evaluation: str = "end") -> Metrics:
+    """The mean of each metric over runs at their last evaluation ("end") or their "best"; None where no run has it."""
+    return means([run.metrics[evaluation] for run in runs if evaluation in run.metrics], NAMES)
 
 
-def means(found: Sequence[Metrics], names: Iterable[str]) -> Metrics:
-    """Give the mean of each metric by name; None where none of them has it."""
-    known = {name: [value for one in found if (value := one.get(name)) is not None] for name in names}
-    return {name: statistics.fmean(values) if values else None for name, values in known.items()}
+def means(metrics: Sequence[Metrics], names: Iterable[str]) -> Metrics:
+    """The mean of each metric by name; None where none of them has it."""
+    by_name = {name: [value for each in metrics if (value := each.get(name)) is not None] for name in names}
+    return {name: statistics.fmean(values) if values else None for name, values in by_name.items()}
 
 
 def _require(p: npt.NDArray[np.float64], y: npt.NDArray[Any]) -> None:

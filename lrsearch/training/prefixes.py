@@ -1,7 +1,8 @@
-"""Policies that begin alike share that part of their training: it is trained once, and forked where they part.
+"""Runs with a shared prefix: steps with the same learning rates and momenta are trained once, then forked.
 
-Exact: a run with a shared beginning is the run that would have been trained alone, to the bit where the kernels are
-deterministic. Worth it for policies such as STEP and NSTEP from one k0, WSD, and warm-ups.
+The runs form a tree. A node is a set of runs that are equal up to a step; its children are the sets that differ from
+there on. A run of the tree equals the run that was trained alone, to the bit where the kernels are deterministic. It
+pays for policies such as STEP and NSTEP from one k0, WSD, and warm-ups.
 """
 
 import copy
@@ -16,92 +17,91 @@ from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.executor import Ended
 from lrsearch.training.checkpoint import State
 from lrsearch.training.files import files
-from lrsearch.training.groups import common, course
+from lrsearch.training.groups import lrs_and_momenta, shared_steps
 from lrsearch.training.loop import Trainer, Training, Watch
 
 
-def train_family(
+def train_prefix_group(
     trainer: Trainer, specs: Sequence[RunSpec], ended: Ended, watch: Watch | None = None, folder: Path | None = None
 ) -> None:
-    """Train runs that begin alike, and tell of each that ends; `Run.shared` are the steps that another one trained.
+    """Train runs with a shared prefix and pass each to `ended`; `Run.shared` counts steps trained as another run's.
 
     Args:
-        trainer: holds the task and its data.
-        specs: what to train: a group of `families`.
-        ended: is told of every run.
-        watch: is told the number of steps done by the run in progress.
-        folder: for weights and checkpoints, as in `files`. A run that has a checkpoint goes on from it by itself.
+        trainer: the trainer of the task, with its data in memory.
+        specs: the runs: a group of `prefix_groups`.
+        ended: called with every run.
+        watch: called with the number of steps done by the run in progress.
+        folder: for weights and checkpoints, as in `files`. A run with a checkpoint resumes from it alone.
     """
     for spec in specs:
         trainer.require(spec)
-    begun = [spec for spec in specs if (path := files(folder, spec)[1]) and path.is_file()]
-    fresh = [spec for spec in specs if spec not in begun]
-    waiting = [_Branch([spec]) for spec in begun] + ([_Branch(fresh)] if fresh else [])
-    while waiting:
-        branch = waiting.pop()
+    resumed = [spec for spec in specs if (path := files(folder, spec)[1]) and path.is_file()]
+    fresh = [spec for spec in specs if spec not in resumed]
+    nodes = [_Node([spec]) for spec in resumed] + ([_Node(fresh)] if fresh else [])
+    while nodes:
+        node = nodes.pop()
         try:
-            grown = _Growth(trainer, branch, watch or (lambda step: None), folder)
+            training = _NodeTraining(trainer, node, watch or (lambda step: None), folder)
         except Exception as error:  # a model that cannot be built fails these runs, and no other
-            for spec in branch.specs:
+            for spec in node.specs:
                 ended(spec, Run.failed(error))
             continue
-        run = grown.run()
-        ended(branch.specs[0], run)
-        for twin in grown.twins:  # the same to the end, and nothing of it was trained for this one
-            ended(twin, replace(run, shared=run.steps))
-        waiting += grown.forks
+        run = training.run()
+        ended(node.specs[0], run)
+        for spec in training.equal:  # the same to the end: no step was trained for this run
+            ended(spec, replace(run, shared=run.steps))
+        nodes += training.children
         if run.state is RunState.INTERRUPTED:
-            for spec in (spec for left in waiting for spec in left.specs):
+            for spec in (spec for node in nodes for spec in node.specs):
                 ended(spec, Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0))
             return
 
 
 @dataclass(frozen=True, slots=True)
-class _Branch:
-    """Runs that are alike so far, and the state that they have reached; None at the beginning."""
+class _Node:
+    """Runs that are equal so far, and the state at the fork; None at the start of training."""
 
     specs: list[RunSpec]
     state: State | None = None
 
 
-class _Growth:
-    """The training of a branch's first run, and what it leaves: forks, and twins that are alike to the end."""
+class _NodeTraining:
+    """Trains the first run of a node. `equal` are the runs that equal it, `children` the nodes that forked off."""
 
-    def __init__(self, trainer: Trainer, branch: _Branch, watch: Watch, folder: Path | None) -> None:
-        self.branch, self.twins, self.forks = branch, branch.specs[1:], list[_Branch]()
-        self.weights, checkpoint = files(folder, branch.specs[0])
-        self.training = Training(trainer, branch.specs[0], watch, checkpoint)
+    def __init__(self, trainer: Trainer, node: _Node, watch: Watch, folder: Path | None) -> None:
+        self.node, self.equal, self.children = node, node.specs[1:], list[_Node]()
+        self.weights, checkpoint = files(folder, node.specs[0])
+        self.training = Training(trainer, node.specs[0], watch, checkpoint)
 
     def run(self) -> Run:
         training = self.training
         with torch.random.fork_rng(devices=training.trainer.devices):
             torch.manual_seed(training.spec.seed)
-            training.begin(self._adopted())
+            training.begin(self._start_state())
             return training.end(self._advance, self.weights)
 
     def _advance(self) -> RunState | None:
-        """Train to the end, and fork where others part from it."""
-        while self.twins:
-            parting = min(common(self.training.spec, twin) for twin in self.twins)
-            if (ended := self.training.advance(until=parting)) is not None:
-                return ended
-            self._fork(parting)
+        """Train to the end, and fork at the steps where other runs differ."""
+        while self.equal:
+            step = min(shared_steps(self.training.spec, spec) for spec in self.equal)
+            if (state := self.training.advance(until=step)) is not None:
+                return state
+            self._fork(step)
         return self.training.advance()
 
-    def _fork(self, parting: int) -> None:
-        """Part from those whose next step is another; they may go on together."""
-        state, others = copy.deepcopy(self.training.checkpoint.state(parting)), defaultdict[bytes, list[RunSpec]](list)
-        ours = course(self.training.spec)[parting].tobytes()
-        for twin in self.twins:
-            others[course(twin)[parting].tobytes()].append(twin)
-        self.twins = others.pop(ours, [])
-        self.forks += [_Branch(specs, state) for specs in others.values()]
+    def _fork(self, step: int) -> None:
+        """Make children of the runs whose LR or momentum differs at a step; those with equal values share a child."""
+        state, by_values = copy.deepcopy(self.training.checkpoint.state(step)), defaultdict[bytes, list[RunSpec]](list)
+        for spec in self.equal:
+            by_values[lrs_and_momenta(spec)[step].tobytes()].append(spec)
+        self.equal = by_values.pop(lrs_and_momenta(self.training.spec)[step].tobytes(), [])
+        self.children += [_Node(specs, state) for specs in by_values.values()]
 
-    def _adopted(self) -> State | None:
-        """The branch's state as this run's own: another policy's scheduler, and what it sets."""
-        if self.branch.state is None:
+    def _start_state(self) -> State | None:
+        """The node's state, with the scheduler and the param groups of this run's own policy."""
+        if self.node.state is None:
             return None
-        state = copy.deepcopy(self.branch.state)
+        state = copy.deepcopy(self.node.state)
         parts, training = state["parts"], self.training
         parts["optimizer"]["param_groups"] = training.optimizer.state_dict()["param_groups"]
         parts["scheduler"] = training.scheduler.state_dict() | {"last_epoch": state["steps"]}

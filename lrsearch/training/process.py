@@ -1,4 +1,4 @@
-"""A process that is ours alone, set up for training."""
+"""Settings of a process that does nothing but train: threads, heap, peak memory."""
 
 import ctypes
 import os
@@ -12,20 +12,21 @@ from lrsearch.tasks.classification import Classification
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 SMALL_MODEL = 200_000
+"""Parameters. Rule: between `mnist-mlp` (101,770) and LeNet (431,080)."""
 SMALL_BATCH = 100e6
-"""Operations of a batch's forward pass: `mnist-mlp` has 20 million, LeNet 460, `cifar10-cnn3` 2500."""
-
+"""Operations of a batch's forward pass. Rule: between `mnist-mlp` (20 million) and LeNet (460 million)."""
 MOST_WORKERS = 4
+"""Rule: processes where the user names no number."""
 
 
 def own_process(task: Classification, threads: int | None = None) -> None:
-    """Set up a process for training a task; it changes the whole process, so call it in one of your own.
+    """Set up this process for training a task. It changes the whole process, so call it in a process of your own.
 
-    A small model trains in one thread: several gain it nothing, and where cores are shared they wait for each
-    other at every operation, which was once seen to turn 11 seconds into 337 (on a host whose load differed too).
+    A small model trains in one thread. Several threads do not make it faster, and on shared cores they wait for each
+    other at every operation (measured once: 337 s instead of 11 s, on a host whose load differed too).
 
     Args:
-        task: what will be trained.
+        task: the task to train.
         threads: threads of one operation; None to choose by the size of the model.
     """
     keep_heap()
@@ -34,9 +35,9 @@ def own_process(task: Classification, threads: int | None = None) -> None:
 
 
 def default_workers(task: Classification) -> int:
-    """Give how many processes train at a time where nobody said: the cores that this process may use, at most 4.
+    """The default number of worker processes: the cores that this process may use, at most 4.
 
-    One for a small model, whose runs are over before a process has started, and one where there is a GPU.
+    It is 1 for a small model, whose runs end before a process has started, and 1 where there is a GPU.
     """
     if torch.cuda.is_available() or is_small(task):
         return 1
@@ -45,37 +46,37 @@ def default_workers(task: Classification) -> int:
 
 
 def is_small(task: Classification) -> bool:
-    """Tell whether a model has so few parameters, and so little to do, that its runs gain nothing by more cores."""
+    """Whether a model has so few parameters and operations that more cores do not make its runs faster."""
     return task.parameters < SMALL_MODEL and _operations(task) < SMALL_BATCH
 
 
 def _operations(task: Classification) -> int:
-    """Count the operations of a batch's forward pass, without making it; 0 where the model will not be counted."""
+    """The operations of a batch's forward pass, counted on the meta device; 0 where the model cannot be counted."""
     try:
         with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter, torch.no_grad():
             model = task.build().to("meta").eval()
             model(torch.empty(task.batch_size, *task.shape, device="meta"))
-    except Exception:  # a model of anyone's may refuse in its own way
+    except Exception:  # a user's model may raise any exception on the meta device
         return 0
     return int(counter.get_total_flops())
 
 
 def keep_heap() -> bool:
-    """Let glibc keep freed memory for the next step instead of returning it; True if it agreed.
+    """Make glibc keep freed memory for the next step instead of returning it to the system; True where it worked.
 
-    A convolution's buffers are otherwise unmapped and faulted in again at every step, which costs LeNet
-    on a CPU up to a third of its time. It changes the whole process: call it in a process of one's own.
+    Otherwise a convolution's buffers are unmapped and faulted in again at every step, which costs LeNet on a CPU up to
+    a third of its time. It changes the whole process: call it in a process of your own.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL("libc.so.6").mallopt
     settings = ((TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 * 2**20), (MMAP_THRESHOLD, 2**30))
-    agreed = [mallopt(name, value) == 1 for name, value in settings]
-    return all(agreed)
+    results = [mallopt(name, value) == 1 for name, value in settings]
+    return all(results)
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Give the highest memory in bytes: of a GPU since it was last forgotten, else of this process; None if unknown."""
+    """The peak memory in bytes: of a GPU since `forget_peak_memory`, else of this process; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -87,6 +88,6 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Begin to watch a GPU's memory anew."""
+    """Reset a GPU's peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,4 +1,4 @@
-"""Programs as tasks: a command with a description of what it trains."""
+"""Programs as tasks: a command and the description of its training."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class ProgramSource:
 
     Args:
         command: the program and its arguments, as a text or a list.
-        task: what it trains.
+        task: the task that it trains.
 
     Raises:
         UsageError: for a command that cannot be run.
@@ -31,33 +31,27 @@ class ProgramSource:
         self.task = task
 
     def require_whole(self) -> None:
-        """Refuse a command with a setting that the task has none of, before anything runs.
+        """Check that the task has all settings of the command, before anything runs.
 
         Raises:
-            UsageError: it names the setting.
+            UsageError: for a setting that the task does not have; it names the setting.
         """
         task = self.task
-        odd = next(
-            (
-                name
-                for name in self.command.places
-                if name.startswith(SETTINGS) and name.removeprefix(SETTINGS) not in task.settings
-            ),
-            None,
-        )
+        settings = [name for name in self.command.places if name.startswith(SETTINGS)]
+        odd = next((name for name in settings if name.removeprefix(SETTINGS) not in task.settings), None)
         if odd is not None:
             have = ", ".join(sorted(task.settings)) or "none"
             raise UsageError(f"the command has {{{odd}}}, and the settings of task {task.name!r} are: {have}")
 
     def shared(self) -> AbstractContextManager[Self]:
-        """What the workers of this machine get: the command."""
+        """The source for the workers of this machine: this one, which holds only the command."""
         self.require_whole()
         return nullcontext(self)
 
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> "ProgramTrainer":
-        """What runs it."""
+        """A trainer that runs the program."""
         from lrsearch.training.program_trainer import ProgramTrainer
 
         if os.name != "posix":
@@ -69,7 +63,7 @@ class ProgramSource:
         return ProgramTrainer(self.command, self.task, device, threads)
 
     def default_workers(self) -> int:
-        """One: whoever wants more knows what a run takes."""
+        """1, because the memory and the cores of a run are not known."""
         return 1
 
     def with_task(self, task: Task) -> "ProgramSource":
@@ -78,33 +72,36 @@ class ProgramSource:
 
     @property
     def digest(self) -> str:
-        """The digest of what trains."""
+        """The digest of the command, and of the files that it names."""
         return self.command.digest
 
     @property
     def sent(self) -> str:
-        """How another process gets it, for people."""
+        """How another process gets the program, as a text for people."""
         return f"as the command {self.command}"
 
 
 def program(command: str | Sequence[str], name: str, **description: Any) -> ProgramSource:
     """Make a program a task: it can be searched, pruned, verified and recorded as a function is.
 
-    Each run starts the program with LRSEARCH_JOB in its environment, the job's file. A Python program takes it up with
-    `job = lrs.job()`; any other reads the file, or has places such as `{policy_file}` and `{lrs}` in its command, and
-    appends lines such as `{"step": 20, "val_loss": 2.5}` to the report that the file names.
+    Each run starts the program with LRSEARCH_JOB in its environment, the path of the job's file. A Python program reads
+    it by `job = lrs.job()`. Any other program reads the file, or has placeholders such as `{policy_file}` and `{lrs}`
+    in its command. It appends lines such as `{"step": 20, "val_loss": 2.5}` to the report that the file names.
 
     Args:
         command: the program and its arguments, as a text or a list; see `Command`.
-        name: how people call the task.
+        name: the task's name.
         description: horizon, metric, facts and settings, as `lrs.task` takes them.
 
     Raises:
-        UsageError: for a command that cannot be run, or a description that cannot be.
+        UsageError: for a command that cannot be run.
+        TaskError: for an impossible description.
 
     >>> made = program(["echo", "{policy}"], "mine", horizon=100, minimize="val_loss")
     >>> made.task.name, made.task.epoch, str(made.command)
     ('mine', 5.0, "echo '{policy}'")
     """
-    found, task = Command.of(command), describe(name, **description)
-    return ProgramSource(found, replace(task, version=f"{AUTO} {found.digest}") if task.version == AUTO else task)
+    parsed, task = Command.of(command), describe(name, **description)
+    if task.version == AUTO:
+        task = replace(task, version=f"{AUTO} {parsed.digest}")
+    return ProgramSource(parsed, task)

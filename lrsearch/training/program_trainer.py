@@ -1,4 +1,4 @@
-"""Training by a program: each run is a job's file, a process group, and a report that is followed."""
+"""Training by a program: each run has a job file, a process group, and a report that is followed."""
 
 import contextlib
 import logging
@@ -18,28 +18,31 @@ from lrsearch.runs.job import Job, OnProgress
 from lrsearch.runs.job_file import VARIABLE, JobFile, write_whole
 from lrsearch.training.command import PLACES, SETTINGS, Command
 from lrsearch.training.followed_job import FollowedJob
-from lrsearch.training.launched import Starter
-from lrsearch.training.own_trainer import OwnTrainer
 from lrsearch.training.report import Report
 from lrsearch.training.served_job import write_stop
+from lrsearch.training.starter import Starter
+from lrsearch.training.user_trainer import UserTrainer
 
 OUTPUT = "output.txt"
 MOST_OUTPUT = 2**30
+"""Rule: bytes that a program may print for one job."""
 LAST_BYTES, LAST_LINES = 4096, 10
+"""Rule: the part of the output that an error message shows."""
 POLL_SECONDS = 0.05
+"""Rule: seconds between two reads of a report; shorter at the start, for short runs."""
 STOP_SECONDS = TERM_SECONDS = 2.0
-"""For a program to see that it is to stop, and for it to end upon SIGTERM; together less than a pool waits."""
+"""Rule: seconds for a program to react to a stop, and to SIGTERM; together less than a pool waits."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A program that runs.
+    """A running program.
 
     Args:
         group: its process group.
-        next: where it looks for its next job.
-        begin: where what it prints for this job begins.
+        next: the file in which it finds its next job.
+        begin: the offset in its output where this job begins.
     """
 
     group: int
@@ -47,14 +50,14 @@ class _Running:
     begin: int
 
 
-class ProgramTrainer(OwnTrainer):
-    """Trains runs of one task by a program, a process group each; one that trains several jobs is kept for them.
+class ProgramTrainer(UserTrainer):
+    """Trains runs of one task by a program, each in a process group; a program that trains several jobs is reused.
 
     Args:
         command: the program and its arguments.
-        task: what it trains.
-        device: where, such as "cuda:0"; None where the program chooses.
-        threads: the cores that it may use, told by OMP_NUM_THREADS; None where it has all.
+        task: the task that it trains.
+        device: a torch device, such as "cuda:0"; None where the program chooses.
+        threads: the cores that it may use, passed by OMP_NUM_THREADS; None for all.
     """
 
     lockstep = Lockstep(0, "a program trains one run at a time")
@@ -63,16 +66,16 @@ class ProgramTrainer(OwnTrainer):
         super().__init__(task, device, command.digest)
         self.command, self.threads = command, threads
         self._starter: Starter | None = None
-        self._waiting: _Running | None = None
+        self._idle: _Running | None = None
         self._output: IO[bytes] | None = None
-        """What the program prints that was started last; its first job's folder may be gone."""
+        """The output of the last started program, kept open because its first job's folder may be removed."""
         self._queue = TemporaryDirectory(prefix="lrsearch-program-")
-        """Where a program finds its next job, for its last one's folder may be gone."""
+        """The folder for `_Running.next`, because the folder of a program's last job may be removed."""
 
     def close(self) -> None:
-        """Let the program that waits for a job end, and end it where it does not."""
-        if self._waiting is not None and self._starter is not None:
-            write_whole(self._waiting.next, "")
+        """End the idle program: by an empty next job, then by its launcher."""
+        if self._idle is not None and self._starter is not None:
+            write_whole(self._idle.next, "")
             self._starter.wait(STOP_SECONDS)
         if self._starter is not None:
             self._starter.close()
@@ -97,20 +100,20 @@ class ProgramTrainer(OwnTrainer):
             return error
 
     def _train(self, job: FollowedJob) -> Any:
-        path, file = self._written(job)
+        path, file = self._write_files(job)
         report = Report(Path(file.report), file.job)
-        running, self._waiting = self._handed_over(path, file), None
+        running, self._idle = self._hand_over(path, file), None
         is_old = running is not None
         try:
             while True:
-                running = running or self._started(path, file)
-                code = self._followed(job, report, running, file)
-                if not is_old or code is None or job.was_heard:
+                running = running or self._start(path, file)
+                code = self._follow(job, report, running, file)
+                if not is_old or code is None or job.has_reported:
                     break
-                running, is_old = None, False  # it had ended before it saw this job
+                running, is_old = None, False  # it ended before it read this job
             if code is None:
-                self._waiting = running
-            if not code or job.has_ended or job.is_to_be_ended:
+                self._idle = running
+            if not code or job.has_ended or job.must_be_ended:
                 return None
             return WorkError(f"{self.command.argv[0]} {_how_it_ended(code)}{self._last_lines(running.begin)}")
         finally:
@@ -120,8 +123,8 @@ class ProgramTrainer(OwnTrainer):
             if running is not None and is_old:
                 self._keep_output(running.begin, job.folder / OUTPUT)
 
-    def _written(self, job: FollowedJob) -> tuple[Path, JobFile]:
-        """Write the job's files: of each attempt its own."""
+    def _write_files(self, job: FollowedJob) -> tuple[Path, JobFile]:
+        """Write the job's files, new ones for each attempt."""
         folder, spec = job.folder.resolve(), job.spec
         attempt = 1
         while (path := folder / f"job-{attempt}.json").exists():
@@ -142,7 +145,7 @@ class ProgramTrainer(OwnTrainer):
         return path, file
 
     def _lrs(self, job: FollowedJob, folder: Path) -> str | None:
-        """Write the learning rates, one a line, where the command wants them."""
+        """Write the learning rates, one a line, where the command has `{lrs}`; return the path."""
         if "lrs" not in self.command.places:
             return None
         if job.policy.is_controller:
@@ -154,8 +157,8 @@ class ProgramTrainer(OwnTrainer):
         path.write_text("".join(f"{float(lr)!r}\n" for lr in job.policy.curve(job.horizon)))
         return str(path)
 
-    def _started(self, path: Path, file: JobFile) -> _Running:
-        """Start the program for a job."""
+    def _start(self, path: Path, file: JobFile) -> _Running:
+        """Start a program for a job."""
         if self._starter is None or not self._starter.is_alive:
             self._starter = Starter()
         values = {name: getattr(file, name) for name in PLACES if name != "policy_file"}
@@ -171,16 +174,16 @@ class ProgramTrainer(OwnTrainer):
         group = self._starter.start(self.command.fill(values), {VARIABLE: str(path), **threads}, output)
         return _Running(group, _next(file), begin)
 
-    def _handed_over(self, path: Path, file: JobFile) -> _Running | None:
-        """Give the job to the program that waits for one, if there is one; its next is said in this job's file."""
-        waiting = self._waiting
-        if waiting is None or self._starter is None or self._starter.wait(0) is not None:
+    def _hand_over(self, path: Path, file: JobFile) -> _Running | None:
+        """Give the job to the idle program; None where there is none. This job's file names its next one."""
+        idle = self._idle
+        if idle is None or self._starter is None or self._starter.wait(0) is not None:
             return None
-        write_whole(waiting.next, str(path))
-        return _Running(waiting.group, _next(file), self._printed)
+        write_whole(idle.next, str(path))
+        return _Running(idle.group, _next(file), self._printed)
 
-    def _followed(self, job: FollowedJob, report: Report, running: _Running, file: JobFile) -> int | None:
-        """Follow a program until it or its job has ended, and give its exit code: None where it waits for another."""
+    def _follow(self, job: FollowedJob, report: Report, running: _Running, file: JobFile) -> int | None:
+        """Follow a program until it or its job has ended; return its exit code, None where it waits for another job."""
         assert self._starter is not None
         began, code = time.perf_counter(), None
         try:
@@ -191,21 +194,21 @@ class ProgramTrainer(OwnTrainer):
                     job.take(line)
                 if code is not None or job.has_ended:
                     return code
-                if job.is_to_be_ended:
-                    return self._ended(running, file)
+                if job.must_be_ended:
+                    return self._end(running, file)
                 if self._printed - running.begin > MOST_OUTPUT:
                     raise UsageError(f"it printed over {MOST_OUTPUT // 2**20} MiB: print less")
-                job.heard()
+                job.report_progress()
         except BaseException:
             if code is None:
-                self._ended(running, file)
+                self._end(running, file)
             with contextlib.suppress(LRSearchError):
                 for line in report.lines():
                     job.take(line)
             raise
 
-    def _ended(self, running: _Running, file: JobFile) -> int:
-        """End a program: by the file that it reads, then by SIGTERM, then by SIGKILL, with all that it started."""
+    def _end(self, running: _Running, file: JobFile) -> int:
+        """End a program and its children: by the stop file, then by SIGTERM, then by SIGKILL. Return the exit code."""
         assert self._starter is not None
         with contextlib.suppress(FileExistsError):
             write_stop(Path(file.stop), 0)
@@ -228,14 +231,14 @@ class ProgramTrainer(OwnTrainer):
         return os.fstat(self._output.fileno()).st_size
 
     def _keep_output(self, begin: int, path: Path) -> None:
-        """Keep what a program that trains several jobs printed for one of them."""
+        """Write the output of one job of a program that trains several."""
         assert self._output is not None
         with contextlib.suppress(OSError):
             self._output.seek(begin)
             path.write_bytes(self._output.read(2**20))
 
     def _last_lines(self, begin: int) -> str:
-        """The last of what was printed for a job."""
+        """The last lines of a job's output, for an error message."""
         assert self._output is not None
         self._output.seek(max(begin, self._printed - LAST_BYTES))
         lines = self._output.read(LAST_BYTES).decode(errors="replace").split("\n")
@@ -258,5 +261,5 @@ def _signal(group: int, number: int | None) -> None:
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"exited with {code}"
-    name = {one.value: one.name for one in signal.Signals}.get(-code, f"signal {-code}")
+    name = {number.value: number.name for number in signal.Signals}.get(-code, f"signal {-code}")
     return f"was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")

@@ -1,4 +1,4 @@
-"""The policy of a range test. It needs no torch."""
+"""The policy of a range test. Without torch."""
 
 import math
 
@@ -7,12 +7,13 @@ from lrsearch.schedules import CM, LINEAR, RAMP, Policy
 
 SHAPES = {"exponential": RAMP, "linear": LINEAR}
 LEAST_STEPS = 20
+"""Rule: at 20 updates up to 14 % of curves of pure noise look like a fall (see `heuristics.range_test`)."""
 
 
 def ramp(
     low: float, high: float, steps: int, shape: str = "exponential", momentum: tuple[float, float] | None = None
 ) -> Policy:
-    """Give the policy of a range test: the learning rate rises from `low` to `high` in `steps` updates.
+    """The policy of a range test: the learning rate rises from `low` to `high` in `steps` updates.
 
     Args:
         low, high: learning rates, 0 < low < high.
@@ -21,7 +22,7 @@ def ramp(
         momentum: (first, last): it falls as the learning rate rises, as Smith's 1cycle report tests it.
 
     Raises:
-        UsageError: it says which of these cannot be.
+        UsageError: for an impossible range, number of steps or shape.
     """
     if not (is_number(low) and is_number(high) and 0 < low < high < math.inf):
         raise UsageError(f"a range test goes from a learning rate above 0 to a higher one, got {low!r} to {high!r}")
@@ -34,5 +35,5 @@ def ramp(
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a number; True and False are none."""
+    """Whether a value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The LR range test on any model and loop: the learning rate rises, the loss is noted, and nothing of it remains."""
+"""The LR range test on any model and loop: the learning rate rises, the losses are recorded, all state is restored."""
 
 import inspect
 import math
@@ -30,15 +30,16 @@ from lrsearch.training.training_log import judge
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
 EVALUATIONS, EVALUATION_SAMPLES = 30, 1000
+"""Rule: evaluations during a range test of a task, and the validation samples of each."""
 YOUR_OWN_LOOP = (
     "make the loop yourself, `while not test.is_over:`, and call test.step(loss) after every optimizer.step()"
 )
 
 
 def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> tuple[Run, tuple[Evaluation, ...]]:
-    """Train a range test of a task, and look at a thousand validation samples 30 times on the way.
+    """Train a range test of a task, with 30 evaluations on a thousand validation samples.
 
-    The run is the one that `Trainer.train` gives: the looks change nothing of it.
+    The run equals the run of `Trainer.train`: the evaluations do not change it.
     """
     trainer.require(spec)
     few = Split(trainer.validation.x[:EVALUATION_SAMPLES], trainer.validation.y[:EVALUATION_SAMPLES])
@@ -64,14 +65,14 @@ def train_ramp(trainer: Trainer, spec: RunSpec, watch: Watch | None = None) -> t
 
 
 class RangeTest:
-    """An LR range test in a loop of one's own: a context, after which all is as it was before, to the bit.
+    """An LR range test in the user's own loop: a context manager that restores all state at its exit, to the bit.
 
-    Restored are the model's parameters, gradients, buffers and modes, the optimizer's state and param groups, what is
-    named in `also`, and all random generators: also after an exception, and after a loss of NaN. Hooks that are
-    registered inside stay; an optimizer within another one is restored if it is named in `also`.
+    It restores the model's parameters, gradients, buffers and modes, the optimizer's state and param groups, the
+    objects in `also`, and all random generators. So it does after an exception or a loss of NaN. Hooks that are
+    registered inside stay. An optimizer within another one is restored if it is in `also`.
 
-    A loss before the lowest that is not finite, or far outside of the others, is left out, and `advice.notes` says so.
-    In a distributed training every rank makes the test, and all read the mean of their losses.
+    Before the lowest loss, a loss that is not finite or far from the others is left out, with a note in `advice.notes`.
+    In a distributed training every rank runs the test, and all ranks use the mean of their losses.
 
     Args:
         model: the model. Lazy modules must have seen a batch.
@@ -82,10 +83,10 @@ class RangeTest:
         shape: "exponential" or "linear".
         momentum: (first, last) for a momentum that falls as the learning rate rises; None to leave it.
         weight_decay: of all param groups during the test; None to leave it.
-        also: what else is restored: a gradient scaler, a scheduler, the loader's `torch.Generator` ...
+        also: further objects to restore: a gradient scaler, a scheduler, the loader's `torch.Generator` ...
 
     Raises:
-        UsageError: for a model, optimizer, range, number of steps, shape or part that cannot be.
+        UsageError: for an unsupported model, optimizer or object in `also`, or an impossible range, steps or shape.
         PolicyError: if every param group has a learning rate of 0, or there is no momentum to set.
 
     Source: Smith 2015, "Cyclical Learning Rates for Training Neural Networks"; cyclical momentum: Smith 2018.
@@ -124,10 +125,10 @@ class RangeTest:
         self.model, self.optimizer, self.steps = model, optimizer, steps
         self.policy = ramp(low, high, steps, shape, momentum)
         self._weight_decay, self._also = weight_decay, also
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        """Begin anew."""
+    def _reset(self) -> None:
+        """Reset the losses and evaluations of an earlier test."""
         self._scheduler: LRScheduler | None = None
         self._losses: list[float] = []
         self._evaluations: list[Evaluation] = []
@@ -135,8 +136,8 @@ class RangeTest:
         self._is_blown_up = False
 
     def __enter__(self) -> Self:
-        """Take the snapshot, and set the first learning rate."""
-        self._forget()
+        """Take the snapshot and set the first learning rate."""
+        self._reset()
         self._snapshot = Snapshot(self.model, self.optimizer, self._also)
         try:
             if self._weight_decay is not None:
@@ -152,37 +153,37 @@ class RangeTest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put everything back."""
+        """Restore everything."""
         self._scheduler = None
         self._snapshot.restore()
 
     @property
     def is_over(self) -> bool:
-        """Whether the last learning rate was reached, or the loss blew up."""
+        """Whether the last learning rate was reached or the loss blew up."""
         return self._is_blown_up or len(self._losses) >= self.steps
 
     @property
     def ramp(self) -> Ramp:
-        """What the test showed so far, as evidence."""
+        """The learning rates and losses so far, as evidence."""
         lrs = tuple(self.policy.curve(len(self._losses)).tolist())
         return Ramp("range test", lrs, tuple(self._losses), tuple(self._evaluations), self.steps)
 
     @property
     def advice(self) -> LRAdvice:
-        """What it suggests."""
+        """The suggested learning rates."""
         return advise([self.ramp])
 
     def step(self, loss: torch.Tensor | float, *, val_loss: float | None = None, accuracy: float | None = None) -> None:
-        """Note the loss of an update that was made, and set the next learning rate.
+        """Record the loss of an update, and set the next learning rate.
 
         Args:
-            loss: the training loss of the batch, before the update: one number. With several ranks, that of this one.
-            val_loss: the validation loss after it, where it was looked at.
-            accuracy: the validation accuracy in [0, 1] at the same look, or the value of another metric.
+            loss: the training loss of the batch, before the update: one number. With several ranks, that of this rank.
+            val_loss: the validation loss after the update; None where it was not evaluated.
+            accuracy: the validation accuracy in [0, 1] at the same evaluation, or the value of another metric.
 
         Raises:
-            UsageError: outside of the context, for a loss that is not one number, and where the optimizer had other
-                learning rates than the test had set.
+            UsageError: outside of the context, for a loss that is not one number, and where the optimizer's
+                learning rates were not those that the test had set.
         """
         if self.is_over:
             return
@@ -193,7 +194,7 @@ class RangeTest:
             [_one_number(loss), val_loss, accuracy, 1.0 if is_foreign else None], self._device
         )
         if foreign is not None:
-            raise UsageError(self._whose_lrs(is_foreign))
+            raise UsageError(self._foreign_lrs(is_foreign))
         lr = float(self.policy(len(self._losses)))
         assert value is not None
         self._losses.append(value if math.isfinite(value) else math.inf)
@@ -212,28 +213,28 @@ class RangeTest:
     def _present_lrs(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
-    def _whose_lrs(self, is_here: bool) -> str:
-        """Say that another hand set the learning rate."""
-        where = "on this rank" if is_here else "on another rank"
-        found = f": {self._lrs[0]:g} was set, {self._present_lrs()[0]:g} is there" if is_here else ""
+    def _foreign_lrs(self, on_this_rank: bool) -> str:
+        """The error message where something else set the learning rate."""
+        where = "on this rank" if on_this_rank else "on another rank"
+        lrs = f": {self._lrs[0]:g} was set, {self._present_lrs()[0]:g} is there" if on_this_rank else ""
         return (
-            f"update {len(self._losses) + 1} was not made at the learning rate of the range test ({where}{found})."
+            f"update {len(self._losses) + 1} was not made at the learning rate of the range test ({where}{lrs})."
             " Something else sets it: leave your own or the framework's scheduler out of the loop during the test"
         )
 
     def run(
         self, loader: Iterable[Batch], loss: Loss = F.cross_entropy, validation: Iterable[Batch] | None = None
     ) -> Self:
-        """Make the whole test: a plain loop over the loader, from its start as often as is needed.
+        """Run the whole test in a plain loop over the loader, with as many passes as needed.
 
         Args:
-            loader: gives (inputs, labels), two tensors, and can be read again.
+            loader: yields (inputs, labels), two tensors, and can be iterated over again.
             loss: takes (the model's output, labels); a mean over the batch.
-            validation: a few batches to look at 30 times during the test; None to look at none.
+            validation: a few batches to evaluate 30 times during the test; None for no evaluations.
 
         Raises:
-            UsageError: for other batches, an optimizer that wants a closure, a loader that ends for good, and a loss
-                that is not one number; it says that a loop of your own would do.
+            UsageError: for other batches, an optimizer that needs a closure, an iterator that is used up, and a loss
+                that is not one number; the message shows the loop of your own that would work.
         """
         if _wants_closure(self.optimizer):
             raise UsageError(
@@ -253,7 +254,7 @@ class RangeTest:
         return self
 
     def _batches(self, loader: Iterable[Batch]) -> Iterator[object]:
-        """Read the loader again and again, until the test is over."""
+        """Yield batches in pass after pass over the loader, until the test is over."""
         while True:
             is_empty = True
             for batch in loader:
@@ -271,33 +272,36 @@ class RangeTest:
 
     @torch.no_grad()
     def _evaluate(self, few: Sequence[Batch], loss: Loss, device: torch.device) -> dict[str, Any]:
-        """Judge the model on a few batches, each module in evaluation mode."""
+        """Evaluate the model on a few batches, each module in evaluation mode, as keywords of `step`."""
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
-        judged = [(float(loss(scores := self.model(x.to(device)), y.to(device))), scores, y.to(device)) for x, y in few]
+        outputs = []
+        for x, y in ((x.to(device), y.to(device)) for x, y in few):
+            scores = self.model(x)
+            outputs.append((float(loss(scores, y)), scores, y))
         for module, mode in modes:
             module.training = mode
-        count = sum(len(y) for _, _, y in judged)
-        found: dict[str, Any] = {"val_loss": sum(value * len(y) for value, _, y in judged) / count}
-        if all(scores.ndim == 2 and not y.is_floating_point() for _, scores, y in judged):
-            found["accuracy"] = sum(int((scores.argmax(1) == y).sum()) for _, scores, y in judged) / count
-        return found
+        count = sum(len(y) for _, _, y in outputs)
+        values: dict[str, Any] = {"val_loss": sum(value * len(y) for value, _, y in outputs) / count}
+        if all(scores.ndim == 2 and not y.is_floating_point() for _, scores, y in outputs):
+            values["accuracy"] = sum(int((scores.argmax(1) == y).sum()) for _, scores, y in outputs) / count
+        return values
 
     def _has_blown_up(self) -> bool:
-        """Tell whether it has, by its losses, which show their scatter, and by their running median as well.
+        """Whether the loss blew up, by the losses and by their running median.
 
-        One or two odd losses do not move the median. The reading begins after a quarter of the updates; losses that
-        are no numbers any more end the test at once.
+        One or two outliers do not move the median. It is read after a quarter of the updates; a median that is not
+        finite ends the test at once.
         """
         medians = running_median(self._losses)
         if not medians or math.isinf(medians[-1]):
             return bool(medians)
-        seen = (self.ramp, replace(self.ramp, losses=medians)) if len(medians) >= self.steps / 4 else ()
-        return bool(seen) and all(read_ramp(ramp).blown_up is not None for ramp in seen)
+        ramps = (self.ramp, replace(self.ramp, losses=medians)) if len(medians) >= self.steps / 4 else ()
+        return bool(ramps) and all(read_ramp(ramp).blown_up is not None for ramp in ramps)
 
 
 def _require_parts(model: object, optimizer: object, also: Sequence[object]) -> None:
-    """Refuse what is no model, no optimizer, or has no state that could be restored."""
+    """Check the types: a model, an optimizer, and objects whose state can be restored."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"a range test takes a torch.nn.Module first, got {type(model).__name__}")
     if not isinstance(optimizer, Optimizer):
@@ -322,7 +326,11 @@ def _wants_closure(optimizer: Optimizer) -> bool:
 
 
 def _pair(batch: object) -> Batch:
-    """Refuse a batch that is not (inputs, labels)."""
+    """The batch as a pair (inputs, labels).
+
+    Raises:
+        UsageError: for another batch.
+    """
     if isinstance(batch, tuple | list) and len(batch) == 2:
         x, y = batch
         if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
@@ -335,7 +343,11 @@ def _pair(batch: object) -> Batch:
 
 
 def _one_number(loss: object) -> float:
-    """The loss as a float; refuse what is not one number."""
+    """The loss as a float.
+
+    Raises:
+        UsageError: if it is not one number.
+    """
     if isinstance(loss, torch.Tensor) and loss.numel() == 1:
         return float(loss.detach())
     if isinstance(loss, np.generic) or is_number(loss):

@@ -1,4 +1,4 @@
-"""What a program reports of its job: JSON lines that are appended to a file, read as they come."""
+"""The report of a program's job: JSON lines that are appended to a file and read as they come."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from lrsearch.training.job_state import JobState, is_step
 from lrsearch.words import counted
 
 LARGEST = 64 * 2**20
-"""Bytes of a report: far beyond a line an update over a million updates at the shortest."""
+"""Rule: bytes of a report; above a shortest line for each of a million updates."""
 STEP, JOB, STATE = "step", "job", "state"
 
 
@@ -20,9 +20,9 @@ class Line:
     """A line of a report.
 
     Args:
-        step: updates so far; None where it does not say.
+        step: updates so far; None where the line has no step.
         values: numbers by name.
-        state: what only lrsearch's own job in a Python program knows; None in other lines.
+        state: the state of `lrs.job()` in a Python program; None in other lines.
     """
 
     step: int | None
@@ -34,20 +34,20 @@ class Report:
     """Reads the lines that are appended to a report.
 
     Args:
-        path: the file; it may not be there yet.
-        job: the key of the run that it is of.
+        path: the file; it need not exist yet.
+        job: the key of its run.
     """
 
     def __init__(self, path: Path, job: str) -> None:
         self.path, self.job = path, job
-        self.of_others = 0
+        self.foreign_lines = 0
         self._read, self._rest = 0, b""
 
     def lines(self) -> Iterator[Line]:
-        """The lines that have come since it was asked before; half a line waits for its rest.
+        """The whole lines that were appended since the last call.
 
         Raises:
-            UsageError: for a line that is no report, and for a report that is too long.
+            UsageError: for a malformed line, and for a report that is too long.
         """
         try:
             with self.path.open("rb") as file:
@@ -65,10 +65,10 @@ class Report:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, in sentences."""
-        half = (f"the last line of its report is not whole and was left out: {_shown(self._rest)}",)
-        others = (f"{counted(self.of_others, 'line')} of its report named another job and counted for nothing",)
-        return (half if self._rest.strip() else ()) + (others if self.of_others else ())
+        """Sentences about lines that were left out."""
+        cut = (f"the last line of its report is not whole and was left out: {_shown(self._rest)}",)
+        others = (f"{counted(self.foreign_lines, 'line')} of its report named another job and counted for nothing",)
+        return (cut if self._rest.strip() else ()) + (others if self.foreign_lines else ())
 
     def _line(self, text: bytes) -> Line | None:
         try:
@@ -80,16 +80,15 @@ class Report:
                 f'a line of its report is an object, such as {{"step": 20, "val_loss": 2.5}}, got {_shown(text)}'
             )
         if values.pop(JOB, self.job) != self.job:
-            self.of_others += 1
+            self.foreign_lines += 1
             return None
         if isinstance(state := values.get(STATE), dict):
             return Line(None, state=JobState.from_json(state))
         step = values.pop(STEP, None)
         if step is not None and not is_step(step):
             raise UsageError(f"the step of a report is the number of updates so far, got {given(step)}")
-        return Line(
-            None if step is None else int(step), {name: number_of(name, value) for name, value in values.items()}
-        )
+        numbers = {name: number_of(name, value) for name, value in values.items()}
+        return Line(None if step is None else int(step), numbers)
 
 
 def _shown(text: bytes) -> str:

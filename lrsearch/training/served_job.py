@@ -1,4 +1,4 @@
-"""The job of a program: it takes up the file that LRSEARCH_JOB names, and reports to whoever started the program."""
+"""The job inside a program: it reads the file that LRSEARCH_JOB names, and writes the report."""
 
 import atexit
 import json
@@ -22,19 +22,19 @@ from lrsearch.training.report import JOB, STATE, STEP
 
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-"""What torchrun, srun, and MPI's launchers tell each process."""
+"""Environment variables of torchrun, srun, Open MPI and MPICH."""
 
 
 class ServedJob(Job):
-    """A job that reports: rank 0 appends what is logged to the report, and every rank reads where it is to stop.
+    """A job with a report: rank 0 appends logged values to the report, and every rank reads the step of a stop.
 
-    All ranks have the same policy, for it is a value in a file. A stop is decided by rank 0 at one evaluation and holds
-    at the next: what the ranks of a distributed training exchange between the two has them all read it by then.
+    All ranks read the same policy from the file. Rank 0 decides on a stop at one evaluation, and it takes effect at the
+    next: the collective operations in between make sure that all ranks have read it by then.
 
     Args:
-        file: the job.
-        rank: this process's; the environment's where none is given.
-        size: how many processes train together.
+        file: the job's file.
+        rank: this process's rank; None to read it from the environment.
+        size: the number of processes of the training; None to read it from the environment.
     """
 
     def __init__(self, file: JobFile, *, rank: int | None = None, size: int | None = None) -> None:
@@ -51,14 +51,14 @@ class ServedJob(Job):
         spec = RunSpec(task, parse(file.policy), file.horizon, file.seed, Stop.of(file.stop_when))
         super().__init__(spec, folder=Path(file.folder), device=file.device, is_range_test=file.evaluate_every is None)
         if file.evaluate_every is not None:
-            self._evaluations = frozenset(
-                {*range(file.evaluate_every, file.horizon, file.evaluate_every), file.horizon}
-            )
-        self._is_resumed = file.resumed or self._counter.before > 0  # a job that is out by hand keeps its file
+            every = file.evaluate_every
+            self._evaluations = frozenset({*range(every, file.horizon, every), file.horizon})
+        # the file of a job trained by hand is not rewritten for a second attempt
+        self._is_resumed = file.resumed or self._counter.before > 0
         if self.rank:
             self._counter.close()
             self._counter = StepCounter(None)
-        self._seen = 0
+        self._last_step = 0
         self._stop_at: int | None = None
         self._written: dict[str, int] = {}
         self._lrs_written = 0
@@ -69,7 +69,7 @@ class ServedJob(Job):
 
     @property
     def key(self) -> str:
-        """The run's key in the store of who started the program."""
+        """The run's key in the store of the process that started the program."""
         return self.file.job
 
     @property
@@ -79,32 +79,32 @@ class ServedJob(Job):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the run is to end now: it diverged, reached what it was trained for, or was told to."""
+        """Whether the run must end now: it diverged, reached its target, or the stop file says so."""
         if self.has_diverged or super().should_stop:
             return True
         if self._stop_at is None:
             self._stop_at = _read_stop(Path(self.file.stop))
-        return self._stop_at is not None and max(self._seen, self.step) >= self._stop_at
+        return self._stop_at is not None and max(self._last_step, self.step) >= self._stop_at
 
     def is_evaluation_due(self, step: int | None = None) -> bool:
         """Whether to evaluate now: ten times in a full run, an epoch apart at least, and at the last step."""
-        self._seen = max(self._seen, self.step if step is None else step)
+        self._last_step = max(self._last_step, self.step if step is None else step)
         return super().is_evaluation_due(step)
 
     def log(self, step: int | None = None, /, **values: Any) -> None:
-        """Note values at a step, as `Job.log` does; those of rank 0 are reported."""
+        """Record values at a step, as `Job.log` does; rank 0 reports them."""
         super().log(step, **values)
         if self._objective.name in values:
             self._write()
 
     def stepped(self, updates: int | None) -> None:
-        """Hear from the scheduler that the training made an update."""
+        """Count an update; the scheduler calls it."""
         if self._first_update_at is None:
             self._first_update_at = time.time()
         super().stepped(updates)
 
     def end(self) -> None:
-        """Report that the job has ended, where the program goes on."""
+        """Report the end of the job, where the program goes on with another."""
         if not self.rank:
             self._write(has_ended=True, environment=environment(self._device))
             atexit.unregister(self._report_last)
@@ -115,7 +115,7 @@ class ServedJob(Job):
 
     def _evaluated(self, at: int) -> None:
         super()._evaluated(at)
-        if self.rank:  # it hears values for its controller alone; rank 0 judges them
+        if self.rank:  # its values only feed its controller; rank 0 decides about the run
             self.stopped_at, self.has_diverged = None, False
         elif self.size > 1 and self.stopped_at is not None:
             if self._stop_at is None:
@@ -129,11 +129,11 @@ class ServedJob(Job):
             super()._see_divergence()
 
     def _report_last(self) -> None:
-        with suppress(Exception):  # at the program's end: what cannot be written now is missed by who reads it
+        with suppress(Exception):  # the program ends: a report that cannot be written is noticed by its reader
             self._write(environment=environment(self._device))
 
     def _write(self, **more: Any) -> None:
-        """Append what is new. The state comes first: it says who counts the updates."""
+        """Append the new values. The state comes first, because it carries the number of updates."""
         if self.rank:
             return
         by_step: dict[int, dict[str, Any]] = {}
@@ -168,10 +168,10 @@ class ServedJob(Job):
 
 
 def write_stop(path: Path, at: int) -> None:
-    """Say at which update a program ends; the first who says it is heard.
+    """Write the update at which a program must end. The first writer wins.
 
     Raises:
-        FileExistsError: if somebody has said it.
+        FileExistsError: if the file exists.
     """
     with path.open("x") as file:
         file.write(json.dumps({"at": at}) + "\n")
@@ -182,9 +182,9 @@ def _read_stop(path: Path) -> int | None:
         text = path.read_text()
     except FileNotFoundError:
         return None
-    return int(json.loads(text)["at"]) if text.endswith("\n") else None  # else it is being written
+    return int(json.loads(text)["at"]) if text.endswith("\n") else None  # otherwise it is being written
 
 
 def _number(names: tuple[str, ...], default: int) -> int:
-    found = (os.environ[name] for name in names if name in os.environ)
-    return int(next(found, default))
+    values = (os.environ[name] for name in names if name in os.environ)
+    return int(next(values, default))

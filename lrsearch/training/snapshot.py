@@ -1,4 +1,4 @@
-"""A snapshot of a training in progress: it can be put back, to the bit, whatever happened since."""
+"""A snapshot of a training in progress, which can be restored to the bit."""
 
 import copy
 import random
@@ -12,37 +12,37 @@ from torch.optim import Optimizer
 
 
 class Stateful(Protocol):
-    """What else takes part in a training: a gradient scaler, an average of weights, a scheduler."""
+    """A further part of a training: a gradient scaler, an average of weights, a scheduler."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state."""
+        """Return the state."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Take up a state."""
+        """Restore a state."""
 
 
 Part = Stateful | torch.Generator
 
 
 class Snapshot:
-    """The state of a model, its optimizer, what else takes part, and all random generators, now.
+    """The present state of a model, its optimizer, further parts, and all random generators.
 
     Args:
-        model: its parameters with their gradients, and whether they take one; its modules with their parts, buffers
-            and plain attributes: numbers, texts, which of them are in training mode.
+        model: the parameters with their gradients and `requires_grad`; the modules with their children, buffers and
+            plain attributes: numbers, texts, training mode.
         optimizer: its state and its param groups.
         also: a gradient scaler, a scheduler, a `torch.Generator` ...
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, also: Sequence[Part] = ()) -> None:
         self._modules = [
-            (module, _plain(module), dict(module._modules), dict(module._parameters), _tensors(module._buffers))
+            (module, _attributes_of(module), dict(module._modules), dict(module._parameters), _tensors(module._buffers))
             for module in model.modules()
         ]
         parameters = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
-        self._parameters = [(_kept(p), _kept(p.grad), p.requires_grad) for p in dict.fromkeys(parameters)]
+        self._parameters = [(_saved(p), _saved(p.grad), p.requires_grad) for p in dict.fromkeys(parameters)]
         self._optimizer = optimizer
-        self._attributes = dict(vars(optimizer))  # a scheduler wraps its `step`, and leaves marks
+        self._attributes = dict(vars(optimizer))  # a scheduler wraps `step` and sets attributes
         self._state = {p: _all_cloned(state) for p, state in optimizer.state.items()}
         self._groups = [
             (group, _tensors({k: v for k, v in group.items() if k != "params"})) for group in optimizer.param_groups
@@ -53,19 +53,19 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put everything back. A snapshot may be restored many times."""
+        """Restore everything. A snapshot may be restored many times."""
         for parameter, gradient, takes_gradient in self._parameters:
             p = parameter[0]
-            p.grad = None  # of another type or shape it would forbid what comes next
+            p.grad = None  # torch refuses new data whose type or shape differs from the gradient's
             _restored(parameter)
             p.requires_grad_(takes_gradient)
             p.grad = _restored(gradient)
-        for module, plain, modules, own, buffers in self._modules:
-            for name in _plain(module).keys() - plain.keys():
+        for module, attributes, modules, parameters, buffers in self._modules:
+            for name in _attributes_of(module).keys() - attributes.keys():
                 delattr(module, name)
-            vars(module).update(plain)
+            vars(module).update(attributes)
             _replace(module._modules, modules)
-            _replace(module._parameters, own)
+            _replace(module._parameters, parameters)
             for name in module._buffers.keys() - buffers.keys():
                 del module._buffers[name]
             _put(module._buffers, buffers)
@@ -76,11 +76,11 @@ class Snapshot:
             else:
                 part.load_state_dict(copy.deepcopy(state))
             if isinstance(part, torch.amp.GradScaler):
-                part._per_optimizer_states.clear()  # what was unscaled inside is not so outside
-        python, numpy, ours = self._random
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(ours)
+                part._per_optimizer_states.clear()  # gradients unscaled inside are restored as scaled
+        python_state, numpy_state, torch_state = self._random
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
         if self._cuda:
             torch.cuda.set_rng_state_all(self._cuda)
 
@@ -97,38 +97,38 @@ class Snapshot:
             _put(group, values)
 
 
-Kept = tuple[Any, torch.Tensor | None, Any]
-"""A value: the object, the storage that it had where it is a tensor, and what was in it."""
+Saved = tuple[Any, torch.Tensor | None, Any]
+"""A value: the object, its storage where it is a tensor, and a copy of its content."""
 
 
-def _plain(module: nn.Module) -> dict[str, Any]:
+def _attributes_of(module: nn.Module) -> dict[str, Any]:
     """The plain attributes of a module: its mode, and counters and settings that its own code may change."""
     return {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
 
 
-def _replace(parts: dict[str, Any], kept: dict[str, Any]) -> None:
-    """Put back which parts there are, in their order."""
-    if list(parts.items()) != list(kept.items()):
+def _replace(parts: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Restore which parts there are, and their order."""
+    if list(parts.items()) != list(saved.items()):
         parts.clear()
-        parts.update(kept)
+        parts.update(saved)
 
 
-def _tensors(values: dict[str, Any]) -> dict[str, Kept]:
-    return {name: _kept(value) for name, value in values.items()}
+def _tensors(values: dict[str, Any]) -> dict[str, Saved]:
+    return {name: _saved(value) for name, value in values.items()}
 
 
-def _put(values: dict[str, Any], kept: dict[str, Kept]) -> None:
-    for name, each in kept.items():
-        values[name] = _restored(each)
+def _put(values: dict[str, Any], saved: dict[str, Saved]) -> None:
+    for name, value in saved.items():
+        values[name] = _restored(value)
 
 
-def _kept(value: Any) -> Kept:
+def _saved(value: Any) -> Saved:
     return value, value.data if isinstance(value, torch.Tensor) else None, _cloned(value)
 
 
-def _restored(kept: Kept) -> Any:
-    """The same object with its type, shape and content of then."""
-    value, storage, content = kept
+def _restored(saved: Saved) -> Any:
+    """The same object, with the type, shape and content of the snapshot."""
+    value, storage, content = saved
     if storage is None:
         return _cloned(content)
     value.data = storage

@@ -1,4 +1,4 @@
-"""Where trainers of a classification come from. Torch loads when one is opened."""
+"""The source of trainers of a classification. Torch loads when a trainer is opened."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,8 @@ class ClassificationSource:
     """Opens trainers of a classification.
 
     Args:
-        task: the task. To go to another process it has no lambda and no function within a function, for the workers
-            know its functions by name.
-        data_dir: where its data set lies; None for the default place.
+        task: the task. For worker processes it must be picklable: no lambda, no function within a function.
+        data_dir: the folder of its data set; None for the default one.
     """
 
     task: Classification
@@ -28,18 +27,18 @@ class ClassificationSource:
 
     @contextmanager
     def shared(self) -> Iterator["ClassificationSource"]:
-        """A source whose data are in files that all workers map into memory.
+        """A source with its data in files that all workers map into memory.
 
         Raises:
             DataError: if the data set is missing or broken.
             OutputError: if the files cannot be written.
         """
         from lrsearch.training.loop import Trainer
-        from lrsearch.training.mapped import in_files
+        from lrsearch.training.mapped import write_mapped
 
         with TemporaryDirectory(prefix="lrsearch-") as folder:
             trainer = Trainer(self.task, self.data_dir, device="cpu")
-            yield ClassificationSource(replace(self.task, load=in_files(trainer, Path(folder))))
+            yield ClassificationSource(replace(self.task, load=write_mapped(trainer, Path(folder))))
 
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
@@ -47,14 +46,14 @@ class ClassificationSource:
         """Load the data and make a trainer.
 
         Args:
-            is_own_process: whether this process does nothing else: it is then set up for training.
-            threads: given where other processes train beside this one: each then trains in one thread, however many
-                cores there are, for several threads of one step wait for each other.
+            is_own_process: whether this process does nothing else, so that it may be set up for training.
+            threads: not None where other processes train beside this one. Each then trains in one thread, because
+                several threads of one step wait for each other.
             device: a torch device; None for the GPU if there is one, else the CPU.
 
         Raises:
             DataError: if the data set is missing or broken.
-            TaskError: if its splits have other sizes than the task says.
+            TaskError: if its splits have other sizes than the task's description.
         """
         from lrsearch.training.loop import Trainer
         from lrsearch.training.process import own_process
@@ -65,7 +64,7 @@ class ClassificationSource:
         return ClassificationTrainer(Trainer(self.task, self.data_dir, device))
 
     def default_workers(self) -> int:
-        """How many processes suit the task and this machine."""
+        """The default number of processes for the task and this machine."""
         from lrsearch.training.process import default_workers
 
         return default_workers(self.task)

@@ -1,7 +1,7 @@
-"""Runs that are trained together: in lockstep, from a shared beginning, or one by one; a fixed rule says which.
+"""Trains a group of runs in lockstep, with a shared prefix, or one by one; a fixed rule of the task decides.
 
-The rule reads the task, never the clock, so that a search gives the same runs on any number of workers. In lockstep a
-run is what it is alone but for rounding: a store that a table has filled gives a search such runs, and the other way.
+The rule reads the task, never the clock, so that a search has the same runs on any number of workers. A run in lockstep
+equals the single run up to rounding, so tables and searches may use each other's stored runs.
 """
 
 import logging
@@ -14,33 +14,34 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lrsearch.runs.executor import Ended, Group, Lockstep
 from lrsearch.training.groups import LEAST_ROWS
-from lrsearch.training.lockstep import fused, why_not
+from lrsearch.training.lockstep import iter_lockstep, why_not
 from lrsearch.training.loop import Trainer, Watch
-from lrsearch.training.prefixes import train_family
+from lrsearch.training.prefixes import train_prefix_group
 
 logger = logging.getLogger(__name__)
 
 MOST_FLOP = 10e6
-"""Of a forward pass of one batch, for lockstep to pay on a CPU: measured by `studies/benchmarks/fused.py`."""
+"""Measured by `studies/benchmarks/fused.py`: up to these operations of a forward pass, lockstep pays on a CPU."""
 
 MOST_ROWS = 16
+"""Rule: runs in lockstep at a time."""
 CACHED_BYTES = 80 * 2**20
-"""Of what runs in lockstep hold: beyond it a CPU spends its time on page faults."""
+"""Measured on LeNet, 16 rows: with more bytes in the rows' tensors, a CPU spends its time on page faults."""
 
 CPU_SHARE, GPU_SHARE = 0.6, 0.8
-"""Of the memory that is free."""
+"""Rule: shares of the free memory that runs in lockstep may take."""
 
 
 def lockstep(trainer: Trainer) -> Lockstep:
-    """Say whether runs of a task gain by training in lockstep, and how many fit into memory; it is logged as well."""
-    found = _lockstep(trainer)
+    """Whether runs of a task gain by training in lockstep, and how many fit into memory. The answer is logged."""
+    decision = _lockstep(trainer)
     logger.info(
         "%s: short runs train %s: %s",
         trainer.task.name,
-        f"up to {found.rows} in lockstep" if found.rows else "one by one",
-        found.reason,
+        f"up to {decision.rows} in lockstep" if decision.rows else "one by one",
+        decision.reason,
     )
-    return found
+    return decision
 
 
 def _lockstep(trainer: Trainer) -> Lockstep:
@@ -49,13 +50,11 @@ def _lockstep(trainer: Trainer) -> Lockstep:
         return Lockstep(0, reason)
     flop, size = _cost(trainer)
     if flop > MOST_FLOP:
-        return Lockstep(
-            0, f"a batch takes its model {flop / 1e6:.3g} million operations, and it pays up to {MOST_FLOP / 1e6:.0f}"
-        )
+        operations = f"a batch takes its model {flop / 1e6:.3g} million operations"
+        return Lockstep(0, f"{operations}, and it pays up to {MOST_FLOP / 1e6:.0f}")
     if LEAST_ROWS * size > CACHED_BYTES:
-        return Lockstep(
-            0, f"a run takes {size / 2**20:.0f} MiB, and it pays while {LEAST_ROWS} fit into {CACHED_BYTES / 2**20:.0f}"
-        )
+        fit = f"it pays while {LEAST_ROWS} fit into {CACHED_BYTES / 2**20:.0f}"
+        return Lockstep(0, f"a run takes {size / 2**20:.0f} MiB, and {fit}")
     rows = max(LEAST_ROWS, min(MOST_ROWS, CACHED_BYTES // size, _free_bytes(trainer.device) // size))
     return Lockstep(rows, f"a batch takes its model {flop / 1e6:.2g} million operations")
 
@@ -63,11 +62,11 @@ def _lockstep(trainer: Trainer) -> Lockstep:
 def train_group(
     trainer: Trainer, group: Group, ended: Ended, watch: Watch | None = None, folder: Path | None = None
 ) -> None:
-    """Train a group, and tell of each run that ends; `folder` is for weights and checkpoints, as in `files`."""
+    """Train a group and pass each run to `ended`; `folder` is for weights and checkpoints, as in `files`."""
     if not group.in_lockstep:
-        train_family(trainer, group.specs, ended, watch, folder)
+        train_prefix_group(trainer, group.specs, ended, watch, folder)
         return
-    for n, run in fused(trainer, group.specs, watch, folder):
+    for n, run in iter_lockstep(trainer, group.specs, watch, folder):
         ended(group.specs[n], run)
 
 
@@ -75,22 +74,22 @@ class ClassificationTrainer:
     """Trains groups of runs of a classification in this process.
 
     Args:
-        trainer: holds the task and its data.
+        trainer: the trainer of the task, with its data in memory.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.task, self.lockstep = trainer, trainer.task, lockstep(trainer)
 
     def train_group(self, group: Group, ended: Ended, watch: Watch | None = None, folder: Path | None = None) -> None:
-        """Train a group, as `GroupTrainer` says."""
+        """Train a group, see `GroupTrainer.train_group`."""
         train_group(self.trainer, group, ended, watch, folder)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 def _cost(trainer: Trainer) -> tuple[float, int]:
-    """The operations of a forward pass of one batch, and the bytes that a run holds in lockstep."""
+    """The operations of one batch's forward pass, and the bytes of a run in lockstep."""
     model, saved = trainer.new_model(0), 0
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
@@ -106,11 +105,11 @@ def _cost(trainer: Trainer) -> tuple[float, int]:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """The bytes that runs may take."""
+    """The bytes that runs in lockstep may take."""
     if device.type == "cuda":
         return int(GPU_SHARE * torch.cuda.mem_get_info(device)[0])
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
+    except (AttributeError, ValueError, OSError):  # `os.sysconf` has these names on some systems only
         return CACHED_BYTES
     return int(CPU_SHARE * free)

@@ -1,4 +1,4 @@
-"""What is noted of a run while it trains: losses, looks at the validation split, and whether it blew up."""
+"""The log of a run while it trains: losses, evaluations on the validation split, and divergence."""
 
 import math
 import time
@@ -17,22 +17,26 @@ from lrsearch.training.metrics import score_predictions
 from lrsearch.training.process import forget_peak_memory, peak_memory
 
 CHECK_EVERY = 25
+"""Rule: steps between two checks of the losses; each check synchronizes the device."""
 KEPT_LOSSES = 200
+"""Rule: mean training losses that are stored with a run."""
 BLOWN_UP = 1e6
+"""Rule: a training loss this many times the first one is a divergence."""
 EVALUATION_BATCH = 2000
+"""Rule: samples of one forward pass of an evaluation."""
 
 Predict = Callable[[Split], torch.Tensor]
-"""Gives the scores (logits) of a split's samples, shape (n, classes)."""
+"""Returns the logits of a split's samples, shape (n, classes)."""
 
 
 class TrainingLog:
-    """The notes on one run: what a classification says beside what its job does.
+    """The log of one run of a classification, beside its job.
 
     Args:
         spec: the run.
-        validation: the split that it is judged on.
-        digest: names the samples of each split.
-        losses: a row for the training losses, shape (horizon,), on the device where they arise.
+        validation: the split of its evaluations.
+        digest: the digest of the samples of each split.
+        losses: storage for the training losses, shape (horizon,), on the device of the training.
     """
 
     def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
@@ -43,22 +47,22 @@ class TrainingLog:
         self.lrs: list[float] = []
         self.evaluations, self.shared = 0, 0
         self.steps = 0
-        self.judged_at = "best" if is_optimistic(spec.task) else "end"
+        self.scored_at = "best" if is_optimistic(spec.task) else "end"
         self.began = time.perf_counter()
         forget_peak_memory(losses.device)
 
     @property
     def is_check_due(self) -> bool:
-        """Whether it is time to see that the losses did not blow up."""
+        """Whether to check now that the losses did not blow up."""
         return self.steps % CHECK_EVERY == 0 or self.steps == self.spec.horizon
 
     @property
     def is_evaluation_due(self) -> bool:
-        """Whether it is time to look at the validation split."""
+        """Whether to evaluate now on the validation split."""
         return self.job.is_evaluation_due(self.steps)
 
     def ended(self, predict: Predict) -> RunState | None:
-        """Give the state in which the run has ended; None while it goes on."""
+        """Check and evaluate where due; return the state in which the run ended, None while it goes on."""
         if self.is_check_due and self._blew_up():
             return RunState.DIVERGED
         if self.is_evaluation_due and not self._evaluate(predict):
@@ -90,11 +94,11 @@ class TrainingLog:
 
     def _metrics(self, scores: torch.Tensor, loss: float) -> Metrics:
         epoch = self.losses[max(0, self.steps - math.ceil(self.spec.task.epoch)) : self.steps]
-        found = score_split(scores, self.validation) | {"ld": _finite(loss - float(epoch.mean()))}
-        return {"step": self.steps, "loss": loss, **found}
+        values = score_split(scores, self.validation) | {"ld": _finite(loss - float(epoch.mean()))}
+        return {"step": self.steps, "loss": loss, **values}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all notes as tensors and plain values."""
+        """The log as tensors and plain values."""
         return {
             "steps": self.steps,
             "losses": self.losses[: self.steps].clone(),
@@ -102,12 +106,12 @@ class TrainingLog:
             "evaluations": self.evaluations,
             "shared": self.shared,
             "points": [[p.step, p.loss, p.score] for p in self.points],
-            "metrics": {look: dict(found) for look, found in self.metrics.items()},
+            "metrics": {evaluation: dict(values) for evaluation, values in self.metrics.items()},
             "seconds": time.perf_counter() - self.began,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the notes of a run in progress."""
+        """Restore the log of a run in progress."""
         self.steps, self.lrs = state_dict["steps"], list(state_dict["rates"])
         self.losses[: self.steps] = state_dict["losses"]
         self.evaluations, self.shared = state_dict["evaluations"], state_dict["shared"]
@@ -117,18 +121,18 @@ class TrainingLog:
         self.began = time.perf_counter() - state_dict["seconds"]
 
     def result(self, state: RunState, error: str | None = None) -> Run:
-        """Give what came of the run."""
+        """The run, in the state in which it ended."""
         stride = max(1, math.ceil(self.spec.horizon / KEPT_LOSSES))
         losses = self.losses[: self.steps].cpu().numpy()
         means = [float(losses[start : start + stride].mean()) for start in range(0, self.steps, stride)]
         finished = state in (RunState.FINISHED, RunState.STOPPED)
-        judged = self.metrics[self.judged_at] if finished else {}
+        metrics = self.metrics[self.scored_at] if finished else {}
         return Run(
             state=state,
             steps=self.steps,
             seconds=time.perf_counter() - self.began,
-            score=judged.get("top1"),
-            loss=judged.get("loss"),
+            score=metrics.get("top1"),
+            loss=metrics.get("loss"),
             points=tuple(self.points),
             train_losses=tuple(mean if math.isfinite(mean) else None for mean in means),
             lrs=tuple(self.lrs[::stride]),
@@ -144,9 +148,9 @@ class TrainingLog:
 
 
 def score_split(scores: torch.Tensor, split: Split) -> dict[str, float | None]:
-    """Give `top1 top5 ac cd cdac` of a split's scores; None where there is none."""
-    found = score_predictions(scores.double().softmax(1).cpu().numpy(), split.y.cpu().numpy())
-    return {name: _finite(value) for name, value in found.items()}
+    """The metrics `top1 top5 ac cd cdac` of a split's logits; None for a value that is not finite."""
+    values = score_predictions(scores.double().softmax(1).cpu().numpy(), split.y.cpu().numpy())
+    return {name: _finite(value) for name, value in values.items()}
 
 
 def _finite(value: float) -> float | None:
@@ -154,7 +158,7 @@ def _finite(value: float) -> float | None:
 
 
 def judge(scores: torch.Tensor, split: Split) -> tuple[float, float]:
-    """Give the mean cross-entropy and top-1 in [0, 1] of a split's scores."""
+    """The mean cross-entropy and top-1 in [0, 1] of a split's logits."""
     parts = zip(torch.split(scores, EVALUATION_BATCH), torch.split(split.y, EVALUATION_BATCH), strict=True)
     loss = sum(F.cross_entropy(some, y, reduction="sum").item() for some, y in parts)
     return loss / len(split), int((scores.argmax(1) == split.y).sum()) / len(split)

@@ -14,7 +14,7 @@ from lrsearch.runs import RunSpec
 from lrsearch.schedules import HALFCOS
 from lrsearch.tasks import find_task
 from lrsearch.training import Trainer, own_process
-from lrsearch.training.lockstep import fuse
+from lrsearch.training.lockstep import run_lockstep
 
 POLICIES = 16
 PAIRS = 3
@@ -34,7 +34,7 @@ def main() -> None:
             for spec in specs:
                 trainer.train(spec)
             between = time.perf_counter()
-            fuse(trainer, specs)
+            run_lockstep(trainer, specs)
             pairs.append((between - began, time.perf_counter() - between))
         ratio = statistics.median(fused / single for single, fused in pairs)
         single, fused = (statistics.median(column) for column in zip(*pairs, strict=True))

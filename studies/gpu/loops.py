@@ -7,7 +7,7 @@ Updates a second, summed over the runs, on made-up samples of each task's shape,
     single    `Trainer.train`, one run after the other, TF32 products
     bf16      the same with bfloat16 products
     graph     the same update captured once as a CUDA graph, the LR in a tensor; one run after the other
-    fused     `fuse`: all runs in lockstep
+    fused     `run_lockstep`: all runs in lockstep
 
 **It has not run on a GPU yet.** On a CPU (`--device cpu`, a few steps) it shows that it runs, and nothing else.
 """
@@ -29,9 +29,9 @@ from torch.nn import functional as F
 from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Split, Splits, Task, find_task
-from lrsearch.tasks.own import InMemory
+from lrsearch.tasks.in_memory import InMemory
 from lrsearch.training import Trainer
-from lrsearch.training.lockstep import fuse, why_not
+from lrsearch.training.lockstep import run_lockstep, why_not
 
 ROUNDS = 3
 SAMPLES = 20_000
@@ -60,7 +60,7 @@ def single(trainer: Trainer, steps: int, runs: int) -> None:
 
 
 def fused(trainer: Trainer, steps: int, runs: int) -> None:
-    fuse(trainer, specs(trainer.task, steps, runs))
+    run_lockstep(trainer, specs(trainer.task, steps, runs))
 
 
 def graphed(trainer: Trainer, steps: int, runs: int) -> None:

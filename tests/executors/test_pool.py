@@ -17,7 +17,7 @@ from lrsearch.runs import RunSpec, RunState
 from lrsearch.runs.executor import DONE, Group
 from lrsearch.schedules import FIX
 from lrsearch.tasks import find_task
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training.source import ClassificationSource
 
 MLP = find_task("digits-mlp")

@@ -268,10 +268,10 @@ def test_a_scheduler_that_takes_up_a_state_says_from_where_the_training_goes_on(
     assert len(list(again.batches([1, 2, 3]))) == 20
 
 
-def test_steps_that_were_told_are_not_charged_again(tmp_path):
+def test_charged_steps_are_not_charged_again(tmp_path):
     first = job(folder=tmp_path)
     train(first, updates=30)
-    first.told()
+    first.charge_steps()
     again = job(folder=tmp_path)
     assert again.lost == 0
     again.scheduler(optimizer(), last_step=20)
@@ -337,8 +337,8 @@ def test_tensors_of_a_device_are_read_together_and_keep_no_graph():
     made, weight = job(), torch.ones(3, requires_grad=True, device="meta")
     for step in (1, 2):
         made.log(step, a=(2 * weight).sum())
-    assert [type(value) for _, _, value, _ in made._values._waiting] == [torch.Tensor] * 2
-    assert not any(value.requires_grad for _, _, value, _ in made._values._waiting)
+    assert [type(value) for _, _, value, _ in made._values._pending] == [torch.Tensor] * 2
+    assert not any(value.requires_grad for _, _, value, _ in made._values._pending)
 
 
 def test_tensors_of_any_kind_are_read():

@@ -13,7 +13,7 @@ from lrsearch.errors import TaskError
 from lrsearch.runs import RunSpec
 from lrsearch.schedules import FIX
 from lrsearch.tasks import SGD, Adagrad, Adam
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 
 STEPS = 640

@@ -45,7 +45,7 @@ def test_the_tasks_have_the_papers_settings():
 
 
 @pytest.mark.data
-def test_real_cifar_is_split_and_centred(cifar):
+def test_real_cifar_is_split_and_normalised(cifar):
     splits = load_cifar("CIFAR-10", cifar)
     assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [45_000, 5000, 10_000]
     assert splits.train.x.mean((0, 2, 3)).abs().max() < 1e-4
@@ -57,7 +57,7 @@ def test_real_cifar_is_split_and_centred(cifar):
     scale = theirs.amax((1, 2)) / picture.amax((1, 2))
     assert torch.allclose(picture * scale[:, None, None], theirs, atol=1e-2)
     assert splits.test.y.tolist() == raw.targets
-    caffe = load_cifar("CIFAR-10", cifar / "cifar-10-batches-py", centre="image")
+    caffe = load_cifar("CIFAR-10", cifar / "cifar-10-batches-py", mean="image")
     assert caffe.digest == splits.digest
     assert caffe.train.x.mean(0).abs().max() < 0.01
     assert 100 < caffe.train.x.max() <= 255

@@ -1,4 +1,4 @@
-"""Portraits of tasks: right by other means, drawn from the training split only, the same in any order."""
+"""Meta-features of tasks: right by other means, from the training split only, the same in any order."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, features_of, find_task
-from lrsearch.tasks.own import InMemory, classification
+from lrsearch.tasks.in_memory import InMemory, classification
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 3, 240)
@@ -27,7 +27,7 @@ X = RNG.normal(size=(240, 5)) + Y[:, None]
 
 
 def of(x, y, **changes) -> Task:
-    """A task of one's own whose training split is the samples as given."""
+    """A user task whose training split is the samples as given."""
 
     def linear() -> nn.Module:
         flat = nn.Flatten() if x.ndim > 1 else nn.Unflatten(0, (-1, 1))
@@ -75,12 +75,12 @@ def test_the_data_of_an_idx_task_are_what_numpy_and_scikit_learn_find(data_dir, 
 
 @pytest.mark.data
 def test_cifar_has_three_channels_as_the_model_gets_them(cifar):
-    centred, caffe = features_of("cifar10-resnet20", cifar), features_of("cifar10-cnn3", cifar)
-    assert centred.data.means == pytest.approx((0, 0, 0), abs=1e-4)
-    assert centred.data.deviations == pytest.approx((1, 1, 1), abs=1e-4)
+    normalised, caffe = features_of("cifar10-resnet20", cifar), features_of("cifar10-cnn3", cifar)
+    assert normalised.data.means == pytest.approx((0, 0, 0), abs=1e-4)
+    assert normalised.data.deviations == pytest.approx((1, 1, 1), abs=1e-4)
     assert all(55 < deviation < 70 for deviation in caffe.data.deviations)
-    assert 0.15 < marks(centred).min() < marks(centred).max() < 0.40
-    assert marks(centred) == pytest.approx(marks(caffe), abs=0.08)
+    assert 0.15 < marks(normalised).min() < marks(normalised).max() < 0.40
+    assert marks(normalised) == pytest.approx(marks(caffe), abs=0.08)
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn"])
@@ -115,7 +115,7 @@ def test_the_landmarks_fail_on_different_data():
     assert found.bayes > 0.95 > found.linear + 0.2
 
 
-def test_the_same_task_has_the_same_portrait_and_the_random_states_are_left_alone():
+def test_the_same_task_has_the_same_meta_features_and_the_random_states_are_left_alone():
     before, numpys = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     assert features_of("digits-cnn") == features_of("digits-cnn")
     assert torch.equal(before, torch.random.get_rng_state())
@@ -153,7 +153,7 @@ def test_the_entropy_is_that_of_unequal_classes():
 
 
 class Untouchable:
-    """Stands where nothing may look."""
+    """Raises on any use: a split that must not be read."""
 
     def __getattribute__(self, name):
         raise AssertionError(f"{name} of a split that is not to learn from was looked at")
@@ -202,7 +202,7 @@ def test_validation_and_test_split_are_not_looked_at():
         "pictures",
     ],
 )
-def test_samples_of_any_kind_have_a_portrait_of_numbers(x, y):
+def test_samples_of_any_kind_have_meta_features_of_numbers(x, y):
     features, axes = features_of(of(x, y)), (0, 2, 3) if x.ndim == 4 else None
     assert features.data.samples == len(x)
     assert features.data.channels == (2 if x.ndim == 4 else 1)
@@ -360,14 +360,14 @@ def test_the_numbers_differ_by_what_the_tasks_differ_by():
     assert one["training"]["momentum"] == pytest.approx(1)
 
 
-def test_a_portrait_is_a_value():
+def test_meta_features_are_a_value():
     features = features_of("digits-cnn")
     assert {features} == {features_of(find_task("digits-cnn"))}
     with pytest.raises(AttributeError, match="cannot assign"):
         features.data = None
 
 
-def test_a_table_of_numbers_has_a_portrait():
+def test_a_table_of_numbers_has_meta_features():
     x, y = load_breast_cancer(return_X_y=True)
     data = features_of(of((x - x.mean(0)) / x.std(0), y)).data
     assert (data.samples, data.shape, data.channels) == (569, (30,), 1)

@@ -1,4 +1,4 @@
-"""The papers' protocol: under its own name, on the test set, the best look."""
+"""The papers' protocol: under its own name, on the test set, the best evaluation."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store
 from lrsearch.tasks import TASKS, find_task
 from lrsearch.tasks.data import load_digits
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 
 MLP = find_task("digits-mlp")
@@ -45,7 +45,7 @@ def test_what_it_is_judged_on_is_the_test_set_and_none_is_left(tmp_path):
 
 
 def test_a_score_is_its_best_look_and_the_last_one_stands_beside_it():
-    """A rate that rises until it does harm makes the last look a bad one."""
+    """A learning rate that rises too far makes the last evaluation a bad one."""
     spec = RunSpec(PAPER, TRI(k0=0.01, k1=3.0, l=1280), 1280, 0)
     run = Trainer(PAPER, device="cpu").train(spec)
     scores = {point.step: point.score for point in run.points}

@@ -12,7 +12,7 @@ from torch import nn
 from lrsearch.errors import DataError, TaskError
 from lrsearch.tasks import SGD, TASKS, Classification, find_task
 from lrsearch.tasks.data import load_digits, load_idx
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 
 MNIST_FILES = (
     "train-images-idx3-ubyte.gz",

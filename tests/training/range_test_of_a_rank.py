@@ -23,7 +23,7 @@ def made_by(rank: int, ranks: int, meeting: str):
 
     with lrs.range_test(model, optimizer, low=1e-5, high=1e3, steps=60) as test:
         test.run(batches, validation=batches[:1] if rank == 0 else None)
-    seen = {"losses": test.ramp.losses, "advice": test.advice.to_json(), "looks": len(test.ramp.evaluations)}
+    seen = {"losses": test.ramp.losses, "advice": test.advice.to_json(), "evaluations": len(test.ramp.evaluations)}
     try:
         with lrs.range_test(model, optimizer, low=1e-5, high=1e3, steps=60) as test:
             for _ in range(3):

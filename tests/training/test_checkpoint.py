@@ -11,7 +11,7 @@ from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, HALFCOS, PLATEAU, parse
 from lrsearch.tasks import L4, SLS, Adam, find_task
 from lrsearch.tasks.cifar import CropFlip
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer, checkpoint
 
 MLP = find_task("digits-mlp")

@@ -60,7 +60,7 @@ def test_what_is_no_command_is_refused_with_the_way_out(command, match):
         "echo {{polcy}}",
     ],
 )
-def test_what_looks_alike_is_none_of_that(command):
+def test_similar_texts_are_no_shell_syntax(command):
     assert len(Command.of(command).argv) > 1
 
 

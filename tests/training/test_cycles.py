@@ -119,8 +119,8 @@ def test_the_final_test_of_runs_that_were_stopped_early_reads_their_weights(tmp_
     assert 0 < again["retrained_steps"] < 2 * 1280
 
 
-def test_early_stopping_looks_at_ends_of_cycles_only():
-    """A rate of 3 between lows ruins every look but those at the lows."""
+def test_early_stopping_reads_ends_of_cycles_only():
+    """An LR of 3 between cycle ends ruins every other evaluation."""
     task = replace(MLP, patience=2)
     trainer = Trainer(task, device="cpu")
     run = trainer.train(RunSpec(task, SGDR(k0=0.5, k1=0, l=80), 1280, 0))
@@ -135,7 +135,7 @@ def test_early_stopping_looks_at_ends_of_cycles_only():
     assert run.state.is_final
 
 
-def test_a_policy_without_cycles_is_stopped_at_any_look():
+def test_a_policy_without_cycles_is_stopped_at_any_evaluation():
     task = replace(MLP, patience=1)
     run = Trainer(task, device="cpu").train(RunSpec(task, FIX(k0=1e-9), 1280, 0))
     assert (run.state, run.steps) == (RunState.STOPPED, 256)

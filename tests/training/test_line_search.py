@@ -1,4 +1,4 @@
-"""The loop drives line searches: the same batch, masks and statistics at every look within an update."""
+"""The loop drives line searches: the same batch, masks and statistics at every call within an update."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from lrsearch.schedules import CM, FIX, HALFCOS, ONECYCLE
 from lrsearch.tasks import L4, SGD, SLS, find_task
 from lrsearch.training import Trainer
 from lrsearch.training.batch_loss import BatchLoss
-from lrsearch.training.lockstep import fuse, why_not
+from lrsearch.training.lockstep import run_lockstep, why_not
 from lrsearch.training.loop import batches
 
 MLP = find_task("digits-mlp")
@@ -75,7 +75,7 @@ def test_a_run_that_was_stored_before_there_were_line_searches_is_read():
 
 
 def test_a_search_that_accepts_its_first_step_is_gradient_descent_masks_and_statistics_included():
-    """So the extra looks draw nothing, and move no statistics."""
+    """So the extra calls draw nothing, and move no statistics."""
     plain = train(task(SGD(momentum=0, weight_decay=0), drawing), FIX(k0=0.01), 150)
     searched = train(task(SLS(c=0.0), drawing), FIX(k0=0.01), 150)
     assert set(searched.lrs) == {0.01}
@@ -123,7 +123,7 @@ class Power(nn.Module):
         return self.layer(x.flatten(1)) * self.count.clone()
 
 
-def test_buffers_that_decide_the_loss_are_as_they_were_at_the_first_look():
+def test_buffers_that_decide_the_loss_are_as_they_were_at_the_first_call():
     model, x, y = Power(), torch.randn(16, 64), torch.randint(10, (16,))
     closure = BatchLoss(model, lambda forward: F.cross_entropy(forward(x), y))
     assert closure() == closure() == closure()
@@ -142,7 +142,7 @@ class Sampling(nn.Module):
         return self.layer(x.flatten(1)) + noise
 
 
-def test_later_looks_draw_nothing_that_an_update_after_them_would_miss():
+def test_later_calls_draw_nothing_that_an_update_after_them_would_miss():
     model, x, y = Sampling(), torch.randn(16, 64), torch.randint(10, (16,))
     closure = BatchLoss(model, lambda forward: F.cross_entropy(forward(x), y))
     closure()
@@ -154,7 +154,7 @@ def test_later_looks_draw_nothing_that_an_update_after_them_would_miss():
 
 
 def test_in_bfloat16_the_closure_sees_the_parameters_that_are_tried():
-    """Autocast keeps casted weights: not from one look to the next."""
+    """Autocast keeps casted weights: not from one call to the next."""
     of = task(SLS(), precision="bf16")
     trainer = Trainer(of, device="cpu")
     model, x, y = trainer.new_model(0), trainer.train_split.x[:32], trainer.train_split.y[:32]
@@ -177,7 +177,7 @@ class Flip:
         return torch.where(chosen.view(-1, 1, 1, 1), x.flip(-1), x)
 
 
-def test_all_looks_of_an_update_see_the_batch_that_was_augmented_once():
+def test_all_calls_of_an_update_see_the_batch_that_was_augmented_once():
     seen = []
 
     class Watched(nn.Module):
@@ -195,35 +195,35 @@ def test_all_looks_of_an_update_see_the_batch_that_was_augmented_once():
     split, generator = of.load(None).train, torch.Generator().manual_seed(5)
     order = batches(len(split), of.batch_size, 5, torch.device("cpu"))
     wanted = [Flip()(split.x[next(order)], generator) for _ in range(20)]
-    looks = [next(n for n, batch in enumerate(wanted) if torch.equal(batch, x)) for x in seen]
-    assert looks == sorted(looks)
-    assert set(looks) == set(range(20))
-    assert len(looks) == 20 + run.evaluations
-    assert max(map(looks.count, looks)) > 2
+    calls = [next(n for n, batch in enumerate(wanted) if torch.equal(batch, x)) for x in seen]
+    assert calls == sorted(calls)
+    assert set(calls) == set(range(20))
+    assert len(calls) == 20 + run.evaluations
+    assert max(map(calls.count, calls)) > 2
 
 
 class Breaks(nn.Module):
-    """Its scores are not a number from some look on."""
+    """Its scores are not a number from some call on."""
 
-    looks = 0
+    calls = 0
 
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(64, 10)
 
     def forward(self, x):
-        Breaks.looks += self.training
-        return self.layer(x.flatten(1)) * (float("nan") if Breaks.looks > 30 else 1)
+        Breaks.calls += self.training
+        return self.layer(x.flatten(1)) * (float("nan") if Breaks.calls > 30 else 1)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_loss_that_is_not_a_number_ends_as_diverged_and_soon(name):
-    Breaks.looks = 0
+    Breaks.calls = 0
     search, policy = SEARCHES[name]
     run = train(task(search, Breaks), policy, 200)
     assert run.state is RunState.DIVERGED
     assert run.steps <= 50
-    assert Breaks.looks < 250
+    assert Breaks.calls < 250
 
 
 def test_too_large_an_alpha_is_a_diverged_run_and_no_error():
@@ -244,4 +244,4 @@ def test_line_searches_train_one_by_one(name):
     trainer = Trainer(task(search), device="cpu")
     specs = [RunSpec(trainer.task, policy, 20, seed) for seed in (0, 1)]
     assert why_not(trainer, specs) == f"its optimizer is {name}, and only SGD has a column of learning rates here"
-    assert [strip(run) for run in fuse(trainer, specs)] == [strip(trainer.train(spec)) for spec in specs]
+    assert [strip(run) for run in run_lockstep(trainer, specs)] == [strip(trainer.train(spec)) for spec in specs]

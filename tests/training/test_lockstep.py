@@ -16,8 +16,9 @@ from lrsearch.tasks import SGD, Adam, Classification, Split, Splits, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.models import digits_cnn
 from lrsearch.training import Trainer
-from lrsearch.training.lockstep import _Fused, _Rows, fuse, fused, train_lockstep, why_not
+from lrsearch.training.lockstep import _LockstepRuns, iter_lockstep, run_lockstep, train_lockstep, why_not
 from lrsearch.training.loop import batches
+from lrsearch.training.stacked_models import StackedModels
 
 STEPS = 40
 MLP = find_task("digits-mlp")
@@ -81,11 +82,11 @@ def specs(of: Classification, seeds=(0,), policies=POLICIES, steps=STEPS) -> lis
         (flat, SGD(), CropFlip()),
     ],
 )
-def test_in_double_precision_fused_runs_have_the_notes_of_the_single_ones(build, optimizer, augment, seeds):
+def test_in_double_precision_runs_in_lockstep_have_the_logs_of_single_runs(build, optimizer, augment, seeds):
     trainer = Trainer(task(build, optimizer=optimizer, augment=augment), device="cpu")
     wanted = specs(trainer.task, seeds, POLICIES[:3] if optimizer.momentum == 0 else POLICIES)
     assert why_not(trainer, wanted) is None
-    for one, many in zip([trainer.train(spec) for spec in wanted], fuse(trainer, wanted), strict=True):
+    for one, many in zip([trainer.train(spec) for spec in wanted], run_lockstep(trainer, wanted), strict=True):
         assert many.state is one.state is RunState.FINISHED
         # losses are noted in float32; equal to its last digit says equal far below it
         assert many.train_losses == pytest.approx(one.train_losses, rel=3e-7)
@@ -115,7 +116,7 @@ def test_weights_agree_to_1e_12_in_double_precision(build, optimizer):
     policies = POLICIES if optimizer.nesterov else [*POLICIES, RESTING]  # torch's Nesterov refuses a momentum of 0
     wanted = specs(trainer.task, (0, 1), policies)
     assert why_not(trainer, wanted) is None
-    together = _Fused(trainer, wanted, lambda step: None)
+    together = _LockstepRuns(trainer, wanted, lambda step: None)
     assert {run.state for _, run in together.run()} == {RunState.FINISHED}
     for row, spec in enumerate(wanted):
         model = trainer.new_model(spec.seed)
@@ -136,7 +137,7 @@ def test_weights_agree_to_1e_12_in_double_precision(build, optimizer):
 def test_in_single_precision_losses_stay_close_over_hundreds_of_steps():
     trainer = Trainer(MLP, device="cpu")
     wanted = [RunSpec(MLP, HALFCOS(k0=k, l=320), 320, seed) for k in (0.02, 0.1) for seed in (0, 1)]
-    for one, many in zip([trainer.train(spec) for spec in wanted], fuse(trainer, wanted), strict=True):
+    for one, many in zip([trainer.train(spec) for spec in wanted], run_lockstep(trainer, wanted), strict=True):
         assert many.loss == pytest.approx(one.loss, rel=1e-3)
         assert many.score == pytest.approx(one.score, abs=2 / 384)
         assert many.metrics.keys() == one.metrics.keys()
@@ -147,8 +148,8 @@ def test_in_single_precision_losses_stay_close_over_hundreds_of_steps():
 def test_a_run_that_blows_up_leaves_its_neighbours_alone_to_the_bit(build):
     trainer = Trainer(task(build, torch.float32), device="cpu")
     sane = [HALFCOS(k0=0.05, l=STEPS), FIX(k0=0.01)]
-    wild = fuse(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=1e6), sane[1]]))
-    calm = fuse(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=0.02), sane[1]]))
+    wild = run_lockstep(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=1e6), sane[1]]))
+    calm = run_lockstep(trainer, specs(trainer.task, policies=[sane[0], FIX(k0=0.02), sane[1]]))
     assert [run.state for run in wild] == [RunState.FINISHED, RunState.DIVERGED, RunState.FINISHED]
     assert wild[1].steps < STEPS
     for one, other in ((wild[0], calm[0]), (wild[2], calm[2])):
@@ -159,11 +160,11 @@ def test_a_run_that_blows_up_leaves_its_neighbours_alone_to_the_bit(build):
 def test_a_run_is_the_same_bits_in_any_company(build):
     trainer = Trainer(task(build, torch.float32), device="cpu")
     wanted = specs(trainer.task)
-    all_four = fuse(trainer, wanted)
-    alone = [run for spec in wanted for run in fuse(trainer, [spec])]
-    pairs = fuse(trainer, wanted[:2]) + fuse(trainer, wanted[2:])
+    all_four = run_lockstep(trainer, wanted)
+    alone = [run for spec in wanted for run in run_lockstep(trainer, [spec])]
+    pairs = run_lockstep(trainer, wanted[:2]) + run_lockstep(trainer, wanted[2:])
     wild = specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)])
-    beside_wild = [fuse(trainer, [spec, *wild])[0] for spec in wanted]
+    beside_wild = [run_lockstep(trainer, [spec, *wild])[0] for spec in wanted]
     for found in (alone, pairs, beside_wild):
         assert [replace(run, seconds=0) for run in found] == [replace(run, seconds=0) for run in all_four]
 
@@ -172,18 +173,18 @@ def test_a_run_is_the_same_bits_in_any_company(build):
 def test_weights_of_full_runs_are_kept(build, tmp_path):
     trainer = Trainer(task(build, torch.float32), device="cpu")
     wanted = [*specs(trainer.task), RunSpec(trainer.task, FIX(k0=1e6), STEPS, 0)]
-    runs = fuse(trainer, wanted, folder=tmp_path)
+    runs = run_lockstep(trainer, wanted, folder=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"{spec.key}.pt" for spec in wanted[:-1]}
     for spec, run in list(zip(wanted, runs, strict=True))[:-1]:
         scores = trainer.predict(tmp_path / f"{spec.key}.pt", trainer.validation)
         assert float((scores.argmax(1) == trainer.validation.y).double().mean()) == pytest.approx(run.score)
-    fuse(trainer, specs(trainer.task, steps=STEPS // 2, policies=[FIX(k0=0.1)]), folder=tmp_path / "short")
+    run_lockstep(trainer, specs(trainer.task, steps=STEPS // 2, policies=[FIX(k0=0.1)]), folder=tmp_path / "short")
     assert not (tmp_path / "short").exists()
 
 
 def test_all_may_blow_up():
     trainer = Trainer(task(flat, torch.float32), device="cpu")
-    runs = fuse(trainer, specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)]))
+    runs = run_lockstep(trainer, specs(trainer.task, policies=[FIX(k0=1e6), FIX(k0=9e5)]))
     assert [run.state for run in runs] == [RunState.DIVERGED] * 2
 
 
@@ -214,19 +215,19 @@ class Counting(nn.Module):
         ),
     ],
 )
-def test_what_cannot_be_fused_is_trained_one_by_one_and_the_reason_is_known(of, policies, says):
+def test_unsupported_runs_train_one_by_one_and_the_reason_is_known(of, policies, says):
     trainer = Trainer(of, device="cpu")
     wanted = specs(of, policies=policies)
     assert why_not(trainer, wanted).startswith(says)
-    for one, many in zip([trainer.train(spec) for spec in wanted], fuse(trainer, wanted), strict=True):
+    for one, many in zip([trainer.train(spec) for spec in wanted], run_lockstep(trainer, wanted), strict=True):
         assert replace(one, seconds=0) == replace(many, seconds=0)
 
 
-def test_runs_of_several_lengths_are_not_fused():
+def test_runs_of_several_lengths_do_not_train_in_lockstep():
     trainer = Trainer(MLP, device="cpu")
     wanted = [RunSpec(MLP, FIX(k0=0.1), 20, 0), RunSpec(MLP, FIX(k0=0.1), 30, 0)]
     assert "several lengths" in why_not(trainer, wanted)
-    assert [run.steps for run in fuse(trainer, wanted)] == [20, 30]
+    assert [run.steps for run in run_lockstep(trainer, wanted)] == [20, 30]
 
 
 def test_an_interrupt_ends_every_run_that_was_open(monkeypatch):
@@ -236,7 +237,7 @@ def test_an_interrupt_ends_every_run_that_was_open(monkeypatch):
         if step >= 25:
             raise KeyboardInterrupt
 
-    runs = fuse(trainer, specs(trainer.task), interrupt)
+    runs = run_lockstep(trainer, specs(trainer.task), interrupt)
     assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, 25)] * len(POLICIES)
 
 
@@ -247,7 +248,7 @@ def test_an_interrupt_ends_the_runs_that_are_trained_one_by_one():
         if step >= 25:
             raise KeyboardInterrupt
 
-    runs = fuse(trainer, specs(trainer.task), interrupt)
+    runs = run_lockstep(trainer, specs(trainer.task), interrupt)
     assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, n) for n in (25, 0, 0, 0)]
 
 
@@ -279,9 +280,9 @@ class Memory:
     def __init__(self, monkeypatch, bears: int, fails=cpu_fails, from_step: int = 0) -> None:
         self.landed: list[int] = []
         self.held: list[weakref.ref] = []
-        forward, updates = _Rows.forward, weakref.WeakKeyDictionary()
+        forward, updates = StackedModels.forward, weakref.WeakKeyDictionary()
 
-        def limited(rows: _Rows, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
+        def limited(rows: StackedModels, x: torch.Tensor, *, shared: bool) -> torch.Tensor:
             parameters = next(iter(rows.parameters.values()))
             count = len(parameters)
             updates[rows.template] = updates.get(rows.template, 0) + 1
@@ -293,7 +294,7 @@ class Memory:
                 fails()
             return forward(rows, x, shared=shared)
 
-        monkeypatch.setattr(_Rows, "forward", limited)
+        monkeypatch.setattr(StackedModels, "forward", limited)
 
     def expect_free(self) -> None:
         """Expect that nothing is held any more of the groups that failed."""
@@ -306,9 +307,9 @@ class Memory:
 def test_where_memory_runs_out_runs_train_in_fewer_rows_and_are_the_same_bits(build, seeds, fails, monkeypatch, caplog):
     trainer = Trainer(task(build, torch.float32), device="cpu")
     wanted = specs(trainer.task, seeds, [*POLICIES, FIX(k0=0.02), FIX(k0=0.03), FIX(k0=0.04)])
-    roomy = fuse(trainer, wanted)
+    roomy = run_lockstep(trainer, wanted)
     memory = Memory(monkeypatch, 3, fails)
-    cramped = fuse(trainer, wanted)
+    cramped = run_lockstep(trainer, wanted)
     assert memory.landed == ([7, 4] if len(seeds) == 1 else [14, 7, 4])
     assert [replace(run, seconds=0) for run in cramped] == [replace(run, seconds=0) for run in roomy]
     said = [record.getMessage() for record in caplog.records]
@@ -331,7 +332,7 @@ def test_what_two_rows_do_not_fit_into_trains_one_by_one(count, monkeypatch):
 
     monkeypatch.setattr(trainer, "train", in_free_memory)
     monkeypatch.setattr("lrsearch.training.lockstep.why_not", lambda trainer, specs: None)
-    found = fuse(trainer, wanted)
+    found = run_lockstep(trainer, wanted)
     assert memory.landed == {1: [2], 2: [2], 3: [3, 2]}[count]
     assert [replace(run, seconds=0) for run in found] == [replace(run, seconds=0) for run in alone]
 
@@ -339,9 +340,9 @@ def test_what_two_rows_do_not_fit_into_trains_one_by_one(count, monkeypatch):
 def test_what_ended_before_memory_ran_out_stays_and_is_told_once(monkeypatch, tmp_path):
     trainer = Trainer(task(flat, torch.float32), device="cpu")
     wanted = specs(trainer.task, policies=[*POLICIES, FIX(k0=1e6)])
-    roomy = fuse(trainer, wanted)
+    roomy = run_lockstep(trainer, wanted)
     memory, told = Memory(monkeypatch, 3, from_step=30), []
-    for n, run in fused(trainer, wanted, folder=tmp_path):
+    for n, run in iter_lockstep(trainer, wanted, folder=tmp_path):
         told.append((n, replace(run, seconds=0)))
     assert memory.landed == [4]  # the fifth had blown up
     assert told[0][0] == 4
@@ -358,7 +359,7 @@ def test_an_interrupt_after_memory_ran_out_ends_those_that_wait_as_well(monkeypa
             interrupts.append(step)
             raise KeyboardInterrupt
 
-    runs = fuse(trainer, specs(trainer.task), interrupt)
+    runs = run_lockstep(trainer, specs(trainer.task), interrupt)
     assert memory.landed == [4]
     assert [(run.state, run.steps) for run in runs] == [(RunState.INTERRUPTED, n) for n in (25, 25, 0, 0)]
 
@@ -370,6 +371,6 @@ def test_another_error_fails_the_runs_and_nothing_begins_anew(monkeypatch):
         raise RuntimeError("the weather")
 
     memory = Memory(monkeypatch, 3, other)
-    runs = fuse(trainer, specs(trainer.task))
+    runs = run_lockstep(trainer, specs(trainer.task))
     assert memory.landed == [4]
     assert [(run.state, run.error) for run in runs] == [(RunState.FAILED, "RuntimeError: the weather")] * len(POLICIES)

@@ -161,10 +161,10 @@ def test_a_controller_is_fed_the_validation_loss_and_its_learning_rates_are_kept
     """With a threshold that nothing satisfies, PLATEAU drops at every report but the first."""
     policy = parse("PLATEAU(k0=0.1, gamma=0.5, patience=0, threshold=1)")
     run = trainer.train(RunSpec(MLP, policy, 200, 0))
-    looks = [point.step for point in run.points]
+    evaluated = [point.step for point in run.points]
     assert run.state is RunState.FINISHED
     assert len(run.lrs) == 200
-    assert list(run.lrs) == [0.1 * 0.5 ** max(0, sum(look <= step for look in looks) - 1) for step in range(200)]
+    assert list(run.lrs) == [0.1 * 0.5 ** max(0, sum(at <= step for at in evaluated) - 1) for step in range(200)]
     assert Run.from_text(run.to_text()) == run
     assert trainer.train(RunSpec(MLP, FIX(k0=0.1), 30, 0)).lrs == ()
 
@@ -227,7 +227,7 @@ def test_a_run_of_another_task_is_refused(trainer):
 
 
 def test_a_controller_is_told_as_often_over_a_shorter_horizon():
-    """A look an epoch of the full run: 40 over 1280 steps of 32, 40 over 320."""
+    """An evaluation an epoch of the full run: 40 over 1280 steps of 32, 40 over 320."""
     trainer = Trainer(MLP, device="cpu")
     policy = parse("PLATEAU(k0=0.1, gamma=0.9, patience=0, threshold=1)")
     for horizon in (1280, 320):

@@ -1,4 +1,4 @@
-"""Shared beginnings: trained once, forked where policies part, and the same runs to the bit."""
+"""Shared prefixes: trained once, forked where policies differ, and the same runs to the bit."""
 
 from dataclasses import replace
 
@@ -10,10 +10,10 @@ from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, NSTEP, PLATEAU, STEP, WSD, parse
 from lrsearch.tasks import SLS, Adam, find_task
 from lrsearch.tasks.cifar import CropFlip
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
-from lrsearch.training.groups import families
-from lrsearch.training.prefixes import train_family
+from lrsearch.training.groups import prefix_groups
+from lrsearch.training.prefixes import train_prefix_group
 
 MLP = find_task("digits-mlp")
 N = 200
@@ -46,7 +46,7 @@ def strip(run):
 
 def together(trainer, wanted, **how):
     found = {}
-    train_family(trainer, wanted, lambda spec, run: found.update({spec.key: run}), **how)
+    train_prefix_group(trainer, wanted, lambda spec, run: found.update({spec.key: run}), **how)
     return found
 
 
@@ -67,10 +67,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_runs_of_a_family_are_those_that_are_trained_alone_to_the_bit(case):
+def test_runs_with_a_shared_prefix_equal_single_runs_to_the_bit(case):
     task, policies = CASES[case]
     trainer, wanted = Trainer(task, device="cpu"), specs(task, policies)
-    assert families(wanted) == [wanted]
+    assert prefix_groups(wanted) == [wanted]
     found = together(trainer, wanted)
     assert {key: strip(run) for key, run in found.items()} == {s.key: strip(trainer.train(s)) for s in wanted}
     runs = [found[spec.key] for spec in wanted]
@@ -82,11 +82,11 @@ def test_runs_of_a_family_are_those_that_are_trained_alone_to_the_bit(case):
     assert sum(run.trained for run in runs) < 0.9 * N * len(runs)
 
 
-def test_families_are_of_one_seed_and_begin_alike_for_long_enough():
+def test_prefix_groups_have_one_seed_and_a_long_enough_prefix():
     one, two, other = drops([50], [100])[0], drops([50], [100])[1], FIX(k0=0.3)
     short = NSTEP(k0=0.1, gamma=0.1, l=[9])
     wanted = [*specs(MLP, [one, other, two, short]), *specs(MLP, [two], seed=4)]
-    assert families(wanted) == [[wanted[0], wanted[2]], [wanted[1]], [wanted[3]], [wanted[4]]]
+    assert prefix_groups(wanted) == [[wanted[0], wanted[2]], [wanted[1]], [wanted[3]], [wanted[4]]]
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_families_are_of_one_seed_and_begin_alike_for_long_enough():
 )
 def test_what_is_not_known_ahead_is_trained_alone(task, policy):
     wanted = specs(task, [policy, policy])
-    assert [len(family) for family in families(wanted)] == [1, 1]
+    assert [len(group) for group in prefix_groups(wanted)] == [1, 1]
 
 
-def test_a_family_that_diverges_before_it_parts_diverges_together():
+def test_a_group_that_diverges_before_its_fork_diverges_as_a_whole():
     trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([150], [180], k0=500))
     found = together(trainer, wanted)
     alone = trainer.train(wanted[1])
@@ -148,7 +148,7 @@ def test_a_fork_that_goes_on_from_its_own_checkpoint_still_knows_what_it_shares(
     assert 0 < lost < N - 100
 
 
-def test_a_model_that_cannot_be_built_fails_its_family_and_says_why(monkeypatch):
+def test_a_model_that_cannot_be_built_fails_its_group_and_says_why(monkeypatch):
     trainer, wanted = Trainer(MLP, device="cpu"), specs(MLP, drops([100], [150]))
     monkeypatch.setattr(trainer, "new_model", lambda seed: 1 / 0)
     found = together(trainer, wanted)
@@ -156,7 +156,7 @@ def test_a_model_that_cannot_be_built_fails_its_family_and_says_why(monkeypatch)
     assert trainer.train(wanted[0]).state is RunState.FAILED
 
 
-def test_a_steps_family_costs_what_is_not_shared():
+def test_a_group_costs_the_steps_that_are_not_shared():
     """STEP with three step sizes from one k0, as in the LRBench paper's Table IIIb."""
     wanted = specs(MLP, [STEP(k0=0.1, gamma=0.85, l=size) for size in (20, 50, 100)])
     found = together(Trainer(MLP, device="cpu"), wanted)

@@ -179,13 +179,13 @@ def test_groups_keep_their_ratio_and_weight_decay_and_momentum_are_set():
     assert [lr for lr, *_ in rates] == pytest.approx(test.ramp.lrs)
 
 
-def test_the_whole_test_in_one_call_looks_at_validation_batches():
+def test_the_whole_test_in_one_call_evaluates_validation_batches():
     world = World("momentum")
     with world.test() as test:
         test.run(world.loader, validation=[samples(50)])
     assert len(test.ramp.evaluations) >= 20
-    assert all(0 <= look.score <= 1 for look in test.ramp.evaluations)
-    assert [look.lr for look in test.ramp.evaluations] == sorted(look.lr for look in test.ramp.evaluations)
+    assert all(0 <= one.score <= 1 for one in test.ramp.evaluations)
+    assert [one.lr for one in test.ramp.evaluations] == sorted(one.lr for one in test.ramp.evaluations)
 
 
 def test_a_loss_without_classes_has_no_accuracy():
@@ -193,7 +193,7 @@ def test_a_loss_without_classes_has_no_accuracy():
     x, _ = samples()
     with RangeTest(model, torch.optim.SGD(model.parameters(), lr=0.1), low=1e-5, high=10, steps=40) as test:
         test.run([(x, x[:, :1])], loss=nn.functional.mse_loss, validation=[(x, x[:, :1])])
-    assert {look.score for look in test.ramp.evaluations} == {None}
+    assert {one.score for one in test.ramp.evaluations} == {None}
     assert test.advice.verdict == "found"
 
 
@@ -274,14 +274,14 @@ def test_an_empty_loader_is_said():
         test.run([])
 
 
-def test_looks_change_nothing_of_a_task_s_run():
+def test_evaluations_change_nothing_of_a_tasks_run():
     trainer = Trainer(CNN, device="cpu")
     spec = RunSpec(CNN, RAMP(k0=1e-5, k1=10, l=99), 100, 0)
-    run, looks = train_ramp(trainer, spec)
+    run, evaluations = train_ramp(trainer, spec)
     plain = trainer.train(spec)
     assert (run.train_losses, run.points, run.score) == (plain.train_losses, plain.points, plain.score)
-    assert len(looks) >= 20
-    assert isinstance(Ramp("r", (), (), looks).looks[0].score, float)
+    assert len(evaluations) >= 20
+    assert isinstance(Ramp("r", (), (), evaluations).evaluations[0].score, float)
 
 
 def reported(losses, low=1e-5, high=10.0, steps=300):
@@ -545,7 +545,7 @@ def test_two_ranks_read_one_test_and_end_it_at_the_same_update(tmp_path):
     assert first == second
     assert first["advice"]["verdict"] == "found"
     assert len(first["losses"]) < 60
-    assert first["looks"] > 20
+    assert first["evaluations"] > 20
     assert first["plateau"] == [0.4, 0.4, 0.2, 0.1]
     assert "update 1 was not made at the learning rate of the range test (on another rank)" in refused[0]
     assert "(on this rank: 1e-05 was set, 0.5 is there)" in refused[1]

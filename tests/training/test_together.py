@@ -12,7 +12,7 @@ from lrsearch.runs import RunSpec, RunState
 from lrsearch.runs.executor import Group
 from lrsearch.schedules import ASLR, FIX, NSTEP
 from lrsearch.tasks import Adam, Task, find_task
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 from lrsearch.training.groups import LEAST_ROWS, groups
 from lrsearch.training.together import MOST_ROWS, lockstep, train_group
@@ -53,7 +53,7 @@ def test_small_models_train_in_lockstep_as_many_as_memory_bears(monkeypatch):
     assert "it pays while 4 fit into" in lockstep(trainer).reason
 
 
-def test_looking_trains_nothing_and_leaves_the_random_state_alone():
+def test_asking_for_the_reason_trains_nothing_and_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     lockstep(Trainer(MLP, device="cpu"))
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,4 +1,4 @@
-"""Training by what somebody else wrote, a function or a program: one run after the other, concluded in one place."""
+"""Training by a user's function or program, one run after the other."""
 
 import contextlib
 import shutil
@@ -17,16 +17,16 @@ from lrsearch.runs.job import Job, OnProgress
 ERROR_FILE = "error.txt"
 
 
-class OwnTrainer(ABC):
-    """Trains runs of one task, one after the other.
+class UserTrainer(ABC):
+    """Trains runs of one task by a user's code, one after the other.
 
     Args:
-        task: what it trains.
-        device: where, such as "cuda:0"; the GPU if there is one where none is given.
-        source: the digest of what trains it, which is kept with each run.
+        task: the task.
+        device: a torch device, such as "cuda:0"; None for the GPU if there is one.
+        source: the digest of the user's code, recorded with each run.
     """
 
-    lockstep = Lockstep(0, "a training of one's own trains one run at a time")
+    lockstep = Lockstep(0, "a user's function or program trains one run at a time")
 
     def __init__(self, task: Task, device: str | None = None, source: str | None = None) -> None:
         self.task, self.device, self.source = task, device, source
@@ -42,26 +42,26 @@ class OwnTrainer(ABC):
         """Train one run.
 
         Args:
-            spec: what to train.
-            watch: is told the number of steps done; it may raise `KeyboardInterrupt`.
-            is_range_test: whether it is one; by its policy where it is not said.
-            folder: where the run has a folder of its own, named by its key: that of a full run stays, as does one of
-                a run that failed or was interrupted; without one it has a temporary folder that goes.
+            spec: the run.
+            watch: called with the number of steps done; it may raise `KeyboardInterrupt`.
+            folder: the parent of the run's own folder, which is named by its key. The folder of a full, failed or
+                interrupted run stays, others are removed. None for a temporary folder.
+            is_range_test: whether it is a range test; None to decide by its policy.
         """
-        place = folder / spec.key if folder else None
-        job = self._job(spec, place, watch, is_range_test)
+        run_folder = folder / spec.key if folder else None
+        job = self._job(spec, run_folder, watch, is_range_test)
         began = time.perf_counter()
         outcome = self._outcome(job)
         startup = None if job.first_step_at is None else job.first_step_at - began
         run = conclude(job, outcome, seconds=time.perf_counter() - began, startup_seconds=startup, source=self.source)
         run = replace(run, environment=self._environment(job))
-        _leave(job, run, keep=place is not None and spec.horizon == spec.task.horizon)
+        _clean_up(job, run, keep=run_folder is not None and spec.horizon == spec.task.horizon)
         return run
 
     def train_group(
         self, group: Group, ended: Ended, watch: OnProgress | None = None, folder: Path | None = None
     ) -> None:
-        """Train the runs of a group, and tell of each that ends; after an interruption the others are interrupted."""
+        """Train the runs of a group and pass each to `ended`; after an interrupt the others are interrupted too."""
         is_over = False
         for spec in group.specs:
             run = Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over else self.train(spec, watch, folder)
@@ -69,12 +69,12 @@ class OwnTrainer(ABC):
             ended(spec, run)
 
     def train_ramp(self, spec: RunSpec) -> tuple[Run, tuple[()]]:
-        """Train a range test; it is not evaluated, so there are no looks beside its losses."""
+        """Train a range test. It has training losses only, so the tuple of evaluations is empty."""
         return self.train(spec, is_range_test=True), ()
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what it holds: it trains no more."""
+        """Release its resources; it trains no more."""
 
     @abstractmethod
     def _job(self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None) -> Job:
@@ -82,18 +82,18 @@ class OwnTrainer(ABC):
 
     @abstractmethod
     def _environment(self, job: Job) -> Mapping[str, str]:
-        """What it was trained with: versions and device."""
+        """The environment of the training: versions and device."""
 
     @abstractmethod
     def _outcome(self, job: Job) -> Any:
-        """Train a job: what the training returned, or the exception that ended it."""
+        """Train a job; return the result of the training, or the exception that ended it."""
 
 
-def _leave(job: Job, run: Run, *, keep: bool) -> None:
-    """Leave in the run's folder what somebody may want of it, and nothing else."""
+def _clean_up(job: Job, run: Run, *, keep: bool) -> None:
+    """Charge or forget the counted steps, and keep or remove the run's folder."""
     with contextlib.suppress(OSError):
         if run.state in (RunState.INTERRUPTED, RunState.FAILED):
-            job.told()
+            job.charge_steps()
             if run.state is RunState.FAILED and job.has_folder:
                 (job.folder / ERROR_FILE).write_text(run.error or "")
             return

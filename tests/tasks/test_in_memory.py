@@ -1,4 +1,4 @@
-"""Tasks of one's own: any model, any samples in memory."""
+"""Tasks of users: any model, any samples in memory."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from lrsearch.errors import TaskError, UsageError
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.tasks import Adam
-from lrsearch.tasks.own import classification
+from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
 
 RNG = np.random.default_rng(0)

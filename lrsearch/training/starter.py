@@ -1,4 +1,4 @@
-"""Programs in process groups of their own, which end with the process that started them."""
+"""Starts programs in process groups of their own, which end with the process that started them."""
 
 import json
 import os
@@ -16,12 +16,13 @@ from lrsearch.errors import WorkError
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 END_SECONDS = 5.0
+"""Rule: seconds for the launcher to end its programs; above its own grace of 2 s."""
 
 
 class Starter:
-    """Starts programs, one after the other. The last one ends with this object, or this process, however that ends.
+    """Starts programs, one after the other. The last one ends with this object, or with this process.
 
-    A process between them does the starting: it hears of this one's death, and ends what it started.
+    A launcher process starts them. When this process dies, the launcher's stdin closes, and it ends its programs.
     """
 
     def __init__(self) -> None:
@@ -37,40 +38,40 @@ class Starter:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can start a program."""
+        """Whether the launcher process runs."""
         return self._launcher.poll() is None
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], output: Path) -> int:
-        """Start a program, and give its process group.
+        """Start a program and return its process group.
 
         Args:
             argv: the program and its arguments.
-            environment: beside this process's own.
-            output: the file to which what it prints is appended.
+            environment: variables added to this process's own.
+            output: the file to which the program's output is appended.
 
         Raises:
-            WorkError: if it cannot be started.
+            WorkError: if the program cannot be started.
         """
-        asked = json.dumps({"argv": list(argv), "environment": dict(environment), "output": str(output)})
+        request = json.dumps({"argv": list(argv), "environment": dict(environment), "output": str(output)})
         assert self._launcher.stdin is not None
-        with suppress(BrokenPipeError):  # its death is heard of below
-            self._launcher.stdin.write(asked.encode() + b"\n")
-        news = self._hear(None) or {}
-        if "pid" not in news:
-            raise WorkError(f"{argv[0]} cannot be started: {news.get('error', 'what starts it has died')}")
-        self._group = int(news["pid"])
+        with suppress(BrokenPipeError):  # `_read_message` notices that the launcher died
+            self._launcher.stdin.write(request.encode() + b"\n")
+        message = self._read_message(None) or {}
+        if "pid" not in message:
+            raise WorkError(f"{argv[0]} cannot be started: {message.get('error', 'what starts it has died')}")
+        self._group = int(message["pid"])
         return self._group
 
     def wait(self, seconds: float) -> int | None:
-        """The exit code of the program, minus a signal's number where one ended it; None while it runs."""
-        news = self._hear(seconds)
-        if news == {} and self._group is not None:  # nobody else would end what the launcher has left
+        """The exit code of the program, minus a signal's number where a signal ended it; None while it runs."""
+        message = self._read_message(seconds)
+        if message == {} and self._group is not None:  # the launcher died without ending its program
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._group, signal.SIGKILL)
-        return None if news is None else int(news.get("exit", -signal.SIGKILL))
+        return None if message is None else int(message.get("exit", -signal.SIGKILL))
 
-    def _hear(self, seconds: float | None) -> dict[str, Any] | None:
-        """What the launcher says; None if it says nothing for so many seconds, empty if it has died."""
+    def _read_message(self, seconds: float | None) -> dict[str, Any] | None:
+        """The launcher's next message; None where none came within `seconds`, empty where the launcher died."""
         assert self._launcher.stdout is not None
         if not select.select([self._launcher.stdout], [], [], seconds)[0]:
             return None
@@ -79,7 +80,7 @@ class Starter:
 
 
 def _end(launcher: "subprocess.Popen[bytes]") -> None:
-    """Close its line, upon which it ends what it started, and itself."""
+    """Close the launcher's stdin, upon which it ends its programs and itself."""
     assert launcher.stdin is not None
     assert launcher.stdout is not None
     with suppress(OSError):
