@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from lrsearch.runs.job import Job, JobStopped
     from lrsearch.store import open_store, record
     from lrsearch.tasks import TASKS
-    from lrsearch.tasks.own import classification
+    from lrsearch.tasks.in_memory import classification
     from lrsearch.training.functions import task
     from lrsearch.training.program import program
     from lrsearch.training.range_test import RangeTest as range_test  # noqa: N813  the word of the field
@@ -140,7 +140,7 @@ _load = load_later(
         "Job": "lrsearch.runs.job",
         "JobStopped": "lrsearch.runs.job",
         "TASKS": "lrsearch.tasks",
-        "classification": "lrsearch.tasks.own",
+        "classification": "lrsearch.tasks.in_memory",
         "task": "lrsearch.training.functions",
         "program": "lrsearch.training.program",
     },

@@ -19,8 +19,8 @@ from typing import Any
 
 GRACE_SECONDS = 2.0
 """Rule: seconds between SIGTERM and SIGKILL."""
-PR_SET_CHILD_SUBREAPER = 36
-"""Linux, prctl(2): an orphaned descendant becomes a child of this process, so that it can be ended."""
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+"""Linux, prctl(2): a signal at the parent's death; an orphaned descendant becomes a child, so that it can be ended."""
 
 
 class Launcher:
@@ -51,6 +51,7 @@ class Launcher:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_launcher,
             )
             self.pid = process.pid
             return process
@@ -106,11 +107,20 @@ def _descendants(pid: int) -> Iterator[int]:
                 yield from _descendants(child)
 
 
+def _end_with_launcher() -> None:
+    """Be killed where the launcher is, also before it has reported the program's pid: nobody else knows it then."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _adopt_orphans() -> None:
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 if __name__ == "__main__":

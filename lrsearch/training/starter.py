@@ -75,8 +75,12 @@ class Starter:
         assert self._launcher.stdout is not None
         if not select.select([self._launcher.stdout], [], [], seconds)[0]:
             return None
-        line = self._launcher.stdout.readline()
-        return json.loads(line) if line else {}
+        if line := self._launcher.stdout.readline():
+            message: dict[str, Any] = json.loads(line)
+            return message
+        with suppress(subprocess.TimeoutExpired):  # its files close a moment before it counts as dead
+            self._launcher.wait(END_SECONDS)
+        return {}
 
 
 def _end(launcher: "subprocess.Popen[bytes]") -> None:
