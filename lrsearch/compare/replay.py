@@ -12,7 +12,7 @@ import numpy as np
 from lrsearch.compare.searches import Suggest, at_random, declared, tpe, within
 from lrsearch.compare.tables import Table
 from lrsearch.heuristics import Evidence, Probe, Pruned, prune
-from lrsearch.heuristics.decades import next_probe, optimum
+from lrsearch.heuristics.probes import best_constant_lr, next_probe
 from lrsearch.recommendation import Recommendation
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
@@ -141,8 +141,8 @@ def probe(table: Table, seed: int, seeds: int = SEEDS) -> Probed:
         lr = wanted[0]
         short = Probe(f"{table.name} {lr:.3g}", lr, 0, shifted.error(lr, PROBE_EPOCHS))
         evidence = replace(evidence, probes=(*evidence.probes, short))
-    best = optimum(evidence)
-    return Probed(shifted, unit, seed, evidence, 10**best.decade if best else None)
+    best = best_constant_lr(evidence)
+    return Probed(shifted, unit, seed, evidence, 10**best.log10_lr if best else None)
 
 
 def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:

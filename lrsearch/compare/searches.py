@@ -8,11 +8,11 @@ import numpy as np
 
 from lrsearch.compare.tables import LEAST_MARGIN
 from lrsearch.heuristics import Pruned
-from lrsearch.heuristics.decades import LEAST_SPREAD
+from lrsearch.heuristics.probes import PROBE_RULES
 from lrsearch.spaces import Interval
 from lrsearch.study.funnel import EXPLORE_EVERY, MOST_STORED
 
-NARROW = 2 * LEAST_SPREAD
+NARROW = 2 * PROBE_RULES.least_spread
 """A gap in decades that is not halved while there are wider ones: no closer than a best rate is known."""
 Tried = Sequence[tuple[float, float]]
 """The learning rates of full runs and their final accuracies, in order."""

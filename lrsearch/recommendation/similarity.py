@@ -78,17 +78,17 @@ def fingerprint(ramps: "Sequence[Ramp]") -> Fingerprint | None:
     >>> 0.02 < found.optimum < 0.05, found.drops[0], found.drops[-1]
     (True, 0.0, -1.0)
     """
-    from lrsearch.heuristics.range_test import optimum, read_ramp
+    from lrsearch.heuristics.range_test import range_test_optimum, read_ramp
 
     readings = [read_ramp(ramp) for ramp in ramps]
-    middle = optimum(readings)
+    middle = range_test_optimum(readings)
     if middle is None:
         return None
     at = math.log10(middle) + OFFSETS
     curves = [
         _drops(ramp.lrs, np.asarray(reading.smoothed), at)
         for ramp, reading in zip(ramps, readings, strict=True)
-        if reading.bottom
+        if reading.optimum
     ]
     return Fingerprint(middle, tuple(np.median(curves, axis=0).tolist()))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.errors import TaskError, UsageError, WorkError, given
-from lrsearch.heuristics.range_test import optimum
+from lrsearch.heuristics.range_test import range_test_optimum
 from lrsearch.runs import Objective, RunSpec
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
@@ -81,7 +81,7 @@ def follow_own(
     found = source
     runs, steps = _Runs(store, tell or (lambda line: None)), []
     tested = _tested(found, store, seed)
-    middle = optimum(tested.advice.readings)
+    middle = range_test_optimum(tested.advice.readings)
     if middle is None:
         raise WorkError(_flat(tested))
     peak = PEAK_SHARE * float(f"{middle:.3g}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.heuristics import prune
-from lrsearch.heuristics.evidence import decade
+from lrsearch.heuristics.evidence import log10_of
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.roles import Origin, Role
 from lrsearch.spaces import Space
@@ -66,4 +66,4 @@ def _role(task: Task, run: StoredRun) -> Role | None:
 
 def _is_half_decade(lr: float) -> bool:
     """Tell whether a rate is one that decade scaling tries; a search's own candidates almost never are."""
-    return lr > 0 and (2 * decade(lr)).is_integer()
+    return lr > 0 and (2 * log10_of(lr)).is_integer()

@@ -68,7 +68,7 @@ def test_a_best_outside_of_the_range_is_found_in_the_end(best):
 
 
 def test_every_eighth_run_comes_from_outside():
-    tried = driven(within(PRUNED, 0), bell(PRUNED.forecast.decade), 24)
+    tried = driven(within(PRUNED, 0), bell(PRUNED.forecast.log10_lr), 24)
     assert [n for n, (lr, _) in enumerate(tried) if lr not in PRUNED.space.peak] == [7, 15, 23]
 
 

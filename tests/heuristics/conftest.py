@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lrsearch.heuristics import Evidence, Probe, Ramp
-from lrsearch.heuristics.decades import next_probe
+from lrsearch.heuristics.probes import next_probe
 
 CHANCE = 2.3
 RATES = tuple(np.geomspace(1e-6, 10, 300).tolist())

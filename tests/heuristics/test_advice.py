@@ -61,7 +61,7 @@ def test_the_default_is_the_rule_that_scatters_least():
 def test_from_three_repeats_on_the_interval_is_that_of_the_repeats():
     apart = [valley(-1.1, seed=0), valley(-1.0, seed=1), valley(-0.9, seed=2)]
     three = advise(apart).default
-    decades = [math.log10(reading.bottom) for reading in advise(apart).readings]
+    decades = [math.log10(reading.optimum) for reading in advise(apart).readings]
     assert three.lr == pytest.approx(10 ** np.median(decades), rel=0.01)
     assert math.log10(three.high / three.lr) == pytest.approx(2 * np.std(decades, ddof=1), abs=0.01)
     one = advise(apart[:1]).default

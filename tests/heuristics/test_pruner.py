@@ -198,7 +198,7 @@ SURE = probes_of(2.3, 1.5, 0.5, 1.5, 2.3, lowest=-4)
 
 def test_constant_rates_alone_get_no_room_for_peaks_that_decay():
     pruned = prune(ONLY_FIX, Evidence(2.3, 100, (blown_up(5.0, lowest=1.0),), SURE))
-    u, s = pruned.forecast.decade, pruned.forecast.spread
+    u, s = pruned.forecast.log10_lr, pruned.forecast.spread
     assert pruned.space.peak == RAW.peak.within(*outward(10 ** (u - 2 * s), 10 ** (u + 2 * s)))
     assert "peaks that decay" not in pruned.bounds[0].reason
     assert prune(RAW, Evidence(2.3, 100, (), SURE)).space.peak.high > pruned.space.peak.high

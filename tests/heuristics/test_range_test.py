@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lrsearch.heuristics import Ramp
 from lrsearch.heuristics.evidence import FIRST_RULES
-from lrsearch.heuristics.range_test import ceiling, disagree, implausible, optimum, read_ramp
+from lrsearch.heuristics.range_test import ceiling, disagree, implausible, range_test_optimum, read_ramp
 
 POINTS = 300
 RATES = tuple(np.geomspace(1e-6, 10, POINTS).tolist())
@@ -85,10 +85,10 @@ def test_a_test_without_a_finite_loss_gives_nothing(losses):
 def test_the_centre_is_the_median_on_a_log_axis_of_what_is_not_flat():
     readings = [read_ramp(valley(lowest)) for lowest in (1e-3, 1e-1, 1e-2)]
     flat = read_ramp(ramp([2.3] * POINTS))
-    assert optimum([*readings, flat]) == pytest.approx(readings[2].bottom)
-    assert optimum(readings[:2]) == pytest.approx(math.sqrt(readings[0].bottom * readings[1].bottom))
-    assert optimum([flat]) is None
-    assert optimum([]) is None
+    assert range_test_optimum([*readings, flat]) == pytest.approx(readings[2].optimum)
+    assert range_test_optimum(readings[:2]) == pytest.approx(math.sqrt(readings[0].optimum * readings[1].optimum))
+    assert range_test_optimum([flat]) is None
+    assert range_test_optimum([]) is None
 
 
 def test_the_ceiling_is_the_lowest_rate_that_blew_up_in_any_test():
@@ -115,14 +115,14 @@ FALL = [sigmoid_fall(lr) for lr in RATES]
 def test_the_undisturbed_case_reads_as_it_should():
     rates = np.geomspace(1e-5, 10, POINTS).tolist()
     reading = read_ramp(Ramp("case", tuple(rates), tuple(map(sigmoid_fall, rates))))
-    assert reading.bottom == pytest.approx(0.127, rel=0.001)
+    assert reading.optimum == pytest.approx(0.127, rel=0.001)
     assert reading.left_out == ()
 
 
 @pytest.mark.parametrize("first", [math.inf, math.nan, -math.inf, 230.0, 1e12, -1e9])
 def test_an_absurd_first_loss_does_not_move_the_bottom(first):
     reading = read_ramp(ramp([first, *FALL[1:]]))
-    assert abs(math.log10(reading.bottom / 0.127)) < 0.08
+    assert abs(math.log10(reading.optimum / 0.127)) < 0.08
     assert reading.left_out == (0,)
     assert reading.blown_up == read_ramp(ramp(FALL)).blown_up
 
@@ -142,12 +142,12 @@ def test_losses_that_are_far_off_are_left_out_and_counted_wherever_they_come(bad
         losses[place] = loss
     reading = read_ramp(ramp(losses))
     assert reading.left_out == tuple(sorted(place for place, _ in bad))
-    assert abs(math.log10(reading.bottom / read_ramp(plain).bottom)) < 0.05
+    assert abs(math.log10(reading.optimum / read_ramp(plain).optimum)) < 0.05
 
 
 def test_a_test_that_begins_with_a_few_infinite_losses_is_read():
     reading = read_ramp(ramp([math.inf] * 12 + FALL[12:]))
-    assert abs(math.log10(reading.bottom / 0.127)) < 0.08
+    assert abs(math.log10(reading.optimum / 0.127)) < 0.08
     assert len(reading.left_out) == 12
 
 
@@ -156,16 +156,16 @@ def test_an_undisturbed_curve_leaves_nothing_out_and_its_bottom_reads_as_it_alwa
     plain = valley(10**where, noise=noise, seed=seed)
     assert implausible(plain.losses) == ()
     now, before = read_ramp(plain), read_ramp(plain, FIRST_RULES)
-    assert (now.lowest, now.bottom, now.smoothed) == (before.lowest, before.bottom, before.smoothed)
+    assert (now.lowest, now.optimum, now.smoothed) == (before.lowest, before.optimum, before.smoothed)
 
 
 @given(st.sampled_from([2.0**n for n in range(-30, 31)]), st.floats(0, 0.05), st.integers(0, 99))
 def test_a_reading_does_not_depend_on_the_unit_of_the_loss(factor, noise, seed):
     plain = valley(0.03, noise=noise, seed=seed)
     scaled, once = read_ramp(ramp([factor * loss for loss in plain.losses])), read_ramp(plain)
-    assert (scaled.lowest, scaled.bottom, scaled.blown_up, scaled.edge) == (
+    assert (scaled.lowest, scaled.optimum, scaled.blown_up, scaled.edge) == (
         once.lowest,
-        once.bottom,
+        once.optimum,
         once.blown_up,
         once.edge,
     )
@@ -176,7 +176,7 @@ def test_a_constant_that_is_added_to_the_loss_moves_no_bottom(shift, seed):
     plain = valley(0.03, noise=0.01, seed=seed)
     shifted, once = read_ramp(ramp([loss + shift for loss in plain.losses])), read_ramp(plain)
     assert shifted.lowest == once.lowest
-    assert shifted.bottom == pytest.approx(once.bottom, rel=0.05)  # a loss on the border of the bottom may change sides
+    assert shifted.optimum == pytest.approx(once.optimum, rel=0.05)  # a loss at the border may change sides
 
 
 @given(st.floats(-0.29, 3), st.integers(0, 99))
@@ -205,7 +205,7 @@ def test_a_loss_near_zero_does_not_blow_up_by_its_noise():
     x = np.log10(RATES)
     squares = 1e-4 + 1 / (1 + np.exp(6 * (x + 2))) + np.abs(rng.normal(0, 1e-3, POINTS)) + np.exp(9 * (x - 0.3))
     reading = read_ramp(ramp(squares))
-    assert reading.blown_up > 1 > 0.5 > reading.bottom > 0.05
+    assert reading.blown_up > 1 > 0.5 > reading.optimum > 0.05
 
 
 def test_a_spike_of_a_likelihood_is_no_blow_up_and_a_loss_that_stays_up_is_one():
