@@ -47,7 +47,7 @@ def recommend(
 
     found = _advice(task, goal, store, out, horizon)
     if as_json:
-        first = [found.told(one) for one in found.first(MOST_STORED)]
+        first = [found.row(one) for one in found.first(MOST_STORED)]
         print_json({name: value for name, value in found.to_json().items() if name != "ranked"} | {"first": first})
     else:
         _print_recommended(found)

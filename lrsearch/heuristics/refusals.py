@@ -21,7 +21,7 @@ def refusal(evidence: Evidence) -> str | None:
     if seen and not any(math.isfinite(level.loss) for level in seen):
         return "all-diverged: every constant learning rate that was tried diverged"
     if tried < least:
-        return f"too-few: fewer than {least} decades could be tried within the probes' share of the budget"
+        return f"too-few: fewer than {counted(least, 'decade')} could be tried within the probes' share of the budget"
     if evidence.chance_loss is None and is_flat(evidence):
         return "flat: all learning rates that were tried ended at about the same level"
     if best_constant_lr(evidence) is None:
