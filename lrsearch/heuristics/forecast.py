@@ -10,7 +10,7 @@ SHIFT_PER_DECADE = (0.25, 0.10)
 """By how many decades the best LR falls for each tenfold horizon, and the spread of that. DeepOBS: 0.23, with a
 95 % interval of [0.13, 0.33]; 0.32 is published for the token horizons of language models."""
 RESIDUAL = 0.30
-"""What that law leaves unexplained, in decades (DeepOBS: 0.31)."""
+"""The standard deviation that the law leaves unexplained, in decades (DeepOBS: 0.31)."""
 LONG_PROBE, LONG_RESIDUAL = 0.05, 0.15
 """A probe over this share of the horizon leaves half as much unexplained (a rule, not measured)."""
 

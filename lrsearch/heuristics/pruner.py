@@ -142,7 +142,7 @@ class Pruned:
         return self.space.log_volume(self.raw)
 
     def to_json(self) -> dict[str, Any]:
-        """What was cut and why, as JSON values."""
+        """The cuts and their reasons, as JSON values."""
         return {
             "log_volume_before": 0.0,
             "log_volume_after": self.log_volume,

@@ -54,7 +54,7 @@ RANGE_TEST_RULES = RangeTestRules()
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one range test shows.
+    """The learning rates that are read from one range test.
 
     Args:
         run: the run's key.

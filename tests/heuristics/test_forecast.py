@@ -27,7 +27,7 @@ def test_a_probe_over_a_twentieth_of_the_run_leaves_half_the_residual(horizon):
     assert spread == pytest.approx(math.hypot(0.2, 0.1 * math.log10(horizon / 100), residual))
 
 
-def test_what_the_probes_doubt_is_moved_along():
+def test_the_uncertainty_of_the_probes_is_moved_along():
     probes = tuple(Probe(f"p{n}", 10.0 ** (n - 5), 0, loss) for n, loss in enumerate((2.0, 0.5, 2.0, 0.5, 2.0)))
     evidence = Evidence(2.3, 100, (), probes)
     best, ahead = best_constant_lr(evidence), forecast(evidence, 10_000)
@@ -39,7 +39,7 @@ def test_nothing_learned_foretells_nothing():
     assert forecast(Evidence(2.3, 100), 1000) is None
 
 
-def test_probes_without_steps_rates_or_losses_are_refused():
+def test_probes_without_steps_lrs_or_losses_are_refused():
     with pytest.raises(UsageError, match="1 step or more"):
         Evidence(2.3, 0)
     for lr, loss in ((0.0, 1.0), (math.inf, 1.0), (0.1, math.nan)):

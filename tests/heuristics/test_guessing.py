@@ -72,12 +72,12 @@ SURFACES = st.builds(
 def test_another_unit_and_another_zero_of_the_metric_change_nothing(level, unit, zero, start):
     once, again = walk(level, start=start), walk(lambda lr, seed: unit * (level(lr, seed) + zero), start=start)
     assert asked(again) == asked(once)
-    found, moved = best_constant_lr(once), best_constant_lr(again)
-    assert (found is None) == (moved is None)
+    result, moved = best_constant_lr(once), best_constant_lr(again)
+    assert (result is None) == (moved is None)
     assert refusal(once) == refusal(again)
-    if found and moved:
-        assert moved.log10_lr == pytest.approx(found.log10_lr, abs=1e-6)
-        assert moved.spread == pytest.approx(found.spread, abs=1e-6)
+    if result and moved:
+        assert moved.log10_lr == pytest.approx(result.log10_lr, abs=1e-6)
+        assert moved.spread == pytest.approx(result.spread, abs=1e-6)
         assert prune(RAW, again).space == prune(RAW, once).space
 
 
@@ -93,7 +93,7 @@ def test_a_walk_without_a_level_of_guessing_ends_and_looks_at_whole_decades_of_t
 
 @pytest.mark.parametrize("best", np.arange(-3.9, -0.4, 0.35))
 @pytest.mark.parametrize("width", [0.7, 1.0, 1.5])
-def test_the_lowest_probe_is_a_guess_and_no_good_rate(best, width):
+def test_the_lowest_probe_is_a_guess_and_no_good_lr(best, width):
     evidence = walk(surface(best, width=width))
     fall = 2.3 - min(level.loss for level in levels(evidence))
     assert guessing(evidence).loss == pytest.approx(2.3, abs=0.05 * fall)
@@ -128,7 +128,7 @@ def test_a_metric_of_either_sign_is_walked_as_its_cost():
     assert best_constant_lr(told).log10_lr == pytest.approx(-2, abs=0.1)
 
 
-def test_where_the_lowest_rate_is_the_best_the_space_stays_and_the_reason_is_no_guess():
+def test_where_the_lowest_lr_is_the_best_the_space_stays_and_the_reason_is_no_guess():
     evidence = walk(lambda lr, seed: math.log10(lr))
     pruned = prune(RAW, evidence)
     assert pruned.space.peak == RAW.peak
@@ -168,7 +168,7 @@ def test_a_level_of_guessing_that_is_no_number_is_refused(chance):
 
 @pytest.mark.parametrize("chance", [None, 2.3])
 @pytest.mark.parametrize("broken", [1e-4, 1e-3, 1e-2, 0.03162, 0.1])
-def test_a_failed_probe_is_left_out_and_not_asked_again(broken, chance):
+def test_a_failed_probe_is_left_out_and_not_probed_again(broken, chance):
     level = surface(-2.0)
     failing = walk(level, chance, broken=lambda lr, seed: math.isclose(lr, broken, rel_tol=1e-3))
     assert len(set(failing.failed)) == len(failing.failed) == 1
@@ -177,7 +177,7 @@ def test_a_failed_probe_is_left_out_and_not_asked_again(broken, chance):
     assert refusal(failing) is None
 
 
-def test_a_seed_that_fails_is_not_asked_again_and_the_next_is_asked():
+def test_a_seed_that_fails_is_not_probed_again_and_the_next_is_probed():
     level = surface(-2.0)
     failing = walk(level, broken=lambda lr, seed: seed == 1)
     assert {seed for _, seed in failing.failed} == {1}
@@ -209,7 +209,7 @@ def test_scatter_on_the_edge_of_divergence_does_not_hide_what_is_better_than_gue
         Probe(f"{lr} {seed}", lr, seed, loss) for lr, losses in seen.items() for seed, loss in enumerate(losses)
     )
     evidence = Evidence(None, 50, probes=probes)
-    found = best_constant_lr(evidence)
-    assert found is not None
-    assert 10**found.log10_lr == pytest.approx(0.1, rel=0.5)
+    result = best_constant_lr(evidence)
+    assert result is not None
+    assert 10**result.log10_lr == pytest.approx(0.1, rel=0.5)
     assert refusal(evidence) is None
