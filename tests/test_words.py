@@ -50,7 +50,7 @@ NEVER_ONE = {
     "of {len(policies)} policies, counted": "two or more",
     "a list of 2 to {most} policies": "a limit",
     "{len(found)} studies are called": "one that is called so is found",
-    "{10**PEAK_ABOVE_FIX:g} times higher": "a factor",
+    "{higher:g} times higher": "a factor",
     "{1 + RETRIES} times in a row": "a constant",
     "the best of {tried} decades": "the fewest that are read is three",
     "says {told} samples": "a pair of numbers",

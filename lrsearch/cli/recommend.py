@@ -47,7 +47,7 @@ def recommend(
 
     advice = _advice(task, goal, store, out, horizon)
     if as_json:
-        first = [advice.told(one) for one in advice.first(MOST_STORED)]
+        first = [advice.row(one) for one in advice.first(MOST_STORED)]
         print_json({name: value for name, value in advice.to_json().items() if name != "ranked"} | {"first": first})
     else:
         _print_recommended(advice)

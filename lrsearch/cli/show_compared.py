@@ -57,7 +57,7 @@ def print_table(results: "Results", picture: str) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("policy", overflow="fold")
     for outcome in sorted(results.outcomes, key=lambda o: (not o.scores, objective.cost(o.mean) if o.scores else 0.0)):
-        columns = _of_top1(outcome, results.look) if is_top1 else []
+        columns = _of_top1(outcome, results.evaluation) if is_top1 else []
         table.add_row(*_score(outcome, objective), *columns, str(outcome.row.policy))
     console = open_console(least_width=WIDE)
     console.print(table)

@@ -1,1 +1,1 @@
-"""What a search cost: strategies side by side."""
+"""Comparisons: the cost of searches, strategies side by side."""

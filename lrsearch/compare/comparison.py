@@ -1,4 +1,4 @@
-"""What ways to search cost: the same task, space, budget and seeds; best validation score against steps spent."""
+"""The cost of strategies on one task, space, budget and seeds: best validation score against steps spent."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-STRATEGIES: dict[str, Strategy] = {s.name: s for s in (Funnel(), FullRuns("tpe"), FullRuns("random"))}
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy for strategy in (Funnel(), FullRuns("tpe"), FullRuns("random"))
+}
 
 Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How one study went.
+    """The course of one study.
 
     Args:
-        strategy, seed: which one.
+        strategy: its name.
+        seed: the study's seed.
         points: (cost in FRE, best validation score so far) after each full-length run.
         cost: FRE spent in the end.
         runs: full-length runs, those that diverged included.
-        objective: the metric that the scores are of.
+        objective: the metric of the scores.
     """
 
     strategy: str
@@ -52,7 +55,7 @@ class Course:
         return self.points[-1][1] if self.points else worst_share(self.objective)
 
     def reached(self, target: float) -> float | None:
-        """Give the cost at which a score was reached; None if it never was."""
+        """The cost at which a score was reached; None if it never was."""
         return next((cost for cost, score in self.points if self.objective.is_reached(score, target)), None)
 
 
@@ -60,8 +63,8 @@ class Course:
 class Comparison:
     """Several strategies on one task, and the score that all of them reached on average.
 
-    The target is the worst of the strategies' mean best scores: what each gets for its money in the end. A mean that is
-    not known, because in one of the studies no run finished, is left out of it.
+    The target is the worst of the strategies' mean best scores: every strategy reaches it on average. A strategy has no
+    mean, and does not count, where no run of one of its studies finished.
     """
 
     task: str
@@ -85,17 +88,16 @@ class Comparison:
         return max(known, key=self.objective.cost, default=None)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Give one row a strategy: mean and spread of the best score, cost, and the cost to the target.
+        """One row for each strategy: mean and spread of the best score, cost, and the cost to the target.
 
-        `reached` counts the studies that got there, `cost_to_target` is the median over those.
+        `reached` counts the studies that reached the target, `cost_to_target` is the median over those.
         """
         target = self.target
         rows = []
         for name in self.strategies:
             courses = self._of(name)
-            costs = (
-                [] if target is None else [cost for course in courses if (cost := course.reached(target)) is not None]
-            )
+            to_target = [course.reached(target) for course in courses] if target is not None else []
+            costs = [cost for cost in to_target if cost is not None]
             mean, best = self._mean(name), [course.best for course in courses if course.best is not None]
             rows.append(
                 {
@@ -112,7 +114,7 @@ class Comparison:
 
     @property
     def warning(self) -> str | None:
-        """What the budget cannot tell apart, in a sentence; None where there is no such thing."""
+        """A sentence where the budget is too small for TPE to differ from random search, else None."""
         runs = max((course.runs for course in self._of("tpe")), default=0)
         from lrsearch.samplers.optuna import STARTUP
 
@@ -124,23 +126,23 @@ class Comparison:
         )
 
     def table(self) -> "pd.DataFrame":
-        """Give the rows as a data frame."""
+        """The rows as a data frame."""
         import pandas as pd
 
         return pd.DataFrame(self.rows())
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values, every course included."""
+        """The fields as JSON values, every course included."""
         courses = [
             {
-                "strategy": c.strategy,
-                "seed": c.seed,
-                "cost": c.cost,
-                "best": c.best,
-                "runs": c.runs,
-                "points": [list(point) for point in c.points],
+                "strategy": course.strategy,
+                "seed": course.seed,
+                "cost": course.cost,
+                "best": course.best,
+                "runs": course.runs,
+                "points": [list(point) for point in course.points],
             }
-            for c in self.courses
+            for course in self.courses
         ]
         return {
             "task": self.task,
@@ -155,7 +157,7 @@ class Comparison:
     def _mean(self, strategy: str) -> float | None:
         """The mean best score of a strategy; None where one of its studies has none."""
         best = [course.best for course in self._of(strategy)]
-        known = [one for one in best if one is not None]
+        known = [score for score in best if score is not None]
         return statistics.fmean(known) if len(known) == len(best) else None
 
     def _of(self, strategy: str) -> list[Course]:
@@ -165,7 +167,7 @@ class Comparison:
 def compare(
     setup: Setup, strategies: Sequence[str], seeds: int, store: Store, executor: Executor, watch: Watch | None = None
 ) -> Comparison:
-    """Run a study of each strategy for each seed; what the store already holds is not trained again.
+    """Run a study of each strategy for each seed; runs that the store already has are not trained again.
 
     Args:
         setup: task, space and budget; its seed is replaced by 0, 1, ... seeds-1, and it starts cold.
@@ -173,7 +175,7 @@ def compare(
         seeds: studies of each, 1 or more.
         store: the ledger.
         executor: trains runs of the task.
-        watch: is told, in a line, of each study that ends.
+        watch: called with a line for each study that ends.
 
     Raises:
         UsageError: for an unknown strategy, none, or no seeds.
@@ -190,7 +192,7 @@ def compare(
 
 
 def choose(setup: Setup, strategies: Sequence[str], seeds: int) -> list[Strategy]:
-    """Give the strategies by their names, and refuse what cannot be compared.
+    """The strategies of these names; a setup that one of them cannot search is refused.
 
     Raises:
         UsageError: for an unknown strategy, none, or no seeds.

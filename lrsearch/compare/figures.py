@@ -1,4 +1,4 @@
-"""What a replay shows, as figures with intervals and the bars that they are held against."""
+"""The figures of a replay, with intervals, and the bars that they should reach."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, npt.NDArray[np.float64]]
 DRAWS, PERCENTS = 2000, (2.5, 97.5)
+"""Draws of the bootstrap, and the ends of its 95 % interval (a rule: with 2,000 draws 50 lie beyond each end)."""
 STOPPED = "stopped "
+"""Before a strategy's name: its cost where a diverged run costs only the steps that it trained."""
 
 
 def _mean(name: str) -> Callable[[Columns], float]:
@@ -40,7 +42,8 @@ FIGURES: dict[str, tuple[Callable[[Columns], float], str | None]] = {
     "ratio_tpe_if_stopped": (_ratio(f"{STOPPED}pruned", f"{STOPPED}TPE"), None),
     "ratio_grid_if_stopped": (_ratio(f"{STOPPED}pruned", f"{STOPPED}grid"), None),
 }
-"""Each figure with its bar, where it has one. `if_stopped`: diverged runs cost what they trained, not a full run."""
+"""Each figure with its bar, where it has one. `if_stopped`: a diverged run costs the steps that it trained, not a full
+run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,11 @@ class Figure:
     """One figure of a replay.
 
     Args:
-        name: what it is called.
+        name: the figure's name.
         value: over all studies.
         n: studies.
         low, high: the 95 % interval over problems, by the bootstrap.
-        bar: what it should be; None where nothing was promised.
+        bar: the bound on the value, such as "<= 2"; None where nothing was promised.
     """
 
     name: str
@@ -64,26 +67,26 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the value is as it should be; None where nothing was promised."""
+        """Whether the value reaches its bar; None where nothing was promised."""
         if self.bar is None:
             return None
-        sign, at = self.bar.split()
-        return self.value >= float(at) if sign == ">=" else self.value <= float(at)
+        sign, bound = self.bar.split()
+        return self.value >= float(bound) if sign == ">=" else self.value <= float(bound)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         interval = [self.low, self.high]
         return {"value": self.value, "n": self.n, "interval": interval, "bar": self.bar, "met": self.is_met}
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """All studies of a table, and what they show.
+    """All studies of a table, and their figures.
 
     Args:
         table: its name.
         studies: each task by each seed.
-        figures: what they show.
+        figures: over all studies.
     """
 
     table: str
@@ -91,11 +94,11 @@ class Replay:
     figures: tuple[Figure, ...]
 
     def strategies(self) -> "pd.DataFrame":
-        """Give one row a strategy: FRE to a good run, how often the first run was good, how often any was."""
+        """One row for each strategy: FRE to a good run, how often the first run was good, how often any was."""
         import pandas as pd
 
-        paid = pd.DataFrame([asdict(one) for study in self.studies for one in study.paid])
-        rows = paid.groupby("strategy", sort=False).agg(
+        costs = pd.DataFrame([asdict(paid) for study in self.studies for paid in study.paid])
+        rows = costs.groupby("strategy", sort=False).agg(
             mean=("cost", "mean"),
             median=("cost", "median"),
             p90=("cost", lambda cost: np.percentile(cost, 90)),
@@ -106,23 +109,23 @@ class Replay:
         return rows.reset_index()
 
     def tasks(self) -> "pd.DataFrame":
-        """Give one row a task: how often its best rate was covered, and each strategy's mean FRE."""
+        """One row for each task: how often its best learning rate was covered, and each strategy's mean FRE."""
         import pandas as pd
 
         rows = [
             {
-                "problem": s.problem,
-                "optimizer": s.optimizer,
-                "coverage": float(s.covers),
-                "cut": s.cut,
-                **{one.strategy: one.cost for one in s.paid},
+                "problem": study.problem,
+                "optimizer": study.optimizer,
+                "coverage": float(study.covers),
+                "cut": study.cut,
+                **{paid.strategy: paid.cost for paid in study.paid},
             }
-            for s in self.studies
+            for study in self.studies
         ]
         return pd.DataFrame(rows).groupby(["problem", "optimizer"]).mean().reset_index()
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {
             "table": self.table,
             "tasks": len({(study.problem, study.optimizer) for study in self.studies}),
@@ -137,7 +140,7 @@ class Replay:
 
 
 def conclude(table: str, studies: Sequence[Replayed]) -> Replay:
-    """Compute the figures of a replay, each with the interval that resampling problems gives.
+    """Compute the figures of a replay, each with an interval from resampling problems.
 
     Tasks of one problem are alike, so whole problems are drawn, with replacement.
     """
@@ -147,19 +150,19 @@ def conclude(table: str, studies: Sequence[Replayed]) -> Replay:
     rng = np.random.default_rng(0)
     draws: list[list[float]] = []
     for _ in range(DRAWS):
-        rows = np.concatenate([groups[at] for at in rng.integers(len(groups), size=len(groups))])
+        rows = np.concatenate([groups[group] for group in rng.integers(len(groups), size=len(groups))])
         drawn = {name: values[rows] for name, values in columns.items()}
         draws.append([measure(drawn) for measure, _ in FIGURES.values()])
     low, high = np.percentile(draws, PERCENTS, axis=0)
     figures = tuple(
-        Figure(name, measure(columns), len(studies), float(low[at]), float(high[at]), bar)
-        for at, (name, (measure, bar)) in enumerate(FIGURES.items())
+        Figure(name, measure(columns), len(studies), float(low[place]), float(high[place]), bar)
+        for place, (name, (measure, bar)) in enumerate(FIGURES.items())
     )
     return Replay(table, tuple(studies), figures)
 
 
 def _columns(studies: Sequence[Replayed]) -> dict[str, npt.NDArray[np.float64]]:
-    """Give what figures are made of: an array over studies for each quantity."""
+    """The inputs of the figures: an array over studies for each quantity."""
     rows = [
         {
             "covers": study.covers,
@@ -167,8 +170,8 @@ def _columns(studies: Sequence[Replayed]) -> dict[str, npt.NDArray[np.float64]]:
             "cut": study.cut,
             RIGHT: RIGHT in study.flagged,
             WRONG: WRONG in study.flagged,
-            **{one.strategy: one.cost for one in study.paid},
-            **{STOPPED + one.strategy: one.stopped for one in study.paid},
+            **{paid.strategy: paid.cost for paid in study.paid},
+            **{STOPPED + paid.strategy: paid.stopped for paid in study.paid},
         }
         for study in studies
     ]

@@ -1,4 +1,4 @@
-"""Ranking, tried on tasks that are held out: how good is the best of the first k, beside simple rules?"""
+"""Ranking on held-out tasks: the regret of the best of the first k settings, beside simple rules."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 TRIES = (1, 3, 10)
+"""The numbers of settings that are tried (a rule: one, a few, and as many as a small search)."""
 RANK, NEARER, MEAN_RANK, RANDOM = "rank", "rank, base nearer", "best mean rank", "random"
 TASK, BASE = "task", "base workload"
 FARTHER = float(np.exp(-0.5))
@@ -25,10 +26,10 @@ FARTHER = float(np.exp(-0.5))
 
 @dataclass(frozen=True, slots=True)
 class TriedSetting:
-    """What one way to rank gave on one held-out task.
+    """The regrets of one way to rank on one held-out task.
 
     Args:
-        held_out: what was held out, the task alone or its base with all variants.
+        held_out: the task alone, or its base with all variants.
         task: the task.
         method: the way to rank.
         regrets: of the best of the first 1, 3 and 10 settings: (best - value) / (best - median), 0 to 1, 0 is best.
@@ -42,12 +43,12 @@ class TriedSetting:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """All held-out tasks of a table, and what they show.
+    """All held-out tasks of a table, and their figures.
 
     Args:
         table: its name.
         tried: each way to rank on each task.
-        figures: what they show, by what was held out.
+        figures: over the tasks, by what was held out.
     """
 
     table: str
@@ -55,10 +56,10 @@ class Ranked:
     figures: dict[str, tuple[Figure, ...]]
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {
             "table": self.table,
-            "tasks": len({one.task for one in self.tried}),
+            "tasks": len({tried.task for tried in self.tried}),
             "tries": list(TRIES),
             "regret": "(best - value) / (best - median) of the held-out task, 0 to 1; of the best of the first k",
             "interval": "95 %, bootstrap over tasks",
@@ -66,18 +67,19 @@ class Ranked:
                 held_out: {figure.name: figure.to_json() for figure in figures}
                 for held_out, figures in self.figures.items()
             },
-            "by_task": [asdict(one) for one in self.tried],
+            "by_task": [asdict(tried) for tried in self.tried],
         }
 
 
 def hold_out(settings: Settings) -> Ranked:
-    """Hold out each task, and each base with all its variants, and try what the other tasks recommend."""
-    tried = [one for task in settings.tasks for one in _on_task(settings, TASK, task, [task])]
+    """Hold out each task, and each base with all its variants, and try the settings that the other tasks recommend."""
+    tasks = settings.tasks
+    tried = [setting for task in tasks for setting in _on_task(settings, TASK, task, [task])]
     if settings.has_variants:
-        tried += [one for task in settings.tasks for one in _on_task(settings, BASE, task, settings.alike(task))]
+        tried += [setting for task in tasks for setting in _on_task(settings, BASE, task, settings.alike(task))]
     figures = {
-        held_out: figures_of([one for one in tried if one.held_out == held_out])
-        for held_out in dict.fromkeys(one.held_out for one in tried)
+        held_out: figures_of([setting for setting in tried if setting.held_out == held_out])
+        for held_out in dict.fromkeys(setting.held_out for setting in tried)
     }
     return Ranked(settings.name, tuple(tried), figures)
 
@@ -89,27 +91,27 @@ def figures_of(tried: Sequence[TriedSetting]) -> tuple[Figure, ...]:
     more than the bootstrap's standard error of the difference; nowhere above random.
     """
     by_method = {
-        name: np.array([one.regrets for one in tried if one.method == name])
-        for name in dict.fromkeys(one.method for one in tried)
+        name: np.array([setting.regrets for setting in tried if setting.method == name])
+        for name in dict.fromkeys(setting.method for setting in tried)
     }
     ahead, chance = by_method[RANK] - by_method[MEAN_RANK], by_method[RANK] - by_method[RANDOM]
     figures = [
         figure
         for name, values in by_method.items()
         for figure in (
-            *(_figure(f"{name}, {k}", values[:, at]) for at, k in enumerate(TRIES)),
+            *(_figure(f"{name}, {k}", values[:, place]) for place, k in enumerate(TRIES)),
             _figure(f"{name}, mean", values.mean(axis=1)),
         )
     ]
     figures.append(_figure("less best mean rank, mean", ahead.mean(axis=1), lambda _: 0.0))
-    for at, k in enumerate(TRIES):
-        figures.append(_figure(f"less best mean rank, {k}", ahead[:, at], lambda error: error))
-        figures.append(_figure(f"less random, {k}", chance[:, at], lambda _: 0.0))
+    for place, k in enumerate(TRIES):
+        figures.append(_figure(f"less best mean rank, {k}", ahead[:, place], lambda error: error))
+        figures.append(_figure(f"less random, {k}", chance[:, place], lambda _: 0.0))
     return tuple(figures)
 
 
 def _figure(name: str, values: Array, bar: Callable[[float], float] | None = None) -> Figure:
-    """Give a mean over tasks; the bar is a bound that may depend on its standard error."""
+    """A mean over tasks as a figure; its bar is a bound that may depend on its standard error."""
     drawn = values[np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))].mean(axis=1)
     low, high = np.percentile(drawn, PERCENTS)
     bound = f"<= {bar(float(drawn.std())):.3f}" if bar else None
@@ -117,7 +119,10 @@ def _figure(name: str, values: Array, bar: Callable[[float], float] | None = Non
 
 
 def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -> list[TriedSetting]:
-    """Try every way to rank on a task, from what is left without some tasks; settings it does not know are passed."""
+    """The regrets of every way to rank on a task, by the runs of the tasks that are not held out.
+
+    Settings that did not run on the task are skipped.
+    """
     regret, runs = regrets_on(settings.values[task].dropna()), settings.runs[~settings.runs["task"].isin(list(out))]
     orders = {
         RANK: rank(runs, k=len(settings.values))["candidate"].tolist(),
@@ -130,34 +135,34 @@ def _on_task(settings: Settings, held_out: str, task: str, out: Sequence[str]) -
             if other not in out
         }
         orders[NEARER] = rank(runs, weights, k=len(settings.values))["candidate"].tolist()
-    found = [TriedSetting(held_out, task, name, first(regret, order)) for name, order in orders.items()]
-    return [*found, TriedSetting(held_out, task, RANDOM, at_random(regret))]
+    tried = [TriedSetting(held_out, task, name, first(regret, order)) for name, order in orders.items()]
+    return [*tried, TriedSetting(held_out, task, RANDOM, at_random(regret))]
 
 
 def regrets_on(values: "pd.Series") -> "pd.Series":
-    """Give (best - value) / (best - median), at most 1."""
+    """Each setting's (best - value) / (best - median), at most 1."""
     best = values.max()
-    found: pd.Series = ((best - values) / ((best - values.median()) or 1)).clip(0, 1)
-    return found
+    regrets: pd.Series = ((best - values) / ((best - values.median()) or 1)).clip(0, 1)
+    return regrets
 
 
 def first(regret: "pd.Series", order: Sequence[str]) -> tuple[float, ...]:
-    """Give the lowest regret of the first 1, 3 and 10 of an order, of those that have one."""
+    """The lowest regret of the first 1, 3 and 10 of an order, of those that have a regret."""
     known = [float(regret[name]) for name in order if name in regret.index] or [1.0]
     return tuple(min(known[:k]) for k in TRIES)
 
 
 def at_random(regret: "pd.Series") -> tuple[float, ...]:
-    """Give the expected lowest regret of 1, 3 and 10 settings drawn without replacement."""
+    """The expected lowest regret of 1, 3 and 10 settings drawn without replacement."""
     ordered = sorted(regret)
     n = len(ordered)
     return tuple(
-        sum(value * comb(n - 1 - at, min(k, n) - 1) / comb(n, min(k, n)) for at, value in enumerate(ordered))
+        sum(value * comb(n - 1 - place, min(k, n) - 1) / comb(n, min(k, n)) for place, value in enumerate(ordered))
         for k in TRIES
     )
 
 
 def mean_rank(values: "pd.DataFrame") -> list[str]:
-    """Give settings by their mean rank over tasks; one that did not run on a task ranks beside the last there."""
+    """The settings by their mean rank over tasks; a setting that did not run on a task ranks beside the last there."""
     ranks = values.rank(ascending=False)
     return [str(name) for name in ranks.fillna(ranks.max()).mean(axis=1).sort_values(kind="stable").index]

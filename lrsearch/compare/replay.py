@@ -1,4 +1,4 @@
-"""Replaying searches on complete tables: what each pays until it has a good constant learning rate.
+"""Searches replayed on complete tables: the cost of each until it has a good constant learning rate.
 
 A probe is the table's run at the nearest learning rate, read after one epoch; a full run is read at its end. Probes
 are scored by 1 - accuracy: the tables' losses hold the weights' penalty, which depends on the learning rate too.
@@ -12,7 +12,7 @@ import numpy as np
 from lrsearch.compare.searches import Suggest, at_random, declared, tpe, within
 from lrsearch.compare.tables import Table
 from lrsearch.heuristics import Evidence, Probe, Pruned, prune
-from lrsearch.heuristics.decades import next_probe, optimum
+from lrsearch.heuristics.probes import best_constant_lr, next_probe
 from lrsearch.recommendation import Recommendation
 from lrsearch.schedules import FIX
 from lrsearch.spaces import Space
@@ -20,25 +20,30 @@ from lrsearch.study.rules import FUNNEL
 from lrsearch.words import counted
 
 SEEDS = 20
-"""Studies of each strategy on each task. Each sees the rates in another unit: its decades fall elsewhere."""
+"""Studies of each strategy on each task. Each multiplies the learning rates by another unit, so that its decades fall
+elsewhere."""
 MOST_RUNS = 100
+"""Full runs of a search that never has a good one (a rule: over the 36 of the grid)."""
 PROBE_EPOCHS = 1
+"""The shortest run that a table holds."""
 WORST_REGRET = 20.0
+"""In units of the task's margin, as in `lrs.rank`."""
 WRONG_DECADES = 2
+"""How far off the wrong store is: far outside of any range of the pruner (a rule)."""
 RIGHT, WRONG = "right store", "wrong store"
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A task in the unit of one seed, and what its probes showed.
+    """A task in the unit of one seed, and its probes.
 
     Args:
         table: the task.
-        unit: what the table's own rates were multiplied by.
+        unit: the factor on the table's own learning rates.
         seed: the study's seed.
         evidence: the probes.
-        optimum: the best probed rate, to which stored rates are relative; it stands where a range test's would.
-            None where nothing was learned.
+        optimum: the best probed learning rate, to which stored ones are relative: it replaces the range-test optimum,
+            which a table lacks. None where nothing was learned.
     """
 
     table: Table
@@ -49,29 +54,29 @@ class Probed:
 
     @property
     def cost(self) -> float:
-        """What the probes cost, in FRE."""
+        """The cost of the probes, in FRE."""
         return len(self.evidence.probes) * PROBE_EPOCHS / self.table.epochs
 
     def pruned(self, stored: Sequence[float] = ()) -> Pruned:
-        """Give what the pruner makes of the probes, and of what a store recommends."""
+        """The space that is pruned by the probes, and by the learning rates that a store recommends."""
         axis = self.table.lrs[0], self.table.lrs[-1]
         raw = Space.standard("FIX", horizon=self.table.horizon, epoch=self.table.epoch, peak=axis)
         return prune(raw, replace(self.evidence, stored=tuple(stored)))
 
     def transferred(self, offers: Sequence[Recommendation]) -> list[float]:
-        """Give recommended rates as the store carries them over to this task."""
+        """The recommended learning rates, transferred to this task."""
         return [offer.transferred(self.table.horizon, self.optimum).params["k0"] for offer in offers]
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What one strategy paid on one task until a run was good.
+    """The cost of one strategy on one task until a run was good.
 
     Args:
         strategy: its name.
         runs: full runs.
         cost: FRE, probes included and diverged runs in full.
-        stopped: the same, with diverged runs as far as they ran.
+        stopped: the same, with diverged runs at the share that they trained.
         reached: whether a run was good; if not, the costs are those of all runs.
     """
 
@@ -87,13 +92,14 @@ class Replayed:
     """One study of one task, by all strategies.
 
     Args:
-        problem, optimizer, seed: which one.
+        problem, optimizer: the task.
+        seed: the study's seed.
         low, high: the pruned range, in the table's own unit.
-        covers: whether the table's best rate lies in it.
-        covers_target: whether any good rate does.
+        covers: whether the table's best learning rate lies in it.
+        covers_target: whether any good learning rate does.
         cut: the share of the raw axis that was cut.
-        flagged: the stores that were found to contradict the probes.
-        paid: what each strategy paid.
+        flagged: the stores that contradict the probes.
+        paid: the cost of each strategy.
     """
 
     problem: str
@@ -114,7 +120,7 @@ def replay(tables: Sequence[Table], seeds: int = SEEDS, watch: Callable[[str], N
     Args:
         tables: the tasks.
         seeds: studies of each.
-        watch: is told, in a line, of each seed that is done.
+        watch: called with a line for each seed that is done.
     """
     replayed = []
     for seed in range(seeds):
@@ -130,9 +136,9 @@ def replay(tables: Sequence[Table], seeds: int = SEEDS, watch: Callable[[str], N
 
 
 def probe(table: Table, seed: int, seeds: int = SEEDS) -> Probed:
-    """Probe a task in the unit of a seed by the decade walk, until it asks for a second seed of a rate.
+    """Probe a task in the unit of a seed by the decade walk, until the walk needs a second seed.
 
-    The table has one seed of each, so that the walk ends there.
+    The table has one seed of each learning rate, so the walk ends there.
     """
     unit = 10 ** (seed / seeds)
     shifted = table.in_unit(unit)
@@ -141,8 +147,8 @@ def probe(table: Table, seed: int, seeds: int = SEEDS) -> Probed:
         lr = wanted[0]
         short = Probe(f"{table.name} {lr:.3g}", lr, 0, shifted.error(lr, PROBE_EPOCHS))
         evidence = replace(evidence, probes=(*evidence.probes, short))
-    best = optimum(evidence)
-    return Probed(shifted, unit, seed, evidence, 10**best.decade if best else None)
+    best = best_constant_lr(evidence)
+    return Probed(shifted, unit, seed, evidence, 10**best.log10_lr if best else None)
 
 
 def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:
@@ -150,7 +156,7 @@ def replay_study(study: Probed, store: Sequence[Recommendation]) -> Replayed:
 
     Args:
         study: the task and its probes.
-        store: what other problems recommend; the wrong store has them off by two decades.
+        store: the recommendations of other problems; the wrong store has them off by two decades.
     """
     table, seed, cold = study.table, study.seed, study.pruned()
     factor = 10.0 ** (WRONG_DECADES if seed // 2 % 2 else -WRONG_DECADES)
@@ -187,7 +193,7 @@ def pay(strategy: str, study: Probed, suggest: Suggest, probed: float = 0.0) -> 
     Args:
         strategy: the search's name.
         study: the task.
-        suggest: gives the next learning rate.
+        suggest: returns the next learning rate.
         probed: FRE spent on probes.
     """
     table, target = study.table, study.table.target
@@ -202,10 +208,10 @@ def pay(strategy: str, study: Probed, suggest: Suggest, probed: float = 0.0) -> 
 
 
 def portfolio(known: Sequence[Probed]) -> list[Recommendation]:
-    """Give what a store of these tasks recommends, best first: at most two constant rates.
+    """The recommendations of a store of these tasks, best first: at most two constant learning rates.
 
-    Greedy: each next one lowers the summed regret of the tasks most, given those before. Regret is how far a
-    task's best is ahead, in units of its margin, at most 20.
+    Greedy: each next one lowers the summed regret of the tasks most, after those before. Regret is the distance to a
+    task's best, in units of its margin, at most 20.
     """
     learned = [study for study in known if study.optimum]
     offers = [_offer(study) for study in learned]

@@ -1,4 +1,4 @@
-"""What came of a table of policies, beside what its source printed."""
+"""The results of a table of policies, beside those that its source printed."""
 
 import itertools
 import math
@@ -19,12 +19,13 @@ from lrsearch.training.metrics import mean_metrics
 from lrsearch.words import counted
 
 DRAWS = 2000
+"""Of the bootstrap (a rule: 50 lie beyond each end of the interval)."""
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one policy: its runs by seed, as far as they ended for good."""
+    """The runs of one policy by seed, as far as they ended for good."""
 
     row: Row
     runs: Mapping[int, Run]
@@ -49,15 +50,15 @@ class Outcome:
         """The standard deviation over seeds (ddof 1); None with one seed."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
-    def metric(self, name: str, look: str) -> float:
-        """The mean of a metric over the finished runs, at the "best" or the "end" look; nan where there is none."""
-        found = mean_metrics(self.runs.values(), look)[name]
-        return math.nan if found is None else found
+    def metric(self, name: str, evaluation: str) -> float:
+        """The mean of a metric over the finished runs, at the "best" or "end" evaluation; nan where there is none."""
+        mean = mean_metrics(self.runs.values(), evaluation)[name]
+        return math.nan if mean is None else mean
 
-    def to_json(self, look: str) -> dict[str, Any]:
-        """Give it as plain JSON values; fractions, not percent, and metrics at that look."""
+    def to_json(self, evaluation: str) -> dict[str, Any]:
+        """The fields as JSON values; fractions, not percent, and metrics at that evaluation."""
         names = ("step", "top5", "ac", "cd", "cdac", "ld")
-        metrics = {name: _known(self.metric(name, look)) for name in names}
+        metrics = {name: _known(self.metric(name, evaluation)) for name in names}
         return {
             "policy": str(self.row.policy),
             "label": self.row.label,
@@ -74,13 +75,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well the measured order of policies agrees with the published one.
+    """The agreement of the measured order of policies with the published one.
 
     Args:
         policies: how many are compared.
         rank_correlation: Spearman's, of mean scores and published top-1.
-        low, high: its 95 % interval when the seeds are drawn again (percentile bootstrap), of the seeds that all
-            policies finished; None where those are fewer than two.
+        low, high: its 95 % interval by a percentile bootstrap over the seeds that all policies finished; None where
+            those are fewer than two.
     """
 
     policies: int
@@ -95,7 +96,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A table with what came of it."""
+    """A table with its runs."""
 
     table: PolicyTable
     outcomes: tuple[Outcome, ...]
@@ -106,49 +107,50 @@ class Results:
         return self.table.seeds * len(self.outcomes) - sum(len(outcome.runs) for outcome in self.outcomes)
 
     @property
-    def look(self) -> str:
-        """The look that the score is from."""
+    def evaluation(self) -> str:
+        """The evaluation of the score: the "best" or the one at the "end"."""
         return "best" if is_optimistic(self.table.task) else "end"
 
     @property
     def agreement(self) -> Agreement | None:
-        """How well the order agrees with the published one; None where under three policies can be compared.
+        """The agreement with the published order; None where under three policies can be compared.
 
-        What is published is top-1, and it is compared with nothing else.
+        Published scores are top-1, and only top-1 is compared with them.
         """
         both = [outcome for outcome in self.outcomes if "top1" in outcome.row.published and outcome.scores]
         if len(both) < 3 or self.table.task.objective.name != TOP1:
             return None
         published = np.array([outcome.row.published["top1"] for outcome in both])
         measured = np.array([outcome.mean for outcome in both])
-        drawn = [rank_correlation(means, published) for means in _drawn_again([o.by_seed for o in both])]
+        resampled = _resampled([outcome.by_seed for outcome in both])
+        drawn = [rank_correlation(means, published) for means in resampled]
         low, high = _interval(drawn)
         return Agreement(len(both), rank_correlation(measured, published), low, high)
 
     @property
     def separable(self) -> tuple[int, int]:
-        """How many pairs of policies a paired t-test over common seeds tells apart at 5 %, and of how many."""
+        """How many pairs of policies differ by a paired t-test over common seeds at 5 %, and of how many."""
         pairs = list(itertools.combinations(self.outcomes, 2))
         return sum(_differ(a, b) for a, b in pairs), len(pairs)
 
     @property
     def sentences(self) -> list[str]:
-        """What a person should know beside the numbers."""
+        """Sentences for people beside the numbers: missing runs, ties, the agreement with the published order."""
         apart, pairs = self.separable
         are = "is" if self.missing == 1 else "are"
-        said = [f"{counted(self.missing, 'run')} {are} missing."] if self.missing else []
+        sentences = [f"{counted(self.missing, 'run')} {are} missing."] if self.missing else []
         if pairs and self.table.seeds > 1:
-            said.append(
+            sentences.append(
                 f"{apart} of {counted(pairs, 'pair')} of policies are told apart by a paired t-test over seeds"
                 f" at 5 %; {0.05 * pairs:.1f} would be by chance. The others are ties."
             )
         if agreement := self.agreement:
             policies = counted(agreement.policies, "policy", "policies")
-            said.append(f"Rank correlation with the published order of {policies}: {agreement}.")
-        return said
+            sentences.append(f"Rank correlation with the published order of {policies}: {agreement}.")
+        return sentences
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         agreement, (apart, pairs) = self.agreement, self.separable
         task, objective = self.table.task.description, self.table.task.objective
         return {
@@ -162,12 +164,12 @@ class Results:
             "rank_correlation_95": [agreement.low, agreement.high] if agreement else None,
             "pairs": pairs,
             "separable_pairs": apart,
-            "policies": [outcome.to_json(self.look) for outcome in self.outcomes],
+            "policies": [outcome.to_json(self.evaluation) for outcome in self.outcomes],
         }
 
 
 def read_results(table: PolicyTable, store: Store) -> Results:
-    """Read from the store what came of a table."""
+    """Read the runs of a table from the store."""
     runs = store.runs(task=table.task.name, trusted=True)
     known = {stored.key: stored.run for stored in runs if stored.run.state.is_final}
 
@@ -179,7 +181,7 @@ def read_results(table: PolicyTable, store: Store) -> Results:
 
 
 def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Give Spearman's rank correlation, equal values sharing their mean rank; nan if all of one side are equal.
+    """Spearman's rank correlation, equal values sharing their mean rank; nan if all of one side are equal.
 
     >>> round(rank_correlation([1, 2, 3, 4], [10, 20, 40, 30]), 6)
     0.8
@@ -191,8 +193,8 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return float(stats.spearmanr(a, b).statistic)
 
 
-def _drawn_again(scores: Sequence[Mapping[int, float]]) -> list[npt.NDArray[np.float64]]:
-    """Draw the common seeds of all policies again, with replacement, and give each draw's means; none of one seed."""
+def _resampled(scores: Sequence[Mapping[int, float]]) -> list[npt.NDArray[np.float64]]:
+    """The policies' means over each draw of their common seeds, with replacement; none below two seeds."""
     common = sorted(set.intersection(*map(set, scores)))
     if len(common) < 2:
         return []
@@ -209,8 +211,8 @@ def _interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def _differ(a: Outcome, b: Outcome) -> bool:
-    ours, theirs = a.by_seed, b.by_seed
-    gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    of_a, of_b = a.by_seed, b.by_seed
+    gaps = [of_a[seed] - of_b[seed] for seed in of_a if seed in of_b]
     if len(gaps) < 2 or np.ptp(gaps) == 0:
         return len(gaps) > 1 and gaps[0] != 0
     from scipy import stats

@@ -1,4 +1,4 @@
-"""Searches for a constant learning rate: each is a function from what was tried to the next rate."""
+"""Searches for a constant learning rate: each is a function from the tried learning rates to the next."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,30 +8,30 @@ import numpy as np
 
 from lrsearch.compare.tables import LEAST_MARGIN
 from lrsearch.heuristics import Pruned
-from lrsearch.heuristics.decades import LEAST_SPREAD
+from lrsearch.heuristics.probes import PROBE_RULES
 from lrsearch.spaces import Interval
 from lrsearch.study.rules import FUNNEL
 
-NARROW = 2 * LEAST_SPREAD
-"""A gap in decades that is not halved while there are wider ones: no closer than a best rate is known."""
+NARROW = 2 * PROBE_RULES.least_spread
+"""A gap in decades that is not halved while wider gaps remain: the best learning rate is not known more closely."""
 Tried = Sequence[tuple[float, float]]
 """The learning rates of full runs and their final accuracies, in order."""
 Suggest = Callable[[Tried], float]
-"""Gives the next learning rate."""
+"""Returns the next learning rate."""
 
 
 def declared(lrs: Sequence[float]) -> Suggest:
-    """Search a grid from its highest rate to its lowest."""
+    """Search a grid from its highest learning rate to its lowest."""
     return lambda tried: lrs[-1 - len(tried) % len(lrs)]
 
 
 def at_random(axis: Interval, seed: int) -> Suggest:
-    """Draw rates evenly on the log axis; the n-th depends on the seed and on n."""
+    """Draw learning rates evenly on the log axis; the n-th depends on the seed and on n."""
     return lambda tried: axis.draw(np.random.default_rng((seed, len(tried))))
 
 
 def tpe(axis: Interval, seed: int, first: float | None = None) -> Suggest:
-    """Ask Optuna's TPE with its defaults; a first rate is enqueued. A diverged run has accuracy 0."""
+    """Search by Optuna's TPE with its defaults; a first learning rate is enqueued. A diverged run has accuracy 0."""
     import optuna
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
@@ -47,9 +47,9 @@ def tpe(axis: Interval, seed: int, first: float | None = None) -> Suggest:
 
 
 def within(pruned: Pruned, seed: int, stored: Sequence[float] = ()) -> Suggest:
-    """Search a pruned range: the rate that the probes foretell, at most two stored ones, then the gaps halved.
+    """Search a pruned range: the forecast of the probes, at most two stored learning rates, then the gaps halved.
 
-    Stored rates outside of the range are left out. Every eighth run comes from outside, as in the funnel.
+    Stored learning rates outside of the range are left out. Every eighth run comes from outside, as in the funnel.
     """
     peak, axis = pruned.space.peak, pruned.raw.peak
     given = [pruned.forecast.lr] if pruned.forecast else []
@@ -66,10 +66,10 @@ def within(pruned: Pruned, seed: int, stored: Sequence[float] = ()) -> Suggest:
 
 
 def halved(tried: Tried, axis: Interval, seed: int) -> float:
-    """Give the middle of a gap: beyond an outermost rate that is as good as the best, beside the best, or anywhere.
+    """The middle of a gap: beyond an outermost learning rate as good as the best, beside the best, or anywhere.
 
-    A best at the edge of what was tried is extended first, and half a point is no difference. Narrow gaps are
-    halved last; of gaps of one width the seed decides: an even one goes down, an odd one up.
+    The search goes beyond a best at the edge first, and half a point is no difference. Narrow gaps are halved last; of
+    gaps of one width the seed decides: an even seed goes down, an odd seed up.
 
     >>> halved([], Interval(0.01, 1.0), seed=0)
     0.1
@@ -79,7 +79,7 @@ def halved(tried: Tried, axis: Interval, seed: int) -> float:
     seen = sorted((math.log10(lr), score) for lr, score in tried if lr in axis)
     if not seen:
         return _middle_of_widest(_gaps([], axis), seed)
-    gaps, best = _gaps([at for at, _ in seen], axis), max(seen, key=lambda one: one[1])
+    gaps, best = _gaps([log10_lr for log10_lr, _ in seen], axis), max(seen, key=lambda point: point[1])
     wide = [gap for gap in gaps if gap[1] - gap[0] >= NARROW - 1e-9]
     ends = (gaps[0], seen[0]), (gaps[-1], seen[-1])
     beyond = [gap for gap, (_, score) in ends if gap in wide and score >= best[1] - LEAST_MARGIN]
@@ -87,7 +87,7 @@ def halved(tried: Tried, axis: Interval, seed: int) -> float:
 
 
 def outside(tried: Tried, peak: Interval, axis: Interval, seed: int) -> float:
-    """Give the middle of the widest gap of the axis that is not in the range.
+    """The middle of the widest gap of the axis outside of the range.
 
     >>> round(outside([], Interval(0.01, 1.0), Interval(1e-5, 10.0), seed=0), 6)
     0.000316
@@ -98,21 +98,21 @@ def outside(tried: Tried, peak: Interval, axis: Interval, seed: int) -> float:
 
 
 def reaching(tried: Tried, peak: Interval, axis: Interval) -> Interval:
-    """Give the range, reaching beyond an end that the best rate so far leans on: a best at the edge is extended.
+    """The range, extended beyond an end where the best learning rate so far lies near it.
 
     >>> peak, axis = Interval(0.001, 0.1), Interval(1e-5, 10.0)
     >>> reaching([(0.01, 0.9)], peak, axis).high, round(reaching([(0.08, 0.9)], peak, axis).high, 3)
     (0.1, 0.505)
     """
-    best = max(tried, key=lambda one: one[1])[0] if tried else math.sqrt(peak.low * peak.high)
+    best = max(tried, key=lambda point: point[1])[0] if tried else math.sqrt(peak.low * peak.high)
     beside, beyond = 10**NARROW, 10 ** (2 * NARROW)
     low = min(peak.low, best / beyond) if best < peak.low * beside else peak.low
     high = max(peak.high, best * beyond) if best > peak.high / beside else peak.high
     return axis.within(low, high)
 
 
-def _gaps(at: Sequence[float], axis: Interval) -> list[tuple[float, float]]:
-    return list(pairwise(sorted({math.log10(axis.low), *at, math.log10(axis.high)})))
+def _gaps(log10_lrs: Sequence[float], axis: Interval) -> list[tuple[float, float]]:
+    return list(pairwise(sorted({math.log10(axis.low), *log10_lrs, math.log10(axis.high)})))
 
 
 def _middle_of_widest(gaps: Sequence[tuple[float, float]], seed: int) -> float:

@@ -1,4 +1,4 @@
-"""Tables of settings x tasks: the runs of every setting on every task, to hold tasks out of."""
+"""Tables of settings x tasks: the runs of every setting on every task, for rankings of held-out tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ WORKLOADS = ("workload", "base_workload", "better", "step_hint")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is known of settings on tasks.
+    """The runs of settings on tasks.
 
     Args:
         name: the table's name.
-        runs: a row a run, with the columns that `lrs.rank` takes.
+        runs: one row for each run, with the columns of `lrs.rank`.
         values: one number for each setting (rows) on each task (columns), higher is better; NaN where it did not run.
-        bases: of each task, the one that it is a variant of; itself where it is none.
+        bases: for each task, the task that it is a variant of; itself where it is no variant.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Settings:
         return len(set(self.bases.values())) < len(self.bases)
 
     def alike(self, task: str) -> list[str]:
-        """Give the variants of a task, itself among them."""
+        """The variants of a task, itself among them."""
         return [other for other in self.tasks if self.bases[other] == self.bases[task]]
 
 

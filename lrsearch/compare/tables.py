@@ -1,4 +1,4 @@
-"""Complete tables of results, as tasks that answer at once: nothing is trained."""
+"""Complete tables of results, as tasks whose runs are looked up: nothing is trained."""
 
 import bisect
 import math
@@ -20,16 +20,16 @@ LEAST_MARGIN = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One task whose runs at constant learning rates are all known, epoch by epoch.
+    """One task with its runs at constant learning rates, epoch by epoch.
 
     Args:
         problem: data set and model.
         optimizer: its name.
         lrs: the learning rates, rising.
-        losses: for each rate, the test loss after 0, 1, ... epochs; inf from where it was not finite.
-        accuracies: for each rate, the test accuracy in [0, 1] after 0, 1, ... epochs.
-        chance_accuracy: what always guessing the most frequent class gives.
-        repeats: final accuracies of more seeds at one of the best rates.
+        losses: for each learning rate, the test loss after 0, 1, ... epochs; inf from the first that is not finite.
+        accuracies: for each learning rate, the test accuracy in [0, 1] after 0, 1, ... epochs.
+        chance_accuracy: that of always guessing the most frequent class.
+        repeats: final accuracies of more seeds at one of the best learning rates.
         epoch: steps of one epoch.
 
     >>> table = Table("p", "sgd", (0.1, 1.0), ((2.0, 1.0), (2.0, math.inf)), ((0.1, 0.8), (0.1, 0.1)), 0.1, (), 100)
@@ -80,13 +80,13 @@ class Table:
 
     @property
     def best(self) -> float:
-        """The learning rate with the highest accuracy in the end; the lowest such rate."""
+        """The lowest learning rate with the highest final accuracy."""
         finals = self.finals
         return self.lrs[finals.index(max(finals))]
 
     @property
     def finals(self) -> list[float]:
-        """The accuracy of each rate after the last epoch; 0 where the run diverged."""
+        """The accuracy of each learning rate after the last epoch; 0 where the run diverged."""
         return [
             accuracies[-1] if math.isfinite(losses[-1]) else 0.0
             for losses, accuracies in zip(self.losses, self.accuracies, strict=True)
@@ -94,13 +94,13 @@ class Table:
 
     @property
     def margin(self) -> float:
-        """How far below the best is good: twice the seeds' standard deviation, at least half a point."""
+        """How far below the best a run still is good: twice the seeds' standard deviation, at least half a point."""
         spread = statistics.stdev(self.repeats) if len(self.repeats) > 1 else 0.0
         return max(2 * spread, LEAST_MARGIN)
 
     @property
     def target(self) -> float:
-        """The accuracy that is good: the best of the table less the margin."""
+        """The least accuracy of a good run: the best of the table less the margin."""
         return max(self.finals) - self.margin
 
     @property
@@ -109,29 +109,29 @@ class Table:
         return [lr for lr, final in zip(self.lrs, self.finals, strict=True) if final >= self.target]
 
     def nearest(self, lr: float) -> int:
-        """Give the place of the learning rate that is nearest on a log axis: it answers for all beside it."""
+        """The place of the learning rate that is nearest on a log axis: its run stands for all beside it."""
         above = bisect.bisect(self.lrs, lr)
         beside = range(max(above - 1, 0), min(above + 1, len(self.lrs)))
-        return min(beside, key=lambda at: abs(math.log(self.lrs[at] / lr)))
+        return min(beside, key=lambda place: abs(math.log(self.lrs[place] / lr)))
 
     def final(self, lr: float) -> float:
-        """Give the accuracy after the last epoch; 0 where the run diverged."""
+        """The accuracy after the last epoch; 0 where the run diverged."""
         return self.finals[self.nearest(lr)]
 
     def error(self, lr: float, epochs: int) -> float:
-        """Give 1 - accuracy after some epochs; inf where the run had diverged."""
-        at = self.nearest(lr)
-        return 1 - self.accuracies[at][epochs] if math.isfinite(self.losses[at][epochs]) else math.inf
+        """1 - accuracy after some epochs; inf where the run had diverged."""
+        place = self.nearest(lr)
+        return 1 - self.accuracies[place][epochs] if math.isfinite(self.losses[place][epochs]) else math.inf
 
     def ran(self, lr: float) -> float:
-        """Give the share of the full run that was trained before it diverged; 1 for a run that ended well."""
+        """The share of the full run that was trained before it diverged; 1 for a run that ended well."""
         row = self.losses[self.nearest(lr)]
         if math.isfinite(row[-1]):
             return 1.0
         return next(epoch for epoch, loss in enumerate(row) if not math.isfinite(loss)) / self.epochs
 
     def in_unit(self, unit: float) -> "Table":
-        """Give the same task with all learning rates times a number, so that a grid of decades falls elsewhere."""
+        """The same task with all learning rates times a number, so that a grid of decades falls elsewhere."""
         return replace(self, lrs=tuple(lr * unit for lr in self.lrs))
 
 
@@ -183,8 +183,8 @@ def read_deepobs(folder: Path) -> tuple[Table, ...]:
         raise DataError(f"{inside} holds no classification runs, or not their curves: is it the DeepOBS baselines?")
     by_run = {int(curve["run_id"].iloc[0]): curve for _, curve in curves.groupby("run_id")}
     return tuple(
-        _deepobs_table(str(problem), str(optimizer), found, by_run)
-        for (problem, optimizer), found in runs.groupby(["problem", "optimizer"])
+        _deepobs_table(str(problem), str(optimizer), of_task, by_run)
+        for (problem, optimizer), of_task in runs.groupby(["problem", "optimizer"])
     )
 
 
@@ -208,15 +208,15 @@ def _deepobs_table(problem: str, optimizer: str, runs: "pd.DataFrame", curves: "
 
 
 def _losses(curve: "pd.DataFrame") -> tuple[float, ...]:
-    """Give the test losses, inf from where it or the training loss was not finite to the end of the run.
+    """The test losses; inf from the first epoch on at which they or the training losses are not finite.
 
-    A loss that is finite again in the end is a run that recovered.
+    A run whose last losses are finite has recovered: then only its losses that are not finite are inf.
     """
     pairs = list(zip(curve["train_loss"], curve["test_loss"], strict=True))
     ended = math.isfinite(sum(pairs[-1]))
-    bad = next((at for at, pair in enumerate(pairs) if not math.isfinite(sum(pair))), len(pairs))
+    bad = next((epoch for epoch, pair in enumerate(pairs) if not math.isfinite(sum(pair))), len(pairs))
     last = len(pairs) if ended else bad
-    return tuple(test if at < last and math.isfinite(test) else math.inf for at, (_, test) in enumerate(pairs))
+    return tuple(test if epoch < last and math.isfinite(test) else math.inf for epoch, (_, test) in enumerate(pairs))
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> "pd.DataFrame":

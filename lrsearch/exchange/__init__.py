@@ -1,4 +1,4 @@
-"""Policies in other tools' words: torch, transformers, Caffe, LRBench. What would not be exact is refused.
+"""Policies in the formats of other tools: torch, transformers, Caffe, LRBench. Inexact conversions are refused.
 
 >>> print(convert("TRI(k0=0.001, k1=0.006, l=2000)", "lrsearch", "lrbench"))
 lrPolicy_TRI+k0_0.001+k1_0.006+l_2000
@@ -44,15 +44,15 @@ def convert(
     steps: int | None = None,
     epoch: float | None = None,
 ) -> str:
-    """Write a policy that is given in one format in another.
+    """Convert a policy from one format to another.
 
     Args:
         text: the policy; for "torch" and "huggingface" Python source of one call, which is read and never run.
         source: "lrsearch" (the policy's text), "json", "torch", "huggingface", "caffe" or "lrbench".
         target: one of the same.
-        lr: the optimizer's learning rate, which a call of torch or transformers does not hold.
-        steps: the steps of the run, which "huggingface" and "caffe" need as a target, and durations such as 0.1dur.
-        epoch: the steps of an epoch, which durations such as 3ep need.
+        lr: the optimizer's learning rate, which a call of torch or transformers does not contain.
+        steps: the steps of the run; needed for the targets "huggingface" and "caffe", and for durations such as 0.1dur.
+        epoch: the steps of an epoch; needed for durations such as 3ep.
 
     Raises:
         PolicyError: if the text is not in the source's format, or the target has no such policy.
@@ -76,7 +76,7 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a policy is read, (text, lr) -> policy, and written, (policy, steps) -> text."""
+    """The two directions of a format: `read`, (text, lr) -> policy, and `write`, (policy, steps) -> text."""
 
     read: Callable[[str, Any], Policy]
     write: Callable[[Policy, Any], str]
@@ -98,15 +98,15 @@ def _from_torch_source(text: str, lr: float) -> Policy:
 
 
 def _from_huggingface_source(text: str, lr: float) -> Policy:
-    name, given = schedule_of(text)
-    return from_huggingface(name, _positive(lr), **given)
+    name, arguments = schedule_of(text)
+    return from_huggingface(name, _positive(lr), **arguments)
 
 
 def _positive(lr: Any) -> float:
-    found = number(lr, "lr")
-    if not found > 0:
-        raise PolicyError(f"lr must be above 0, got {found!r}")
-    return found
+    value = number(lr, "lr")
+    if not value > 0:
+        raise PolicyError(f"lr must be above 0, got {value!r}")
+    return value
 
 
 FORMATS: dict[str, Format] = {

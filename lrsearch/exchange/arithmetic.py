@@ -1,4 +1,4 @@
-"""Arithmetic that people leave in arguments, `T_max=200*391` or `1/3`: walked over, never evaluated, and bounded."""
+"""Arithmetic in pasted arguments, `T_max=200*391` or `1/3`: its syntax tree is computed within bounds, without eval."""
 
 import ast
 import math
@@ -10,6 +10,7 @@ from lrsearch.errors import PolicyError
 
 LARGEST = 2**63
 LARGEST_EXPONENT = 1024
+"""Bounds on results: untrusted text must not compute for long (a rule)."""
 Number = int | float
 OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -22,7 +23,7 @@ OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is one number: True is none.
+    """Whether a value is an int or float; True and False are not.
 
     >>> is_number(1e-4), is_number(True)
     (True, False)
@@ -46,11 +47,11 @@ def calculate(operation: ast.operator, left: Any, right: Any) -> Number:
     if apply is operator.pow and (abs(right) > LARGEST_EXPONENT or _bits(left) * abs(right) > LARGEST_EXPONENT):
         raise PolicyError(f"the result of ** must be at most 2^63, got an exponent of {right:.6g}")
     try:
-        found = apply(left, right)
+        result = apply(left, right)
     except (ArithmeticError, ValueError) as error:
         raise PolicyError(f"arithmetic has no result: {error}") from None
-    _require_small(found)
-    return found  # type: ignore[no-any-return]
+    _require_small(result)
+    return result  # type: ignore[no-any-return]
 
 
 def _bits(value: Number) -> int:

@@ -1,7 +1,8 @@
-"""The learning rate of a Caffe solver, `lr_policy` and its friends in a prototxt, and policies.
+"""The learning rate of a Caffe solver, `lr_policy` and its keys in a prototxt, and policies.
 
 Formulas as Caffe prints them: fixed, step, exp, inv, multistep, poly, sigmoid. Caffe computes in float32; a policy is
-the formula. What is written passes Caffe's own checks and its number types; what only Intel's fork knows says so.
+the formula. A written prototxt passes Caffe's own checks and fits its number types; a comment marks keys that only
+Intel's fork has.
 """
 
 import struct
@@ -12,32 +13,32 @@ from lrsearch.errors import PolicyError, unknown
 from lrsearch.exchange.caffe_forks import forked, unwarmed
 from lrsearch.exchange.numbers import bound, whole
 from lrsearch.exchange.numbers import text as checked_text
-from lrsearch.exchange.prototxt import Fields, fields_of, number_at, number_of, one, whole_at
+from lrsearch.exchange.prototxt import Fields, fields_of, number_at, number_of, single, whole_at
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 
 LONGEST_PROTOTXT = 65_536
 LARGEST_INT32 = 2**31 - 1
 CLOSE = 1e-6
-"""How far float32 may be from a number, relatively: it has 24 bits, and less near 0."""
-MEANT = 0.01
-"""How far EXP's 1 - gamma may be, relatively: what is lost at each step."""
+"""The relative error of float32 that is accepted: it has 24 bits, and less near 0."""
+DECAY_ERROR = 0.01
+"""The same for EXP's 1 - gamma, the loss at each step: a gamma near 1 has few bits for it (a rule)."""
 FIX, STEP, NSTEP, EXP, INV, POLY, SIG = (
     FUNCTIONS[name] for name in ("FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "SIG")
 )
 
 
 def from_caffe(text: str) -> Policy:
-    """Read the policy of a solver prototxt; what is not about the learning rate is passed over.
+    """Read the policy of a solver prototxt; keys that do not concern the learning rate are skipped.
 
     Raises:
-        PolicyError: if it is no prototxt, or its lr_policy is not one of Caffe's; it says what would do.
+        PolicyError: if it is no prototxt, or its lr_policy is not one of Caffe's; the message names those of Caffe.
 
     >>> from_caffe('base_lr: 0.01 lr_policy: "step" gamma: 0.1 stepsize: 100000  # AlexNet')
     STEP(k0=0.01, gamma=0.1, l=100000)
     """
     fields = fields_of(checked_text(text, "a solver prototxt", LONGEST_PROTOTXT))
-    name = one(fields, "lr_policy").strip("\"'")
+    name = single(fields, "lr_policy").strip("\"'")
     if name not in READERS:
         raise PolicyError(unknown("lr_policy of Caffe", name, READERS))
     try:
@@ -84,10 +85,8 @@ def _lines(pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 def _multistep(fields: Fields) -> Policy:
-    k0, at = (
-        number_at(fields, "base_lr"),
-        [whole(number_of(text, "stepvalue"), "stepvalue") for text in fields.get("stepvalue", [])],
-    )
+    k0 = number_at(fields, "base_lr")
+    at = [whole(number_of(text, "stepvalue"), "stepvalue") for text in fields.get("stepvalue", [])]
     return NSTEP(k0=k0, gamma=number_at(fields, "gamma"), l=at) if at else FIX(k0=k0)
 
 
@@ -111,22 +110,22 @@ READERS: dict[str, Callable[[Fields], Policy]] = {
 
 
 def _text(name: str, field: str, value: float) -> str:
-    """A number that Caffe can keep: its fields are float32."""
+    """The text of a number that Caffe can store: its fields are float32."""
     try:
-        kept = struct.unpack("<f", struct.pack("<f", value))[0]
+        stored = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
-        kept = float("inf")
-    near = CLOSE * abs(value) if name != "EXP" or field != "gamma" else MEANT * (1 - value)
-    if not abs(kept - value) <= near:
-        raise PolicyError(f"{name}: Caffe has float32, and {field}={value!r} is {kept:.9g} there")
+        stored = float("inf")
+    near = CLOSE * abs(value) if name != "EXP" or field != "gamma" else DECAY_ERROR * (1 - value)
+    if not abs(stored - value) <= near:
+        raise PolicyError(f"{name}: Caffe has float32, and {field}={value!r} is {stored:.9g} there")
     return repr(value)
 
 
 def _int32(value: Any, what: str) -> int:
-    found = whole(value, what, least=1)
-    if found > LARGEST_INT32:
-        raise PolicyError(f"{what} must be at most {LARGEST_INT32}, Caffe's int32, got {found}")
-    return found
+    number = whole(value, what, least=1)
+    if number > LARGEST_INT32:
+        raise PolicyError(f"{what} must be at most {LARGEST_INT32}, Caffe's int32, got {number}")
+    return number
 
 
 def _length(name: str, value: Any) -> int:
@@ -138,7 +137,7 @@ Writer = Callable[[dict[str, Any], int], Lines]
 
 
 def _own(lr_policy: str, name: str, **keys: str) -> Writer:
-    """How an LR function is written whose parameters are keys of Caffe by other names."""
+    """The writer of an LR function whose parameters are Caffe's keys under other names."""
 
     def write(p: dict[str, Any], steps: int) -> Lines:
         return lr_policy, *((key, _text(name, field, p[field])) for key, field in keys.items())

@@ -1,7 +1,7 @@
-"""What forks of Caffe add to a solver: Intel's warm-up, which is read and written, and NVIDIA's ramp and floor.
+"""Keys that forks of Caffe add to a solver: Intel's warm-up, which is read and written, and NVIDIA's ramp and floor.
 
-Under a warm-up the policy counts on: what comes after it begins inside its curve. Releases of NVIDIA's fork compute
-different curves of the same keys, so these are refused, with the policy of each release.
+The policy counts during a warm-up, so the run continues inside its curve. Releases of NVIDIA's fork compute different
+curves from the same keys, so these are refused, with the policy of each release.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ LAST_STEP = 2**31 - 1
 
 
 def forked(fields: Fields, policy: Policy) -> Policy:
-    """Bend the policy of a solver as its fork of Caffe does.
+    """Add the warm-up of a fork of Caffe to the policy of a solver.
 
     Raises:
-        PolicyError: if releases of the fork differ; it says what each computes.
+        PolicyError: if releases of the fork differ; the message has the policy of each.
     """
     intel, nvidia = ([key for key in keys if key in fields] for keys in (INTEL, NVIDIA))
     if intel and nvidia:
@@ -39,7 +39,10 @@ def forked(fields: Fields, policy: Policy) -> Policy:
 
 
 def unwarmed(policy: Policy) -> tuple[Policy, float, float]:
-    """Take a warm-up of Intel's kind apart: the policy that counts through it, its length, and where it starts.
+    """Split off a warm-up of Intel's kind.
+
+    Returns:
+        The policy that counts during the warm-up, the warm-up's length, and its first learning rate.
 
     >>> unwarmed(WARMUP(policy=NSTEP(k0=0.8, gamma=0.1, l=[15, 34]), l=3))
     (NSTEP(k0=0.8, gamma=0.1, l=[18, 37]), 3, 0)
@@ -61,7 +64,7 @@ def unwarmed(policy: Policy) -> tuple[Policy, float, float]:
 
 
 def _counted(rest: Policy, length: float) -> Policy | None:
-    """The policy of which a rest is what is left after so many steps."""
+    """The policy that becomes `rest` after so many steps; None where that is unknown."""
     if rest.name == "NSTEP":
         return NSTEP(**{**rest.params, "l": [at + length for at in rest.params["l"]]})
     if rest.name == "FROM" and rest.params["at"] == length:
@@ -70,7 +73,7 @@ def _counted(rest: Policy, length: float) -> Policy | None:
 
 
 def _warmed(policy: Policy, length: int, ends: tuple[float, float]) -> Policy:
-    """Rise along a line and go on inside the policy."""
+    """A policy with a warm-up along a line, after which it continues inside its curve."""
     if length == 0:
         return policy
     rest = later(policy, length)
@@ -80,7 +83,7 @@ def _warmed(policy: Policy, length: int, ends: tuple[float, float]) -> Policy:
 
 
 def _refuse(key: str, policy: Policy, ramp: int, ends: tuple[float, float], floor: float) -> NoReturn:
-    """Say what each release computes of a ramp and a floor."""
+    """Refuse a ramp and a floor; the message has the policy of each release."""
     says = f"{key} belongs to NVIDIA's fork of Caffe, whose releases differ"
     if ramp and min(ends) < floor:
         raise PolicyError(f"{says}; and its ramp is below min_lr={floor:g}")
@@ -92,7 +95,7 @@ def _refuse(key: str, policy: Policy, ramp: int, ends: tuple[float, float], floo
 
 
 def _floored(policy: Policy, floor: float) -> Policy:
-    """A falling policy that never goes below a floor; poly goes to it."""
+    """A falling policy that stays at a floor; poly falls to the floor."""
     p = policy.params
     if floor == 0 or policy(LAST_STEP) >= floor:
         return policy
@@ -106,7 +109,7 @@ def _floored(policy: Policy, floor: float) -> Policy:
 
 
 def _first(is_past: Callable[[int], bool]) -> int:
-    """The first step past a change that is made once, between step 0 and the last."""
+    """The first step at which a condition holds that then stays true, by bisection between step 0 and the last."""
     before, past = 0, LAST_STEP
     while past - before > 1:
         middle = (before + past) // 2

@@ -1,4 +1,4 @@
-"""A call that makes another tool's scheduler: a value that can be printed, compared, and carried out."""
+"""A call that makes another tool's scheduler: a value that can be printed, compared, and executed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -57,14 +57,14 @@ class Call:
     @property
     def source(self) -> str:
         """Python source of the call; the optimizer is called `optimizer`."""
-        given = "".join(f", {name}={_source(value)}" for name, value in self.arguments)
+        arguments = "".join(f", {name}={_source(value)}" for name, value in self.arguments)
         if self.tool == "huggingface":
             own = ", ".join(f'"{name}": {_source(value)}' for name, value in self.specific)
             specific = f", scheduler_specific_kwargs={{{own}}}" if own else ""
-            return f'transformers.get_scheduler("{self.name}", optimizer{given}{specific})'
+            return f'transformers.get_scheduler("{self.name}", optimizer{arguments}{specific})'
         if self.name == "ChainedScheduler":
-            return f"torch.optim.lr_scheduler.ChainedScheduler({given[2:]})"
-        return f"torch.optim.lr_scheduler.{self.name}(optimizer{given})"
+            return f"torch.optim.lr_scheduler.ChainedScheduler({arguments[2:]})"
+        return f"torch.optim.lr_scheduler.{self.name}(optimizer{arguments})"
 
     def __str__(self) -> str:
         return f"{self.source}  # optimizer with lr={self.lr!r}"
@@ -73,7 +73,7 @@ class Call:
         """Make the real scheduler, after setting the optimizer's learning rate: its param groups keep their ratios.
 
         Raises:
-            PolicyError: if the tool refuses the arguments, or the groups' ratios would not be kept.
+            PolicyError: if the tool refuses the arguments, or the groups' ratios would change.
 
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
@@ -115,7 +115,7 @@ def _source(value: Any) -> str:
 
 
 def _inside(value: Any, optimizer: "Optimizer") -> Any:
-    """The argument as the tool takes it."""
+    """The argument in the tool's own types."""
     if isinstance(value, Call):
         return value._made(optimizer)
     return [_inside(item, optimizer) for item in value] if isinstance(value, tuple) else value
@@ -176,7 +176,7 @@ def _torch_classes() -> dict[str, Callable[..., Any]]:
         SequentialLR,
         StepLR,
     )
-    return {found.__name__: found for found in known}
+    return {scheduler.__name__: scheduler for scheduler in known}
 
 
 def _get_scheduler() -> Callable[..., Any]:

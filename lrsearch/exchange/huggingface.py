@@ -1,7 +1,7 @@
 """transformers' schedules (`get_scheduler`, `lr_scheduler_type`) and policies, in both directions.
 
-Their factors are translated as the code of transformers 5.23 computes them, past the last training step too: "cosine"
-climbs again there, so it is COS and not HALFCOS.
+Their factors are translated from the code of transformers 5.23, also past the last training step: "cosine" climbs
+again there, so it is COS and not HALFCOS.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,10 +35,10 @@ def from_huggingface(
         lr: the optimizer's learning rate.
         num_warmup_steps: updates until the learning rate is reached.
         num_training_steps: updates of the whole training.
-        specific: what `scheduler_specific_kwargs` holds.
+        specific: the items of `scheduler_specific_kwargs`.
 
     Raises:
-        PolicyError: if no policy is exactly this schedule; it says why.
+        PolicyError: if no policy is exactly this schedule; the message has the reason.
 
     >>> from_huggingface("linear", 5e-5, num_warmup_steps=100, num_training_steps=1000)
     WARMUP(policy=LINEAR(k0=5e-5, l=900), l=100)
@@ -66,7 +66,7 @@ def from_huggingface(
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """What every schedule is given."""
+    """The general arguments of every schedule."""
 
     lr: float
     warmup: int
@@ -75,7 +75,7 @@ class _Steps:
 
     @property
     def rest(self) -> int:
-        """The steps after the warm-up, as transformers has them: 1 at least."""
+        """The steps after the warm-up, at least 1 as in transformers."""
         return max(1, self.total - self.warmup)
 
     def warmed(self, policy: Policy) -> Policy:
@@ -88,7 +88,7 @@ class _Steps:
 
 @dataclass(frozen=True, slots=True)
 class _Schedule:
-    """One name of transformers: its own arguments, the general ones it needs, and its policy."""
+    """A schedule of transformers: its policy, its own arguments, and the general arguments that it needs."""
 
     policy: Callable[[_Steps, Specific], Policy]
     takes: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ def _constant_with_warmup(steps: _Steps, specific: Specific) -> Policy:
 
 
 def _linear(steps: _Steps, specific: Specific) -> Policy:
-    """A warm-up as long as the training, or longer, falls to 0 when it is over."""
+    """A line after a warm-up; a warm-up that is as long as the training, or longer, ends at 0."""
     if steps.total <= steps.warmup:
         return joined([(steps.warmup, steps.rise)], FIX(k0=0))
     return steps.warmed(LINEAR(k0=steps.lr, l=steps.rest))
@@ -143,7 +143,7 @@ def _cosine_with_min_lr(steps: _Steps, specific: Specific) -> Policy:
 
 
 def _cosine_warmup_with_min_lr(steps: _Steps, specific: Specific) -> Policy:
-    """Here the cosine begins at the last step of the warm-up, which reaches the learning rate there."""
+    """A cosine that begins at the last step of the warm-up, which reaches the learning rate there."""
     lr = specific.get("warmup_lr_rate")
     first = steps.lr * number(lr, "warmup_lr_rate") if lr is not None else steps.lr / max(1, steps.warmup)
     fall = _oscillation(steps, _floor(steps, specific), _cycles(specific, 0.5))
@@ -175,8 +175,8 @@ def _polynomial(steps: _Steps, specific: Specific) -> Policy:
 
 
 def _inverse_sqrt(steps: _Steps, specific: Specific) -> Policy:
-    given = specific.get("timescale")
-    scale = (steps.warmup or 10_000) if given is None else number(given, "timescale")
+    timescale = specific.get("timescale")
+    scale = (steps.warmup or 10_000) if timescale is None else number(timescale, "timescale")
     if scale <= 0:
         raise PolicyError(f"timescale must be above 0, got {scale:g}")
     if scale == steps.warmup:
@@ -198,9 +198,8 @@ def _warmup_stable_decay(steps: _Steps, specific: Specific) -> Policy:
     if fall == "1-sqrt" and decay > max(-held, 0):
         cooldown = COOLDOWN(k0=lr, l=[max(held, 1), max(held, 1) + decay], k1=floor, p=0.5)
         return joined([rise], later(cooldown, max(1 - held, 0)))
-    return joined(
-        [rise, (held, FIX(k0=lr))], _decay(str(fall), (lr, floor), decay, max(-held, 0), _cycles(specific, 0.5))
-    )
+    last = _decay(str(fall), (lr, floor), decay, max(-held, 0), _cycles(specific, 0.5))
+    return joined([rise, (held, FIX(k0=lr))], last)
 
 
 def _rise(kind: str, low: float, lr: float, length: int) -> Policy:
@@ -211,7 +210,7 @@ def _rise(kind: str, low: float, lr: float, length: int) -> Policy:
 
 
 def _decay(kind: str, ends: tuple[float, float], length: int, passed: int, cycles: float) -> Policy:
-    """The decay after `passed` of its steps, and the floor it goes to; a longer warm-up has passed all of it."""
+    """The decay to the floor, from its step `passed` on; the floor alone where a long warm-up has passed all of it."""
     shapes = {"linear": LINEAR, "cosine": HALFCOS}
     if kind not in (*shapes, "1-sqrt"):
         raise PolicyError(unknown("decay_type", kind, (*shapes, "1-sqrt")))

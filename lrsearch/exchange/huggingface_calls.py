@@ -12,19 +12,20 @@ from lrsearch.exchange.torch_calls import plateau_arguments
 from lrsearch.schedules import Policy
 
 MOST_CYCLES = 100_000
+"""Cycles whose restarts are checked one by one (a rule: a fraction of a second)."""
 SWINGS = ("COS", "UPCOS", "SGDR", "COSRSW")
 OWN_WARMUP = ("INVSQRT", "WSD")
-NOT_HERE = (
+NO_SCHEDULE = (
     "transformers has no schedule of this shape; its Trainer takes policy.scheduler(optimizer) in"
     " `optimizers=(optimizer, scheduler)`"
 )
 
 
 def to_huggingface(policy: Policy, horizon: float) -> Call:
-    """Write a policy as the call of `transformers.get_scheduler` that is exactly it over a run of `horizon` steps.
+    """Write a policy as the call of `transformers.get_scheduler` with exactly its curve over `horizon` steps.
 
     Raises:
-        PolicyError: if transformers has no such schedule; it says what is in the way.
+        PolicyError: if transformers has no such schedule; the message names the obstacle.
 
     >>> from lrsearch.schedules import HALFCOS, WARMUP
     >>> to_huggingface(WARMUP(policy=HALFCOS(k0=0.1, l=90), l=10), 100).source
@@ -40,14 +41,14 @@ def to_huggingface(policy: Policy, horizon: float) -> Call:
     if phased is not None:
         return phased
     if writer is None:
-        raise PolicyError(f"{policy.form}: {NOT_HERE}")
+        raise PolicyError(f"{policy.form}: {NO_SCHEDULE}")
     if warmup and inner.name in OWN_WARMUP:
         raise PolicyError(f"{policy.form}: {inner.name} has a warm-up of its own, and transformers one at most")
     return writer(inner, warmup, steps)
 
 
 def require_restarts(rest: int, cycles: float) -> None:
-    """Refuse where transformers' remainder misses a restart by rounding, as it does at step 1 of 49 cycles of 1."""
+    """Refuse cycles whose restart transformers' remainder misses by rounding, as at step 1 of 49 cycles of 1."""
     if cycles > MOST_CYCLES:
         raise PolicyError(f"at most {MOST_CYCLES} cycles are looked through, got {cycles:g}")
     for n in range(1, math.ceil(cycles)):
@@ -91,7 +92,7 @@ def _write_line(policy: Policy, warmup: int, steps: int) -> Call:
 
 
 def _write_half_cosine(policy: Policy, warmup: int, steps: int) -> Call:
-    """Hold 0 with cosine_with_restarts: cosine turns round after the last training step."""
+    """Half a cosine. A run that goes on at 0 needs cosine_with_restarts: cosine turns round after the last step."""
     p = policy.params
     total, ends_in_time = warmup + _length(policy, p["l"]), steps <= warmup + p["l"] + 1
     if p["k1"] == 0:
@@ -109,7 +110,7 @@ def _write_half_cosine(policy: Policy, warmup: int, steps: int) -> Call:
 
 
 def _write_cosine(policy: Policy, warmup: int, steps: int) -> Call:
-    """Swing to the other bound, which transformers calls min_lr even where it is the higher."""
+    """A cosine to the other bound, which transformers calls min_lr even where it is the higher."""
     other = policy.bounds[policy.name == "UPCOS"]
     rest = max(steps - warmup, 1)
     cycles = rest / (2 * policy.params["l"])
@@ -131,10 +132,10 @@ def _write_restarts(policy: Policy, warmup: int, steps: int) -> Call:
 
 
 def _write_chain(policy: Policy, warmup: int, steps: int) -> Call:
-    """Restarts, and 0 after the last of them."""
+    """Restarts, and 0 after the last."""
     first, last = policy.parts[0], policy.parts[-1]
     if len(policy.parts) > 2 or first.name not in ("SGDR", "COSRSW") or last.form != "FIX" or last.params["k0"] > 0:
-        raise PolicyError(f"{policy.form}: {NOT_HERE}")
+        raise PolicyError(f"{policy.form}: {NO_SCHEDULE}")
     return _write_restarts(first, warmup, warmup + _length(policy, policy.params["at"][0]))
 
 

@@ -10,12 +10,12 @@ from lrsearch.schedules.functions import FUNCTIONS
 LINEAR = FUNCTIONS["LINEAR"]
 SHAPES = {"LINEAR": "linear", "HALFCOS": "cosine"}
 Phases = list[tuple[float | None, Policy]]
-"""Policies, each with the steps it lasts; the last goes on."""
+"""Policies, each with its number of steps; None for the last, which goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Swing:
-    """A cosine from a learning rate to another and back, half a period in l steps; none if it stays."""
+    """A cosine from a learning rate to another and back, half a period in l steps; constant if both are equal."""
 
     start: float
     other: float
@@ -65,7 +65,7 @@ def _swing(policy: Policy) -> _Swing | None:
 
 
 def _begun(policy: Policy) -> tuple[Policy, float]:
-    """The policy inside FROM, and the step from which it is taken."""
+    """The policy inside FROM, and the step at which it begins; else the policy itself and 0."""
     return (policy.parts[0], policy.params["at"]) if policy.name == "FROM" else (policy, 0)
 
 
@@ -107,7 +107,7 @@ def _early_cosine(phases: Phases, steps: int) -> Call | None:
 
 
 def _stable(phases: Phases) -> Call | None:
-    """warmup_stable_decay: a rise from the floor, a hold, a decay that the rise may hide in part, the floor."""
+    """The call of warmup_stable_decay: a rise from the floor, a hold, a decay that may begin in the rise, the floor."""
     left = list(phases)
     rise = _rise(*left[0])
     warmup, kind = (left.pop(0)[0] or 0, rise) if rise else (0, "linear")
@@ -133,7 +133,7 @@ def _stable(phases: Phases) -> Call | None:
 
 
 def _ended(phases: Phases) -> Call | None:
-    """A polynomial whose training is over before its warm-up is: then it is at its end."""
+    """The call of a polynomial whose training ends within its warm-up: after that it is at its end."""
     (length, rise), last = phases[0], phases[-1][1]
     is_line = len(phases) == 2 and _rise(length, rise) == "linear" and rise.params["k0"] == 0
     if not is_line or last.form != "FIX" or not last.params["k0"] < rise.params["k1"]:
@@ -150,7 +150,7 @@ def _rise(length: float | None, policy: Policy) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Decay:
-    """How it decays: steps held before (fewer than none where a rise hides a part), its length, kind and floor."""
+    """A decay: the steps held before it (negative where it begins within a rise), its length, kind and floor."""
 
     held: float
     length: float

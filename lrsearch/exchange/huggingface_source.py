@@ -4,7 +4,7 @@ from typing import Any
 
 from lrsearch.errors import PolicyError
 from lrsearch.exchange.huggingface import SCHEDULES
-from lrsearch.exchange.source import Said, read
+from lrsearch.exchange.source import ParsedCall, read
 
 WARMUP, TOTAL = "num_warmup_steps", "num_training_steps"
 MIN_LR = (WARMUP, TOTAL, "num_cycles", "last_epoch", "min_lr", "min_lr_rate")
@@ -50,41 +50,41 @@ def schedule_of(source: str) -> tuple[str, dict[str, Any]]:
     >>> schedule_of("get_linear_schedule_with_warmup(optimizer, 100, num_training_steps=1000)")
     ('linear', {'num_warmup_steps': 100, 'num_training_steps': 1000})
     """
-    said = read(source)
-    name, positions, positional, named = said.name, GENERAL, said.positional, said.named
+    parsed = read(source)
+    name, positions, positional, named = parsed.name, GENERAL, parsed.positional, parsed.named
     if name in FUNCTIONS:
         name, positions = FUNCTIONS[name]
     elif name == "get_scheduler":
-        name, positional, named = _scheduler(said)
+        name, positional, named = _scheduler(parsed)
     if len(positional) > len(positions):
-        raise _not_one(source)
-    given = _once((*zip(positions, positional, strict=False), *named), source)
-    specific = given.pop("scheduler_specific_kwargs", None) or {}
+        raise _no_schedule_call(source)
+    arguments = _without_repeats((*zip(positions, positional, strict=False), *named), source)
+    specific = arguments.pop("scheduler_specific_kwargs", None) or {}
     if not isinstance(specific, dict):
         raise PolicyError(f"scheduler_specific_kwargs is a dict, got {type(specific).__name__}")
-    if given.pop("last_epoch", -1) not in (-1, None):
+    if arguments.pop("last_epoch", -1) not in (-1, None):
         raise PolicyError("last_epoch: a schedule is read from its start, which is -1")
-    if given.keys() & specific.keys() or {"name", "lr"} & (given.keys() | specific.keys()):
-        raise _not_one(source)
-    return name, given | specific
+    if arguments.keys() & specific.keys() or {"name", "lr"} & (arguments.keys() | specific.keys()):
+        raise _no_schedule_call(source)
+    return name, arguments | specific
 
 
-def _scheduler(said: Said) -> tuple[Any, tuple[Any, ...], tuple[tuple[str, Any], ...]]:
-    """The name that get_scheduler is given, first or by its name, and the rest."""
-    named = tuple((key, value) for key, value in said.named if key != "name")
-    if len(named) < len(said.named):
-        return dict(said.named)["name"], said.positional, named
-    return (said.positional[0], said.positional[1:], named) if said.positional else ("", (), named)
+def _scheduler(parsed: ParsedCall) -> tuple[Any, tuple[Any, ...], tuple[tuple[str, Any], ...]]:
+    """The name argument of get_scheduler, first or by keyword, and the other arguments."""
+    named = tuple((key, value) for key, value in parsed.named if key != "name")
+    if len(named) < len(parsed.named):
+        return dict(parsed.named)["name"], parsed.positional, named
+    return (parsed.positional[0], parsed.positional[1:], named) if parsed.positional else ("", (), named)
 
 
-def _once(pairs: tuple[tuple[str, Any], ...], source: str) -> dict[str, Any]:
-    given = dict(pairs)
-    if len(given) < len(pairs):
-        raise _not_one(source)
-    return given
+def _without_repeats(pairs: tuple[tuple[str, Any], ...], source: str) -> dict[str, Any]:
+    arguments = dict(pairs)
+    if len(arguments) < len(pairs):
+        raise _no_schedule_call(source)
+    return arguments
 
 
-def _not_one(source: str) -> PolicyError:
+def _no_schedule_call(source: str) -> PolicyError:
     return PolicyError(
         'expected get_scheduler("cosine", num_warmup_steps=10, ...), get_cosine_schedule_with_warmup('
         f"optimizer, 10, ...) or {next(iter(SCHEDULES))}(...), each argument once, got {source[:120]!r}"

@@ -1,10 +1,10 @@
 """LRBench's policy strings, `lrPolicy_NSTEP+k0_0.001+gamma_0.32+l_30000+50000`, and policies.
 
-A string is read as the function that LRBench computes, but for its bugs. Two conventions differ: its POLY goes from k1
-to k0, and its SIG falls with a negative gamma. A wave with k0 above k1 is upside down there, since its height hangs
-on k0: TRI is then DTRI, COS is UPCOS, and the reverse; others have no equal and are refused. Bugs that are not
-imitated: NSTEP and piecewise policies that remember which step they were asked for before, and RSW, SINRSW and COSRSW,
-which have their lowest value for the one step at which they restart.
+A string is read as the function that LRBench computes, without its bugs. Two conventions differ: its POLY goes from k1
+to k0, and its SIG falls with a negative gamma. A wave with k0 above k1 is upside down in LRBench, since its height
+starts at k0: TRI is then DTRI, COS is UPCOS, and the reverse; other waves have no equal and are refused. Bugs that are
+not imitated: NSTEP and piecewise policies depend on the steps of earlier calls; RSW, SINRSW and COSRSW have their
+lowest value at the step of their restart.
 """
 
 import re
@@ -19,7 +19,7 @@ from lrsearch.schedules.functions import FUNCTIONS
 LONGEST_STRING = 4096
 NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 PLUS, MINUS = re.compile(r"(?<![0-9.][eE])\+"), re.compile(r"(?<![0-9.][eE])(?<!_)-")
-"""What stands between parameters and between policies; in 1e+05 and -0.1 a sign is part of a number."""
+"""The signs between parameters and between policies; in 1e+05 and -0.1 a sign is part of a number."""
 SHAPES = ("TRI", "DTRI", "SIN", "DSIN", "COS", "UPCOS", "RSW", "SINRSW", "COSRSW")
 WAVES = tuple(f"{shape}{suffix}" for shape in SHAPES for suffix in ("", "2", "EXP"))
 MIRRORED = {"TRI": "DTRI", "DTRI": "TRI", "COS": "UPCOS", "UPCOS": "COS"}
@@ -42,7 +42,7 @@ def from_lrbench(text: str) -> Policy:
     """Read a policy from LRBench's string; policies of several regions are joined by "-", with "-AT-" and their steps.
 
     Raises:
-        PolicyError: if it is no such string, or no policy is equal; it says where and why.
+        PolicyError: if it is no such string, or no policy is equal; the message names the place and the reason.
 
     >>> from_lrbench("lrPolicy_NSTEP+k0_0.001+gamma_0.32+l_30000+50000")
     NSTEP(k0=0.001, gamma=0.32, l=[30000, 50000])
@@ -53,7 +53,7 @@ def from_lrbench(text: str) -> Policy:
     if "-k0F-" in text:
         raise PolicyError("-k0F- belongs to fixedPiecewiseLR, a class that LRBench does not have")
     listed, joint, regions = text.partition("-AT-")
-    policies = [_policy(one) for one in MINUS.split(listed)]
+    policies = [_policy(region) for region in MINUS.split(listed)]
     if not joint and len(policies) == 1:
         return policies[0]
     if not joint:
@@ -82,13 +82,13 @@ def to_lrbench(policy: Policy) -> str:
 
 
 def _policy(text: str) -> Policy:
-    given = _parameters(text)
-    name = given.pop("lrPolicy", None)
+    values = _parameters(text)
+    name = values.pop("lrPolicy", None)
     if not isinstance(name, str):
         raise PolicyError(f"lrPolicy_ and a function's name are missing (in {text[:120]!r})")
     if name not in TAKES:
         raise PolicyError(f"{unknown('function of LRBench', name, TAKES)} (in {text[:120]!r})")
-    params = {key: value for key, value in given.items() if key in TAKES[name] and value is not None}
+    params = {key: value for key, value in values.items() if key in TAKES[name] and value is not None}
     try:
         return _read(name, params)
     except PolicyError as error:
@@ -97,23 +97,20 @@ def _policy(text: str) -> Policy:
 
 def _parameters(text: str) -> Params:
     """The values by key; a value without a key is one more item of l."""
-    found: Params = {}
+    values: Params = {}
     key = ""
     for item in PLUS.split(text.strip()):
         before, named, value = item.strip().rpartition("_")
-        if not named and key == "l" and found.get("l") is not None:
-            found["l"] = (
-                (*found["l"], _number(value, "l"))
-                if isinstance(found["l"], tuple)
-                else (found["l"], _number(value, "l"))
-            )
+        if not named and key == "l" and values.get("l") is not None:
+            items = values["l"] if isinstance(values["l"], tuple) else (values["l"],)
+            values["l"] = (*items, _number(value, "l"))
             continue
         key = before
-        if key not in ("lrPolicy", *KEYS) or key in found:
-            problem = "twice" if key in found else "expected lrPolicy_, k0_, k1_, gamma_, p_ or l_, found"
+        if key not in ("lrPolicy", *KEYS) or key in values:
+            problem = "twice" if key in values else "expected lrPolicy_, k0_, k1_, gamma_, p_ or l_, found"
             raise PolicyError(f"{problem} {item[:40]!r} (in {text[:120]!r})")
-        found[key] = value if key == "lrPolicy" else None if value in ("None", "") else _number(value, key)
-    return found
+        values[key] = value if key == "lrPolicy" else None if value in ("None", "") else _number(value, key)
+    return values
 
 
 def _number(text: str, what: str) -> float:
@@ -137,7 +134,7 @@ def _read(name: str, params: Params) -> Policy:
 
 
 def _upright(name: str, params: Params) -> tuple[str, Params]:
-    """The equal of a wave that LRBench turns upside down."""
+    """The name and parameters of the policy that equals a wave upside down."""
     params = {**params, "k0": params["k1"], "k1": params["k0"]}
     if name not in MIRRORED:
         raise PolicyError(

@@ -1,4 +1,4 @@
-"""Numbers as other tools hand them over: each is checked once, by name, before a policy is made of it."""
+"""Checks of the values that other tools hand over: each is checked once, by name, before it enters a policy."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ from lrsearch.schedules import Policy
 
 
 def number(value: Any, what: str) -> float:
-    """Take a finite number; a tensor or an array of one number will do.
+    """The value as a finite float; it may be a tensor or an array with one number.
 
     >>> number(0.1, "gamma")
     0.1
@@ -18,28 +18,28 @@ def number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PolicyError(f"{what} must be a number, got {_shown(value)}")
     try:
-        found = float(value)
+        result = float(value)
     except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
+        result = math.inf
+    if not math.isfinite(result):
         raise PolicyError(f"{what} must be a finite number, got {_shown(value)}")
-    return found
+    return result
 
 
 def whole(value: Any, what: str, least: int = 0) -> int:
-    """Take a whole number of at least `least`.
+    """The value as a whole number of at least `least`.
 
     >>> whole(30.0, "step_size", least=1)
     30
     """
-    found = number(value, what)
-    if not found.is_integer() or found < least:
+    result = number(value, what)
+    if not result.is_integer() or result < least:
         raise PolicyError(f"{what} must be a whole number, {least} or more, got {_shown(value)}")
-    return int(found)
+    return int(result)
 
 
 def bound(policy: Any) -> Policy:
-    """Take a policy whose lengths are steps."""
+    """The policy, if its lengths are steps."""
     if not isinstance(policy, Policy):
         raise PolicyError(f"a policy is written in another tool's words, got {type(policy).__name__}")
     policy.require_bound()
@@ -47,7 +47,7 @@ def bound(policy: Any) -> Policy:
 
 
 def text(value: Any, what: str, longest: int) -> str:
-    """Take a text of at most `longest` characters, without the byte-order mark that some editors put first."""
+    """The text, if it has at most `longest` characters, without the byte-order mark that some editors put first."""
     if not isinstance(value, str):
         raise PolicyError(f"{what} is a text, got {type(value).__name__}")
     if len(value) > longest:

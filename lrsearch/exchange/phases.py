@@ -1,4 +1,4 @@
-"""Curves in phases: one shape after the other."""
+"""Curves in phases: shapes that follow each other."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -18,14 +18,14 @@ def joined(phases: Sequence[Phase], last: Policy) -> Policy:
     >>> joined([(0, FIX(k0=1)), (5, FIX(k0=0.5))], FIX(k0=0.25))
     CHAIN(policies=[FIX(k0=0.5), FIX(k0=0.25)], at=[5])
     """
-    kept = [(length, policy) for length, policy in phases if length > 0]
-    if not kept:
+    real = [(length, policy) for length, policy in phases if length > 0]
+    if not real:
         return last
-    return CHAIN(policies=[*(policy for _, policy in kept), last], at=list(accumulate(length for length, _ in kept)))
+    return CHAIN(policies=[*(policy for _, policy in real), last], at=list(accumulate(length for length, _ in real)))
 
 
 def later(policy: Policy, at: float) -> Policy:
-    """What is left of a policy after so many steps: in plain words where it has them, else FROM.
+    """The rest of a policy after so many steps: as FIX or NSTEP where it is one, else as FROM.
 
     >>> later(FUNCTIONS["NSTEP"](k0=0.5, gamma=0.5, l=[5, 30]), 10), later(LINEAR(k0=1, l=9), 3)
     (NSTEP(k0=0.25, gamma=0.5, l=[20]), FROM(policy=LINEAR(k0=1, l=9), at=3))
@@ -41,7 +41,7 @@ def later(policy: Policy, at: float) -> Policy:
 
 
 def swing(start: float, other: float, l: float) -> Policy:
-    """Swing along a cosine from a start to another learning rate and back, l steps each way.
+    """A cosine from a start to another learning rate and back, l steps each way.
 
     >>> swing(0.1, 0, 50), swing(0, 0.1, 50)
     (COS(k0=0, k1=0.1, l=50), UPCOS(k0=0, k1=0.1, l=50))
@@ -50,7 +50,7 @@ def swing(start: float, other: float, l: float) -> Policy:
 
 
 def is_staircase(policy: Policy) -> bool:
-    """Whether it is constant but for drops at its own steps.
+    """Whether a policy is constant between drops at its own steps.
 
     >>> is_staircase(FIX(k0=0.1)), is_staircase(LINEAR(k0=0.1, l=5))
     (True, False)

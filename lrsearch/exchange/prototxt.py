@@ -11,13 +11,13 @@ TOKEN = re.compile(
     r"""[\s,;]*(?:#[^\n]*|(?P<string>"[^"\n]*"|'[^'\n]*')|(?P<word>[A-Za-z0-9_.+-]+)|(?P<mark>[:{}\[\]<>]))"""
 )
 NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?[fF]?")
-"""Protobuf's numbers but for octal and hexadecimal ones: 010 would be 8."""
+"""Protobuf's decimal numbers; octal and hexadecimal numbers are refused, since 010 would be 8."""
 OPEN = {"{": "}", "<": ">"}
 Fields = dict[str, list[str]]
 
 
 def fields_of(text: str) -> Fields:
-    """The values of each key at the top level, in order; messages inside are passed over."""
+    """The values of each key at the top level, in order; messages inside are skipped."""
     fields: Fields = {}
     tokens = _tokens(text)
     for token in tokens:
@@ -53,35 +53,35 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _next(tokens: Iterator[str], key: str) -> str:
-    found = next(tokens, None)
-    if found is None:
+    piece = next(tokens, None)
+    if piece is None:
         raise PolicyError(f"the prototxt ends after {key[:40]!r}")
-    return found
+    return piece
 
 
 def _listed(tokens: Iterator[str], key: str) -> list[str]:
     items: list[str] = []
-    while (found := _next(tokens, key)) != "]":
-        items.append(found)
+    while (piece := _next(tokens, key)) != "]":
+        items.append(piece)
     return items
 
 
 def _skip(tokens: Iterator[str], opened: str, key: str) -> None:
-    waiting = [OPEN[opened]]
-    while waiting:
-        found = _next(tokens, key)
-        if found in OPEN:
-            waiting.append(OPEN[found])
-        elif found == waiting[-1]:
-            waiting.pop()
-        elif found in "}>":
-            raise PolicyError(f"{found!r} inside {key[:40]!r} closes nothing")
+    closing = [OPEN[opened]]
+    while closing:
+        piece = _next(tokens, key)
+        if piece in OPEN:
+            closing.append(OPEN[piece])
+        elif piece == closing[-1]:
+            closing.pop()
+        elif piece in "}>":
+            raise PolicyError(f"{piece!r} inside {key[:40]!r} closes nothing")
 
 
-def one(fields: Fields, key: str) -> str:
-    """The value of a key that must be given once.
+def single(fields: Fields, key: str) -> str:
+    """The value of a key that must be there exactly once.
 
-    >>> one(fields_of("gamma: 0.1 test { gamma: 5 }"), "gamma")
+    >>> single(fields_of("gamma: 0.1 test { gamma: 5 }"), "gamma")
     '0.1'
     """
     values = fields.get(key, [])
@@ -102,10 +102,10 @@ def number_of(text: str, key: str) -> float:
 
 
 def number_at(fields: Fields, key: str, default: float | None = None) -> float:
-    """The number of a key, or its default where that is given and the key is not."""
+    """The number of a key; its default, if any, where the key is missing."""
     if default is not None and key not in fields:
         return default
-    return number_of(one(fields, key), key)
+    return number_of(single(fields, key), key)
 
 
 def whole_at(fields: Fields, key: str, default: int | None = None) -> int:

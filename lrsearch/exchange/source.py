@@ -15,8 +15,9 @@ from lrsearch.exchange.numbers import text as checked_text
 LONGEST_SOURCE = 4096
 DEEPEST = 4
 MOST_VALUES = 2048
+"""Limits on pasted text, which is untrusted (a rule): characters, calls inside calls, values."""
 PROMPT = re.compile(r"(?m)^[ \t]*(?:>>>|\.\.\.)(?: |$)")
-"""What stands before a line of an example in a docstring."""
+"""The prompt before a line of an example in a docstring."""
 PREFIXES = {
     "",
     "torch.optim.lr_scheduler",
@@ -30,28 +31,29 @@ Assigned = ast.Assign | ast.AnnAssign
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A call as it is written: its name, positional arguments, and keyword arguments."""
+class ParsedCall:
+    """A call as its source has it: its name, positional arguments, and keyword arguments."""
 
     name: str
     positional: tuple[Any, ...]
     named: tuple[tuple[str, Any], ...]
 
 
-def read(source: str) -> Said:
-    """Read a call of literals, arithmetic and calls inside it; a name, or self.optimizer, is first and the optimizer.
+def read(source: str) -> ParsedCall:
+    """Read a call whose arguments are literals, arithmetic and calls.
 
-    Imports and assignments may stand before it, and it may use what they name.
+    A first argument that is a name, or such as self.optimizer, is the optimizer. Imports and assignments may precede
+    the call, and it may use their names.
 
     Raises:
         PolicyError: if the text is anything else.
 
     >>> read("scheduler = StepLR(optimizer, 30, gamma=-0.1)  # as pasted")
-    Said(name='StepLR', positional=(30,), named=(('gamma', -0.1),))
+    ParsedCall(name='StepLR', positional=(30,), named=(('gamma', -0.1),))
     >>> read("batches = 391; StepLR(optimizer, 30 * batches)").positional
     (11730,)
     """
-    body = [found for found in _parsed(source) if not isinstance(found, ast.Import | ast.ImportFrom)]
+    body = [statement for statement in _parsed(source) if not isinstance(statement, ast.Import | ast.ImportFrom)]
     call = _call_of(body[-1]) if body else None
     if call is None or not all(isinstance(statement, Assigned) for statement in body[:-1]):
         raise PolicyError(
@@ -68,7 +70,7 @@ def read(source: str) -> Said:
 
 
 def torch_call(source: str, lr: float) -> Call:
-    """Read the call of a torch scheduler for an optimizer of a learning rate.
+    """Read the call of a torch scheduler, for an optimizer with a learning rate.
 
     >>> torch_call("lr_scheduler.StepLR(optimizer, 30)", 0.1).arguments
     (('step_size', 30),)
@@ -89,28 +91,28 @@ def _parsed(source: str) -> list[ast.stmt]:
 
 
 def _call_of(statement: ast.stmt) -> ast.Call | None:
-    """The call that a statement makes, with or without a comma behind it."""
+    """The call of a statement, with or without a comma behind it; None where there is none."""
     value = statement.value if isinstance(statement, ast.Expr | ast.Return | Assigned) else None
     if isinstance(value, ast.Tuple) and len(value.elts) == 1:
         value = value.elts[0]
     return value if isinstance(value, ast.Call) else None
 
 
-def _named(said: Said, lr: float) -> Call:
-    if said.name not in POSITIONS:
-        raise PolicyError(_why_not(said.name))
-    names = POSITIONS[said.name]
-    if len(said.positional) > len(names):
-        raise PolicyError(f"{said.name} takes {', '.join(names)}; give what comes after them by name")
-    given = (*zip(names, said.positional, strict=False), *said.named)
-    twice = [name for name, _ in given if [other for other, _ in given].count(name) > 1]
+def _named(parsed: ParsedCall, lr: float) -> Call:
+    if parsed.name not in POSITIONS:
+        raise PolicyError(_why_not(parsed.name))
+    names = POSITIONS[parsed.name]
+    if len(parsed.positional) > len(names):
+        raise PolicyError(f"{parsed.name} takes {', '.join(names)}; give what comes after them by name")
+    pairs = (*zip(names, parsed.positional, strict=False), *parsed.named)
+    twice = [name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1]
     if twice:
-        raise PolicyError(f"{said.name}: {twice[0]} is given twice")
-    # torch printed with verbose, up to 2.6; it is no part of the curve
+        raise PolicyError(f"{parsed.name}: {twice[0]} is given twice")
+    # verbose, up to torch 2.6, prints; it is no part of the curve
     arguments = tuple(
-        (name, _inside(value, lr)) for name, value in given if name != "verbose" or not isinstance(value, bool)
+        (name, _inside(value, lr)) for name, value in pairs if name != "verbose" or not isinstance(value, bool)
     )
-    return Call(name=said.name, arguments=arguments, lr=lr)
+    return Call(name=parsed.name, arguments=arguments, lr=lr)
 
 
 def _why_not(name: str) -> str:
@@ -120,7 +122,7 @@ def _why_not(name: str) -> str:
 
 
 def _inside(value: Any, lr: float) -> Any:
-    if isinstance(value, Said):
+    if isinstance(value, ParsedCall):
         return _named(value, lr)
     if isinstance(value, dict):
         raise PolicyError("torch's schedulers take no dict")
@@ -129,13 +131,13 @@ def _inside(value: Any, lr: float) -> Any:
 
 @dataclass(slots=True)
 class _SourceReader:
-    """One pass over the source: what its assignments name so far, and how many values it may still read."""
+    """One pass over the source: the values of its assignments so far, and how many values it may still read."""
 
     names: dict[str, Any] = field(default_factory=dict)
     left: int = MOST_VALUES
 
     def assign(self, statement: Assigned) -> None:
-        """Note what a statement names; what is no value, such as the optimizer, is refused where it is used."""
+        """Remember the value of an assignment; one that is no value, such as the optimizer, is refused where used."""
         if statement.value is None:
             return
         try:
@@ -146,7 +148,7 @@ class _SourceReader:
             if isinstance(target, ast.Name):
                 self.names[target.id] = value
 
-    def call(self, node: ast.Call, depth: int) -> Said:
+    def call(self, node: ast.Call, depth: int) -> ParsedCall:
         """The call of a scheduler, without its optimizer."""
         if depth > DEEPEST:
             raise PolicyError(f"calls nest at most {DEEPEST} deep")
@@ -163,16 +165,16 @@ class _SourceReader:
             if key is None:
                 raise PolicyError(f"{name}: ** is no literal argument")
             values.append((key, self.value(value, depth)))
-        return Said(name, tuple(self.value(value, depth) for value in arguments), tuple(values))
+        return ParsedCall(name, tuple(self.value(value, depth) for value in arguments), tuple(values))
 
     def is_optimizer(self, node: ast.expr) -> bool:
-        """Whether it stands for something that is no value here."""
+        """Whether an argument stands for an object, such as the optimizer, and not for a value."""
         if isinstance(node, ast.Name):
             return isinstance(self.names.get(node.id, PolicyError()), PolicyError)
         return isinstance(node, ast.Attribute | ast.Subscript)
 
     def value(self, node: ast.expr, depth: int) -> Any:
-        """A literal, a list or dict of them, a number that is calculated, a scheduler, or what a name stands for."""
+        """The value of an expression: a literal, a list or dict, arithmetic, a scheduler, or an assigned name."""
         self._spend(1)
         if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool | int | float | str)):
             return node.value
@@ -228,8 +230,8 @@ class _SourceReader:
 
 
 def _extent(value: Any) -> tuple[int, int]:
-    """How many values there are in it, and how deep its calls nest."""
-    is_call = isinstance(value, Said)
+    """How many values a value has inside, and how deep its calls nest."""
+    is_call = isinstance(value, ParsedCall)
     items = [*value.positional, *dict(value.named).values()] if is_call else value if isinstance(value, tuple) else []
     inside = [_extent(item) for item in items]
     return 1 + sum(size for size, _ in inside), is_call + max((calls for _, calls in inside), default=0)
@@ -252,7 +254,7 @@ def _shown(node: ast.expr) -> str:
 
 
 def _is_infinity(node: ast.Call) -> bool:
-    """Whether it is float("inf"), the one number that has no literal."""
+    """Whether a call is float("inf"), the only number that has no literal."""
     first = node.args[0] if len(node.args) == 1 else None
     return (
         isinstance(node.func, ast.Name)

@@ -1,7 +1,7 @@
 """torch's schedulers and policies: `from_torch` reads a real scheduler, `to_torch` writes the call that makes one.
 
-A policy that is read equals its scheduler at every step, past ends too, up to rounding: torch multiplies from step to
-step. One thing is not imitated: OneCycleLR allows one step past its last, step `total_steps`, at which it climbs again
+A policy equals the scheduler that it was read from at every step, also past its end, up to rounding: torch multiplies
+from step to step. One exception: OneCycleLR allows one step past its last, step `total_steps`, at which it climbs again
 or falls below zero; a policy holds its last value.
 """
 
@@ -13,7 +13,7 @@ from lrsearch.errors import PolicyError
 from lrsearch.exchange.numbers import number, whole
 from lrsearch.exchange.phases import is_staircase, joined, swing
 from lrsearch.exchange.torch_calls import to_torch
-from lrsearch.exchange.torch_cycles import CODE, Rates, base, cyclic, cyclic_lrs, one_cycle, one_cycle_lrs
+from lrsearch.exchange.torch_cycles import CODE, LRs, base, cyclic, cyclic_lrs, one_cycle, one_cycle_lrs
 from lrsearch.schedules import Policy
 from lrsearch.schedules.functions import FUNCTIONS
 from lrsearch.words import counted
@@ -21,9 +21,10 @@ from lrsearch.words import counted
 __all__ = ["from_torch", "plateau", "to_torch"]
 
 CLOSE = 1e-9
-"""How far ratios of param groups may differ, relatively."""
+"""The relative difference of equal ratios of param groups: floating-point noise."""
 DRIFT = 1e-6
-"""How far from its formula a running scheduler may be, in parts of the largest rate, before it counts as changed."""
+"""How far from its formula a running scheduler may be, in parts of the largest LR, before it counts as changed: torch
+multiplies from step to step, and rounds each time."""
 MODULE = "torch.optim.lr_scheduler"
 CANNOT: dict[str, str] = {
     "LambdaLR": CODE,
@@ -43,7 +44,7 @@ def from_torch(scheduler: Any, *, every: int = 1) -> Policy:
         every: optimizer steps per `scheduler.step()`; the steps of an epoch where it is stepped once an epoch.
 
     Raises:
-        PolicyError: if no policy is exactly this scheduler; it says why.
+        PolicyError: if no policy is exactly this scheduler; the message has the reason.
 
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -100,19 +101,19 @@ def plateau(
 
 @dataclass(frozen=True, slots=True)
 class _SchedulerReader:
-    """How one class is read.
+    """The two functions that read one class of schedulers.
 
     Args:
-        lrs: the learning rates that (scheduler, number of a param group) has, of which the policy is made.
-        policy: the policy of (scheduler, rates).
+        lrs: (scheduler, number of a param group) -> the learning rates that the policy consists of.
+        policy: (scheduler, learning rates) -> the policy.
     """
 
-    lrs: Callable[[Any, int], Rates]
-    policy: Callable[[Any, Rates], Policy]
+    lrs: Callable[[Any, int], LRs]
+    policy: Callable[[Any, LRs], Policy]
 
 
 def _own_policy(scheduler: Any) -> Policy | None:
-    """The policy of a scheduler that a policy made."""
+    """The policy of lrsearch's own scheduler; None for another's."""
     is_ours = type(scheduler).__module__ == "lrsearch.schedules.torch"
     own = getattr(scheduler, "policy", None) if is_ours else None
     return own if isinstance(own, Policy) else None
@@ -127,8 +128,8 @@ def _reader(scheduler: Any) -> _SchedulerReader:
     raise PolicyError(f"a scheduler of torch.optim.lr_scheduler is read, got {name[:80]}. Known: {', '.join(READERS)}")
 
 
-def _largest(scheduler: Any, reader: _SchedulerReader) -> Rates:
-    """The rates of the largest param group; refuses groups that are not proportional to it."""
+def _largest(scheduler: Any, reader: _SchedulerReader) -> LRs:
+    """The learning rates of the largest param group; groups that are not proportional to it are refused."""
     groups = [reader.lrs(scheduler, n) for n in range(len(scheduler.optimizer.param_groups))]
     largest = max(groups, key=max)
     top = max(largest)
@@ -143,7 +144,7 @@ def _largest(scheduler: Any, reader: _SchedulerReader) -> Rates:
 
 
 def _require_standing(scheduler: Any, policy: Policy, top: float) -> None:
-    """Refuse a scheduler that does not stand where its arguments put it."""
+    """Refuse a scheduler whose present learning rate is not that of its arguments."""
     inner = scheduler
     while type(inner).__name__ == "ChainedScheduler":
         inner = inner._schedulers[0]
@@ -175,7 +176,7 @@ def _per(policy: Policy, every: int) -> Policy:
     return slow if is_staircase(policy) else SAMPLED(policy=slow, every=every)
 
 
-def _base_and_floor(scheduler: Any, n: int) -> Rates:
+def _base_and_floor(scheduler: Any, n: int) -> LRs:
     return (*base(scheduler, n), number(scheduler.eta_min, "eta_min"))
 
 
@@ -183,12 +184,12 @@ def _gamma(scheduler: Any) -> float:
     return number(scheduler.gamma, "gamma")
 
 
-def _step(scheduler: Any, lrs: Rates) -> Policy:
+def _step(scheduler: Any, lrs: LRs) -> Policy:
     return STEP(k0=lrs[0], gamma=_gamma(scheduler), l=whole(scheduler.step_size, "step_size", least=1))
 
 
-def _multi_step(scheduler: Any, lrs: Rates) -> Policy:
-    """Drop at a milestone as often as it is listed, as torch does, and at once at milestone 0."""
+def _multi_step(scheduler: Any, lrs: LRs) -> Policy:
+    """Drops, as often at a milestone as it is listed, as in torch; those of milestone 0 lower the start."""
     gamma = _gamma(scheduler)
     times = {whole(at, "a milestone"): count for at, count in scheduler.milestones.items() if count > 0}
     start = lrs[0] * gamma ** times.pop(0, 0)
@@ -203,8 +204,8 @@ def _multi_step(scheduler: Any, lrs: Rates) -> Policy:
     return CHAIN(policies=[FIX(k0=lr) for lr in steps], at=at)
 
 
-def _constant(scheduler: Any, lrs: Rates) -> Policy:
-    """total_iters=0 never gives the factor back: torch looks only after the first step."""
+def _constant(scheduler: Any, lrs: LRs) -> Policy:
+    """A factor until total_iters; total_iters=0 never takes it back, since torch checks after the first step only."""
     factor, until = number(scheduler.factor, "factor"), whole(scheduler.total_iters, "total_iters")
     if factor == 0 and until > 0:
         raise PolicyError(f"factor=0: torch divides by it at step {until}")
@@ -212,7 +213,7 @@ def _constant(scheduler: Any, lrs: Rates) -> Policy:
     return joined([(until, low)], FIX(k0=lrs[0])) if until > 0 else low
 
 
-def _linear(scheduler: Any, lrs: Rates) -> Policy:
+def _linear(scheduler: Any, lrs: LRs) -> Policy:
     start, end = number(scheduler.start_factor, "start_factor"), number(scheduler.end_factor, "end_factor")
     length = whole(scheduler.total_iters, "total_iters")
     if length == 0 or start == end:
@@ -220,29 +221,29 @@ def _linear(scheduler: Any, lrs: Rates) -> Policy:
     return LINEAR(k0=lrs[0] * start, l=length, k1=lrs[0] * end)
 
 
-def _polynomial(scheduler: Any, lrs: Rates) -> Policy:
+def _polynomial(scheduler: Any, lrs: LRs) -> Policy:
     length = whole(scheduler.total_iters, "total_iters")
     return POLY(k0=lrs[0], p=number(scheduler.power, "power"), l=length) if length else FIX(k0=lrs[0])
 
 
-def _cosine(scheduler: Any, lrs: Rates) -> Policy:
+def _cosine(scheduler: Any, lrs: LRs) -> Policy:
     start, other = lrs
     return swing(start, other, whole(scheduler.T_max, "T_max", least=1))
 
 
-def _restarts(scheduler: Any, lrs: Rates) -> Policy:
+def _restarts(scheduler: Any, lrs: LRs) -> Policy:
     base, floor = lrs
     if floor > base:
         raise PolicyError(f"eta_min={floor:g} is above the base {base:g}: it rises and restarts, and SGDR falls")
     return SGDR(k0=floor, k1=base, l=whole(scheduler.T_0, "T_0", least=1), growth=scheduler.T_mult)
 
 
-def _plateau_lrs(scheduler: Any, n: int) -> Rates:
+def _plateau_lrs(scheduler: Any, n: int) -> LRs:
     group = scheduler.optimizer.param_groups[n]
     return (number(group["lr"], "lr"), number(scheduler.min_lrs[n], "min_lr"), number(scheduler.eps, "eps"))
 
 
-def _plateau(scheduler: Any, lrs: Rates) -> Policy:
+def _plateau(scheduler: Any, lrs: LRs) -> Policy:
     lr, low, eps = lrs
     return plateau(
         lr,
@@ -261,11 +262,11 @@ def _members(scheduler: Any) -> list[tuple[Any, _SchedulerReader]]:
     return [(member, _reader(member)) for member in scheduler._schedulers]
 
 
-def _lrs_of_members(scheduler: Any, n: int) -> Rates:
+def _lrs_of_members(scheduler: Any, n: int) -> LRs:
     return tuple(lr for member, reader in _members(scheduler) for lr in reader.lrs(member, n))
 
 
-def _policies_of_members(scheduler: Any, lrs: Rates) -> list[Policy]:
+def _policies_of_members(scheduler: Any, lrs: LRs) -> list[Policy]:
     policies, used = [], 0
     for member, reader in _members(scheduler):
         count = len(reader.lrs(member, 0))
@@ -274,8 +275,8 @@ def _policies_of_members(scheduler: Any, lrs: Rates) -> list[Policy]:
     return policies
 
 
-def _sequential(scheduler: Any, lrs: Rates) -> Policy:
-    """Join the members: torch starts a later one from its own base, and the first from the group's initial LR."""
+def _sequential(scheduler: Any, lrs: LRs) -> Policy:
+    """The members, joined: torch starts a later member from its own base, and the first from the group's initial LR."""
     at = [whole(step, "a milestone") for step in scheduler._milestones]
     if at != sorted(at):
         raise PolicyError(f"milestones={at} do not rise, and torch walks through them in another order")
@@ -310,8 +311,8 @@ def _require_member(member: Any, policy: Policy, *, is_first: bool) -> None:
         )
 
 
-def _chained(scheduler: Any, lrs: Rates) -> Policy:
-    """Members multiply: alone, or all exponential, they are one policy."""
+def _chained(scheduler: Any, lrs: LRs) -> Policy:
+    """The product of the members: a policy where there is one member, or all are exponential."""
     policies = _policies_of_members(scheduler, lrs)
     if len(policies) == 1:
         return policies[0]

@@ -1,8 +1,8 @@
 """A policy as calls of torch's own schedulers, where torch has the same curve.
 
 Most of torch's schedulers start at the optimizer's learning rate, so one call has one `lr`; in a SequentialLR all
-members share it. A learning rate beside it is a factor of LinearLR, or a MultiStepLR whose only drop is at step 0:
-torch's ConstantLR is no constant, it gives its factor back.
+members share it. Another learning rate is a factor of LinearLR, or a MultiStepLR whose only drop is at step 0: torch's
+ConstantLR is no constant, it takes its factor back.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from lrsearch.schedules import Policy
 from lrsearch.schedules.values import text_of
 
 NOISE = 1e-9
-"""How far from a whole number of steps a phase may end."""
+"""How far from a whole number of steps a phase may end: floating-point noise."""
 Members = list[tuple[int, Call]]
 """Calls, each with the step at which it takes over."""
 Params = dict[str, Any]
@@ -24,14 +24,14 @@ NO_SHAPE = "torch has no scheduler of this shape; policy.scheduler(optimizer) is
 
 
 def to_torch(policy: Policy, horizon: float | None = None) -> Call:
-    """Write a policy as the call of a torch scheduler that is exactly it.
+    """Write a policy as the call of a torch scheduler with exactly its curve.
 
     Args:
         policy: the policy; lengths that torch counts must be whole steps.
         horizon: the steps of the run, where known: CosineAnnealingLR and OneCycleLR are the same only up to an end.
 
     Raises:
-        PolicyError: if torch cannot say it exactly; it says what is in the way.
+        PolicyError: if torch has no scheduler with this curve; the message names the obstacle.
 
     >>> from lrsearch.schedules import HALFCOS, STEP
     >>> print(to_torch(STEP(k0=0.1, gamma=0.5, l=1000)))
@@ -42,9 +42,9 @@ def to_torch(policy: Policy, horizon: float | None = None) -> Call:
     policy = bound(policy)
     steps = None if horizon is None else whole(horizon, "horizon", least=1)
     alone = ALONE.get(policy.name)
-    found = alone(policy, steps) if alone else None
-    if found is not None:
-        return found
+    call = alone(policy, steps) if alone else None
+    if call is not None:
+        return call
     lr = _lr(policy)
     members = [(start, call) for start, call in _members(policy, lr, steps) if steps is None or start < steps]
     if len(members) == 1:
@@ -91,7 +91,7 @@ def _plateau(policy: Policy, steps: int | None) -> Call:
 
 
 def _cycling(policy: Policy, steps: int | None) -> Call:
-    """A momentum cycles in CyclicLR and OneCycleLR only."""
+    """CyclicLR or OneCycleLR: no other scheduler of torch cycles the momentum."""
     inner, m0, m1 = policy.params["policy"], float(policy.params["m0"]), float(policy.params["m1"])
     low_lr, high_lr = inner.bounds
     if low_lr == high_lr and m0 != m1 and inner.function.height is None:
@@ -103,9 +103,9 @@ def _cycling(policy: Policy, steps: int | None) -> Call:
         return _cyclic(inner, cycle_momentum=True, base_momentum=low, max_momentum=high)
     rises_again = inner.name == "ONECYCLE" and inner.params["k2"] > inner.params["k0"] and m0 != m1
     if inner.name in ("ONECYCLE", "ONECYCLE2") and not rises_again:
-        found = _one_cycle(inner, steps, cycle_momentum=True, base_momentum=m1, max_momentum=m0)
-        if found is not None:
-            return found
+        call = _one_cycle(inner, steps, cycle_momentum=True, base_momentum=m1, max_momentum=m0)
+        if call is not None:
+            return call
     raise PolicyError(
         f"CM: torch cycles the momentum beside {', '.join(WAVES)}, and ONECYCLE and ONECYCLE2 up to their"
         f" end where OneCycleLR has their phases, not beside {inner.form}"
@@ -138,9 +138,8 @@ def _one_cycle(policy: Policy, steps: int | None, **momentum: Any) -> Call | Non
     has_lrs = k1 > 0 and (k0 > 0 or k2 == 0)
     if not (has_phases and has_lrs and end == int(end) and (steps is None or steps <= end + 1)):
         return None
-    shape: Params = (
-        {"anneal_strategy": "linear", "three_phase": True} if policy.name == "ONECYCLE" else {"anneal_strategy": "cos"}
-    )
+    lines, cosines = {"anneal_strategy": "linear", "three_phase": True}, {"anneal_strategy": "cos"}
+    shape: Params = lines if policy.name == "ONECYCLE" else cosines
     return _call(
         "OneCycleLR",
         k0,
@@ -162,12 +161,8 @@ def _begun(policy: Policy, steps: int | None) -> Call | None:
     p, end = cosine.params, cosine.params["l"] - at if cosine.name == "HALFCOS" else 0.5
     total, is_third = round(end) + 1, at > 1
     is_still = momenta is None or momenta[0] == momenta[1]
-    if not (
-        abs(end - round(end)) <= NOISE
-        and at <= (2 if is_still else 1)
-        and p["k0"] > 0
-        and (steps is None or steps <= total)
-    ):
+    is_within = abs(end - round(end)) <= NOISE and at <= (2 if is_still else 1)
+    if not (is_within and p["k0"] > 0 and (steps is None or steps <= total)):
         return None
     low, high = momenta[::-1] if momenta and p["k0"] >= p["k1"] else momenta or (0, 0)
     cycles = {"base_momentum": low, "max_momentum": high} if momenta else {}
@@ -197,7 +192,7 @@ ALONE: dict[str, Callable[[Policy, int | None], Call | None]] = {
     "ONECYCLE2": _one_cycle,
     "FROM": _begun,
 }
-"""What is no member of a SequentialLR, or not the same call there."""
+"""LR functions that are no member of a SequentialLR, or another call there."""
 
 
 def _lr(policy: Policy) -> float:
@@ -219,7 +214,7 @@ def _lr(policy: Policy) -> float:
 
 
 def _members(policy: Policy, lr: float, steps: int | None) -> Members:
-    """The calls of a policy that is looked at for so many steps, on an optimizer of a learning rate."""
+    """The calls of a policy over so many steps, for an optimizer with a learning rate."""
     writer = WRITERS.get(policy.name)
     if writer is None:
         raise PolicyError(f"{policy.name}: {NO_SHAPE}")
@@ -247,7 +242,7 @@ def _held(level: float, lr: float) -> Call:
 
 
 def _line(policy: Policy, lr: float, k0: float, k1: float, length: int) -> Members:
-    """LinearLR cannot start at 0: there, step 0 is held, and the line starts at step 1."""
+    """The calls of a line. LinearLR cannot start at 0: then step 0 is held, and the line starts at step 1."""
     if max(k0, k1) > lr:
         raise PolicyError(
             f"{policy.name}: LinearLR's factors are at most 1, and {max(k0, k1)!r} is above the"
@@ -313,7 +308,7 @@ def _decay(policy: Policy, lr: float, steps: int | None) -> Members:
 
 
 def _half_cosine(policy: Policy, lr: float, steps: int | None) -> Members:
-    """CosineAnnealingLR turns round at T_max; what goes on after it must be held."""
+    """CosineAnnealingLR, which turns round at T_max: a run that goes on needs a held value after it."""
     p = policy.params
     _require_base(policy, "CosineAnnealingLR", p["k0"], lr)
     length = _length(policy, p["l"])
@@ -332,18 +327,8 @@ def _restarts(policy: Policy, lr: float, steps: int | None) -> Members:
     p = policy.params
     _require_base(policy, "CosineAnnealingWarmRestarts", max(p["k0"], p["k1"]), lr)
     growth = whole(p.get("growth", 1), f"{policy.name}: CosineAnnealingWarmRestarts' T_mult, the growth,", least=1)
-    return [
-        (
-            0,
-            _call(
-                "CosineAnnealingWarmRestarts",
-                lr,
-                T_0=_length(policy, p["l"]),
-                T_mult=growth,
-                eta_min=float(min(p["k0"], p["k1"])),
-            ),
-        )
-    ]
+    length, floor = _length(policy, p["l"]), float(min(p["k0"], p["k1"]))
+    return [(0, _call("CosineAnnealingWarmRestarts", lr, T_0=length, T_mult=growth, eta_min=floor))]
 
 
 def _wave(policy: Policy, lr: float, steps: int | None) -> Members:
@@ -386,14 +371,14 @@ def _warmup(policy: Policy, lr: float, steps: int | None) -> Members:
 
 def _chain(policy: Policy, lr: float, steps: int | None) -> Members:
     parts, at = policy.params["policies"], [_length(policy, step, "at") for step in policy.params["at"]]
-    found: Members = []
+    chained: Members = []
     for part, start, end in zip(parts, (0, *at), (*at, steps), strict=True):
         if steps is not None and start >= steps:
             break
         lasts = None if end is None else end - start
         members = _members(part, lr, lasts)
-        found += _after(start, [(own, call) for own, call in members if lasts is None or own < lasts])
-    return found
+        chained += _after(start, [(own, call) for own, call in members if lasts is None or own < lasts])
+    return chained
 
 
 def _after(start: int, members: Members) -> Members:

@@ -17,24 +17,24 @@ CODE = (
 LINEAR, HALFCOS, ONECYCLE, ONECYCLE2, CM = (
     FUNCTIONS[name] for name in ("LINEAR", "HALFCOS", "ONECYCLE", "ONECYCLE2", "CM")
 )
-Rates = tuple[float, ...]
+LRs = tuple[float, ...]
 Ends = tuple[float, float]
 """A value at the start and at the end of a phase."""
 
 
-def base(scheduler: Any, n: int) -> Rates:
+def base(scheduler: Any, n: int) -> LRs:
     """The learning rate from which most schedulers start."""
     if len(scheduler.base_lrs) != len(scheduler.optimizer.param_groups):
         raise PolicyError("a param group was added after the scheduler was made")
     return (number(scheduler.base_lrs[n], "the base learning rate"),)
 
 
-def cyclic_lrs(scheduler: Any, n: int) -> Rates:
+def cyclic_lrs(scheduler: Any, n: int) -> LRs:
     """The learning rates of CyclicLR: at its start and half a cycle later."""
     return (*base(scheduler, n), number(scheduler.max_lrs[n], "max_lr"))
 
 
-def cyclic(scheduler: Any, lrs: Rates) -> Policy:
+def cyclic(scheduler: Any, lrs: LRs) -> Policy:
     """Read CyclicLR: a triangle wave."""
     _require_waves(scheduler, *lrs)
     starts_low = lrs[0] <= lrs[1]
@@ -47,13 +47,13 @@ def cyclic(scheduler: Any, lrs: Rates) -> Policy:
     return _with_momentum(wave, first, other) if starts_low else _with_momentum(wave, other, first)
 
 
-def one_cycle_lrs(scheduler: Any, n: int) -> Rates:
+def one_cycle_lrs(scheduler: Any, n: int) -> LRs:
     """The learning rates of OneCycleLR: at its start, at its peak and at its end."""
     group = scheduler.optimizer.param_groups[n]
     return tuple(number(group[name], name) for name in ("initial_lr", "max_lr", "min_lr"))
 
 
-def one_cycle(scheduler: Any, lrs: Rates) -> Policy:
+def one_cycle(scheduler: Any, lrs: LRs) -> Policy:
     """Read OneCycleLR: phases that end at steps pct_start total_steps - 1 and so on, the last at total_steps - 1."""
     named = dict(zip(("initial_lr", "max_lr", "min_lr"), lrs, strict=True))
     for name in ("max_momentum", "base_momentum") if scheduler.cycle_momentum else ():
@@ -74,7 +74,7 @@ def one_cycle(scheduler: Any, lrs: Rates) -> Policy:
 
 
 def _is_cycle(cycle: LRFunction, named: dict[str, float]) -> bool:
-    """Whether an LR function has these rates; CM's momentum moves in its last phase too if that rises."""
+    """Whether an LR function has these learning rates; CM's momentum moves in a last phase that rises, torch's not."""
     has_peak = max(named["initial_lr"], named["min_lr"]) <= named["max_lr"]
     return has_peak and (cycle is ONECYCLE2 or "max_momentum" not in named or named["min_lr"] <= named["initial_lr"])
 
@@ -89,11 +89,11 @@ class _Phase:
     momenta: Ends | None
 
     def policy(self, shape: Callable[..., Policy]) -> Policy:
-        found = shape(k0=self.lrs[0], l=self.end - self.start, k1=self.lrs[1])
+        policy = shape(k0=self.lrs[0], l=self.end - self.start, k1=self.lrs[1])
         if self.momenta is None:
-            return found
+            return policy
         at_lowest, at_highest = self.momenta if self.lrs[0] <= self.lrs[1] else self.momenta[::-1]
-        return _with_momentum(found, at_lowest, at_highest)
+        return _with_momentum(policy, at_lowest, at_highest)
 
     def from_zero(self) -> "_Phase":
         """The part of a line that began before step 0."""
@@ -102,20 +102,20 @@ class _Phase:
 
 
 def _reached(listed: Sequence[Any], is_linear: bool, named: dict[str, float]) -> list[_Phase]:
-    """The phases in which a step falls: torch takes the first whose end is not passed."""
-    found: list[_Phase] = []
+    """The phases that contain a step: torch takes the first phase whose end is not passed."""
+    reached: list[_Phase] = []
     before, total = 0.0, number(listed[-1]["end_step"], "the end")
     if total < 1:
         raise PolicyError("total_steps=1: a cycle of one step has no shape")
     for phase in listed:
         end = number(phase["end_step"], "the end of a phase")
-        if end >= 0 and (not found or found[-1].end < total):
+        if end >= 0 and (not reached or reached[-1].end < total):
             lrs = named[phase["start_lr"]], named[phase["end_lr"]]
             cycles = "max_momentum" in named
             momenta = (named[phase["start_momentum"]], named[phase["end_momentum"]]) if cycles else None
-            found.append(_Phase(before, end, lrs, momenta))
+            reached.append(_Phase(before, end, lrs, momenta))
         before = end
-    return [found[0].from_zero(), *found[1:]] if is_linear and found[0].start < 0 else found
+    return [reached[0].from_zero(), *reached[1:]] if is_linear and reached[0].start < 0 else reached
 
 
 def _rest(ends: Ends, done: float) -> Ends:
@@ -144,7 +144,7 @@ def _with_momentum(policy: Policy, at_lowest: float, at_highest: float) -> Polic
 
 
 def _same(values: Sequence[Any], what: str) -> float:
-    found = {number(value, what) for value in values}
-    if len(found) != 1:
-        raise PolicyError(f"{what} differs between param groups, and a policy has one: {sorted(found)}")
-    return found.pop()
+    distinct = {number(value, what) for value in values}
+    if len(distinct) != 1:
+        raise PolicyError(f"{what} differs between param groups, and a policy has one: {sorted(distinct)}")
+    return distinct.pop()

@@ -1,4 +1,4 @@
-"""What LR range tests advise: a learning rate by every known rule, each with how far it scatters."""
+"""Learning rates that LR range tests suggest: one by every published rule, each with its scatter."""
 
 import math
 import statistics
@@ -15,9 +15,13 @@ from lrsearch.later import warn_older
 
 Numbers = npt.NDArray[np.float64]
 Read = Callable[[Reading, Numbers, Numbers], float | None]
+"""From a reading, the log10 of its learning rates and its smoothed losses: log10 of a learning rate, or None."""
 ENOUGH_REPEATS = 3
+"""Repeats from which on their own standard deviation is used (a rule)."""
 MOST_NAMED = 5
+"""Left-out losses that a note lists (a rule: a line)."""
 SLIDE_WIDTH, SLIDE_LEVEL = 15, 0.005
+"""Points between two slopes, and the change that still counts. Source: fastai's `slide`, its defaults."""
 NO_TRAIN_LOSS = "the training logs no train_loss, so a range test shows nothing"
 
 
@@ -27,9 +31,9 @@ class Suggestion:
 
     Args:
         rule: the rule's name.
-        lr: the learning rate: the middle, on a log axis, of what it reads from each test.
+        lr: the learning rate: the median, on a log axis, of its readings of the tests.
         low, high: two standard deviations to each side, in which a repeat's reading is expected.
-        purpose: what it is for.
+        purpose: what the learning rate is for.
         source: who proposed the rule.
     """
 
@@ -41,7 +45,7 @@ class Suggestion:
     source: str
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {
             "rule": self.rule,
             "rate": self.lr,
@@ -60,14 +64,14 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class LRAdvice:
-    """What range tests advise.
+    """The suggestions of range tests, and whether they can be trusted.
 
     Args:
         verdict: "found"; "disagree" where repeats are over half a decade apart; "edge" where the range ends before the
             loss turns, and "flat" where no curve falls: these two suggest nothing.
-        readings: what each test shows.
+        readings: of each test.
         suggestions: by every rule, the default first; none where the verdict is "edge" or "flat".
-        notes: what else a person should know: which end of the range to move, which losses were left out.
+        notes: sentences for people: which end of the range to move, which losses were left out.
     """
 
     verdict: str
@@ -86,20 +90,20 @@ class LRAdvice:
         return _edge(self.readings) if self.verdict == "edge" else None
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {
             "verdict": self.verdict,
-            "suggestions": [one.to_json() for one in self.suggestions],
+            "suggestions": [suggestion.to_json() for suggestion in self.suggestions],
             "tests": [
                 {
-                    "run": one.run,
-                    "lowest": one.lowest,
-                    "bottom": one.bottom,
-                    "blown_up": one.blown_up,
-                    "edge": one.edge,
-                    "left_out": list(one.left_out),
+                    "run": reading.run,
+                    "lowest": reading.lowest,
+                    "bottom": reading.optimum,
+                    "blown_up": reading.blown_up,
+                    "edge": reading.edge,
+                    "left_out": list(reading.left_out),
                 }
-                for one in self.readings
+                for reading in self.readings
             ],
             "edge": self.edge,
             "notes": list(self.notes),
@@ -120,7 +124,7 @@ class _Rule:
 def advise(ramps: Sequence[Ramp]) -> LRAdvice:
     """Read range tests of one model and task, repeats of each other, by every rule.
 
-    From three repeats on, a rule's scatter is that of its readings; below, the one that was measured over 12 seeds.
+    From three repeats on, a rule's scatter is that of its readings; below, that measured over 12 seeds.
     Curves that are flat, or had not turned when their range ended, suggest nothing.
 
     >>> lrs = tuple(10 ** (-4 + n / 50) for n in range(200))
@@ -131,12 +135,11 @@ def advise(ramps: Sequence[Ramp]) -> LRAdvice:
     """
     readings = tuple(map(read_ramp, ramps))
     notes = tuple(note for ramp, reading in zip(ramps, readings, strict=True) for note in _notes(ramp, reading))
-    turned = [
-        (ramp, reading) for ramp, reading in zip(ramps, readings, strict=True) if reading.lowest and not reading.edge
-    ]
+    pairs = zip(ramps, readings, strict=True)
+    turned = [(ramp, reading) for ramp, reading in pairs if reading.lowest and not reading.edge]
     if not turned:
         return LRAdvice("edge" if _edge(readings) else "flat", readings, (), notes)
-    suggestions = [found for rule in SUGGESTING if (found := _suggest(rule, turned)) is not None]
+    suggestions = [suggestion for rule in SUGGESTING if (suggestion := _suggest(rule, turned)) is not None]
     return LRAdvice("disagree" if disagree(readings) else "found", readings, tuple(suggestions), notes)
 
 
@@ -147,7 +150,7 @@ def _edge(readings: Sequence[Reading]) -> str | None:
 
 
 def _notes(ramp: Ramp, reading: Reading) -> list[str]:
-    """Say which end of a test's range to move, what of it was left out, and that there was nothing to read."""
+    """Sentences about one test: no losses, the end of the range to move, a hidden fall, and losses left out."""
     if not ramp.losses:
         return [NO_TRAIN_LOSS]
     notes = []
@@ -174,37 +177,37 @@ def _notes(ramp: Ramp, reading: Reading) -> list[str]:
 
 
 def _suggest(rule: _Rule, falling: Sequence[tuple[Ramp, Reading]]) -> Suggestion | None:
-    """Ask a rule of each test; None where it finds nothing in any."""
-    found = []
+    """A rule's suggestion from all tests; None where it reads nothing from any."""
+    log10_lrs = []
     for ramp, reading in falling:
-        known = np.isfinite(reading.smoothed)
-        lr = rule.read(reading, np.log10(ramp.lrs)[known], np.array(reading.smoothed)[known])
-        found += [lr] if lr is not None else []
-    if not found:
+        finite = np.isfinite(reading.smoothed)
+        log10_lr = rule.read(reading, np.log10(ramp.lrs)[finite], np.array(reading.smoothed)[finite])
+        log10_lrs += [log10_lr] if log10_lr is not None else []
+    if not log10_lrs:
         return None
-    middle = statistics.median(found)
-    scatter = statistics.stdev(found) if len(found) >= ENOUGH_REPEATS else rule.scatter
+    middle = statistics.median(log10_lrs)
+    scatter = statistics.stdev(log10_lrs) if len(log10_lrs) >= ENOUGH_REPEATS else rule.scatter
     low, lr, high = (float(f"{10**x:.3g}") for x in (middle - 2 * scatter, middle, middle + 2 * scatter))
     return Suggestion(rule.name, lr, low, high, rule.purpose, rule.source)
 
 
 def _below_lowest(factor: float) -> Read:
-    return lambda reading, decades, losses: math.log10((reading.lowest or math.nan) / factor)
+    return lambda reading, log10_lrs, losses: math.log10((reading.lowest or math.nan) / factor)
 
 
-def _below_bottom(factor: float) -> Read:
-    return lambda reading, decades, losses: math.log10((reading.bottom or math.nan) / factor)
+def _below_optimum(factor: float) -> Read:
+    return lambda reading, log10_lrs, losses: math.log10((reading.optimum or math.nan) / factor)
 
 
-def _steepest(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
+def _steepest(reading: Reading, log10_lrs: Numbers, losses: Numbers) -> float | None:
     """Where the loss falls most steeply over log LR, before its minimum."""
     end = int(np.argmin(losses)) + 1
     if end < 3:
         return None
-    return float(decades[np.argmin(np.gradient(losses[:end], decades[:end]))])
+    return float(log10_lrs[np.argmin(np.gradient(losses[:end], log10_lrs[:end]))])
 
 
-def _valley(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
+def _valley(reading: Reading, log10_lrs: Numbers, losses: Numbers) -> float | None:
     """Half way down the longest descent: the longest falling subsequence, as fastai has it."""
     lengths, begins = np.ones(len(losses), dtype=int), np.arange(len(losses))
     for n in range(1, len(losses)):
@@ -215,10 +218,10 @@ def _valley(reading: Reading, decades: Numbers, losses: Numbers) -> float | None
     end = int(np.argmax(lengths))
     begin = int(begins[end])
     third = (end - begin) / 3
-    return float(decades[begin + int(third) + int(third / 2)])
+    return float(log10_lrs[begin + int(third) + int(third / 2)])
 
 
-def _slide(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
+def _slide(reading: Reading, log10_lrs: Numbers, losses: Numbers) -> float | None:
     """From the right, the first place at which the slope over a window of 15 points stops changing."""
     slopes = np.gradient(losses)
     right, left = len(losses) - 1, len(losses) - 1 - SLIDE_WIDTH
@@ -227,20 +230,21 @@ def _slide(reading: Reading, decades: Numbers, losses: Numbers) -> float | None:
     place = left
     while left >= 0 and abs(slopes[right] - slopes[left]) > SLIDE_LEVEL:
         place, right, left = left, right - 1, left - 1
-    return float(decades[place])
+    return float(log10_lrs[place])
 
 
 SMITH_CLR, SMITH_ONECYCLE, FASTAI = "Smith 2015", "Smith 2018", "fastai"
 SUGGESTING = (
-    _Rule("bottom", _below_bottom(1), 0.08, "peak of a decaying or cyclic policy", "lrsearch"),
-    _Rule("bottom / 5", _below_bottom(5), 0.08, "constant learning rate", "lrsearch"),
+    _Rule("bottom", _below_optimum(1), 0.08, "peak of a decaying or cyclic policy", "lrsearch"),
+    _Rule("bottom / 5", _below_optimum(5), 0.08, "constant learning rate", "lrsearch"),
     _Rule("minimum", _below_lowest(1), 0.18, "peak of a decaying or cyclic policy", SMITH_CLR),
     _Rule("minimum / 10", _below_lowest(10), 0.18, "peak, carefully", FASTAI),
-    _Rule("base, 1/3", _below_bottom(3), 0.08, "floor of a cyclic policy", SMITH_CLR),
-    _Rule("base, 1/4", _below_bottom(4), 0.08, "floor of a cyclic policy", SMITH_CLR),
-    _Rule("start, 1/10", _below_bottom(10), 0.08, "start of a one-cycle policy", SMITH_ONECYCLE),
-    _Rule("start, 1/20", _below_bottom(20), 0.08, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("base, 1/3", _below_optimum(3), 0.08, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("base, 1/4", _below_optimum(4), 0.08, "floor of a cyclic policy", SMITH_CLR),
+    _Rule("start, 1/10", _below_optimum(10), 0.08, "start of a one-cycle policy", SMITH_ONECYCLE),
+    _Rule("start, 1/20", _below_optimum(20), 0.08, "start of a one-cycle policy", SMITH_ONECYCLE),
     _Rule("steepest", _steepest, 0.10, "learns fast", FASTAI),
     _Rule("valley", _valley, 0.15, "learns fast", FASTAI),
     _Rule("slide", _slide, 1.2, "before the loss turns; scatters", FASTAI),
 )
+"""The rules, the default first. Their scatter is measured in `studies/range-test`: 12 seeds of each of four tasks."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from lrsearch.errors import UsageError
 
 FIRST_RULES, RULES = 1, 2
-"""How evidence was read at first, and is today. A study keeps the rules that it began with.
+"""Versions of the rules that read range tests: the first, and today's. A study keeps the rules that it began with.
 
-Both read what guessing is worth from the probes where the task does not say it; the first never had to.
+Where the task does not say what guessing is worth, both read it from the probes; the first never had to.
 """
 
 
@@ -35,7 +35,7 @@ class Ramp:
         run: the run's key.
         lrs: the learning rate at each point.
         losses: the training loss at each point; inf where it was not finite; empty where the training logs none.
-        evaluations: looks at validation samples, if there were any.
+        evaluations: those on validation samples, if there were any.
         steps: points of the whole test, where it ended sooner; None where these are all.
     """
 
@@ -54,8 +54,8 @@ class Probe:
         run: the run's key.
         lr: the learning rate.
         seed: the run's seed.
-        loss: what `Task.level` says of it, lower is better: a validation loss, another metric's cost, of either sign;
-            inf where it diverged.
+        loss: its `Task.level`, lower is better: a validation loss, or another metric's cost, of either sign; inf where
+            it diverged.
     """
 
     run: str
@@ -70,16 +70,16 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known before a space is pruned.
+    """The runs, and the store's recommendations, that a space is pruned by.
 
     Args:
-        chance_loss: the loss of guessing, any finite number; None where only the probes tell, see `guessing`.
+        chance_loss: the loss of guessing, any finite number; None where only the probes show it, see `guessing`.
         probe_steps: steps of each probe.
         ramps: the range tests.
-        probes: the constant learning rates.
-        stored: peak learning rates of what the store recommends, carried over to this task.
+        probes: the runs at constant learning rates.
+        stored: peak learning rates that the store recommends, transferred to this task.
         rules: how the range tests are read, see `read_ramp`.
-        failed: learning rate and seed of each probe that failed: it shows nothing, and is not asked for again.
+        failed: learning rate and seed of each probe that failed: it shows nothing, and is not repeated.
     """
 
     chance_loss: float | None
@@ -100,10 +100,10 @@ class Evidence:
             raise UsageError(f"probes must have 1 step or more, got {self.probe_steps!r}")
 
 
-def decade(lr: float) -> float:
-    """Give log10 of a learning rate, to half decades where it is one but for rounding to four digits.
+def log10_of(lr: float) -> float:
+    """Log10 of a learning rate, a whole or half number where only rounding to four digits separates them.
 
-    >>> decade(0.03162)
+    >>> log10_of(0.03162)
     -1.5
     """
     exponent = math.log10(lr)

@@ -80,7 +80,7 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
         for part in self._parts:
             part.adopt = self._adopt
             if len(self._parts) > 1:  # one optimizer may wait for the others' updates: a step before its first is right
-                part._told.add("order")
+                part._warned.add("order")
         strategy.lr_scheduler_configs = [
             LRSchedulerConfig(ShownScheduler(part), interval="step") for part in self._parts
         ]

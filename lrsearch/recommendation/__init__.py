@@ -1,4 +1,4 @@
-"""What is recommended for a task: similar tasks, their policies carried over to it, ranked with their uncertainty."""
+"""Recommendations for a task: policies of similar tasks, transferred to it and ranked with their uncertainty."""
 
 from lrsearch.recommendation.advice import Advice, Neighbour, Recommendation
 from lrsearch.recommendation.ranking import rank

@@ -1,4 +1,4 @@
-"""What is recommended for a task, and why, as frozen values."""
+"""Recommendations for a task and their reasons, as frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,9 +14,9 @@ from lrsearch.schedules import Policy, parse
 from lrsearch.words import counted
 
 SAFETY_MARGIN = 0.5
-"""A learning rate is lowered by so much of its doubt: one that is too high costs more than one that is too low."""
+"""The share of its uncertainty by which a learning rate is lowered: too high costs more than too low (a rule)."""
 KEYS = {"optimum": "centre", "same_settings": "exact", "above_median": "fair", "safety_margin": "caution"}
-"""What stored recommendations call these fields: keys of a store never change."""
+"""The names of these fields in stored recommendations: keys of a store never change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +26,33 @@ class Recommendation:
     Args:
         policy: the policy over that task's horizon.
         task: that task's name.
-        distance: how far that task is from the one asked for; 0 for the same.
-        score: its score there, mean over seeds, in its own unit and sign; or what a paper printed.
+        distance: how far that task is from the user's task; 0 for the same.
+        score: its score there, mean over seeds, in its own unit and sign; or the score that a paper printed.
         seeds: runs behind the score.
-        regret: how far it is behind the best by all tasks, in standard deviations of the noise, shrunk to what is
-            usual where it was seen on few.
-        optimum: the middle of the bottom of that task's range test; None if it had none.
+        regret: how far it is behind the best by all tasks, in standard deviations of the noise, shrunk to the usual
+            regret where it ran on few tasks.
+        optimum: the range-test optimum of that task; None if it had none.
         horizon: that task's horizon in steps.
-        origin: where the score comes from: `local`, `published`, or where else the runs were imported from.
-        source: the paper, for people; empty for runs of one's own.
-        corrections: what moves its learning rate on the way to the task asked for.
-        same_settings: whether that task trains the same in all that moves a learning rate: it is then taken as it is.
+        origin: the source of the score: `local`, `published`, or the name of an import.
+        source: the paper, for people; empty for runs of the user's own.
+        corrections: of its learning rate, from that task to the user's.
+        same_settings: whether that task equals the user's in all that moves a learning rate: the policy then stays.
         parts: the distance by group.
-        value: what it is worth there for the goal, the higher the better: where that is accuracy the score, or minus
-            the score where that is minimized.
+        value: its value there for the goal, the higher the better; for accuracy the score, or minus the score where
+            that is minimized.
         low, high: a 90 % interval of minus the regret.
-        p_best: how probable it is that no other is better.
-        tie_group: from 1; candidates of one group are not told apart.
-        tasks: tasks that it was seen on, itself or a neighbour.
+        p_best: the probability that no other is better.
+        tie_group: from 1; the order within one group is not significant.
+        tasks: tasks that it, or a pooled neighbour, ran on.
         runs: runs on all of them.
-        above_median: whether it is as good as the median of that task, and that task weighs at least half of what the
-            heaviest does.
+        above_median: whether it is as good as the median of that task, and that task has at least half of the largest
+            weight.
         by_goal: minus its regret by goal, where it was ranked for all.
-        front: whether none is better for one goal and as good for the others; None where one goal was asked for.
+        front: whether none is better for one goal and as good for the others; None where it was ranked for one goal.
         share: the part of that task's horizon that the runs behind its score went over.
-        safety_margin: the part of its uncertainty by which its learning rate is lowered; 0 in records of before there
-            was one, so that their studies are replayed as they were.
-        objective: the metric that the score is of.
+        safety_margin: the part of its uncertainty by which its learning rate is lowered; 0 in records older than the
+            margin, so that their studies replay equally.
+        objective: the metric of the score.
         policies: how many policies were pooled into it: those nearby count as one.
     """
 
@@ -100,24 +100,23 @@ class Recommendation:
         return round(self.share * self.horizon)
 
     def transferred(self, horizon: int, own_optimum: float | None) -> Policy:
-        """Give the policy over another horizon, its learning rate moved by the range tests and by the corrections.
+        """The policy over another horizon, its learning rate moved by the range tests and by the corrections.
 
-        Where both tasks have a range test it moves by the ratio of the two, and by those corrections that they do not
-        show; else by all of them. Then it is lowered by its caution. Of a task that trains the same it stays as
-        it is.
+        Where both tasks have a range test it moves by the ratio of the two optima, and by the corrections that range
+        tests do not replace; else by all corrections. Then it is lowered by its safety margin. The policy of a task
+        with the same settings is only stretched.
         """
         policy = self.policy.stretch(horizon / self.horizon)
         if self.same_settings:
             return policy
         probed = own_optimum is not None and self.optimum is not None
-        moved = sum(one.decades for one in applying(self.corrections, probed)) - self.safety_margin * self.uncertainty(
-            own_optimum
-        )
+        margin = self.safety_margin * self.uncertainty(own_optimum)
+        moved = sum(correction.decades for correction in applying(self.corrections, probed)) - margin
         factor = own_optimum / self.optimum if own_optimum is not None and self.optimum is not None else 1.0
         return policy.scale(factor * 10**moved) if moved or factor != 1 else policy
 
     def uncertainty(self, own_optimum: float | None) -> float:
-        """Give how uncertain the learning rate is, in decades, with a range test of one's own or without."""
+        """The standard deviation of the learning rate, in decades, with the task's own range test or without."""
         probed = own_optimum is not None and self.optimum is not None
         return 0.0 if self.same_settings else uncertainty_of(applying(self.corrections, probed))
 
@@ -132,43 +131,40 @@ class Recommendation:
         return self.uncertainty(own_centre)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "objective"}
-        return (
-            {KEYS.get(name, name): value for name, value in plain.items()}
-            | _of_metric(self.objective)
-            | {
-                "policy": str(self.policy),
-                "corrections": [one.to_json() for one in self.corrections],
-                "parts": dict(self.parts),
-                "by_goal": dict(self.by_goal),
-            }
-        )
+        """The fields as JSON values, under the keys of stores."""
+        names = [field.name for field in fields(self) if field.name != "objective"]
+        values = {KEYS.get(name, name): getattr(self, name) for name in names}
+        nested = {
+            "policy": str(self.policy),
+            "corrections": [correction.to_json() for correction in self.corrections],
+            "parts": dict(self.parts),
+            "by_goal": dict(self.by_goal),
+        }
+        return values | _of_metric(self.objective) | nested
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recommendation":
-        """Read it back; what an older record does not have is as its default, what it does not know is left."""
-        held = {one.name: values[key] for one in fields(cls) if (key := KEYS.get(one.name, one.name)) in values}
-        return cls(
-            **held
-            | {
-                "policy": parse(values["policy"]),
-                "corrections": tuple(Correction.from_json(one) for one in values.get("corrections", ())),
-                "parts": tuple(values.get("parts", {}).items()),
-                "by_goal": tuple(values.get("by_goal", {}).items()),
-                "objective": _metric_of(values),
-            }
-        )
+        """Read the values of `to_json`; missing keys of older records get defaults, unknown keys are ignored."""
+        keys = {field.name: KEYS.get(field.name, field.name) for field in fields(cls)}
+        present = {name: values[key] for name, key in keys.items() if key in values}
+        nested = {
+            "policy": parse(values["policy"]),
+            "corrections": tuple(map(Correction.from_json, values.get("corrections", ()))),
+            "parts": tuple(values.get("parts", {}).items()),
+            "by_goal": tuple(values.get("by_goal", {}).items()),
+            "objective": _metric_of(values),
+        }
+        return cls(**present | nested)
 
 
 def _of_metric(objective: Objective) -> dict[str, Any]:
-    """What a score is of, as plain JSON values beside the score."""
+    """The metric of a score, as JSON values beside the score."""
     samples = {} if objective.samples is None else {"samples": objective.samples}
     return {"metric": objective.name, "direction": objective.direction, "unit": objective.unit} | samples
 
 
 def _metric_of(values: Mapping[str, Any]) -> Objective:
-    """Read what `_of_metric` gave; an older record had a unit only, and none for a share."""
+    """Read the values of `_of_metric`; an older record had a unit only, and none for a share."""
     if "metric" in values:
         return Objective(values["metric"], values["direction"], values["unit"], values.get("samples"))
     return Objective(TOP1, MAXIMIZE, values["unit"]) if values.get("unit") else SHARE
@@ -176,14 +172,14 @@ def _metric_of(values: Mapping[str, Any]) -> Objective:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A task that was looked at.
+    """A task that was compared with the user's.
 
     Args:
-        name: what people call it.
+        name: the task's name.
         origin, source: as in `KnownTask`.
         similarity: how far it is, by group.
-        weight: what it counts, by distance and reliability; 0 where it is too far.
-        runs: runs of it that were read.
+        weight: by distance and reliability; 0 where it is too far.
+        runs: how many of its runs were read.
     """
 
     name: str
@@ -194,7 +190,7 @@ class Neighbour:
     runs: int
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {
             "task": self.name,
             "origin": self.origin,
@@ -207,14 +203,14 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """The answer of a search of the very task: decided on its own pairs of runs, not by ranking.
+    """The answer of a search of the same task: decided on its own pairs of runs, not by ranking.
 
     Args:
         study: the study's name.
         policy: the answer.
         score: its metric's mean over its seeds, in its own unit and sign.
         seeds: runs behind the score.
-        confirmed: whether they are of fresh seeds.
+        confirmed: whether these runs have fresh seeds.
         verdict: the answer as a sentence of advice.
         objective: the metric.
     """
@@ -233,25 +229,25 @@ class Searched:
         return self.objective.text(self.score)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name != "objective"}
-        return plain | _of_metric(self.objective) | {"policy": str(self.policy)}
+        """The fields as JSON values."""
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "objective"}
+        return values | _of_metric(self.objective) | {"policy": str(self.policy)}
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What is known for a task.
+    """The recommendations for a task.
 
     Args:
-        task: the name of the task that was asked for.
-        goal: what the policies are ranked for.
-        relevant: whether anything that is known bears on it.
+        task: the name of the user's task.
+        goal: the goal that the policies are ranked for.
+        relevant: whether there is relevant evidence.
         reason: why, or why not.
-        neighbours: the tasks that were looked at, the nearest first.
+        neighbours: the tasks that were compared, the nearest first.
         ranked: the candidates, the first to try first; none without relevant evidence.
-        own_optimum: the middle of the task's own range tests, if it has any in the store.
+        own_optimum: the optimum of the task's own range tests, if it has any in the store.
         horizon: the task's steps.
-        answers: of searches of the task itself, for accuracy, the one on most fresh seeds first.
+        answers: of searches of the task itself, for accuracy; the answer on most fresh seeds first.
     """
 
     task: str
@@ -264,79 +260,79 @@ class Advice:
     horizon: int
     answers: tuple[Searched, ...] = ()
 
-    def answered(self, one: Recommendation) -> tuple[str, ...]:
-        """Return the names of the searches of this task whose answer a recommendation is."""
-        is_own = one.same_settings and one.task == self.task and one.horizon == self.horizon
-        return tuple(each.study for each in self.answers if is_own and each.policy == one.policy)
+    def answered(self, recommended: Recommendation) -> tuple[str, ...]:
+        """The names of this task's searches whose answer is the recommendation."""
+        is_own_task = recommended.task == self.task and recommended.horizon == self.horizon
+        if not (recommended.same_settings and is_own_task):
+            return ()
+        return tuple(answer.study for answer in self.answers if answer.policy == recommended.policy)
 
     def first(self, k: int = 2) -> list[Recommendation]:
-        """Give at most k policies of different forms, best first, each a fair one."""
+        """At most k policies of different forms, best first, each as good as the median of its task."""
         chosen: dict[str, Recommendation] = {}
-        for one in self.ranked:
-            if one.above_median:
-                chosen.setdefault(one.policy.form, one)
+        for recommended in self.ranked:
+            if recommended.above_median:
+                chosen.setdefault(recommended.policy.form, recommended)
         return list(chosen.values())[:k]
 
     def by_regret(self) -> list[Recommendation]:
-        """Sort the candidates by what is known of them: the least behind first, after the front of all goals if asked.
+        """The candidates by regret, the least first; where they are ranked for all goals, those on the front first.
 
-        `ranked` is another order, for trying one after the other: there a candidate of which little is known may come
-        before a better one that those before it cover.
+        `ranked` is another order, for trying one after the other: there a candidate with little evidence may come
+        before a better one whose strengths the candidates before it share.
         """
-        return sorted(
-            self.ranked,
-            key=lambda one: (
-                one.front is False,
-                round(one.regret, 9),
-                -one.share,
-                -(one.value or 0.0),
-                -(one.p_best or 0.0),
-            ),
-        )
+        return sorted(self.ranked, key=_by_regret)
 
-    def why(self, one: Recommendation) -> str:
-        """Say in few words what a candidate's place rests on."""
-        if one.source:
-            where = f"published for {one.task}"
-        elif one.distance == 0 and one.task == self.task:
+    def why(self, recommended: Recommendation) -> str:
+        """The reasons for a candidate's place, in few words."""
+        if recommended.source:
+            where = f"published for {recommended.task}"
+        elif recommended.distance == 0 and recommended.task == self.task:
             where = "measured on this task"
         else:
-            where = f"carried from {one.task}"
-        imported = f" (from {one.origin})" if one.origin != LOCAL and not one.source else ""
-        parts = [f"answer of {name}" for name in self.answered(one)]
-        parts += [where + imported, counted(one.seeds, "seed")]
-        if one.share < 1:
+            where = f"carried from {recommended.task}"
+        is_imported = recommended.origin != LOCAL and not recommended.source
+        imported = f" (from {recommended.origin})" if is_imported else ""
+        parts = [f"answer of {name}" for name in self.answered(recommended)]
+        parts += [where + imported, counted(recommended.seeds, "seed")]
+        if recommended.share < 1:
             parts.append("short runs")
-        if one.policies > 1:
-            parts.append(f"pooled with {counted(one.policies - 1, 'policy', 'policies')} nearby")
-        if one.tasks > 1:
-            parts.append(f"seen on {counted(one.tasks, 'task')}")
+        if recommended.policies > 1:
+            parts.append(f"pooled with {counted(recommended.policies - 1, 'policy', 'policies')} nearby")
+        if recommended.tasks > 1:
+            parts.append(f"seen on {counted(recommended.tasks, 'task')}")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values, each policy with what it is on the task asked for."""
+        """The fields as JSON values, each recommendation as in `row`."""
         return {
             "task": self.task,
             "goal": self.goal,
             "relevant": self.relevant,
             "reason": self.reason,
             "own_centre": self.own_optimum,
-            "neighbours": [one.to_json() for one in self.neighbours],
-            "answers": [one.to_json() for one in self.answers],
-            "ranked": [self.told(one) for one in self.ranked],
+            "neighbours": [neighbour.to_json() for neighbour in self.neighbours],
+            "answers": [answer.to_json() for answer in self.answers],
+            "ranked": [self.row(recommended) for recommended in self.ranked],
         }
 
-    def told(self, one: Recommendation) -> dict[str, Any]:
-        """Give a recommendation as plain JSON values.
+    def row(self, recommended: Recommendation) -> dict[str, Any]:
+        """A recommendation as JSON values, with those that depend on this task.
 
         Beside its own there are `carried`, the policy transferred to this task; `doubt`, its uncertainty in decades;
         `place`, from 1, by regret; `steps` of the runs behind its score; and `why`.
         """
-        here = one.transferred(self.horizon, self.own_optimum).rounded()
-        return one.to_json() | {
-            "carried": str(here),
-            "doubt": one.uncertainty(self.own_optimum),
-            "place": 1 + self.by_regret().index(one),
-            "steps": one.steps,
-            "why": self.why(one),
+        policy = recommended.transferred(self.horizon, self.own_optimum).rounded()
+        return recommended.to_json() | {
+            "carried": str(policy),
+            "doubt": recommended.uncertainty(self.own_optimum),
+            "place": 1 + self.by_regret().index(recommended),
+            "steps": recommended.steps,
+            "why": self.why(recommended),
         }
+
+
+def _by_regret(recommended: Recommendation) -> tuple[bool, float, float, float, float]:
+    """A sort key: on the front first, then the least regret, the longest runs, the best value, the most probable."""
+    value, p_best = recommended.value or 0.0, recommended.p_best or 0.0
+    return recommended.front is False, round(recommended.regret, 9), -recommended.share, -value, -p_best

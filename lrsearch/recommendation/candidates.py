@@ -1,4 +1,4 @@
-"""Candidates for a task: the policies of other tasks, put in its terms, neighbours pooled, as a table for `rank`."""
+"""Candidates for a task: policies of other tasks in its coordinates, neighbours pooled, as a table for `rank`."""
 
 import math
 from collections import defaultdict
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEIGHBOURS = 0.15
-"""Policies of one form whose coordinates are no farther apart than this, in decades or on a linear axis, are one."""
+"""Policies of one form are one candidate up to this distance, in decades or on a linear axis: under a step of a grid
+with five learning rates a decade (a rule)."""
 SHORTEST = 17
-"""Runs shorter than this part of the horizon are probes: they rank learning rates too high."""
+"""Runs shorter than this part of the horizon are probes: they rank learning rates too high. The funnel's shortest runs,
+of 1/16, are longer."""
 BEST, OTHERS = 16, 16
 """Policies of a task that are read: its best, and as many evenly from the rest, to keep the median about as it is."""
 DIGITS = 12
-"""Decimals to which means are given, so that the mean of a printed number is that number."""
+"""Decimals to which means are rounded, so that the mean of a printed number is that number."""
 LOG = ("peak", "ratio", "cycles", "decay")
 """Coordinates that are compared in decades."""
 
@@ -38,7 +40,7 @@ class Member:
     Args:
         task: the place of its task among those that are known.
         policy: the policy over that task's horizon.
-        values: what its longest runs there are worth, one for each seed; nan where one diverged.
+        values: those of its longest runs there for the goal, one for each seed; nan where one diverged.
         score: their mean score, in its own unit and sign; None where all diverged.
         horizon: steps of those runs.
         above_median: whether it is as good as the median of that task's candidates over the same horizon.
@@ -59,10 +61,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Candidates and what is known of them.
+    """Candidates, their scores and their policies.
 
     Args:
-        table: for `rank`: a row a run.
+        table: for `rank`: one row for each run.
         members: the policies behind each candidate, by its number.
     """
 
@@ -72,73 +74,89 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class _Transferred:
-    """A policy on a task: its runs by horizon, and where it lies on the task that is asked for."""
+    """A policy of a known task: its runs, and its coordinates on the described task.
+
+    Args:
+        task: the place of the known task.
+        policy: the policy over that task's horizon.
+        form: the values that neighbours share: the form, and coordinates that are no numbers.
+        point: the numbers in which neighbours are near.
+        runs: its runs, over any horizon.
+    """
 
     task: int
     policy: Policy
     form: tuple[Any, ...]
-    at: tuple[float, ...]
+    point: tuple[float, ...]
     runs: tuple[KnownRun, ...]
 
 
-def shift(found: Sequence[Correction], optimum: float | None, own_optimum: float | None) -> float:
-    """Give how far a learning rate moves, in decades, by corrections and by the two range tests where there are both.
+def shift(moves: Sequence[Correction], optimum: float | None, own_optimum: float | None) -> float:
+    """How far a learning rate moves, in decades, by corrections and by the two range tests where there are both.
 
     >>> shift((Correction("momentum", -1.0, 0.4),), None, 0.1), round(shift((Correction("x", 0, 0.3),), 0.01, 0.1), 9)
     (-1.0, 1.0)
     """
-    if not found:
+    if not moves:
         return 0.0
     probed = bool(optimum and own_optimum)
     by_probe = math.log10(own_optimum / optimum) if optimum and own_optimum else 0.0
-    return by_probe + sum(one.decades for one in applying(found, probed))
+    return by_probe + sum(correction.decades for correction in applying(moves, probed))
 
 
 def gather(
-    known: Sequence[KnownTask], asked: Description, optima: Sequence[float | None], own_optimum: float | None, goal: str
+    known: Sequence[KnownTask],
+    description: Description,
+    optima: Sequence[float | None],
+    own_optimum: float | None,
+    goal: str,
 ) -> Candidates:
-    """Give the candidates in what is known of other tasks.
+    """The candidates among the policies of known tasks.
 
     Args:
         known: the tasks.
-        asked: the description of the task that is asked for.
-        optima: the middle of each known task's range tests, if it has any.
-        own_optimum: the middle of the asked task's range tests, if it has any.
-        goal: what they are ranked for.
+        description: that of the task to recommend for.
+        optima: the range-test optimum of each known task, if it has any.
+        own_optimum: the range-test optimum of the described task, if it has any.
+        goal: the goal that they are ranked for.
     """
-    seen = [one for at, task in enumerate(known) for one in _seen(at, task, asked, optima[at], own_optimum)]
-    numbers = _pooled(seen)
+    policies = [
+        policy
+        for place, task in enumerate(known)
+        for policy in _transferred(place, task, description, optima[place], own_optimum)
+    ]
+    numbers = _pooled(policies)
     targets = [target_of(task) for task in known]
     cells: dict[tuple[int, int, int, int], list[float]] = defaultdict(list)
-    for number, one in zip(numbers, seen, strict=True):
-        for run in one.runs:
-            for seed, value in _values(run, goal, targets[one.task], known[one.task].objective):
-                cells[one.task, number, run.horizon, seed].append(value)
-    return Candidates(_table(known, cells), _members(known, seen, numbers, goal, targets, _medians(cells)))
+    for number, policy in zip(numbers, policies, strict=True):
+        for run in policy.runs:
+            for seed, value in _values(run, goal, targets[policy.task], known[policy.task].objective):
+                cells[policy.task, number, run.horizon, seed].append(value)
+    return Candidates(_table(known, cells), _members(known, policies, numbers, goal, targets, _medians(cells)))
 
 
-def _seen(
-    at: int, task: KnownTask, asked: Description, optimum: float | None, own_optimum: float | None
+def _transferred(
+    place: int, task: KnownTask, description: Description, optimum: float | None, own_optimum: float | None
 ) -> list[_Transferred]:
-    """Give the policies of a task that can be carried over, where they would lie on the one that is asked for."""
-    moves = {
-        constant: 10 ** shift(corrections(task.description, asked, constant), optimum, own_optimum)
+    """The policies of a known task that have coordinates, each with those on the described task."""
+    factors = {
+        constant: 10 ** shift(corrections(task.description, description, constant), optimum, own_optimum)
         for constant in (False, True)
     }
-    found = []
+    transferred = []
     for policy, runs in _chosen(task):
         try:
-            coordinates = policy.coordinates(task.horizon)  # the same as stretched, at the asked task's horizon
+            coordinates = policy.coordinates(task.horizon)  # the same as those of the stretched policy
         except PolicyError:
             continue
-        coordinates = {**coordinates, "peak": coordinates["peak"] * moves[policy.form == "FIX"]}
-        form, place = _place(policy.form, coordinates)
-        found.append(_Transferred(at, policy, form, place, tuple(runs)))
-    return found
+        coordinates = {**coordinates, "peak": coordinates["peak"] * factors[policy.form == "FIX"]}
+        form, point = _form_and_point(policy.form, coordinates)
+        transferred.append(_Transferred(place, policy, form, point, tuple(runs)))
+    return transferred
 
 
 def _chosen(task: KnownTask) -> list[tuple[Policy, list[KnownRun]]]:
-    """Give a task's policies over its horizon with their runs, at most 32: the best half, and evenly from the rest."""
+    """A task's policies over its horizon with their runs, at most 32: the 16 best, and 16 evenly from the rest."""
     by_policy: dict[Policy, list[KnownRun]] = defaultdict(list)
     for run in task.runs:
         if run.horizon * SHORTEST >= task.horizon and run.policy.name != "RAMP":
@@ -153,14 +171,14 @@ def _chosen(task: KnownTask) -> list[tuple[Policy, list[KnownRun]]]:
 
 
 def _merit(runs: Sequence[KnownRun], objective: Objective) -> tuple[float, float]:
-    """The lowest is the best: the longest runs first, then those of the lowest mean cost."""
+    """A sort key, the best policy lowest: by the longest horizon, then by the mean cost of its runs over that."""
     longest = max(run.horizon for run in runs)
     costs = [finite_cost(objective, run.score) for run in runs if run.horizon == longest]
     return -longest, sum(costs) / len(costs)
 
 
-def _place(form: str, coordinates: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[float, ...]]:
-    """Give what must be equal for two policies to be neighbours, and the numbers that must be near."""
+def _form_and_point(form: str, coordinates: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[float, ...]]:
+    """The values that two neighbours share, and the numbers in which they are near."""
     kind: list[Any] = [form]
     numbers: list[float] = []
     for name, value in sorted(coordinates.items()):
@@ -175,16 +193,16 @@ def _place(form: str, coordinates: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     return tuple(kind), tuple(numbers)
 
 
-def _pooled(seen: Sequence[_Transferred]) -> list[int]:
-    """Number the policies so that neighbours have one number: all of a number are within 0.15 of each other."""
+def _pooled(policies: Sequence[_Transferred]) -> list[int]:
+    """A candidate's number for each policy: all policies of a number are within 0.15 of each other."""
     from sklearn.cluster import AgglomerativeClustering
 
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for place, one in enumerate(seen):
-        groups[one.form].append(place)
-    numbers, used = [0] * len(seen), 0
+    for place, policy in enumerate(policies):
+        groups[policy.form].append(place)
+    numbers, used = [0] * len(policies), 0
     for places in groups.values():
-        points = np.array([seen[place].at for place in places])
+        points = np.array([policies[place].point for place in places])
         labels = [0] * len(places)
         if len(places) > 1 and points.shape[1]:
             clusters = AgglomerativeClustering(
@@ -198,20 +216,19 @@ def _pooled(seen: Sequence[_Transferred]) -> list[int]:
 
 
 def _values(run: KnownRun, goal: str, target: float | None, objective: Objective) -> list[tuple[int, float]]:
-    """Give (seed, value) of a run; of repeats, values that have their printed mean, number and spread."""
+    """Pairs (seed, value) of a run; of printed repeats, values that have their mean, number and spread."""
     value = value_of(run, goal, target, objective)
     if value is None:
         return []
     if run.repeats == 1 or goal != "accuracy" or not run.spread:
         return [(run.seed + n, value) for n in range(run.repeats)]
     at = np.linspace(-1, 1, run.repeats)
-    return list(
-        zip(range(run.seed, run.seed + run.repeats), (value + run.spread * at / at.std(ddof=1)).tolist(), strict=True)
-    )
+    values = (value + run.spread * at / at.std(ddof=1)).tolist()
+    return list(zip(range(run.seed, run.seed + run.repeats), values, strict=True))
 
 
 def _medians(cells: Mapping[tuple[int, int, int, int], list[float]]) -> dict[tuple[int, int], float]:
-    """Give the median candidate's value by (task, horizon); what diverged is behind all."""
+    """The median candidate's value by (task, horizon); candidates that diverged are behind all."""
     by_candidate: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     for (task, number, horizon, _), values in cells.items():
         by_candidate[task, horizon, number] += values
@@ -222,12 +239,12 @@ def _medians(cells: Mapping[tuple[int, int, int, int], list[float]]) -> dict[tup
 
 
 def _mean(values: Sequence[float]) -> float:
-    found = sum(values) / len(values)
-    return -math.inf if math.isnan(found) else found
+    mean = sum(values) / len(values)
+    return -math.inf if math.isnan(mean) else mean
 
 
 def _table(known: Sequence[KnownTask], cells: Mapping[tuple[int, int, int, int], list[float]]) -> "pd.DataFrame":
-    """Give a row a run; where neighbours ran with one seed, their mean, and nan where one of them diverged."""
+    """One row for each run; where neighbours ran with one seed, their mean, or nan where one of them diverged."""
     import pandas as pd
 
     rows = [
@@ -239,21 +256,21 @@ def _table(known: Sequence[KnownTask], cells: Mapping[tuple[int, int, int, int],
 
 def _members(
     known: Sequence[KnownTask],
-    seen: Sequence[_Transferred],
+    policies: Sequence[_Transferred],
     numbers: Sequence[int],
     goal: str,
     targets: Sequence[float | None],
     medians: Mapping[tuple[int, int], float],
 ) -> dict[int, list[Member]]:
     members: dict[int, list[Member]] = defaultdict(list)
-    for number, one in zip(numbers, seen, strict=True):
-        longest = max(run.horizon for run in one.runs)
-        runs = [run for run in one.runs if run.horizon == longest]
-        objective, target = known[one.task].objective, targets[one.task]
+    for number, policy in zip(numbers, policies, strict=True):
+        longest = max(run.horizon for run in policy.runs)
+        runs = [run for run in policy.runs if run.horizon == longest]
+        objective, target = known[policy.task].objective, targets[policy.task]
         values = tuple(value for run in runs for _, value in _values(run, goal, target, objective))
         if values:
-            above_median = _mean(values) >= medians[one.task, longest]
-            members[number].append(Member(one.task, one.policy, values, _score(runs), longest, above_median))
+            above_median = _mean(values) >= medians[policy.task, longest]
+            members[number].append(Member(policy.task, policy.policy, values, _score(runs), longest, above_median))
     return members
 
 

@@ -1,4 +1,4 @@
-"""What is known of tasks, as frozen values: the runs that ranking reads, from wherever they come, and its goals."""
+"""Known tasks and their runs as frozen values, stored or published: the input of ranking, and its goals."""
 
 import math
 from collections.abc import Mapping
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 LOCAL, PUBLISHED = "local", "published"
 SHARE = maximize(TOP1, samples=1)
-"""Of printed results and of older records, which do not tell of how many samples a share is: its text is in percent."""
+"""The metric of printed results and of older records, which do not name their number of samples: a share, printed in
+percent."""
 GOALS = {
     "accuracy": "the score, in its metric's direction",
     "cost": "the share of the horizon until the task's target is reached, the less the better",
     "robustness": "LD, the loss on validation less that on training samples: the less the better",
     "confidence": "AC - CD - CDAC: sure where it is right, the same for all samples and classes",
 }
-"""What a policy can be ranked for; `pareto` is all of them."""
+"""The goals that policies are ranked for; `pareto` is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class KnownRun:
         seed: its seed.
         score: the metric's value in its own unit and sign; None where it diverged.
         metrics: the metrics at its last step, as far as they are known: `ld`, `ac`, `cd`, `cdac`.
-        course: (step, score) at each look.
+        course: (step, score) at each evaluation.
         repeats: runs behind the score, where only their mean is known.
         spread: their standard deviation (ddof 1); None where it is not known.
     """
@@ -52,17 +53,17 @@ class KnownRun:
 
 @dataclass(frozen=True, slots=True)
 class KnownTask:
-    """A task and what is known of it from one origin by one metric.
+    """A task with its runs of one origin and one metric.
 
-    What was measured here and what was printed are never mixed, nor are two metrics.
+    Measured and printed scores are never mixed, nor are two metrics.
 
     Args:
-        key: what tells it apart.
+        key: unique among the known tasks.
         description: the task's description, or as much of it as is known.
         runs: runs that ended.
         ramps: its range tests.
-        origin: `local`, `published`, or where else the runs come from.
-        source: the paper, for people; empty for runs of one's own.
+        origin: `local`, `published`, or the name of another source.
+        source: the paper, for people; empty for runs of the user's own.
         objective: the metric of the scores; the description's first where it is not given.
     """
 
@@ -81,20 +82,20 @@ class KnownTask:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The task's name, or else its key."""
         return str(self.description.get("name", self.key))
 
     @property
     def horizon(self) -> int:
-        """Steps of its full run; where that is not described, of its longest."""
+        """Steps of its full run; where the description has none, of its longest."""
         return int(self.description.get("horizon") or max((run.horizon for run in self.runs), default=1))
 
 
 def check_goal(goal: str, more: tuple[str, ...] = ()) -> str:
-    """Give a goal back if there is one of that name.
+    """Return the goal if there is one of that name.
 
     Raises:
-        UsageError: it gives the nearest.
+        UsageError: for an unknown goal; the message names the nearest.
     """
     if goal not in (*GOALS, *more):
         raise UsageError(unknown("goal", goal, (*GOALS, *more)))
@@ -102,13 +103,13 @@ def check_goal(goal: str, more: tuple[str, ...] = ()) -> str:
 
 
 def target_of(task: KnownTask) -> float | None:
-    """Give the score that counts as reaching the goal on a task: the median of its full runs; None without any."""
+    """The score that counts as reaching the goal on a task: the median of its full runs; None without any."""
     scores = [run.score for run in task.runs if run.score is not None and run.horizon >= task.horizon]
     return sorted(scores, key=task.objective.cost)[len(scores) // 2] if scores else None
 
 
 def value_of(run: KnownRun, goal: str, target: float | None = None, objective: Objective = SCORE) -> float | None:
-    """Give what a run is worth for a goal, the higher the better; nan if it failed it, None if it is not known.
+    """A run's value for a goal, the higher the better; nan if it missed the goal, None if its metrics are missing.
 
     Args:
         run: the run.
@@ -134,7 +135,7 @@ def value_of(run: KnownRun, goal: str, target: float | None = None, objective: O
 
 
 def _cost(run: KnownRun, target: float | None, objective: Objective) -> float | None:
-    """Give minus the share of the horizon until the target is reached; nan if it never is."""
+    """Minus the share of the horizon until the target is reached; nan if it never is."""
     if target is None or not run.course:
         return None
     return next((-step / run.horizon for step, score in run.course if objective.is_reached(score, target)), math.nan)

@@ -29,7 +29,7 @@ class Published:
         spread: its standard deviation over the repeats; None where the paper does not say.
         repeats: runs behind it; None where the paper does not say.
         protocol: how it was measured.
-        best_step: the step of the best look, chosen on the test set.
+        best_step: the step of the best evaluation, chosen on the test set.
         metrics: `ld`, `ac`, `cd`, `cdac`, `top5` as printed, as far as they are plausible.
         paper: the paper, with its arXiv number where it has one.
         description: the task, in the form of `Task.description`, as far as the paper states it.
@@ -50,20 +50,20 @@ class Published:
 
 @cache
 def published() -> tuple[Published, ...]:
-    """Give all published results that ship with lrsearch.
+    """All published results that ship with lrsearch.
 
     >>> best = max((row for row in published() if row.table == "VII"), key=lambda row: row.score)
     >>> print(best.policy, best.score, best.spread, best.repeats, best.paper)
     SIN2(k0=0.01, k1=0.06, l=2000) 0.9933 0.0002 5 Wu et al. 2019, arXiv 1908.06477
     """
     text = files("lrsearch.recommendation").joinpath("published.json").read_text(encoding="utf-8")
-    held = json.loads(text)
-    return tuple(_row(row, held["tasks"][row["task"]]) for row in held["results"])
+    content = json.loads(text)
+    return tuple(_row(row, content["tasks"][row["task"]]) for row in content["results"])
 
 
 @cache
 def published_tasks() -> tuple[KnownTask, ...]:
-    """Give the published results as evidence, by task; those of which no horizon is stated are left out."""
+    """The published results by task; results without a stated horizon are left out."""
     by_task: dict[str, list[Published]] = defaultdict(list)
     for row in published():
         if row.description.get("horizon"):
@@ -90,22 +90,22 @@ def _row(row: Mapping[str, Any], task: Mapping[str, Any]) -> Published:
 
 
 def _task(rows: list[Published]) -> KnownTask:
-    """Give a task's rows as runs; a policy that is in two tables has a seed for each."""
-    first, told = rows[0], Counter[Policy]()
+    """A task's rows as runs; a policy in two tables has other seeds in each."""
+    first, seeds = rows[0], Counter[Policy]()
     runs = []
     for row in rows:
         runs.append(
             KnownRun(
                 row.policy,
                 row.description["horizon"],
-                told[row.policy],
+                seeds[row.policy],
                 row.score,
                 row.metrics,
                 repeats=row.repeats or 1,
                 spread=row.spread,
             )
         )
-        told[row.policy] += row.repeats or 1
+        seeds[row.policy] += row.repeats or 1
     tables = ", ".join(dict.fromkeys(row.table for row in rows))
     return KnownTask(
         f"{PUBLISHED}: {first.task}",

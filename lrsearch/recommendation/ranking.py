@@ -1,4 +1,4 @@
-"""Which candidates to try first on a new task, from scores on others: a portfolio by noise-scaled regret."""
+"""The order in which to try candidates on a new task, from scores on others: a portfolio by noise-scaled regret."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KAPPA = 1.0
-"""What is usual counts as much as this many tasks."""
+"""The usual regret counts as much as this many tasks (a rule: the evidence of one task halves the shrinkage)."""
 DRAWS, PERCENTS = 1000, (5.0, 95.0)
+"""Draws of the bootstrap, and the ends of its 90 % interval (a rule: with 1,000 draws 50 lie beyond each end)."""
 SAME = 9
 """Decimals to which expected regrets are compared, so that rounding settles nothing."""
 
@@ -35,28 +36,30 @@ def rank(
     - Reliability: $q_{it} = n / (n + 1) \cdot 0.7^{\log_4(H_t / h)}$, for a horizon h of the task's longest $H_t$; 0
       where the candidate was not seen.
     - Estimate: $m_i = (\sum_t w_t q_{it} r_{it} + \kappa \bar r) / (\sum_t w_t q_{it} + \kappa)$, with $\kappa = 1$ and
-      $\bar r$ the mean of all cells by $w q$: who was seen on few tasks is taken to be as is usual. `score` is $-m_i$.
+      $\bar r$ the mean of all cells by $w q$: a candidate with few tasks is shrunk to the usual. `score` is $-m_i$.
     - Order: greedy. The next pick most lowers the expected regret of the best so far, over the tasks by weight and one
-      more task, of weight $\kappa$, on which nobody was seen. There a candidate's regret is $r_{it}$ with probability
+      more task, of weight $\kappa$, that no candidate ran on. There a candidate's regret is $r_{it}$ with probability
       $q_{it}$, or else a draw from all its tasks and the usual. So the first pick has the highest score, and a later
-      one may have a lower score than one that is not picked.
+      pick may have a lower score than a candidate that is not picked.
 
-    Nothing changes but by rounding where a task's scores are all moved, or multiplied by a number above 0. A weight of
-    2 is as two such tasks; all weights twice as large are more evidence, so less shrinkage.
+    The ranking does not change, but by rounding, where a number is added to all of a task's scores, or a number above
+    0 multiplies them. A weight of 2 equals two such tasks; all weights twice as large are more evidence, so less
+    shrinkage.
 
     Args:
-        table: a row a run, with the columns `task`, `candidate`, `seed`, `score` (higher is better, unless minimize
-            says the opposite; NaN: diverged) and `horizon` (above 0, in any unit that is the same within a task).
-            Others are ignored, equal rows count once.
-        weights: of tasks by name, 0 or more; 1 for a task that is not named. 0 is as if the task were not there.
-        k: rows to give at most, 1 or more.
+        table: one row for each run, with the columns `task`, `candidate`, `seed`, `score` (higher is better, unless
+            minimize is true; NaN: diverged) and `horizon` (above 0, in any unit that is the same within a task). Other
+            columns are ignored, equal rows count once.
+        weights: of tasks by name, 0 or more; 1 for a task that is not named. A task of weight 0 is left out.
+        k: the most rows to return, 1 or more.
         minimize: whether lower scores are better, as of a loss; they are then ranked as their negatives.
 
     Returns:
-        One row a candidate, the first to try first: `candidate`; `score`, 0 at best and -20 at worst, in the noise's
-        standard deviations; `low` and `high`, a 90 % interval of it; `tasks` and `seeds` behind it; `tie_group`, from
-        1: candidates of one group are not told apart from the group's best by paired differences. Intervals and ties
-        come from a Bayesian bootstrap over tasks, the usual as one of them, with the seeds' noise in each cell.
+        One row for each candidate, the first to try first: `candidate`; `score`, 0 at best and -20 at worst, in the
+        noise's standard deviations; `low` and `high`, a 90 % interval of it; `tasks` and `seeds` behind it;
+        `tie_group`, from 1: candidates of one group do not differ from the group's best by paired differences.
+        Intervals and ties come from a Bayesian bootstrap over tasks, the usual as one of them, with the seeds' noise in
+        each cell.
 
     Raises:
         UsageError: if a column is missing, the table is empty, a score or horizon is not a number or infinite, a run
@@ -102,14 +105,15 @@ def rank(
 
 
 def shrunk(known: Regrets) -> Array:
-    """Give each candidate's mean regret by evidence, shrunk to the usual one."""
+    """Each candidate's mean regret by evidence, shrunk to the usual one."""
     usual = float((known.usual * known.regret).sum())
-    found: Array = ((known.evidence * known.regret).sum(axis=1) + KAPPA * usual) / (known.evidence.sum(axis=1) + KAPPA)
-    return found
+    totals = (known.evidence * known.regret).sum(axis=1) + KAPPA * usual
+    means: Array = totals / (known.evidence.sum(axis=1) + KAPPA)
+    return means
 
 
 def portfolio(known: Regrets, k: int) -> list[int]:
-    """Give the places of at most k candidates, greedily: each next most lowers the expected regret of the best."""
+    """The places of at most k candidates, greedily: each next most lowers the expected regret of the best."""
     survival, scores = _survival(known), np.round(-shrunk(known), SAME)
     weights = np.append(known.weights, KAPPA) / (known.weights.sum() + KAPPA)
     best_so_far, left, picked = np.ones(survival.shape[1:]), list(range(len(scores))), list[int]()
@@ -123,10 +127,10 @@ def portfolio(known: Regrets, k: int) -> list[int]:
 
 
 def _survival(known: Regrets) -> Array:
-    """Give (candidates, tasks and one unseen task, unit of regret): the share of each unit that the regret exceeds.
+    """The share of each unit of regret that the regret exceeds: (candidates, tasks and one unseen task, units).
 
-    It sums to the expected regret over the units, and its product over candidates to that of the best of them: what
-    is within one unit of noise counts as independent.
+    Its sum over the units is the expected regret; the sum of its product over candidates is that of the best of them:
+    regrets within one unit of noise count as independent.
     """
     cells = np.clip(known.regret[..., None] - np.arange(WORST), 0, 1)
     usual = np.einsum("ct,ctb->b", known.usual, cells)
@@ -137,26 +141,29 @@ def _survival(known: Regrets) -> Array:
 
 
 def _draws(known: Regrets) -> Array:
-    """Draw scores: (draws, candidates). Tasks get random weights, the same for all, and each candidate a usual task."""
+    """Draws of the scores: (draws, candidates).
+
+    The tasks' random weights are the same for all candidates; each candidate draws its own usual task.
+    """
     rng = np.random.default_rng(0)
     shape = DRAWS, len(known.candidates)
     tasks, usual = rng.exponential(size=(DRAWS, len(known.tasks))), KAPPA * rng.exponential(size=shape)
     error = (tasks**2 @ (known.evidence**2 / np.maximum(known.seeds, 1)).T) ** 0.5 * rng.normal(size=shape)
     drawn = rng.choice(known.regret.ravel(), size=shape, p=known.usual.ravel())
     behind: Array = tasks @ (known.evidence * known.regret).T + error + usual * drawn
-    found: Array = -np.clip(behind / (tasks @ known.evidence.T + usual), 0, WORST)
-    return found
+    scores: Array = -np.clip(behind / (tasks @ known.evidence.T + usual), 0, WORST)
+    return scores
 
 
 def _shares(draws: Array) -> Array:
-    """Give the share of draws that each candidate wins; where several are best, each wins its part of the draw."""
+    """The share of draws that each candidate wins; where several are best, each wins its part of the draw."""
     best = draws >= draws.max(axis=1, keepdims=True)
     shares: Array = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     return shares
 
 
 def _tie_groups(scores: Array, draws: Array) -> npt.NDArray[np.int64]:
-    """Number groups from the best score down; a candidate that is told apart from the group's best begins the next."""
+    """Each candidate's group, from the best score down: one that differs from the group's best begins the next."""
     order = np.argsort(-np.round(scores, SAME), kind="stable")
     groups, leader, group = np.zeros(len(scores), dtype=np.int64), order[0], 1
     for at in order:

@@ -1,4 +1,4 @@
-"""How far each candidate is behind on each task, in units of the task's noise, from a table of scores."""
+"""Regrets from a table of scores: how far each candidate is behind the best on each task, in units of its noise."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,24 +16,26 @@ Array = npt.NDArray[np.float64]
 NAMES, NUMBERS = ("task", "candidate", "seed"), ("score", "horizon")
 CELL = ["candidate", "task", "horizon"]
 WORST = 20
-"""The noise is at least this part of the way from the best to the median, so that no regret is larger."""
+"""The noise is at least this part of the way from the best to the median, so that no regret is larger (a rule)."""
 KEPT = 0.7
-"""What is left of a cell's reliability at a quarter of the horizon, and again at a quarter of that."""
+"""The factor on a cell's reliability for each quartering of the horizon: a rule, beside a measurement. Rankings of 96
+stretched policies on MNIST and CIFAR-10 correlate with the final ones by 0.87 and 0.96 at 1/4, by 0.73 and 0.87 at
+1/16."""
 LARGEST, SMALLEST = 1e100, 1e-12
 """Of scores and weights, so that squares are finite; of differences, relative to the scores, that are not rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regrets:
-    """What a table says of every candidate on every task.
+    """The regret of every candidate on every task, and its evidence.
 
     Args:
         candidates: in the order of their names.
         tasks: in the order of their names; those of weight 0, and those on which no run ended well, are left out.
         weights: of each task, above 0.
-        regret: (candidates, tasks), 0 to 20 in units of the task's noise; 0 where the candidate is not known.
-        seeds: (candidates, tasks), runs behind the regret; 0 where the candidate is not known.
-        reliability: (candidates, tasks), from 0, where the candidate is not known, to below 1.
+        regret: (candidates, tasks), 0 to 20 in units of the task's noise; 0 where the candidate did not run.
+        seeds: (candidates, tasks), runs behind the regret; 0 where the candidate did not run.
+        reliability: (candidates, tasks), from 0, where the candidate did not run, to below 1.
     """
 
     candidates: tuple[Any, ...]
@@ -45,12 +47,12 @@ class Regrets:
 
     @property
     def evidence(self) -> Array:
-        """How many tasks' worth each cell is: weight times reliability."""
+        """Each cell's evidence in tasks: weight times reliability."""
         return self.reliability * self.weights
 
     @property
     def usual(self) -> Array:
-        """The share of the evidence that each cell is; all zero where there is none."""
+        """Each cell's share of all evidence; all zero where there is none."""
         total = self.evidence.sum()
         return self.evidence / total if total > 0 else np.zeros_like(self.evidence)
 
@@ -65,8 +67,8 @@ def regrets(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, *
     if minimize:
         runs["score"] = -runs["score"]
     tasks = _ordered(runs["task"])
-    weigh = _weights(tasks, weights)
-    runs = runs[runs["task"].map(lambda task: weigh[task] > 1 / LARGEST)]
+    weight_of = _weights(tasks, weights)
+    runs = runs[runs["task"].map(lambda task: weight_of[task] > 1 / LARGEST)]
     if not runs["score"].notna().any():
         raise UsageError("no run ended well on a task of a weight above 0: there is nothing to rank by")
     candidates = _ordered(runs["candidate"])
@@ -78,12 +80,12 @@ def regrets(table: "pd.DataFrame", weights: Mapping[Any, float] | None = None, *
     regret[places] = cells["regret"]
     seeds[places] = cells["n"]
     reliability[places] = cells["reliability"]
-    given = np.array([weigh[task] for task in tasks])
-    return Regrets(tuple(candidates), tuple(tasks), given, regret, seeds, reliability)
+    task_weights = np.array([weight_of[task] for task in tasks])
+    return Regrets(tuple(candidates), tuple(tasks), task_weights, regret, seeds, reliability)
 
 
 def checked(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Give the columns that count, each row once, scores and horizons as floats.
+    """The columns that count, each row once, scores and horizons as floats.
 
     Raises:
         UsageError: as `rank` does.
@@ -128,12 +130,8 @@ def _names(column: "pd.Series") -> list[Any]:
 def _floats(column: "pd.Series") -> Array:
     import pandas as pd
 
-    kind = column.dtype
-    if (
-        not pd.api.types.is_numeric_dtype(kind)
-        or pd.api.types.is_bool_dtype(kind)
-        or pd.api.types.is_complex_dtype(kind)
-    ):
+    kind, types = column.dtype, pd.api.types
+    if not types.is_numeric_dtype(kind) or types.is_bool_dtype(kind) or types.is_complex_dtype(kind):
         raise UsageError(f"the column {column.name!r} must hold numbers, it holds {kind}")
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -143,28 +141,28 @@ def _ordered(names: Iterable[Any]) -> list[Any]:
 
 
 def _weights(tasks: list[Any], weights: Mapping[Any, float] | None) -> dict[Any, float]:
-    given = dict(weights or {})
-    for task, weight in given.items():
+    by_task = dict(weights or {})
+    for task, weight in by_task.items():
         if task not in tasks:
             raise UsageError(unknown("task", str(task), map(str, tasks)))
         if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not 0 <= weight <= LARGEST:
             raise UsageError(f"the weight of {task} must be a number, 0 or more, got {weight!r}")
-    return {task: float(given.get(task, 1.0)) for task in tasks}
+    return {task: float(by_task.get(task, 1.0)) for task in tasks}
 
 
 def _coded(runs: "pd.DataFrame", candidates: list[Any], tasks: list[Any]) -> "pd.DataFrame":
-    """Give candidates and tasks as their places, in an order that is that of the values, not of the rows."""
+    """Candidates and tasks as their places, sorted by value, so that the order of the rows does not matter."""
     places = {
-        "candidate": {name: at for at, name in enumerate(candidates)},
-        "task": {name: at for at, name in enumerate(tasks)},
+        "candidate": {name: place for place, name in enumerate(candidates)},
+        "task": {name: place for place, name in enumerate(tasks)},
     }
-    kept = runs[runs["task"].isin(tasks)]
-    coded = kept.assign(**{name: [at[value] for value in kept[name]] for name, at in places.items()})
+    weighted = runs[runs["task"].isin(tasks)]
+    coded = weighted.assign(**{name: [of[value] for value in weighted[name]] for name, of in places.items()})
     return coded.sort_values([*CELL, "score"], ignore_index=True)
 
 
 def _cells(runs: "pd.DataFrame") -> "pd.DataFrame":
-    """Give one row a candidate, task and horizon: its regret in units of the task's noise, and its reliability."""
+    """One row for each candidate, task and horizon: its regret in units of the task's noise, and its reliability."""
     group = ["task", "horizon"]
     worst = runs.groupby(group)["score"].transform("min")
     runs = runs.assign(filled=runs["score"].fillna(worst))[worst.notna()]
@@ -184,7 +182,7 @@ def _cells(runs: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _noise(cells: "pd.DataFrame") -> "pd.Series":
-    """Give the best mean, how far behind a try is lost, the noise, and whether seeds tell it, at one horizon."""
+    """The best mean, the largest regret, the noise, and whether repeated seeds measure it, of a task's horizon."""
     import pandas as pd
 
     mean = cells["mean"]
@@ -192,13 +190,13 @@ def _noise(cells: "pd.DataFrame") -> "pd.Series":
     rounding = SMALLEST * mean.abs().max()
     spread = best - median if best - median > rounding else best - worst
     spread = spread if spread > rounding else 0.0
-    told = cells[(mean >= median) & (cells["ended"] > 1)]
-    freedom = (told["ended"] - 1).sum()
-    of_seeds = float(np.sqrt((told["variance"] * (told["ended"] - 1)).sum() / freedom)) if freedom else 0.0
+    repeated = cells[(mean >= median) & (cells["ended"] > 1)]
+    freedom = (repeated["ended"] - 1).sum()
+    of_seeds = float(np.sqrt((repeated["variance"] * (repeated["ended"] - 1)).sum() / freedom)) if freedom else 0.0
     noise = max(of_seeds if of_seeds > rounding else 0.0, spread / WORST)
     return pd.Series({"best": best, "spread": spread, "noise": noise, "repeated": bool(freedom)}, dtype=object)
 
 
 def _longest(cells: "pd.DataFrame") -> "pd.DataFrame":
-    """Give each candidate's cell at the longest horizon at which it ran on a task."""
+    """Each candidate's cell at the longest horizon at which it ran on a task."""
     return cells.sort_values("horizon").drop_duplicates(["candidate", "task"], keep="last")

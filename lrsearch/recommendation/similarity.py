@@ -1,4 +1,4 @@
-"""How alike two tasks are: by the response of their probes first, by their descriptions second, explained by group.
+"""The distance of two tasks, by group: first the response of their range tests, then their descriptions.
 
 A description is a task's `description`, or as much of it as is known: what is missing on either side is neutral.
 """
@@ -18,16 +18,18 @@ Description = Mapping[str, Any]
 Numbers = npt.NDArray[np.float64]
 
 WEIGHTS = {"response": 3.0, "data": 1.0, "model": 1.0, "training": 1.0}
-"""The response of the probes counts as much as all of the description: it transfers better than what is described."""
+"""The response counts as much as all of the description. Measured on DeepOBS: a learning rate from a probe errs by 0.3
+decades at the median, one from stored tasks by 0.45."""
 KINDS = {"adam": "adaptive", "rmsprop": "adaptive"}
-"""Families of optimizers whose learning rates mean about the same; every other family is a kind of its own."""
+"""Families of optimizers with learning rates of about the same meaning; every other family is its own kind."""
 OFFSETS = np.arange(-2.0, 1.01, 0.25)
-"""Decades from the middle of the bottom at which a response is compared."""
+"""Decades from the range-test optimum at which responses are compared."""
 NAMES = ("name", "optimizer")
+"""Fields that are equal or not: their difference is 0 or 1."""
 APART = {"pretrained": "another beginning", "method": "another method"}
 """Facts in which tasks must not differ: a fine-tuning is no neighbour of a training from scratch."""
 USUAL = {"pretrained": "false", "method": "full"}
-"""What a task is that says nothing of it: all of a model is trained, from scratch."""
+"""The facts of a task that does not state them: all of a model is trained, from scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,9 @@ class Fingerprint:
     """The response of a task's range tests.
 
     Args:
-        optimum: the learning rate in the middle of the bottom, the median of the tests.
-        drops: the share of the whole fall of the smoothed loss, from 1 at its lowest to -1 where it blew up, at a
-            quarter of a decade each from two decades below the middle to one above.
+        optimum: the range-test optimum, the median of the tests.
+        drops: the share of the whole fall of the smoothed loss, from 1 at its lowest to -1 where it blew up, at each
+            quarter of a decade from two decades below the optimum to one above.
     """
 
     optimum: float
@@ -60,7 +62,7 @@ class Similarity:
     gate: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values; a distance of inf is null."""
+        """The fields as JSON values; a distance of inf is null."""
         return {
             "distance": self.distance if math.isfinite(self.distance) else None,
             "parts": dict(self.parts),
@@ -69,93 +71,96 @@ class Similarity:
 
 
 def fingerprint(ramps: "Sequence[Ramp]") -> Fingerprint | None:
-    """Give the response of range tests; None where there are none, or all are flat.
+    """The response of range tests; None where there are none, or all are flat.
 
     >>> from lrsearch.heuristics.evidence import Ramp
     >>> lrs = tuple(10 ** (-5 + n / 20) for n in range(121))
     >>> losses = tuple(2.0 if lr < 0.01 else 0.5 if lr < 0.1 else 9.0 for lr in lrs)
-    >>> found = fingerprint([Ramp("a", lrs, losses)])
-    >>> 0.02 < found.optimum < 0.05, found.drops[0], found.drops[-1]
+    >>> response = fingerprint([Ramp("a", lrs, losses)])
+    >>> 0.02 < response.optimum < 0.05, response.drops[0], response.drops[-1]
     (True, 0.0, -1.0)
     """
-    from lrsearch.heuristics.range_test import optimum, read_ramp
+    from lrsearch.heuristics.range_test import range_test_optimum, read_ramp
 
     readings = [read_ramp(ramp) for ramp in ramps]
-    middle = optimum(readings)
-    if middle is None:
+    optimum = range_test_optimum(readings)
+    if optimum is None:
         return None
-    at = math.log10(middle) + OFFSETS
+    at = math.log10(optimum) + OFFSETS
     curves = [
         _drops(ramp.lrs, np.asarray(reading.smoothed), at)
         for ramp, reading in zip(ramps, readings, strict=True)
-        if reading.bottom
+        if reading.optimum
     ]
-    return Fingerprint(middle, tuple(np.median(curves, axis=0).tolist()))
+    return Fingerprint(optimum, tuple(np.median(curves, axis=0).tolist()))
 
 
 def compare(
-    asked: Description, known: Description, own: Fingerprint | None = None, other: Fingerprint | None = None
+    description: Description, known: Description, own: Fingerprint | None = None, other: Fingerprint | None = None
 ) -> Similarity:
-    """Give how far two tasks are: see `compare_many`.
+    """How far two tasks are from each other: see `compare_many`.
 
     >>> mnist = {"name": "a", "data": {"train": 54_000, "classes": 10}, "optimizer": {"family": "sgd"}, "horizon": 100}
-    >>> found = compare(mnist, mnist | {"horizon": 1000})
-    >>> round(found.parts["training"], 3), found.parts["data"]
+    >>> similarity = compare(mnist, mnist | {"horizon": 1000})
+    >>> round(similarity.parts["training"], 3), similarity.parts["data"]
     (0.707, 0.0)
     >>> compare(mnist, mnist | {"optimizer": {"family": "adam"}}).gate
     'another kind of optimizer: adam, not sgd'
     """
-    return compare_many(asked, [(known, other)], own)[0]
+    return compare_many(description, [(known, other)], own)[0]
 
 
 def compare_many(
-    asked: Description, known: Sequence[tuple[Description, Fingerprint | None]], own: Fingerprint | None = None
+    description: Description, known: Sequence[tuple[Description, Fingerprint | None]], own: Fingerprint | None = None
 ) -> list[Similarity]:
-    r"""Give how far many tasks are from one.
+    r"""How far each known task is from the described one.
 
-    The distance is $\sqrt{\sum_g w_g d_g^2 / \sum_g w_g}$ over the groups of which both sides know something, where
-    $d_g$ is the root mean square of what differs: sizes in decades, momentum in decades of the steps it remembers,
-    weight decay in decades of 1 + decay / 0.0001, names by 0 or 1. The response is the distance of the two middles in
+    The distance is $\sqrt{\sum_g w_g d_g^2 / \sum_g w_g}$ over the groups of which both descriptions have something.
+    $d_g$ is the root mean square of the differences: sizes in decades, momentum in decades of the steps it remembers,
+    weight decay in decades of 1 + decay / 0.0001, names by 0 or 1. The response is the distance of the two optima in
     decades and the root mean square of the two curves' difference around them; it weighs as much as all other groups.
 
-    Gates: another learning task, another kind of optimizer, or another `pretrained` or `method` among the facts, is
-    never alike; a task of which the name is all that is known is alike to those of equal name only.
+    Gates: tasks of another learning task, another kind of optimizer, or another `pretrained` or `method` among the
+    facts are infinitely far. A task that is only a name has distance 0 to tasks of that name, else inf.
 
     Args:
-        asked: the description of the task that is asked for.
-        known: the others, each with the fingerprint of its range tests, if it has any.
-        own: the fingerprint of the one that is asked for, if there is one.
+        description: that of the task to compare with.
+        known: the other descriptions, each with the fingerprint of its range tests, if it has any.
+        own: the fingerprint of the described task, if it has any.
 
     Source: missing values as in scikit-learn's `nan_euclidean_distances`.
     """
-    gates = [_gate(asked, other) for other, _ in known]
+    gates = [_gate(description, other) for other, _ in known]
     tables = {
-        group: _group_distances(asked, [other for other, _ in known], group) for group in WEIGHTS if group != "response"
+        group: _group_distances(description, [other for other, _ in known], group)
+        for group in WEIGHTS
+        if group != "response"
     }
     tables["response"] = np.array([_response(own, other) for _, other in known])
     return [
         _similarity(gates[at], {group: float(tables[group][at]) for group in WEIGHTS})
-        if not _is_name(asked, other)
-        else _by_name(asked, other)
+        if not _is_name(description, other)
+        else _by_name(description, other)
         for at, (other, _) in enumerate(known)
     ]
 
 
 def distance(a: Description, b: Description) -> float:
-    """Give how far two tasks are by their descriptions alone: 0 for the same, inf where they cannot be compared."""
+    """How far two tasks are by their descriptions alone: 0 for the same, inf where they cannot be compared."""
     return compare(a, b).distance
 
 
 def _similarity(gate: str | None, parts: Mapping[str, float]) -> Similarity:
-    found = {group: part for group, part in parts.items() if not math.isnan(part)}
-    if gate or not found:
-        return Similarity(math.inf, found, gate or "nothing is known of both")
-    weight = sum(WEIGHTS[group] for group in found)
-    return Similarity(math.sqrt(sum(WEIGHTS[group] * part**2 for group, part in found.items()) / weight), found)
+    known = {group: part for group, part in parts.items() if not math.isnan(part)}
+    if gate or not known:
+        return Similarity(math.inf, known, gate or "nothing is known of both")
+    weight = sum(WEIGHTS[group] for group in known)
+    squares = sum(WEIGHTS[group] * part**2 for group, part in known.items())
+    return Similarity(math.sqrt(squares / weight), known)
 
 
 def _is_name(a: Description, b: Description) -> bool:
-    return any(set(one) <= {"name"} for one in (a, b))
+    return any(set(description) <= {"name"} for description in (a, b))
 
 
 def _by_name(a: Description, b: Description) -> Similarity:
@@ -164,25 +169,25 @@ def _by_name(a: Description, b: Description) -> Similarity:
     return Similarity(math.inf, gate="only a name is known of one of them, and the names differ")
 
 
-def _gate(asked: Description, other: Description) -> str | None:
-    mine, theirs = _learning(asked), _learning(other)
+def _gate(description: Description, other: Description) -> str | None:
+    mine, theirs = _learning(description), _learning(other)
     if mine and theirs and mine != theirs:
         return f"another learning task: {theirs}, not {mine}"
-    mine, theirs = _family(asked), _family(other)
+    mine, theirs = _family(description), _family(other)
     if mine and theirs and KINDS.get(mine, mine) != KINDS.get(theirs, theirs):
         return f"another kind of optimizer: {theirs}, not {mine}"
     return next(
         (
             f"{what}: {name} is {theirs}, not {mine}"
             for name, what in APART.items()
-            if (mine := _fact(asked, name)) != (theirs := _fact(other, name))
+            if (mine := _fact(description, name)) != (theirs := _fact(other, name))
         ),
         None,
     )
 
 
 def _fact(description: Description, name: str) -> str:
-    """A fact of a user's task as a text, capitals aside; where nobody says it, what is usual."""
+    """A fact of a user's task as a text, capitals aside; the usual one where the task does not state it."""
     value = (description.get("facts") or {}).get(name)
     return USUAL[name] if value is None else str(value).casefold()
 
@@ -206,13 +211,13 @@ def _response(own: Fingerprint | None, other: Fingerprint | None) -> float:
     return math.sqrt((apart**2 + shape) / 2)
 
 
-def _group_distances(asked: Description, known: Sequence[Description], group: str) -> Numbers:
-    """Give the root mean square difference in a group to each known task; nan where nothing of it is in common."""
+def _group_distances(description: Description, known: Sequence[Description], group: str) -> Numbers:
+    """The root mean square difference in a group to each known task; nan where they have no field in common."""
     from sklearn.metrics.pairwise import nan_euclidean_distances
 
     if not known:
         return np.empty(0)
-    mine = _features(asked, group)
+    mine = _features(description, group)
     rows = np.array(
         [
             [_difference(name, mine[name], theirs[name]) for name in mine]
@@ -262,7 +267,7 @@ def _decades(size: Any) -> float | None:
 
 
 def number_of(fact: Any) -> float | None:
-    """A fact where it is a number: a user's facts may be any plain values."""
+    """The fact where it is a number, else None: a user's facts may be any JSON values."""
     return fact if isinstance(fact, int | float) and not isinstance(fact, bool) else None
 
 

@@ -62,10 +62,10 @@ def what_it_showed(run: StoredRun, rules: int = RULES, objective: Objective = SC
     reading = read_ramp(ramp_of(run), rules)
     if reading.edge:
         return "still falling at its end" if reading.edge == HIGH else "rising from its start"
-    if reading.bottom is None:
+    if reading.optimum is None:
         return "flat"
     blown_up = f", blew up at {reading.blown_up:.2g}" if reading.blown_up else ""
-    return f"bottom around {reading.bottom:.2g}{blown_up}"
+    return f"bottom around {reading.optimum:.2g}{blown_up}"
 
 
 def _level(run: Run, objective: Objective) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lrsearch.heuristics.range_test import optimum, read_ramp
+from lrsearch.heuristics.range_test import range_test_optimum, read_ramp
 from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.report.canvas import BLUE, GREEN, GREY, ORANGE, RED, save, wrapped
 from lrsearch.report.metric import axis, drawn
@@ -59,7 +59,7 @@ def draw_range_test(axes: Axes, result: SearchResult) -> None:
     for ramp, reading in zip(ramps, readings, strict=True):
         axes.plot(ramp.lrs, _drawable(ramp.losses), color=GREY, alpha=0.35, linewidth=0.8)
         axes.plot(ramp.lrs, _drawable(reading.smoothed), color=BLUE, linewidth=1.6)
-    lowest = optimum(readings)
+    lowest = range_test_optimum(readings)
     if lowest:
         axes.axvline(lowest, color=ORANGE, linewidth=1.4, label=f"bottom of the smoothed loss: {lowest:.3g}")
     tops = [reading.blown_up for reading in readings if reading.blown_up]

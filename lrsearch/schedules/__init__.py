@@ -14,7 +14,7 @@ __all__ = ["FUNCTIONS", "Duration", "LRFunction", "Policy", "curves", "from_json
 
 
 def __getattr__(name: str) -> LRFunction:
-    """Give an LR function by name."""
+    """The LR function of a name."""
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,21 +1,21 @@
-"""Natural coordinates: the axes on which policies of every family mean the same.
+"""Natural coordinates: axes with one meaning for the policies of every LR function.
 
 An LR function declares its coordinates by role, and each role converts both ways at a horizon N:
 
     peak        the upper bound of the learning rate
     ratio       floor / peak, in [0, 1]; 0 means "to zero"
     cycles      N / length of one repetition
-    decay       what is left of the height at step N, in (0, 1]
+    decay       height at step N / first height, in (0, 1]
     power       an exponent
     end         where the curve ends, as a fraction of N
     warmup      the length of a warm-up, as a fraction of N
-    milestones  where stages change, as fractions of what is left of N after the warm-up
+    milestones  where stages change, as fractions of N without the warm-up
     growth      the length of a repetition over that of the one before
     beta        how long REX stays high
     levels      log2 of the number of values of a fractal schedule
 
-`read` goes from parameters to coordinates, `write` back. The curve is kept on steps 0 .. N-1
-(relative 1e-9); what cannot be mapped is refused with the reason.
+`read` maps parameters to coordinates, `write` maps back. The curve stays the same on steps 0 .. N-1 (relative 1e-9).
+Parameters without coordinates are refused, with the reason.
 """
 
 import math
@@ -97,7 +97,7 @@ class Fall:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The learning rate of the last step, as what is left of the peak."""
+    """The learning rate of the last step, as a share of the peak."""
 
     field: str
     peak: str
@@ -177,7 +177,7 @@ class DecayPerMilestone:
 
 @dataclass(frozen=True, slots=True)
 class InverseDecay:
-    """(1 + gamma t)^-p: the exponent is the power, gamma follows from what is left at the end."""
+    """(1 + gamma t)^-p: the exponent is the power, gamma follows from the share that is left at the end."""
 
     gamma: str
     power: str
@@ -257,8 +257,8 @@ class Stages:
                 f"no natural coordinates: nothing of {counted(horizon, 'step', form='g')} is left after the warm-up"
             )
         *inside, end = ((step - first) / (horizon - first) for step in steps[1 if self.warmup else 0 :])
-        found: Coordinates = {"warmup": first / horizon} if self.warmup else {}
-        return found | {"milestones": tuple(inside), "end": end}
+        warmup: Coordinates = {"warmup": first / horizon} if self.warmup else {}
+        return warmup | {"milestones": tuple(inside), "end": end}
 
     def write(self, at: Mapping[str, Any], horizon: float) -> Params:
         first = snap(at["warmup"] * horizon) if self.warmup else 0

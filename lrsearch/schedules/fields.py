@@ -1,4 +1,4 @@
-"""What a parameter of an LR function may be: a checker, and what stretching and scaling do to it."""
+"""The parameters of LR functions: the values that each accepts, and how stretching and scaling change them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,10 +9,15 @@ from lrsearch.errors import PolicyError
 from lrsearch.schedules.values import Duration, canonical_value, is_number
 
 REQUIRED = object()
+"""The default of a field that has none."""
 SHORTEST, LONGEST = 1e-9, 1e12
+"""Of a length in steps: far beyond any training, and its square is a finite float (a rule)."""
 LARGEST = 1e6
+"""Of a learning rate: far beyond any that trains (a rule)."""
 STEEPEST = 1e100
+"""Of a slope per step: times the longest length it is a finite float (a rule)."""
 MOST_ITEMS = 64
+"""Of a list: a limit on texts from elsewhere (a rule)."""
 
 
 def _same(value: Any, by: float) -> Any:
@@ -29,7 +34,7 @@ def _short(value: Any) -> Any:
 
 
 def _short_factor(value: float) -> float:
-    """Four significant digits of what is lost, or of what is left if that is less: 0.99994 keeps its meaning."""
+    """Four significant digits of 1 - value, or of the value if that is less: 0.99994 stays different from 1."""
     return 1 - float(f"{1 - value:.4g}") if value > 0.5 else float(f"{value:.4g}")
 
 
@@ -39,14 +44,15 @@ class Field:
 
     Args:
         name: the parameter's name, as in the LRBench paper.
-        rule: what it must be, in words for a refusal.
-        accepts: tells whether a canonical value satisfies the rule.
+        rule: the values that it accepts, in words for a refusal.
+        accepts: whether a canonical value satisfies the rule.
         stretched: its value in the same curve over r times the steps.
         scaled: its value in c times the same curve.
-        rounded: its value in as many digits as a person wants to read.
+        rounded: its value in few digits, for people.
         default: its value where none is given; REQUIRED if there is none.
-        is_column: whether a formula takes a column of values as it takes one, so that many curves are one call.
-        is_late: whether it came after policies were stored: JSON, like the text, holds it only where it is not default.
+        is_column: whether a formula takes a column of values in its place, so that many curves are one call.
+        is_late: whether it was added after policies were stored: JSON, like the text, has it only where it differs
+            from the default.
     """
 
     name: str
@@ -60,7 +66,11 @@ class Field:
     is_late: bool = False
 
     def check(self, value: Any, function: str) -> Any:
-        """Return the value in its one canonical form, or refuse it by name."""
+        """The value in its canonical form.
+
+        Raises:
+            PolicyError: for a value that the field does not accept.
+        """
         canonical = canonical_value(value)
         if canonical is None or not self.accepts(canonical):
             raise PolicyError(f"{function}: {self.name} must be {self.rule}, got {_shown(value)}")
@@ -141,7 +151,7 @@ def whole(name: str, low: int, high: int, default: Any = REQUIRED) -> Field:
 
 
 def flag(name: str) -> Field:
-    """A choice of two, 0 or 1, that came late; 0 is what policies without it do."""
+    """A choice of two, 0 or 1, that was added later; policies without it behave as 0."""
     return replace(whole(name, 0, 1, 0), is_late=True)
 
 
@@ -192,12 +202,12 @@ def milestones(name: str, count: int | None = None) -> Field:
 
 def steps_or_milestones(name: str) -> Field:
     """A length in steps, or a list of steps."""
-    one, many = steps(name), milestones(name)
+    length, places = steps(name), milestones(name)
     return Field(
         name,
-        f"{one.rule}, or {many.rule}",
-        lambda v: one.accepts(v) or many.accepts(v),
-        stretched=lambda v, r: many.stretched(v, r) if isinstance(v, tuple) else v * r,
+        f"{length.rule}, or {places.rule}",
+        lambda v: length.accepts(v) or places.accepts(v),
+        stretched=lambda v, r: places.stretched(v, r) if isinstance(v, tuple) else v * r,
         is_column=False,
     )
 
@@ -207,7 +217,7 @@ def _is_length(v: Any) -> bool:
 
 
 def _rises(v: tuple[Any, ...]) -> bool:
-    """Whether neighbours rise, as far as that can be told before durations are bound."""
+    """Whether neighbours rise, as far as is known before durations are bound."""
 
     def below(a: Any, b: Any) -> bool:
         if isinstance(a, Duration) and isinstance(b, Duration):

@@ -18,18 +18,18 @@ Curve = Callable[..., Floats]
 
 
 class State(Protocol):
-    """Where a controller stands: a frozen dataclass of plain values."""
+    """The state of a controller: a frozen dataclass of JSON values and policies."""
 
     def after(self, metric: float, step: int) -> Self:
-        """Give the state after a report: the metric (lower is better) after `step` updates."""
+        """The state after a report: the metric (lower is better) after `step` updates."""
 
     def lr(self, step: int, u: float) -> float:
-        """Give the learning rate of the update after `step` updates; u is an even draw from [0, 1)."""
+        """The learning rate of the update after `step` updates; u is an even draw from [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LRFunction:
-    """A family of curves with parameters. Calling it with them gives a `Policy`.
+    """A family of curves with parameters. Called with parameters, it returns a `Policy`.
 
     Args:
         name: its name in every text: TRI, STEP ...
@@ -40,13 +40,13 @@ class LRFunction:
         doc: its description.
         sample: parameters of a typical policy over 100 steps, as the gallery shows it.
         roles: its natural coordinates, empty if it has none.
-        rule: tells what is wrong between parameters that are fine one by one; None if nothing.
-        end: the step from which it stays what it is; None if it goes on.
+        rule: a sentence on parameters that are valid one by one but not together; None if they are.
+        end: the step from which the curve is constant; None if it goes on.
         period: the steps of one cycle; None if it has none.
-        bounds: the learning rates between which it swings, where k0 and k1 do not say it.
-        height: where it is between its bounds, where the learning rate alone does not say it.
+        bounds: the learning rates between which it swings, where these are not k0 and k1.
+        height: the place between its bounds, in [0, 1], where it does not follow from the learning rate.
         momentum: the momentum, (steps, **parameters) -> momentum.
-        own_momentum: whether every policy of it carries a momentum, not only one whose parts do.
+        own_momentum: whether every policy of it carries a momentum, not only a policy whose parts do.
         begin: the first state of a controller; None if the function needs no feedback.
     """
 
@@ -68,7 +68,7 @@ class LRFunction:
     begin: Callable[..., State] | None = None
 
     def __call__(self, /, **params: Any) -> "Policy":
-        """Make a policy; a PolicyError names what is missing, unknown or out of range."""
+        """Make a policy; a PolicyError names the parameters that are missing, unknown or out of range."""
         from lrsearch.schedules.making import make
 
         return make(self, params)
@@ -80,7 +80,7 @@ class LRFunction:
 
     @property
     def summary(self) -> str:
-        """What it does, in one line."""
+        """Its description in one line."""
         return self.doc.strip().splitlines()[0]
 
     def __repr__(self) -> str:
@@ -93,7 +93,7 @@ class LRFunction:
 
 
 def lr_function(family: str, source: str, *fields: Field, **declared: Any) -> Callable[[Curve], LRFunction]:
-    """Make an LR function of a formula; its name is the formula's name.
+    """Make an LR function from a formula; its name is the formula's name.
 
     `sample` is needed; the other keywords are those of `LRFunction`.
     """
@@ -107,7 +107,7 @@ def lr_function(family: str, source: str, *fields: Field, **declared: Any) -> Ca
 def controller(
     name: str, source: str, *fields: Field, sample: Mapping[str, Any], rule: Callable[..., str | None] | None = None
 ) -> Callable[[type[Any]], LRFunction]:
-    """Make an LR function of a class of states; its `begin` takes the parameters to the first state."""
+    """Make an LR function from a class of states; its `begin` returns the first state for the parameters."""
 
     def none(t: Floats, **_: Any) -> Floats:
         raise AssertionError("a controller has no curve")

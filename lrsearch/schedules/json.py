@@ -15,6 +15,7 @@ from lrsearch.schedules.values import Duration
 
 FORMAT = "lrsearch.policy/1"
 LONGEST_JSON = 16_384
+"""Characters: four times the longest text, since JSON names and quotes every field (a rule)."""
 
 
 def to_json(policy: Policy) -> str:
@@ -26,14 +27,14 @@ def to_json(policy: Policy) -> str:
     """
     if not isinstance(policy, Policy):
         raise PolicyError(f"only a policy is written as a policy's JSON, got {type(policy).__name__}")
-    return json.dumps({"format": FORMAT, **_plain(policy)})
+    return json.dumps({"format": FORMAT, **_json_value(policy)})
 
 
 def from_json(text: str) -> Policy:
     """Read a policy from its JSON.
 
     Raises:
-        PolicyError: if the JSON is not a policy; it says where, and what would do.
+        PolicyError: if the JSON is not a policy; the message names the place and the valid values.
 
     >>> from_json('{"format": "lrsearch.policy/1", "name": "FIX", "k0": 0.1}')
     FIX(k0=0.1)
@@ -43,30 +44,30 @@ def from_json(text: str) -> Policy:
     if len(text) > LONGEST_JSON:
         raise PolicyError(f"a policy's JSON has at most {LONGEST_JSON} characters, got {len(text)}")
     try:
-        found = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_once, parse_constant=_refuse_constant)
+        values = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_repeats, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"not JSON: {error} (in {text[:80]!r})") from None
-    if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise PolicyError(f'a policy\'s JSON is an object with "format": "{FORMAT}", got {text[:80]!r}')
-    return _policy(found, "the policy", 1)
+    return _policy(values, "the policy", 1)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, Policy):
         pairs = zip(value.function.fields, value.values, strict=True)
-        return {"name": value.name, **{f.name: _plain(v) for f, v in pairs if not f.is_late or v != f.default}}
+        return {"name": value.name, **{f.name: _json_value(v) for f, v in pairs if not f.is_late or v != f.default}}
     if isinstance(value, tuple):
-        return list(map(_plain, value))
+        return list(map(_json_value, value))
     return str(value) if isinstance(value, Duration) else value
 
 
-def _policy(found: dict[str, Any], where: str, depth: int) -> Policy:
-    name = found.pop("name", None)
+def _policy(values: dict[str, Any], where: str, depth: int) -> Policy:
+    name = values.pop("name", None)
     if depth > DEEPEST:
         raise PolicyError(f"policies nest at most {DEEPEST} deep (at {where})")
     if not isinstance(name, str) or name not in FUNCTIONS:
         raise PolicyError(f"{unknown('LR function', str(name)[:80], FUNCTIONS)} (at {where})")
-    params = {field: _value(value, f"{where}.{field}"[:200], depth) for field, value in found.items()}
+    params = {field: _value(value, f"{where}.{field}"[:200], depth) for field, value in values.items()}
     try:
         return FUNCTIONS[name](**params)
     except PolicyError as error:
@@ -83,14 +84,14 @@ def _value(value: Any, where: str, depth: int) -> Any:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice[:80]} is given twice")
-    return found
+    return values
 
 
-def _refuse_constant(text: str) -> NoReturn:
+def _refuse(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")

@@ -1,4 +1,4 @@
-"""How a policy is made: of parameters, of natural coordinates, and of other policies."""
+"""Policies from parameters, from natural coordinates, and from other policies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,20 +11,21 @@ from lrsearch.schedules.values import Duration
 
 DEEPEST = 4
 LONGEST_TEXT = 4096
+"""Limits on texts from elsewhere (a rule)."""
 LONGEST_LEAF = 40
-"""No name or value of a policy, with what stands around it, has more characters."""
+"""No name or value of a policy, with its marks and spaces, has more characters: a float has at most 24."""
 
 
 def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
-    """Make the policy of a function; what is missing, unknown or out of range is a PolicyError that names it."""
+    """Make the policy of a function; a PolicyError names parameters that are missing, unknown or out of range."""
     fields = function.fields
     missing = [f.name for f in fields if f.default is REQUIRED and f.name not in params]
     if missing or len(params) > sum(f.name in params for f in fields):
         unknown = sorted(set(params) - {f.name for f in fields})
         takes = ", ".join(f.name for f in function.fields)
-        problems = (("missing", missing), ("unknown", unknown))
-        said = "; ".join(f"{what} {', '.join(names)}" for what, names in problems if names)
-        raise PolicyError(f"{function.name} takes {takes}; {said}"[:500])
+        problems = {"missing": missing, "unknown": unknown}
+        named = [f"{problem} {', '.join(names)}" for problem, names in problems.items() if names]
+        raise PolicyError(f"{function.name} takes {takes}; {'; '.join(named)}"[:500])
     values = tuple([f.check(params.get(f.name, f.default), function.name) for f in fields])
     policy = Policy(function, values, all(map(_is_bound, values)))
     if policy.parts:
@@ -36,7 +37,7 @@ def make(function: LRFunction, params: Mapping[str, Any]) -> Policy:
 
 
 def _check_size(policy: Policy) -> None:
-    """Refuse what could be made but not be read back."""
+    """Refuse a policy that could be made, but whose text could not be read."""
     if policy.depth > DEEPEST:
         raise PolicyError(f"{policy.name}: policies nest at most {DEEPEST} deep")
     length = len(str(policy)) if _leaves(policy) * LONGEST_LEAF > LONGEST_TEXT else 0
@@ -45,7 +46,7 @@ def _check_size(policy: Policy) -> None:
 
 
 def _leaves(value: Any) -> int:
-    """How many names and values there are in it."""
+    """How many names and values a value has inside."""
     if isinstance(value, Policy):
         return 1 + sum(map(_leaves, value.values))
     return sum(map(_leaves, value)) if isinstance(value, tuple) else 1
@@ -60,7 +61,7 @@ def _is_bound(value: Any) -> bool:
 
 
 def part(name: str) -> Field:
-    """Another policy, that is a function of the step."""
+    """Another policy that is a function of the step."""
     return Field(
         name,
         "a policy that needs no feedback",
@@ -94,7 +95,7 @@ def _is_part(v: Any) -> bool:
 
 
 def from_coordinates(form: str, at: Mapping[str, Any], horizon: float, table: Mapping[str, LRFunction]) -> Policy:
-    """Make the policy of a form that has these natural coordinates at a horizon.
+    """The policy of a form with these natural coordinates at a horizon.
 
     >>> from lrsearch.schedules import FUNCTIONS
     >>> from_coordinates("WARMUP(HALFCOS)", {"warmup": 0.1, "peak": 0.1, "ratio": 0.0, "end": 1.0}, 1000, FUNCTIONS)

@@ -1,4 +1,4 @@
-"""A learning-rate policy is a value: an LR function with its parameters. Calling it gives the learning rate."""
+"""A learning-rate policy as a value: an LR function with its parameters, called with a step."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from lrsearch.schedules.torch import ControllerScheduler, PolicyScheduler
 
 MOST_STEPS = 1_000_000_000
+"""Of a curve in one array: 8 GB (a rule)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Policy:
     """An LR function with its parameter values: frozen, hashable, equal if and only if its text is equal.
 
-    Made by calling an LR function, or by `parse`; `policy(t)` is the learning rate of the update after
-    t updates, t = 0 for the first.
+    An LR function that is called, or `parse`, returns one. `policy(t)` is the learning rate of the update after t
+    updates, t = 0 for the first.
 
     >>> from lrsearch.schedules import TRI
     >>> policy = TRI(k0=0.001, k1=0.006, l=2000)
@@ -45,18 +46,16 @@ class Policy:
     @overload
     def __call__(self, step: npt.NDArray[Any]) -> Floats: ...
     def __call__(self, step: Any) -> Any:
-        """Give the learning rate at a step >= 0: float for a number, float64 of the same shape for an array."""
+        """The learning rate at a step >= 0: float for a number, float64 of the same shape for an array."""
         return self._shaped(step, self.at)
 
     def curve(self, steps: int) -> Floats:
-        """Give the learning rates of updates 0 .. steps-1, shape (steps,)."""
+        """The learning rates of updates 0 .. steps-1, shape (steps,)."""
         self.require_curve()
         return self.at(np.arange(_count(steps), dtype=np.float64))
 
     def momentum(self, step: Any) -> Any:
-        """Give the momentum (beta1 of Adam) at a step, as `policy(step)` gives the learning rate.
-
-        None if the policy carries none.
+        """The momentum (beta1 of Adam) at a step, in the shape of `policy(step)`; None if the policy carries none.
 
         >>> from lrsearch.schedules import CM, TRI
         >>> CM(policy=TRI(k0=0.1, k1=1, l=100), m0=0.95, m1=0.85).momentum(100)
@@ -66,7 +65,7 @@ class Policy:
         return self._shaped(step, self.momentum_at) if self.has_momentum else None
 
     def at(self, t: Floats) -> Floats:
-        """The formula on a one-dimensional array of steps: the one code path behind every call."""
+        """The formula on a one-dimensional array of steps: the only code path behind every call."""
         with np.errstate(over="ignore", under="ignore"):
             return self.function.curve(t, **self.params)
 
@@ -76,7 +75,7 @@ class Policy:
         return self.function.momentum(t, **self.params)
 
     def height_at(self, t: Floats) -> Floats:
-        """Where the learning rate is between its bounds: 0 at the lower, 1 at the higher."""
+        """The place of the learning rate between its bounds: 0 at the lower, 1 at the higher."""
         if self.function.height is not None:
             return self.function.height(t, **self.params)
         low, high = self.bounds
@@ -96,7 +95,7 @@ class Policy:
         return float(values[0]) if t.ndim == 0 else values.reshape(t.shape)
 
     def require_curve(self) -> None:
-        """Refuse a policy that is no function of the step: an unbound one, or a controller."""
+        """Refuse a policy that is no function of the step: it is unbound, or a controller."""
         self.require_bound()
         if self.is_controller:
             raise PolicyError(
@@ -105,7 +104,7 @@ class Policy:
             )
 
     def require_bound(self) -> None:
-        """Refuse a policy whose lengths wait for a task."""
+        """Refuse a policy with durations, whose lengths in steps depend on a task."""
         if not self.is_bound:
             raise PolicyError(f"{self} has lengths that wait for a task: bind(horizon=..., epoch=...) it first")
 
@@ -132,21 +131,18 @@ class Policy:
 
     @property
     def numbers(self) -> int:
-        """How many numbers it is made of, those of the policies inside included; defaults are not counted.
+        """How many numbers describe it, those of the policies inside included; defaults are not counted.
 
         >>> from lrsearch.schedules import parse
         >>> parse("NSTEP(k0=0.1, gamma=0.1, l=[30, 60])").numbers, parse("WARMUP(policy=FIX(k0=1), l=5)").numbers
         (4, 2)
         """
-        given = (
-            v for f, v in zip(self.function.fields, self.values, strict=True) if f.default is REQUIRED or v != f.default
-        )
-        listed = (value if isinstance(value, tuple) else (value,) for value in given)
+        listed = (value if isinstance(value, tuple) else (value,) for _, value in self._stated())
         return sum(item.numbers if isinstance(item, Policy) else 1 for items in listed for item in items)
 
     @property
     def depth(self) -> int:
-        """How deep policies nest in it; 1 for a plain one."""
+        """How deep policies nest in it; 1 for a policy without parts."""
         return 1 + max((part.depth for part in self.parts), default=0)
 
     @property
@@ -162,13 +158,13 @@ class Policy:
     @property
     def has_momentum(self) -> bool:
         """Whether it carries a momentum beside the learning rate."""
-        return self.function.momentum is not None and (
-            self.function.own_momentum or any(part.has_momentum for part in self.parts)
-        )
+        if self.function.momentum is None:
+            return False
+        return self.function.own_momentum or any(part.has_momentum for part in self.parts)
 
     @property
     def horizon(self) -> int | float | None:
-        """The step from which the learning rate stays what it is; None if it goes on changing.
+        """The step from which the learning rate is constant; None if it goes on changing.
 
         >>> from lrsearch.schedules import LINEAR, TRI
         >>> LINEAR(k0=0.1, l=1000).horizon, TRI(k0=0, k1=1, l=5).horizon
@@ -189,7 +185,7 @@ class Policy:
         return self.function.period(**self.params) if self.function.period else None
 
     def cycle_ends(self, steps: int) -> tuple[int, ...]:
-        """Give the numbers of steps, up to `steps`, after which it turns up again; the last is `steps` itself.
+        """The numbers of steps, up to `steps`, after which it turns up again; the last is `steps` itself.
 
         >>> from lrsearch.schedules import FIX, SGDR, TRI
         >>> TRI(k0=0, k1=1, l=5).cycle_ends(25), SGDR(k0=1, k1=0, l=4, growth=2).cycle_ends(12)
@@ -206,7 +202,7 @@ class Policy:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The learning rates between which it swings: what a momentum cycle mirrors."""
+        """The learning rates between which it swings; a momentum cycle mirrors them."""
         if self.function.bounds is not None:
             return self.function.bounds(**self.params)
         if self.parts:
@@ -216,7 +212,7 @@ class Policy:
         return (min(lrs), max(lrs)) if len(lrs) == 2 else (0, lrs[0])
 
     def begin(self) -> State:
-        """Give the first state of a controller.
+        """The first state of a controller.
 
         >>> from lrsearch.schedules import PLATEAU
         >>> state = PLATEAU(k0=0.1, gamma=0.5, patience=0).begin()
@@ -229,7 +225,7 @@ class Policy:
         return self.function.begin(**self.params)
 
     def bind(self, *, horizon: float | None = None, epoch: float | None = None) -> "Policy":
-        """Give the policy with its durations in steps, of a run of `horizon` steps, `epoch` steps to an epoch.
+        """The policy with its durations in steps, for a run of `horizon` steps with `epoch` steps in an epoch.
 
         >>> from lrsearch.schedules import HALFCOS, WARMUP
         >>> WARMUP(policy=HALFCOS(k0=0.1, l="0.9dur"), l="2ep").bind(horizon=1000, epoch=60)
@@ -248,9 +244,9 @@ class Policy:
         return self if self.is_bound else self.function(**{name: bound(value) for name, value in self.params.items()})
 
     def stretch(self, r: float) -> "Policy":
-        """Give the same shape over r times the steps: `policy.stretch(r)(r * t) == policy(t)`.
+        """The same shape over r times the steps: `policy.stretch(r)(r * t) == policy(t)`.
 
-        A schedule is re-normalised to a budget so: `policy.stretch(budget / horizon)`.
+        `policy.stretch(budget / horizon)` re-normalises a schedule to a budget.
 
         >>> from lrsearch.schedules import STEP
         >>> STEP(k0=0.1, gamma=0.5, l=1000).stretch(1 / 4)
@@ -260,13 +256,13 @@ class Policy:
         return self._map("stretched", _positive(r, "the factor"))
 
     def scale(self, c: float) -> "Policy":
-        """Give c times the learning rate at every step."""
+        """The policy with c times the learning rate at every step."""
         return self._map("scaled", _positive(c, "the factor"))
 
     def rounded(self) -> "Policy":
-        """Give nearly the same policy, in as many digits as a person wants to read.
+        """Nearly the same policy, in few digits, for people.
 
-        It is the policy itself where rounding would make two of its numbers one, such as close milestones.
+        It is the policy itself where two of its numbers, such as close milestones, would be rounded to one.
         """
         try:
             return self._map("rounded")
@@ -278,7 +274,10 @@ class Policy:
         return self.function(**{f.name: getattr(f, change)(value, *by) for f, value in pairs})
 
     def coordinates(self, horizon: float) -> Coordinates:
-        """Give the natural coordinates at a horizon in steps; refuse where the function has none.
+        """The natural coordinates at a horizon in steps.
+
+        Raises:
+            PolicyError: if the LR function has none, or the horizon ends within a warm-up.
 
         >>> from lrsearch.schedules import TRI
         >>> TRI(k0=0.006, k1=0.06, l=2000).coordinates(10_000)
@@ -288,20 +287,20 @@ class Policy:
             raise PolicyError(f"{self.name} has no natural coordinates: it is searched as a whole value")
         self.require_curve()
         _positive(horizon, "the horizon")
-        found: Coordinates = {}
+        coordinates: Coordinates = {}
         for role in self.function.roles:
-            found |= role.read(self.params, horizon)
+            coordinates |= role.read(self.params, horizon)
         for part in self.parts:
-            rest = horizon * (1 - found.get("warmup", 0))
+            rest = horizon * (1 - coordinates.get("warmup", 0))
             if not rest > 0:
                 raise PolicyError(
                     f"{self.form}: nothing of {counted(horizon, 'step', form='g')} is left after the warm-up"
                 )
             inner = part.coordinates(rest)
-            if found.keys() & inner.keys():
+            if coordinates.keys() & inner.keys():
                 raise PolicyError(f"{self.form}: no natural coordinates for a warm-up inside a warm-up")
-            found |= inner
-        return found
+            coordinates |= inner
+        return coordinates
 
     def scheduler(
         self, optimizer: "Optimizer", *, seed: int = 0, adopt: bool = False, auto_step: bool = False
@@ -310,16 +309,16 @@ class Policy:
 
         A group's ratio is its initial LR / the largest initial LR, times timm's `lr_scale` where it has one. (Where the
         LRs differ as `lr_scale` does, as OpenMMLab writes them, it counts once.) A group that is added later has its
-        ratio from the first update on. With an `lr` of its own that is its lr / the present LR of ratio 1. With the
+        ratio from the first update on. With its own `lr` that is its lr / the present LR of ratio 1. With the
         optimizer's default `lr`, it is the default / the largest initial LR. `scheduler.add_param_group(group, ratio=)`
-        leaves no doubt.
+        takes the ratio itself.
 
         A controller's scheduler takes the metric, as ReduceLROnPlateau does; its random draws follow from `seed`.
 
         Args:
             optimizer: any torch optimizer.
-            seed: where a controller's random draws come from.
-            adopt: take the step from the state of another policy in `load_state_dict`, and warn of it: to train on
+            seed: of a controller's random draws.
+            adopt: take the step from the state of another policy in `load_state_dict`, with a warning, to train on
                 under a longer policy. Without it such a state is refused. Not for controllers.
             auto_step: step by itself after each update of the optimizer; a `step()` by hand is refused then.
 
@@ -342,14 +341,14 @@ class Policy:
         return made.start_auto_step() if auto_step else made
 
     def __str__(self) -> str:
-        shown = (
-            f"{f.name}={text_of(value)}"
-            for f, value in zip(self.function.fields, self.values, strict=True)
-            if f.default is REQUIRED or value != f.default
-        )
-        return f"{self.name}({', '.join(shown)})"
+        return f"{self.name}({', '.join(f'{name}={text_of(value)}' for name, value in self._stated())})"
 
     __repr__ = __str__
+
+    def _stated(self) -> list[tuple[str, Any]]:
+        """The parameters without those at their default, (name, value)."""
+        pairs = zip(self.function.fields, self.values, strict=True)
+        return [(f.name, value) for f, value in pairs if f.default is REQUIRED or value != f.default]
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         from lrsearch.schedules.text import parse
@@ -372,7 +371,7 @@ def _count(steps: Any) -> int:
 
 
 def curves(policies: Iterable[Policy], steps: int) -> Floats:
-    """Give the learning rates of many policies at updates 0 .. steps-1, shape (policies, steps).
+    """The learning rates of many policies at updates 0 .. steps-1, shape (policies, steps).
 
     Policies of one LR function are computed together.
 
@@ -381,22 +380,21 @@ def curves(policies: Iterable[Policy], steps: int) -> Floats:
     [[0.5, 0.5, 0.5], [1.0, 0.75, 0.5]]
     """
     policies, steps = list(policies) if isinstance(policies, Iterable) else [policies], _count(steps)
-    if not all(isinstance(one, Policy) for one in policies):
+    if not all(isinstance(policy, Policy) for policy in policies):
         raise PolicyError("policies is a list of policies, such as [FIX(k0=0.1)]")
     rows: dict[LRFunction, list[int]] = {}
     for row, policy in enumerate(policies):
         policy.require_curve()
         rows.setdefault(policy.function, []).append(row)
     t = np.arange(steps, dtype=np.float64)
-    found = np.empty((len(policies), steps))
+    lrs = np.empty((len(policies), steps))
     with np.errstate(over="ignore", under="ignore"):
         for function, same in rows.items():
             if all(f.is_column for f in function.fields):
                 columns = np.array([policies[row].values for row in same], dtype=np.float64).T[:, :, None]
-                found[same] = function.curve(
-                    t[None, :], **dict(zip((f.name for f in function.fields), columns, strict=True))
-                )
+                params = dict(zip((f.name for f in function.fields), columns, strict=True))
+                lrs[same] = function.curve(t[None, :], **params)
             else:
                 for row in same:
-                    found[row] = function.curve(t, **policies[row].params)
-    return found
+                    lrs[row] = function.curve(t, **policies[row].params)
+    return lrs

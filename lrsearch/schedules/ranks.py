@@ -1,4 +1,4 @@
-"""What the processes of a distributed training decide together: no rank judges by its own loss alone."""
+"""Means over the ranks of a distributed training: all ranks decide by the same numbers."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from torch import distributed
 def mean_over_ranks(values: Sequence[float | None], device: torch.device | str = "cpu") -> list[float | None]:
     """Means over all processes of torch's default group; the values themselves where no group is up.
 
-    A collective: all ranks call it equally often, with equally many values. All get the same numbers, so that what
-    they decide by them is the same. A value that is not finite on one rank is not finite on any.
+    A collective: all ranks call it equally often, with equally many values. All get the same numbers, so that all
+    decide equally. A value that is not finite on one rank is not finite on any.
 
     Args:
         values: numbers; None where this rank has none: then the mean is that of the others.
-        device: where they are sent from: NCCL wants a GPU.
+        device: the device that sends them: NCCL needs a GPU.
 
     >>> mean_over_ranks([0.5, None])
     [0.5, None]

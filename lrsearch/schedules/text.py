@@ -29,7 +29,7 @@ def parse(text: str) -> Policy:
     """Read a policy from its text.
 
     Raises:
-        PolicyError: if the text is not a policy; it says where, and what would do.
+        PolicyError: if the text is not a policy; the message names the place and the valid values.
 
     >>> parse("TRI(k0=0.001, k1=0.006, l=2000)")(1000)
     0.0035
@@ -51,12 +51,12 @@ class _TextReader:
 
     def __init__(self, text: str) -> None:
         self.text, self.next = text, 0
-        found = TOKEN.findall(text)
-        self.pieces: list[str] = [number or name or mark for _, number, name, mark in found]
-        self.kinds = ["number" if number else "name" if name else mark for _, number, name, mark in found]
+        tokens = TOKEN.findall(text)
+        self.pieces: list[str] = [number or name or mark for _, number, name, mark in tokens]
+        self.kinds = ["number" if number else "name" if name else mark for _, number, name, mark in tokens]
         self.pieces.append("")
         self.kinds.append("end")
-        if sum(len(whole) for whole, *_ in found) < len(text.rstrip(SPACES)):
+        if sum(len(whole) for whole, *_ in tokens) < len(text.rstrip(SPACES)):
             self.refuse_unreadable()
 
     def term(self, depth: int) -> Policy:
@@ -103,13 +103,8 @@ class _TextReader:
     def expect(self, kind: str) -> str:
         at = self.next
         if self.kinds[at] != kind:
-            wanted = _SAYS.get(kind, repr(kind))
-            self.refuse(
-                f"expected {wanted}, found {self.pieces[at][:20]!r}"
-                if self.pieces[at]
-                else f"expected {wanted}, found the end",
-                at,
-            )
+            wanted, piece = _KIND_NAMES.get(kind, repr(kind)), self.pieces[at]
+            self.refuse(f"expected {wanted}, found {repr(piece[:20]) if piece else 'the end'}", at)
         self.next = at + 1
         return self.pieces[at]
 
@@ -119,7 +114,7 @@ class _TextReader:
         raise PolicyError(f"{problem} (at character {at + 1} of {self.text[:120]!r})")
 
     def refuse_unreadable(self) -> NoReturn:
-        """Say where the first thing stands that is no piece."""
+        """Refuse a text; the message names the place of the first characters that are no piece."""
         end = 0
         for match in TOKEN.finditer(self.text):
             if match.start() != end:
@@ -129,4 +124,4 @@ class _TextReader:
         raise PolicyError(f"cannot read {self.text[at : at + 20]!r} (at character {at + 1} of {self.text[:120]!r})")
 
 
-_SAYS = {"name": "a name", "number": "a number", "end": "the end"}
+_KIND_NAMES = {"name": "a name", "number": "a number", "end": "the end"}

@@ -1,4 +1,4 @@
-"""A policy as a torch `LRScheduler`. Only this file, ranks.py, torch_groups.py and torch_updates.py know torch."""
+"""A policy as a torch `LRScheduler`. Only this file, ranks.py and the other torch_*.py files import torch."""
 
 import dataclasses
 import math
@@ -18,20 +18,20 @@ from lrsearch.schedules.torch_updates import attach, may_be_skipped
 from lrsearch.schedules.values import canonical_value, is_number
 
 BLOCK = 4096
-"""How many steps of a curve are computed at once."""
+"""Steps of a curve that are computed at once: 32 KiB of floats, a call of the formula every few thousand updates."""
 FORGOTTEN = 1000
-"""After so many updates without a `step()` the scheduler warns: a rule, within the first epoch of most trainings."""
+"""Updates without a `step()` after which the scheduler warns: within the first epoch of most trainings (a rule)."""
 SILENCE = "To silence this: warnings.filterwarnings('ignore', category=lrsearch.SchedulerWarning)"
 
 
 class GroupedScheduler(LRScheduler):
-    """What both schedulers share: each param group keeps its ratio, also one that comes later."""
+    """The common part of both schedulers: each param group keeps its ratio, also a group that is added later."""
 
     policy: Policy
     groups: ParamGroups
     auto_step = False
     """Whether it steps by itself after each update."""
-    _told: set[str]
+    _warned: set[str]
     _is_in_update = _is_own_step = False
 
     def start_auto_step(self) -> Self:
@@ -89,7 +89,7 @@ class GroupedScheduler(LRScheduler):
             self.start_auto_step()
 
     def _attach(self) -> None:
-        """Be called before each update: a group may take part that was added since the last one."""
+        """Have `_see_groups` called before each update, so that groups added since the last one get their LR."""
         attach(self.optimizer, self._see_groups)
 
     def _begin_update(self) -> None:
@@ -118,13 +118,13 @@ class GroupedScheduler(LRScheduler):
         raise NotImplementedError
 
     def _warn(self, kind: str, text: str, stacklevel: int) -> None:
-        """Warn once of a kind."""
-        if kind not in self._told:
-            self._told.add(kind)
+        """Warn once for each kind of warning."""
+        if kind not in self._warned:
+            self._warned.add(kind)
             warnings.warn(text, SchedulerWarning, stacklevel=stacklevel + 1)
 
     def _require_unchanged(self, known: KnownGroup, stacklevel: int) -> None:
-        """Warn where another hand has set an LR since this scheduler did."""
+        """Warn where other code has set an LR since this scheduler did."""
         if known.is_changed:
             self._warn(
                 "changed",
@@ -143,7 +143,7 @@ class PolicyScheduler(GroupedScheduler):
     place.
 
     A group's ratio is its initial LR / the largest initial LR, times timm's `lr_scale` where it has one. A group that
-    is added later has its ratio from the first update on. With an `lr` of its own that is its lr / the present LR of
+    is added later has its ratio from the first update on. With its own `lr` that is its lr / the present LR of
     ratio 1; with the optimizer's default, the default / the largest initial LR. `add_param_group` takes the ratio.
 
     It warns once, by `lrsearch.SchedulerWarning`, where it is stepped before the first update, or once in many updates,
@@ -152,7 +152,7 @@ class PolicyScheduler(GroupedScheduler):
     Args:
         optimizer: any torch optimizer; its groups keep their ratios.
         policy: the policy; its steps are optimizer updates.
-        adopt: take the step from the state of another policy, warn of it, and leave the rest of that state.
+        adopt: take the step from the state of another policy, with a warning, and ignore the rest of that state.
 
     Raises:
         PolicyError: if every param group starts at LR 0, the policy is not bound, it carries a momentum and the
@@ -165,7 +165,7 @@ class PolicyScheduler(GroupedScheduler):
             _require_momentum(policy, optimizer, group)
         self.policy, self.adopt = policy, adopt
         self.groups = ParamGroups(optimizer)
-        self._told = set()
+        self._warned = set()
         self._adopted: Policy | None = None
         self._updates, self._is_odd, self._is_updating, self._was_updated = 0, False, False, False
         self._forget()
@@ -173,7 +173,7 @@ class PolicyScheduler(GroupedScheduler):
         self._attach()
 
     def get_lr(self) -> list[Any]:
-        """Give the LR of each param group at the present step."""
+        """The LR of each param group at the present step."""
         self._see_groups()
         lr = self.policy(self._place)
         return [lr * known.ratio for known in self.groups.known]
@@ -201,7 +201,7 @@ class PolicyScheduler(GroupedScheduler):
         lr = self._lrs[index]
         for known in every:
             group = known.group
-            if group["lr"] is known.lr:  # the very object that was set: no other hand was here
+            if group["lr"] is known.lr:  # the same object that was set: no other code has set it
                 group["lr"] = known.lr = lr * known.ratio
             else:
                 self._set(known, lr)
@@ -240,18 +240,18 @@ class PolicyScheduler(GroupedScheduler):
 
     @property
     def _last_lr(self) -> list[Any]:  # type: ignore[override]
-        """The LR of each param group, where torch looks for it."""
+        """The LR of each param group, under the name that torch reads."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain JSON values."""
+        """The state as JSON values."""
         return {"policy": str(self.policy), "last_epoch": self.last_epoch, "largest": self.largest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state, and set the LR that belongs to it.
+        """Load a state, and set the LR that belongs to it.
 
-        An LR that another hand has set since this scheduler did is left: it came with the optimizer's own state, or
-        from the scheduler whose turn it is inside a SequentialLR. With `adopt`, an LR of the policy before is not.
+        An LR that other code has set since this scheduler did stays: it came with the optimizer's own state, or from
+        the active scheduler inside a SequentialLR. With `adopt`, an LR of the policy before is set anew.
         """
         _require_owner(state_dict, self.policy, "last_epoch", "largest", adopt=self.adopt)
         last_epoch, largest = _whole(state_dict["last_epoch"], "last_epoch", -1), float(state_dict["largest"])
@@ -285,7 +285,7 @@ class PolicyScheduler(GroupedScheduler):
         return before is not None and (before.is_controller or self.groups.follow(before(self._place)))
 
     def _forget(self) -> None:
-        """Compute rates anew at the next step."""
+        """Discard the computed learning rates, so that the next step computes them anew."""
         self._start = -BLOCK
         self._lrs: list[float] = []
         self._momenta: list[float] = []
@@ -298,7 +298,7 @@ class PolicyScheduler(GroupedScheduler):
         self._is_updating = True
 
     def _after_update(self) -> None:
-        if self._is_updating:  # an optimizer's step that calls its parent's comes by twice
+        if self._is_updating:  # the hook runs twice where an optimizer's step calls its parent's
             self._is_updating = False
             self._updates = count = self._updates + 1
             self._is_odd = count > 1
@@ -311,7 +311,7 @@ class PolicyScheduler(GroupedScheduler):
                 )
 
     def _see_new_groups(self) -> None:
-        """Take in param groups that were loaded or added, and set what they lack."""
+        """Register param groups that were loaded or added, and set the LR and momentum that they lack."""
         is_loaded = self.groups.is_loaded
         for group in self.optimizer.param_groups:
             _require_momentum(self.policy, self.optimizer, group)
@@ -349,7 +349,7 @@ class PolicyScheduler(GroupedScheduler):
             )
 
     def _fill(self, start: int) -> None:
-        """Compute the rates of the steps from a start on."""
+        """Compute the learning rates of the block of steps from a start on."""
         self._start = start
         t = np.arange(start, start + BLOCK, dtype=np.float64)
         self._lrs = self.policy.at(t).tolist()
@@ -361,13 +361,13 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
     """A controller as a scheduler that takes the metric, as ReduceLROnPlateau does.
 
     `step(loss)` reports a validation loss (lower is better); `step()` goes one update on, which matters for
-    controllers that count updates or draw a rate for each. Groups keep their ratios, as in `PolicyScheduler`. In a
-    distributed training every rank reports, and all follow the mean, so that their LRs stay the same.
+    controllers that count updates or draw a learning rate for each. Groups keep their ratios, as in `PolicyScheduler`.
+    In a distributed training every rank reports, and all follow the mean, so that their LRs stay the same.
 
     Args:
         optimizer: any torch optimizer.
         policy: a controller: ASLR, PLATEAU, CHANGEONPLATEAU.
-        seed: where its random draws come from, if it has any.
+        seed: of its random draws, if it has any.
 
     Raises:
         PolicyError: if every param group starts at LR 0, a loaded state belongs to another policy, or an added group's
@@ -377,7 +377,7 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
     def __init__(self, optimizer: Optimizer, policy: Policy, seed: int = 0) -> None:
         self.policy, self.seed = policy, seed
         self.state: Any = policy.begin()
-        self.groups, self._told = ParamGroups(optimizer), set()
+        self.groups, self._warned = ParamGroups(optimizer), set()
         super().__init__(optimizer)
         self._apply()
         self._attach()
@@ -397,38 +397,36 @@ class ControllerScheduler(GroupedScheduler, ReduceLROnPlateau):
         self._apply()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain JSON values."""
-        stands = {f.name: getattr(self.state, f.name) for f in dataclasses.fields(self.state)}
-        stands = {name: value for name, value in stands.items() if _is_plain(value)}
+        """The state as JSON values."""
+        values = {f.name: getattr(self.state, f.name) for f in dataclasses.fields(self.state)}
         return {
             "policy": str(self.policy),
             "seed": self.seed,
             "last_epoch": self.last_epoch,
             "largest": self.largest,
-            "state": stands,
+            "state": {name: value for name, value in values.items() if _is_number_or_none(value)},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state and set the LR that belongs to it."""
+        """Load a state and set the LR that belongs to it."""
         _require_owner(state_dict, self.policy, "seed", "last_epoch", "largest", "state")
-        stands = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in state_dict["state"].items()
-        }
-        self.state = dataclasses.replace(self.state, **stands)
+        loaded = state_dict["state"].items()
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in loaded}
+        self.state = dataclasses.replace(self.state, **values)
         self.seed, self.last_epoch = int(state_dict["seed"]), int(state_dict["last_epoch"])
         self.groups.rescale(float(state_dict["largest"]))
         self._apply()
 
     def _see_new_groups(self) -> None:
-        self.groups.see_new(math.nan)  # the present LR is what the others have
+        self.groups.see_new(math.nan)  # the present LR is that of the other groups
         self._apply()
 
     def _apply(self) -> None:
-        known = self.groups.known
-        draws = np.random.default_rng((self.seed, self.last_epoch)).random(len(known)).tolist()
-        for one, u in zip(known, draws, strict=True):
-            one.set(self.state.lr(self.last_epoch, u))
-        self._last_lr = [one.lr for one in known]
+        groups = self.groups.known
+        draws = np.random.default_rng((self.seed, self.last_epoch)).random(len(groups)).tolist()
+        for known, u in zip(groups, draws, strict=True):
+            known.set(self.state.lr(self.last_epoch, u))
+        self._last_lr = [known.lr for known in groups]
 
 
 def _require_momentum(policy: Policy, optimizer: Optimizer, group: dict[str, Any]) -> None:
@@ -439,7 +437,8 @@ def _require_momentum(policy: Policy, optimizer: Optimizer, group: dict[str, Any
         )
 
 
-def _is_plain(value: Any) -> bool:
+def _is_number_or_none(value: Any) -> bool:
+    """Whether a value, or each item of a tuple, is a number or None: the rest of a state is in the policy."""
     items = value if isinstance(value, tuple) else (value,)
     return all(item is None or isinstance(item, int | float) for item in items)
 

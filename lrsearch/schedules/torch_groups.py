@@ -1,4 +1,4 @@
-"""The param groups of an optimizer: each keeps its ratio to the policy's LR, also one that is loaded or added later."""
+"""The param groups of an optimizer: each keeps its ratio to the policy's LR, also when loaded or added later."""
 
 import math
 from dataclasses import dataclass
@@ -11,36 +11,36 @@ from lrsearch.errors import PolicyError
 
 Group = dict[str, Any]
 CLOSE = 1e-6
-"""Relative difference below which two learning rates are one: float32 rounds by 6e-8, and torch's formulas drift."""
+"""The relative difference of equal learning rates: float32 rounds by 6e-8, and torch's formulas drift."""
 
 
 @dataclass(slots=True, eq=False)
 class KnownGroup:
-    """A param group with its ratio, and the LR that it was last set to."""
+    """A param group with its ratio, and the LR that was last set."""
 
     group: Group
     ratio: float
     lr: float = 0.0
-    version: int = 0  # of an LR in a tensor: to read its value would make a GPU wait
+    version: int = 0  # of an LR in a tensor: reading its value would synchronize with the GPU
 
     def note(self) -> None:
-        """Take the LR that it has."""
+        """Remember the group's present LR."""
         lr = self.group["lr"]
         self.lr, self.version = float(lr), _version(lr)
 
     def set(self, lr: float) -> None:
-        """Set the ratio of an LR."""
+        """Set the group's LR to its ratio of an LR."""
         self.lr = lr * self.ratio
-        held = self.group["lr"]
-        if isinstance(held, Tensor):
-            held.fill_(self.lr)
-            self.version = _version(held)
+        present = self.group["lr"]
+        if isinstance(present, Tensor):
+            present.fill_(self.lr)
+            self.version = _version(present)
         else:
             self.group["lr"] = self.lr
 
     @property
     def is_changed(self) -> bool:
-        """Whether another hand has set its LR since."""
+        """Whether other code has set the group's LR since."""
         lr = self.group["lr"]
         return (not isinstance(lr, Tensor) or lr._version != self.version) and bool(lr != self.lr)
 
@@ -49,8 +49,8 @@ class ParamGroups:
     """All param groups of an optimizer.
 
     A ratio is initial LR / largest initial LR, times timm's `lr_scale` where the group has one. Where the LRs hold
-    that factor already, as OpenMMLab writes them, it counts once. The initial LR stands in the group under torch's name
-    for it, and so in the optimizer's state.
+    that factor already, as OpenMMLab writes them, it counts once. The initial LR is in the group under torch's name,
+    `initial_lr`, and so in the optimizer's state.
 
     Args:
         optimizer: its groups without an initial LR get one.
@@ -80,13 +80,13 @@ class ParamGroups:
 
     @property
     def is_current(self) -> bool:
-        """Whether the optimizer has the groups that are known, and no other."""
+        """Whether the optimizer has exactly the registered groups."""
         groups = self.optimizer.param_groups
         return groups is self.source and len(groups) == len(self.known) and groups[-1] is self.known[-1].group
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the optimizer has taken up a state since the last look: all its groups are new objects."""
+        """Whether the optimizer has loaded a state since the groups were registered: all groups are new objects."""
         return self.optimizer.param_groups is not self.source
 
     def follow(self, lr: float) -> bool:
@@ -98,7 +98,7 @@ class ParamGroups:
         )
 
     def see_new(self, lr: float) -> list[KnownGroup]:
-        """Take in groups that were loaded or added; those that were added are set to their ratio, and returned.
+        """Register groups that were loaded or added; the added groups are set to their ratio, and returned.
 
         Args:
             lr: the policy's present LR.
@@ -119,12 +119,12 @@ class ParamGroups:
         return new
 
     def rescale(self, largest: float) -> None:
-        """Take another largest initial LR, with a state that was loaded. Groups that were added wait for the look."""
+        """Take another largest initial LR, from a loaded state. Added groups wait until `see_new`."""
         self.largest = largest
         self._know(self._standing())
 
     def _standing(self) -> list[Group]:
-        """The groups that have a ratio already. A loaded one without its initial LR keeps that of its place."""
+        """The groups that have a ratio already. A loaded group without its initial LR gets that of its place."""
         groups = self.optimizer.param_groups
         if not self.is_loaded:
             places = {id(known.group) for known in self.known}
@@ -148,7 +148,7 @@ class ParamGroups:
         return float(group["initial_lr"]) / self.largest * (1.0 if self._has_scale else _scale(group))
 
     def _present(self, standing: list[Group], lr: float) -> float:
-        """The present LR of a group with ratio 1: the policy's, or what follows from what another hand has set."""
+        """The present LR of a group with ratio 1: the policy's, or the one that other code's LRs amount to."""
         if not standing:
             return lr
         top = max(standing, key=self._ratio)
@@ -176,7 +176,7 @@ class ParamGroups:
 
 
 def has_momentum(group: Group) -> bool:
-    """Whether a momentum can be set: RMSprop makes no place for one that starts at 0."""
+    """Whether a momentum can be set: RMSprop has no buffer for a momentum that starts at 0."""
     return "betas" in group or ("momentum" in group and ("alpha" not in group or group["momentum"] > 0))
 
 
@@ -195,7 +195,7 @@ def set_momentum(groups: list[Group], momentum: float) -> None:
 
 
 def _initial(groups: list[Group]) -> list[float | None]:
-    """The initial LR of each group; None where one was added after those that have theirs already."""
+    """The initial LR of each group; None for a group that was added after others had theirs."""
     for group in groups:
         if isinstance(group["lr"], Tensor) and not group["lr"].is_floating_point():
             raise PolicyError(
@@ -207,7 +207,7 @@ def _initial(groups: list[Group]) -> list[float | None]:
 
 
 def _has_scale(groups: list[Group]) -> bool:
-    """Whether the LRs hold `lr_scale` already: they differ as it does."""
+    """Whether the LRs include `lr_scale` already: they differ by the same factors."""
     both = {"initial_lr", "lr_scale"}
     pairs = [(float(group["initial_lr"]), _scale(group)) for group in groups if both <= group.keys()]
     top, most = map(max, zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
@@ -215,7 +215,7 @@ def _has_scale(groups: list[Group]) -> bool:
 
 
 def _scale(group: Group) -> float:
-    """The factor of timm on the LR of a group."""
+    """The factor `lr_scale` of timm on the LR of a group."""
     try:
         scale = float(group.get("lr_scale", 1.0))
     except (TypeError, ValueError):

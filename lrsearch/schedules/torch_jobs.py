@@ -1,4 +1,4 @@
-"""A policy's schedulers for a job: they tell a listener what was done with the learning rates."""
+"""A policy's schedulers for a job: they notify a listener of steps, resumes and changed learning rates."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,20 +11,24 @@ from lrsearch.schedules.torch_groups import KnownGroup, ParamGroups
 
 
 class Listener(Protocol):
-    """Hears what a scheduler sees."""
+    """An object that a scheduler notifies."""
 
     def stepped(self, updates: int | None) -> None:
-        """The scheduler went one update on; `updates` the optimizer made since the step before, None if unknown."""
+        """Called when the scheduler went one update on.
+
+        Args:
+            updates: those that the optimizer made since the step before; None if unknown.
+        """
 
     def resumed_at(self, step: int) -> None:
-        """The scheduler took up a state of so many updates."""
+        """Called when the scheduler loaded a state, with its number of updates."""
 
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
-        """A param group had another learning rate in an update, counted from 1, than the policy's."""
+        """Called when a param group had another learning rate in an update, counted from 1, than the policy's."""
 
 
 class JobScheduler(PolicyScheduler):
-    """A policy's scheduler that tells its listener of each step, and of learning rates that another hand has set."""
+    """A policy's scheduler that notifies its listener of each step, and of learning rates that other code has set."""
 
     def __init__(self, optimizer: Optimizer, policy: Policy, listener: Listener, is_alone: bool = True) -> None:
         self._listener, self._is_alone = listener, is_alone
@@ -38,7 +42,7 @@ class JobScheduler(PolicyScheduler):
             self._listener.stepped(updates)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state, and tell from which update on the training goes on."""
+        """Load a state, and notify the listener of the update from which the training goes on."""
         super().load_state_dict(state_dict)
         self._listener.resumed_at(self.last_epoch)
 
@@ -49,7 +53,7 @@ class JobScheduler(PolicyScheduler):
 
 
 class JobControllerScheduler(ControllerScheduler):
-    """A controller's scheduler that does the same."""
+    """A controller's scheduler that notifies its listener in the same way."""
 
     def __init__(self, optimizer: Optimizer, policy: Policy, listener: Listener, seed: int) -> None:
         self._listener = listener
@@ -62,7 +66,7 @@ class JobControllerScheduler(ControllerScheduler):
             self._listener.stepped(None)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state, and tell from which update on the training goes on."""
+        """Load a state, and notify the listener of the update from which the training goes on."""
         super().load_state_dict(state_dict)
         self._listener.resumed_at(self.last_epoch)
 
@@ -73,10 +77,10 @@ class JobControllerScheduler(ControllerScheduler):
 
 
 class SchedulerSet:
-    """The schedulers of several optimizers, which go on together.
+    """The schedulers of several optimizers, which step together.
 
     Args:
-        schedulers: one of each optimizer; the first one's step is the clock.
+        schedulers: one for each optimizer; the step of the first counts the updates.
     """
 
     def __init__(self, schedulers: Sequence[GroupedScheduler]) -> None:
@@ -100,23 +104,23 @@ class SchedulerSet:
         return [float(lr) for scheduler in self.schedulers for lr in scheduler.get_last_lr()]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain JSON values."""
+        """The state as JSON values."""
         return {"schedulers": [scheduler.state_dict() for scheduler in self.schedulers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Load a state."""
         for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             scheduler.load_state_dict(state)
 
 
-class _Silent:
-    """Hears changes for its job, and leaves the counting to the first scheduler."""
+class _UncountedListener:
+    """Passes all notices to a job but the steps, which the first scheduler counts."""
 
     def __init__(self, listener: Listener) -> None:
         self.changed_lr, self.resumed_at = listener.changed_lr, listener.resumed_at
 
     def stepped(self, updates: int | None) -> None:
-        """Nothing: the first scheduler's step is the clock."""
+        """Do nothing: the step of the first scheduler counts."""
 
 
 def job_schedulers(
@@ -125,16 +129,16 @@ def job_schedulers(
     """The schedulers of a job. Ratios count over all groups of all optimizers: the largest initial LR has ratio 1."""
     is_alone = len(optimizers) == 1
     largest = max(ParamGroups(optimizer).largest for optimizer in optimizers)
-    made: list[JobScheduler | JobControllerScheduler] = []
+    schedulers: list[JobScheduler | JobControllerScheduler] = []
     for optimizer in optimizers:
-        told = listener if not made else _Silent(listener)
-        one = (
-            JobControllerScheduler(optimizer, policy, told, seed)
+        notified = _UncountedListener(listener) if schedulers else listener
+        scheduler = (
+            JobControllerScheduler(optimizer, policy, notified, seed)
             if policy.is_controller
-            else JobScheduler(optimizer, policy, told, is_alone)
+            else JobScheduler(optimizer, policy, notified, is_alone)
         )
         if not is_alone:
-            one.groups.rescale(largest)
-            one._apply()
-        made.append(one)
-    return made[0] if is_alone else SchedulerSet(made)
+            scheduler.groups.rescale(largest)
+            scheduler._apply()
+        schedulers.append(scheduler)
+    return schedulers[0] if is_alone else SchedulerSet(schedulers)

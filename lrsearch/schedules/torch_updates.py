@@ -1,4 +1,4 @@
-"""What an optimizer does between two steps of its scheduler."""
+"""The updates of an optimizer between two steps of its scheduler."""
 
 import gc
 import weakref
@@ -13,7 +13,7 @@ def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[],
     """Call two methods of one object before and after each update, as long as that object lives.
 
     Returns:
-        Whether the optimizer has such hooks. Accelerate's wrapper has none, but what it wraps.
+        Whether the optimizer has such hooks. Accelerate's wrapper has none, but its inner optimizer has.
     """
     while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
         inner = getattr(optimizer, "optimizer", None)
@@ -30,13 +30,15 @@ def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[],
 def may_be_skipped(optimizer: Optimizer) -> bool:
     """Whether an update that was not made may have been skipped on purpose, for gradients that are not finite.
 
-    Gradients that are away tell nothing: then it may be so if some GradScaler has scaled a loss.
+    Gradients that were freed show nothing: then it may have been skipped if some GradScaler has scaled a loss.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norms = [float(gradient.detach().float().norm()) for gradient in gradients]
     if any(norm > 0 or norm != norm for norm in norms):
         return not all(norm < torch.inf for norm in norms)
-    return any(issubclass(type(one), torch.amp.GradScaler) and one._scale is not None for one in gc.get_objects())
+    # the type of an object, not isinstance: a proxy among all objects may raise when its class is read
+    scalers = (value for value in gc.get_objects() if issubclass(type(value), torch.amp.GradScaler))
+    return any(scaler._scale is not None for scaler in scalers)
 
 
 def _weak(method: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:

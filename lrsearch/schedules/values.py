@@ -1,4 +1,4 @@
-"""What a parameter's value may be: a number, a duration, a list of them; each with one canonical form and one text."""
+"""Values of parameters: a number, a duration, or a list of them; each with one canonical form and one text."""
 
 import math
 import re
@@ -9,11 +9,12 @@ from lrsearch.errors import PolicyError
 
 DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,3}))?(ep|dur)")
 LONGEST_DURATION = 1e6
+"""Epochs or horizons: far beyond any training (a rule)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Duration:
-    """A length that waits for a task: epochs (`3ep`) or parts of the run (`0.1dur`).
+    """A length whose steps depend on the task: epochs (`3ep`) or parts of the run (`0.1dur`).
 
     Args:
         amount: how many, in (0, 1e6].
@@ -27,7 +28,7 @@ class Duration:
     unit: str
 
     def __post_init__(self) -> None:
-        """Keep one form of every amount, and refuse what could not be read back."""
+        """Bring the amount into its canonical form, and refuse a duration whose text could not be read."""
         amount = _canonical_number(self.amount) if isinstance(self.amount, int | float) else None
         if amount is None or not 0 < amount <= LONGEST_DURATION or self.unit not in ("ep", "dur"):
             raise PolicyError(
@@ -37,12 +38,12 @@ class Duration:
         object.__setattr__(self, "amount", amount)
 
     def steps(self, horizon: float | None, epoch: float | None) -> int | float:
-        """Give the length in steps; what is whole but for floating-point noise is whole."""
-        one = epoch if self.unit == "ep" else horizon
-        if one is None:
+        """The length in steps, rounded where only floating-point noise separates it from a whole number."""
+        steps_per_unit = epoch if self.unit == "ep" else horizon
+        if steps_per_unit is None:
             needed, option = ("epoch", "epoch") if self.unit == "ep" else ("horizon", "steps")
             raise PolicyError(f"{self} is known in steps when the {needed} is: bind({needed}=...), or --{option}")
-        value = canonical_value(snap(self.amount * one))
+        value = canonical_value(snap(self.amount * steps_per_unit))
         assert isinstance(value, int | float)
         return value
 
@@ -53,7 +54,7 @@ class Duration:
 
 
 def snap(steps: float) -> float:
-    """Round what is whole but for floating-point noise, so that a drop falls on its own step.
+    """Remove floating-point noise from a whole number of steps, so that a drop falls on its own step.
 
     >>> snap(10_000 * 0.7), snap(390.625)
     (7000.0, 390.625)
@@ -63,7 +64,7 @@ def snap(steps: float) -> float:
 
 
 def canonical_value(value: Any) -> Any:
-    """Give whole numbers as int, others as float, "3ep" as a duration, lists as tuples; None for what is no value.
+    """Whole numbers as int, others as float, "3ep" as a duration, lists as tuples; None for an invalid value.
 
     >>> canonical_value([2000.0, 2500.5, "3ep"])
     (2000, 2500.5, 3ep)
@@ -110,12 +111,12 @@ def _duration(text: str) -> Duration | None:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a canonical value is a single number."""
+    """Whether a canonical value is a single number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def text_of(value: Any) -> str:
-    """Write a canonical value as the shortest text that reads back equal.
+    """The shortest text that reads back equal to a canonical value.
 
     >>> text_of((0.00001, 2000, Duration(0.5, "dur")))
     '[1e-5, 2000, 0.5dur]'

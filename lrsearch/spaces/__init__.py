@@ -1,4 +1,4 @@
-"""Spaces: which policies are searched."""
+"""Spaces: sets of policies to search."""
 
 from lrsearch.spaces.axes import Choice, Fractions, Interval
 from lrsearch.spaces.space import Space

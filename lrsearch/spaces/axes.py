@@ -1,4 +1,4 @@
-"""The axes of a space: what one coordinate may be."""
+"""The axes of a space: the values of one coordinate."""
 
 import bisect
 import math
@@ -11,6 +11,7 @@ import numpy as np
 from lrsearch.errors import SpaceError
 
 CLOSE = 1e-9
+"""The relative difference up to which numbers are equal: far above rounding, far below any grid (a rule)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,9 @@ class Interval:
 
     Args:
         low, high: the bounds, both included; above 0 on a logarithmic scale.
-        log: whether factors matter rather than differences.
-        lattice: the only values that policies take, rising; empty if all do. Whoever draws from the
-            interval draws a real number, and `snap` takes the nearest mark.
+        log: whether the scale is logarithmic, else linear.
+        lattice: the only values that policies take, rising; empty if they take all. A sampler draws a real number
+            from the interval, and `snap` takes the nearest mark.
     """
 
     low: float
@@ -46,30 +47,30 @@ class Interval:
         return min(max(math.exp(drawn) if self.log else drawn, self.low), self.high)
 
     def snap(self, value: float) -> float:
-        """Take the nearest mark of the lattice on the interval's scale; the value itself where there is none."""
+        """The nearest mark of the lattice, on the interval's scale; the value itself where there is no lattice."""
         if not self.lattice:
             return value
         near = bisect.bisect(self.lattice, value)
         return min(self.lattice[max(near - 1, 0) : near + 1], key=lambda mark: abs(self._at(mark) - self._at(value)))
 
     def share(self, raw: "Interval") -> float:
-        """How much of a raw interval's length this one covers on its scale; a lattice counts as its hull."""
+        """The share of a raw interval's length that this one covers, on its scale; a lattice counts as its hull."""
         whole = raw._at(raw.high) - raw._at(raw.low)
-        kept = self._at(min(self.high, raw.high)) - self._at(max(self.low, raw.low))
-        return max(0.0, kept) / whole if whole else 1.0
+        common = self._at(min(self.high, raw.high)) - self._at(max(self.low, raw.low))
+        return max(0.0, common) / whole if whole else 1.0
 
     def within(self, low: float, high: float) -> "Interval":
-        """Give the part from low to high; the nearest end of this interval where they do not meet."""
-        bottom, top = min(max(low, self.low), self.high), max(min(high, self.high), self.low)
-        return replace(self, low=bottom, high=max(bottom, top))
+        """The part from low to high; the nearest end of this interval where they do not meet."""
+        inner_low, inner_high = min(max(low, self.low), self.high), max(min(high, self.high), self.low)
+        return replace(self, low=inner_low, high=max(inner_low, inner_high))
 
     def at(self, marks: Sequence[float]) -> "Interval":
-        """Give the hull of those marks that lie inside, with them as the lattice."""
-        kept = tuple(sorted(mark for mark in set(marks) if mark in self))
-        return replace(self, low=kept[0], high=kept[-1], lattice=kept) if kept else self
+        """The hull of the marks that lie inside, with these as the lattice."""
+        inside = tuple(sorted(mark for mark in set(marks) if mark in self))
+        return replace(self, low=inside[0], high=inside[-1], lattice=inside) if inside else self
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values, `lattice` only where there is one."""
+        """The fields as JSON values, `lattice` only where there is one."""
         marks = {"lattice": list(self.lattice)} if self.lattice else {}
         return {"low": self.low, "high": self.high, "log": self.log, **marks}
 
@@ -79,7 +80,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few values, all equally likely."""
+    """A few values, all equally likely."""
 
     values: tuple[Any, ...]
 
@@ -91,17 +92,17 @@ class Choice:
         return self.values[int(rng.integers(len(self.values)))]
 
     def share(self, raw: "Choice") -> float:
-        """How many of the raw values remain."""
+        """The share of the raw values that remains."""
         return len(set(self.values) & set(raw.values)) / len(raw.values)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {"values": list(self.values)}
 
 
 @dataclass(frozen=True, slots=True)
 class Fractions:
-    """A rising list of fractions of the horizon: how many, and between which bounds."""
+    """A rising list of fractions of the horizon: how many, and the bounds of each."""
 
     counts: Choice
     each: Interval
@@ -110,13 +111,13 @@ class Fractions:
         return len(value) in self.counts and all(fraction in self.each for fraction in value)
 
     def share(self, raw: "Fractions") -> float:
-        """How much of the raw prior mass remains."""
-        one = self.each.share(raw.each)
-        kept = [one**count for count in self.counts.values if count in raw.counts]
-        return float(sum(kept)) / len(raw.counts.values)
+        """The share of the raw prior mass that remains."""
+        share_of_each = self.each.share(raw.each)
+        shares = [share_of_each**count for count in self.counts.values if count in raw.counts]
+        return float(sum(shares)) / len(raw.counts.values)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain JSON values."""
+        """The fields as JSON values."""
         return {"count": self.counts.to_json(), "each": self.each.to_json()}
 
 

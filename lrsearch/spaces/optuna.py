@@ -1,15 +1,16 @@
-"""A space in Optuna: the only file of spaces that knows it.
+"""Spaces in Optuna: the only file of this package that imports it.
 
-What is handed over to a study can be handed over again, also by several processes at once: see `hand_over`. Optuna has
-no unique constraint on trials, but every storage numbers them in one order, and nobody takes a trial that is RUNNING.
-So a process adds its trial as a claim, RUNNING, and then reads all trials. Of those alike the first is kept, and the
-others are withdrawn (FAIL). A claim that is kept is released in the end: WAITING, or COMPLETE with its value. Who finds
-a claim of another process waits until it is released. One that is not within a few seconds is of a process that died:
-the one that waits releases it. (A process that stands still for longer between reading its claim and releasing it would
-put a trial back into the queue that is being trained. A claim that lost and whose process died stays RUNNING.)
+Several processes may hand over the same policies to a study, again and at once: see `hand_over`. Optuna has no unique
+constraint on trials, but every storage numbers them in one order, and no worker takes a trial that is RUNNING. So a
+process adds its trial as a claim, RUNNING, and then reads all trials. Of equal trials the first stays, and the others
+are withdrawn (FAIL). The first is released in the end: WAITING, or COMPLETE with its value. A process that meets the
+claim of another process waits until it is released. A claim that is not released within a few seconds belongs to a
+process that died: the waiting process releases it. (A process that pauses for longer between reading its claim and
+releasing it would put a trial back into the queue that is being trained. A withdrawn claim whose process died before
+the withdrawal stays RUNNING.)
 
-With SQLite, Optuna itself may give one trial of the queue to two processes that ask at the same moment, however it came
-there (measured: in 44 of 60 rounds of two processes, Optuna 5.0); PostgreSQL and its journal files do not.
+With SQLite, Optuna itself may give one queued trial to two processes that ask at the same moment, however it was queued
+(measured: in 44 of 60 rounds of two processes, Optuna 5.0); PostgreSQL and Optuna's journal files do not.
 """
 
 import re
@@ -35,29 +36,31 @@ CLAIM = "lrsearch:claim"
 RUNS = "lrsearch:runs"
 """System attributes: when a trial was claimed and its value; the keys of the runs behind a value."""
 SAME_TASK = "same task"
-"""The origin of what is no suggestion, but a result."""
+"""The origin of a trial that is a result of the same task, not a suggestion."""
 QUEUED = frozenset({"queued"})
+"""The parts of an offer without runs: one place in the queue."""
 PREFIX = re.compile("[A-Za-z0-9_-]{1,40}")
 PATIENCE_SECONDS, PAUSE_SECONDS = 5.0, 0.05
-"""How long a claim of another process is waited for, and how often it is looked at."""
+"""How long to wait for the claim of another process, and the pause between two reads (a rule: a claim takes a few
+queries)."""
 
 
 def marked(name: str, prefix: str | None) -> str:
-    """Name a user attribute of the policy with a prefix."""
+    """The name of a user attribute, for the policy with a prefix."""
     return f"{name}:{prefix}" if prefix else name
 
 
 def suggest(space: Space, trial: optuna.Trial, prefix: str | None = None) -> Policy:
     """Let a trial suggest a policy: see `Space.suggest`.
 
-    A trial that was enqueued with a policy (see `enqueue`) gives exactly that one, also where it lies
-    outside the space's ranges or lattice.
+    A trial that was enqueued with a policy (see `enqueue`) suggests exactly that policy, also outside the space's
+    ranges or lattice.
     """
     check_prefix(prefix)
     if not hasattr(trial, "suggest_float"):
         raise UsageError(f"trial is an Optuna trial, such as an objective is given, got {given(trial)}")
-    known = trial.user_attrs
-    suggested_by = known.get(marked(SPACE, prefix))
+    attributes = trial.user_attrs
+    suggested_by = attributes.get(marked(SPACE, prefix))
     if suggested_by is None:
         trial.set_user_attr(marked(SPACE, prefix), space.key)
     elif suggested_by != space.key:
@@ -76,14 +79,14 @@ def suggest(space: Space, trial: optuna.Trial, prefix: str | None = None) -> Pol
         return trial.suggest_float(label, axis.low, axis.high, log=axis.log)
 
     suggested = space.build(draw)
-    enqueued = known.get(marked(POLICY, prefix))
+    enqueued = attributes.get(marked(POLICY, prefix))
     return parse(enqueued) if enqueued else suggested
 
 
 def enqueue(
     study: optuna.Study, space: Space, policy: Policy, origin: str, prefix: str | None = None, **attributes: Any
 ) -> None:
-    """Put a policy last in a study's queue, marked with where it comes from.
+    """Put a policy last in a study's queue, marked with its origin.
 
     Raises:
         SpaceError: if the policy's LR function is not in the space.
@@ -99,8 +102,9 @@ class Offer:
 
     Args:
         policy: the policy.
-        origin: where it comes from.
-        scores: of its runs, by their keys, to be a finished trial with their mean; none to be put in the queue.
+        origin: the source of the policy.
+        scores: of its runs, by their keys: they become a finished trial with their mean; without any, the policy is
+            queued.
         attributes: other user attributes of its trial.
     """
 
@@ -111,7 +115,7 @@ class Offer:
 
     @property
     def parts(self) -> frozenset[str]:
-        """What may not be handed over twice: each run, or a place in the queue."""
+        """The parts that are handed over once only: each run, or a place in the queue."""
         return frozenset(self.scores) or QUEUED
 
 
@@ -122,28 +126,28 @@ def hand_over(
     prefix: str | None = None,
     patience: float = PATIENCE_SECONDS,
 ) -> int:
-    """Hand policies over to a study, those that it has not got; give how many were new.
+    """Hand over the policies that a study lacks; return how many were new. All are in the study afterwards.
 
-    Of a policy with runs those that are new make a trial of their own. When it returns, all are in the study.
+    The new runs of a policy become one trial.
 
     Args:
         study: the study.
         space: its space.
         offers: the policies, which have coordinates in the space; those with scores lie inside its ranges.
         prefix: as in `Space.suggest`.
-        patience: seconds to wait for a claim of another process, which is taken for dead then.
+        patience: seconds to wait for a claim of another process, which counts as dead then.
     """
     check_prefix(prefix)
-    added, held = 0, list[FrozenTrial]()
+    added, claims = 0, list[FrozenTrial]()
     for offer in offers:
-        while (other := _claim(study, space, offer, prefix, held)) is not None:
-            added += _release_all(study, held)
+        while (other := _claim(study, space, offer, prefix, claims)) is not None:
+            added += _release_all(study, claims)
             _wait_for(study, other, patience)
-    return added + _release_all(study, held)
+    return added + _release_all(study, claims)
 
 
 def check_prefix(prefix: str | None) -> None:
-    """Refuse what cannot begin the name of a parameter."""
+    """Refuse a prefix that cannot begin the name of a parameter."""
     if prefix is not None and not (isinstance(prefix, str) and PREFIX.fullmatch(prefix)):
         raise UsageError(f"prefix is a name of 1 to 40 letters, digits, _ or -, such as 'g', got {str(prefix)[:80]!r}")
 
@@ -157,17 +161,21 @@ def _marks(policy: Policy, origin: str, prefix: str | None) -> dict[str, Any]:
 
 
 def _claim(
-    study: optuna.Study, space: Space, offer: Offer, prefix: str | None, held: list[FrozenTrial]
+    study: optuna.Study, space: Space, offer: Offer, prefix: str | None, claims: list[FrozenTrial]
 ) -> FrozenTrial | None:
-    """Claim what a study has not got of an offer, and hold it; give the claim to wait for where another was first."""
-    kept = _kept(study, offer, prefix)
-    missing = offer.parts.difference(*(_parts(trial, offer) for trial in kept))
+    """Claim the parts of an offer that a study lacks, and append the claim to `claims`.
+
+    Returns:
+        The claim to wait for, where another process was first; else None.
+    """
+    firsts = _first_trials(study, offer, prefix)
+    missing = offer.parts.difference(*(_parts(trial, offer) for trial in firsts))
     if not missing:
-        return next(filter(_is_claim, kept), None)
+        return next(filter(_is_claim, firsts), None)
     own = study._storage.create_new_trial(study._study_id, _as_claim(space, offer, missing, prefix))
-    first = next(trial for trial in _kept(study, offer, prefix) if _parts(trial, offer) & missing)
+    first = next(trial for trial in _first_trials(study, offer, prefix) if _parts(trial, offer) & missing)
     if first._trial_id == own:
-        held.append(first)
+        claims.append(first)
         return None
     study._storage.set_trial_user_attr(own, WITHDRAWN, f"trial {first.number} is the same")
     study._storage.set_trial_state_values(own, TrialState.FAIL)
@@ -194,8 +202,8 @@ def _as_claim(space: Space, offer: Offer, parts: frozenset[str], prefix: str | N
     return claim
 
 
-def _kept(study: optuna.Study, offer: Offer, prefix: str | None) -> list[FrozenTrial]:
-    """The trials that hold something of an offer which no trial before them holds."""
+def _first_trials(study: optuna.Study, offer: Offer, prefix: str | None) -> list[FrozenTrial]:
+    """The trials with parts of an offer that no trial before them has."""
 
     def is_alike(trial: FrozenTrial) -> bool:
         marks = trial.user_attrs
@@ -206,30 +214,30 @@ def _kept(study: optuna.Study, offer: Offer, prefix: str | None) -> list[FrozenT
             and WITHDRAWN not in marks
         )
 
-    kept: list[FrozenTrial] = []
+    firsts: list[FrozenTrial] = []
     for trial in sorted(filter(is_alike, study.get_trials(deepcopy=False)), key=lambda trial: trial._trial_id):
-        if not any(_parts(trial, offer) & _parts(other, offer) for other in kept):
-            kept.append(trial)
-    return kept
+        if not any(_parts(trial, offer) & _parts(other, offer) for other in firsts):
+            firsts.append(trial)
+    return firsts
 
 
 def _parts(trial: FrozenTrial, offer: Offer) -> frozenset[str]:
-    """What of an offer a trial holds: all of it, where an older version added the trial."""
+    """The parts of an offer that a trial has: all, where an older version added the trial."""
     return frozenset(trial.system_attrs.get(RUNS, offer.parts))
 
 
-def _release_all(study: optuna.Study, held: list[FrozenTrial]) -> int:
-    """Release claims, and give how many there were."""
-    count = len(held)
-    while held:
-        _release(study, held.pop(0))
+def _release_all(study: optuna.Study, claims: list[FrozenTrial]) -> int:
+    """Release claims; return how many there were."""
+    count = len(claims)
+    while claims:
+        _release(study, claims.pop(0))
     return count
 
 
 def _release(study: optuna.Study, claim: FrozenTrial) -> None:
     value = claim.system_attrs[CLAIM]["value"]
     if not _is_claim(study._storage.get_trial(claim._trial_id)):
-        return  # by one that took this process for dead
+        return  # another process, for which this one was dead, has released it
     if value is None:
         study._storage.set_trial_state_values(claim._trial_id, TrialState.WAITING)
     else:
@@ -237,7 +245,7 @@ def _release(study: optuna.Study, claim: FrozenTrial) -> None:
 
 
 def _wait_for(study: optuna.Study, claim: FrozenTrial, patience: float) -> None:
-    """Wait until another process has released its claim; release it for one that has died."""
+    """Wait until another process has released its claim; release the claim of a process that has died."""
     until = time.monotonic() + patience
     while _is_claim(claim):
         if time.monotonic() >= until:
@@ -248,13 +256,9 @@ def _wait_for(study: optuna.Study, claim: FrozenTrial, patience: float) -> None:
 
 
 def _is_claim(trial: FrozenTrial) -> bool:
-    """Whether it is still the claim that it began as: who takes a trial from the queue starts it anew."""
-    at = trial.system_attrs.get(CLAIM, {}).get("at")
-    return (
-        trial.state is TrialState.RUNNING
-        and trial.datetime_start is not None
-        and (trial.datetime_start.isoformat() == at)
-    )
+    """Whether a trial is still a claim: a worker that takes a trial from the queue sets its start anew."""
+    claimed, started = trial.system_attrs.get(CLAIM, {}).get("at"), trial.datetime_start
+    return trial.state is TrialState.RUNNING and started is not None and started.isoformat() == claimed
 
 
 def _inside(
@@ -265,30 +269,33 @@ def _inside(
     values = space.values(policy)
     axes: dict[str, optuna.distributions.BaseDistribution] = {}
 
-    def look(name: str, axis: Interval | Choice) -> Any:
+    def record(name: str, axis: Interval | Choice) -> Any:
         if isinstance(axis, Choice):
             axes[name] = optuna.distributions.CategoricalDistribution(axis.values)
         elif axis.low < axis.high:
             axes[name] = optuna.distributions.FloatDistribution(axis.low, axis.high, log=axis.log)
         return values[name]
 
-    space.build(look)
+    space.build(record)
     params = {_label(name, prefix): values[name] for name in axes}
     return params, {_label(name, prefix): axis for name, axis in axes.items()}
 
 
 def _fixed(space: Space, policy: Policy, prefix: str | None) -> dict[str, Any]:
-    """Take the nearest choice for what is none: Optuna refuses those values, but not numbers out of range."""
+    """The parameters of a policy, with the nearest choice for a value that is none.
+
+    Optuna refuses such values, but not numbers out of range.
+    """
     check_prefix(prefix)
     values = space.values(policy)
     fitting = dict(values)
 
-    def look(name: str, axis: Interval | Choice) -> Any:
+    def fit(name: str, axis: Interval | Choice) -> Any:
         if isinstance(axis, Interval):
             return fitting.get(name, axis.low)
         if fitting[name] not in axis:
             fitting[name] = min(axis.values, key=lambda choice: abs(choice - values[name]))
         return fitting[name]
 
-    space.build(look)
+    space.build(fit)
     return {_label(name, prefix): value for name, value in fitting.items()}

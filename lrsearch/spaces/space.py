@@ -1,4 +1,4 @@
-"""A space is a set of policies to search: LR functions with ranges for their natural coordinates."""
+"""A space: a set of policies to search, LR functions with ranges for their natural coordinates."""
 
 import hashlib
 import json
@@ -37,9 +37,9 @@ STANDARD_FORMS = (
     "COS",
     "WARMUP(HALFCOS)",
 )
-"""What is searched where nothing is named: LRBench's table, and the strong default."""
+"""The LR functions of a space where none is named: LRBench's table, and the strong default."""
 FORMS = (*(name for name, f in FUNCTIONS.items() if f.roles and f.family != "combinator"), "WARMUP(HALFCOS)")
-"""Every LR function with natural coordinates: what can be searched by name."""
+"""Every LR function with natural coordinates: those that can be searched by name."""
 STANDARD_AXES: Mapping[str, Axis] = {
     "to_zero": Choice((False, True)),
     "cycles": Interval(0.5, 100),
@@ -52,21 +52,21 @@ STANDARD_AXES: Mapping[str, Axis] = {
     "beta": Interval(0.0, 0.95, log=False),
     "levels": Choice((2, 3, 4, 5, 6, 7)),
 }
-
+"""The raw range of each coordinate: wider than the pruner's, so that pruning decides (a rule)."""
 GROWING = Interval(0.5, 8)
-"""Restarts of which each is longer than the one before are few."""
+"""Cycles of SGDR, whose cycles may grow: eight that double are 255 times the first (a rule)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One LR function of a space, with the axes that are its own; or one whole policy, whose form is its text."""
+    """One LR function of a space with its own axes; or one whole policy, whose form is its text."""
 
     form: str
     axes: tuple[tuple[str, Axis], ...]
 
     @property
     def whole(self) -> Policy | None:
-        """The policy that is searched as a whole value; None for an LR function."""
+        """The policy, where it is searched as a whole value; None for an LR function."""
         return parse(self.form) if "=" in self.form else None
 
 
@@ -98,7 +98,7 @@ class Space:
     def standard(
         cls, *functions: str | Policy, horizon: int, epoch: float, peak: tuple[float, float] = (1e-6, 10.0)
     ) -> "Space":
-        """Give the raw space of some LR functions, or of LRBench's table and the strong default.
+        """The raw space of some LR functions, or of LRBench's table and the strong default.
 
         Args:
             functions: names such as "TRI", "REX" or "WARMUP(HALFCOS)", each with natural coordinates; or texts of
@@ -129,7 +129,7 @@ class Space:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def build(self, draw: Draw) -> Policy:
-        """Make a policy of a source of values; `draw(name, axis)` is asked for each in turn.
+        """Build a policy from a source of values: `draw(name, axis)` is called for each in turn.
 
         The names are those of the parameters in Optuna: `function`, `peak`, `ratio`, `<FUNCTION>.<coordinate>`.
         """
@@ -179,15 +179,15 @@ class Space:
         return suggest(self, trial, prefix)
 
     def rounded(self, policy: Policy) -> Policy:
-        """Give nearly the same policy in as many digits as a person wants to read; whole values stay what they are."""
+        """Nearly the same policy in few digits, for people; policies searched as whole values stay as they are."""
         return policy if str(policy) in self.forms else policy.rounded()
 
     def coordinates(self, policy: Policy) -> Coordinates:
-        """Give a policy's natural coordinates at this horizon."""
+        """A policy's natural coordinates at this horizon."""
         return policy.coordinates(self.horizon)
 
     def values(self, policy: Policy) -> dict[str, Any]:
-        """Give the values by name from which `build` makes this policy, inside the ranges or not.
+        """The values by name from which `build` makes this policy, inside the ranges or not.
 
         Raises:
             SpaceError: if the policy's LR function is not in the space.
@@ -199,63 +199,64 @@ class Space:
         if form not in self.forms:
             raise SpaceError(unknown("LR function in this space", form, self.forms))
         at = self.coordinates(policy)
-        found: dict[str, Any] = {"function": form, "peak": at["peak"]}
+        values: dict[str, Any] = {"function": form, "peak": at["peak"]}
         for name, _ in self.branch(form).axes:
             label = f"{form}.{name}"
             if name == "to_zero":
-                found[label] = at["ratio"] == 0
+                values[label] = at["ratio"] == 0
                 if at["ratio"] > 0:
-                    found["ratio"] = at["ratio"]
+                    values["ratio"] = at["ratio"]
             elif name == "milestones":
-                found[label] = len(at[name])
-                found |= {f"{label}{n}": fraction for n, fraction in enumerate(at[name], 1)}
+                values[label] = len(at[name])
+                values |= {f"{label}{n}": fraction for n, fraction in enumerate(at[name], 1)}
             else:
-                found[label] = at[name]
-        return found
+                values[label] = at[name]
+        return values
 
     def __contains__(self, policy: Policy) -> bool:
         try:
-            found = self.values(policy)
+            values = self.values(policy)
         except (PolicyError, SpaceError):
             return False
         inside = True
 
-        def look(name: str, axis: Any) -> Any:
+        def check(name: str, axis: Any) -> Any:
             nonlocal inside
-            inside = inside and found[name] in axis
-            return found[name]
+            inside = inside and values[name] in axis
+            return values[name]
 
-        self.build(look)
+        self.build(check)
         return inside
 
     def misfit(self, policy: Policy) -> str:
-        """Say why no values of this space, inside its ranges or not, make a policy's curve; "" where some do.
+        """Why no values of this space, inside its ranges or not, make a policy's curve; "" where some do.
 
-        A range of one value is no parameter in Optuna, so a policy needs that very value; and a choice is one of a few.
+        A range of one value is no parameter in Optuna, so a policy must have that value. A choice must have the
+        policy's value.
 
         >>> space = Space.standard("HALFCOS", horizon=60, epoch=10)
         >>> space.misfit(FUNCTIONS["HALFCOS"](k0=0.1, l=180)), space.misfit(FUNCTIONS["HALFCOS"](k0=99, l=60))
         ('its HALFCOS.end is 3, and 1 in the space', '')
         """
         try:
-            found = self.values(policy)
+            values = self.values(policy)
         except (PolicyError, SpaceError) as error:
             return str(error)
         missed: list[str] = []
 
-        def look(name: str, axis: Any) -> Any:
-            value = found[name]
+        def check(name: str, axis: Any) -> Any:
+            value = values[name]
             if isinstance(axis, Choice) and value not in axis:
                 missed.append(f"its {name} is {value}, and one of {', '.join(map(str, axis.values))} in the space")
             elif isinstance(axis, Interval) and axis.low == axis.high and value not in axis:
                 missed.append(f"its {name} is {value:g}, and {axis.low:g} in the space")
             return value
 
-        self.build(look)
+        self.build(check)
         return "; ".join(missed)
 
     def to_json(self) -> dict[str, Any]:
-        """Give all ranges as plain JSON values, under the names that the parameters have in Optuna.
+        """All ranges as JSON values, under the names of the parameters in Optuna.
 
         >>> Space.standard("HALFCOS", horizon=100, epoch=10).to_json()["ranges"]["peak"]
         {'low': 1e-06, 'high': 10.0, 'log': True}
@@ -269,11 +270,11 @@ class Space:
         }
 
     def branch(self, form: str) -> Branch:
-        """Give the branch of an LR function."""
+        """The branch of an LR function."""
         return next(branch for branch in self.branches if branch.form == form)
 
     def narrowed(self, peak: Interval, ratio: Interval, own: Callable[[str, str, Axis], Axis]) -> "Space":
-        """Give the space with other ranges; `own(form, name, axis)` gives those of the branches."""
+        """The space with other ranges; `own(form, name, axis)` returns the axis of a branch."""
         branches = tuple(
             Branch(branch.form, tuple((name, own(branch.form, name, axis)) for name, axis in branch.axes))
             for branch in self.branches
@@ -281,12 +282,12 @@ class Space:
         return replace(self, peak=peak, ratio=ratio, branches=branches)
 
     def log_volume(self, raw: "Space") -> float:
-        """Give log10 of the share of a raw space's prior mass that is in this one; 0 for all of it.
+        """Log10 of the share of a raw space's prior mass that is in this space; 0 for all of it.
 
-        LR functions count equally; a lattice counts as its hull, so epoch multiples claim nothing here.
+        LR functions count equally; a lattice counts as its hull, so epoch multiples reduce nothing.
         """
-        kept = sum(self._share(branch, raw) for branch in self.branches if branch.form in raw.forms)
-        return math.log10(kept / len(raw.branches)) if kept else -math.inf
+        shares = sum(self._share(branch, raw) for branch in self.branches if branch.form in raw.forms)
+        return math.log10(shares / len(raw.branches)) if shares else -math.inf
 
     def _share(self, branch: Branch, raw: "Space") -> float:
         if branch.whole:
@@ -340,7 +341,7 @@ def _standard_axes(form: str) -> tuple[tuple[str, Axis], ...]:
 
 
 def coordinate_names(form: str) -> tuple[str, ...]:
-    """Name the coordinates of an LR function, those of a policy inside it last.
+    """The names of an LR function's coordinates, those of a policy inside it last.
 
     >>> coordinate_names("WARMUP(HALFCOS)")
     ('warmup', 'peak', 'ratio', 'end')

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.errors import TaskError, UsageError, WorkError, given
-from lrsearch.heuristics.range_test import optimum
+from lrsearch.heuristics.range_test import range_test_optimum
 from lrsearch.runs import Objective, RunSpec
 from lrsearch.runs.objective import finite_cost
 from lrsearch.schedules import Policy
@@ -79,7 +79,7 @@ def follow_own(
     chosen = source
     runs, steps = _Runs(store, log or (lambda line: None)), []
     tested = _range_tested(chosen, store, seed)
-    at = optimum(tested.advice.readings)
+    at = range_test_optimum(tested.advice.readings)
     if at is None:
         raise WorkError(_flat(tested))
     peak = PEAK_SHARE * float(f"{at:.3g}")

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from lrsearch.heuristics import Evidence, Probe
-from lrsearch.heuristics.decades import is_flat, next_probe
-from lrsearch.heuristics.range_test import disagree, optimum, read_ramp
-from lrsearch.heuristics.refusals import LEAST_DECADES
+from lrsearch.heuristics.probes import PROBE_RULES, is_flat, next_probe
+from lrsearch.heuristics.range_test import disagree, range_test_optimum, read_ramp
 from lrsearch.recommendation import Recommendation
 from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.runs import Run, RunSpec, RunState, Task
@@ -92,7 +91,7 @@ def evidence_of(
     longest = [trial for trial in probes if trial.horizon == steps]
     ended = [trial.stored for trial in longest if trial.run and trial.stored and not _has_failed(trial)]
     read = tuple(ramp_of(trial.stored) for trial in ramps if trial.run and trial.stored)
-    own_optimum = optimum([read_ramp(ramp, rules) for ramp in read])
+    own_optimum = range_test_optimum([read_ramp(ramp, rules) for ramp in read])
     stored = [
         policy
         for recommendation, policy in transferred(raw, recommended, own_optimum)
@@ -133,7 +132,7 @@ def next_probing(setup: Setup, history: Sequence[Trial]) -> Proposal | None:
         return _ramp(setup, len(ramps))
     if _is_worth_doubling(setup, evidence, left):
         evidence = replace(evidence, probe_steps=2 * evidence.probe_steps, probes=(), failed=())
-    probe = next_probe(evidence, optimum(readings), setup.task.lr_range)
+    probe = next_probe(evidence, range_test_optimum(readings), setup.task.lr_range)
     if probe is None or left < evidence.probe_steps:
         return None
     (lr, repeat), steps = probe, evidence.probe_steps
@@ -155,7 +154,7 @@ def _is_worth_doubling(setup: Setup, evidence: Evidence, left: float) -> bool:
     longer = 2 * evidence.probe_steps
     if next_probe(evidence, None, setup.task.lr_range) is not None or not is_flat(evidence):
         return False
-    return longer <= PROBING.most_doubled * probe_steps(setup.task) and LEAST_DECADES * longer <= left
+    return longer <= PROBING.most_doubled * probe_steps(setup.task) and PROBE_RULES.least_decades * longer <= left
 
 
 def check_run(task: Task) -> RunSpec:

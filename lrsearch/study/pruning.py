@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.heuristics import prune
-from lrsearch.heuristics.evidence import decade
+from lrsearch.heuristics.evidence import log10_of
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.roles import Origin, Role
 from lrsearch.spaces import Space
@@ -67,4 +67,4 @@ def _role(task: Task, run: StoredRun) -> Role | None:
 
 def _is_half_decade(lr: float) -> bool:
     """Whether decade scaling tries this learning rate. Candidates of a search almost never have one of these."""
-    return lr > 0 and (2 * decade(lr)).is_integer()
+    return lr > 0 and (2 * log10_of(lr)).is_integer()

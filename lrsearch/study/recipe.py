@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics.advice import LRAdvice
-from lrsearch.heuristics.range_test import optimum
+from lrsearch.heuristics.range_test import range_test_optimum
 from lrsearch.later import warn_older
 from lrsearch.runs import RunSpec, Task
 from lrsearch.schedules import FIX, ONECYCLE, Policy
@@ -237,7 +237,7 @@ def follow(
     low, high = task.lr_range
     length = ramp_steps(task)
     tested = make_range_tests(bench.trainer(task), store, ramp(low, high, length), length, [seed, seed + 1])
-    at = optimum(tested.advice.readings)
+    at = range_test_optimum(tested.advice.readings)
     for note in dict.fromkeys(tested.advice.notes):
         bench.log(f"range test: {note}")
     if at is None:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from lrsearch.heuristics import Evidence, Probe, prune
-from lrsearch.heuristics.decades import guessing, next_probe
+from lrsearch.heuristics.probes import guessing, next_probe
 from lrsearch.spaces import Space
 
 GRID_SEED, PLACES = 42, 5

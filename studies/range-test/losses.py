@@ -27,8 +27,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch.heuristics import Evidence, Probe, prune
-from lrsearch.heuristics.decades import next_probe
-from lrsearch.heuristics.range_test import optimum, read_ramp
+from lrsearch.heuristics.probes import next_probe
+from lrsearch.heuristics.range_test import range_test_optimum, read_ramp
 from lrsearch.schedules import FIX, HALFCOS, Policy
 from lrsearch.spaces import Space
 from lrsearch.training.range_test import RangeTest
@@ -220,7 +220,7 @@ def probed(case: Case, seeds: int = 2) -> Evidence:
     """What a search would know: range tests, then short runs of constant learning rates; no level of guessing."""
     ramps = tuple(replace(case.range_test(seed).ramp, run=f"ramp {seed}") for seed in range(seeds))
     evidence = Evidence(None, PROBE_STEPS, ramps)
-    start = optimum([read_ramp(ramp) for ramp in ramps])
+    start = range_test_optimum([read_ramp(ramp) for ramp in ramps])
     while (wanted := next_probe(evidence, start, (case.low, case.high))) is not None:
         lr, seed = wanted
         probe = Probe(f"probe {lr:g} {seed}", lr, seed, case.train(FIX(k0=lr), seed, PROBE_STEPS))
@@ -255,7 +255,7 @@ def measured(case: Case, seeds: int, tests: int) -> dict[str, Any]:
     return {
         "verdicts": [advice.verdict for advice in advices],
         "suggested": suggested,
-        "bottoms": [advice.readings[0].bottom for advice in advices],
+        "bottoms": [advice.readings[0].optimum for advice in advices],
         "guess": guess,
         "best": best,
         "best_peak": min(losses, key=lambda one: losses[one]),

@@ -40,7 +40,7 @@ def compared(before: list[Reading], now: list[Reading]) -> str:
     ]
     pairs = [(before[n : n + 2], now[n : n + 2]) for n in range(0, len(before) - 1, 2)]
     changed = sum(ceiling(one) != ceiling(other) for one, other in pairs)
-    bottoms = all(one.bottom == other.bottom for one, other in zip(before, now, strict=True))
+    bottoms = all(one.optimum == other.optimum for one, other in zip(before, now, strict=True))
     return (
         f"bottoms {'equal' if bottoms else 'DIFFER'}, {sum(one.edge is not None for one in now)} edges,"
         f" {sum(bool(one.left_out) for one in now)} with losses left out; blow-up moved in {len(moved)} of"

@@ -10,7 +10,7 @@ import pytest
 
 from lrsearch.compare.tables import Table
 
-RATES = tuple((10 ** np.linspace(-5, 2, 36)).tolist())
+LRS = tuple((10 ** np.linspace(-5, 2, 36)).tolist())
 
 
 def made(
@@ -21,14 +21,14 @@ def made(
     Accuracy falls like a bell on the log axis; over 1.5 decades above the best, runs diverge after two epochs.
     """
     losses, accuracies = [], []
-    for lr in RATES:
+    for lr in LRS:
         x = math.log10(lr) - best
         ends = 0.1 + 0.8 * np.exp(-(((x - shift * (1 - np.arange(epochs + 1) / epochs)) / 0.8) ** 2))
         ends[0] = 0.1
         lost = np.where((x > 1.5) & (np.arange(epochs + 1) > 2), math.inf, 2.5 * (1 - ends))
         losses.append(tuple(lost.tolist()))
         accuracies.append(tuple(ends.tolist()))
-    return Table(problem, optimizer, RATES, tuple(losses), tuple(accuracies), 0.1, (0.90, 0.902, 0.898), 10)
+    return Table(problem, optimizer, LRS, tuple(losses), tuple(accuracies), 0.1, (0.90, 0.902, 0.898), 10)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_probes_are_one_epoch_each_of_one_seed_and_counted(make_table):
 def test_the_probes_find_the_best_of_one_epoch_and_the_forecast_that_of_the_run(make_table, seed):
     study = probe(make_table(best=-2.0, shift=0.5), seed)
     assert np.log10(study.optimum / study.unit) == pytest.approx(-1.5, abs=0.2)
-    assert study.pruned().forecast.decade - np.log10(study.unit) == pytest.approx(-2.0, abs=0.2)
+    assert study.pruned().forecast.log10_lr - np.log10(study.unit) == pytest.approx(-2.0, abs=0.2)
 
 
 def test_costs_count_probes_and_diverged_runs_in_full_or_as_far_as_they_ran(make_table):

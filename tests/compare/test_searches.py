@@ -68,11 +68,11 @@ def test_a_best_outside_of_the_range_is_found_in_the_end(best):
 
 
 def test_every_eighth_run_comes_from_outside():
-    tried = driven(within(PRUNED, 0), bell(PRUNED.forecast.decade), 24)
+    tried = driven(within(PRUNED, 0), bell(PRUNED.forecast.log10_lr), 24)
     assert [n for n, (lr, _) in enumerate(tried) if lr not in PRUNED.space.peak] == [7, 15, 23]
 
 
-def test_at_most_two_stored_rates_inside_the_range_come_after_the_forecast():
+def test_at_most_two_stored_lrs_inside_the_range_come_after_the_forecast():
     peak = PRUNED.space.peak
     stored = (peak.high * 10, peak.low * 1.1, peak.high / 1.1, peak.low * 1.2)
     tried = driven(within(PRUNED, 0, stored), bell(-2), 4)
@@ -88,10 +88,10 @@ def test_a_refusal_searches_the_whole_axis_from_its_middle():
     assert abs(math.log10(max(tried, key=lambda one: one[1])[0]) - 1.0) < 0.3
 
 
-def test_nothing_is_asked_twice():
+def test_no_lr_is_suggested_twice():
     for best in (-2.5, -1.0, -4.0):
-        rates = [round(math.log10(lr), 6) for lr, _ in driven(within(PRUNED, 1), bell(best), 40)]
-        assert len(set(rates)) == 40
+        lrs = [round(math.log10(lr), 6) for lr, _ in driven(within(PRUNED, 1), bell(best), 40)]
+        assert len(set(lrs)) == 40
 
 
 def test_of_equal_gaps_an_even_seed_goes_down_and_an_odd_one_up():

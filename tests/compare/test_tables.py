@@ -17,14 +17,14 @@ def test_a_table_is_a_frozen_value(make_table):
     assert hash(make_table()) == hash(make_table())
 
 
-def test_the_nearest_rate_on_the_log_axis_answers(make_table):
+def test_the_nearest_lr_on_the_log_axis_answers(make_table):
     table = make_table()
     logs = np.log10(table.lrs)
     for lr in 10 ** np.random.default_rng(0).uniform(-7, 4, 500):
         assert table.nearest(lr) == int(np.argmin(np.abs(logs - math.log10(lr))))
 
 
-def test_the_best_and_the_good_rates_are_those_of_the_curves(make_table):
+def test_the_best_and_the_good_lrs_are_those_of_the_curves(make_table):
     table = make_table(best=-2.0)
     assert table.best == pytest.approx(0.01)
     assert table.target == pytest.approx(0.9 - 0.005)
@@ -43,7 +43,7 @@ def test_a_diverged_run_ends_at_nothing_and_cost_what_it_trained(make_table):
     assert table.ran(0.01) == 1
 
 
-def test_another_unit_changes_the_rates_and_nothing_else(make_table):
+def test_another_unit_changes_the_lrs_and_nothing_else(make_table):
     table = make_table(best=-2.0)
     other = table.in_unit(3.0)
     assert other.best == pytest.approx(0.03)

@@ -36,20 +36,20 @@ def check(is_so: bool, what: str) -> None:
 
 def solver(text: str, fields: Mapping[str, str] = FIELDS) -> Solver:
     """Parse lines of a prototxt as protobuf does, strictly."""
-    found: Solver = {"stepvalue": []}
+    result: Solver = {"stepvalue": []}
     for line in text.splitlines():
         key, colon, value = line.partition("#")[0].strip().partition(": ")
         if not key:
             continue
         check(bool(colon) and key in fields, f"no field {key}")
         kind, _, repeated = fields[key].partition(" ")
-        check(bool(repeated) or key not in found, f"{key} twice")
+        check(bool(repeated) or key not in result, f"{key} twice")
         made = parsed(kind, value)
         if repeated:
-            found[key].append(made)
+            result[key].append(made)
         else:
-            found[key] = made
-    return found
+            result[key] = made
+    return result
 
 
 def parsed(kind: str, value: str) -> Any:

@@ -25,19 +25,19 @@ ADVISES = re.compile(
 """How a text sounds that says what would do."""
 
 
-def sgd(*rates: float) -> SGD:
-    return SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in rates or (0.1,)], momentum=0.9)
+def sgd(*lrs: float) -> SGD:
+    return SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs or (0.1,)], momentum=0.9)
 
 
-def rates(scheduler, steps: int = 60) -> np.ndarray:
+def lrs(scheduler, steps: int = 60) -> np.ndarray:
     """The learning rates of the first group, one for each update."""
-    found = []
+    result = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for _ in range(steps):
-            found.append(float(scheduler.optimizer.param_groups[0]["lr"]))
+            result.append(float(scheduler.optimizer.param_groups[0]["lr"]))
             scheduler.step()
-    return np.array(found)
+    return np.array(result)
 
 
 def refusal(call) -> str:
@@ -59,7 +59,7 @@ def a_policy_for_every_function(write):
                 scheduler = policy.scheduler(sgd())
                 assert isinstance(scheduler, LRScheduler)
                 if not policy.is_controller:
-                    assert np.array_equal(rates(scheduler), policy.curve(60))
+                    assert np.array_equal(lrs(scheduler), policy.curve(60))
     assert refused > 10
 
 
@@ -70,13 +70,13 @@ def plateau_that_never_drops():
     for step, loss in enumerate([1.0, 2.0, 0.5, 0.7, float("nan"), 0.6]):
         state = state.after(loss, step)
         assert state.lr(step, 0.5) == advised(step)
-    assert np.array_equal(rates(to_torch(advised).build(sgd())), advised.curve(60))
+    assert np.array_equal(lrs(to_torch(advised).build(sgd())), advised.curve(60))
 
 
 def a_shorter_horizon():
     policy = parse("WARMUP(policy=HALFCOS(k0=0.1, l=10, k1=0.01), l=5)")
     steps = int(re.search(r"up to a horizon of (\d+)", refusal(lambda: to_huggingface(policy, 100)))[1])
-    assert rates(to_huggingface(policy, steps).build(sgd()), steps) == pytest.approx(policy.curve(steps), abs=1e-15)
+    assert lrs(to_huggingface(policy, steps).build(sgd()), steps) == pytest.approx(policy.curve(steps), abs=1e-15)
 
 
 def the_ratios_of_groups():
@@ -107,10 +107,10 @@ def a_plateau_before_its_first_report():
 def code_of_transformers_and_of_people():
     scheduler = get_scheduler("cosine", sgd(), 10, 50)
     assert "from_huggingface" in refusal(lambda: from_torch(scheduler))
-    assert rates(scheduler) == pytest.approx(from_huggingface("cosine", 0.1, 10, 50).curve(60), rel=1e-12, abs=1e-15)
+    assert lrs(scheduler) == pytest.approx(from_huggingface("cosine", 0.1, 10, 50).curve(60), rel=1e-12, abs=1e-15)
     own = LambdaLR(sgd(), lambda step: 0.9**step)
     refusal(lambda: from_torch(own))
-    assert rates(own) == pytest.approx(parse("EXP(k0=0.1, gamma=0.9)").curve(60), rel=1e-12)
+    assert lrs(own) == pytest.approx(parse("EXP(k0=0.1, gamma=0.9)").curve(60), rel=1e-12)
     refusal(lambda: convert("LambdaLR(optimizer, lr_lambda=5)", "torch", "lrsearch", lr=0.1))
 
 
@@ -122,7 +122,7 @@ def a_member_without_its_momentum():
     refusal(lambda: from_torch(joined(sgd())))
     still = joined(sgd(), cycle_momentum=False)
     policy = from_torch(still)
-    assert rates(still) == pytest.approx(rates(joined(sgd())), rel=1e-12) == policy.curve(60)
+    assert lrs(still) == pytest.approx(lrs(joined(sgd())), rel=1e-12) == policy.curve(60)
 
 
 def the_releases_of_nvidia():

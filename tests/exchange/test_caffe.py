@@ -50,10 +50,10 @@ def solver(name: str) -> str:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_solver_has_the_learning_rates_of_caffe_s_formula(name):
-    text, horizon, rates = GOLDEN[name]
+    text, horizon, lrs = GOLDEN[name]
     policy = from_caffe(solver(name))
     assert str(policy) == text
-    assert [policy(step) for step in rates] == pytest.approx(list(rates.values()), rel=1e-11)
+    assert [policy(step) for step in lrs] == pytest.approx(list(lrs.values()), rel=1e-11)
     if name == "sigmoid":
         with pytest.raises(PolicyError, match=r"it falls with a gamma below 0 in Caffe, here -0\.001, and"):
             to_caffe(policy, horizon)
@@ -223,8 +223,8 @@ def test_every_lr_function_is_written_or_refused_and_reads_back_equal():
 def as_caffe_could(policy):
     """The policy with whole lengths, and without a floor."""
 
-    def whole(found: re.Match[str]) -> str:
-        return re.sub(r"[0-9][0-9.e-]*", lambda one: str(math.ceil(float(one[0]))), found[0])
+    def whole(result: re.Match[str]) -> str:
+        return re.sub(r"[0-9][0-9.e-]*", lambda one: str(math.ceil(float(one[0]))), result[0])
 
     text = re.sub(r"(?<=[ (])(l|at)=(\[[^]A-Z]*\]|[0-9.e-]+)", whole, str(policy))
     try:
@@ -244,10 +244,10 @@ def test_what_is_written_passes_protobuf_and_caffe_s_own_checks_and_is_the_polic
         except PolicyError:
             continue
         written += 1
-        found = oracle.solver(text, oracle.INTEL if "warmup_iter" in text else oracle.FIELDS)
+        result = oracle.solver(text, oracle.INTEL if "warmup_iter" in text else oracle.FIELDS)
         steps = [step for step in (0, 1, 2, 9, horizon // 3, horizon - 1, horizon) if step <= horizon]
         assert [policy(step) for step in steps] == pytest.approx(
-            [oracle.lr(found, step) for step in steps], rel=1e-9
+            [oracle.lr(result, step) for step in steps], rel=1e-9
         ), policy
     assert written > 20 or name not in {"FIX", "STEP", "NSTEP", "EXP", "INV", "POLY", "LINEAR"}
 
@@ -345,8 +345,8 @@ def test_what_is_advised_for_nvidia_s_fork_is_what_its_releases_compute(kind, fo
         advised = dict(re.findall(r"[Ff]rom (0\.1[67]\.[0-9]) .*?it is ([A-Z]+\(.*?\))(?:;|$)", str(refused.value)))
         assert len(advised) == (1 if "min_lr" in wanted else 2)
         for release, policy in advised.items():
-            rates = [oracle.nvidia_rate(wanted, t, is_squared=release != "0.16.1") for t in range(100)]
-            assert parse(policy).curve(100) == pytest.approx(rates, rel=1e-9, abs=1e-15), (release, text)
+            lrs = [oracle.nvidia_rate(wanted, t, is_squared=release != "0.16.1") for t in range(100)]
+            assert parse(policy).curve(100) == pytest.approx(lrs, rel=1e-9, abs=1e-15), (release, text)
 
 
 def test_a_mutilated_solver_gives_a_policy_or_a_policy_error():

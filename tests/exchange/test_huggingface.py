@@ -22,9 +22,9 @@ SIZES = [(w, n) for w in (0, 1, 2, 10, 40) for n in (1, 2, 40, 50, 100) if n > w
 ALL_SIZES = [*SIZES, (0, 0), (10, 10), (10, 3), (1, 1), (2, 1)]
 
 
-def sgd(*rates: float) -> SGD:
-    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": lr} for lr in rates]
-    return SGD(groups, lr=rates[0], momentum=0.9)
+def sgd(*lrs: float) -> SGD:
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": lr} for lr in lrs]
+    return SGD(groups, lr=lrs[0], momentum=0.9)
 
 
 def train(optimizer, scheduler, steps: int) -> np.ndarray:
@@ -50,8 +50,8 @@ def real(name: str, warmup: int, total: int, steps: int, **specific) -> np.ndarr
     return train(optimizer, get_scheduler(name, optimizer, warmup, total, scheduler_specific_kwargs=specific), steps)
 
 
-def assert_close(found, wanted) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14 * np.max(np.abs(wanted)))
+def assert_close(result, wanted) -> None:
+    np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-14 * np.max(np.abs(wanted)))
 
 
 def assert_is(name: str, warmup: int, total: int, **specific) -> None:

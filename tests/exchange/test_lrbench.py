@@ -20,8 +20,8 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "lrbench_strings.jso
 def test_a_string_has_the_learning_rates_of_lrbench_s_formula(row):
     policy = from_lrbench(row["string"])
     assert str(policy) == row["policy"]
-    steps, rates = np.array(row["points"]).T
-    assert policy(steps) == pytest.approx(rates, rel=1e-11, abs=1e-15)
+    steps, lrs = np.array(row["points"]).T
+    assert policy(steps) == pytest.approx(lrs, rel=1e-11, abs=1e-15)
     assert from_lrbench(to_lrbench(policy)) == policy
 
 

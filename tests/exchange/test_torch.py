@@ -44,45 +44,45 @@ def weights(count: int = 1) -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.randn(2, generator=generator)) for _ in range(count)]
 
 
-def sgd(*rates: float) -> SGD:
-    groups = [{"params": [w], "lr": lr} for w, lr in zip(weights(len(rates)), rates, strict=True)]
-    return SGD(groups, lr=rates[0], momentum=0.9)
+def sgd(*lrs: float) -> SGD:
+    groups = [{"params": [w], "lr": lr} for w, lr in zip(weights(len(lrs)), lrs, strict=True)]
+    return SGD(groups, lr=lrs[0], momentum=0.9)
 
 
 def train(optimizer, scheduler, steps: int, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Descend a bowl; give the LR of every group and the momentum of the first that each update used."""
-    rates, momenta = [], []
+    lrs, momenta = [], []
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         sum((w**2).sum() for group in optimizer.param_groups for w in group["params"]).backward()
-        rates.append([float(group["lr"]) for group in optimizer.param_groups])
+        lrs.append([float(group["lr"]) for group in optimizer.param_groups])
         first = optimizer.param_groups[0]
         momenta.append(first["momentum"] if "momentum" in first else first["betas"][0])
         optimizer.step()
         if step % every == 0 and step < steps:
             scheduler.step()
-    return np.array(rates), np.array(momenta)
+    return np.array(lrs), np.array(momenta)
 
 
 def rolled(scheduler, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """The LR and the momentum of the first group that each update would use; nothing is trained."""
-    [group, *_], found = scheduler.optimizer.param_groups, []
+    [group, *_], result = scheduler.optimizer.param_groups, []
     scheduler.optimizer.step()
     for step in range(steps):
-        found.append((float(group["lr"]), group["momentum"]))
+        result.append((float(group["lr"]), group["momentum"]))
         if step + 1 < steps:
             scheduler.step()
-    rates, momenta = zip(*found, strict=True)
-    return np.array(rates), np.array(momenta)
+    lrs, momenta = zip(*result, strict=True)
+    return np.array(lrs), np.array(momenta)
 
 
-def assert_close(found, wanted) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13 * np.max(np.abs(wanted)))
+def assert_close(result, wanted) -> None:
+    np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-13 * np.max(np.abs(wanted)))
 
 
-def assert_is(policy, make, steps: int = STEPS, rates=(0.1,), every: int = 1) -> None:
+def assert_is(policy, make, steps: int = STEPS, lrs=(0.1,), every: int = 1) -> None:
     """Assert that a policy is what a scheduler really does."""
-    optimizer = sgd(*rates)
+    optimizer = sgd(*lrs)
     used, momenta = train(optimizer, make(optimizer), steps, every)
     assert_close(policy.curve(steps), used[:, int(np.argmax(used.max(axis=0)))])
     if policy.has_momentum:
@@ -91,8 +91,8 @@ def assert_is(policy, make, steps: int = STEPS, rates=(0.1,), every: int = 1) ->
         assert set(momenta) == {0.9}
 
 
-def read(make, rates=(0.1,), every: int = 1):
-    return from_torch(make(sgd(*rates)), every=every)
+def read(make, lrs=(0.1,), every: int = 1):
+    return from_torch(make(sgd(*lrs)), every=every)
 
 
 GRID = [
@@ -259,11 +259,11 @@ def test_every_class_of_torch_is_read_or_refused_by_name():
     ],
 )
 def test_a_scheduler_reads_as_the_policy_one_would_write(call, policy):
-    found, wanted = read(call), parse(policy)
-    assert found.form == wanted.form
-    if not found.is_controller:
-        assert_close(found.curve(STEPS), wanted.curve(STEPS))
-    assert len(str(found.rounded() if not found.is_controller else found)) <= len(policy) + 5
+    result, wanted = read(call), parse(policy)
+    assert result.form == wanted.form
+    if not result.is_controller:
+        assert_close(result.curve(STEPS), wanted.curve(STEPS))
+    assert len(str(result.rounded() if not result.is_controller else result)) <= len(policy) + 5
 
 
 @pytest.mark.parametrize(
@@ -281,22 +281,22 @@ def test_torch_drifts_from_the_policy_in_a_long_run_by_less_than_one_could_notic
     optimizer = sgd(0.1)
     scheduler = make(optimizer)
     policy = from_torch(scheduler)
-    rates = []
+    lrs = []
     for _ in range(20_000):
-        rates.append(optimizer.param_groups[0]["lr"])
+        lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    assert np.max(np.abs(policy.curve(20_000) - rates)) < drift * max(rates)
+    assert np.max(np.abs(policy.curve(20_000) - lrs)) < drift * max(lrs)
 
 
 def test_one_cycle_past_its_end_climbs_in_torch_and_stays_here():
     optimizer = sgd(0.1)
     scheduler = OneCycleLR(optimizer, 1.0, total_steps=20)
     policy = from_torch(scheduler)
-    rates, _ = train(optimizer, scheduler, 21)
-    assert_close(policy.curve(20), rates[:20, 0])
-    assert rates[20, 0] > 100 * rates[19, 0]
-    assert policy(20) == pytest.approx(rates[19, 0])
+    lrs, _ = train(optimizer, scheduler, 21)
+    assert_close(policy.curve(20), lrs[:20, 0])
+    assert lrs[20, 0] > 100 * lrs[19, 0]
+    assert policy(20) == pytest.approx(lrs[19, 0])
     assert from_torch(scheduler) == policy
 
 
@@ -430,12 +430,12 @@ def test_what_no_policy_is_exactly_is_refused_with_the_reason(make, why):
     ],
 )
 def test_the_largest_of_several_proportional_groups_gives_the_policy(make):
-    rates = (0.1, 0.05, 0.2)
-    assert_is(read(make, rates), make, rates=rates)
-    optimizer = sgd(*rates)
+    lrs = (0.1, 0.05, 0.2)
+    assert_is(read(make, lrs), make, lrs=lrs)
+    optimizer = sgd(*lrs)
     used, _ = train(optimizer, make(optimizer), STEPS)
-    ours = sgd(*rates)
-    assert_close(train(ours, read(make, rates).scheduler(ours), STEPS)[0], used)
+    ours = sgd(*lrs)
+    assert_close(train(ours, read(make, lrs).scheduler(ours), STEPS)[0], used)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_the_largest_of_several_proportional_groups_gives_the_policy(make):
 )
 def test_groups_that_do_not_move_by_one_factor_are_refused(make):
     with pytest.raises(PolicyError, match=r"param group 1 is not proportional|differs between param groups"):
-        read(make, rates=(0.1, 0.05))
+        read(make, lrs=(0.1, 0.05))
 
 
 @pytest.mark.parametrize(
@@ -702,8 +702,8 @@ def test_a_call_says_the_source_that_a_person_can_paste():
 
 def test_a_call_keeps_the_ratios_of_param_groups_or_is_refused():
     optimizer = sgd(0.4, 0.1)
-    rates, _ = train(optimizer, to_torch(parse("STEP(k0=0.2, gamma=0.5, l=2)")).build(optimizer), 4)
-    assert_close(rates, [[0.2, 0.05], [0.2, 0.05], [0.1, 0.025], [0.1, 0.025]])
+    lrs, _ = train(optimizer, to_torch(parse("STEP(k0=0.2, gamma=0.5, l=2)")).build(optimizer), 4)
+    assert_close(lrs, [[0.2, 0.05], [0.2, 0.05], [0.1, 0.025], [0.1, 0.025]])
     with pytest.raises(PolicyError, match="CyclicLR has the same base_lr, max_lr for every param group"):
         to_torch(parse("TRI(k0=0.1, k1=0.2, l=2)")).build(sgd(0.4, 0.1))
     with pytest.raises(PolicyError, match="SequentialLR has the same eta_min"):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lrsearch.heuristics import Evidence, Probe, Ramp
-from lrsearch.heuristics.decades import next_probe
+from lrsearch.heuristics.probes import next_probe
 
 CHANCE = 2.3
-RATES = tuple(np.geomspace(1e-6, 10, 300).tolist())
+LRS = tuple(np.geomspace(1e-6, 10, 300).tolist())
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bowl:
     def ramp(self, run: str) -> Ramp:
         """A range test; its lowest loss lies 0.7 decades above the best constant learning rate."""
         shifted = Bowl(self.best + 0.7, 0.5, math.inf, self.width)
-        return Ramp(run, RATES, tuple(shifted.loss(lr) for lr in RATES))
+        return Ramp(run, LRS, tuple(shifted.loss(lr) for lr in LRS))
 
 
 Walk = Callable[..., Evidence]

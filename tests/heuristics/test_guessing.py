@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics import Evidence, Probe, prune
-from lrsearch.heuristics.decades import guessing, is_flat, levels, next_probe, optimum
+from lrsearch.heuristics.probes import best_constant_lr, guessing, is_flat, levels, next_probe
 from lrsearch.heuristics.refusals import refusal
 from lrsearch.spaces import Space
 
@@ -72,12 +72,12 @@ SURFACES = st.builds(
 def test_another_unit_and_another_zero_of_the_metric_change_nothing(level, unit, zero, start):
     once, again = walk(level, start=start), walk(lambda lr, seed: unit * (level(lr, seed) + zero), start=start)
     assert asked(again) == asked(once)
-    found, moved = optimum(once), optimum(again)
-    assert (found is None) == (moved is None)
+    result, moved = best_constant_lr(once), best_constant_lr(again)
+    assert (result is None) == (moved is None)
     assert refusal(once) == refusal(again)
-    if found and moved:
-        assert moved.decade == pytest.approx(found.decade, abs=1e-6)
-        assert moved.spread == pytest.approx(found.spread, abs=1e-6)
+    if result and moved:
+        assert moved.log10_lr == pytest.approx(result.log10_lr, abs=1e-6)
+        assert moved.spread == pytest.approx(result.spread, abs=1e-6)
         assert prune(RAW, again).space == prune(RAW, once).space
 
 
@@ -85,7 +85,7 @@ def test_another_unit_and_another_zero_of_the_metric_change_nothing(level, unit,
 @given(level=SURFACES, start=st.sampled_from([None, 1e-6, 1e-3, 5.0]))
 def test_a_walk_without_a_level_of_guessing_ends_and_looks_at_whole_decades_of_the_domain(level, start):
     evidence = walk(level, start=start)
-    whole = [one.decade for one in levels(evidence) if one.decade == round(one.decade)]
+    whole = [one.log10_lr for one in levels(evidence) if one.log10_lr == round(one.log10_lr)]
     assert len(whole) <= 10
     assert whole == list(np.arange(whole[0], whole[-1] + 1))
     assert all(DOMAIN[0] * (1 - 1e-9) <= lr <= DOMAIN[1] * (1 + 1e-9) for lr, _ in asked(evidence))
@@ -93,7 +93,7 @@ def test_a_walk_without_a_level_of_guessing_ends_and_looks_at_whole_decades_of_t
 
 @pytest.mark.parametrize("best", np.arange(-3.9, -0.4, 0.35))
 @pytest.mark.parametrize("width", [0.7, 1.0, 1.5])
-def test_the_lowest_probe_is_a_guess_and_no_good_rate(best, width):
+def test_the_lowest_probe_is_a_guess_and_no_good_lr(best, width):
     evidence = walk(surface(best, width=width))
     fall = 2.3 - min(level.loss for level in levels(evidence))
     assert guessing(evidence).loss == pytest.approx(2.3, abs=0.05 * fall)
@@ -104,8 +104,8 @@ def test_the_lowest_probe_is_a_guess_and_no_good_rate(best, width):
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_the_best_is_the_one_that_a_told_level_of_guessing_would_find(best, noise):
     level = surface(best, noise=noise)
-    alone, told = optimum(walk(level)), optimum(walk(level, chance=2.3))
-    assert abs(alone.decade - told.decade) < 0.2
+    alone, told = best_constant_lr(walk(level)), best_constant_lr(walk(level, chance=2.3))
+    assert abs(alone.log10_lr - told.log10_lr) < 0.2
     assert alone.spread == pytest.approx(told.spread, abs=0.2)
 
 
@@ -122,18 +122,18 @@ def test_a_slow_start_is_walked_past_where_a_told_level_would_stop():
 
 def test_a_metric_of_either_sign_is_walked_as_its_cost():
     bleu = walk(lambda lr, seed: -30 * math.exp(-((math.log10(lr) + 2) ** 2)))
-    assert optimum(bleu).decade == pytest.approx(-2, abs=0.1)
+    assert best_constant_lr(bleu).log10_lr == pytest.approx(-2, abs=0.1)
     assert guessing(bleu).loss == pytest.approx(0, abs=0.1)
     told = walk(lambda lr, seed: -30 * math.exp(-((math.log10(lr) + 2) ** 2)), chance=0.0)
-    assert optimum(told).decade == pytest.approx(-2, abs=0.1)
+    assert best_constant_lr(told).log10_lr == pytest.approx(-2, abs=0.1)
 
 
-def test_where_the_lowest_rate_is_the_best_the_space_stays_and_the_reason_is_no_guess():
+def test_where_the_lowest_lr_is_the_best_the_space_stays_and_the_reason_is_no_guess():
     evidence = walk(lambda lr, seed: math.log10(lr))
     pruned = prune(RAW, evidence)
     assert pruned.space.peak == RAW.peak
     assert pruned.refusal.startswith("edge: the lowest of")
-    assert optimum(evidence) is None
+    assert best_constant_lr(evidence) is None
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, -5.0])
@@ -155,7 +155,7 @@ def test_noise_alone_narrows_nothing():
 
 def test_without_any_run_that_ended_nothing_tells_what_guessing_is_worth():
     evidence = walk(lambda lr, seed: math.inf)
-    assert (guessing(evidence), optimum(evidence), is_flat(evidence)) == (None, None, False)
+    assert (guessing(evidence), best_constant_lr(evidence), is_flat(evidence)) == (None, None, False)
     assert refusal(evidence).startswith("all-diverged")
     assert guessing(Evidence(None, 100)) is None
 
@@ -168,16 +168,16 @@ def test_a_level_of_guessing_that_is_no_number_is_refused(chance):
 
 @pytest.mark.parametrize("chance", [None, 2.3])
 @pytest.mark.parametrize("broken", [1e-4, 1e-3, 1e-2, 0.03162, 0.1])
-def test_a_failed_probe_is_left_out_and_not_asked_again(broken, chance):
+def test_a_failed_probe_is_left_out_and_not_probed_again(broken, chance):
     level = surface(-2.0)
     failing = walk(level, chance, broken=lambda lr, seed: math.isclose(lr, broken, rel_tol=1e-3))
     assert len(set(failing.failed)) == len(failing.failed) == 1
     assert all(not math.isclose(lr, broken, rel_tol=1e-3) for lr, _ in asked(failing))
-    assert abs(optimum(failing).decade + 2) < 0.8
+    assert abs(best_constant_lr(failing).log10_lr + 2) < 0.8
     assert refusal(failing) is None
 
 
-def test_a_seed_that_fails_is_not_asked_again_and_the_next_is_asked():
+def test_a_seed_that_fails_is_not_probed_again_and_the_next_is_probed():
     level = surface(-2.0)
     failing = walk(level, broken=lambda lr, seed: seed == 1)
     assert {seed for _, seed in failing.failed} == {1}
@@ -209,7 +209,7 @@ def test_scatter_on_the_edge_of_divergence_does_not_hide_what_is_better_than_gue
         Probe(f"{lr} {seed}", lr, seed, loss) for lr, losses in seen.items() for seed, loss in enumerate(losses)
     )
     evidence = Evidence(None, 50, probes=probes)
-    found = optimum(evidence)
-    assert found is not None
-    assert 10**found.decade == pytest.approx(0.1, rel=0.5)
+    result = best_constant_lr(evidence)
+    assert result is not None
+    assert 10**result.log10_lr == pytest.approx(0.1, rel=0.5)
     assert refusal(evidence) is None

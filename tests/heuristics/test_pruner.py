@@ -116,15 +116,15 @@ def test_a_bound_is_the_range_that_the_space_has(coordinate, walk, bowl):
 
 def blown_up(at: float, lowest: float, run: str = "ramp") -> Ramp:
     """A range test with its lowest loss at one rate, that diverges at another."""
-    rates = tuple(np.geomspace(1e-6, 10, 300).tolist())
-    x = np.log10(rates) - math.log10(lowest)
-    losses = np.where(np.array(rates) >= at, math.inf, 0.3 + 2 * (1 - np.exp(-((x / 2) ** 2))))
-    return Ramp(run, rates, tuple(losses.tolist()))
+    lrs = tuple(np.geomspace(1e-6, 10, 300).tolist())
+    x = np.log10(lrs) - math.log10(lowest)
+    losses = np.where(np.array(lrs) >= at, math.inf, 0.3 + 2 * (1 - np.exp(-((x / 2) ** 2))))
+    return Ramp(run, lrs, tuple(losses.tolist()))
 
 
 @pytest.mark.parametrize("best", np.arange(-3.0, -0.9, 0.1))
 @pytest.mark.parametrize("above", [0.5, 0.65, 0.9])
-def test_a_rate_that_blew_up_is_outside_the_range_and_the_reason_says_so_where_it_cut(best, above, walk, bowl):
+def test_an_lr_that_blew_up_is_outside_the_range_and_the_reason_says_so_where_it_cut(best, above, walk, bowl):
     cliff = 10 ** (best + above)
     ramp = blown_up(cliff, lowest=10 ** (best + above - 0.3))
     evidence = walk(bowl(best).loss, ramps=[ramp])
@@ -134,7 +134,7 @@ def test_a_rate_that_blew_up_is_outside_the_range_and_the_reason_says_so_where_i
     assert pruned.space.peak.high >= 10 ** (best + above - 0.35), "the range test's lowest loss stays inside"
 
 
-def test_the_ceiling_gives_way_where_the_constant_rates_contradict_it(walk, bowl):
+def test_the_ceiling_gives_way_where_the_constant_lrs_contradict_it(walk, bowl):
     ramp = blown_up(1e-4, lowest=3e-5)
     pruned = prune(RAW, walk(bowl(-1.0).loss, ramps=[ramp]))
     assert pruned.space.peak.low < 10**-1.9 < pruned.space.peak.high
@@ -142,8 +142,8 @@ def test_the_ceiling_gives_way_where_the_constant_rates_contradict_it(walk, bowl
 
 
 def test_a_range_test_that_never_blew_up_holds_nothing_down(walk, bowl):
-    rates = tuple(np.geomspace(1e-6, 10, 300).tolist())
-    calm = Ramp("calm", rates, tuple(np.linspace(2.3, 0.5, 300).tolist()))
+    lrs = tuple(np.geomspace(1e-6, 10, 300).tolist())
+    calm = Ramp("calm", lrs, tuple(np.linspace(2.3, 0.5, 300).tolist()))
     pruned = prune(RAW, walk(bowl(-2.0).loss, ramps=[calm]))
     assert pruned.space.peak.high == 10
     assert "blew up" not in pruned.bounds[0].reason
@@ -196,9 +196,9 @@ ONLY_FIX = Space.standard("FIX", horizon=10_000, epoch=500)
 SURE = probes_of(2.3, 1.5, 0.5, 1.5, 2.3, lowest=-4)
 
 
-def test_constant_rates_alone_get_no_room_for_peaks_that_decay():
+def test_constant_lrs_alone_get_no_room_for_peaks_that_decay():
     pruned = prune(ONLY_FIX, Evidence(2.3, 100, (blown_up(5.0, lowest=1.0),), SURE))
-    u, s = pruned.forecast.decade, pruned.forecast.spread
+    u, s = pruned.forecast.log10_lr, pruned.forecast.spread
     assert pruned.space.peak == RAW.peak.within(*outward(10 ** (u - 2 * s), 10 ** (u + 2 * s)))
     assert "peaks that decay" not in pruned.bounds[0].reason
     assert prune(RAW, Evidence(2.3, 100, (), SURE)).space.peak.high > pruned.space.peak.high
@@ -211,20 +211,20 @@ def test_a_store_that_contradicts_the_probes_is_not_believed_but_widens_the_rang
     end = peak.low if decades < 0 else peak.high
     stored = end * 10.0**decades
     warm = prune(ONLY_FIX, Evidence(2.3, 100, (), SURE, (stored, stored * 10.0**decades)))
-    found = warm.contradiction
-    assert (found.stored, found.low, found.high) == (stored, peak.low, peak.high)
-    assert found.gap == pytest.approx(abs(decades))
+    result = warm.contradiction
+    assert (result.stored, result.low, result.high) == (stored, peak.low, peak.high)
+    assert result.gap == pytest.approx(abs(decades))
     moved = warm.space.peak.low if decades < 0 else warm.space.peak.high
     assert moved == pytest.approx(RAW.peak.within(end * 10 ** (decades / 2), end * 10 ** (decades / 2)).low, rel=0.01)
     assert (warm.space.peak.high if decades < 0 else warm.space.peak.low) == (peak.high if decades < 0 else peak.low)
     assert stored not in warm.space.peak
     assert warm.forecast == cold.forecast
     assert "contradicts" in warm.bounds[0].reason
-    assert json.loads(json.dumps(found.to_json())) == {
+    assert json.loads(json.dumps(result.to_json())) == {
         "stored": stored,
         "low": peak.low,
         "high": peak.high,
-        "gap": found.gap,
+        "gap": result.gap,
     }
 
 
@@ -380,11 +380,11 @@ def test_rounding_outward_never_cuts_and_adds_a_quarter_of_a_decade_at_most(fact
         assert outward(bottom, top) == (bottom, top)
 
 
-def test_ramps_in_any_order_have_one_centre():
+def test_ramps_in_any_order_have_one_optimum():
     ramps = [blown_up(0.5, lowest=lowest, run=f"r{n}") for n, lowest in enumerate((0.01, 0.1, 0.03))]
-    found = {prune(RAW, Evidence(2.3, 200, tuple(order), ())).optimum for order in permutations(ramps)}
-    assert len(found) == 1
-    assert found.pop() == pytest.approx(0.03, rel=0.2)
+    result = {prune(RAW, Evidence(2.3, 200, tuple(order), ())).optimum for order in permutations(ramps)}
+    assert len(result) == 1
+    assert result.pop() == pytest.approx(0.03, rel=0.2)
 
 
 def test_a_declared_grid_has_six_points_in_each_decade_and_its_ends_belong_to_it():

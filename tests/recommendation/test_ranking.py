@@ -22,8 +22,8 @@ def table(scores, seed=0, horizon=100):
         [
             {"task": task, "candidate": candidate, "seed": seed + at, "score": score, "horizon": horizon}
             for task, row in scores.items()
-            for candidate, found in row.items()
-            for at, score in enumerate(found if isinstance(found, list) else [found])
+            for candidate, result in row.items()
+            for at, score in enumerate(result if isinstance(result, list) else [result])
         ]
     )
 
@@ -32,8 +32,8 @@ def order(*args, **kwargs):
     return lrs.rank(*args, **kwargs)["candidate"].tolist()
 
 
-def of(found, candidate):
-    return found.set_index("candidate").loc[candidate]
+def of(result, candidate):
+    return result.set_index("candidate").loc[candidate]
 
 
 def regret_of(rows, candidate, task):
@@ -47,20 +47,20 @@ def tables(draw):
     score = st.integers(-50, 50).map(float) | st.just(math.nan)
     cells = st.none() | st.lists(score, min_size=1, max_size=3)
     names = [f"c{n}" for n in range(draw(st.integers(2, 6)))]
-    found = {
+    result = {
         f"t{n}": {name: cell for name in names if (cell := draw(cells)) is not None}
         for n in range(draw(st.integers(1, 4)))
     }
-    found["t0"] |= {"c0": 1.0, "c1": 2.0}
-    return table(found)
+    result["t0"] |= {"c0": 1.0, "c1": 2.0}
+    return table(result)
 
 
 @settings(max_examples=15, deadline=None)
 @given(rows=tables(), seed=st.integers(0, 99), k=st.integers(1, 8))
 def test_the_order_of_rows_changes_nothing_and_k_only_cuts(rows, seed, k):
-    found = lrs.rank(rows, k=99)
-    pd.testing.assert_frame_equal(lrs.rank(rows.sample(frac=1, random_state=seed), k=99), found)
-    pd.testing.assert_frame_equal(lrs.rank(rows, k=k), found.head(k))
+    result = lrs.rank(rows, k=99)
+    pd.testing.assert_frame_equal(lrs.rank(rows.sample(frac=1, random_state=seed), k=99), result)
+    pd.testing.assert_frame_equal(lrs.rank(rows, k=k), result.head(k))
 
 
 @settings(max_examples=15, deadline=None)
@@ -80,17 +80,17 @@ def test_the_lowest_comes_first_where_scores_are_minimized():
 @settings(max_examples=15, deadline=None)
 @given(rows=tables())
 def test_a_ranking_is_whole(rows):
-    found = lrs.rank(rows, k=99)
-    assert list(found) == COLUMNS
-    assert sorted(found["candidate"]) == sorted(set(rows["candidate"]))
-    assert np.isfinite(found.drop(columns="candidate").to_numpy(dtype=float)).all()
-    assert (found["low"] >= -20).all()
-    assert (found["high"] <= 0).all()
-    assert ((found["low"] <= found["score"]) & (found["score"] <= found["high"])).all()
-    assert found["score"].iloc[0] == pytest.approx(found["score"].max(), abs=1e-8)
-    by_score = found.sort_values("score", ascending=False, kind="stable")["tie_group"].tolist()
+    result = lrs.rank(rows, k=99)
+    assert list(result) == COLUMNS
+    assert sorted(result["candidate"]) == sorted(set(rows["candidate"]))
+    assert np.isfinite(result.drop(columns="candidate").to_numpy(dtype=float)).all()
+    assert (result["low"] >= -20).all()
+    assert (result["high"] <= 0).all()
+    assert ((result["low"] <= result["score"]) & (result["score"] <= result["high"])).all()
+    assert result["score"].iloc[0] == pytest.approx(result["score"].max(), abs=1e-8)
+    by_score = result.sort_values("score", ascending=False, kind="stable")["tie_group"].tolist()
     assert sorted(set(by_score)) == list(range(1, max(by_score) + 1))
-    assert found["tie_group"].iloc[0] == 1
+    assert result["tie_group"].iloc[0] == 1
 
 
 @settings(max_examples=15, deadline=None)
@@ -130,10 +130,10 @@ def test_nobody_is_ranked_above_who_is_best_everywhere(rows):
 def test_the_order_of_rows_does_not_change_the_last_bit():
     rng = np.random.default_rng(0)
     rows = table({f"t{n}": {name: list(rng.normal(size=7)) for name in "abcde"} for n in range(3)})
-    found = lrs.rank(rows)
+    result = lrs.rank(rows)
     for seed in range(5):
         shuffled = lrs.rank(rows.sample(frac=1, random_state=seed))
-        pd.testing.assert_frame_equal(shuffled, found, check_exact=True)
+        pd.testing.assert_frame_equal(shuffled, result, check_exact=True)
 
 
 def test_the_second_pick_goes_by_the_weights_of_the_tasks_that_are_left():
@@ -148,9 +148,9 @@ def test_the_second_pick_serves_the_tasks_that_the_first_does_not():
     low = [0.10, 0.11, 0.10, 0.11]
     scores = {f"t{n}": {"wide": [0.9] * 4, "next": [0.89] * 4, "odd": low, "bad": low, "poor": low} for n in range(4)}
     scores["u"] = {"wide": low, "next": low, "odd": [0.8] * 4, "bad": low, "poor": low}
-    found = lrs.rank(table(scores))
-    assert found["candidate"].tolist()[:2] == ["wide", "odd"]
-    scores_of = found.set_index("candidate")["score"]
+    result = lrs.rank(table(scores))
+    assert result["candidate"].tolist()[:2] == ["wide", "odd"]
+    scores_of = result.set_index("candidate")["score"]
     assert scores_of["next"] > scores_of["odd"]
 
 
@@ -173,11 +173,11 @@ def test_without_repeated_seeds_the_median_is_20_noises_behind_the_best():
 def test_scores_follow_their_formula():
     rows = table({"t": {"a": 1.0, "b": 0.9, "c": 0.8, "d": 0.5, "e": 0.0}, "u": {"a": 1.0, "b": 0.0}})
     usual = (0 + 10 + 20 + 20 + 20 + 0 + 20) / 7
-    found = lrs.rank(rows)
-    assert of(found, "a")["score"] == pytest.approx(-(0 + usual) / (0.5 + 0.5 + 1))
-    assert of(found, "b")["score"] == pytest.approx(-(0.5 * 10 + 0.5 * 20 + usual) / (0.5 + 0.5 + 1))
-    assert of(found, "e")["score"] == pytest.approx(-(0.5 * 20 + usual) / (0.5 + 1))
-    assert of(found, "a")[["tasks", "seeds"]].tolist() == [2, 2]
+    result = lrs.rank(rows)
+    assert of(result, "a")["score"] == pytest.approx(-(0 + usual) / (0.5 + 0.5 + 1))
+    assert of(result, "b")["score"] == pytest.approx(-(0.5 * 10 + 0.5 * 20 + usual) / (0.5 + 0.5 + 1))
+    assert of(result, "e")["score"] == pytest.approx(-(0.5 * 20 + usual) / (0.5 + 1))
+    assert of(result, "a")[["tasks", "seeds"]].tolist() == [2, 2]
 
 
 def test_a_diverged_seed_counts_as_the_worst_of_its_task():
@@ -193,10 +193,10 @@ def test_a_diverged_seed_counts_as_the_worst_of_its_task():
 def test_whoever_was_seen_once_is_not_sure_to_be_good():
     often = {f"t{n}": {"often": 0.9, "x": 0.5, "y": 0.4, "z": 0.3} for n in range(5)}
     often["t0"]["once"] = 0.9
-    found = lrs.rank(table(often))
-    assert found["candidate"].iloc[0] == "often"
-    assert of(found, "once")["score"] < of(found, "often")["score"]
-    width = found.set_index("candidate").eval("high - low")
+    result = lrs.rank(table(often))
+    assert result["candidate"].iloc[0] == "often"
+    assert of(result, "once")["score"] < of(result, "often")["score"]
+    width = result.set_index("candidate").eval("high - low")
     assert width["once"] > 1.5 * width["often"]
 
 
@@ -210,18 +210,18 @@ def test_more_seeds_shrink_less():
 def test_differences_within_the_noise_are_ties_and_large_ones_are_not():
     rng = np.random.default_rng(1)
     level = {"a": 0.9, "b": 0.899, "c": 0.6, "d": 0.5, "e": 0.4}
-    found = lrs.rank(
+    result = lrs.rank(
         table({f"t{n}": {name: list(rng.normal(mean, 0.02, 5)) for name, mean in level.items()} for n in range(8)})
     )
-    group = found.set_index("candidate")["tie_group"]
+    group = result.set_index("candidate")["tie_group"]
     assert group["a"] == group["b"] == 1
     assert min(group["c"], group["d"], group["e"]) > 1
 
 
 def test_one_task_tells_nothing_apart_for_sure():
-    found = lrs.rank(table({"t": {"a": 0.9, "b": 0.8, "c": 0.5, "d": 0.4}}))
-    assert (found["high"] - found["low"] > 5).all()
-    assert set(found["tie_group"]) == {1}
+    result = lrs.rank(table({"t": {"a": 0.9, "b": 0.8, "c": 0.5, "d": 0.4}}))
+    assert (result["high"] - result["low"] > 5).all()
+    assert set(result["tie_group"]) == {1}
 
 
 def test_only_the_longest_horizon_of_a_candidate_counts_and_a_shorter_one_is_worth_less():
@@ -245,22 +245,22 @@ def test_without_seeds_at_the_full_horizon_the_widest_noise_of_the_task_counts()
 
 def test_a_task_on_which_nothing_ended_well_says_nothing():
     rows = table({"t": {"a": 0.9, "b": 0.8, "c": 0.1}, "lost": {"a": math.nan, "z": math.nan}})
-    found = lrs.rank(rows)
-    assert of(found, "a")["tasks"] == 1
-    assert of(found, "z")[["tasks", "seeds"]].tolist() == [0, 0]
-    assert of(found, "z")["score"] == pytest.approx(-20 * 2 / 3), "as is usual"
+    result = lrs.rank(rows)
+    assert of(result, "a")["tasks"] == 1
+    assert of(result, "z")[["tasks", "seeds"]].tolist() == [0, 0]
+    assert of(result, "z")["score"] == pytest.approx(-20 * 2 / 3), "as is usual"
 
 
 @pytest.mark.parametrize("score", [0.5, 0.1 + 0.2, 1e99, -3.0, 0.0])
 def test_where_all_score_alike_all_tie_at_the_best(score):
-    found = lrs.rank(table({"t": {"a": score, "b": [score] * 3, "c": score}, "u": {"a": score, "c": score}}))
-    assert found["score"].tolist() == [0, 0, 0]
-    assert found["tie_group"].tolist() == [1, 1, 1]
+    result = lrs.rank(table({"t": {"a": score, "b": [score] * 3, "c": score}, "u": {"a": score, "c": score}}))
+    assert result["score"].tolist() == [0, 0, 0]
+    assert result["tie_group"].tolist() == [1, 1, 1]
 
 
 def test_a_single_run_can_be_ranked():
-    found = lrs.rank(table({"t": {"a": 0.5}}))
-    assert found[["candidate", "tasks", "seeds", "tie_group"]].to_numpy().tolist() == [["a", 1, 1, 1]]
+    result = lrs.rank(table({"t": {"a": 0.5}}))
+    assert result[["candidate", "tasks", "seeds", "tie_group"]].to_numpy().tolist() == [["a", 1, 1, 1]]
 
 
 def test_equal_rows_count_once_and_other_columns_are_ignored():
@@ -333,7 +333,7 @@ def test_weights_move_the_first_pick():
 
 def test_one_of_all_is_the_best_and_the_clearly_better_is_it_more_often():
     scores = {f"t{n}": {"good": [0.9, 0.91], "fair": [0.89, 0.90], "bad": [0.1, 0.1]} for n in range(4)}
-    found = lrs.rank(table(scores)).set_index("candidate")["p_best"]
-    assert found.sum() == pytest.approx(1)
-    assert found["good"] > found["fair"] > found["bad"]
+    result = lrs.rank(table(scores)).set_index("candidate")["p_best"]
+    assert result.sum() == pytest.approx(1)
+    assert result["good"] > result["fair"] > result["bad"]
     assert lrs.rank(table({"a": {"x": 1.0}}))["p_best"].tolist() == [1.0]

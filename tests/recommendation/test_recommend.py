@@ -31,8 +31,8 @@ def known(task=FASHION, scores=None, key=None, ramps=(), origin="local", horizon
     scores = {GOOD: [0.90, 0.91], FAIR: [0.88, 0.89], BAD: [0.5, None]} if scores is None else scores
     runs = tuple(
         KnownRun(policy, horizon, seed, score)
-        for policy, found in scores.items()
-        for seed, score in enumerate(found if isinstance(found, list) else [found])
+        for policy, result in scores.items()
+        for seed, score in enumerate(result if isinstance(result, list) else [result])
     )
     return KnownTask(key or task.key, task.description, runs, ramps, origin)
 
@@ -46,23 +46,23 @@ def ramp(middle):
     return Ramp("r", rates, tuple(0.5 if middle / 2 <= r <= 2 * middle else 2.0 if r < middle else 9.0 for r in rates))
 
 
-def policies(found):
-    return [one.policy for one in found.ranked]
+def policies(result):
+    return [one.policy for one in result.ranked]
 
 
 def test_the_best_of_a_near_task_comes_first_with_all_that_is_to_be_shown():
-    found = advise([known()], MNIST.description)
-    assert found.relevant
-    assert policies(found)[0] == GOOD
-    one = found.ranked[0]
+    result = advise([known()], MNIST.description)
+    assert result.relevant
+    assert policies(result)[0] == GOOD
+    one = result.ranked[0]
     assert (one.task, one.origin, one.score) == ("fashion-lenet", "local", 0.905)
     assert (one.seeds, one.tasks, one.runs) == (2, 1, 2)
     assert one.low <= -one.regret <= one.high
     assert one.tie_group == 1
-    assert sum(one.p_best for one in found.ranked) == pytest.approx(1, abs=0.2)
+    assert sum(one.p_best for one in result.ranked) == pytest.approx(1, abs=0.2)
     assert dict(one.parts).keys() == {"data", "model", "training"}
-    assert found.first(2) == [one, found.ranked[1]]
-    assert BAD not in [one.policy for one in found.first(9)]
+    assert result.first(2) == [one, result.ranked[1]]
+    assert BAD not in [one.policy for one in result.first(9)]
 
 
 def test_nothing_known_is_said_plainly_and_ranks_nothing():
@@ -98,30 +98,30 @@ def test_tasks_between_count_where_there_are_three():
 
 def test_a_study_on_mnist_with_lenet_starts_from_table_seven_and_one_on_digits_from_nothing():
     with open_store("sqlite:///:memory:") as store:
-        found = lrs.recommend(MNIST, store)
-        assert [one.policy.form for one in found] == ["SIN2", "COS"]
-        assert {one.origin for one in found} == {"published"}
-        assert all("table VII" in one.source for one in found)
-        assert found[0].transferred(10_000, own_optimum=0.2) == SIN2(k0=0.01, k1=0.06, l=2000)
-        assert found[0].uncertainty(None) == 0
+        result = lrs.recommend(MNIST, store)
+        assert [one.policy.form for one in result] == ["SIN2", "COS"]
+        assert {one.origin for one in result} == {"published"}
+        assert all("table VII" in one.source for one in result)
+        assert result[0].transferred(10_000, own_optimum=0.2) == SIN2(k0=0.01, k1=0.06, l=2000)
+        assert result[0].uncertainty(None) == 0
         assert lrs.recommend(DIGITS, store) == lrs.recommend(TASKS["digits-mlp"], store) == []
 
 
 def test_printed_and_measured_scores_of_one_task_never_meet_and_the_printed_count_less():
     sin2 = SIN2(k0=0.01, k1=0.06, l=2000)
     mine = known(MNIST, {sin2: 0.90, INV(k0=0.01, gamma=0.0001, p=0.75): 0.99})
-    found = advise([mine, *published_tasks()], MNIST.description)
-    by_origin = {one.origin: one.weight for one in found.neighbours if one.name.lower().startswith("mnist")}
+    result = advise([mine, *published_tasks()], MNIST.description)
+    by_origin = {one.origin: one.weight for one in result.neighbours if one.name.lower().startswith("mnist")}
     assert by_origin["published"] < 0.51 * by_origin["local"]
-    (one,) = [one for one in found.ranked if one.policy == sin2]
+    (one,) = [one for one in result.ranked if one.policy == sin2]
     assert (one.origin, one.score, one.tasks) == ("local", 0.9, 2)
-    assert found.ranked[0].policy.form == "INV"
+    assert result.ranked[0].policy.form == "INV"
 
 
-def test_an_import_never_silently_outranks_ones_own_runs():
+def test_an_import_never_silently_outranks_the_users_own_runs():
     own, stranger = known(), known(scores={GOOD: 0.5, FAIR: 0.99}, key="s", origin="stranger")
-    found = advise([stranger, own], MNIST.description)
-    weight = {one.origin: one.weight for one in found.neighbours}
+    result = advise([stranger, own], MNIST.description)
+    weight = {one.origin: one.weight for one in result.neighbours}
     assert weight["stranger"] == weight["local"] / 2
     assert {one.origin for one in advise([stranger], MNIST.description).ranked} == {"stranger"}
 
@@ -129,9 +129,9 @@ def test_an_import_never_silently_outranks_ones_own_runs():
 @pytest.mark.parametrize(("factor", "together"), [(10**0.14, True), (10**0.17, False)])
 def test_neighbours_within_015_decades_of_equal_form_are_one_candidate(factor, together):
     near = KnownTask("b", named("b").description, (KnownRun(GOOD.scale(factor), 10_000, 0, 0.9),))
-    found = gather([known(scores={GOOD: 0.9}), near], FASHION.description, [0.1, 0.1], 0.1, "accuracy")
+    result = gather([known(scores={GOOD: 0.9}), near], FASHION.description, [0.1, 0.1], 0.1, "accuracy")
     assert NEIGHBOURS == 0.15
-    assert (len(found.members) == 1) is together
+    assert (len(result.members) == 1) is together
     other = known(named("c"), {TRI2(k0=0.001, k1=0.02, l=2000): 0.9})
     two = gather([known(scores={GOOD: 0.9}), other], FASHION.description, [0.1, 0.1], 0.1, "accuracy")
     assert len(two.members) == 2
@@ -144,11 +144,11 @@ def test_policies_meet_by_the_range_tests_where_both_tasks_have_one():
     )
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], 0.1, "accuracy").members) == 1
     assert len(gather([low, high], MNIST.description, [0.01, 0.1], None, "accuracy").members) == 2
-    found = advise([low], MNIST.description, ramps=[ramp(0.1)]).ranked[0]
-    assert found.transferred(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2 * 10**-0.15, rel=0.15)
-    lower = found.transferred(10_000, None).params["k1"] / GOOD.params["k1"]
+    result = advise([low], MNIST.description, ramps=[ramp(0.1)]).ranked[0]
+    assert result.transferred(10_000, 0.1).coordinates(10_000)["peak"] == pytest.approx(0.2 * 10**-0.15, rel=0.15)
+    lower = result.transferred(10_000, None).params["k1"] / GOOD.params["k1"]
     assert lower == pytest.approx(10 ** (-0.5 * math.hypot(0.3, 0.5)))  # by half of the doubt
-    assert found.uncertainty(None) ** 2 == pytest.approx(found.uncertainty(0.1) ** 2 + 0.5**2)
+    assert result.uncertainty(None) ** 2 == pytest.approx(result.uncertainty(0.1) ** 2 + 0.5**2)
 
 
 def test_where_neighbours_ran_with_one_seed_their_mean_counts_and_what_diverged_is_lost():
@@ -166,8 +166,8 @@ def test_probes_and_range_tests_are_no_candidates_and_short_whole_runs_are():
         KnownRun(FIX(k0=0.1), 200, 0, 0.99),
         KnownRun(GOOD.stretch(1 / 16), 625, 0, 0.8),
     )
-    found = advise([replace(known(), runs=runs)], MNIST.description)
-    assert policies(found) == [GOOD]
+    result = advise([replace(known(), runs=runs)], MNIST.description)
+    assert policies(result) == [GOOD]
 
 
 @settings(max_examples=15, deadline=None)
@@ -202,8 +202,8 @@ def test_each_goal_has_its_own_order_and_the_front_is_of_those_that_none_beats()
 
 
 def test_a_goal_of_which_nothing_is_known_is_said_and_an_unknown_one_refused():
-    found = advise([known()], MNIST.description, "robustness")
-    assert (found.relevant, found.reason) == (
+    result = advise([known()], MNIST.description, "robustness")
+    assert (result.relevant, result.reason) == (
         False,
         "no relevant evidence: no run of the tasks nearby tells anything of robustness",
     )
@@ -231,7 +231,7 @@ def test_a_recommendation_comes_back_from_a_record_and_an_older_record_is_still_
     assert Recommendation.from_json(old | {"of tomorrow": 1}) == read
 
 
-def test_corrections_move_the_rate_where_a_range_test_is_missing_and_only_then():
+def test_corrections_move_the_lr_where_a_range_test_is_missing_and_only_then():
     one = Recommendation(
         GOOD,
         "x",
@@ -262,11 +262,11 @@ def test_runs_of_the_store_are_read_with_their_range_tests_and_their_origin():
         store.record(RunSpec(FASHION, GOOD, 10_000, 0), good)
         store.record(RunSpec(FASHION, FAIR, 10_000, 0), replace(good, score=0.8), origin="a colleague")
         store.record(RunSpec(FASHION, BAD, 10_000, 0), Run(state=RunState.DIVERGED, steps=10, seconds=0.1))
-        found = {one.policy: one for one in lrs.recommend(MNIST, store, k=9)}
-        assert found[GOOD].origin == "local"
-        assert FAIR in found
-        assert found[FAIR].origin == "a colleague"
-        assert BAD not in found
+        result = {one.policy: one for one in lrs.recommend(MNIST, store, k=9)}
+        assert result[GOOD].origin == "local"
+        assert FAIR in result
+        assert result[FAIR].origin == "a colleague"
+        assert BAD not in result
 
 
 def test_a_task_is_recommended_for_by_its_name_as_well():
@@ -290,7 +290,7 @@ def test_an_optuna_study_starts_from_recommendations_marked_with_their_origin():
     assert queued[1]["lrsearch:policy"] == str(SIN2(k0=0.01, k1=0.06, l=200))
 
 
-def test_a_range_test_of_ones_own_moves_what_an_optuna_study_starts_from():
+def test_a_range_test_of_the_users_own_moves_what_an_optuna_study_starts_from():
     optuna = pytest.importorskip("optuna")
     space = lrs.Space.standard("TRI", horizon=10_000, epoch=540)
     one = Recommendation(GOOD, "other", 0.3, 0.9, 1, 0.0, optimum=0.1, horizon=10_000)

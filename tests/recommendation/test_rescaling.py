@@ -21,7 +21,7 @@ def moved(a, b, constant=False):
     return sum(one.decades for one in corrections(a, b, constant))
 
 
-def test_the_same_training_needs_no_correction_and_has_no_doubt():
+def test_the_same_training_needs_no_correction_and_has_no_uncertainty():
     assert corrections(MNIST, MNIST) == ()
     assert uncertainty_of(()) == 0
 
@@ -34,9 +34,9 @@ def test_there_and_back_is_as_before_and_two_steps_are_one(a, b, c, constant):
 
 
 @pytest.mark.parametrize(("constant", "exponent", "uncertainty"), [(True, 0.25, 0.10), (False, 0.15, 0.15)])
-def test_ten_times_the_steps_want_a_lower_rate(constant, exponent, uncertainty):
-    (found,) = corrections(MNIST, MNIST | {"horizon": 100_000}, constant)
-    assert (found.name, found.decades, found.uncertainty) == (
+def test_ten_times_the_steps_want_a_lower_lr(constant, exponent, uncertainty):
+    (result,) = corrections(MNIST, MNIST | {"horizon": 100_000}, constant)
+    assert (result.name, result.decades, result.uncertainty) == (
         "horizon",
         pytest.approx(-exponent),
         pytest.approx(uncertainty),
@@ -46,38 +46,38 @@ def test_ten_times_the_steps_want_a_lower_rate(constant, exponent, uncertainty):
 @pytest.mark.parametrize(("family", "exponent"), [("sgd", 1), ("adam", 0.5), ("rmsprop", 0.5)])
 def test_the_batch_size_scales_by_the_optimizer(family, exponent):
     task = MNIST | {"optimizer": {"family": family}}
-    (found,) = corrections(task, task | {"batch_size": 400})
-    assert found.name == "batch size"
-    assert 10**found.decades == pytest.approx(4**exponent)
-    assert 0 < found.uncertainty < abs(found.decades)
+    (result,) = corrections(task, task | {"batch_size": 400})
+    assert result.name == "batch size"
+    assert 10**result.decades == pytest.approx(4**exponent)
+    assert 0 < result.uncertainty < abs(result.decades)
 
 
-def test_momentum_keeps_the_effective_rate():
-    (found,) = corrections(MNIST, changed(momentum=0.99))
-    assert found.name == "momentum"
-    assert 0.05 * 10**found.decades / (1 - 0.99) == pytest.approx(0.05 / (1 - 0.9))
+def test_momentum_keeps_the_effective_lr():
+    (result,) = corrections(MNIST, changed(momentum=0.99))
+    assert result.name == "momentum"
+    assert 0.05 * 10**result.decades / (1 - 0.99) == pytest.approx(0.05 / (1 - 0.9))
 
 
-def test_another_optimizer_or_task_only_adds_doubt_and_without_a_probe_half_a_decade_more():
+def test_another_optimizer_or_task_only_adds_uncertainty_and_without_a_probe_half_a_decade_more():
     adam, rmsprop = MNIST | {"optimizer": {"family": "adam"}}, MNIST | {"optimizer": {"family": "rmsprop"}}
     (one,) = corrections(adam, rmsprop)
     assert (one.name, one.decades) == ("optimizer", 0)
-    found = corrections(TASKS["fashion-lenet"].description, MNIST)
-    assert [(one.name, one.decades) for one in found] == [("another task", 0), ("no probe", 0)]
-    with_probe, without = (uncertainty_of(applying(found, probed)) for probed in (True, False))
+    result = corrections(TASKS["fashion-lenet"].description, MNIST)
+    assert [(one.name, one.decades) for one in result] == [("another task", 0), ("no probe", 0)]
+    with_probe, without = (uncertainty_of(applying(result, probed)) for probed in (True, False))
     assert without**2 == pytest.approx(with_probe**2 + 0.5**2)
 
 
 def test_range_tests_on_both_sides_leave_the_horizon_alone():
     far = changed(momentum=0.5) | {"horizon": 1000, "batch_size": 10}
-    found = corrections(MNIST, far)
-    assert [one.name for one in found] == ["horizon", "batch size", "momentum"]
-    assert [one.name for one in applying(found, probed=True)] == ["horizon"]
-    assert applying(found, probed=False) == found
-    assert uncertainty_of(found) == pytest.approx(math.sqrt(sum(one.uncertainty**2 for one in found)))
+    result = corrections(MNIST, far)
+    assert [one.name for one in result] == ["horizon", "batch size", "momentum"]
+    assert [one.name for one in applying(result, probed=True)] == ["horizon"]
+    assert applying(result, probed=False) == result
+    assert uncertainty_of(result) == pytest.approx(math.sqrt(sum(one.uncertainty**2 for one in result)))
 
 
 def test_what_is_not_known_moves_nothing():
-    found = corrections({"name": "x", "batch_size": 3}, MNIST)
-    assert [one.name for one in found] == ["batch size", "another task", "no probe"]
+    result = corrections({"name": "x", "batch_size": 3}, MNIST)
+    assert [one.name for one in result] == ["batch size", "another task", "no probe"]
     assert corrections({"name": "mnist-lenet"}, MNIST) == ()

@@ -12,14 +12,14 @@ from lrsearch.tasks import TASKS
 
 KNOWN = {name: task.description for name, task in TASKS.items()}
 MNIST = KNOWN["mnist-lenet"]
-RATES = tuple(10 ** (-5 + n / 40) for n in range(241))
+LRS = tuple(10 ** (-5 + n / 40) for n in range(241))
 
 
 def ramp(middle=0.03, width=0.5, run="r"):
     """A loss that falls to a bottom `width` decades wide around `middle` and blows up past it."""
     low, high = math.log10(middle) - width / 2, math.log10(middle) + width / 2
     return Ramp(
-        run, RATES, tuple(0.5 if low <= math.log10(r) <= high else 2.0 if math.log10(r) < low else 9.0 for r in RATES)
+        run, LRS, tuple(0.5 if low <= math.log10(r) <= high else 2.0 if math.log10(r) < low else 9.0 for r in LRS)
     )
 
 
@@ -59,8 +59,8 @@ def test_another_kind_of_optimizer_or_learning_task_is_never_alike():
 
 def test_what_is_missing_on_either_side_is_neutral():
     bare = {"name": "printed", "data": {"name": "MNIST", "classes": 10}, "horizon": 10_000}
-    found = compare(MNIST, bare)
-    assert (found.distance, set(found.parts)) == (0.0, {"data", "training"})
+    result = compare(MNIST, bare)
+    assert (result.distance, set(result.parts)) == (0.0, {"data", "training"})
     assert compare(bare, MNIST).distance == 0
     assert compare(MNIST, bare | {"model": {"name": "other"}}).distance > 0
     assert compare({"name": "a", "batch_size": 3}, {"name": "b", "horizon": 3}).distance == math.inf
@@ -75,17 +75,17 @@ def test_a_task_known_by_name_alone_is_alike_to_that_name_only():
 
 
 def test_a_fingerprint_is_the_middle_and_the_form_around_it():
-    found = fingerprint([ramp()])
-    assert found.optimum == pytest.approx(0.03, rel=0.1)
-    assert len(found.drops) == len(OFFSETS)
-    assert max(found.drops) == pytest.approx(1)
-    assert (found.drops[0], found.drops[-1]) == (0, -1)
+    result = fingerprint([ramp()])
+    assert result.optimum == pytest.approx(0.03, rel=0.1)
+    assert len(result.drops) == len(OFFSETS)
+    assert max(result.drops) == pytest.approx(1)
+    assert (result.drops[0], result.drops[-1]) == (0, -1)
     assert fingerprint([]) is None
-    assert fingerprint([Ramp("flat", RATES, (2.0,) * len(RATES))]) is None
-    again = fingerprint([ramp(), Ramp("flat", RATES, (2.0,) * len(RATES))])
-    assert again == found
-    losses = tuple(math.inf if lr > 0.1 else loss for lr, loss in zip(RATES, ramp().losses, strict=True))
-    inf = fingerprint([Ramp("r", RATES, losses)])
+    assert fingerprint([Ramp("flat", LRS, (2.0,) * len(LRS))]) is None
+    again = fingerprint([ramp(), Ramp("flat", LRS, (2.0,) * len(LRS))])
+    assert again == result
+    losses = tuple(math.inf if lr > 0.1 else loss for lr, loss in zip(LRS, ramp().losses, strict=True))
+    inf = fingerprint([Ramp("r", LRS, losses)])
     assert all(map(math.isfinite, inf.drops))
 
 
@@ -93,9 +93,9 @@ def test_the_response_counts_as_much_as_all_of_the_description():
     own, same, other = fingerprint([ramp()]), fingerprint([ramp(run="s")]), fingerprint([ramp(0.003, 1.0)])
     assert WEIGHTS["response"] == sum(weight for group, weight in WEIGHTS.items() if group != "response")
     assert compare(MNIST, MNIST, own, same).distance == 0
-    found = compare(MNIST, MNIST, own, other)
-    assert found.parts["response"] > 0.7
-    assert found.distance == pytest.approx(found.parts["response"] / math.sqrt(2))
+    result = compare(MNIST, MNIST, own, other)
+    assert result.parts["response"] > 0.7
+    assert result.distance == pytest.approx(result.parts["response"] / math.sqrt(2))
     assert "response" not in compare(MNIST, MNIST, own, None).parts
     far, near = KNOWN["fashion-lenet"], KNOWN["cifar10-cnn3"]
     assert compare(MNIST, near, own, same).distance < compare(MNIST, far, own, other).distance

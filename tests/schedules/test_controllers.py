@@ -37,11 +37,11 @@ def noisy_losses(seed: int, count: int) -> list[float]:
 
 def rates_after(state, losses, every: int = 1) -> list[float]:
     """The learning rate after each report, without the chance in it."""
-    found = []
+    result = []
     for n, loss in enumerate(losses, 1):
         state = state.after(loss, n * every)
-        found.append(state.lr(n * every, 0.5))
-    return found
+        result.append(state.lr(n * every, 0.5))
+    return result
 
 
 @EVERY
@@ -174,7 +174,7 @@ def test_an_equal_loss_changes_nothing_and_a_better_one_begins_a_new_walk_where_
         (1e-300, 1e-300),
     ],
 )
-def test_aslr_starts_at_its_rate_in_one_digit(k0, optimum):
+def test_aslr_starts_at_its_lr_in_one_digit(k0, optimum):
     assert ASLR(k0=k0).begin().lr(0, 0.5) == optimum
 
 
@@ -208,13 +208,13 @@ def changing(**given):
 
 def places(policy, losses, every: int = 10) -> list[int]:
     """Which policy is followed after each report."""
-    state, found = policy.begin(), []
+    state, result = policy.begin(), []
     for n, loss in enumerate(losses, 1):
         state = state.after(loss, n * every)
-        found.append(state.at)
+        result.append(state.at)
         followed = policy.parts[state.at]
         assert state.lr(n * every + 3, 0.5) == followed(n * every + 3 - state.since)
-    return found
+    return result
 
 
 def test_on_a_plateau_the_policy_before_takes_over_up_to_a_step_and_the_one_after_it_from_then_on():

@@ -75,8 +75,8 @@ def test_a_policy_bound_to_a_task_has_its_lengths_in_steps(text, bound):
 
 
 def test_a_bound_policy_is_the_one_whose_text_names_the_steps(policies):
-    def steps(found: re.Match[str]) -> str:
-        return repr(float(found[1]) * {"ep": EPOCH, "dur": HORIZON}[found[2]])
+    def steps(result: re.Match[str]) -> str:
+        return repr(float(result[1]) * {"ep": EPOCH, "dur": HORIZON}[result[2]])
 
     waited = 0
     for policy in policies(31, 1500, waits=0.5):

@@ -13,9 +13,9 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "schedules.json").re
 
 @pytest.mark.parametrize("row", GOLDEN, ids=lambda row: row["policy"])
 def test_a_policy_has_the_values_of_its_printed_formula(row):
-    steps, rates = np.array(row["points"]).T
+    steps, lrs = np.array(row["points"]).T
     policy = parse(row["policy"])
-    assert policy(steps) == pytest.approx(rates, rel=1e-9, abs=1e-15)
+    assert policy(steps) == pytest.approx(lrs, rel=1e-9, abs=1e-15)
     assert [policy(int(step)) for step in steps] == policy(steps).tolist()
 
 
@@ -46,13 +46,13 @@ def recursive(count: int) -> list[int]:
 def test_a_fractal_schedule_takes_every_chebyshev_step_once_in_the_recursive_order(n):
     low, high = 1 / 0.9, 1 / 0.01
     nodes = (high + low) / 2 - (high - low) / 2 * np.cos((np.arange(1, 2**n + 1) - 0.5) * np.pi / 2**n)
-    rates = FRACTAL(k0=0.01, k1=0.9, n=n, l=2**n).curve(2**n)
-    assert np.sort(1 / rates) == pytest.approx(nodes, rel=1e-9)
-    assert (np.argsort(np.argsort(-rates)) + 1).tolist() == recursive(2**n)
+    lrs = FRACTAL(k0=0.01, k1=0.9, n=n, l=2**n).curve(2**n)
+    assert np.sort(1 / lrs) == pytest.approx(nodes, rel=1e-9)
+    assert (np.argsort(np.argsort(-lrs)) + 1).tolist() == recursive(2**n)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_a_fractal_schedule_takes_each_step_for_as_long_as_any_other(n):
-    rates = FRACTAL(k0=0.01, k1=0.9, n=n, l=7 * 2**n).curve(2 * 7 * 2**n)
+    lrs = FRACTAL(k0=0.01, k1=0.9, n=n, l=7 * 2**n).curve(2 * 7 * 2**n)
     once = FRACTAL(k0=0.01, k1=0.9, n=n, l=2**n).curve(2**n)
-    assert rates == pytest.approx(np.tile(np.repeat(once, 7), 2), rel=1e-12)
+    assert lrs == pytest.approx(np.tile(np.repeat(once, 7), 2), rel=1e-12)

@@ -82,12 +82,12 @@ STRAYS = [
 ]
 
 
-def rewritten(found: object, rng: np.random.Generator) -> object:
+def rewritten(result: object, rng: np.random.Generator) -> object:
     """Replace one value or name somewhere in an object by what does not belong there, or by what may."""
-    inside = list(found) if isinstance(found, dict) else range(len(found)) if isinstance(found, list) else []
+    inside = list(result) if isinstance(result, dict) else range(len(result)) if isinstance(result, list) else []
     if not inside or rng.random() < 0.1:
         return json.loads(STRAYS[int(rng.integers(len(STRAYS)))])
-    changed = {**found} if isinstance(found, dict) else [*found]
+    changed = {**result} if isinstance(result, dict) else [*result]
     place = inside[int(rng.integers(len(inside)))]
     if isinstance(changed, dict) and rng.random() < 0.1:
         changed[["k0", "k1", "l", "warm", "format", "name"][rng.integers(6)]] = changed.pop(place)
@@ -103,13 +103,13 @@ def test_twenty_thousand_mutated_jsons_are_policies_or_policy_errors_and_nothing
         text = to_json(policy)
         text = mutated(text, rng) if n < 10_000 else json.dumps(rewritten(json.loads(text), rng))
         try:
-            found = from_json(text)
+            result = from_json(text)
         except PolicyError as error:
             refused += 1
             assert len(str(error)) < 1000, text
         else:
             read += 1
-            assert from_json(to_json(found)) == found, text
+            assert from_json(to_json(result)) == result, text
     assert read > 1500
     assert refused > 10_000
 

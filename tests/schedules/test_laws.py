@@ -106,8 +106,8 @@ def noise(policy: Policy) -> float:
     return peak(policy) * max(1e-10, 1e-14 ** power(policy))
 
 
-def near(rates: np.ndarray, expected: np.ndarray, absolute: float = 1e-300) -> bool:
-    return np.allclose(rates, expected, rtol=1e-9, atol=absolute)
+def near(lrs: np.ndarray, expected: np.ndarray, absolute: float = 1e-300) -> bool:
+    return np.allclose(lrs, expected, rtol=1e-9, atol=absolute)
 
 
 @EVERY
@@ -131,18 +131,18 @@ def test_an_example_is_a_typical_policy_over_a_hundred_steps(function):
         return
     assert (example.horizon or 0) <= 100
     assert (example.period or 0) <= 100
-    rates = example.curve(101)
-    assert (len(np.unique(rates)) > 1) is (function is not FIX)
-    assert 0 < rates.max() <= 1
+    lrs = example.curve(101)
+    assert (len(np.unique(lrs)) > 1) is (function is not FIX)
+    assert 0 < lrs.max() <= 1
 
 
 @CURVED
 def test_every_learning_rate_is_finite_real_and_not_negative(function, policies):
     for n, policy in enumerate(policies(1, 120, function)):
-        rates = policy(steps_for(policy, n))
-        assert rates.dtype == np.float64
-        assert np.all(np.isfinite(rates) & (rates >= 0)), policy
-        assert np.all(rates <= peak(policy) * (1 + 1e-12)), policy
+        lrs = policy(steps_for(policy, n))
+        assert lrs.dtype == np.float64
+        assert np.all(np.isfinite(lrs) & (lrs >= 0)), policy
+        assert np.all(lrs <= peak(policy) * (1 + 1e-12)), policy
 
 
 TINY, SHORT = 5e-324, 1e-9
@@ -197,8 +197,8 @@ EXTREMES = [
 
 @pytest.mark.parametrize("policy", EXTREMES, ids=str)
 def test_a_policy_at_the_limits_of_its_parameters_stays_finite(policy):
-    rates = policy(np.array([0, 1, 2, 63, 64, 1000, 2048, 4096, TOP]))
-    assert np.all(np.isfinite(rates) & (rates >= 0) & (rates <= 1e6))
+    lrs = policy(np.array([0, 1, 2, 63, 64, 1000, 2048, 4096, TOP]))
+    assert np.all(np.isfinite(lrs) & (lrs >= 0) & (lrs <= 1e6))
     assert np.all(np.isfinite(policy.curve(3000)))
     for length in (policy.horizon, policy.period):
         assert length is None or 0 <= length < math.inf
@@ -212,15 +212,15 @@ def test_the_height_of_tri2_vanishes_after_thousands_of_cycles_without_an_overfl
 def test_one_step_gives_the_same_bits_as_an_array_of_any_shape_and_order(function, policies):
     for n, policy in enumerate(policies(2, 15, function)):
         steps = steps_for(policy, n)[:72]
-        rates = policy(steps)
+        lrs = policy(steps)
         backwards = [policy(int(step)) for step in steps[::-1]]
-        assert backwards[::-1] == rates.tolist(), policy
+        assert backwards[::-1] == lrs.tolist(), policy
         assert all(type(lr) is float for lr in backwards)
-        assert np.array_equal(policy(steps[::-1])[::-1], rates)
+        assert np.array_equal(policy(steps[::-1])[::-1], lrs)
         table = steps[: len(steps) // 4 * 4].reshape(-1, 4).T
-        assert np.array_equal(policy(table), rates[: table.size].reshape(-1, 4).T)
+        assert np.array_equal(policy(table), lrs[: table.size].reshape(-1, 4).T)
         assert policy(steps[:0]).shape == (0,)
-        assert np.array_equal(policy(steps), rates)
+        assert np.array_equal(policy(steps), lrs)
 
 
 @CURVED
@@ -236,8 +236,8 @@ def test_many_curves_at_once_are_the_curves_one_by_one(steps, policies):
     mixed = [policy for policy in policies(4, 1000) if not policy.is_controller]
     found = curves(mixed, steps)
     assert found.shape == (len(mixed), steps)
-    for policy, rates in zip(mixed, found, strict=True):
-        assert np.array_equal(rates, policy.curve(steps)), policy
+    for policy, lrs in zip(mixed, found, strict=True):
+        assert np.array_equal(lrs, policy.curve(steps)), policy
 
 
 def test_no_curves_at_once_are_none():
@@ -299,18 +299,18 @@ def test_a_horizon_is_the_last_change(policy, horizon):
     assert policy.horizon == horizon
 
 
-def one_period_later(policy: Policy, rates: np.ndarray) -> np.ndarray:
+def one_period_later(policy: Policy, lrs: np.ndarray) -> np.ndarray:
     """What the learning rates should be after one more period."""
     low, p = policy.bounds[0], policy.params
     if policy.name in ("CM", "FROM"):
-        return one_period_later(p["policy"], rates)
+        return one_period_later(p["policy"], lrs)
     if policy.name == "STEP":
-        return np.maximum(rates * p["gamma"], p["k1"])
+        return np.maximum(lrs * p["gamma"], p["k1"])
     if policy.name == "EXPRANGE":
-        return rates * p["gamma"] ** policy.period
+        return lrs * p["gamma"] ** policy.period
     if policy.name.endswith("EXP"):
-        return low + (rates - low) * p["gamma"] ** policy.period
-    return low + (rates - low) / 2 if policy.name.endswith("2") else rates
+        return low + (lrs - low) * p["gamma"] ** policy.period
+    return low + (lrs - low) / 2 if policy.name.endswith("2") else lrs
 
 
 @REPEATING
@@ -383,18 +383,18 @@ def test_a_stretched_policy_has_the_same_shape_over_more_steps(function, policie
         longest = max(moments(policy), default=1000)
         steps = np.array([step for step in edges(policy) if step <= 20 * longest and step < 10**6])
         steps = np.concatenate([steps, np.random.default_rng(n).integers(0, min(10**6, 20 * longest) + 1, 30)])
-        rates = policy(steps)
+        lrs = policy(steps)
         for r in FACTORS:
-            assert near(policy.stretch(r)(steps * r), rates, noise(policy)), (policy, r)
+            assert near(policy.stretch(r)(steps * r), lrs, noise(policy)), (policy, r)
 
 
 @CURVED
 def test_a_scaled_policy_has_that_many_times_the_learning_rate(function, policies):
     for n, policy in enumerate(policies(12, 25, function)):
         steps = steps_for(policy, n)
-        rates = policy(steps)
+        lrs = policy(steps)
         for c in (0.1, 3, 1e-3):
-            assert near(policy.scale(c)(steps), c * rates), policy
+            assert near(policy.scale(c)(steps), c * lrs), policy
 
 
 @pytest.mark.parametrize("function", [PLATEAU, CHANGEONPLATEAU], ids=str)
@@ -785,7 +785,7 @@ def test_a_sampled_policy_is_looked_at_only_now_and_then(policies):
         assert near(policy(steps), inner(np.array(looked)), 1e-10 * peak(policy)), policy
 
 
-def test_milestones_drop_at_their_own_step_whatever_was_asked_before():
+def test_milestones_drop_at_their_own_step_whatever_was_called_before():
     policy, other = NSTEP(k0=1, gamma=0.1, l=[10]), NSTEP(k0=1, gamma=0.1, l=[10, 15, 18])
     assert other(19) == pytest.approx(0.001)
     assert [policy(t) for t in (20, 9, 10, 0)] == pytest.approx([0.1, 1, 0.1, 1])

@@ -38,13 +38,13 @@ def test_in_two_phases_momentum_is_back_at_the_end_as_torch_has_it():
         optimizer.step()
         theirs.step()
     policy = CM(policy=ONECYCLE2(k0=0.04, k1=1, l=[299, 999], k2=4e-6), m0=0.95, m1=0.85)
-    rates, momenta = np.array(expected).T
-    assert policy.curve(999) == pytest.approx(rates, rel=1e-9)
+    lrs, momenta = np.array(expected).T
+    assert policy.curve(999) == pytest.approx(lrs, rel=1e-9)
     assert policy.momentum(np.arange(999)) == pytest.approx(momenta, rel=1e-9)
     assert policy.momentum(np.array([999, 5000])).tolist() == [0.95, 0.95]
 
 
-def test_the_order_of_the_two_momenta_is_free_and_a_constant_rate_is_a_peak():
+def test_the_order_of_the_two_momenta_is_free_and_a_constant_lr_is_a_peak():
     assert CM(policy=TRI(k0=0.1, k1=1, l=100), m0=0.8, m1=0.9).momentum(100) == 0.9
     assert CM(policy=FIX(k0=0.1), m0=0.95, m1=0.85).momentum(7) == 0.85
 
@@ -71,9 +71,9 @@ def test_a_momentum_leaves_the_learning_rate_alone_and_stays_between_its_bounds(
 def test_a_momentum_is_lower_where_the_learning_rate_is_higher(policies):
     for policy in policies(42, 200, CM):
         policy = CM(policy=policy.params["policy"], m0=0.95, m1=0.85)
-        rates, momenta = policy(STEPS), policy.momentum(STEPS)
+        lrs, momenta = policy(STEPS), policy.momentum(STEPS)
         if policy.form.replace("FROM(", "").rstrip(")") not in ("CM(ONECYCLE", "CM(ONECYCLE2"):
-            rising = np.diff(momenta[np.argsort(rates, kind="stable")])
+            rising = np.diff(momenta[np.argsort(lrs, kind="stable")])
             assert np.all(rising <= 1e-12), policy
 
 

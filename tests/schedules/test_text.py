@@ -88,14 +88,14 @@ def test_twenty_thousand_mutated_texts_are_policies_or_policy_errors_and_nothing
     for policy in ten_thousand * 2:
         text = mutated(str(policy), rng)
         try:
-            found = parse(text)
+            result = parse(text)
         except PolicyError as error:
             refused += 1
             assert " (at character " in str(error), text
             assert len(str(error)) < 1000
         else:
             read += 1
-            assert parse(str(found)) == found, text
+            assert parse(str(result)) == result, text
     assert read > 500
     assert refused > 10_000
 

@@ -79,8 +79,8 @@ def test_param_groups_keep_their_ratios_and_the_largest_follows_the_policy(polic
     optimizer = SGD([{"params": [first], "lr": 0.2}, {"params": [second], "lr": 0.05}, {"params": [], "lr": 0}], lr=1)
     scheduler = policy.scheduler(optimizer)
     for step in range(STEPS):
-        rates = [group["lr"] for group in optimizer.param_groups]
-        assert rates == [policy(step), policy(step) * 0.25, 0]
+        lrs = [group["lr"] for group in optimizer.param_groups]
+        assert lrs == [policy(step), policy(step) * 0.25, 0]
         train(optimizer, scheduler, 1)
 
 
@@ -169,11 +169,11 @@ def test_two_policies_follow_each_other_inside_torch_s_sequential_scheduler():
 def test_an_old_step_can_be_visited_again():
     optimizer = SGD(weights(), lr=0.1)
     scheduler = POLICIES[0].scheduler(optimizer)
-    rates = []
+    lrs = []
     for step in (9, 3, 0, 20):
         scheduler.step(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == POLICIES[0](np.array([9, 3, 0, 20])).tolist()
+        lrs.append(optimizer.param_groups[0]["lr"])
+    assert lrs == POLICIES[0](np.array([9, 3, 0, 20])).tolist()
 
 
 def test_a_run_longer_than_what_is_computed_at_once_follows_the_policy():
@@ -181,11 +181,11 @@ def test_a_run_longer_than_what_is_computed_at_once_follows_the_policy():
     policy = TRI(k0=0.001, k1=0.06, l=777)
     scheduler = policy.scheduler(optimizer)
     optimizer.step()
-    rates = []
+    lrs = []
     for _ in range(10_000):
-        rates.append(optimizer.param_groups[0]["lr"])
+        lrs.append(optimizer.param_groups[0]["lr"])
         scheduler.step()
-    assert rates == policy.curve(10_000).tolist()
+    assert lrs == policy.curve(10_000).tolist()
 
 
 def test_a_scheduler_that_is_set_to_a_step_goes_on_from_there():
@@ -330,7 +330,7 @@ def test_a_controller_goes_on_after_a_resume_as_if_nothing_had_happened(policy):
         second = groups(policy, seed=99)
         second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
         assert before + feed(second, LOSSES[at:]) == whole
-    assert len({rates[0] for rates in whole}) > 2
+    assert len({lrs[0] for lrs in whole}) > 2
 
 
 def test_aslr_draws_for_each_group_and_update_from_its_own_generator():

@@ -39,11 +39,11 @@ def train(optimizer, scheduler, steps: int, every: int = 1) -> list[float]:
 
 def told(work) -> list[str]:
     """What is told of a scheduler meanwhile."""
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as result:
         warnings.simplefilter("always")
         work()
-    assert all(issubclass(one.category, SchedulerWarning) and one.filename == __file__ for one in found)
-    return [str(one.message) for one in found]
+    assert all(issubclass(one.category, SchedulerWarning) and one.filename == __file__ for one in result)
+    return [str(one.message) for one in result]
 
 
 def test_a_step_before_the_first_update_is_told_once():
@@ -248,10 +248,10 @@ def test_another_scheduler_that_was_left_on_is_told_once_with_both_lrs(policy, l
 def test_a_scheduler_in_a_chain_with_another_that_scales_it_is_told():
     optimizer, scheduler = made()
     chain = ChainedScheduler([scheduler, ExponentialLR(optimizer, gamma=0.5)])
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as result:
         warnings.simplefilter("always")
         train(optimizer, chain, 4)
-    assert ["something else sets it too" in str(one.message) for one in found] == [True]
+    assert ["something else sets it too" in str(one.message) for one in result] == [True]
 
 
 @pytest.mark.parametrize("lr", [1.0, torch.tensor(1.0)], ids=["float", "tensor"])
@@ -329,9 +329,9 @@ ORDERS = pytest.mark.parametrize(
 @pytest.mark.parametrize("steps", [0, 7, 26])
 def test_a_training_goes_on_under_a_longer_policy_at_the_step_it_had_reached(order, steps):
     states = trained(steps=steps)
-    with pytest.warns(SchedulerWarning) as found:
+    with pytest.warns(SchedulerWarning) as result:
         optimizer, scheduler = resumed(longer(), states, order)
-    assert [str(one.message) for one in found] == [
+    assert [str(one.message) for one in result] == [
         f"adopted at step {steps}: {POLICY} was followed up to here, and {longer()} is from here on"
     ]
     for t in range(steps, steps + 30):

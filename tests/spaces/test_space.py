@@ -211,9 +211,9 @@ def test_the_log_volume_is_the_share_of_raw_samples_that_remain(own, forms):
     raw = Space.standard(*forms, horizon=10_000, epoch=600)
     small = raw.narrowed(raw.peak.within(1e-5, 3), raw.ratio.within(1e-4, 0.5), own)
     rng, n = np.random.default_rng(6), 4000
-    found = sum(raw.sample(rng) in small for _ in range(n)) / n
+    result = sum(raw.sample(rng) in small for _ in range(n)) / n
     share = 10 ** small.log_volume(raw)
-    assert abs(found - share) < 4 * math.sqrt(share * (1 - share) / n) + 1e-9
+    assert abs(result - share) < 4 * math.sqrt(share * (1 - share) / n) + 1e-9
 
 
 @pytest.mark.parametrize(

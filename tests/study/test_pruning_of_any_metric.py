@@ -9,7 +9,7 @@ import pytest
 
 from lrsearch.heuristics import prune
 from lrsearch.heuristics.advice import NO_TRAIN_LOSS, advise
-from lrsearch.heuristics.decades import guessing
+from lrsearch.heuristics.probes import guessing
 from lrsearch.recommendation.recommend import ramp_of
 from lrsearch.report.explanation import sentences, what_it_showed
 from lrsearch.runs import Objective, Point, Run, RunState, Task, maximize, minimize

@@ -64,7 +64,7 @@ def test_a_loss_that_no_rate_blows_up_is_an_edge_whose_bottom_is_good(study, nam
     advice = study.CASES[name].range_test().advice
     assert (advice.verdict, advice.edge) == ("edge", "high")
     good = TRUTH[name]["good"]
-    assert min(good) <= advice.readings[0].bottom <= max(good)
+    assert min(good) <= advice.readings[0].optimum <= max(good)
 
 
 @pytest.mark.parametrize("name", NOISY)
@@ -74,9 +74,9 @@ def test_noise_of_one_or_two_samples_is_no_bottom(study, name):
     for seed in range(2):
         ramp = case.range_test(seed, 100).ramp
         reading, first = read_ramp(ramp), read_ramp(ramp, FIRST_RULES)
-        assert reading.bottom is None or min(good) <= reading.bottom <= max(good)
-        assert first.bottom is not None
-        assert reading.bottom or "scatter too much" in advise([ramp]).notes[0]
+        assert reading.optimum is None or min(good) <= reading.optimum <= max(good)
+        assert first.optimum is not None
+        assert reading.optimum or "scatter too much" in advise([ramp]).notes[0]
 
 
 @pytest.mark.parametrize("name", ["mse in thousands", "elbo", "noisy mse, two samples"])

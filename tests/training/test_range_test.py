@@ -363,7 +363,7 @@ def test_the_mark_of_a_small_convolutional_net_is_where_its_loss_is_back_at_its_
     rates = tuple(spec.policy((np.arange(len(run.train_losses)) + 0.5) * run.stride).tolist())
     curve = Ramp("digits-cnn", rates, tuple(math.inf if loss is None else loss for loss in run.train_losses))
     now, before = read_ramp(curve), read_ramp(curve, FIRST_RULES)
-    assert now.bottom == before.bottom
+    assert now.optimum == before.optimum
     assert 0.3 < now.blown_up < 0.5 < before.blown_up
     assert now.smoothed[rates.index(now.blown_up)] > np.mean(now.smoothed[:15])
 

@@ -6,18 +6,18 @@ from lrsearch.schedules.function import LRFunction
 from lrsearch.schedules.functions import combinators, controllers, cyclic, decaying, oneshot, waves
 
 FUNCTIONS: dict[str, LRFunction] = {
-    found.name: found
-    for found in chain(
+    value.name: value
+    for value in chain(
         vars(decaying).values(),
         waves.FAMILY,
         *(vars(file).values() for file in (cyclic, oneshot, combinators, controllers)),
     )
-    if isinstance(found, LRFunction)
+    if isinstance(value, LRFunction)
 }
 
 
 def find(name: str) -> LRFunction:
-    """Give the LR function of a name."""
+    """The LR function of a name."""
     return FUNCTIONS[name]
 
 

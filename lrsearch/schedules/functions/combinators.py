@@ -15,26 +15,27 @@ from lrsearch.schedules.policy import Policy
 from lrsearch.words import counted
 
 NOISE = 1 + 1e-12
+"""A factor on steps, so that a boundary with floating-point noise is reached on its own step."""
 Steps = tuple[float, ...]
 
 
 def _joined(policies: tuple[Policy, ...], at: Steps) -> str | None:
     if len(at) != len(policies) - 1:
         return f"{len(policies)} policies need {counted(len(policies) - 1, 'step')} in at, got {len(at)}"
-    carried = [policy.has_momentum for policy in policies]
-    return "all policies carry a momentum, or none does" if any(carried) and not all(carried) else None
+    has_momentum = [policy.has_momentum for policy in policies]
+    return "all policies carry a momentum, or none does" if any(has_momentum) and not all(has_momentum) else None
 
 
 def _current(t: Floats, at: Steps) -> "np.ndarray[tuple[int, ...], np.dtype[np.intp]]":
-    """Which piece each step belongs to: a piece begins at its own step."""
+    """The number of each step's piece: a piece begins at its own step."""
     return np.searchsorted(np.asarray(at, dtype=np.float64), t * NOISE, side="right")
 
 
 def _piecewise(t: Floats, policies: tuple[Policy, ...], at: Steps, formula: str) -> Floats:
-    found, current = np.empty(t.shape), _current(t, at)
+    values, current = np.empty(t.shape), _current(t, at)
     for n, (policy, start) in enumerate(zip(policies, (0, *at), strict=True)):
-        found[current == n] = getattr(policy, formula)(np.maximum(t[current == n] - start, 0))
-    return found
+        values[current == n] = getattr(policy, formula)(np.maximum(t[current == n] - start, 0))
+    return values
 
 
 def _ends(at: float, policy: Policy) -> float | None:

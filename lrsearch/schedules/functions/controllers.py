@@ -1,8 +1,8 @@
 """Controllers: LR functions that need feedback, each a frozen state that a report turns into the next.
 
-`lr(step, u)` is the learning rate of the update after `step` updates, u an even draw from [0, 1); `after`
-takes a report of a metric that is better when lower, such as the validation loss; PLATEAU with maximize=1 one that is
-better when higher. A metric that is no number counts as worse than any.
+`lr(step, u)` is the learning rate of the update after `step` updates, u an even draw from [0, 1). `after` takes a
+report of a metric that is better when lower, such as the validation loss; with maximize=1, PLATEAU takes a metric that
+is better when higher. A metric that is not finite counts as worse than any.
 """
 
 import math
@@ -19,7 +19,9 @@ from lrsearch.schedules.making import parts
 from lrsearch.schedules.policy import Policy
 
 SMALLEST_POWER, LARGEST_POWER = -300, 5
+"""Of ten, in ASLR's learning rate: it stays a normal float, and within the range of all learning rates."""
 WORST = sys.float_info.max
+"""In place of a metric that is not finite."""
 
 
 def _unfit(policies: tuple[Policy, ...], start: int) -> str | None:
@@ -31,7 +33,7 @@ def _unfit(policies: tuple[Policy, ...], start: int) -> str | None:
 
 
 def _number(metric: float) -> float:
-    """The metric as a float that can be compared: what is not finite is as bad as can be."""
+    """The metric as a finite float; the worst there is where it is not finite."""
     value = float(metric)
     return value if math.isfinite(value) else WORST
 
@@ -158,7 +160,7 @@ class PlateauState:
         return replace(self, current=current, best=loss if better else self.best, bad=bad, cooling=cooling)
 
     def lr(self, step: int, u: float) -> float:
-        """Give the present learning rate."""
+        """The present learning rate."""
         return float(self.current)
 
 
@@ -212,18 +214,18 @@ class ChangeOnPlateauState:
 
     def after(self, metric: float, step: int) -> Self:
         """Remember a report, and change the policy on a plateau."""
-        kept = math.ceil(self.patience) + 1
-        seen = replace(self, recent=(*self.recent, _number(metric))[-kept:])
+        most = math.ceil(self.patience) + 1
+        reported = replace(self, recent=(*self.recent, _number(metric))[-most:])
         if self.cooling > 0:
-            return replace(seen, cooling=self.cooling - 1)
-        if len(seen.recent) < kept or not seen._flat():
-            return seen
+            return replace(reported, cooling=self.cooling - 1)
+        if len(reported.recent) < most or not reported._flat():
+            return reported
         at = min(max(self.at + (-1 if step < self.until else 1), 0), len(self.policies) - 1)
         since = step if at != self.at else self.since
-        return replace(seen, at=at, since=since, cooling=self.cooldown)
+        return replace(reported, at=at, since=since, cooling=self.cooldown)
 
     def lr(self, step: int, u: float) -> float:
-        """Give the learning rate of the present policy, counted from when it took over."""
+        """The learning rate of the present policy, whose steps count from the change to it."""
         return self.policies[self.at](max(step - self.since, 0))
 
     def _flat(self) -> bool:

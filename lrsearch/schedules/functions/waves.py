@@ -2,7 +2,7 @@
 
 A wave is a height g(t) in [0, 1]. LRBench's formula (2) lays it between the learning rates k0 and k1, in
 either order: eta = abs(k0 - k1) g(t) + min(k0, k1). `l` is half a period; for sawtooths, which only fall, it
-is the whole. A new wave is one row of WAVES and gives three LR functions: NAME, NAME2 and NAMEEXP.
+is the whole. A new wave is one row of WAVES and makes three LR functions: NAME, NAME2 and NAMEEXP.
 """
 
 from collections.abc import Callable
