@@ -148,7 +148,7 @@ _load = load_later(
 
 
 def __getattr__(name: str) -> Any:
-    """Give an LR function by name (`lrs.TRI`), or load the room that a name is in."""
+    """An LR function by name (`lrs.TRI`), or a name that its package loads now."""
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     if name == "range_test":

@@ -76,7 +76,7 @@ class SchedulerWarning(UserWarning):
 
 
 def unknown(kind: str, name: Any, known: Iterable[str]) -> str:
-    """Say that a name is not known, with the nearest right one; what is no text is none either.
+    """A message that a name is not known, with the nearest known one, or that it is no text.
 
     >>> unknown("task", "mnist-lent", ["mnist-lenet", "digits-mlp"])
     "no task 'mnist-lent'; did you mean 'mnist-lenet'? Known: digits-mlp, mnist-lenet"
@@ -91,7 +91,7 @@ def unknown(kind: str, name: Any, known: Iterable[str]) -> str:
 
 
 def given(value: Any) -> str:
-    """Say what was given, in few words: a plain value as it is, anything else by its type.
+    """What was given, in few words: a plain value as it is, anything else by its type.
 
     >>> given("TRI"), given(None), given({}), given(given), given(Path)
     ("'TRI'", 'None', 'an object of type dict', 'the function given', 'the class Path')

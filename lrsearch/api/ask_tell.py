@@ -136,7 +136,7 @@ class OpenStudy:
         return stored.run
 
     def release(self, number: int, *, steps: int = 0) -> None:
-        """Give a job back: a later `ask` hands it out again.
+        """Release a job: a later `ask` hands it out again.
 
         Args:
             number: that of a job that is out, or that failed.

@@ -58,7 +58,7 @@ def ask(
     *,
     program: Program,
 ) -> None:
-    """Ask a study for jobs to train by hand; the first time opens it. Jobs are out until they are told or released.
+    """Get jobs of a study to train yourself; the first time opens it. A job is open until it is told or released.
 
     In the place of TASK, --name and --horizon describe a training that nothing here can start.
     """
@@ -104,7 +104,7 @@ def tell(
     out: Out = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Tell a study what came of a job: metrics, the curve of a range test, its program's report, or why it failed."""
+    """Report a job to its study: metrics, the curve of a range test, its program's report, or why it failed."""
     outcome = {
         "value": _values(values or []),
         "curves": _curves(curves),

@@ -84,7 +84,7 @@ def show(text: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson
     for name, value in _told(policy, steps):
         print(f"  {name:<13} {value}")
     if curve:
-        print(f"{'step':>10}  {'learning lr':<15}{'momentum' if momenta else ''}".rstrip())
+        print(f"{'step':>10}  {'learning rate':<15}{'momentum' if momenta else ''}".rstrip())
     for n, (step, lr) in enumerate(curve):
         print(f"{step:>10}  {lr:<15.6g}{f'{momenta[n]:.4g}' if momenta else ''}".rstrip())
 

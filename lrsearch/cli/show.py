@@ -241,7 +241,7 @@ def print_explanation(explanation: Explanation) -> None:
 def _probes(explanation: Explanation) -> Table:
     """The runs that were read, those behind the range of the learning rate with a star."""
     behind = {key for bound in explanation.pruned.bounds for key in bound.runs}
-    title = f"the runs that were read{' (* behind the range of the learning lr)' if behind else ''}"
+    title = f"the runs that were read{' (* behind the range of the learning rate)' if behind else ''}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("run", "seed", "steps", "showed", "policy"):
         table.add_column(name, justify="right" if name in ("seed", "steps") else "left", no_wrap=name != "policy")

@@ -175,7 +175,7 @@ class ProgramTrainer(UserTrainer):
         return _Running(group, _next(file), begin)
 
     def _hand_over(self, path: Path, file: JobFile) -> _Running | None:
-        """Give the job to the idle program; None where there is none. This job's file names its next one."""
+        """Hand the job to the idle program; None where there is none. This job's file names its next one."""
         idle = self._idle
         if idle is None or self._starter is None or self._starter.wait(0) is not None:
             return None
