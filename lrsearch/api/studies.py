@@ -226,11 +226,11 @@ def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
 
     result = conclude(study, warnings)
     if isinstance(study.sampler, OptunaSampler):
-        from lrsearch.report.best_trial import is_told
+        from lrsearch.report.best_trial import is_noted
         from lrsearch.report.panels import publish
 
         optuna_study = study.sampler.study
-        if result.spent.trained_runs or not is_told(result, optuna_study):
+        if result.spent.trained_runs or not is_noted(result, optuna_study):
             publish(result, optuna_study)
     return result
 

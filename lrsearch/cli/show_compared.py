@@ -76,12 +76,17 @@ def _score(outcome: "Outcome", objective: Objective) -> list[str]:
     return [cell(objective, outcome.mean) + spread, str(len(outcome.scores))]
 
 
-def _of_top1(outcome: "Outcome", look: str) -> list[str]:
+def _of_top1(outcome: "Outcome", evaluation: str) -> list[str]:
     """What lrsearch's own loop knows besides, and what was published."""
     if not outcome.scores:
         return ["-", "-", "-", _published(outcome)]
     end = f"{100 * outcome.metric('top1', 'end'):.2f}"
-    return [f"{outcome.metric('step', look):.0f}", end, f"{outcome.metric('ld', look):.4f}", _published(outcome)]
+    return [
+        f"{outcome.metric('step', evaluation):.0f}",
+        end,
+        f"{outcome.metric('ld', evaluation):.4f}",
+        _published(outcome),
+    ]
 
 
 def _published(outcome: "Outcome") -> str:

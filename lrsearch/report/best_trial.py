@@ -66,7 +66,7 @@ def mark_answer(result: SearchResult, optuna_study: optuna.Study) -> None:
         save_note(optuna.Trial(optuna_study, trial._trial_id), f"{escape(result.verdict)}\n\n{escape(sentence)}\n")
 
 
-def is_told(result: SearchResult, optuna_study: optuna.Study) -> bool:
+def is_noted(result: SearchResult, optuna_study: optuna.Study) -> bool:
     """Whether the study already states this answer."""
     return optuna_study.user_attrs.get(VERDICT) == result.verdict
 

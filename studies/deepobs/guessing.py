@@ -75,9 +75,9 @@ def probed(task: Task, chance: float | None) -> Evidence:
     return evidence
 
 
-def measured(task: Task, is_told: bool) -> dict[str, float]:
+def measured(task: Task, is_noted: bool) -> dict[str, float]:
     """Probe a task, and compare the range with the truth."""
-    evidence = probed(task, task.begun if is_told else None)
+    evidence = probed(task, task.begun if is_noted else None)
     ends = task.lrs[0], task.lrs[-1]
     raw = Space.standard("FIX", horizon=task.epochs * task.epoch, epoch=task.epoch, peak=ends)
     pruned = prune(raw, evidence)
@@ -96,17 +96,17 @@ def main(folder: Path) -> None:
     """Measure both metrics, told and not."""
     for metric in ("test_loss", "test_error"):
         tasks = tasks_of(folder, metric)
-        for is_told in (True, False):
+        for is_noted in (True, False):
             rows = pd.DataFrame(
                 [
-                    measured(replace(task, lrs=task.lrs * 10 ** (place / PLACES)), is_told)
+                    measured(replace(task, lrs=task.lrs * 10 ** (place / PLACES)), is_noted)
                     for task in tasks
                     for place in range(PLACES)
                 ]
             )
             mean, off = rows.mean(), rows["off"]
-            told = "told" if is_told else "not told"
-            below = "" if is_told else f"; lowest probe off by {off.median():.3f}, at worst {off.max():.2f}"
+            told = "told" if is_noted else "not told"
+            below = "" if is_noted else f"; lowest probe off by {off.median():.3f}, at worst {off.max():.2f}"
             print(
                 f"{metric}, {told}, {len(rows)} walks: cost {mean['cost']:.3f} FRE, holds the best"
                 f" {mean['holds']:.2f}, width {mean['width']:.2f} decades, refused {mean['refused']:.2f}{below}"

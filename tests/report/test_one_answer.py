@@ -151,10 +151,10 @@ def test_where_optunas_best_trial_is_the_answer_that_is_said_too(result_of):
 def test_an_older_study_hears_the_answer_though_nothing_is_trained(result_of):
     result = result_of(*TIE)
     study = in_optuna(result)
-    assert not best_trial.is_told(result, study)
+    assert not best_trial.is_noted(result, study)
     publish(result, study)
-    assert best_trial.is_told(result, study)
-    assert not best_trial.is_told(result_of(*WON), study)
+    assert best_trial.is_noted(result, study)
+    assert not best_trial.is_noted(result_of(*WON), study)
 
 
 def test_pictures_of_another_verdict_are_drawn_again_and_others_stay(result_of, tmp_path):
