@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: search test adapters faults lint bench clean
+.PHONY: search test adapters faults lint bench bench-adapters clean
 
 search: $(VENV)/installed
 	$(BIN)/lrsearch search digits-cnn --budget 12
@@ -31,6 +31,9 @@ bench: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/fused.py
 	OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/jobs.py
 	$(BIN)/python studies/benchmarks/programs.py
+
+bench-adapters: $(VENV)/installed-dev
+	for name in timm accelerate huggingface lightning; do OMP_NUM_THREADS=1 $(BIN)/python studies/benchmarks/adapters_$$name.py || exit; done
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
