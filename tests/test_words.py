@@ -49,15 +49,16 @@ NEVER_ONE = {
     "{len(policies)} policies need": "several policies, or the text is no list",
     "of {len(policies)} policies, counted": "two or more",
     "a list of 2 to {most} policies": "a limit",
-    "{len(found)} studies are called": "one that is called so is found",
+    "{len(matches)} studies are called": "a single match is the answer",
     "{higher:g} times higher": "a factor",
     "{1 + RETRIES} times in a row": "a constant",
     "the best of {tried} decades": "the fewest that are read is three",
-    "says {told} samples": "a pair of numbers",
+    "says {expected} samples": "a pair of numbers",
     "{len(STEPS)} steps": "a constant",
     "{self._updates} optimizer updates": "it warns of two or more",
     "The {len(functions)} LR functions": "there are many",
     "cycles the momentum": "a verb",
+    ".value} steps a scheduler": "a verb",
     "searches along its own loss": "a verb",
 }
 """Places where the number before such a noun is no count, or never 1, and why."""

@@ -307,7 +307,7 @@ def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(typed, tmp_path
 def test_a_termination_is_an_interrupt_as_well_and_the_second_signal_ends_at_once():
     program = (
         "import os, signal, time, lrsearch.cli.main as m\n"
-        "m.app = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)\n"
+        "m.app = lambda args: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)\n"
         "try:\n    m.main()\nexcept KeyboardInterrupt:\n"
         "    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
     )

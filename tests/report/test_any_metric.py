@@ -378,7 +378,7 @@ def test_names_and_cells_of_metrics():
 
 OTHERWISE = {
     ("cli/show_compared.py", "outcome.metric('top1', 'end')"),  # of a classification alone
-    ("study/verdict.py", "asked.target"),  # in as many digits as were given
+    ("study/verdict.py", "question.target"),  # in as many digits as were given
 }
 
 

@@ -13,6 +13,7 @@ from lrsearch.integrations.huggingface.policy import TrainerPolicy
 from lrsearch.integrations.source import read_source
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
+from lrsearch.words import counted
 
 POLICY = "policy"
 HPSpace = Callable[[Any], dict[str, Any]]
@@ -80,7 +81,7 @@ class TrainerSearch(TrainerPolicy):
         """The scheduler of the trial's policy."""
         if num_training_steps != self.space.horizon:
             raise UsageError(
-                f"the space's horizon is {self.space.horizon} updates, and the Trainer trains {num_training_steps}:"
+                f"the space's horizon is {counted(self.space.horizon, 'update')}, and the Trainer trains {num_training_steps}:"
                 f" make it Space.standard(..., horizon={num_training_steps})"
             )
         return super().create_scheduler(num_training_steps, optimizer)
