@@ -81,8 +81,8 @@ class TrainerSearch(TrainerPolicy):
         """The scheduler of the trial's policy."""
         if num_training_steps != self.space.horizon:
             raise UsageError(
-                f"the space's horizon is {counted(self.space.horizon, 'update')}, and the Trainer trains {num_training_steps}:"
-                f" make it Space.standard(..., horizon={num_training_steps})"
+                f"the space's horizon is {counted(self.space.horizon, 'update')}, and the Trainer trains"
+                f" {num_training_steps}: make it Space.standard(..., horizon={num_training_steps})"
             )
         return super().create_scheduler(num_training_steps, optimizer)
 
