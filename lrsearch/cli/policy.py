@@ -81,7 +81,7 @@ def show(text: Text, steps: Steps = 10_000, epoch: Epoch = None, as_json: AsJson
     print(policy)
     print(f"{policy.function.family}, {policy.function.source}; key {policy.key}")
     print(policy.function.summary)
-    for name, value in _told(policy, steps):
+    for name, value in _summary(policy, steps):
         print(f"  {name:<13} {value}")
     if curve:
         print(f"{'step':>10}  {'learning rate':<15}{'momentum' if momenta else ''}".rstrip())
@@ -218,7 +218,7 @@ def _facts(policy: Policy, steps: int) -> dict[str, Any]:
     }
 
 
-def _told(policy: Policy, steps: int) -> list[tuple[str, object]]:
+def _summary(policy: Policy, steps: int) -> list[tuple[str, object]]:
     """Name and value of what is worth telling a person."""
     if policy.is_controller:
         return [("feedback", "policy.scheduler(optimizer), then step(loss) after each evaluation")]

@@ -311,12 +311,12 @@ def print_recipe(recipe: "Recipe") -> None:
         console.print(Text.assemble((step.setting, "bold"), ": ", step.reason))
         if step.tried:
             console.print(_tries(step, objective))
-    plain, score = ("diverged" if each is None else objective.text(each) for each in (recipe.baseline, recipe.score))
+    baseline, score = ("diverged" if each is None else objective.text(each) for each in (recipe.baseline, recipe.score))
     settings = ", ".join(f"{step.setting} {setting_text(step.chosen)}" for step in recipe.steps if step.tried)
     console.print(
         Text.assemble(("found", "bold"), f": {settings}, {counted(recipe.chosen.horizon, 'step')}, {recipe.policy}")
     )
-    console.print(f"full runs: {score} with what was found, {plain} as it is. {recipe.verdict}")
+    console.print(f"full runs: {score} with what was found, {baseline} as it is. {recipe.verdict}")
     console.print(f"cost: {recipe.cost:.2f} FRE")
 
 

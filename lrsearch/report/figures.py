@@ -25,8 +25,8 @@ from lrsearch.study.strategy import best_so_far, with_role
 from lrsearch.words import counted
 
 LADDER = (BLUE, GREEN, ORANGE)
-DEFAULT, FOUND, INK = "#b8580a", "#0b5cad", "#23272e"
-FULL_RUN_MARKS = ((DEFAULT, False), (DEFAULT, True), (FOUND, False), (FOUND, True))
+DEFAULT, BEST, INK = "#b8580a", "#0b5cad", "#23272e"
+FULL_RUN_MARKS = ((DEFAULT, False), (DEFAULT, True), (BEST, False), (BEST, True))
 """(colour, whether it is filled), in the order of `full_runs`: filled for fresh seeds, which decide."""
 SHADE = "#2463a81c"
 MARGIN, FULL, LEAST_MARGIN = 1.6, 100.4, 0.1
@@ -219,7 +219,7 @@ def draw_policies(axes: Axes, result: SearchResult) -> None:
 
 
 def _color(result: SearchResult, answer: Answer) -> str:
-    return DEFAULT if answer.policy == result.default.policy else FOUND
+    return DEFAULT if answer.policy == result.default.policy else BEST
 
 
 def _legend(label: str, answer: Answer, objective: Objective) -> str:
