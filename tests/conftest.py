@@ -31,6 +31,14 @@ MANY_OF_ONE = re.compile(
 """A count of one thing with the noun for many."""
 
 
+LONGEST = ("test_readme.py", "test_docs.py", "test_examples.py")
+"""Files of minutes: begun first, so that no worker is left with one of them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Real data sets: a folder that is named in the environment, or that lies beside the checkout."""
