@@ -23,7 +23,7 @@ from lrsearch.report.summary import (
     where_it_started,
 )
 from lrsearch.runs import OWN, Metrics, Objective
-from lrsearch.runs.roles import Role
+from lrsearch.runs.roles import Origin, Role
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.recipe import setting_text
 from lrsearch.study.result import SearchResult
@@ -108,7 +108,7 @@ def _leaders(result: SearchResult) -> Table:
         loss = f"{run.loss:.4f}" if run and run.loss is not None else "-"
         mark = "*" if trial is answer else ""
         numbers = [cell(objective, run.score if run else None), *([loss] if has_loss else [])]
-        table.add_row(mark, str(trial.horizon), *numbers, trial.origin, str(trial.policy))
+        table.add_row(mark, str(trial.horizon), *numbers, Origin(trial.origin).label, str(trial.policy))
     return table
 
 

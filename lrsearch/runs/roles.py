@@ -32,6 +32,15 @@ class Origin(StrEnum):
     EXPLORATION = "escape"
     """Drawn from outside the pruned space."""
 
+    @property
+    def label(self) -> str:
+        """What is printed for it: the stored text, but for an exploration trial.
+
+        >>> Origin.EXPLORATION.label, Origin.KNOWN.label
+        ('explored', 'known')
+        """
+        return "explored" if self is Origin.EXPLORATION else str(self)
+
 
 PROBES = (Role.RANGE_TEST, Role.CONSTANT_LR)
 SEARCHED = (Role.DEFAULT, Role.CANDIDATE)
