@@ -9,7 +9,7 @@ search: $(VENV)/installed
 	$(BIN)/lrsearch search digits-cnn --budget 12
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "not faults and not adapters"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not faults and not adapters"
 
 # Several processes and a Ray cluster under the frameworks' adapters; then MLflow whole, in an environment of its own.
 adapters: $(VENV)/installed-dev $(VENV)-adapters/installed
