@@ -45,7 +45,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	touch $@
 
-# The newest versions that resolve together, without constraints.txt: MLflow itself, which caps pandas, and not its client alone.
+# The newest versions that resolve together, without constraints.txt: MLflow itself, which caps pyarrow, and not its client alone.
 $(VENV)-adapters/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-adapters
 	$(VENV)-adapters/bin/python -m pip install --quiet --upgrade "pip>=25.1"
