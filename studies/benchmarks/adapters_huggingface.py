@@ -48,9 +48,15 @@ def built(source) -> tuple[Trainer, Turns]:
     turns = Turns()
     size = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
     arguments = TrainingArguments(
-        "out", max_steps=N, per_device_train_batch_size=16, use_cpu=True, report_to="none", disable_tqdm=True,
-        save_strategy="no", logging_strategy="no",
-    )  # fmt: skip
+        "out",
+        max_steps=N,
+        per_device_train_batch_size=16,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+    )
     model = BertForSequenceClassification(BertConfig(vocab_size=500, **size))
     trainer = Trainer(model, arguments, train_dataset=DATA, eval_dataset=DATA[:16], callbacks=[turns])
     if source is not None:

@@ -11,9 +11,15 @@ from lrsearch.integrations.lightning import PolicyCallback
 from lrsearch.integrations.lightning_range_test import RangeTestCallback
 
 QUIET = {
-    "accelerator": "cpu", "devices": 2, "strategy": "ddp", "logger": False, "enable_checkpointing": False,
-    "enable_progress_bar": False, "enable_model_summary": False, "max_epochs": 3,
-}  # fmt: skip
+    "accelerator": "cpu",
+    "devices": 2,
+    "strategy": "ddp",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "max_epochs": 3,
+}
 
 
 class RecordingSGD(torch.optim.SGD):

@@ -20,9 +20,12 @@ POLICY = parse("WARMUP(policy=HALFCOS(k0=0.1, l=16), l=4)")
 LONGER = parse("WARMUP(policy=HALFCOS(k0=0.1, l=36), l=4)")
 BATCHES = 10
 QUIET = {
-    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
     "enable_model_summary": False,
-}  # fmt: skip
+}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),

@@ -17,9 +17,12 @@ POLICY = lrs.parse("WARMUP(policy=HALFCOS(k0=0.1, l=28), l=4)")
 HORIZON, EPOCH, BATCHES = 32, 5, 5
 EVALUATIONS = [5, 10, 15, 20, 25, 30, 32]
 QUIET = {
-    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
     "enable_model_summary": False,
-}  # fmt: skip
+}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),

@@ -137,9 +137,11 @@ def test_what_a_range_test_cannot_read_is_refused() -> None:
 @pytest.mark.filterwarnings("ignore::lrsearch.SchedulerWarning")
 def test_a_policy_beside_it_is_refused() -> None:
     trainer = L.Trainer(
-        **QUIET, max_epochs=1, enable_checkpointing=False,
+        **QUIET,
+        max_epochs=1,
+        enable_checkpointing=False,
         callbacks=[PolicyCallback("FIX(k0=0.1)"), RangeTestCallback()],
-    )  # fmt: skip
+    )
     with pytest.raises(UsageError, match="leave out PolicyCallback"):
         trainer.fit(Module(), batches(), batches())
 

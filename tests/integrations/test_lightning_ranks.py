@@ -25,8 +25,10 @@ def test_two_ranks_use_the_policy_and_stop_together(tmp_path, stop) -> None:
     output = (tmp_path / spec.key / "output.txt").read_text()
     steps = HORIZON if stop is None else 2 * EPOCH
     assert (run.state, run.steps, run.applied) == (
-        RunState.FINISHED if stop is None else RunState.STOPPED, steps, "yes",
-    )  # fmt: skip
+        RunState.FINISHED if stop is None else RunState.STOPPED,
+        steps,
+        "yes",
+    )
     tests = re.findall("range test: (.*)", output)
     assert len(tests) == 2
     assert len(set(tests)) == 1
