@@ -57,7 +57,9 @@ def load_function(text: str) -> Any:
     tasks = {key: value for key, value in vars(module).items() if isinstance(getattr(value, "task", None), Task)}
     if not name and len(tasks) == 1:
         return next(iter(tasks.values()))
-    names = ", ".join(tasks) or "none"
+    if not tasks:
+        raise UsageError(f"{file} has no task: put @lrs.task(...) above the function that trains")
+    names = ", ".join(tasks)
     if not name:
         raise UsageError(f"name the function, as {file}:NAME; tasks in it: {names}")
     if name not in tasks:

@@ -162,6 +162,13 @@ def test_a_function_that_is_not_there_is_named(file, name, match):
         load_function(f"{file}{name}")
 
 
+@pytest.mark.parametrize("name", ["", ":train"])
+def test_a_file_without_a_task_says_what_makes_one(file, name):
+    file.write_text("def train():\n    pass\n")
+    with pytest.raises(UsageError, match="has no task: put @lrs.task"):
+        load_function(f"{file}{name}")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match="no file"):
         load_function(f"{tmp_path}/nothing.py:train")
