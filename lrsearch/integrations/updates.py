@@ -55,18 +55,14 @@ class _Hooked:
     """The hooks of one optimizer."""
 
     def __init__(self, hooks: UpdateHooks, optimizer: Optimizer) -> None:
-        self._hooks, self._is_updating = hooks, False
+        self._hooks = hooks
         if not attach(optimizer, self.before, self.after):
             raise UsageError(f"the updates of {type(optimizer).__name__} cannot be counted: it has no step hooks")
 
     def before(self) -> None:
         """An update begins."""
-        if not self._is_updating:
-            self._is_updating = True
-            self._hooks._before(self)
+        self._hooks._before(self)
 
     def after(self) -> None:
-        """An update was made; an optimizer whose step calls its parent's comes by twice."""
-        if self._is_updating:
-            self._is_updating = False
-            self._hooks._after(self)
+        """An update was made."""
+        self._hooks._after(self)

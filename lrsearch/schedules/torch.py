@@ -32,7 +32,7 @@ class GroupedScheduler(LRScheduler):
     auto_step = False
     """Whether it steps by itself after each update."""
     _warned: set[str]
-    _is_in_update = _is_own_step = False
+    _is_own_step = False
 
     def start_auto_step(self) -> Self:
         """Step after each update of the optimizer from now on; a `step()` by hand is refused.
@@ -40,7 +40,7 @@ class GroupedScheduler(LRScheduler):
         Raises:
             PolicyError: if the optimizer has no step hooks.
         """
-        if not attach(self.optimizer, self._begin_update, self._end_update):
+        if not attach(self.optimizer, self._see_groups, self._end_update):
             raise PolicyError(
                 f"auto_step needs torch's step hooks, which {type(self.optimizer).__name__} does not have: call"
                 " scheduler.step() after every optimizer.step()"
@@ -92,16 +92,12 @@ class GroupedScheduler(LRScheduler):
         """Have `_see_groups` called before each update, so that groups added since the last one get their LR."""
         attach(self.optimizer, self._see_groups)
 
-    def _begin_update(self) -> None:
-        self._is_in_update = True
-
     def _end_update(self) -> None:
-        if self._is_in_update:  # an optimizer's step that calls its parent's comes by twice
-            self._is_in_update, self._is_own_step = False, True
-            try:
-                self.step()
-            finally:
-                self._is_own_step = False
+        self._is_own_step = True
+        try:
+            self.step()
+        finally:
+            self._is_own_step = False
 
     def _require_no_auto_step(self) -> None:
         if self.auto_step and not self._is_own_step:
@@ -167,7 +163,7 @@ class PolicyScheduler(GroupedScheduler):
         self.groups = ParamGroups(optimizer)
         self._warned = set()
         self._adopted: Policy | None = None
-        self._updates, self._is_odd, self._is_updating, self._was_updated = 0, False, False, False
+        self._updates, self._is_odd, self._was_updated = 0, False, False
         self._forget()
         super().__init__(optimizer)
         self._attach()
@@ -291,24 +287,18 @@ class PolicyScheduler(GroupedScheduler):
         self._momenta: list[float] = []
 
     def _attach(self) -> None:
-        self._counts = attach(self.optimizer, self._before_update, self._after_update)
+        self._counts = attach(self.optimizer, self._see_groups, self._count_update)
 
-    def _before_update(self) -> None:
-        self._see_groups()
-        self._is_updating = True
-
-    def _after_update(self) -> None:
-        if self._is_updating:  # the hook runs twice where an optimizer's step calls its parent's
-            self._is_updating = False
-            self._updates = count = self._updates + 1
-            self._is_odd = count > 1
-            if count == FORGOTTEN and self.groups.follow(self.policy(self._place)):
-                self._warn(
-                    "updates",
-                    f"{FORGOTTEN} optimizer updates ran at one LR, and scheduler.step() was not"
-                    f" called. Call it after every optimizer.step(). {SILENCE}",
-                    stacklevel=5,
-                )
+    def _count_update(self) -> None:
+        self._updates = count = self._updates + 1
+        self._is_odd = count > 1
+        if count == FORGOTTEN and self.groups.follow(self.policy(self._place)):
+            self._warn(
+                "updates",
+                f"{FORGOTTEN} optimizer updates ran at one LR, and scheduler.step() was not"
+                f" called. Call it after every optimizer.step(). {SILENCE}",
+                stacklevel=6,
+            )
 
     def _see_new_groups(self) -> None:
         """Register param groups that were loaded or added, and set the LR and momentum that they lack."""

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[], None] | None = None) -> bool:
     """Call two methods of one object before and after each update, as long as that object lives.
 
+    Where an optimizer's step calls its parent's, hooks run twice: `after` is called once, `before` may be called again.
+
     Returns:
         Whether the optimizer has such hooks. Accelerate's wrapper has none, but its inner optimizer has.
     """
@@ -20,9 +22,23 @@ def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[],
         if not isinstance(inner, Optimizer):
             return False
         optimizer = inner
-    handles = [optimizer.register_step_pre_hook(_weak(before))]
-    if after is not None:
-        handles.append(optimizer.register_step_post_hook(_weak(after)))
+    is_updating = False
+    call_before, call_after = _weak(before), _weak(after) if after is not None else None
+
+    def begin(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        nonlocal is_updating
+        is_updating = True
+        call_before()
+
+    def end(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        nonlocal is_updating
+        if is_updating and call_after is not None:
+            is_updating = False
+            call_after()
+
+    handles = [optimizer.register_step_pre_hook(begin)]
+    if call_after is not None:
+        handles.append(optimizer.register_step_post_hook(end))
     weakref.finalize(before.__self__, _remove, handles).atexit = False  # type: ignore[attr-defined]
     return True
 
@@ -41,14 +57,14 @@ def may_be_skipped(optimizer: Optimizer) -> bool:
     return any(scaler._scale is not None for scaler in scalers)
 
 
-def _weak(method: Callable[[], None]) -> Callable[[Optimizer, Any, Any], None]:
+def _weak(method: Callable[[], None]) -> Callable[[], None]:
     this, function = weakref.ref(method.__self__), method.__func__  # type: ignore[attr-defined]
 
-    def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def call() -> None:
         if (scheduler := this()) is not None:
             function(scheduler)
 
-    return hook
+    return call
 
 
 def _remove(handles: list[Any]) -> None:
