@@ -68,13 +68,17 @@ def present_options(args: Sequence[str]) -> list[str]:
     >>> present_options(["search", "digits-cnn", "--budget", "4"])
     ['search', 'digits-cnn', '--budget', '4']
     """
+    options, rest = list(args), list[str]()
+    if "--" in options:  # what follows is no option
+        at = options.index("--")
+        options, rest = options[:at], options[at:]
     present = []
-    for arg in args:
+    for arg in options:
         name, equals, value = arg.partition("=")
         if name in OLDER:
             print(f"lrsearch: {name} is {OLDER[name]} now; the older name goes in {GOES}", file=sys.stderr)
         present.append(OLDER.get(name, name) + equals + value)
-    return present
+    return present + rest
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -34,7 +34,7 @@ class PrunerRules:
     """Floor / peak, and the share that decay leaves: half a decade to four decades below the top. That holds the 6, 120
     and 9000 times of LRBench's published policies."""
     powers: tuple[float, float] = (0.5, 2.0)
-    """Exponents of POLY: those of published policies lie inside."""
+    """Exponents of POLY and INV: those of published policies lie inside."""
     warmups: tuple[float, float] = (0.01, 0.2)
     """Share of the run (a rule)."""
     fractions: tuple[float, float] = (0.2, 0.95)

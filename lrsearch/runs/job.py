@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import UsageError, given
 from lrsearch.runs.counter import StepCounter
 from lrsearch.runs.evaluations import cycle_ends, evaluation_steps
-from lrsearch.runs.loader import RunLoader, set_epoch
+from lrsearch.runs.loader import NO_BATCH, RunLoader, set_epoch
 from lrsearch.runs.run import OfSpec, Point, RunSpec
 from lrsearch.runs.series import Log
 from lrsearch.runs.stop import Stop
@@ -236,10 +236,7 @@ class Job(OfSpec):
                 at += 1
                 yield batch
             if is_empty:
-                raise UsageError(
-                    "the loader gave no batch: a generator is used up after one pass; give a DataLoader,"
-                    " a list, or an object that can be iterated over again"
-                )
+                raise UsageError(NO_BATCH)
             passes += 1
 
     def loader(self, loader: Iterable[Any]) -> RunLoader:
@@ -371,6 +368,8 @@ class Job(OfSpec):
         """Log one value for each of the last updates."""
         last = self.values.last(name)
         before = last[0] if last is not None else 0
+        if not values:
+            raise UsageError(f"{name} is an empty list: log one value for each update, or one number")
         if len(values) > at - before:
             raise UsageError(
                 f"{name} is a list of {counted(len(values), 'value')}, of {counted(at - before, 'update')}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from lrsearch.runs import RunSpec, Task
 from lrsearch.runs.environment import environment
-from lrsearch.runs.job import Job, JobStopped, OnProgress
+from lrsearch.runs.job import Job, OnProgress
 from lrsearch.training.user_trainer import UserTrainer
 
 NUMPY_SEEDS = 2**32
@@ -46,7 +46,7 @@ class FunctionTrainer(UserTrainer):
         with seeded(job.seed):
             try:
                 return self.function(job)
-            except (Exception, KeyboardInterrupt, SystemExit, JobStopped) as error:
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
                 return error
 
 

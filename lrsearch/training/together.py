@@ -26,7 +26,7 @@ MOST_FLOP = 10e6
 MOST_ROWS = 16
 """Rule: runs in lockstep at a time."""
 CACHED_BYTES = 80 * 2**20
-"""Measured on LeNet, 16 rows: with more bytes in the rows' tensors, a CPU spends its time on page faults."""
+"""Rule: with more bytes in the rows' tensors, a CPU spends its time on page faults."""
 
 CPU_SHARE, GPU_SHARE = 0.6, 0.8
 """Rule: shares of the free memory that runs in lockstep may take."""

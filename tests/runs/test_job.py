@@ -174,6 +174,36 @@ def test_a_loader_of_a_run_is_the_loader_in_all_else():
         _ = loader.batch_size
 
 
+@pytest.mark.parametrize(("done", "epochs"), [(0, [0, 1, 2, 3, 4]), (10, [1, 2, 3, 4]), (25, [3, 4]), (39, [4])])
+def test_a_resumed_run_goes_on_in_the_pass_of_its_step(done, epochs):
+    passes = []
+
+    class Loader(list):
+        def set_epoch(self, number):
+            passes.append(number)
+
+    made, one = job(), optimizer()
+    made.scheduler(one, last_step=done, auto_step=True)
+    loader = made.loader(Loader(range(8)))  # an epoch of the task
+    while not made.is_done:
+        for _ in loader:
+            update(one)
+    assert passes == epochs
+
+
+def test_an_epoch_without_a_batch_and_a_list_without_a_value_are_refused():
+    made, one = job(), optimizer()
+    made.scheduler(one, auto_step=True)
+    loader = made.loader(iter(range(10)))
+    for _ in loader:
+        update(one)
+    with pytest.raises(UsageError, match="used up after one pass"):
+        list(loader)
+    for name in ("val_loss", "train_loss"):
+        with pytest.raises(UsageError, match=f"{name} is an empty list"):
+            made.log(**{name: []})
+
+
 def test_a_pass_is_cut_after_the_batches_of_an_update_also_where_it_diverged():
     made = job(horizon=16)
     one, seen = optimizer(), 0

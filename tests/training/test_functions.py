@@ -165,7 +165,7 @@ def test_a_function_that_is_not_there_is_named(file, name, match):
 @pytest.mark.parametrize("name", ["", ":train"])
 def test_a_file_without_a_task_says_what_makes_one(file, name):
     file.write_text("def train():\n    pass\n")
-    with pytest.raises(UsageError, match="has no task: put @lrs.task"):
+    with pytest.raises(UsageError, match=r"has no task: put @lrs\.task"):
         load_function(f"{file}{name}")
 
 
