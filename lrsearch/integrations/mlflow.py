@@ -16,6 +16,7 @@ from mlflow.entities import Metric, Param, RunStatus, RunTag
 from lrsearch.errors import UsageError, given
 from lrsearch.integrations.source import read_source
 from lrsearch.runs import Run, RunState
+from lrsearch.runs.conclusion import conclude
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.store import Trial
@@ -73,17 +74,20 @@ def log_job(job: Job) -> Iterator[mlflow.ActiveRun]:
     """
     if not isinstance(job, Job):
         raise UsageError(f"log_job takes the job that the training function was given, got {given(job)}")
-    with _started(_runs_of(RUN_KEY, job.key) if job.resumed else [], job.policy.name) as active:
-        state = RunState.FAILED
-        _log(active, params=_params(job.spec.task.name, job.policy, job), tags={RUN_KEY: job.key})
-        try:
-            yield active
-            state = RunState.FINISHED
-        finally:
-            if job.should_stop:
-                state = RunState.DIVERGED if job.has_diverged else RunState.STOPPED
-            _log(active, {"lr": _lrs(job.policy, job.step, job.lrs), **job.values.series}, tags={STATE: state})
-    _end(active, state)
+    active = _started(_runs_of(RUN_KEY, job.key) if job.resumed else [], job.policy.name)
+    _log(active, params=_params(job.spec.task.name, job.policy, job), tags={RUN_KEY: job.key})
+    state = RunState.FAILED
+    try:
+        yield active
+        state = RunState.STOPPED if job.should_stop else RunState.FINISHED
+        state = RunState.DIVERGED if job.has_diverged else state
+    except BaseException as error:
+        state = conclude(job, error, seconds=0.0).state
+        raise
+    finally:
+        curves = {"lr": _lrs(job.policy, job.step, job.lrs, begin=job.step - job.trained), **job.values.series}
+        _log(active, curves, tags={STATE: state})
+        mlflow.end_run(_status(state))
 
 
 def log_result(result: SearchResult) -> str:
@@ -144,19 +148,22 @@ def _params(task: str, policy: Policy, run: Any) -> dict[str, Any]:
     return {"task": task, "policy": str(policy), "function": policy.name, "horizon": run.horizon, "seed": run.seed}
 
 
-def _lrs(policy: Policy, steps: int, noted: Sequence[float] = (), stride: int = 1, every: int | None = None) -> Points:
-    """(s, policy(s - 1)) of every n-th update and the last; of a controller, the LRs that were noted."""
+def _lrs(
+    policy: Policy, end: int, taken: Sequence[float] = (), *, begin: int = 0, stride: int = 1, every: int | None = None
+) -> Points:
+    """(s, policy(s - 1)) of every n-th update of a training and its last; of a controller, the LRs that it took."""
     if policy.is_controller:
-        return [(1 + at * stride, lr) for at, lr in enumerate(noted) if at * stride < steps]
-    every = every or max(1, math.ceil(steps / BATCH))
-    return [(t + 1, policy(t)) for t in range(steps) if t % every == 0 or t == steps - 1]
+        return [(1 + t, lr) for t, lr in zip(range(begin, end, stride), taken, strict=False)]
+    steps = end - begin
+    every = every or (1 if steps <= BATCH else math.ceil(steps / (BATCH - 1)))
+    return [(t + 1, policy(t)) for t in sorted({*range(begin, end, every), *range(end - 1, end)[:steps]})]
 
 
 def _curves(run: Run, policy: Policy, objective: str) -> dict[str, Points]:
     """The curves of a run, by name: the mean of training losses stands at the last step of its stride."""
     means = [math.nan if loss is None else loss for loss in run.train_losses]
     losses = [(min(at * run.stride, run.steps), loss) for at, loss in enumerate(means, 1)]
-    curves: dict[str, Any] = {"lr": _lrs(policy, run.steps, run.lrs, run.stride), "train_loss": losses}
+    curves: dict[str, Any] = {"lr": _lrs(policy, run.steps, run.lrs, stride=run.stride), "train_loss": losses}
     curves |= {objective: [(point.step, point.score) for point in run.points], **run.curves}
     return {name: curve for name, curve in curves.items() if curve}
 
@@ -208,7 +215,11 @@ def _log(
         client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
+def _status(state: RunState) -> str:
+    return str(RunStatus.to_string(STATUS.get(state, RunStatus.FINISHED)))
+
+
 def _end(made: Any, state: RunState) -> None:
-    status = RunStatus.to_string(STATUS.get(state, RunStatus.FINISHED))
+    status = _status(state)
     if made.info.status != status:  # a second call must not move the end
         mlflow.MlflowClient().set_terminated(made.info.run_id, status)

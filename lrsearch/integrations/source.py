@@ -13,7 +13,7 @@ from lrsearch.schedules.torch_jobs import job_schedulers
 class _Nobody:
     """Hears what the schedulers of a plain policy see, and keeps nothing of it."""
 
-    def stepped(self, updates: int | None) -> None:
+    def stepped(self, updates: int | None, lr: float | None = None) -> None:
         """An update was made."""
 
     def resumed_at(self, step: int) -> None:

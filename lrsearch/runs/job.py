@@ -200,7 +200,6 @@ class Job(OfSpec):
             self.resumed_at(last_step)
         if auto_step and not isinstance(scheduler, SchedulerSet):
             scheduler.start_auto_step()
-        self._record_lr()
         return scheduler
 
     def batches(self, loader: Iterable[Any], *, accumulate: int = 1) -> Iterator[Any]:
@@ -312,11 +311,12 @@ class Job(OfSpec):
         """The step of the run's last evaluation: the horizon, or the step of an early stop."""
         return self.horizon if self.stopped_at is None else self.stopped_at
 
-    def stepped(self, updates: int | None) -> None:
+    def stepped(self, updates: int | None, lr: float | None = None) -> None:
         """Count an update; the scheduler calls it.
 
         Args:
             updates: optimizer updates since the scheduler's last step; None where they are not counted.
+            lr: the update's learning rate, of a controller.
         """
         at = self.step
         if self.first_step_at is None:
@@ -324,8 +324,8 @@ class Job(OfSpec):
         self._counter.count()
         if updates is not None and updates != 1:
             self._count_updates(at, updates)
-        if self.policy.is_controller:
-            self._record_lr()
+        if lr is not None:
+            self.lrs.append(lr)
         if self._is_report_due(at):
             self._report(at)
 
@@ -440,10 +440,6 @@ class Job(OfSpec):
         if patience is None or (ends and at not in ends) or len(costs) <= patience:
             return False
         return min(costs[-patience:]) >= min(costs[:-patience])
-
-    def _record_lr(self) -> None:
-        if self.policy.is_controller and self._scheduler is not None:
-            self.lrs.append(float(self._scheduler.get_last_lr()[0]))
 
 
 def _whole(step: Any) -> int:

@@ -13,11 +13,12 @@ from lrsearch.schedules.torch_groups import KnownGroup, ParamGroups
 class Listener(Protocol):
     """An object that a scheduler notifies."""
 
-    def stepped(self, updates: int | None) -> None:
+    def stepped(self, updates: int | None, lr: float | None = None) -> None:
         """Called when the scheduler went one update on.
 
         Args:
             updates: those that the optimizer made since the step before; None if unknown.
+            lr: the learning rate of the update, of a controller.
         """
 
     def resumed_at(self, step: int) -> None:
@@ -61,9 +62,10 @@ class JobControllerScheduler(ControllerScheduler):
 
     def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
         """Report a metric, or go one update on."""
+        used = float(self.get_last_lr()[0])
         super().step(metrics, epoch)
         if metrics is None:
-            self._listener.stepped(None)
+            self._listener.stepped(None, used if epoch is None else None)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, and notify the listener of the update from which the training goes on."""
@@ -119,7 +121,7 @@ class _UncountedListener:
     def __init__(self, listener: Listener) -> None:
         self.changed_lr, self.resumed_at = listener.changed_lr, listener.resumed_at
 
-    def stepped(self, updates: int | None) -> None:
+    def stepped(self, updates: int | None, lr: float | None = None) -> None:
         """Do nothing: the step of the first scheduler counts."""
 
 

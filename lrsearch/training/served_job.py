@@ -97,11 +97,11 @@ class ServedJob(Job):
         if self._objective.name in values:
             self._write()
 
-    def stepped(self, updates: int | None) -> None:
+    def stepped(self, updates: int | None, lr: float | None = None) -> None:
         """Count an update; the scheduler calls it."""
         if self._first_update_at is None:
             self._first_update_at = time.time()
-        super().stepped(updates)
+        super().stepped(updates, lr)
 
     def end(self) -> None:
         """Report the end of the job, where the program goes on with another."""

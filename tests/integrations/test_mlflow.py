@@ -49,12 +49,15 @@ def job_of(policy=TRI, horizon: int = 40, folder=None) -> Job:
     return Job(RunSpec(task, policy, horizon, seed=0), folder=folder)
 
 
-def train(job: Job, until: int | None = None) -> list[float]:
+def train(job: Job, until: int | None = None, state: dict | None = None) -> list[float]:
+    """Train up to an update, from a scheduler's state on where one is given; the LR of each update."""
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
-    scheduler, used = job.scheduler(optimizer, last_step=0), []
+    scheduler, used = job.scheduler(optimizer), []
+    if state is not None:
+        scheduler.load_state_dict(state)
     optimizer.register_step_pre_hook(lambda *_: used.append(optimizer.param_groups[0]["lr"]))
-    for step in range(1, 1 + (until or job.horizon)):
+    for step in range(1 + job.step, 1 + (until or job.horizon)):
         loss = weight.square().sum()
         optimizer.zero_grad()
         loss.backward()
@@ -63,6 +66,7 @@ def train(job: Job, until: int | None = None) -> list[float]:
         job.log(train_loss=loss)
         if job.is_evaluation_due(step):
             job.log(loss=loss)
+    job.state = scheduler.state_dict()
     return used
 
 
@@ -78,12 +82,13 @@ def test_the_lrs_of_a_policy_are_those_of_its_updates(horizon) -> None:
     assert run.data.metrics["loss"] == 1.0
 
 
-def test_a_long_curve_is_thinned_and_ends_at_its_last_update() -> None:
+@pytest.mark.parametrize("horizon", [1001, 70_000, 70_001])
+def test_a_long_curve_is_thinned_and_ends_at_its_last_update(horizon) -> None:
     with mlflow.start_run() as active:
-        log_policy(TRI, 70_001)
+        log_policy(TRI, horizon)
     curve = curve_of(active.info.run_id, "lr")
-    assert len(curve) <= 1000
-    assert (curve[0][0], curve[1][0], curve[-1][0]) == (1, 72, 70_001)
+    assert 500 < len(curve) <= 1000
+    assert (curve[0][0], curve[-1][0]) == (1, horizon)
     assert all(lr == TRI(step - 1) for step, lr in curve)
 
 
@@ -164,16 +169,35 @@ def test_a_job_that_fails_or_diverges_says_so() -> None:
     assert curve_of(diverged.info.run_id, "odd_name") == [(3, 1.0)]
 
 
-def test_a_job_that_is_resumed_goes_on_in_its_run(tmp_path) -> None:
-    with pytest.raises(KeyboardInterrupt), log_job(job := job_of(folder=tmp_path)) as first:
-        train(job, until=8)
+@pytest.mark.parametrize("policy", [TRI, parse("PLATEAU(k0=0.1, gamma=0.1, patience=0)")], ids=["policy", "controller"])
+def test_a_job_that_is_resumed_goes_on_in_its_run_with_one_lr_for_each_update(tmp_path, policy) -> None:
+    with pytest.raises(KeyboardInterrupt), log_job(job := job_of(policy, folder=tmp_path)) as first:
+        used = train(job, until=12)
         raise KeyboardInterrupt
-    again = job_of(folder=tmp_path)
+    (run,) = runs()
+    assert (run.info.status, run.data.tags["lrsearch.state"]) == ("KILLED", "interrupted")
+    again = job_of(policy, folder=tmp_path)
     assert again.resumed
     with log_job(again) as second:
-        train(again)
+        used += train(again, state=job.state)
     assert second.info.run_id == first.info.run_id
     assert len(runs()) == 1 and runs()[0].info.status == "FINISHED"
+    assert curve_of(first.info.run_id, "lr") == list(enumerate(used, 1))
+
+
+def test_a_loop_over_epochs_that_its_job_ends_has_finished() -> None:
+    job, weight = job_of(), torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(lrs.JobStopped), log_job(job):
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        job.scheduler(optimizer, auto_step=True)
+        loader = job.loader(range(8))
+        for _ in range(9):
+            for _ in loader:
+                weight.square().sum().backward()
+                optimizer.step()
+            job.log(loss=1.0)
+    (run,) = runs()
+    assert (job.step, run.info.status, run.data.tags["lrsearch.state"]) == (40, "FINISHED", "finished")
 
 
 @lrs.task("bowl", horizon=320, epoch=16, minimize="distance", lr_range=(1e-3, 10))

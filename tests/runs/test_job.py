@@ -273,7 +273,7 @@ def test_a_controller_learns_from_the_objective_s_cost():
         made = job("PLATEAU(k0=0.1, gamma=0.5, patience=1)", objective)
         run = train(made, score=sign * 1.0)
         found[sign] = run.lrs
-        assert (len(run.lrs), run.applied) == (N + 1, "yes")
+        assert (len(run.lrs), run.applied) == (N, "yes")
     assert found[1] == found[-1]
     assert found[1][-1] < 0.1
 
