@@ -78,10 +78,12 @@ def prepare_scheduler(
         accelerator: the Accelerator.
         source: a policy, its text or a job.
         optimizers: one or more, as `accelerator.prepare` returned them.
-        adopt: whether a state of another policy may be loaded; its step is taken, and a warning given.
+        adopt: whether a state of another policy may be loaded; its step is taken, and a warning given. For a policy
+            and one optimizer alone.
 
     Raises:
-        UsageError: for another object, an optimizer that was not prepared, or DeepSpeed and Megatron-LM.
+        UsageError: for another object, an optimizer that was not prepared, DeepSpeed and Megatron-LM, or if a job or
+            several optimizers are to adopt a state.
         PolicyError: for another source, or if every param group starts at LR 0.
 
     >>> import torch
@@ -98,8 +100,7 @@ def prepare_scheduler(
         raise UsageError(f"prepare_scheduler takes an accelerate.Accelerator first, got {given(accelerator)}")
     if accelerator.distributed_type in UNSUPPORTED:
         raise UsageError(
-            f"{accelerator.distributed_type.value} steps a scheduler of its own, which lrsearch cannot set yet:"
-            " use DDP or FSDP"
+            f"{accelerator.distributed_type.value} steps a scheduler of its own, which lrsearch cannot set yet: use DDP"
         )
     for optimizer in optimizers:
         if not isinstance(optimizer, AcceleratedOptimizer):

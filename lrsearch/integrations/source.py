@@ -10,17 +10,17 @@ from lrsearch.schedules import Policy, parse
 from lrsearch.schedules.torch_jobs import job_schedulers
 
 
-class _Nobody:
-    """Hears what the schedulers of a plain policy see, and keeps nothing of it."""
+class NullListener:
+    """A listener for the schedulers of a plain policy: it does nothing."""
 
     def stepped(self, updates: int | None, lr: float | None = None) -> None:
-        """An update was made."""
+        """Do nothing."""
 
     def resumed_at(self, step: int) -> None:
-        """A state was taken up."""
+        """Do nothing."""
 
     def changed_lr(self, update: int, lr: float, expected: float) -> None:
-        """Another hand set a learning rate."""
+        """Do nothing."""
 
 
 def read_source(source: Policy | str | Job) -> Policy | Job:
@@ -58,15 +58,17 @@ def scheduler_of(source: Policy | Job, *optimizers: Optimizer, seed: int = 0, ad
         adopt: whether a state of another policy may be loaded: its step is taken, and a warning given.
 
     Raises:
-        UsageError: without an optimizer, or if several are to adopt a state.
+        UsageError: without an optimizer, or if a job or several optimizers are to adopt a state.
         PolicyError: if every param group starts at LR 0, a momentum finds no place, or a controller is to adopt.
     """
     if not optimizers:
         raise UsageError("a scheduler takes the optimizers of the training, one or more")
     if isinstance(source, Job):
+        if adopt:
+            raise UsageError("a job does not adopt the state of another policy: leave out adopt")
         return source.scheduler(*optimizers)
     if len(optimizers) == 1:
         return source.scheduler(optimizers[0], seed=seed, adopt=adopt)
     if adopt:
         raise UsageError("the schedulers of several optimizers do not adopt the state of another policy")
-    return job_schedulers(source, optimizers, _Nobody(), seed)
+    return job_schedulers(source, optimizers, NullListener(), seed)

@@ -3,15 +3,15 @@
     OMP_NUM_THREADS=1 python studies/benchmarks/adapters_accelerate.py
 
 A network of two layers on batches of 64, AdamW. Both loops are under way in one process, and take turns of 50 updates.
-Printed are the processor time of an update, the ratio of the sums, and its quartiles over tenths of the turns. It
-asserts nothing.
+Printed are the medians of an update's processor time, and the median of the ratios of paired turns with its quartiles.
+It asserts nothing.
 """
 
-import time
 from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
+from turns import show, time_turns
 
 from lrsearch.integrations.accelerate import prepare_scheduler
 
@@ -41,19 +41,4 @@ def loop(with_policy: bool) -> Iterator[None]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    loops = {"own": loop(False), "policy": loop(True)}
-    taken: dict[str, list[float]] = {name: [] for name in loops}
-    for each in loops.values():
-        next(each)  # what the first turn alone does is left out
-    for turn in range(TURNS - 1):
-        for name in loops if turn % 2 else reversed(loops):
-            began = time.process_time()
-            next(loops[name])
-            taken[name].append(time.process_time() - began)
-    size = TURNS // 10
-    parts = sorted(
-        sum(taken["policy"][a : a + size]) / sum(taken["own"][a : a + size]) for a in range(0, TURNS - 1, size)
-    )
-    update = 1e6 * sum(taken["own"]) / (TURNS * TURN)
-    ratio = sum(taken["policy"]) / sum(taken["own"])
-    print(f"policy / own: {ratio:.3f} (quartiles {parts[2]:.3f} to {parts[7]:.3f}; {update:.0f} us an update)")
+    show(time_turns({"own": loop(False), "policy": loop(True)}, TURNS), TURN)

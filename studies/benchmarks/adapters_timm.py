@@ -4,11 +4,10 @@
 
 A small vision transformer of timm's with AdamW, layer decay and 25 samples an update, in the loop of timm's training
 script. Two trainings are under way in one process and take turns of 4 updates: one with `create_scheduler_v2`'s
-scheduler stepped at each update, one with the adapter on a policy. A pair of turns gives one ratio of processor time;
-printed are the medians, the median ratio and its quartiles, and the time of the schedulers alone.
+scheduler stepped at each update, one with the adapter on a policy. Printed are the medians of an update's processor
+time, the median of the ratios of paired turns with its quartiles, and the time of the schedulers alone.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,11 +15,12 @@ import torch
 from timm import create_model
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
+from turns import show, time_turns
 
 from lrsearch.integrations.timm import TimmScheduler
 
-PAIRS, TURN, CALLS = 100, 4, 20_000
-N = PAIRS * TURN
+TURNS, TURN, CALLS = 100, 4, 20_000
+N = TURNS * TURN
 SHAPE = {"img_size": 16, "patch_size": 4, "embed_dim": 48, "depth": 2, "num_heads": 3}
 Make = Callable[[torch.optim.Optimizer], object]
 
@@ -58,22 +58,7 @@ def calls(make: Make) -> float:
     return 1e6 * (time.process_time() - began) / CALLS
 
 
-def seconds(loop: Iterator[None]) -> float:
-    began = time.process_time()
-    next(loop)
-    return time.process_time() - began
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    loops = {"timm": training(timms), "lrsearch": training(ours)}
-    taken: dict[str, list[float]] = {name: [] for name in loops}
-    for pair in range(PAIRS):
-        for name in loops if pair % 2 else reversed(loops):
-            taken[name].append(seconds(loops[name]))
-    ratios = [one / other for one, other in zip(taken["lrsearch"], taken["timm"], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    each = {name: 1e3 * statistics.median(times) / TURN for name, times in taken.items()}
-    print(f"an update: timm {each['timm']:.2f} ms, lrsearch {each['lrsearch']:.2f} ms")
-    print(f"lrsearch / timm: {middle:.3f} (quartiles {low:.3f} to {high:.3f})")
+    show(time_turns({"timm": training(timms), "lrsearch": training(ours)}, TURNS), TURN)
     print(f"step_update alone, 12 groups: timm {calls(timms):.1f} us, lrsearch {calls(ours):.1f} us")

@@ -1,5 +1,6 @@
 """Policies in Lightning's own training: the LR of each update is the policy's, exactly."""
 
+import contextlib
 import warnings
 
 import lightning as L
@@ -260,6 +261,48 @@ def test_a_checkpoint_without_a_policy_of_two_optimizers_is_refused(tmp_path) ->
     fit(Adversaries(), L.Callback(), max_epochs=1).save_checkpoint(tmp_path / "ten.ckpt")
     with pytest.raises(UsageError, match="counts the updates of all its optimizers in one"):
         fit(Adversaries(), PolicyCallback(POLICY, adopt=True), ckpt_path=tmp_path / "ten.ckpt")
+
+
+class Cached(Module):
+    """Returns one optimizer, however often it is fitted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.optimizer = RecordingSGD(self.used, self.groups(), lr=1.0)
+
+    def configure_optimizers(self):
+        return self.optimizer
+
+
+def test_an_optimizer_that_is_fitted_again_has_the_second_policys_lr() -> None:
+    module, first = Cached(), PolicyCallback(POLICY)  # held, as a Trainer holds it
+    fit(module, first)
+    module.used.clear()
+    fit(module, PolicyCallback(LONGER))
+    assert module.used == lrs_of(LONGER, 20)
+
+
+def test_a_callback_that_is_fitted_again_begins_anew() -> None:
+    module, callback = Cached(), PolicyCallback(POLICY)
+    fit(module, callback)
+    fit(module, callback)
+    assert module.used == lrs_of(POLICY, 20) * 2
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["raises", "ends"])
+def test_the_lr_stays_where_a_training_left_it(ends) -> None:
+    class Broken(Cached):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 5 and not ends:
+                raise RuntimeError("cut")
+            return super().training_step(batch, batch_idx)
+
+    module, callback = Broken(), PolicyCallback(LONGER)
+    with contextlib.nullcontext() if ends else pytest.raises(RuntimeError, match="cut"):
+        fit(module, callback)
+    lr = module.optimizer.param_groups[0]["lr"]
+    module.optimizer.step()
+    assert module.optimizer.param_groups[0]["lr"] == lr == LONGER(20 if ends else 5)
 
 
 def test_weights_can_be_validated_with_the_callback(tmp_path) -> None:

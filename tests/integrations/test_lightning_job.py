@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 import lrsearch as lrs
@@ -209,6 +210,29 @@ def test_a_job_that_is_interrupted_leaves_ctrl_c_as_it_was() -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(Module(), job_of(on_progress=interrupt))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupted_job_saves_on_exception_and_goes_on(tmp_path) -> None:
+    class Interrupted(Module):
+        def training_step(self, batch, batch_idx):
+            if len(self.losses) == 7:
+                raise KeyboardInterrupt
+            return super().training_step(batch, batch_idx)
+
+    def options():
+        saving, logger = ModelCheckpoint(tmp_path / "ckpt", save_last=True, save_on_exception=True), CSVLogger(tmp_path)
+        logger.finalize = ends.append
+        return {"callbacks": [saving], "enable_checkpointing": True, "logger": logger, "log_every_n_steps": 1}
+
+    ends = []
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupted(), job_of(folder=tmp_path), **options())
+    assert ends == ["failed"]
+    assert torch.load(tmp_path / "ckpt" / "last.ckpt", weights_only=True)["global_step"] == 7
+    job, module = job_of(folder=tmp_path), Module()
+    fit(module, job, ckpt_path="last", **options())
+    assert (job.step, job.trained, job.changed) == (HORIZON, HORIZON - 7, None)
 
 
 @pytest.mark.parametrize(

@@ -31,18 +31,25 @@ def attach(trainer: Trainer, source: Policy | str | Job | Space, *, adopt: bool 
     Args:
         trainer: a Trainer, or one of its subclasses.
         source: a policy, its text, a job or a space.
-        adopt: whether a checkpoint of another policy may be resumed; its step is taken, and a warning given.
+        adopt: whether a checkpoint of another policy may be resumed; its step is taken, and a warning given. For a
+            policy alone.
 
     Raises:
-        UsageError: for another object than a Trainer, or settings of the Trainer that a job or a controller excludes.
+        UsageError: for another object than a Trainer, one with DeepSpeed, settings of the Trainer that a job or a
+            controller excludes, or if a job, a controller or a space is to adopt a checkpoint.
         PolicyError: for another source.
     """
     if not isinstance(trainer, Trainer):
         raise UsageError(f"attach takes a transformers.Trainer first, got {given(trainer)}")
-    if isinstance(source, Space):
-        attached: TrainerPolicy = TrainerSearch(trainer, source)
-    elif isinstance(read := read_source(source), Job):
-        attached = TrainerJob(trainer, read, adopt)
+    read = source if isinstance(source, Space) else read_source(source)
+    if adopt and (not isinstance(read, Policy) or read.is_controller):
+        raise UsageError(
+            "a job, a controller and a space do not adopt the checkpoint of another policy: leave out adopt"
+        )
+    if isinstance(read, Space):
+        attached: TrainerPolicy = TrainerSearch(trainer, read)
+    elif isinstance(read, Job):
+        attached = TrainerJob(trainer, read)
     else:
         attached = TrainerPolicy(trainer, read, adopt)
-    attached.put_on()
+    attached.attach()

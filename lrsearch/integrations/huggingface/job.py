@@ -1,8 +1,6 @@
 """A job as a Trainer's training."""
 
 from collections.abc import Mapping
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,19 +17,18 @@ class TrainerJob(TrainerPolicy):
     Args:
         trainer: the Trainer; its `max_steps`, `seed` and `output_dir` become the job's.
         job: the job.
-        adopt: whether a checkpoint of another policy may be resumed.
 
     Raises:
-        UsageError: if the Trainer has no `eval_dataset`, stops by itself or changes the batch size.
+        UsageError: if the Trainer has no `eval_dataset`, stops by itself, changes the batch size or trains with
+            DeepSpeed.
     """
 
     replaced: ClassVar[tuple[str, ...]] = (*TrainerPolicy.replaced, "training_step", "train")
 
-    def __init__(self, trainer: Trainer, job: Job, adopt: bool = False) -> None:
-        super().__init__(trainer, job, adopt)
+    def __init__(self, trainer: Trainer, job: Job) -> None:
+        super().__init__(trainer, job)
         _require_trainable(trainer, job)
         self.job = job
-        self._losses: list[Any] = []
         trainer.args.max_steps, trainer.args.output_dir = job.horizon, str(job.folder)
         trainer.args.seed = job.seed
         set_seed(job.seed)  # the Trainer has set its own, 42 where nothing was given
@@ -43,20 +40,13 @@ class TrainerJob(TrainerPolicy):
         """Train, from the last checkpoint in the job's folder where the job is resumed."""
         if resume_from_checkpoint is None and self.job.resumed:
             resume_from_checkpoint = last_checkpoint(self.job.folder)
-        return self.own("train", resume_from_checkpoint, *args, **kwargs)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Train on one batch, and keep its share of the update's loss on its device."""
-        loss = self.own("training_step", *args, **kwargs)
-        self._losses.append(loss)
-        return loss
+        return self.call_original("train", resume_from_checkpoint, *args, **kwargs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log the loss of an update; evaluate and stop when the job says so."""
         if self.trainer.accelerator.optimizer_step_was_skipped:
             self.trainer.lr_scheduler.step()  # the Trainer counts this step, and so does the job's horizon
-        self.job.log(train_loss=reduce(add, self._losses))
-        self._losses.clear()
+        self.job.log(train_loss=self.take_loss())
         control.should_evaluate = self.job.is_evaluation_due()
         control.should_training_stop |= self.job.should_stop
 

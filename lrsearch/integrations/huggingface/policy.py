@@ -28,7 +28,8 @@ class TrainerPolicy(Attached):
         adopt: whether a checkpoint of another policy may be resumed.
 
     Raises:
-        UsageError: if the Trainer was given a scheduler, or a controller will hear of no validation loss.
+        UsageError: if the Trainer was given a scheduler or trains with DeepSpeed, or a controller will hear of no
+            validation loss.
     """
 
     replaced: ClassVar[tuple[str, ...]] = ("create_scheduler",)
@@ -45,9 +46,16 @@ class TrainerPolicy(Attached):
 
     def require_evaluations(self) -> None:
         """Refuse a controller that would hear of no validation loss."""
-        if policy_of(self.source).is_controller and self.trainer.args.eval_strategy == "no":
+        policy, datasets = policy_of(self.source), self.trainer.eval_dataset
+        if not policy.is_controller:
+            return
+        if self.trainer.args.eval_strategy == "no":
+            raise UsageError(f"{policy} learns from {VALIDATION_LOSS}: set eval_strategy of the TrainingArguments")
+        if isinstance(datasets, dict):
+            there = ", ".join(f"eval_{name}_loss" for name in datasets)
             raise UsageError(
-                f"{policy_of(self.source)} learns from {VALIDATION_LOSS}: set eval_strategy of the TrainingArguments"
+                f"{policy} learns from {VALIDATION_LOSS}, and a dict as eval_dataset has {there}: give the Trainer one"
+                " eval_dataset"
             )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
@@ -73,8 +81,13 @@ class TrainerPolicy(Attached):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Let a controller learn from the validation loss."""
-        if self.trainer.is_in_train and policy_of(self.source).is_controller:
-            self.trainer.lr_scheduler.step(kwargs["metrics"][VALIDATION_LOSS])
+        metrics, policy = kwargs["metrics"], policy_of(self.source)
+        if not (self.trainer.is_in_train and policy.is_controller):
+            return
+        if VALIDATION_LOSS not in metrics:
+            known = ", ".join(sorted(metrics))
+            raise UsageError(f"{policy} learns from {VALIDATION_LOSS}, which the evaluation lacks. It has: {known}")
+        self.trainer.lr_scheduler.step(metrics[VALIDATION_LOSS])
 
 
 def _warn_of_unused(trainer: Trainer) -> None:

@@ -1,9 +1,9 @@
 """A range test by the Trainer's own loop."""
 
-from functools import reduce
-from operator import add
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch.optim import Optimizer
 from transformers import Trainer
 
@@ -12,6 +12,9 @@ from lrsearch.heuristics.advice import LRAdvice
 from lrsearch.heuristics.evidence import Ramp
 from lrsearch.integrations.huggingface.attached import Attached, attached_to
 from lrsearch.training.range_test import RangeTest
+
+RESTORED = ("optimizer", "lr_scheduler", "_created_lr_scheduler")
+"""Attributes of the Trainer that its `train()` sets; the last says whether the next one makes another scheduler."""
 
 
 class _NoScheduler:
@@ -43,13 +46,14 @@ class TrainerRangeTest(Attached):
         options: `low`, `high`, `steps`, `shape`, `momentum`, `weight_decay` of `lrs.range_test`.
 
     Raises:
-        UsageError: for another object than a Trainer, or where something is attached to it.
+        UsageError: for another object than a Trainer, one with DeepSpeed or something attached to it, or an impossible
+            range, steps or shape.
 
     Once `trainer.train()` has returned, `advice` is what the test suggests, and `ramp` what it showed.
     """
 
     replaced: ClassVar[tuple[str, ...]] = ("create_scheduler", "training_step", "train")
-    gives_way: ClassVar[bool] = False
+    is_replaceable: ClassVar[bool] = False
 
     def __init__(self, trainer: Trainer, **options: Any) -> None:
         if not isinstance(trainer, Trainer):
@@ -57,10 +61,9 @@ class TrainerRangeTest(Attached):
         if attached_to(trainer):
             raise UsageError("something is attached to this Trainer: make the range test first, then attach")
         super().__init__(trainer)
-        self._options = options
-        self._losses: list[Any] = []
+        self._options, self._steps = options, _steps_of(options)
         self._test: RangeTest | None = None
-        self.put_on()
+        self.attach()
 
     @property
     def advice(self) -> LRAdvice:
@@ -75,15 +78,17 @@ class TrainerRangeTest(Attached):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Make the test, in the place of a training."""
         trainer = self.trainer
-        steps, made = trainer.args.max_steps, (trainer.optimizer, trainer.lr_scheduler)
-        trainer.args.max_steps = self._options.get("steps", 300)
+        before, max_steps = {name: getattr(trainer, name) for name in RESTORED}, trainer.args.max_steps
+        trainer.args.max_steps = self._steps
         try:
-            return self.own("train", *args, **kwargs)
+            return self.call_original("train", *args, **kwargs)
         finally:
             if self._test is not None:
                 self._test.__exit__(None, None, None)
-            trainer.args.max_steps, (trainer.optimizer, trainer.lr_scheduler) = steps, made
-            self.take_off()
+            trainer.args.max_steps = max_steps
+            for name, value in before.items():
+                setattr(trainer, name, value)
+            self.detach()
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """Begin the test, now that the optimizer is there."""
@@ -93,17 +98,10 @@ class TrainerRangeTest(Attached):
         trainer.lr_scheduler = _NoScheduler(optimizer)
         return trainer.lr_scheduler
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Train on one batch, and keep its share of the update's loss."""
-        loss = self.own("training_step", *args, **kwargs)
-        self._losses.append(loss)
-        return loss
-
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the loss of an update, and stop where the test is over."""
         test = self._made
-        test.step(reduce(add, self._losses))
-        self._losses.clear()
+        test.step(self.take_loss())
         control.should_evaluate = control.should_save = control.should_log = False
         control.should_training_stop |= test.is_over
 
@@ -116,3 +114,9 @@ class TrainerRangeTest(Attached):
         if self._test is None:
             raise UsageError("the range test was not made yet: call trainer.train()")
         return self._test
+
+
+def _steps_of(options: Mapping[str, Any]) -> int:
+    """The updates of a range test with these options. They are refused here, not in the middle of `train()`."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    return RangeTest(torch.nn.Identity(), optimizer, **options).steps

@@ -27,7 +27,7 @@ class TrainerSearch(TrainerPolicy):
         space: the policies to search; its horizon is what the Trainer trains.
 
     Raises:
-        UsageError: if the Trainer was given a scheduler.
+        UsageError: if the Trainer was given a scheduler, or trains with DeepSpeed.
     """
 
     replaced: ClassVar[tuple[str, ...]] = (*TrainerPolicy.replaced, "train", "hyperparameter_search")
@@ -75,7 +75,7 @@ class TrainerSearch(TrainerPolicy):
         self.source = self._policy_of(trial)
         if isinstance(trial, dict):  # the Trainer takes what is in it for TrainingArguments
             trial = {name: value for name, value in trial.items() if name != POLICY}
-        return self.own("train", resume_from_checkpoint, trial, *args, **kwargs)
+        return self.call_original("train", resume_from_checkpoint, trial, *args, **kwargs)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """The scheduler of the trial's policy."""
@@ -100,7 +100,7 @@ class TrainerSearch(TrainerPolicy):
             self.space.suggest(trial)
             return others(trial)
 
-        best = self.own("hyperparameter_search", hp_space, backend="optuna", **options)
+        best = self.call_original("hyperparameter_search", hp_space, backend="optuna", **options)
         if best is None:  # of a rank that is not the first
             return None
         study = optuna.load_study(study_name=options["study_name"], storage=options["storage"])
@@ -115,7 +115,7 @@ class TrainerSearch(TrainerPolicy):
             )
         generator, space = _generator(self.trainer.args.seed), self.space
         drawn = {POLICY: tune.sample_from(lambda _: str(space.sample(generator)))}
-        return self.own("hyperparameter_search", lambda _: others(None) | drawn, backend="ray", **options)
+        return self.call_original("hyperparameter_search", lambda _: others(None) | drawn, backend="ray", **options)
 
     def _policy_of(self, trial: Any) -> Policy:
         """The policy of a trial; all ranks have that of the first."""
