@@ -20,7 +20,7 @@ except ModuleNotFoundError:  # the same library by its older name
     from pytorch_lightning import Callback
     from pytorch_lightning.utilities.types import LRSchedulerConfig
 
-__all__ = ["Callback", "PolicyCallback", "ShownScheduler"]
+__all__ = ["Callback", "NoOpScheduler", "PolicyCallback"]
 STATES = "lr_schedulers"
 """Where Lightning keeps the states of schedulers in a checkpoint."""
 
@@ -61,6 +61,7 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
         if adopt and (self._job is not None or self.policy.is_controller):
             raise UsageError("a job and a controller do not adopt the checkpoint of another policy: leave out adopt")
         self._goes_on_at: int | None = None
+        self._hooks: UpdateHooks | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Refuse a second callback, and a Trainer whose runs are not the job's."""
@@ -71,6 +72,7 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the place of the schedulers."""
+        self._remove_hooks()
         strategy = trainer.strategy
         if not any(optimizer.param_groups for optimizer in strategy.optimizers):
             raise UsageError("a policy needs an optimizer, and configure_optimizers returned none")
@@ -82,7 +84,7 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
             if len(self._parts) > 1:  # one optimizer may wait for the others' updates: a step before its first is right
                 part._warned.add("order")
         strategy.lr_scheduler_configs = [
-            LRSchedulerConfig(ShownScheduler(part), interval="step") for part in self._parts
+            LRSchedulerConfig(NoOpScheduler(part), interval="step") for part in self._parts
         ]
         self._hooks = UpdateHooks(strategy.optimizers, self._scheduler.step)
         if self._job is not None:
@@ -109,7 +111,8 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End an update of several optimizers, and log the job's."""
-        self._hooks.end_round()
+        if self._hooks is not None:
+            self._hooks.end_round()
         if self._job is not None:
             self._job.after_batch(trainer, outputs)
 
@@ -122,14 +125,28 @@ class PolicyCallback(Callback):  # type: ignore[misc]  # Lightning is not typed 
         elif self.policy.is_controller:
             self._scheduler.step(_metric(trainer, str(self._monitor)))
 
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Leave the optimizers alone."""
+        self._remove_hooks()
+
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Let an interrupted job be interrupted: Lightning would exit with 1, which is a failure."""
+        self._remove_hooks()
         if self._job is not None and isinstance(exception, KeyboardInterrupt):
+            for callback in trainer.callbacks[trainer.callbacks.index(self) + 1 :]:  # those that save are the last
+                callback.on_exception(trainer, pl_module, exception)
+            for logger in trainer.loggers:
+                logger.finalize("failed")
             trainer._teardown()
             raise exception
 
+    def _remove_hooks(self) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+            self._hooks = None
 
-class ShownScheduler:
+
+class NoOpScheduler:
     """A policy's scheduler as Lightning sees it: shown and saved. Its `step()` does nothing, the callback's counts.
 
     Args:

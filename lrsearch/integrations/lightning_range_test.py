@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import LRAdvice
-from lrsearch.integrations.lightning import Callback, PolicyCallback, ShownScheduler
+from lrsearch.integrations.lightning import Callback, PolicyCallback, NoOpScheduler
 from lrsearch.integrations.lightning_job import mean_loss
 from lrsearch.training.range_test import RangeTest
 
@@ -75,7 +75,7 @@ class RangeTestCallback(Callback):  # type: ignore[misc]  # Lightning is not typ
         loop.max_epochs, loop.min_epochs, loop.epoch_loop.max_steps, loop.epoch_loop.min_steps = -1, None, -1, None
         trainer.limit_val_batches = 0
         for config in trainer.strategy.lr_scheduler_configs:
-            config.scheduler, config.reduce_on_plateau = ShownScheduler(config.scheduler), False
+            config.scheduler, config.reduce_on_plateau = NoOpScheduler(config.scheduler), False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Take the snapshot, and set the first learning rate."""

@@ -287,7 +287,7 @@ class PolicyScheduler(GroupedScheduler):
         self._momenta: list[float] = []
 
     def _attach(self) -> None:
-        self._counts = attach(self.optimizer, self._see_groups, self._count_update)
+        self._counts = bool(attach(self.optimizer, self._see_groups, self._count_update))
 
     def _count_update(self) -> None:
         self._updates = count = self._updates + 1

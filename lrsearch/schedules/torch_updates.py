@@ -7,20 +7,23 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 
-def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[], None] | None = None) -> bool:
+def attach(
+    optimizer: Optimizer, before: Callable[[], None], after: Callable[[], None] | None = None
+) -> list[RemovableHandle]:
     """Call two methods of one object before and after each update, as long as that object lives.
 
     Where an optimizer's step calls its parent's, hooks run twice: `after` is called once, `before` may be called again.
 
     Returns:
-        Whether the optimizer has such hooks. Accelerate's wrapper has none, but its inner optimizer has.
+        What removes the hooks before; none if the optimizer takes none. For Accelerate's wrapper its inner one does.
     """
     while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
         inner = getattr(optimizer, "optimizer", None)
         if not isinstance(inner, Optimizer):
-            return False
+            return []
         optimizer = inner
     is_updating = False
     call_before, call_after = _weak(before), _weak(after) if after is not None else None
@@ -40,7 +43,7 @@ def attach(optimizer: Optimizer, before: Callable[[], None], after: Callable[[],
     if call_after is not None:
         handles.append(optimizer.register_step_post_hook(end))
     weakref.finalize(before.__self__, _remove, handles).atexit = False  # type: ignore[attr-defined]
-    return True
+    return handles
 
 
 def may_be_skipped(optimizer: Optimizer) -> bool:
@@ -67,6 +70,6 @@ def _weak(method: Callable[[], None]) -> Callable[[], None]:
     return call
 
 
-def _remove(handles: list[Any]) -> None:
+def _remove(handles: list[RemovableHandle]) -> None:
     for handle in handles:
         handle.remove()

@@ -17,7 +17,7 @@ from lrsearch.runs.run import RunSpec
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what the library imports
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedType
     from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration
 
@@ -185,6 +185,17 @@ def test_what_cannot_be_is_refused() -> None:
         prepare_scheduler(accelerator, COSINE)
     with pytest.raises(PolicyError, match="policy, its text or a job"):
         prepare_scheduler(accelerator, None, accelerator.prepare(plain))
+    with pytest.raises(UsageError, match="a job does not adopt"):
+        prepare_scheduler(accelerator, job_of(), accelerator.prepare(plain), adopt=True)
+
+
+@pytest.mark.parametrize("engine", [DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
+def test_engines_with_schedulers_of_their_own_are_refused(engine) -> None:
+    """They are not installed here: the state says which is used."""
+    accelerator = Accelerator(cpu=True)
+    accelerator.state.distributed_type = engine
+    with pytest.raises(UsageError, match=f"{engine.value} steps a scheduler of its own"):
+        prepare_scheduler(accelerator, COSINE)
 
 
 @pytest.mark.adapters

@@ -13,6 +13,7 @@ from lrsearch.errors import PolicyError, SchedulerWarning, UsageError
 from lrsearch.runs.job import Job
 from lrsearch.runs.run import RunSpec
 from lrsearch.runs.stop import Stop
+from lrsearch.training.range_test import RangeTest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what the library imports
@@ -339,6 +340,19 @@ def test_a_controller_learns_from_the_validation_loss(tmp_path) -> None:
         assert [group[0] for group in heard.lrs] == expected_lrs
 
 
+def test_a_controller_without_a_validation_loss_says_what_there_is(tmp_path) -> None:
+    plateau = lrs.parse("PLATEAU(k0=0.1, gamma=0.5, patience=0)")
+    trainer = trainer_in(tmp_path, eval_strategy="epoch")
+    trainer.eval_dataset = {"near": DATA[32:40], "far": DATA[40:]}
+    with pytest.raises(UsageError, match=r"learns from eval_loss, .* has eval_near_loss, eval_far_loss"):
+        attach(trainer, plateau)
+    trainer.eval_dataset = DATA[32:]
+    attach(trainer, plateau)
+    trainer.eval_dataset = {"near": DATA[32:40], "far": DATA[40:]}
+    with pytest.raises(UsageError, match=r"learns from eval_loss, which .* It has: .*eval_near_distance"):
+        trainer.train()
+
+
 def _losses_of(trainer):
     return [(entry["step"], entry["eval_loss"]) for entry in trainer.state.log_history if "eval_loss" in entry]
 
@@ -374,6 +388,34 @@ def test_a_range_test_changes_nothing(tmp_path, options) -> None:
     tmp_path.mkdir()
     for one, other in zip(tested, weights(False)[0], strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("source", [None, COSINE])
+def test_a_trainer_that_has_trained_makes_a_new_scheduler_after_a_range_test(tmp_path, source) -> None:
+    def lrs_of(with_test):
+        heard = Listening()
+        trainer = trainer_in(tmp_path, callbacks=[heard])
+        trainer.train()
+        if with_test:
+            TrainerRangeTest(trainer, low=1e-4, high=1.0, steps=20)
+            trainer.train()
+        heard.lrs.clear()
+        if source is not None:
+            attach(trainer, source)
+        trainer.train()
+        return heard.lrs
+
+    assert len(lrs_of(with_test=False)) == 18
+    assert lrs_of(with_test=True) == lrs_of(with_test=False)
+
+
+def test_a_range_test_refuses_what_it_cannot_make(tmp_path) -> None:
+    trainer = trainer_in(tmp_path)
+    for bad in ({"steps": 0}, {"low": 1.0, "high": 0.1}, {"shape": "round"}):
+        with pytest.raises(UsageError):
+            TrainerRangeTest(trainer, **bad)
+    test = TrainerRangeTest(trainer, shape="linear")  # none of the refused ones is attached
+    assert test._steps == RangeTest(trainer.model, torch.optim.SGD(trainer.model.parameters(), lr=1.0)).steps
 
 
 def test_a_range_test_that_fails_puts_everything_back(tmp_path) -> None:
@@ -422,6 +464,27 @@ def test_what_cannot_be_is_refused(tmp_path) -> None:
     attach(attached, COSINE)
     with pytest.raises(UsageError, match="make the range test first"):
         TrainerRangeTest(attached)
+
+
+@pytest.mark.parametrize(
+    "source", [job_of(), "PLATEAU(k0=0.1, gamma=0.5, patience=0)", lrs.Space.standard("TRI", horizon=18, epoch=4)]
+)
+def test_a_policy_alone_adopts(tmp_path, source) -> None:
+    with pytest.raises(UsageError, match="leave out adopt"):
+        attach(trainer_in(tmp_path, eval_strategy="epoch"), source, adopt=True)
+
+
+def test_deepspeed_is_refused(tmp_path) -> None:
+    """It is not installed here: the Trainer says by this attribute that it is to be used."""
+    trainer = trainer_in(tmp_path)
+    trainer.is_deepspeed_enabled = True
+    for refused in (
+        lambda: attach(trainer, COSINE),
+        lambda: attach(trainer, job_of()),
+        lambda: TrainerRangeTest(trainer),
+    ):
+        with pytest.raises(UsageError, match="DeepSpeed steps a scheduler of its own"):
+            refused()
 
 
 def test_what_a_job_excludes_is_refused(tmp_path) -> None:

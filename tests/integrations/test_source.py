@@ -44,3 +44,6 @@ def test_what_cannot_be_scheduled_says_why() -> None:
         scheduler_of(COSINE)
     with pytest.raises(UsageError, match="do not adopt"):
         scheduler_of(FIX(k0=1), sgd(1.0), sgd(1.0), adopt=True)
+    job = Job(RunSpec(Task(name="toy", horizon=16, epoch=4, objectives=(minimize("loss"),)), COSINE, 16, seed=0))
+    with pytest.raises(UsageError, match="a job does not adopt"):
+        scheduler_of(job, sgd(1.0), adopt=True)
