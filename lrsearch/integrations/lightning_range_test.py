@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lrsearch.errors import UsageError
 from lrsearch.heuristics.advice import LRAdvice
-from lrsearch.integrations.lightning import Callback, PolicyCallback, NoOpScheduler
+from lrsearch.integrations.lightning import Callback, NoOpScheduler, PolicyCallback
 from lrsearch.integrations.lightning_job import mean_loss
 from lrsearch.training.range_test import RangeTest
 
