@@ -1,9 +1,21 @@
 """The executor in this process: it trains one group after the other."""
 
+import time
 from pathlib import Path
 
 from lrsearch.runs import Run, RunSpec, RunState
-from lrsearch.runs.executor import DONE, WAIT, Ask, Ended, GroupTrainer, Lockstep, Progress, nothing_to_wait_for
+from lrsearch.runs.executor import (
+    DONE,
+    WAIT,
+    Ask,
+    Ended,
+    GroupTrainer,
+    Lockstep,
+    Lost,
+    Progress,
+    Usage,
+    nothing_to_wait_for,
+)
 
 
 class LocalExecutor:
@@ -17,14 +29,35 @@ class LocalExecutor:
 
     def __init__(self, trainer: GroupTrainer) -> None:
         self.trainer = trainer
+        self._seconds = 0.0
 
     @property
     def lockstep(self) -> Lockstep:
         """Whether short runs of its task train in lockstep."""
         return self.trainer.lockstep
 
-    def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
-        """Train groups: see `Executor.train`."""
+    @property
+    def usage(self) -> Usage:
+        """Its one slot trains all the time."""
+        return Usage(1, self._seconds, self._seconds)
+
+    def train(
+        self,
+        ask: Ask,
+        ended: Ended,
+        *,
+        folder: Path | None = None,
+        progress: Progress | None = None,
+        lost: Lost | None = None,
+    ) -> None:
+        """Train groups: see `Executor.train`. No attempt is lost: where this process ends, so does the call."""
+        began = time.monotonic()
+        try:
+            self._train(ask, ended, folder, progress)
+        finally:
+            self._seconds += time.monotonic() - began
+
+    def _train(self, ask: Ask, ended: Ended, folder: Path | None, progress: Progress | None) -> None:
         open_runs: list[RunSpec] = []
         is_over = False
 

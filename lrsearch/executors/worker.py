@@ -7,15 +7,15 @@ import signal
 import threading
 import time
 import traceback
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import LRSearchError
-from lrsearch.runs import Run, RunSpec
+from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.executor import Group, GroupTrainer, TrainerSource
 from lrsearch.schedules import parse
 
@@ -44,17 +44,61 @@ class MachineShare:
     device: str | None
 
 
-def work(connection: Connection, stop: Event, share: MachineShare) -> None:
-    """Train the groups that arrive, until the connection is closed. The first message is the source."""
+def work(connection: Connection, is_stopping: Any, share: MachineShare) -> None:
+    """Train the groups that arrive, until the connection is closed. The first message is the source.
+
+    Args:
+        connection: for groups and messages.
+        is_stopping: a shared byte: not 0 when runs must stop.
+        share: the worker's share of the machine.
+    """
     _lead_process_group()
+    terminated = _Termination()
     with suppress(EOFError, OSError, KeyboardInterrupt):  # the connection was closed, perhaps in the middle of a run
         if (trainer := _open(connection, share)) is None:
             return
+        signal.signal(signal.SIGTERM, terminated)
         with closing(trainer):
-            while True:
+            while not terminated:
                 runs, in_lockstep, folder = connection.recv()  # a run: policy, horizon, seed, stop
                 specs = tuple(RunSpec(trainer.task, parse(policy), *rest) for policy, *rest in runs)
-                _train(trainer, Group(specs, in_lockstep), folder, connection, stop)
+                with terminated.postponed():
+                    _train(trainer, Group(specs, in_lockstep), folder, connection, is_stopping, terminated)
+    if terminated:
+        terminated.obey()
+
+
+class _Termination:
+    """A SIGTERM from outside. It interrupts the run in progress, which writes its checkpoint, and is then obeyed."""
+
+    def __init__(self) -> None:
+        self._is_set, self._is_postponed = False, False
+
+    def __bool__(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        """End once the group has ended."""
+        self._is_set = True
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.set()
+        if not self._is_postponed:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Only note the signal meanwhile."""
+        self._is_postponed = True
+        try:
+            yield
+        finally:
+            self._is_postponed = False
+
+    def obey(self) -> None:
+        """End by the signal."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def kill_group(pid: int) -> None:
@@ -97,7 +141,14 @@ def _open(connection: Connection, share: MachineShare) -> GroupTrainer | None:
     return trainer
 
 
-def _train(trainer: GroupTrainer, group: Group, folder: Path | None, connection: Connection, stop: Event) -> None:
+def _train(
+    trainer: GroupTrainer,
+    group: Group,
+    folder: Path | None,
+    connection: Connection,
+    is_stopping: Any,
+    terminated: _Termination,
+) -> None:
     """Train a group. Send each run as it ends, and the steps done every few steps."""
     last_report, open_keys = time.monotonic(), [spec.key for spec in group.specs]
 
@@ -109,7 +160,7 @@ def _train(trainer: GroupTrainer, group: Group, folder: Path | None, connection:
 
     def watch(step: int) -> None:
         nonlocal last_report
-        if stop.is_set():
+        if is_stopping.value or terminated:
             raise KeyboardInterrupt
         if time.monotonic() - last_report > REPORT_SECONDS:
             send(STEPS, open_keys[0], step)
@@ -117,6 +168,8 @@ def _train(trainer: GroupTrainer, group: Group, folder: Path | None, connection:
 
     def ended(spec: RunSpec, run: Run) -> None:
         open_keys.remove(spec.key)
+        if run.state is RunState.INTERRUPTED and not is_stopping.value:  # by a signal, or by the training itself
+            terminated.set()
         send(ENDED, spec.key, run.to_text())
 
     try:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from lrsearch.errors import EngineError
+from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.run import Run, RunSpec
 from lrsearch.runs.task import Task
 
 Ended = Callable[[RunSpec, Run], None]
+Lost = Callable[[LostAttempt], None]
 Progress = Callable[[RunSpec, int], None]
 
 
@@ -61,6 +63,52 @@ class Group:
 
 
 Ask = Callable[[], Group | NoRun]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The time that training may take.
+
+    Args:
+        seconds_per_run: for an attempt of a run, which is ended where it takes longer; None for no limit.
+        deadline: for all of it, by `time.monotonic`; runs that are open then are interrupted. None for no limit.
+    """
+
+    seconds_per_run: float | None = None
+    deadline: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is a limit."""
+        return self.seconds_per_run is not None or self.deadline is not None
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The deadline has passed: the open runs were interrupted, and what finished is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of their time the slots of an executor have trained.
+
+    Args:
+        slots: groups at a time.
+        seconds: the sum over the slots of the time from the first moment at which they could train.
+        busy: the part in which they had a group.
+    """
+
+    slots: int = 1
+    seconds: float = 0.0
+    busy: float = 0.0
+
+    @property
+    def idle(self) -> float:
+        """The seconds in which slots waited, for runs in progress or for a new worker."""
+        return self.seconds - self.busy
+
+    @property
+    def share(self) -> float:
+        """The share of the time in which a slot trained."""
+        return self.busy / self.seconds if self.seconds else 1.0
 
 
 class GroupTrainer(Protocol):
@@ -127,18 +175,34 @@ class Executor(Protocol):
     def lockstep(self) -> Lockstep:
         """Whether short runs of its task train in lockstep."""
 
-    def train(self, ask: Ask, ended: Ended, *, folder: Path | None = None, progress: Progress | None = None) -> None:
+    @property
+    def usage(self) -> Usage:
+        """How much of their time its slots have trained."""
+
+    def train(
+        self,
+        ask: Ask,
+        ended: Ended,
+        *,
+        folder: Path | None = None,
+        progress: Progress | None = None,
+        lost: Lost | None = None,
+    ) -> None:
         """Train groups until none is left, and pass each run to `ended` exactly once.
+
+        A run whose process or machine ends is trained again, at most as often as its `Cause` says; then it has failed.
 
         Args:
             ask: returns the next group; WAIT while runs in progress must end first, DONE when nothing is left.
             ended: called with every run. If an interrupt breaks the call, it is called with the same run again.
             folder: for the weights of full runs and the checkpoints of runs in progress; None to write none.
             progress: called with the steps done of a run in progress, every now and then.
+            lost: called with every attempt of a run that ended with its process.
 
         Raises:
             KeyboardInterrupt: if it was interrupted, after every ended run was passed to `ended`.
-            WorkError: if a worker process died or could not start, after finished runs were passed to `ended`.
+            OutOfTime: the same, because the deadline has passed.
+            WorkError: if no worker can start, or the trainer is broken, after finished runs were passed to `ended`.
             EngineError: if `ask` returns WAIT while nothing is in progress: it would wait for ever.
         """
 

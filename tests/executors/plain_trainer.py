@@ -6,6 +6,7 @@ Workers import this file, so it is no test's module.
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from lrsearch.runs.executor import Lockstep
 TASK = Task(name="plain", horizon=400, epoch=20, objectives=(minimize("loss"),))
 FAILS, EXITS, STARTS_ANOTHER, DIES, STAYS = 901, 902, 903, 904, 905
 """Seeds: the run fails; the training leaves by sys.exit; starts a process; its process dies; it never looks up."""
+KILLED_ONCE, CRASHES_ONCE, EXITS_ONCE, HANGS_ONCE, TERMINATED_ONCE, MEMORY_ONCE = 911, 912, 913, 914, 915, 916
+"""Seeds whose process ends at the first attempt, halfway, and not at the second."""
 
 
 class PlainTrainer:
@@ -39,6 +42,8 @@ class PlainTrainer:
         try:
             for step in range(1, spec.horizon + 1):
                 watch(step)
+                if step == spec.horizon // 2:
+                    self._end_once(spec, folder)
                 score = score / 2 + spec.policy(step - 1) / (spec.seed + 1)
         except KeyboardInterrupt:
             return self._interrupted(step)
@@ -65,8 +70,36 @@ class PlainTrainer:
             (folder / "stays").write_text(str(os.getpid()))
             signal.pause()
 
+    def _end_once(self, spec, folder):
+        if not KILLED_ONCE <= spec.seed <= MEMORY_ONCE or (folder / f"{spec.key}.ended").exists():
+            return
+        (folder / f"{spec.key}.ended").write_text(str(os.getpid()))
+        if spec.seed == EXITS_ONCE:
+            os._exit(5)
+        if spec.seed == HANGS_ONCE:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            time.sleep(600)
+        if spec.seed == MEMORY_ONCE:
+            end_out_of_memory()
+        kinds = {KILLED_ONCE: signal.SIGKILL, CRASHES_ONCE: signal.SIGSEGV, TERMINATED_ONCE: signal.SIGTERM}
+        os.kill(os.getpid(), kinds[spec.seed])
+
     def _interrupted(self, steps):
         return Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0)
+
+
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+
+
+def end_out_of_memory() -> None:
+    """Have the kernel kill this process for want of memory, in a control group of its own; it must be root."""
+    group = MEMORY_GROUPS / f"lrsearch-{os.getpid()}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(200 * 2**20))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    held = [bytes(2**20)]
+    while len(held) < 4096:  # ends long before
+        held.append(bytes(b"x" * 2**20))
 
 
 @dataclass(frozen=True)

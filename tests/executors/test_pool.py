@@ -1,10 +1,12 @@
 """Worker processes: what one of them does reaches the parent, and nothing that they started outlives them."""
 
+import multiprocessing
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from torch import nn
 from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
 from lrsearch.executors.pool import Pool
 from lrsearch.runs import RunSpec, RunState
-from lrsearch.runs.executor import DONE, Group
+from lrsearch.runs.executor import DONE, Group, Limits, OutOfTime
+from lrsearch.runs.lost import Cause
 from lrsearch.schedules import FIX
 from lrsearch.tasks import find_task
 from lrsearch.tasks.in_memory import classification
@@ -44,21 +47,99 @@ def has_ended(pid, seconds=30):
         os.close(ending)
 
 
-def test_a_worker_that_dies_is_told_and_what_finished_is_kept(plain):
-    told = []
-    with Pool(plain.PlainSource(), 1) as pool, pytest.raises(WorkError, match="a worker process died with FIX"):
-        pool.train(
-            in_turn(group(plain.TASK, 0), group(plain.TASK, 1, plain.DIES)),
-            lambda spec, run: told.append((spec.seed, run.state)),
-        )
-    assert told == [(0, RunState.FINISHED), (1, RunState.FINISHED)]
+class Heard:
+    """What an executor passed on."""
+
+    def __init__(self):
+        self.runs, self.lost = [], []
+
+    def ended(self, spec, run):
+        self.runs.append((spec.seed, run))
+
+    @property
+    def states(self):
+        return {seed: run.state for seed, run in self.runs}
 
 
-def test_a_worker_that_dies_lets_the_others_tell_what_they_train(plain):
-    told, long = [], group(plain.TASK, 0, horizon=200_000_000)
-    with Pool(plain.PlainSource(), 2) as pool, pytest.raises(WorkError, match="a worker process died with FIX"):
-        pool.train(in_turn(long, group(plain.TASK, plain.DIES)), lambda spec, run: told.append((spec.seed, run.state)))
-    assert told == [(0, RunState.INTERRUPTED)]
+ENDS = {
+    "KILLED_ONCE": (Cause.KILLED, "by SIGKILL"),
+    "CRASHES_ONCE": (Cause.CRASHED, "by SIGSEGV"),
+    "EXITS_ONCE": (Cause.EXITED, "with code 5"),
+    "HANGS_ONCE": (Cause.HUNG, "2 s"),
+    "TERMINATED_ONCE": (Cause.TERMINATED, "by SIGTERM"),
+    "MEMORY_ONCE": (Cause.MEMORY, "by SIGKILL"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_run_whose_process_ends_is_trained_again_and_the_cause_is_named(plain, tmp_path, name):
+    if name == "MEMORY_ONCE" and not os.access(plain.MEMORY_GROUPS, os.W_OK):
+        pytest.skip("a process can only be put out of memory by root, with control groups")
+    heard, seed = Heard(), getattr(plain, name)
+    groups = group(plain.TASK, 0), group(plain.TASK, 1, seed, 2), group(plain.TASK, 3)
+    with Pool(plain.PlainSource(), 1, Limits(seconds_per_run=2)) as pool:
+        pool.train(in_turn(*groups), heard.ended, folder=tmp_path, lost=heard.lost.append)
+    for memory_group in plain.MEMORY_GROUPS.glob("lrsearch-*"):
+        memory_group.rmdir()
+    assert len(list(tmp_path.glob("*.ended"))) == 1
+    assert heard.states == dict.fromkeys((0, 1, seed, 2, 3), RunState.FINISHED)
+    assert len(heard.runs) == 5
+    (lost,) = heard.lost
+    assert (lost.seed, lost.attempt, lost.is_last) == (seed, 1, False)
+    cause, why = ENDS[name]
+    assert lost.death.cause is cause
+    assert lost.death.why.startswith(why)
+    assert "it was trained again" in lost.sentence
+
+
+def test_a_run_whose_process_always_ends_has_failed_and_the_others_finish(plain, tmp_path):
+    heard = Heard()
+    with Pool(plain.PlainSource(), 2) as pool:
+        groups = (group(plain.TASK, seed) for seed in (0, plain.DIES, 1))
+        pool.train(in_turn(*groups), heard.ended, folder=tmp_path, lost=heard.lost.append)
+    assert heard.states == {0: RunState.FINISHED, plain.DIES: RunState.FAILED, 1: RunState.FINISHED}
+    assert [(lost.attempt, lost.is_last) for lost in heard.lost] == [(1, False), (2, False), (3, True)]
+    failed = dict(heard.runs)[plain.DIES]
+    assert failed.error.startswith("its process ended 3 times, the last time killed: by SIGKILL, it held ")
+    assert failed.cause == "lost"
+
+
+def test_a_process_that_ends_alone_ends_no_other(plain, tmp_path):
+    heard, long = Heard(), group(plain.TASK, 0, horizon=200_000_000)
+
+    def lost(attempt):
+        heard.lost.append(attempt)
+        raise KeyboardInterrupt
+
+    with Pool(plain.PlainSource(), 2) as pool, pytest.raises(KeyboardInterrupt):
+        pool.train(in_turn(long, group(plain.TASK, plain.KILLED_ONCE)), heard.ended, folder=tmp_path, lost=lost)
+    assert len(heard.lost) == 1
+    assert heard.states == {0: RunState.INTERRUPTED}
+
+
+def test_runs_in_lockstep_with_a_killed_one_are_all_trained_again(plain, tmp_path):
+    heard, groups = Heard(), [Group(group(plain.TASK, 0, plain.KILLED_ONCE, 1).specs, in_lockstep=True)]
+    with Pool(plain.PlainSource(), 1) as pool:
+        pool.train(in_turn(*groups), heard.ended, folder=tmp_path, lost=heard.lost.append)
+    assert heard.states == dict.fromkeys((0, plain.KILLED_ONCE, 1), RunState.FINISHED)
+    assert len(heard.runs) == 3
+
+
+def test_a_deadline_interrupts_what_is_open(plain, tmp_path):
+    heard = Heard()
+    with Pool(plain.PlainSource(), 2, Limits(deadline=time.monotonic() + 3)) as pool:
+        groups = group(plain.TASK, 0), group(plain.TASK, 1, horizon=200_000_000), group(plain.TASK, plain.STAYS)
+        with pytest.raises(OutOfTime):
+            pool.train(in_turn(*groups), heard.ended, folder=tmp_path)
+    assert heard.states == {0: RunState.FINISHED, 1: RunState.INTERRUPTED, plain.STAYS: RunState.INTERRUPTED}
+
+
+def test_the_time_that_workers_trained_is_known(plain):
+    with Pool(plain.PlainSource(), 2) as pool:
+        pool.train(in_turn(group(plain.TASK, 0), group(plain.TASK, 1)), lambda *_: None)
+        usage = pool.usage
+    assert usage.slots == 2
+    assert 0 < usage.busy <= usage.seconds
 
 
 def test_a_source_that_a_worker_cannot_open_is_told_with_its_own_traceback(plain, tmp_path, monkeypatch):
@@ -76,8 +157,8 @@ def test_a_training_that_leaves_ends_no_worker(plain):
     with Pool(plain.PlainSource(), 1) as pool:
         with pytest.raises(WorkError, match=r"cannot train plain: Traceback[\s\S]*SystemExit: the user's script has"):
             pool.train(in_turn(group(plain.TASK, plain.EXITS)), print)
-        assert len(pool._workers) == 1
-        pool.submit(group(plain.TASK, 0))
+        assert len(pool.workers.pids) == 1
+        pool.workers.begin(0, group(plain.TASK, 0), None)
 
 
 def test_what_a_worker_started_ends_with_it(plain, tmp_path):
@@ -94,8 +175,7 @@ def test_what_a_worker_started_ends_with_it(plain, tmp_path):
 
 def test_what_a_worker_started_ends_with_it_where_it_was_killed(plain, tmp_path):
     with Pool(plain.PlainSource(), 1) as pool:
-        with pytest.raises(WorkError, match="died with"):
-            pool.train(in_turn(group(plain.TASK, plain.STARTS_ANOTHER, plain.DIES)), lambda *_: None, folder=tmp_path)
+        pool.train(in_turn(group(plain.TASK, plain.STARTS_ANOTHER, plain.DIES)), lambda *_: None, folder=tmp_path)
         started = int((tmp_path / "started").read_text())
         assert has_ended(started)
 
@@ -106,15 +186,17 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import plain_trainer as plain
 from lrsearch.executors.pool import Pool
+from lrsearch.executors.workers import RunEnded
 from lrsearch.runs import RunSpec
 from lrsearch.runs.executor import Group
 from lrsearch.schedules import FIX
 
 if __name__ == "__main__":
     pool = Pool(plain.PlainSource(), 2)
-    for seed in (plain.STARTS_ANOTHER, plain.STAYS):
-        pool.submit(Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),)), Path({folder!r}))
-    pool.next()
+    for worker, seed in enumerate((plain.STARTS_ANOTHER, plain.STAYS)):
+        pool.workers.begin(worker, Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),)), Path({folder!r}))
+    while not isinstance(pool.workers.receive(60), RunEnded):
+        pass
     while not Path({folder!r}, "stays").exists():
         pass
     print("training", flush=True)
@@ -139,9 +221,9 @@ def test_a_parent_that_ends_leaves_no_process_behind(tmp_path, end):
 def test_workers_may_start_processes_of_their_own_and_lead_a_group(plain):
     with Pool(plain.PlainSource(), 1) as pool:
         assert pool.lockstep.reason == "it has no rows"
-        worker = pool._workers[0].process
-        assert not worker.daemon
-        assert os.getpgid(worker.pid) == worker.pid != os.getpgid(0)
+        pid = pool.workers.pids[0]
+        assert os.getpgid(pid) == pid != os.getpgid(0)
+        assert [(process.pid, process.daemon) for process in multiprocessing.active_children()] == [(pid, False)]
 
 
 def test_a_second_interrupt_ends_it_at_once(plain):
