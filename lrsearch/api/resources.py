@@ -6,10 +6,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch.errors import OutputError, UsageError, given
+from lrsearch.errors import OutputError, TaskError, UsageError, given
 from lrsearch.executors.local import LocalExecutor
 from lrsearch.runs import Task
-from lrsearch.runs.executor import Executor, TrainerSource
+from lrsearch.runs.executor import Executor, Limits, TrainerSource
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.store import Store, open_store
@@ -65,21 +65,33 @@ def source_of(trains: TaskLike, data_dir: str | Path | None, task: Task | None =
 
 
 @contextmanager
-def open_executor(source: TrainerSource, workers: int | None, is_own_process: bool = False) -> Iterator[Executor]:
-    """Open an executor: this process, or `workers` others; None for the number that suits the task."""
+def open_executor(
+    source: TrainerSource, workers: int | None, is_own_process: bool = False, limits: Limits | None = None
+) -> Iterator[Executor]:
+    """Open an executor: this process, or `workers` others; None for the number that suits the task.
+
+    With a time limit, one worker is another process as well: this one could not end a run that never returns.
+
+    Raises:
+        UsageError: if `workers` is not 1 or more.
+        TaskError: if there is a time limit and the function cannot be sent to another process.
+    """
     if workers is not None:
         require_workers(workers)
+    limits = limits or Limits()
     processes = source.default_workers() if workers is None else workers
-    if processes > 1 and isinstance(source, FunctionSource) and (why := source.why_not_sent()) is not None:
+    if (processes > 1 or limits) and isinstance(source, FunctionSource) and (why := source.why_not_sent()) is not None:
+        if limits:
+            raise TaskError(f"{why}; a time limit needs a process that can be ended")
         log.warning("%s; it trains in this process, one run at a time", why)
         processes = 1
-    if processes == 1:
+    if processes == 1 and not limits:
         with closing(source.open(is_own_process=is_own_process)) as trainer:
             yield LocalExecutor(trainer)
         return
     from lrsearch.executors.pool import Pool
 
-    with Pool(source, processes) as pool:
+    with Pool(source, processes, limits) as pool:
         yield pool
 
 

@@ -1,5 +1,6 @@
 """search, sweep, prune, explain: studies of a task, on Optuna or on Ray."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,10 +11,12 @@ from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
 from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.errors import UsageError
+from lrsearch.runs.executor import Limits, Lost
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
 from lrsearch.study.drive import Progress, drive
+from lrsearch.study.driven import Driven
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study
 from lrsearch.study.funnel import Funnel
@@ -45,6 +48,9 @@ def search(
     watch: Watch | None = None,
     progress: Progress | None = None,
     workers: int | None = 1,
+    max_seconds_per_run: float | None = None,
+    max_hours: float | None = None,
+    lost: Lost | None = None,
     is_own_process: bool = False,
 ) -> SearchResult:
     """Search the best LR policy for a task. The same call continues where the last one ended.
@@ -67,6 +73,10 @@ def search(
         workers: processes that train, one thread each; 1 to train in this one, None for the number that suits the task
             and the machine. The search is the same. A script with more workers keeps its own work under
             `if __name__ == "__main__":`, for the workers import it.
+        max_seconds_per_run: a run that takes longer is ended and tried once more; then it has failed. None for no
+            limit. With a limit, one worker is a process of its own as well.
+        max_hours: the search ends by then, with what it has; None for no limit. The same call goes on.
+        lost: called with every attempt of a run that ended with its process, and is tried again or has failed.
         is_own_process: whether this process does nothing else. It is then set up for training, as in the command line.
 
     Returns:
@@ -74,21 +84,22 @@ def search(
         tie, and where no other policy ran at full length, it is the default. `.best_found` is the best policy beside
         the default, or None, and `.default` the strong default. All are over the same seeds: fresh ones where the
         budget pays for them, else the search's own. `.verdict` is the advice in a sentence, `.cost` is in FRE,
-        `.table()` has all runs, `.warnings` has notes.
+        `.table()` has all runs, `.warnings` has notes, `.lost` the attempts that ended with their process.
 
     Raises:
         UsageError: for an unknown task or function, or a budget that is too small.
         WorkError: if the data, the store or the training fails.
         KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
+    limits = Limits.of(max_seconds_per_run, max_hours, time.monotonic())
     trains = with_settings(task, settings)
     setup, notes = search_setup(trains, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
-        warnings = (*notes, *changed_source(trains, study.store))
+        warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
-            with open_executor(source_of(trains, data_dir), workers, is_own_process) as executor:
-                drive(study, executor, progress, writable(Path(out) / "weights"))
-        return conclude_search(study, warnings)
+            with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
+                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+        return conclude_search(study, warnings, driven, max_hours)
 
 
 def sweep(
@@ -162,6 +173,9 @@ def prune(
     watch: Watch | None = None,
     progress: Progress | None = None,
     workers: int | None = 1,
+    max_seconds_per_run: float | None = None,
+    max_hours: float | None = None,
+    lost: Lost | None = None,
     is_own_process: bool = False,
 ) -> Explanation:
     """Shrink a task's space by the probes that `search` with the same arguments begins with, and by nothing else.
@@ -172,7 +186,8 @@ def prune(
         task: as in `search`.
         budget: the budget of the search; the probes get at most a fifth of it.
         stored: train nothing, and read the stored runs of this task, of any study or none.
-        functions, settings, store, seed, data_dir, out, watch, progress, workers, is_own_process: as in `search`.
+        functions, settings, store, seed, data_dir, out, watch, progress, workers: as in `search`.
+        max_seconds_per_run, max_hours, lost, is_own_process: as in `search`.
 
     Returns:
         The explanation: `.space` for the user's own search, `.pruned` with the reasons, `.probes`, `.spent`.
@@ -182,6 +197,7 @@ def prune(
         WorkError: if the data, the store or the training fails, or there are no stored runs to read.
         KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
+    limits = Limits.of(max_seconds_per_run, max_hours, time.monotonic())
     trains = with_settings(task, settings)
     described = find_task(trains)
     setup = Setup(described, raw_space(described, functions), budget, seed)
@@ -191,11 +207,11 @@ def prune(
     strategy = Probing()
     strategy.check(setup)
     with opened_store(store, writable(Path(out))) as ledger:
-        study = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch)
+        study, driven = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch), Driven()
         if not study.is_done:
-            with open_executor(source_of(trains, data_dir), workers, is_own_process) as executor:
-                drive(study, executor, progress, writable(Path(out) / "weights"))
-        return replace(explain_study(ledger, study.key), spent=cost(study))
+            with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
+                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+        return replace(explain_study(ledger, study.key), spent=cost(study), driven=driven)
 
 
 def explain(study: str, *, store: str | Store | None = None, out: str | Path = DEFAULT_FOLDER) -> Explanation:
@@ -217,14 +233,16 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
         return explain_study(ledger, study)
 
 
-def conclude_search(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
-    """The result of a study. Its note in the Optuna Dashboard is written anew if this call trained a run.
+def conclude_search(
+    study: Study, warnings: Sequence[str] = (), driven: Driven | None = None, hours: float | None = None
+) -> SearchResult:
+    """The result of a study, with the arguments of `conclude`.
 
-    The note is also written where its answer is another one, as in the study of an older version.
+    Its note in the Optuna Dashboard is written anew if this call trained a run. The note is also written where its answer is another one, as in the study of an older version.
     """
     from lrsearch.samplers.optuna import OptunaSampler
 
-    result = conclude(study, warnings)
+    result = conclude(study, warnings, driven, hours)
     if isinstance(study.sampler, OptunaSampler):
         from lrsearch.report.best_trial import is_noted
         from lrsearch.report.panels import publish

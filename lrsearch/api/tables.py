@@ -1,6 +1,8 @@
 """Strategies side by side, tables of policies, and searches replayed on tables of results."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from lrsearch.compare.settings import read_settings
 from lrsearch.compare.tables import read_table
 from lrsearch.errors import UsageError, given
 from lrsearch.runs import Run, RunSpec
+from lrsearch.runs.executor import Limits, Lost
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
+from lrsearch.study.driven import Driven
 from lrsearch.study.strategy import Setup
 from lrsearch.study.table import PolicyTable, train_table
 from lrsearch.tasks import find_task
@@ -76,6 +80,9 @@ def run_table(
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
     watch: Callable[[RunSpec, Run], None] | None = None,
+    max_seconds_per_run: float | None = None,
+    max_hours: float | None = None,
+    lost: Lost | None = None,
     is_own_process: bool = False,
 ) -> Results:
     """Train every policy of a table with every seed. The same call continues where the last one ended.
@@ -84,11 +91,11 @@ def run_table(
 
     Args:
         table: the policies, the task and the seeds.
-        workers, store, data_dir, out, is_own_process: as in `search`.
+        workers, max_seconds_per_run, max_hours, lost, store, data_dir, out, is_own_process: as in `search`.
         watch: called with every run that ends.
 
     Returns:
-        The results: `.outcomes`, `.agreement`.
+        The results: `.outcomes`, `.agreement`, `.missing`; `.lost`, the attempts that ended with their process.
 
     Raises:
         UsageError: if `workers` is not 1 or more, or `table` is no table.
@@ -97,12 +104,14 @@ def run_table(
     """
     if not isinstance(table, PolicyTable):
         raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
+    limits, ended = Limits.of(max_seconds_per_run, max_hours, time.monotonic()), watch or (lambda spec, run: None)
     with opened_store(store, writable(Path(out))) as ledger:
+        driven = Driven()
         if read_results(table, ledger).missing:
             source = source_of(table.own or table.task, data_dir, table.task)
-            with open_executor(source, workers, is_own_process) as executor:
-                train_table(table, ledger, executor, watch or (lambda spec, run: None), writable(Path(out) / "weights"))
-        return read_results(table, ledger)
+            with open_executor(source, workers, is_own_process, limits) as executor:
+                driven = train_table(table, ledger, executor, ended, writable(Path(out) / "weights"), lost)
+        return replace(read_results(table, ledger), driven=driven)
 
 
 def replay(

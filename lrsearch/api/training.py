@@ -1,5 +1,6 @@
 """Range tests, the 1cycle report's recipe, verification of a policy, the final test, ensembles."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -15,9 +16,10 @@ from lrsearch.api.resources import (
     source_of,
     writable,
 )
-from lrsearch.errors import UsageError, given
+from lrsearch.errors import UsageError, WorkError, given
 from lrsearch.heuristics import Ramp
 from lrsearch.runs import Run, RunSpec, Task
+from lrsearch.runs.executor import Limits, Lost
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
 from lrsearch.study.final_test import best_runs
@@ -31,6 +33,7 @@ from lrsearch.study.strategy import FIRST_FRESH, Setup
 from lrsearch.study.verdict import Verdict
 from lrsearch.study.verify import ask, from_store
 from lrsearch.study.verify import train as train_answers
+from lrsearch.study.warnings import out_of_time
 from lrsearch.tasks import find_classification, find_task
 from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.ramps import ramp
@@ -190,6 +193,9 @@ def verify(
     data_dir: str | Path | None = None,
     out: str | Path = DEFAULT_FOLDER,
     watch: Callable[[RunSpec, Run], None] | None = None,
+    max_seconds_per_run: float | None = None,
+    max_hours: float | None = None,
+    lost: Lost | None = None,
     is_own_process: bool = False,
 ) -> Verdict:
     """Whether a policy's validation metric is as good as `target` at any evaluation within `budget` updates.
@@ -210,6 +216,7 @@ def verify(
         seeds: the number of runs, with the seeds `seed`, `seed` + 1, and so on.
         seed: the first seed, 0 or more.
         settings, workers, store, data_dir, out, is_own_process: as in `search`.
+        max_seconds_per_run, max_hours, lost: as in `search`; without an answer by then it raises an error.
         watch: called with every run that ends.
 
     Returns:
@@ -218,17 +225,24 @@ def verify(
 
     Raises:
         UsageError: for an unknown task, or a wrong policy text or number.
-        WorkError: if the data, the store or the training fails.
+        WorkError: if the data, the store or the training fails, or the time limit ends it before it has an answer.
         KeyboardInterrupt: when interrupted; the same call continues.
     """
+    limits = Limits.of(max_seconds_per_run, max_hours, time.monotonic())
     trains = with_settings(task, settings)
     question = ask(find_task(trains), policy, target, budget, seeds, seed)
     with opened_store(store, writable(Path(out))) as ledger:
         answers = from_store(question, ledger)
         missing = [seed for seed in question.seeds if seed not in answers]
         if missing:
-            with open_executor(source_of(trains, data_dir, question.task), workers, is_own_process) as executor:
-                answers |= train_answers(question, missing, ledger, executor, watch, writable(Path(out) / "weights"))
+            source, weights = source_of(trains, data_dir, question.task), writable(Path(out) / "weights")
+            with open_executor(source, workers, is_own_process, limits) as executor:
+                answers |= train_answers(question, missing, ledger, executor, watch, weights, lost)
+        if unanswered := [str(seed) for seed in question.seeds if seed not in answers]:
+            raise WorkError(
+                f"{out_of_time(max_hours, 'training')} before seed {', '.join(unanswered)} had an answer; the same"
+                " call goes on"
+            )
         return Verdict(question, tuple(answers[seed] for seed in question.seeds))
 
 

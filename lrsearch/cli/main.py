@@ -1,8 +1,12 @@
-"""The `lrsearch` command. Exit codes: 0, 1 the work failed, 2 wrong usage, 130 interrupted."""
+"""The `lrsearch` command. Exit codes: 0, 1 the work failed, 2 wrong usage, 130 interrupted.
 
+SIGTERM and SIGUSR1, which Slurm sends before a time limit, interrupt as Ctrl-C does.
+"""
+
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -17,6 +21,7 @@ from lrsearch.errors import LRSearchError, UsageError
 from lrsearch.later import GOES
 
 INTERRUPTED = 130
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 OLDER = {"--storage": "--optuna"}
 """Options of before, and what they are called now."""
 
@@ -47,8 +52,10 @@ app.add_typer(study.app, name="study")
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, _interrupt)
+    interrupt = _interrupter()
+    for name in SIGNALS:
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), interrupt)
     words, sys.argv[1:] = sys.argv[1:], []  # a training that reads its arguments has its defaults, not ours
     try:
         app(args=present_options(words))
@@ -81,10 +88,22 @@ def present_options(args: Sequence[str]) -> list[str]:
     return present + rest
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End cleanly at the first signal, at once at the second."""
-    signal.signal(number, signal.SIG_DFL)
-    raise KeyboardInterrupt
+def _interrupter() -> Callable[[int, FrameType | None], None]:
+    """A handler of signals: the first ends cleanly, the second at once, and the third has its default action."""
+    count = 0
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:  # written without a buffer, for the signal may have interrupted another line
+            os.write(2, b"lrsearch: stopping, and keeping what is done; Ctrl-C again ends at once\n")
+        else:
+            for name in SIGNALS:
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    return interrupt
 
 
 if __name__ == "__main__":

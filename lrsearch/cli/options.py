@@ -63,6 +63,16 @@ Workers = Annotated[
         show_default="the cores, at most 4; 1 for small models and on a GPU",
     ),
 ]
+MaxSecondsPerRun = Annotated[
+    float | None,
+    typer.Option(
+        help="End a run that takes longer; it is tried once more, then it has failed.", show_default="no limit"
+    ),
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(help="End by then with what there is; the same command goes on.", show_default="no limit"),
+]
 
 
 def named_task(

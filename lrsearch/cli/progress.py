@@ -10,6 +10,7 @@ from lrsearch.cli.output import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
+    from lrsearch.runs.lost import LostAttempt
     from lrsearch.store import Trial
     from lrsearch.study.study import Study
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 def log_line(line: str) -> None:
     """Print a line on stderr."""
     open_console(stderr=True, soft_wrap=False).print(line)
+
+
+def log_lost(attempt: "LostAttempt") -> None:
+    """Print on stderr that an attempt was lost."""
+    log_line(attempt.sentence)
 
 
 class ProgressPrinter:
@@ -66,6 +72,10 @@ class ProgressPrinter:
         line = f"{spent.fre:6.2f} FRE  {trial.role:10} {steps:<12}  {outcome:>11}  {trial.policy}"
         width = self.console.width if self.console.is_terminal else len(line)
         self.console.print(line[:width], soft_wrap=True)
+
+    def lost(self, attempt: "LostAttempt") -> None:
+        """Print that an attempt was lost."""
+        self.console.print(attempt.sentence, soft_wrap=True)
 
     def stepped(self, trial: "Trial", steps: int) -> None:
         """Move the bar."""

@@ -13,6 +13,8 @@ from lrsearch.cli.options import (
     Functions,
     Horizon,
     Known,
+    MaxHours,
+    MaxSecondsPerRun,
     OptunaUrl,
     Out,
     Precision,
@@ -51,6 +53,8 @@ def search(
     precision: Precision = "fp32",
     optuna: OptunaUrl = None,
     workers: Workers = None,
+    max_seconds_per_run: MaxSecondsPerRun = None,
+    max_hours: MaxHours = None,
     final_test: Annotated[bool, typer.Option("--final-test", help="Read the test set at the end, once.")] = False,
     *,
     program: Program,
@@ -62,6 +66,8 @@ def search(
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
+    if engine == "ray" and (max_seconds_per_run, max_hours) != (None, None):
+        raise UsageError("--engine ray has no time limits: leave --max-seconds-per-run and --max-hours out")
     source = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {
@@ -83,7 +89,10 @@ def search(
                 budget,
                 watch=printer.ended,
                 progress=printer.stepped,
+                lost=printer.lost,
                 workers=workers,
+                max_seconds_per_run=max_seconds_per_run,
+                max_hours=max_hours,
                 is_own_process=True,
                 **given,
             )

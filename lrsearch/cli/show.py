@@ -9,6 +9,7 @@ from rich.text import Text
 from lrsearch.cli.output import labelled, open_console
 from lrsearch.heuristics import Pruned
 from lrsearch.report.explanation import how_to_search, sentences, summary, what_it_showed
+from lrsearch.report.losses import lost_lines, usage_line
 from lrsearch.report.markdown import shortened
 from lrsearch.report.metric import LONGEST_HEAD, cell, column
 from lrsearch.report.summary import (
@@ -24,6 +25,7 @@ from lrsearch.report.summary import (
 )
 from lrsearch.runs import OWN, Metrics, Objective
 from lrsearch.runs.roles import Origin, Role
+from lrsearch.study.driven import Driven
 from lrsearch.study.explanation import Explanation
 from lrsearch.study.recipe import setting_text
 from lrsearch.study.result import SearchResult
@@ -68,8 +70,11 @@ def print_result(result: SearchResult, pictures: list[str], test: dict[str, Any]
         f"{counted(spent.trained_runs, 'run')} trained ({counted(spent.trained_steps, 'step')}),"
         f" {spent.reused_runs} taken from the store",
     )
+    say("workers", usage_line(result.driven))
     say("start-up", what_started_up(result))
     say("failed", what_failed(result))
+    for line in lost_lines(result.driven):
+        say("lost", line)
     for line in where_it_started(result):
         say("started from", line)
     metrics = _other_metrics(result) if result.setup.task.trainer == OWN else _metrics(result, test)
@@ -221,9 +226,21 @@ def print_pruned(explanation: Explanation) -> None:
             f" {spent.reused_runs} taken from the store",
         )
     )
+    print_driven(explanation.driven)
     console.print(Text("use it", "bold"), f"{how_to_search(explanation)}\n", sep="\n")
     if explanation.study:
         console.print(labelled("study", f"{explanation.study} in {explanation.store}"))
+
+
+def print_driven(driven: Driven) -> None:
+    """Print what was lost, how much the workers trained, and whether the time was over."""
+    console = open_console()
+    if driven.is_out_of_time:
+        console.print(labelled("note", "the time limit ended the training; the same call goes on"))
+    if (usage := usage_line(driven)) is not None:
+        console.print(labelled("workers", usage))
+    for line in lost_lines(driven):
+        console.print(labelled("lost", line))
 
 
 def print_explanation(explanation: Explanation) -> None:

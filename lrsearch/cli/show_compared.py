@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from lrsearch.cli.output import labelled, open_console
-from lrsearch.cli.show import right_table
+from lrsearch.cli.show import print_driven, right_table
 from lrsearch.report.metric import cell, column
 from lrsearch.runs import Objective
 from lrsearch.runs.objective import TOP1
@@ -65,6 +65,7 @@ def print_table(results: "Results", picture: str) -> None:
     console.print(f"Score: {score}; mean over seeds ± standard deviation (ddof 1).")
     for line in results.sentences:
         console.print(line)
+    print_driven(results.driven)
     console.print(labelled("picture", picture, 0))
 
 

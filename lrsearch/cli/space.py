@@ -10,6 +10,8 @@ from lrsearch.cli.options import (
     DataDir,
     Functions,
     Horizon,
+    MaxHours,
+    MaxSecondsPerRun,
     Out,
     Precision,
     Seed,
@@ -43,6 +45,8 @@ def prune(
     horizon: Horizon = None,
     precision: Precision = "fp32",
     workers: Workers = None,
+    max_seconds_per_run: MaxSecondsPerRun = None,
+    max_hours: MaxHours = None,
     *,
     program: Program,
 ) -> None:
@@ -61,7 +65,8 @@ def prune(
     if stored:
         explanation = api.prune(source, budget, stored=True, **given)
     else:
-        explanation = _train(source, budget, workers, given | {"data_dir": data_dir})
+        limits = {"max_seconds_per_run": max_seconds_per_run, "max_hours": max_hours}
+        explanation = _train(source, budget, given | limits | {"workers": workers, "data_dir": data_dir})
     _report(explanation, as_json)
 
 
@@ -99,7 +104,7 @@ def _report(explanation: "Explanation", as_json: bool) -> None:
         print_pruned(explanation)
 
 
-def _train(task: "TaskLike", budget: float, workers: int | None, given: dict[str, Any]) -> "Explanation":
+def _train(task: "TaskLike", budget: float, given: dict[str, Any]) -> "Explanation":
     """Train the probes as `search` does."""
     from lrsearch import api
     from lrsearch.cli.progress import ProgressPrinter
@@ -108,5 +113,5 @@ def _train(task: "TaskLike", budget: float, workers: int | None, given: dict[str
 
     with ProgressPrinter(PROBING.share * budget, find_task(task).horizon) as printer:
         return api.prune(
-            task, budget, watch=printer.ended, progress=printer.stepped, workers=workers, is_own_process=True, **given
+            task, budget, watch=printer.ended, progress=printer.stepped, lost=printer.lost, is_own_process=True, **given
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli import ask_tell
-from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, StoreUrl, Workers
+from lrsearch.cli.options import FOLDER, AsJson, DataDir, MaxHours, MaxSecondsPerRun, Out, StoreUrl, Workers
 
 if TYPE_CHECKING:
     from lrsearch.compare.reproduction import Results
@@ -26,6 +26,8 @@ def study() -> None:
 def run_study(
     file: Annotated[Path, typer.Argument(help="A TOML file: a table of policies, such as those in studies/.")],
     workers: Workers = None,
+    max_seconds_per_run: MaxSecondsPerRun = None,
+    max_hours: MaxHours = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of each policy", show_default="the file's")] = None,
     horizon: Annotated[
         int | None, typer.Option(help="Steps of a run; policies are stretched to it", show_default="the file's")
@@ -37,7 +39,7 @@ def run_study(
 ) -> None:
     """Train a table of policies, each with every seed. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.progress import log_line
+    from lrsearch.cli.progress import log_line, log_lost
     from lrsearch.study.file import read_study
 
     table = read_study(file, seeds=seeds, horizon=horizon)
@@ -50,7 +52,16 @@ def run_study(
         log_line(f"{ended:4}  seed {spec.seed}  {outcome:>11}  {run.seconds:5.0f} s  {spec.policy}")
 
     results = api.run_table(
-        table, workers=workers, store=store, data_dir=data_dir, out=out, watch=tell, is_own_process=True
+        table,
+        workers=workers,
+        max_seconds_per_run=max_seconds_per_run,
+        max_hours=max_hours,
+        store=store,
+        data_dir=data_dir,
+        out=out,
+        watch=tell,
+        lost=log_lost,
+        is_own_process=True,
     )
     _report(results, api.writable(out / table.name), as_json)
 

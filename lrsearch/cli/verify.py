@@ -4,7 +4,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.options import FOLDER, AsJson, DataDir, Out, Precision, StoreUrl, named_task
+from lrsearch.cli.options import (
+    FOLDER,
+    AsJson,
+    DataDir,
+    MaxHours,
+    MaxSecondsPerRun,
+    Out,
+    Precision,
+    StoreUrl,
+    named_task,
+)
 from lrsearch.cli.settings import Settings, read_settings
 from lrsearch.words import counted
 
@@ -36,6 +46,8 @@ def verify(
     data_dir: DataDir = None,
     precision: Precision = "fp32",
     workers: Annotated[int, typer.Option(help="Processes that train, one thread each.")] = 1,
+    max_seconds_per_run: MaxSecondsPerRun = None,
+    max_hours: MaxHours = None,
 ) -> None:
     """Check whether a task's metric is as good as TARGET at any evaluation within BUDGET updates, under a policy.
 
@@ -44,7 +56,7 @@ def verify(
     """
     from lrsearch import api
     from lrsearch.cli.output import print_json
-    from lrsearch.cli.progress import log_line
+    from lrsearch.cli.progress import log_line, log_lost
 
     source = named_task(task, None, precision)
 
@@ -63,7 +75,10 @@ def verify(
         store=store,
         data_dir=data_dir,
         out=out,
+        max_seconds_per_run=max_seconds_per_run,
+        max_hours=max_hours,
         watch=tell,
+        lost=log_lost,
         is_own_process=True,
     )
     if as_json:

@@ -4,15 +4,18 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lrsearch.runs import Run
+from lrsearch.runs.executor import Usage
+from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.objective import TOP1
 from lrsearch.store import Store
+from lrsearch.study.driven import Driven
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import mean_metrics
@@ -96,10 +99,21 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A table with its runs."""
+    """A table with its runs, and what happened while the call that returned it trained them."""
 
     table: PolicyTable
     outcomes: tuple[Outcome, ...]
+    driven: Driven = field(default_factory=Driven)
+
+    @property
+    def lost(self) -> tuple[LostAttempt, ...]:
+        """The attempts of runs that ended with their process, in order."""
+        return self.driven.lost
+
+    @property
+    def usage(self) -> Usage:
+        """How much of their time the workers have trained."""
+        return self.driven.usage
 
     @property
     def missing(self) -> int:
@@ -138,7 +152,8 @@ class Results:
         """Sentences for people beside the numbers: missing runs, ties, the agreement with the published order."""
         apart, pairs = self.separable
         are = "is" if self.missing == 1 else "are"
-        sentences = [f"{counted(self.missing, 'run')} {are} missing."] if self.missing else []
+        why = ": the time limit ended the training; the same call goes on" if self.driven.is_out_of_time else ""
+        sentences = [f"{counted(self.missing, 'run')} {are} missing{why}."] if self.missing else []
         if pairs and self.table.seeds > 1:
             sentences.append(
                 f"{apart} of {counted(pairs, 'pair')} of policies are told apart by a paired t-test over seeds"
@@ -165,6 +180,7 @@ class Results:
             "pairs": pairs,
             "separable_pairs": apart,
             "policies": [outcome.to_json(self.evaluation) for outcome in self.outcomes],
+            **self.driven.to_json(),
         }
 
 

@@ -9,6 +9,7 @@ from lrsearch.runs.executor import (
     WAIT,
     Ask,
     Ended,
+    Group,
     GroupTrainer,
     Lockstep,
     Lost,
@@ -58,30 +59,57 @@ class LocalExecutor:
             self._seconds += time.monotonic() - began
 
     def _train(self, ask: Ask, ended: Ended, folder: Path | None, progress: Progress | None) -> None:
-        open_runs: list[RunSpec] = []
-        is_over = False
-
-        def record(spec: RunSpec, run: Run) -> None:
-            nonlocal is_over
-            open_runs.remove(spec)
-            is_over |= run.state is RunState.INTERRUPTED
-            try:
-                ended(spec, run)
-            except KeyboardInterrupt:  # report this run again, and the runs beside it, before the interrupt is raised
-                is_over = True
-                if run.state.is_final:
-                    ended(spec, run)
-
-        def watch(step: int) -> None:
-            if is_over:
-                raise KeyboardInterrupt
-            if progress:
-                progress(open_runs[0], step)
-
-        while not is_over and (group := ask()) is not DONE:
+        runs = _OpenRuns(ended, progress)
+        while not runs.is_over and (group := ask()) is not DONE:
             if group is WAIT:
                 raise nothing_to_wait_for(self.trainer.task)
-            open_runs[:] = group.specs
-            self.trainer.train_group(group, record, watch, folder)
-        if is_over:
+            runs.begin(group)
+            try:
+                self.trainer.train_group(group, runs.end, runs.watch, folder)
+            except KeyboardInterrupt:
+                runs.interrupt()
+        if runs.is_over:
             raise KeyboardInterrupt
+
+
+class _OpenRuns:
+    """The runs of the group in training; each is passed on once, also where an interrupt comes."""
+
+    def __init__(self, ended: Ended, progress: Progress | None) -> None:
+        self._ended, self._progress = ended, progress
+        self._specs: list[RunSpec] = []
+        self._in_lockstep = False
+        self._steps, self._began = 0, 0.0
+        self.is_over = False
+
+    def begin(self, group: Group) -> None:
+        """Begin a group."""
+        self._specs, self._in_lockstep = list(group.specs), group.in_lockstep
+        self._steps, self._began = 0, time.monotonic()
+
+    def end(self, spec: RunSpec, run: Run) -> None:
+        """Pass an ended run on."""
+        self._specs.remove(spec)
+        self._steps, self._began = 0, time.monotonic()
+        self.is_over |= run.state is RunState.INTERRUPTED
+        try:
+            self._ended(spec, run)
+        except KeyboardInterrupt:  # report this run again, and the runs beside it, before the interrupt is raised
+            self.is_over = True
+            if run.state.is_final:
+                self._ended(spec, run)
+
+    def watch(self, steps: int) -> None:
+        """Note the steps done, and raise the interrupt that came meanwhile."""
+        self._steps = steps
+        if self.is_over:
+            raise KeyboardInterrupt
+        if self._progress:
+            self._progress(self._specs[0], steps)
+
+    def interrupt(self) -> None:
+        """Pass the open runs on as interrupted: a second interrupt came while the trainer ended them."""
+        self.is_over, steps, seconds = True, self._steps, time.monotonic() - self._began
+        for n, spec in enumerate(list(self._specs)):
+            trained = steps if self._in_lockstep or n == 0 else 0
+            self.end(spec, Run(state=RunState.INTERRUPTED, steps=trained, seconds=seconds))

@@ -4,14 +4,15 @@ An executor asks for groups of runs and passes every ended run to a callback. It
 study.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, Self
 
-from lrsearch.errors import EngineError
+from lrsearch.errors import EngineError, UsageError, given
 from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.run import Run, RunSpec
 from lrsearch.runs.task import Task
@@ -72,10 +73,34 @@ class Limits:
     Args:
         seconds_per_run: for an attempt of a run, which is ended where it takes longer; None for no limit.
         deadline: for all of it, by `time.monotonic`; runs that are open then are interrupted. None for no limit.
+
+    Raises:
+        UsageError: if a number of seconds is not above 0.
     """
 
     seconds_per_run: float | None = None
     deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_above_0("max_seconds_per_run", self.seconds_per_run)
+
+    @classmethod
+    def of(cls, seconds_per_run: float | None, hours: float | None, now: float) -> Self:
+        """The limits of a call that begins now.
+
+        Args:
+            seconds_per_run: as above.
+            hours: for all of it; None for no limit.
+            now: the time, by `time.monotonic`.
+
+        Raises:
+            UsageError: if a number is not above 0.
+
+        >>> Limits.of(None, 2, now=100.0)
+        Limits(seconds_per_run=None, deadline=7300.0)
+        """
+        _require_above_0("max_hours", hours)
+        return cls(seconds_per_run, None if hours is None else now + 3600 * hours)
 
     def __bool__(self) -> bool:
         """Whether there is a limit."""
@@ -109,6 +134,10 @@ class Usage:
     def share(self) -> float:
         """The share of the time in which a slot trained."""
         return self.busy / self.seconds if self.seconds else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; `seconds` and `idle_seconds` are sums over the workers."""
+        return {"workers": self.slots, "seconds": self.seconds, "share": self.share, "idle_seconds": self.idle}
 
 
 class GroupTrainer(Protocol):
@@ -213,3 +242,11 @@ def nothing_to_wait_for(task: Task) -> EngineError:
         f"{task.name}: told to wait for runs that are being trained, and none is; say DONE where nothing"
         " is left to train"
     )
+
+
+def _require_above_0(name: str, number: float | None) -> None:
+    if number is None:
+        return
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not 0 < number < math.inf:
+        raise UsageError(f"{name} is a number above 0, got {given(number)}; leave it out for no limit")

@@ -5,15 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lrsearch.runs import Run, RunSpec
-from lrsearch.runs.executor import Executor, Group, NoRun
+from lrsearch.runs.executor import Executor, Group, Lost, NoRun
 from lrsearch.store import Trial
+from lrsearch.study.driven import Driven, train_all
 from lrsearch.study.study import Study
 from lrsearch.training.groups import groups
 
 Progress = Callable[[Trial, int], None]
 
 
-def drive(study: Study, executor: Executor, progress: Progress | None = None, folder: Path | None = None) -> None:
+def drive(
+    study: Study,
+    executor: Executor,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+    lost: Lost | None = None,
+) -> Driven:
     """Train the trials of a study until it is done.
 
     Args:
@@ -21,13 +28,25 @@ def drive(study: Study, executor: Executor, progress: Progress | None = None, fo
         executor: trains runs of its task.
         progress: called with a trial and its steps done, every few steps.
         folder: for the weights of full runs and the checkpoints of runs in progress; None to keep none.
+        lost: called with every attempt of a run that ended with its process.
+
+    Returns:
+        The lost attempts, how much the workers have trained, and whether the deadline ended it.
 
     Raises:
         KeyboardInterrupt: after the interrupted runs are recorded.
         WorkError: if a process that trains died, or if the default failed.
     """
     dispatcher = _Dispatcher(study, executor, progress)
-    executor.train(dispatcher.ask, dispatcher.ended, folder=folder, progress=dispatcher.stepped)
+    return train_all(
+        executor,
+        dispatcher.ask,
+        dispatcher.ended,
+        charge=dispatcher.charge,
+        folder=folder,
+        progress=dispatcher.stepped,
+        lost=lost,
+    )
 
 
 class _Dispatcher:
@@ -55,6 +74,9 @@ class _Dispatcher:
 
     def ended(self, spec: RunSpec, run: Run) -> None:
         self.study.tell(self.trials[spec.key], run)
+
+    def charge(self, spec: RunSpec, run: Run) -> None:
+        self.study.charge(self.trials[spec.key], run)
 
     def stepped(self, spec: RunSpec, steps: int) -> None:
         if self.progress:

@@ -11,12 +11,15 @@ from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Objective, RunState, Task
+from lrsearch.runs.executor import Usage
+from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.objective import SCORE, objectives_of
 from lrsearch.runs.roles import PROBES, Origin, Role
 from lrsearch.spaces import Space
 from lrsearch.store import Store, StoredRun, StoredStudy, Trial
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
+from lrsearch.study.driven import Driven
 from lrsearch.study.funnel import exploration_won, is_widened
 from lrsearch.study.probing import chance_of, evidence_of, level_of
 from lrsearch.study.pruning import Probing, stored_probes
@@ -68,6 +71,7 @@ class Explanation:
         decision: the search's decision; None while it has not ended, and for a study that is no search.
         objective: the metric that compares probes which have no validation loss of lrsearch's own.
         failed: how many probes failed; they are left out.
+        driven: what happened while this call trained its probes.
     """
 
     task: str
@@ -84,6 +88,17 @@ class Explanation:
     decision: Decision | None = None
     objective: Objective = SCORE
     failed: int = 0
+    driven: Driven = field(default_factory=Driven, compare=False)
+
+    @property
+    def lost(self) -> tuple[LostAttempt, ...]:
+        """The attempts of probes that ended with their process in this call."""
+        return self.driven.lost
+
+    @property
+    def usage(self) -> Usage:
+        """How much of their time the workers have trained in this call."""
+        return self.driven.usage
 
     @property
     def space(self) -> Space:
@@ -119,6 +134,7 @@ class Explanation:
             "cost": self.spent.to_json(),
             "verdict": self.decision.verdict if self.decision else None,
             "best": self.decision.best.to_json() if self.decision else None,
+            **self.driven.to_json(),
         }
 
 

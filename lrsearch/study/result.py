@@ -1,20 +1,23 @@
 """The result of a search: the answer, the default beside it, the cost, and the pruned space with its reasons."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
-from lrsearch.runs.conclusion import NOT_CHECKED
+from lrsearch.runs import RunState
+from lrsearch.runs.executor import Usage
+from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.roles import Role
 from lrsearch.store import Trial
 from lrsearch.study.decision import Answer, Decision, decide
+from lrsearch.study.driven import Driven
 from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, with_role
 from lrsearch.study.study import Study
-from lrsearch.words import counted
+from lrsearch.study.warnings import out_of_time, unchecked, unconfirmed, untried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +62,17 @@ class SearchResult:
     decision: Decision
     spent: Cost
     warnings: tuple[str, ...] = ()
+    driven: Driven = field(default_factory=Driven)
+
+    @property
+    def lost(self) -> tuple[LostAttempt, ...]:
+        """The attempts that ended with their process in this call, in order; each was trained again or failed."""
+        return self.driven.lost
+
+    @property
+    def usage(self) -> Usage:
+        """How much of their time the workers have trained in this call: `.share`, and `.idle` in seconds."""
+        return self.driven.usage
 
     @property
     def best(self) -> Answer:
@@ -90,7 +104,7 @@ class SearchResult:
         return front(self.history, self.setup.task.horizon, self.setup.task.objectives)
 
     def table(self) -> "pd.DataFrame":
-        """All runs of the study in order, a row each; `cost` is cumulative, in FRE."""
+        """All runs of the study in order, a row each; `cost` is cumulative, in FRE, `why` the error of a failed run."""
         import pandas as pd
 
         rows, steps = [], 0
@@ -108,6 +122,7 @@ class SearchResult:
                     "score": run.score if run else None,
                     "loss": run.loss if run else None,
                     "cost": steps / self.setup.task.horizon,
+                    "why": run.why.strip() if run and run.state is RunState.FAILED else None,
                 }
             )
         return pd.DataFrame(rows)
@@ -129,23 +144,33 @@ class SearchResult:
             "study": self.study,
             "store": self.store,
             "warnings": list(self.warnings),
+            **self.driven.to_json(),
         }
 
 
-def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
+def conclude(
+    study: Study, warnings: Sequence[str] = (), driven: Driven | None = None, hours: float | None = None
+) -> SearchResult:
     """The result of a funnel study, with earlier warnings first.
+
+    Args:
+        study: the study.
+        warnings: earlier ones.
+        driven: what happened while it was trained; None where this call trained nothing.
+        hours: the time limit of the training; None for no limit.
 
     Raises:
         WorkError: if the default was not trained: without it there is no answer.
     """
-    setup, history = study.setup, study.history
+    setup, history, driven = study.setup, study.history, driven or Driven()
     funnel = study.strategy
     assert isinstance(funnel, Funnel)
+    ended_by = out_of_time(hours) if driven.is_out_of_time and not study.is_done else None
     decision = decide(history, setup.task.horizon, setup.task.objective)
     if decision is None:
-        first = next(iter(with_role(history, Role.DEFAULT)), None)
-        why = first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
-        raise WorkError(f"{study.name}: the default was not trained: {why}")
+        raise WorkError(f"{study.name}: the default was not trained: {_why_not_trained(history, ended_by)}")
+    spent = cost(study)
+    stopped = f"{ended_by} after {spent.fre:.2f} of {setup.budget:g} FRE; the same call goes on" if ended_by else None
     return SearchResult(
         study.name,
         study.key,
@@ -154,33 +179,24 @@ def conclude(study: Study, warnings: Sequence[str] = ()) -> SearchResult:
         tuple(history),
         funnel.pruned(setup, history),
         decision,
-        cost(study),
-        (*warnings, *_untried(setup, history), *_unchecked(decision, history)),
+        spent,
+        (
+            *warnings,
+            *([stopped] if stopped else []),
+            *untried(setup, history, ended_by),
+            *unconfirmed(setup, history, decision, ended_by),
+            *unchecked(decision, history),
+        ),
+        driven,
     )
 
 
-def _untried(setup: Setup, history: Sequence[Trial]) -> list[str]:
-    """Warnings that name the user's policies which the budget did not pay for."""
-    candidates = {trial.policy for trial in with_role(history, Role.CANDIDATE)}
-    tried = candidates | {trial.policy for trial in with_role(history, Role.DEFAULT)}
-    paid = (
-        f"tries {counted(len(candidates), 'policy', 'policies')} beside the default"
-        if candidates
-        else "pays for nothing beside the default"
-    )
-    return [
-        f"{policy} was not tried: a budget of {setup.budget:g} FRE {paid}"
-        for policy in setup.known
-        if policy not in tried
-    ]
-
-
-def _unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
-    """A warning where it was not checked that the answer's policy was applied."""
-    answers = [trial.run for trial in history if trial.run and trial.policy == decision.best.policy]
-    if not any(run.applied == NOT_CHECKED for run in answers):
-        return []
-    return ["the training never asked for job.scheduler(optimizer): whether its policies were applied was not checked"]
+def _why_not_trained(history: Sequence[Trial], ended_by: str | None) -> str | None:
+    """Why there is no run of the default."""
+    if ended_by:
+        return f"{ended_by} before it; the same call goes on"
+    first = next(iter(with_role(history, Role.DEFAULT)), None)
+    return first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
 
 
 def cost(study: Study) -> Cost:

@@ -127,12 +127,12 @@ class Study:
         """Record the run of a trial, and return the ended trial.
 
         Raises:
-            WorkError: if the default failed, for a search has no answer without it. Also if a run failed before any
-                run of the task has ended: then the training itself is wrong.
+            WorkError: if the default failed, for a search has no answer without it. Also if the first run of a task
+                failed: then the training itself is wrong.
         """
         ended = self.record(trial, run)
         spec = trial.spec(self.setup.task)
-        if run.state is RunState.FAILED and (trial.role == Role.DEFAULT or not self._has_trained(spec)):
+        if run.state is RunState.FAILED and (trial.role == Role.DEFAULT or self._is_first(trial, spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
         if run.state is RunState.DIVERGED and trial.role == Role.CHECK:
             name = spec.task.objective.name
@@ -154,6 +154,12 @@ class Study:
         assert stored is not None
         return self._settle(trial, stored, reused=False)
 
+    def charge(self, trial: Trial, run: Run) -> None:
+        """Record an interrupted attempt of a trial that stays in training: its steps count."""
+        spec = trial.spec(self.setup.task)
+        self.store.record(spec, run)
+        self.history[trial.number] = replace(trial, stored=self.store.find(spec.key))
+
     def set_claimed(self, numbers: Collection[int]) -> None:
         """Set which trials others train: `ask` returns none of these, and may return any other open trial."""
         self._claimed, self._open_numbers = set(numbers), set(numbers)
@@ -168,6 +174,13 @@ class Study:
     def open_trials(self) -> Sequence[Trial]:
         """The trials that have not ended."""
         return [trial for trial in self.history if trial.run is None]
+
+    def _is_first(self, trial: Trial, spec: RunSpec) -> bool:
+        """Whether no run before it can show that the training is sound: none has ended, and none is in training.
+
+        So on several workers the same failures end a search as on one.
+        """
+        return not self._has_trained(spec) and not any(number < trial.number for number in self._open_numbers)
 
     def _has_trained(self, spec: RunSpec) -> bool:
         """Whether any run of the task has ended by itself, in this study or in the store."""

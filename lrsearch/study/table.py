@@ -7,10 +7,11 @@ from typing import Any
 
 from lrsearch.errors import UsageError
 from lrsearch.runs import Run, RunSpec, Task
-from lrsearch.runs.executor import DONE, Executor, TrainerSource
+from lrsearch.runs.executor import DONE, Executor, Lost, TrainerSource
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
+from lrsearch.study.driven import Driven, train_all
 from lrsearch.training.groups import LEAST_ROWS, groups
 
 MOST_SEEDS = 1000
@@ -84,7 +85,8 @@ def train_table(
     executor: Executor,
     ended: Callable[[RunSpec, Run], None],
     folder: Path | None = None,
-) -> None:
+    lost: Lost | None = None,
+) -> Driven:
     """Train the runs that are not in the store yet.
 
     Runs of a small model train in lockstep. Else a shared-prefix tree trains the steps that policies of a seed have in
@@ -96,6 +98,10 @@ def train_table(
         executor: trains the runs.
         ended: called with every run that ends.
         folder: for the weights, and the checkpoints of the runs in progress.
+        lost: called with every attempt of a run that ended with its process.
+
+    Returns:
+        The lost attempts, how much the workers have trained, and whether the deadline ended it.
     """
     done = {stored.key for stored in store.runs(task=table.task.name, trusted=True) if stored.run.state.is_final}
 
@@ -106,4 +112,4 @@ def train_table(
     wanted = [spec for spec in table.specs if spec.key not in done]
     are_many = len(table.specs) >= LEAST_ROWS
     queue = iter(groups(wanted, wanted if are_many else [], executor.lockstep.rows, executor.slots))
-    executor.train(lambda: next(queue, DONE), record, folder=folder)
+    return train_all(executor, lambda: next(queue, DONE), record, charge=store.record, folder=folder, lost=lost)

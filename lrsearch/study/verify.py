@@ -16,10 +16,11 @@ from typing import Any
 from lrsearch.errors import BudgetError, UsageError
 from lrsearch.runs import OWN, Objective, Point, Run, RunSpec, RunState, Stop, Task
 from lrsearch.runs.evaluations import evaluation_steps
-from lrsearch.runs.executor import DONE, Executor, Group
+from lrsearch.runs.executor import DONE, Executor, Group, Lost
 from lrsearch.runs.objective import TOP1, finite_cost
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import Store, StoredRun
+from lrsearch.study.driven import train_all
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Question, SeedAnswer
 from lrsearch.tasks.classification import Classification
@@ -119,6 +120,7 @@ def train(
     executor: Executor,
     ended: Ended | None = None,
     folder: Path | None = None,
+    lost: Lost | None = None,
 ) -> dict[int, SeedAnswer]:
     """Train the runs of some seeds until each has its answer, and record them.
 
@@ -134,9 +136,10 @@ def train(
         ended: called with every run that ends.
         folder: for checkpoints, from which the same question continues after an interruption, and for the weights of
             full runs that were not stopped.
+        lost: called with every attempt of a run that ended with its process.
 
     Returns:
-        The answers by seed.
+        The answers by seed; where the deadline ended it, not of all seeds.
 
     Raises:
         WorkError: if training fails.
@@ -160,7 +163,7 @@ def train(
             ended(recorded, run)
 
     queue = iter([Group((question.stopping(seed),)) for seed in seeds])
-    executor.train(lambda: next(queue, DONE), record, folder=folder)
+    train_all(executor, lambda: next(queue, DONE), record, charge=store.record, folder=folder, lost=lost)
     return answers
 
 

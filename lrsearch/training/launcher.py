@@ -125,5 +125,8 @@ def _prctl(option: int, value: int) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGUSR1"):  # of a whole job: whoever reads our messages ends us by closing stdin
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: None)  # not ignored, for programs would inherit that
     _adopt_orphans()
     Launcher().run()

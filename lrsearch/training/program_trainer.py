@@ -32,6 +32,8 @@ POLL_SECONDS = 0.05
 """Rule: seconds between two reads of a report; shorter at the start, for short runs."""
 STOP_SECONDS = TERM_SECONDS = 2.0
 """Rule: seconds for a program to react to a stop, and to SIGTERM; together less than a pool waits."""
+BY_SIGNAL = 128
+"""A shell returns this plus the number of the signal that ended its program: a rule of POSIX."""
 log = logging.getLogger(__name__)
 
 
@@ -115,6 +117,8 @@ class ProgramTrainer(UserTrainer):
                 self._idle = running
             if not code or job.has_ended or job.must_be_ended:
                 return None
+            if _is_interruption(code):
+                return KeyboardInterrupt()
             return WorkError(f"{self.command.argv[0]} {_how_it_ended(code)}{self._last_lines(running.begin)}")
         finally:
             job.notes = report.notes
@@ -256,6 +260,12 @@ def _signal(group: int, number: int | None) -> None:
     if number is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
+
+
+def _is_interruption(code: int) -> bool:
+    """Whether a program was asked to end from outside, as before a time limit; a shell reports its program's signal."""
+    numbers = (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM))
+    return -code in numbers or code - BY_SIGNAL in numbers
 
 
 def _how_it_ended(code: int) -> str:
