@@ -135,7 +135,7 @@ def typed(
     """Run the command line in this process, in an empty folder: for what ends before anything is trained."""
     from lrsearch.cli.main import main
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
     def run(*words: str) -> Finished:
         monkeypatch.chdir(tmp_path)

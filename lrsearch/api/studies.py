@@ -238,7 +238,8 @@ def conclude_search(
 ) -> SearchResult:
     """The result of a study, with the arguments of `conclude`.
 
-    Its note in the Optuna Dashboard is written anew if this call trained a run. The note is also written where its answer is another one, as in the study of an older version.
+    Its note in the Optuna Dashboard is written anew if this call trained a run. The note is also written where its
+    answer is another one, as in the study of an older version.
     """
     from lrsearch.samplers.optuna import OptunaSampler
 

@@ -88,9 +88,10 @@ def _counted(folder: Path | None, spec: RunSpec, run: Run) -> Iterator[Run]:
     """A run with the updates that its job counted, which are charged once it is recorded.
 
     A job counts in a file. What it trained before its process ended is charged when the run is trained again, unless
-    it is charged here. A run that its trainer concluded was charged there; it says whether its policy was `applied`.
+    it is charged here. A run that its trainer concluded was charged there: it has an environment, or says whether its
+    policy was applied.
     """
-    is_concluded = run.state is not RunState.INTERRUPTED or run.applied is not None
+    is_concluded = run.state is not RunState.INTERRUPTED or bool(run.environment) or run.applied is not None
     if is_concluded or folder is None or not (folder / spec.key / NAME).exists():
         yield run
         return

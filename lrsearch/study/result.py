@@ -165,7 +165,8 @@ def conclude(
     setup, history, driven = study.setup, study.history, driven or Driven()
     funnel = study.strategy
     assert isinstance(funnel, Funnel)
-    ended_by = out_of_time(hours) if driven.is_out_of_time and not study.is_done else None
+    is_whole = study.is_done and not study.open_trials
+    ended_by = out_of_time(hours) if driven.is_out_of_time and not is_whole else None
     decision = decide(history, setup.task.horizon, setup.task.objective)
     if decision is None:
         raise WorkError(f"{study.name}: the default was not trained: {_why_not_trained(history, ended_by)}")

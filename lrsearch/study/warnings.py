@@ -29,7 +29,7 @@ def untried(setup: Setup, history: Sequence[Trial], ended_by: str | None) -> lis
         history: its trials.
         ended_by: what ended the search before it was done, as a sentence; None where nothing did.
     """
-    candidates = {trial.policy for trial in with_role(history, Role.CANDIDATE)}
+    candidates = {trial.policy for trial in with_role(history, Role.CANDIDATE) if trial.run}
     tried = candidates | {trial.policy for trial in with_role(history, Role.DEFAULT)}
     missing = [policy for policy in setup.known if policy not in tried]
     paid = (

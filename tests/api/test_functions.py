@@ -95,12 +95,26 @@ def test_the_first_failure_is_loud_and_costs_two_updates(tmp_path):
     assert (run.run.state, run.horizon) == (RunState.FAILED, 2)
 
 
-def test_a_failed_probe_does_not_end_a_search(tmp_path):
-    broken = failing(lambda job: job.horizon == 50 and job.policy(0) == 0.1)
-    result = lrs.search(broken, 8, out=tmp_path)
-    states = [trial.run.state for trial in result.history if trial.role == "decade"]
-    assert RunState.FAILED in states
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    ("role", "where"),
+    [
+        ("decade", lambda job: job.horizon == 50 and job.policy(0) == 0.1),
+        ("range-test", lambda job: job.policy.name == "RAMP"),
+    ],
+)
+def test_a_failed_probe_does_not_end_a_search_and_its_error_is_in_the_table(tmp_path, role, where, workers):
+    result = lrs.search(failing(where), 8, out=tmp_path, workers=workers)
+    table = result.table()
+    failed = table[table["state"] == "failed"]
+    assert set(failed["role"]) == {role}
+    assert all("ValueError: no such column" in why for why in failed["why"])
     assert result.best.score is not None
+
+
+def test_where_every_run_but_the_check_fails_the_search_ends_with_the_users_traceback(tmp_path):
+    with pytest.raises(WorkError, match=r"(?s)failed:.*in train.*ValueError: no such column"):
+        lrs.search(failing(lambda job: job.horizon > 2), 8, out=tmp_path)
 
 
 @pytest.mark.parametrize("returned", [None, {"other": 1.0}, "good"])

@@ -277,6 +277,10 @@ PROGRAM = ("--name", "mine", "--horizon", "99", "--minimize", "loss")
         (["search", "digits-mlp", "--precision", "fp8"], 2, "fp32"),
         (["search", "digits-mlp", "--engine", "optima"], 2, "did you mean 'optuna'"),
         (["search", "digits-mlp", "--seed", "-1"], 2, "seed"),
+        (["search", "digits-mlp", "--max-hours", "0"], 2, "max_hours is a number above 0, got 0.0"),
+        (["search", "digits-mlp", "--max-hours", "soon"], 2, "--max-hours"),
+        (["prune", "digits-mlp", "--max-seconds-per-run", "-1"], 2, "max_seconds_per_run is a number above 0"),
+        (["search", "digits-mlp", "--engine", "ray", "--max-hours", "1"], 2, "--engine ray has no time limits"),
         (["search", "digits-mlp", "--bugdet", "4"], 2, "--budget"),
         (["search", "digits-mlp", "--out", "/proc/none"], 1, "cannot write to /proc/none"),
         (["search", "digits-mlp", "--store", "text.txt"], 1, "is not a store"),
@@ -304,15 +308,22 @@ def test_a_users_mistake_gets_a_line_that_helps_and_no_traceback(typed, tmp_path
     assert (tmp_path / "text.txt").read_text() == "hello\n"
 
 
-def test_a_termination_is_an_interrupt_as_well_and_the_second_signal_ends_at_once():
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_the_first_signal_ends_cleanly_the_second_at_once_and_the_third_as_without_lrsearch(name):
     program = (
-        "import os, signal, time, lrsearch.cli.main as m\n"
-        "m.app = lambda args: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)\n"
-        "try:\n    m.main()\nexcept KeyboardInterrupt:\n"
-        "    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+        "import os, signal, sys, lrsearch.cli.main as m\n"
+        f"number = signal.{name}\n"
+        "def ignore(args):\n"
+        "    for _ in range(3):\n"
+        "        try:\n            os.kill(os.getpid(), number); signal.pause()\n"
+        "        except KeyboardInterrupt: print('interrupted', flush=True)\n"
+        "m.app = ignore\n"
+        "m.main()"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ended.stdout == "True\n"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.stdout == "interrupted\ninterrupted\n"
+    assert ended.stderr == "lrsearch: stopping, and keeping what is done; Ctrl-C again ends at once\n"
+    assert ended.returncode == -getattr(signal, name)
 
 
 def test_help_loads_nothing_heavy():

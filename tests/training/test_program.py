@@ -375,3 +375,18 @@ def test_a_program_that_leaves_its_loop_of_jobs_is_started_again(tmp_path):
 def test_an_interrupt_of_who_trains_ends_the_program(trained):
     run = trained(bash(f"kill -INT {os.getpid()}; sleep 600"))
     assert run.state is RunState.INTERRUPTED
+
+
+@pytest.mark.parametrize("ends", ["kill -TERM $$", "kill -USR1 $$", "sh -c 'kill -TERM $$'; exit $?"])
+def test_a_program_that_is_asked_to_end_from_outside_is_interrupted_and_goes_on_from_its_folder(
+    trained, tmp_path, ends
+):
+    script = f"""
+if [ -e "$2/ended" ]; then echo '{{"step": {N}, "val_loss": 1.0}}' >> "$1"; exit; fi
+echo '{{"step": 8, "train_loss": 2.0}}' >> "$1"; touch "$2/ended"; {ends}; sleep 600
+"""
+    source = bash(script)
+    first = trained(source)
+    assert (first.state, first.error) == (RunState.INTERRUPTED, None)
+    assert (tmp_path / "runs" / spec(source).key / "ended").exists()
+    assert trained(source).state is RunState.FINISHED
