@@ -390,3 +390,10 @@ echo '{{"step": 8, "train_loss": 2.0}}' >> "$1"; touch "$2/ended"; {ends}; sleep
     assert (first.state, first.error) == (RunState.INTERRUPTED, None)
     assert (tmp_path / "runs" / spec(source).key / "ended").exists()
     assert trained(source).state is RunState.FINISHED
+
+
+@pytest.mark.parametrize("name", ["TERM", "USR1"])
+def test_a_signal_to_every_process_of_a_job_leaves_the_program_to_react_itself(trained, name):
+    """What started the program receives it too, and goes on."""
+    source = bash(f'kill -{name} $PPID; echo \'{{"step": {N}, "val_loss": 1.0}}\' >> $1')
+    assert trained(source).state is RunState.FINISHED
