@@ -11,7 +11,7 @@ from typing import Self
 
 from lrsearch.errors import EngineError, LRSearchError, WorkError
 from lrsearch.executors.worker import GRACE_SECONDS
-from lrsearch.executors.workers import Died, Failed, Gone, Message, Opened, Refused, RunEnded, Stepped, Workers
+from lrsearch.executors.workers import Died, Failed, Gone, Message, Opened, Order, Refused, RunEnded, Stepped, Workers
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import (
     WAIT,
@@ -191,7 +191,7 @@ class WorkerExecutor:
         now = self._clock()
         self._waited += now - self._free.pop(worker)
         self._open[worker] = _Open(list(group.specs), group.in_lockstep, now)
-        self.workers.begin(worker, group, self._folder)
+        self.workers.begin(worker, Order.of(group, self._folder))
 
     def _check_deadline(self, failure: BaseException | None) -> None:
         """Raise where the deadline has passed, and again where a run has not stopped soon after."""

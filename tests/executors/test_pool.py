@@ -15,6 +15,7 @@ from torch import nn
 
 from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
 from lrsearch.executors.pool import Pool
+from lrsearch.executors.workers import Order
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.runs.executor import DONE, Group, Limits, OutOfTime
 from lrsearch.runs.lost import Cause
@@ -158,7 +159,7 @@ def test_a_training_that_leaves_ends_no_worker(plain):
         with pytest.raises(WorkError, match=r"cannot train plain: Traceback[\s\S]*SystemExit: the user's script has"):
             pool.train(in_turn(group(plain.TASK, plain.EXITS)), print)
         assert len(pool.workers.pids) == 1
-        pool.workers.begin(0, group(plain.TASK, 0), None)
+        pool.workers.begin(0, Order.of(group(plain.TASK, 0), None))
 
 
 def test_what_a_worker_started_ends_with_it(plain, tmp_path):
@@ -186,7 +187,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import plain_trainer as plain
 from lrsearch.executors.pool import Pool
-from lrsearch.executors.workers import RunEnded
+from lrsearch.executors.workers import Order, RunEnded
 from lrsearch.runs import RunSpec
 from lrsearch.runs.executor import Group
 from lrsearch.schedules import FIX
@@ -194,7 +195,8 @@ from lrsearch.schedules import FIX
 if __name__ == "__main__":
     pool = Pool(plain.PlainSource(), 2)
     for worker, seed in enumerate((plain.STARTS_ANOTHER, plain.STAYS)):
-        pool.workers.begin(worker, Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),)), Path({folder!r}))
+        group = Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),))
+        pool.workers.begin(worker, Order.of(group, Path({folder!r})))
     while not isinstance(pool.workers.receive(60), RunEnded):
         pass
     while not Path({folder!r}, "stays").exists():
