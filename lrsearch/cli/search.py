@@ -18,7 +18,6 @@ from lrsearch.cli.options import (
     Precision,
     Seed,
     StoreUrl,
-    TaskName,
     TaskOrProgram,
     Workers,
     named_task,
@@ -57,7 +56,7 @@ def search(
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.progress import ProgressPrinter
+    from lrsearch.cli.progress import ProgressPrinter, print_checks
     from lrsearch.tasks import find_task
 
     if engine not in ("optuna", "ray"):
@@ -76,7 +75,15 @@ def search(
     }
     with ProgressPrinter(budget, find_task(source).horizon) as printer:
         if engine == "ray":
-            result = api.sweep(source, budget, watch=printer.ended, workers=workers, **given)
+            result = api.sweep(
+                source,
+                budget,
+                watch=printer.ended,
+                progress=printer.stepped,
+                workers=workers,
+                checked=print_checks,
+                **given,
+            )
         else:
             result = api.search(
                 source,
@@ -93,11 +100,19 @@ def search(
     _report(result, out, as_json, test)
 
 
+@takes_program
 def sweep(
-    task: TaskName,
+    task: TaskOrProgram = None,
     budget: Budget = 12,
     address: Annotated[str, typer.Option(help="A Ray cluster's address, auto, or local to start one here.")] = "local",
     workers: Annotated[int | None, typer.Option(help="Runs at a time", show_default="the cluster's CPUs")] = None,
+    cpus_per_run: Annotated[float, typer.Option(help="CPUs of a run.")] = 1,
+    gpus_per_run: Annotated[
+        float | None,
+        typer.Option(
+            help="GPUs of a run: a part of one, or several", show_default="a quarter or more, where there are"
+        ),
+    ] = None,
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
@@ -109,13 +124,15 @@ def sweep(
     horizon: Horizon = None,
     precision: Precision = "fp32",
     optuna: OptunaUrl = None,
+    *,
+    program: Program,
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
-    from lrsearch.cli.progress import ProgressPrinter
+    from lrsearch.cli.progress import ProgressPrinter, print_checks
     from lrsearch.tasks import find_task
 
-    source = named_task(task, horizon, precision)
+    source = named_task(task, horizon, precision, program)
     quiet_optuna()
     with ProgressPrinter(budget, find_task(source).horizon) as printer:
         result = api.sweep(
@@ -131,7 +148,11 @@ def sweep(
             storage=optuna,
             address=address,
             workers=workers,
+            cpus_per_run=cpus_per_run,
+            gpus_per_run=gpus_per_run,
             watch=printer.ended,
+            progress=printer.stepped,
+            checked=print_checks,
         )
     _report(result, out, as_json, None)
 

@@ -40,6 +40,10 @@ class ClassificationSource:
             trainer = Trainer(self.task, self.data_dir, device="cpu")
             yield ClassificationSource(replace(self.task, load=write_mapped(trainer, Path(folder))))
 
+    def portable(self) -> "ClassificationSource":
+        """The source for other machines: this one, which names its data set and has no file."""
+        return self
+
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> "ClassificationTrainer":

@@ -114,6 +114,9 @@ class PlainSource:
 
         return nullcontext(self)
 
+    def portable(self):
+        return self
+
     def open(self, *, is_own_process=False, threads=None, device=None):
         if self.fails:
             import importlib
