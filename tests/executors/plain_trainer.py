@@ -20,6 +20,10 @@ KILLED_ONCE, CRASHES_ONCE, EXITS_ONCE, HANGS_ONCE, TERMINATED_ONCE, MEMORY_ONCE 
 """Seeds whose process ends at the first attempt, halfway, and not at the second."""
 
 
+WAITS, MEETS = 920, 921
+"""Seeds: the run begins once the run of the next seed has begun, in another process."""
+
+
 class PlainTrainer:
     """Trains runs one after the other; its lockstep is a rule of its own, for groups to be seen."""
 
@@ -60,6 +64,10 @@ class PlainTrainer:
         )
 
     def _do(self, spec, folder):
+        if spec.seed in (WAITS, MEETS):
+            (folder / f"{spec.seed}.pid").write_text(str(os.getpid()))
+        while spec.seed == WAITS and not (folder / f"{MEETS}.pid").exists():
+            time.sleep(0.01)
         if spec.seed == EXITS:
             raise SystemExit("the user's script has left")
         if spec.seed == STARTS_ANOTHER:

@@ -14,7 +14,7 @@ from lrsearch.executors.cluster.slots import Slots, death_of_actor
 from lrsearch.executors.workers import Order
 from lrsearch.runs import RunSpec, Stop
 from lrsearch.runs.executor import Group
-from lrsearch.runs.lost import Cause
+from lrsearch.runs.lost import Cause, Death
 from lrsearch.schedules import FIX
 
 SETTINGS = Settings("auto", None, 1.0, None, None, "plain-1", "/ray", None, "/mark", ())
@@ -97,12 +97,17 @@ def test_a_machine_without_the_folder_uses_one_of_its_own(plain, tmp_path, monke
 def test_a_lost_worker_has_another_trial_and_the_lost_trial_no_number():
     slots = Slots(2)
     assert [slots.suggest(name) for name in "abc"] == [{"worker": 0}, {"worker": 1}, None]
-    assert (slots.trial_of(1), slots.worker_of("b")) == ("b", 1)
+    slots.opened(1)
     slots.on_trial_complete("b", error=True)
-    assert (slots.trial_of(1), slots.worker_of("b")) == (None, None)
+    assert (slots.has("b"), slots.worker_of("b")) == (False, 1)
+    assert slots.suggest("d") is None
+    assert slots.replace(1, Death(Cause.KILLED, "by SIGKILL"))
     assert slots.suggest("d") == {"worker": 1}
+    assert slots.has("d")
     slots.on_trial_complete("a", {"done": True})  # its source could not be opened
     assert slots.suggest("e") is None
+    deaths = [Cause.NODE, Cause.KILLED, Cause.NODE, Cause.KILLED]
+    assert [slots.replace(1, Death(cause, "")) for cause in deaths] == [True, True, True, False]
     slots.is_over = True
     assert slots.suggest("f") == Slots.FINISHED
     assert slots.stopper.stop_all()

@@ -166,17 +166,31 @@ def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
     assert result.cost <= 2
 
 
-@pytest.mark.parametrize(("address", "token"), [("127.0.0.1:1", None), ("auto", "0" * 32)])
-def test_a_cluster_that_does_not_let_us_in_is_told_with_what_would_do(cluster, tmp_path, address, token):
+def failing_sweep(tmp_path, address, **environment):
+    """The last line of a script that sweeps on a cluster that it cannot join."""
     script = f"import lrsearch as lrs; lrs.sweep('digits-mlp', 2, address={address!r}, store='sqlite:///:memory:')"
-    environment = os.environ | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    last = done.stderr.strip().splitlines()[-1]
-    assert f"EngineError: no Ray cluster can be joined at {address}" in last
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_cluster_that_is_not_there_is_named_with_what_would_do(tmp_path):
+    last = failing_sweep(tmp_path, "127.0.0.1:1")
+    assert "EngineError: no Ray cluster can be joined at 127.0.0.1:1: ConnectionRefusedError" in last
     assert "RAY_AUTH_TOKEN" in last
     assert "--address local" in last
+
+
+def test_a_cluster_that_wants_another_token_says_so_first(cluster, tmp_path):
+    address = ray.get_runtime_context().gcs_address
+    last = failing_sweep(tmp_path, address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 32)
+    assert f"EngineError: the Ray cluster at {address} answers, but wants its token: set RAY_AUTH_MODE=token" in last
 
 
 def test_a_ray_client_is_refused(tmp_path):
@@ -184,13 +198,13 @@ def test_a_ray_client_is_refused(tmp_path):
         lrs.sweep(TASK, 2, address="ray://127.0.0.1:10001", store="sqlite:///:memory:", out=tmp_path)
 
 
-def test_each_slot_is_one_process_and_all_runs_are_in_rays_files(swept):
+def test_all_runs_are_in_rays_files(swept):
     out, result, _ = swept
     lines = [json.loads(line) for file in out.glob("ray/*/0*/result.json") for line in file.read_text().splitlines()]
     runs = [run for line in lines for run in line["runs"]]
     assert len(runs) == result.spent.trained_runs
     assert {run["policy"] for run in runs} == {str(trial.policy) for trial in result.history}
-    assert len({line["pid"] for line in lines}) == 2
+    assert len({line["pid"] for line in lines}) == len({line["trial_id"] for line in lines}) <= 2
 
 
 FUNCTION = """

@@ -29,7 +29,7 @@ from lrsearch.executors.cluster.slot import Slot
 from lrsearch.executors.cluster.slots import Slots, Watch
 from lrsearch.executors.cluster.workers import CHECKED, END, READY, STOP
 from lrsearch.executors.worker import MachineShare
-from lrsearch.executors.workers import Gone, to_json
+from lrsearch.executors.workers import Gone, Opened, RunEnded, to_json
 
 WAITING = 10_000
 """Workers that may wait for an order at a time: a rule, above the size of any cluster."""
@@ -130,8 +130,8 @@ def _relay_orders(parent: Parent, desk: Any, searcher: Slots) -> None:
         while (values := parent.receive())["kind"] != END:
             if values["kind"] == STOP:
                 desk.stop.remote()
-            elif (trial_id := searcher.trial_of(values["worker"])) is not None:
-                desk.give.remote(trial_id, values["order"])
+            elif searcher.has(values["trial"]):  # else it was lost meanwhile, and its group is trained elsewhere
+                desk.give.remote(values["trial"], values["order"])
     searcher.is_over = True
     desk.end.remote()
     timer = threading.Timer(LAST_SECONDS, os._exit, (1,))
@@ -140,13 +140,22 @@ def _relay_orders(parent: Parent, desk: Any, searcher: Slots) -> None:
 
 
 def _relay_messages(parent: Parent, desk: Any, searcher: Slots) -> None:
-    """Pass the messages of the workers on to the parent process, with their numbers."""
-    with suppress(RayError):
+    """Pass the messages of the workers on to the parent process, with their numbers and trials.
+
+    Of a lost worker only results count, which came late.
+    """
+    try:
         while True:
             for trial_id, values in ray.get(desk.messages.remote()):
                 worker = searcher.worker_of(trial_id)
-                if worker is not None:
-                    parent.send(values | {"worker": worker})
+                if worker is None or not (searcher.has(trial_id) or values["kind"] == RunEnded.__name__):
+                    continue
+                if values["kind"] == Opened.__name__:
+                    searcher.opened(worker)
+                parent.send(values | {"worker": worker, "trial": trial_id})
+    except RayError as error:
+        if not searcher.is_over:
+            parent.send(to_json(Gone(f"the actor of the sweep's messages is lost: {last_line(error)}")))
 
 
 def _here() -> Any:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray._private import services
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError, RayError
 
 from lrsearch.errors import EngineError
 from lrsearch.executors.cluster.settings import Settings
@@ -38,7 +40,8 @@ def joined(settings: Settings) -> Iterator[None]:
             "_temp_dir": settings.temporary,
         }
     try:
-        _check_port(settings.address)
+        if settings.temporary is None:
+            _check(settings.address)
         ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise EngineError(_unreachable(settings, error)) from error
@@ -50,35 +53,31 @@ def joined(settings: Settings) -> Iterator[None]:
             shutil.rmtree(settings.temporary, ignore_errors=True)
 
 
-def _check_port(address: str) -> None:
-    """Raise OSError where nothing listens at host:port: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+def _check(address: str) -> None:
+    """Raise where no cluster answers at an address, or where it wants another token: Ray itself would try for minutes.
+
+    Raises:
+        OSError: if nothing listens there.
+        AuthenticationError: if the cluster wants another token.
+    """
+    found = services.canonicalize_bootstrap_address(address)
+    if found is None:
+        raise ConnectionError("no cluster is known on this machine")
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    GcsClient(address=found).check_alive([], timeout=CONNECT_SECONDS)
 
 
 def _unreachable(settings: Settings, error: Exception) -> str:
-    """The error message with advice; Ray itself does not report a wrong token."""
+    """The error message with advice."""
     lines = str(error).strip().splitlines() or [""]
     cause = f"{type(error).__name__}: {lines[0][:200]}".rstrip(". ")
+    token = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what all its machines use"
     if settings.temporary is not None:
         return f"Ray could not start a cluster here: {cause}"
-    if _is_port_answered(settings.address):
-        return (
-            f"the Ray cluster at {settings.address} does not let this process in: {cause}. Its port answers, so it"
-            " probably wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what"
-            " all its machines use"
-        )
+    if isinstance(error, AuthenticationError):
+        return f"the Ray cluster at {settings.address} answers, but wants its token: {token}; or use --address local"
     return (
         f"no Ray cluster can be joined at {settings.address}: {cause}. Start one with `ray start --head` and run"
-        " this on one of its machines, or use --address local. If it runs already, it may want its token: set"
-        " RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what all its machines use"
+        f" this on one of its machines, or use --address local. If it runs already, it may want its token: {token}"
     )
-
-
-def _is_port_answered(address: str) -> bool:
-    try:
-        _check_port(address)
-    except OSError:
-        return False
-    return address.rpartition(":")[2].isdigit()

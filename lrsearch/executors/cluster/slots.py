@@ -1,6 +1,7 @@
 """What Ray Tune asks while a sweep runs: which trial comes next, whether all is over, and what was lost."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from lrsearch.executors.workers import Died, Gone, to_json
+from lrsearch.executors.processes import STARTS
+from lrsearch.executors.workers import Died, Gone, Refused, to_json
 from lrsearch.runs.lost import Cause, Death
 
 NODE_SECONDS = 5.0
@@ -33,6 +35,8 @@ class Slots(Searcher):
         self.is_over = False
         self._missing = list(range(slots))
         self._trials: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+        self._failures = Counter[int]()
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial; None while all workers are there, FINISHED once all is over."""
@@ -47,18 +51,30 @@ class Slots(Searcher):
         """Do nothing: messages have their own way."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Have a lost worker replaced."""
+        """Note that a trial has ended; `replace` decides on another one."""
         worker = self._trials.pop(trial_id, None)
-        if error and worker is not None:
-            self._missing.append(worker)
+        if worker is not None:
+            self._lost[trial_id] = worker
 
-    def trial_of(self, worker: int) -> str | None:
-        """The trial of a worker; None where it was lost."""
-        return next((trial for trial, number in list(self._trials.items()) if number == worker), None)
+    def opened(self, worker: int) -> None:
+        """Note that a worker can train."""
+        self._failures[worker] = 0
+
+    def replace(self, worker: int, death: Death) -> bool:
+        """Have a lost worker replaced. Returns False where it has ended too often before it could train."""
+        self._failures[worker] += death.cause is not Cause.NODE
+        if self._failures[worker] >= STARTS:
+            return False
+        self._missing.append(worker)
+        return True
+
+    def has(self, trial_id: str) -> bool:
+        """Whether a trial is one that trains, and was not lost."""
+        return trial_id in self._trials
 
     def worker_of(self, trial_id: str) -> int | None:
-        """The worker of a trial; None where it was lost."""
-        return self._trials.get(trial_id)
+        """The worker of a trial, also of a lost one."""
+        return self._trials.get(trial_id, self._lost.get(trial_id))
 
     @property
     def stopper(self) -> "StopAll":
@@ -121,7 +137,10 @@ class Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report a lost worker with Ray's reason."""
         text = Path(trial.error_file).read_text() if trial.error_file else ""
-        self._send(to_json(Died(trial.config["worker"], death_of_actor(text))))
+        worker, death = trial.config["worker"], death_of_actor(text)
+        self._send(to_json(Died(worker, death)))
+        if not self._slots.replace(worker, death):
+            self._send(to_json(Refused(worker, f"its actor ended {STARTS} times before it could train: {death}")))
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look at the nodes every few seconds."""

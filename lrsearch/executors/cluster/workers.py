@@ -23,7 +23,7 @@ from lrsearch.executors.cluster.sent import pickled
 from lrsearch.executors.cluster.settings import Settings
 from lrsearch.executors.deaths import death_of
 from lrsearch.executors.worker_executor import WorkerExecutor
-from lrsearch.executors.workers import Gone, Message, Order, from_json
+from lrsearch.executors.workers import Gone, Message, Opened, Order, from_json
 from lrsearch.runs.executor import Limits, TrainerSource
 
 JOIN_SECONDS = 120.0
@@ -34,6 +34,8 @@ REMOVE_SECONDS = 3.0
 """For Ray's processes to end after their driver: a rule."""
 LONGEST_BASE = 30
 """Characters of the folder of temporary files: what Ray appends to it is up to 75 long."""
+ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""The environment variable by which Ray listens on loopback only, on any system, where it is 0."""
 CHECKED, READY, ORDER, STOP, END = "checked", "ready", "order", "stop", "end"
 """Kinds of values that are exchanged with the driver beside the workers' messages."""
 
@@ -56,6 +58,8 @@ class RayWorkers:
     ) -> None:
         self._log, self._mark = log, Path(settings.mark)
         self._temporary = settings.temporary
+        self._trials: dict[int, str] = {}
+        """The Tune trial of each worker that has opened the source."""
         self._mark.write_bytes(b"")
         ours, theirs = socket.socketpair()
         with log.open("ab") as output, theirs:
@@ -79,12 +83,18 @@ class RayWorkers:
 
     def begin(self, worker: int, order: Order) -> None:
         """Send a group to a worker: see `Workers.begin`."""
-        self._send({"kind": ORDER, "worker": worker, "order": order.to_json()})
+        self._send({"kind": ORDER, "trial": self._trials[worker], "order": order.to_json()})
 
     def receive(self, seconds: float) -> Message | None:
         """The next message, or None after some seconds: see `Workers.receive`."""
         values = self._receive(seconds)
-        return None if values is None else from_json(values)
+        if values is None:
+            return None
+        trial = values.pop("trial", None)
+        message = from_json(values)
+        if isinstance(message, Opened):
+            self._trials[message.worker] = trial
+        return message
 
     def stop(self) -> None:
         """Stop the open runs: see `Workers.stop`."""
@@ -223,6 +233,8 @@ def _remove(folder: Path) -> None:
 def _environment(settings: Settings) -> dict[str, str]:
     """The environment of the driver. A cluster that it starts wants a token that only its processes have."""
     own = {"RAY_AIR_NEW_OUTPUT": "0", "PYTHONUNBUFFERED": "1"}
-    if settings.temporary is not None and "RAY_AUTH_MODE" not in os.environ:
-        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if settings.temporary is not None:
+        own[ONE_MACHINE] = "0"
+        if "RAY_AUTH_MODE" not in os.environ:
+            own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return os.environ | own
