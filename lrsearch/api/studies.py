@@ -13,7 +13,7 @@ from lrsearch.errors import UsageError
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
-from lrsearch.study.drive import Progress, drive
+from lrsearch.study.drive import Progress, charge_killed, drive
 from lrsearch.study.explanation import Explanation, explain_stored
 from lrsearch.study.explanation import explain as explain_study
 from lrsearch.study.funnel import Funnel
@@ -143,6 +143,7 @@ def sweep(
         if not study.is_done:
             from lrsearch.executors import ray
 
+            charge_killed(study, Path(out) / "weights")
             data = Path(data_dir) if data_dir else None
             ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
         return conclude_search(study, notes)

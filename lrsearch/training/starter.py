@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from lrsearch.errors import WorkError
@@ -23,6 +25,11 @@ class Starter:
     """Starts programs, one after the other. The last one ends with this object, or with this process.
 
     A launcher process starts them. When this process dies, the launcher's stdin closes, and it ends its programs.
+    `queue` is a folder for the next jobs of programs. The launcher removes it, because it survives a kill of this
+    process.
+
+    Raises:
+        WorkError: if the launcher cannot make the folder.
     """
 
     def __init__(self) -> None:
@@ -33,8 +40,13 @@ class Starter:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        self.close = weakref.finalize(self, _end, self._launcher)
         self._group: int | None = None
+        message = self._read_message(None) or {}
+        if "queue" not in message:
+            _end(self._launcher)
+            raise WorkError(f"programs cannot be started: no folder can be made in {gettempdir()}; name another in TMPDIR")
+        self.queue = Path(message["queue"])
+        self.close = weakref.finalize(self, _end, self._launcher, self.queue)
 
     @property
     def is_alive(self) -> bool:
@@ -83,8 +95,8 @@ class Starter:
         return {}
 
 
-def _end(launcher: "subprocess.Popen[bytes]") -> None:
-    """Close the launcher's stdin, upon which it ends its programs and itself."""
+def _end(launcher: "subprocess.Popen[bytes]", queue: Path | None = None) -> None:
+    """Close the launcher's stdin, upon which it ends its programs and itself. Remove the folder of a killed launcher."""
     assert launcher.stdin is not None
     assert launcher.stdout is not None
     with suppress(OSError):
@@ -92,3 +104,5 @@ def _end(launcher: "subprocess.Popen[bytes]") -> None:
     with suppress(subprocess.TimeoutExpired):
         launcher.wait(END_SECONDS)
     launcher.stdout.close()
+    if queue is not None:
+        shutil.rmtree(queue, ignore_errors=True)
