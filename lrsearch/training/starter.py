@@ -44,7 +44,9 @@ class Starter:
         message = self._read_message(None) or {}
         if "queue" not in message:
             _end(self._launcher)
-            raise WorkError(f"programs cannot be started: no folder can be made in {gettempdir()}; name another in TMPDIR")
+            raise WorkError(
+                f"programs cannot be started: no folder can be made in {gettempdir()}; name another in TMPDIR"
+            )
         self.queue = Path(message["queue"])
         self.close = weakref.finalize(self, _end, self._launcher, self.queue)
 
