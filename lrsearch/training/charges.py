@@ -1,9 +1,9 @@
 """Every update is charged: also those of attempts whose process was killed.
 
-Each attempt of a run counts its updates in a file of the run's folder, see `StepCounter`. The file also says how many of
-them were charged, which is when a run of the attempt was recorded in the store. The rest was made by attempts that were
-killed. A kill hides one update of each run in training at most: the one that was not counted yet. An attempt that is
-killed between its record in the store and `settle` is charged twice.
+Each attempt of a run counts its updates in a file of the run's folder, see `StepCounter`. The file also says how many
+were charged: those whose run was recorded in the store. The rest was made by attempts that were killed. A kill hides
+one update of each run in training at most: the one that was not counted yet. A run that did not end is charged twice
+where the process is killed between its record in the store and `settle`.
 """
 
 import shutil

@@ -1,9 +1,9 @@
 """Starts programs for the process that started it, and ends all of them when that process dies.
 
 It is run as a file and imports nothing of lrsearch. A line on stdin is a JSON object: `argv`, `environment`, `output`.
-The first line on stdout is `{"queue": "/tmp/..."}`, a folder that ends with the launcher, for the next jobs of programs.
-Other lines are `{"pid": 12}` or `{"error": ...}`, and once the program has ended `{"exit": 0}`, or minus a signal's
-number. Each program leads a process group. Its children end with it; on Linux also those that left the group.
+The first line on stdout is `{"queue": "/tmp/..."}`, a folder for the next jobs of programs, which ends with the
+launcher. Other lines are `{"pid": 12}` or `{"error": ...}`, and once the program has ended `{"exit": 0}`, or minus a
+signal's number. Each program leads a process group. Its children end with it; on Linux also those that left the group.
 """
 
 import contextlib

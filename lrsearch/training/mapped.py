@@ -5,12 +5,13 @@ its descriptor in the process that wrote it; on other POSIX systems they are sen
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def data_file() -> Iterator[IO[bytes]]:
             yield file
         return
     try:
-        unnamed = TemporaryFile(prefix="lrsearch-", buffering=0)
+        unnamed = TemporaryFile(prefix="lrsearch-", buffering=0)  # noqa: SIM115  closed below
     except OSError as error:
         raise _cannot_write(error) from error
     with unnamed:
@@ -134,7 +135,7 @@ def _write(file: IO[bytes], array: npt.NDArray[Any]) -> _Place:
 
 
 def _cannot_write(error: OSError) -> OutputError:
+    place = tempfile.tempdir or "a temporary file"
     return OutputError(
-        f"cannot write the workers' data to {gettempdir()}: {error.strerror}; make room there, or name"
-        " another place in TMPDIR"
+        f"cannot write the workers' data to {place}: {error.strerror}; make room there, or name another place in TMPDIR"
     )

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from lrsearch.errors import WorkError
@@ -44,9 +43,7 @@ class Starter:
         message = self._read_message(None) or {}
         if "queue" not in message:
             _end(self._launcher)
-            raise WorkError(
-                f"programs cannot be started: no folder can be made in {gettempdir()}; name another in TMPDIR"
-            )
+            raise WorkError("programs cannot be started: no folder can be made for their jobs; name a place in TMPDIR")
         self.queue = Path(message["queue"])
         self.close = weakref.finalize(self, _end, self._launcher, self.queue)
 
@@ -98,7 +95,7 @@ class Starter:
 
 
 def _end(launcher: "subprocess.Popen[bytes]", queue: Path | None = None) -> None:
-    """Close the launcher's stdin, upon which it ends its programs and itself. Remove the folder of a killed launcher."""
+    """Close the launcher's stdin, upon which it ends its programs and itself; remove the queue of a killed one."""
     assert launcher.stdin is not None
     assert launcher.stdout is not None
     with suppress(OSError):

@@ -166,7 +166,8 @@ def test_a_lambda_is_refused_in_words():
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_behind(monkeypatch, tmp_path):
-    monkeypatch.setattr("lrsearch.training.mapped.TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))
+    full = Path("/dev/full")
+    monkeypatch.setattr("lrsearch.training.mapped.TemporaryFile", lambda **_: full.open("r+b", 0))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(OutputError, match=r"No space left on device; make room there, or name another place in TMPDIR"):
         Pool(ClassificationSource(MLP), 1)
