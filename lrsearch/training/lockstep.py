@@ -188,8 +188,8 @@ class _LockstepRuns:
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
         self.records = [
-            TrainingLog(spec, trainer.validation, trainer.digest, losses, folder if n < self.count else None)
-            for n, (spec, losses) in enumerate(zip(specs, self.losses, strict=True))
+            TrainingLog(spec, trainer.validation, trainer.digest, losses, folder)
+            for spec, losses in zip(specs, self.losses, strict=True)
         ]
         self.results: dict[int, Run] = {}
 

@@ -33,10 +33,12 @@ class CountedOptimizer(torch.optim.SGD):
 
 @dataclass(frozen=True)
 class CountedSGD(SGD):
-    """What builds it. Another type than SGD, so its runs train one by one or with a shared prefix."""
+    """Another type than SGD, so its runs train one by one or with a shared prefix."""
 
-    def build(self, model, epoch):
-        return CountedOptimizer(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay)
+
+def build(self, model, epoch=1.0):
+    """Build what logs its updates: for runs that do not train in lockstep."""
+    return CountedOptimizer(model.parameters(), lr=1.0, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 JUDGE = _LockstepRuns._judge
@@ -48,7 +50,7 @@ def judge(self, rows, alive):
     return JUDGE(self, rows, alive)
 
 
-_LockstepRuns._judge = judge
+_LockstepRuns._judge, SGD.build = judge, build
 
 
 @lrs.task("killed", horizon=300, epoch=15, minimize="loss", lr_range=(1e-4, 1.0))
