@@ -128,7 +128,7 @@ def _write(file: IO[bytes], array: npt.NDArray[Any]) -> _Place:
     """Write an array at the next aligned byte."""
     offset = -(-file.tell() // ALIGNED) * ALIGNED
     file.seek(offset)
-    content = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B") if array.size else memoryview(b"")
+    content = np.ascontiguousarray(array).reshape(-1).data.cast("B") if array.size else memoryview(b"")
     while content:
         content = content[file.write(content) :]
     return _Place(array.dtype.str, array.shape, offset)
