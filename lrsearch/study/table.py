@@ -11,6 +11,7 @@ from lrsearch.runs.executor import DONE, Executor, TrainerSource
 from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
+from lrsearch.training.charges import settle
 from lrsearch.training.groups import LEAST_ROWS, groups
 
 MOST_SEEDS = 1000
@@ -101,6 +102,7 @@ def train_table(
 
     def record(spec: RunSpec, run: Run) -> None:
         store.record(spec, run)
+        settle(folder, spec, run)
         ended(spec, run)
 
     wanted = [spec for spec in table.specs if spec.key not in done]

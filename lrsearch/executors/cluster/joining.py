@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 from ray._private import services
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 
 from lrsearch.errors import EngineError
@@ -72,12 +72,12 @@ def _unreachable(settings: Settings, error: Exception) -> str:
     """The error message with advice."""
     lines = str(error).strip().splitlines() or [""]
     cause = f"{type(error).__name__}: {lines[0][:200]}".rstrip(". ")
-    token = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what all its machines use"
+    way = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what all its machines use"
     if settings.temporary is not None:
         return f"Ray could not start a cluster here: {cause}"
     if isinstance(error, AuthenticationError):
-        return f"the Ray cluster at {settings.address} answers, but wants its token: {token}; or use --address local"
+        return f"the Ray cluster at {settings.address} answers, but wants its token: {way}; or use --address local"
     return (
         f"no Ray cluster can be joined at {settings.address}: {cause}. Start one with `ray start --head` and run"
-        f" this on one of its machines, or use --address local. If it runs already, it may want its token: {token}"
+        f" this on one of its machines, or use --address local. If it runs already, it may want its token: {way}"
     )
