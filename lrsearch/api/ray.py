@@ -18,6 +18,8 @@ from lrsearch.words import counted
 
 MODES = {"minimize": "min", "maximize": "max"}
 """Tune's words for the directions of an objective."""
+SCRIPT = "__main__"
+"""Python's name of the module that was started."""
 ONE_CPU = {"cpu": 1}
 """The resources of a trial where none are given."""
 
@@ -106,10 +108,14 @@ def trainable(task: Any, *, seed: int = 0) -> Callable[[dict[str, Any]], None]:
     if (why := source.why_not_sent()) is not None:
         raise TaskError(why)
 
-    def train(config: dict[str, Any]) -> None:
-        train_trial(config, source, seed)
+    # A script's function goes as code, as Ray sends it: a script that is imported again would start its sweep again.
+    function = source.function if source.function.__module__ == SCRIPT else source
+    described = source.task
 
-    train.__name__ = source.task.name  # Tune names its folders by it
+    def train(config: dict[str, Any]) -> None:
+        train_trial(config, function, described, seed)
+
+    train.__name__ = described.name  # Tune names its folders by it
     return train
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from ray import tune
 
 from lrsearch.errors import UsageError, WorkError
-from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.counter import NAME as COUNT
 from lrsearch.runs.job import Job, JobStopped, OnProgress
 from lrsearch.schedules import parse
+from lrsearch.training.function_places import Train
 from lrsearch.training.function_trainer import FunctionTrainer
-from lrsearch.training.functions import FunctionSource
 
 KEY, STEP = "policy", "step"
 """The key of a policy in a trial's config, and that of the updates so far in its reports."""
@@ -65,12 +65,13 @@ class TuneTrainer(FunctionTrainer):
     """Trains the run of a Tune trial.
 
     Args:
-        source: the function and its task.
+        function: takes a `Job`, and returns its metric, a mapping of metrics, or None.
+        task: the task that it trains.
         folder: for the run's checkpoints.
     """
 
-    def __init__(self, source: FunctionSource, folder: Path) -> None:
-        super().__init__(source.function, source.task, source=source.digest)
+    def __init__(self, function: Train, task: Task, folder: Path) -> None:
+        super().__init__(function, task)
         self.folder = folder
 
     def _job(self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None) -> Job:
@@ -78,12 +79,13 @@ class TuneTrainer(FunctionTrainer):
         return self.job
 
 
-def train_trial(config: dict[str, Any], source: FunctionSource, seed: int) -> None:
+def train_trial(config: dict[str, Any], function: Train, task: Task, seed: int) -> None:
     """Train the policy of a trial, from the checkpoint that Tune has for it.
 
     Args:
         config: the trial's config, with the text of its policy.
-        source: the function.
+        function: trains a job.
+        task: the task that it trains.
         seed: of the run.
 
     Raises:
@@ -92,9 +94,8 @@ def train_trial(config: dict[str, Any], source: FunctionSource, seed: int) -> No
     """
     if KEY not in config:
         raise UsageError(f"a trial has its policy's text under {KEY!r}; this one has: {', '.join(config)}")
-    task = source.task
     policy = parse(config[KEY]).bind(horizon=task.horizon, epoch=task.epoch)
-    trainer = TuneTrainer(source, _restored_folder())
+    trainer = TuneTrainer(function, task, _restored_folder())
     run = trainer.train(RunSpec(task, policy, task.horizon, seed))
     _report_end(trainer.job, run)
 

@@ -230,7 +230,7 @@ def test_a_program_and_a_shipped_task_are_refused_with_the_way_out():
 def test_a_trainable_needs_a_space_and_a_space_is_one():
     with pytest.raises(lrs.UsageError, match=r"give it, as lrs\.ray\.tuner\(train, space\)"):
         tuner(lambda config: None, num_samples=2)
-    with pytest.raises(lrs.UsageError, match="space is a Space, such as .*, got an object of type dict"):
+    with pytest.raises(lrs.UsageError, match=r"space is a Space, such as .*, got an object of type dict"):
         tuner(bowl, SPACE.to_ray(), num_samples=2)
     with pytest.raises(lrs.UsageError, match=r"horizon is 100 updates, and bowl trains 200: .*horizon=200"):
         tuner(bowl, lrs.Space.standard("FIX", horizon=100, epoch=10), num_samples=2)
