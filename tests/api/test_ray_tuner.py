@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -126,7 +128,8 @@ def test_hyperband_pauses_trials_and_goes_on_from_their_checkpoints(sweep):
     assert min(steps) < 200
     for result in results:
         assert_trained_under_its_policy(result)
-        assert result.metrics["training_iteration"] == result.metrics["step"] / 20
+        assert list(result.metrics_dataframe["step"]) == list(range(20, result.metrics["step"] + 1, 20))
+    assert any(result.metrics["iterations_since_restore"] < result.metrics["training_iteration"] for result in results)
 
 
 @on_a_cluster
@@ -216,6 +219,36 @@ def test_two_tuners_train_their_own_functions(tmp_path):
         for name, task in (("a", bowl), ("b", tasks.returns))
     ]
     assert [{"distance", "gain"} & set(one.fit()[0].metrics) for one in made] == [{"distance"}, {"gain"}]
+
+
+SCRIPT = """
+import ray
+import lrsearch as lrs
+from lrsearch.api.ray import tuner
+from ray import tune
+
+open("starts.txt", "a").write("once\\n")
+
+@lrs.task("in-a-script", horizon=100, minimize="loss")
+def train(job):
+    return job.policy(0)
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=10**8)
+results = tuner(train, num_samples=1, run_config=tune.RunConfig(storage_path={folder!r}, verbose=0)).fit()
+assert [result.metrics["loss"] for result in results] == [lrs.parse(results[0].config["policy"])(0)]
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.adapters
+def test_a_script_that_fits_a_tuner_at_its_top_is_run_once(tmp_path):
+    """Without `if __name__ == "__main__"`, as scripts of Ray Tune are."""
+    (tmp_path / "script.py").write_text(SCRIPT.format(folder=str(tmp_path / "tune")))
+    program = [sys.executable, "-W", "ignore", "script.py"]
+    ended = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "starts.txt").read_text() == "once\n"
 
 
 def test_a_program_and_a_shipped_task_are_refused_with_the_way_out():
