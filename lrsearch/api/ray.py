@@ -7,6 +7,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
+from lrsearch.api.functions import SEEDS
 from lrsearch.api.resources import raw_space
 from lrsearch.errors import TaskError, UsageError, given
 from lrsearch.integrations.tune import train_trial
@@ -61,7 +62,8 @@ def tuner(
         UsageError: for a program or a shipped task, a space of another horizon, or a searcher of another metric.
         TaskError: if the function cannot be sent to another process.
     """
-    _check_numbers(num_samples, seed)
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise UsageError(f"num_samples is a whole number of trials, 1 or more, got {num_samples!r}")
     if space is not None and not isinstance(space, Space):
         raise UsageError(f"space is a Space, such as lrs.Space.standard(horizon=..., epoch=...), got {given(space)}")
     config = tune_config or tune.TuneConfig()
@@ -95,15 +97,17 @@ def trainable(task: Any, *, seed: int = 0) -> Callable[[dict[str, Any]], None]:
 
     Args:
         task: a function under `@lrs.task`.
-        seed: of each run, 0 or more.
+        seed: of each run, from 0 to 2**31 - 1.
 
     Returns:
         A function that trains `config["policy"]`, and reports each evaluation.
 
     Raises:
-        UsageError: for anything else.
+        UsageError: for anything else, or an impossible seed.
         TaskError: if the function cannot be sent to another process.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise UsageError(f"the seed is a whole number from 0 to 2**31 - 1, got {seed!r}")
     source = function_source(task)
     if (why := source.why_not_sent()) is not None:
         raise TaskError(why)
@@ -131,20 +135,13 @@ def _space_of(task: Task, space: Space | None) -> Space:
     return space
 
 
-def _check_numbers(num_samples: Any, seed: Any) -> None:
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise UsageError(f"num_samples is a whole number of trials, 1 or more, got {num_samples!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"the seed is a whole number, 0 or more, got {seed!r}")
-
-
 def _check_trainable(task: Any) -> None:
     """Refuse a program and a task of lrsearch's own."""
     if isinstance(task, ProgramSource):
         raise UsageError(
             f"{task.task.name!r} is a program, which no Tuner can train: sweep it, lrs.sweep(program, ...)"
         )
-    if not callable(task) and not isinstance(task, FunctionSource):
+    if not callable(task):
         raise UsageError(
             "a Tuner trains a function under @lrs.task, or a trainable of Ray Tune, such as def train(config);"
             f" a task of lrsearch is trained by lrs.sweep(task, ...); got {given(task)}"

@@ -273,9 +273,14 @@ def test_a_trainable_needs_a_space_and_a_space_is_one():
 def test_impossible_numbers_are_refused(number):
     with pytest.raises(lrs.UsageError, match="num_samples is a whole number of trials, 1 or more, got"):
         tuner(bowl, num_samples=number)
-    if number not in (0,):
-        with pytest.raises(lrs.UsageError, match="the seed is a whole number, 0 or more, got"):
-            tuner(bowl, num_samples=2, seed=number)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.5, True, "4", None])
+def test_an_impossible_seed_is_refused(seed):
+    with pytest.raises(lrs.UsageError, match="the seed is a whole number"):
+        tuner(bowl, num_samples=2, seed=seed)
+    with pytest.raises(lrs.UsageError, match="the seed is a whole number from 0 to"):
+        trainable(bowl, seed=seed)
 
 
 def test_another_metric_than_the_tasks_is_refused():
