@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from lrsearch.training.function_places import module_of
 tasks = module_of(Path(__file__).parent / "bowl.py")
 bowl = tasks.bowl
 SPACE = lrs.Space.standard("FIX", "TRI", horizon=200, epoch=10, peak=(1e-3, 0.9))
+MOST_SECONDS = 300
+"""A sweep that hangs ends then, and lacks results."""
 GOOD, BAD = "FIX(k0=0.1)", "FIX(k0=0.001)"
 
 pytestmark = [
@@ -57,7 +60,9 @@ def sweep(tmp_path):
             space,
             num_samples=num_samples,
             run_config=tune.RunConfig(name="sweep", storage_path=str(tmp_path), verbose=0),
-            tune_config=more.pop("tune_config", tune.TuneConfig(reuse_actors=True)),
+            tune_config=replace(
+                more.pop("tune_config", tune.TuneConfig()), reuse_actors=True, time_budget_s=MOST_SECONDS
+            ),
             **more,
         )
         results = made.fit()
@@ -188,7 +193,7 @@ def test_a_trainable_of_ones_own_gets_policies_and_resources(sweep):
         policy = lrs.parse(config["policy"])
         tune.report({"loss": policy(0), "cpus": tune.get_context().get_trial_resources().head_cpus})
 
-    config = tune.TuneConfig(metric="loss", mode="min", reuse_actors=True)
+    config = tune.TuneConfig(metric="loss", mode="min")
     results = sweep(2, task=train, tune_config=config, resources={"cpu": 2})
     assert [result.metrics["cpus"] for result in results] == [2, 2]
     assert all(result.metrics["loss"] == lrs.parse(result.config["policy"])(0) for result in results)
