@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-FRAMEWORKS = ("huggingface.md", "lightning.md", "mlflow.md", "timm.md")
-"""Each of their programs imports a framework for seconds: they run with the adapters' long tests."""
+FRAMEWORKS = ("huggingface.md", "lightning.md", "mlflow.md", "ray-tune.md", "timm.md")
+"""Each of their programs imports a framework or starts a cluster, for seconds: they run with the adapters' tests."""
 PAGES = [
     pytest.param(page, marks=[pytest.mark.adapters] if page.name in FRAMEWORKS else [], id=page.name)
     for page in sorted((Path(__file__).parent.parent / "docs").glob("*.md"))

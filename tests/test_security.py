@@ -12,7 +12,7 @@ CALLS = {"eval", "exec", "compile", "__import__"}
 ALLOWED_IMPORTS = {"lrsearch/later.py"}  # loads our own modules, by names that stand in the packages that call it
 
 
-CODE = {"lrsearch/training/functions.py": {"cloudpickle"}}
+CODE = {"lrsearch/training/functions.py": {"cloudpickle"}, "lrsearch/executors/cluster/sent.py": {"cloudpickle"}}
 """Where a user's own function goes to our own workers as code; nothing is stored or received so."""
 
 

@@ -15,6 +15,7 @@ from lrsearch.runs.executor import Group, TrainerSource
 from lrsearch.runs.run import TRAINERS
 from lrsearch.store import Store, StoredRun
 from lrsearch.store.entries import entry_of, run_of
+from lrsearch.store.fields import checked
 from lrsearch.store.rows import LOCAL
 from lrsearch.study.reopening import stored_task
 from lrsearch.study.reproduced import Reproduced, changes, differences, other_seeds
@@ -88,7 +89,7 @@ def reproduce(
         source, spec = _source_and_spec(stored, description, task, settings, data_dir)
         run = _trained(source, spec, stored.run, watch, is_own_process)
         alike = ledger.runs(task=stored.task, policy=stored.policy, trusted=True)
-    now = replace(run_of(entry_of(StoredRun.of(spec, run, LOCAL))), environment=run.environment)
+    now = replace(run_of(checked(entry_of(StoredRun.of(spec, run, LOCAL)))), environment=run.environment)
     then, metric = stored.run, stored.objective.name
     return Reproduced(stored, now, differences(then, now, metric), changes(then, now), other_seeds(stored, alike))
 

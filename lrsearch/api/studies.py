@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrsearch.api.cluster import Checked, Resources, open_cluster
 from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
 from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
-from lrsearch.errors import UsageError
 from lrsearch.runs.executor import Limits, Lost
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
@@ -24,9 +24,8 @@ from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
-from lrsearch.tasks import Classification, find_task
+from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
-from lrsearch.training.groups import require_workers
 from lrsearch.training.settings import with_settings
 
 if TYPE_CHECKING:
@@ -115,23 +114,36 @@ def sweep(
     out: str | Path = DEFAULT_FOLDER,
     storage: str | None = None,
     watch: Watch | None = None,
+    progress: Progress | None = None,
     address: str = "local",
     workers: int | None = None,
+    cpus_per_run: float = 1,
+    gpus_per_run: float | None = None,
+    max_seconds_per_run: float | None = None,
+    max_hours: float | None = None,
+    lost: Lost | None = None,
+    checked: Checked | None = None,
 ) -> SearchResult:
     """Search as `search` does, many runs at a time, as a Ray Tune run. The same call continues the study.
 
-    The study is that of `search` with the same arguments: either continues where the other ended.
+    The study is that of `search` with the same arguments: either continues where the other ended. Each Tune trial is a
+    worker, a process that trains one run after the other. What Ray prints is in `ray.log` of `out`.
 
     Args:
-        task: a shipped task's name, or the user's own task.
-        budget, functions, known, seed, watch: as in `search`.
-        settings: settings of a function, which a sweep does not train yet.
+        task: a shipped task's name, a function under `@lrs.task`, a program, or the user's own task.
+        budget, functions, settings, known, seed, watch, progress: as in `search`.
         store: the knowledge store or its URL; only this process opens it.
         data_dir: the folder of the data set on every machine; None for the default one.
-        out: the folder, for Ray's files as well; on a cluster, one that all its machines share.
+        out: the folder, for Ray's files as well. Machines of a cluster that do not share it keep the weights.
         storage: the Optuna storage's URL; only this process opens it.
-        address: "local" to start a Ray cluster on this machine, "auto" or host:port to join one.
-        workers: runs at a time; None for the number of CPUs of the cluster.
+        address: "local" to start a Ray cluster on this machine, "auto" or host:port to join one. A Ray that this
+            process has started or joined already is used.
+        workers: runs at a time; None for as many as the cluster has CPUs and GPUs for.
+        cpus_per_run: CPUs of a run.
+        gpus_per_run: GPUs of a run: a part of one, or several for a program under torchrun. None for a quarter of one
+            or more, where the cluster has GPUs.
+        max_seconds_per_run, max_hours, lost: as in `search`.
+        checked: called with the checks of the cluster, before anything trains.
 
     Returns:
         The result, as in `search`.
@@ -141,22 +153,17 @@ def sweep(
         WorkError: if the data, the store, the training or Ray fails.
         KeyboardInterrupt: when interrupted; ended runs are recorded.
     """
+    limits = Limits.of(max_seconds_per_run, max_hours, time.monotonic())
     trains = with_settings(task, settings)
-    if not isinstance(described := find_task(trains), Classification):
-        raise UsageError(
-            f"a sweep on Ray trains no functions and programs yet, and {described.name!r} is one:"
-            " search with workers=N trains it on all cores of this machine"
-        )
-    if workers is not None:
-        require_workers(workers)
+    resources = Resources(address, workers, cpus_per_run, gpus_per_run)
     setup, notes = search_setup(trains, functions, known, budget, seed)
     with _study(setup, store, Path(out), storage, watch) as study:
+        warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
-            from lrsearch.executors import ray
-
-            data = Path(data_dir) if data_dir else None
-            ray.run(study, address=address, data_dir=data, folder=Path(out), workers=workers)
-        return conclude_search(study, notes)
+            source = source_of(trains, data_dir)
+            with open_cluster(source, resources, Path(out), data_dir, checked, limits) as executor:
+                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+        return conclude_search(study, warnings, driven, max_hours)
 
 
 def prune(

@@ -1,6 +1,7 @@
 """What commands print on stderr while they work."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from lrsearch.cli.output import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
+    from lrsearch.executors.cluster.checks import Check
     from lrsearch.runs.lost import LostAttempt
     from lrsearch.store import Trial
     from lrsearch.study.study import Study
@@ -23,6 +25,13 @@ def log_line(line: str) -> None:
 def log_lost(attempt: "LostAttempt") -> None:
     """Print on stderr that an attempt was lost."""
     log_line(attempt.sentence)
+
+
+def print_checks(checks: "Sequence[Check]") -> None:
+    """Print on stderr what was checked of a cluster, a line each."""
+    width = max((len(check.name) for check in checks), default=0)
+    for check in checks:
+        log_line(f"{'ok' if check.is_right else 'NO':3} {check.name:{width}}  {check.text}")
 
 
 class ProgressPrinter:

@@ -20,7 +20,6 @@ from lrsearch.cli.options import (
     Precision,
     Seed,
     StoreUrl,
-    TaskName,
     TaskOrProgram,
     Workers,
     named_task,
@@ -61,13 +60,11 @@ def search(
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.progress import ProgressPrinter
+    from lrsearch.cli.progress import ProgressPrinter, print_checks
     from lrsearch.tasks import find_task
 
     if engine not in ("optuna", "ray"):
         raise UsageError(unknown("engine", engine, ["optuna", "ray"]))
-    if engine == "ray" and (max_seconds_per_run, max_hours) != (None, None):
-        raise UsageError("--engine ray has no time limits: leave --max-seconds-per-run and --max-hours out")
     source = named_task(task, horizon, precision, program)
     quiet_optuna()
     given: dict[str, Any] = {
@@ -79,34 +76,37 @@ def search(
         "data_dir": data_dir,
         "out": out,
         "storage": optuna,
+        "workers": workers,
+        "max_seconds_per_run": max_seconds_per_run,
+        "max_hours": max_hours,
     }
     with ProgressPrinter(budget, find_task(source).horizon) as printer:
+        heard: dict[str, Any] = {"watch": printer.ended, "progress": printer.stepped, "lost": printer.lost}
         if engine == "ray":
-            result = api.sweep(source, budget, watch=printer.ended, workers=workers, **given)
+            result = api.sweep(source, budget, checked=print_checks, **heard, **given)
         else:
-            result = api.search(
-                source,
-                budget,
-                watch=printer.ended,
-                progress=printer.stepped,
-                lost=printer.lost,
-                workers=workers,
-                max_seconds_per_run=max_seconds_per_run,
-                max_hours=max_hours,
-                is_own_process=True,
-                **given,
-            )
+            result = api.search(source, budget, is_own_process=True, **heard, **given)
     test = None
     if final_test:
         test = api.final_test(result, store=store, data_dir=data_dir, out=out, is_own_process=True)
     _report(result, out, as_json, test)
 
 
+@takes_program
 def sweep(
-    task: TaskName,
+    task: TaskOrProgram = None,
     budget: Budget = 12,
     address: Annotated[str, typer.Option(help="A Ray cluster's address, auto, or local to start one here.")] = "local",
     workers: Annotated[int | None, typer.Option(help="Runs at a time", show_default="the cluster's CPUs")] = None,
+    cpus_per_run: Annotated[float, typer.Option(help="CPUs of a run.")] = 1,
+    gpus_per_run: Annotated[
+        float | None,
+        typer.Option(
+            help="GPUs of a run: a part of one, or several", show_default="a quarter or more, where there are"
+        ),
+    ] = None,
+    max_seconds_per_run: MaxSecondsPerRun = None,
+    max_hours: MaxHours = None,
     store: StoreUrl = None,
     seed: Seed = 0,
     functions: Functions = "",
@@ -118,13 +118,15 @@ def sweep(
     horizon: Horizon = None,
     precision: Precision = "fp32",
     optuna: OptunaUrl = None,
+    *,
+    program: Program,
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
-    from lrsearch.cli.progress import ProgressPrinter
+    from lrsearch.cli.progress import ProgressPrinter, print_checks
     from lrsearch.tasks import find_task
 
-    source = named_task(task, horizon, precision)
+    source = named_task(task, horizon, precision, program)
     quiet_optuna()
     with ProgressPrinter(budget, find_task(source).horizon) as printer:
         result = api.sweep(
@@ -140,7 +142,14 @@ def sweep(
             storage=optuna,
             address=address,
             workers=workers,
+            cpus_per_run=cpus_per_run,
+            gpus_per_run=gpus_per_run,
+            max_seconds_per_run=max_seconds_per_run,
+            max_hours=max_hours,
             watch=printer.ended,
+            progress=printer.stepped,
+            lost=printer.lost,
+            checked=print_checks,
         )
     _report(result, out, as_json, None)
 

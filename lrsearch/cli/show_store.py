@@ -7,11 +7,13 @@ from typing import Any
 from rich.table import Table
 
 from lrsearch.cli.output import labelled, open_console
-from lrsearch.runs import Objective
+from lrsearch.runs import Objective, objectives_of
+from lrsearch.schedules import parse
 from lrsearch.store import StoredRun, StoredStudy
 from lrsearch.store.bundles import Imported
 from lrsearch.store.checking import Check
-from lrsearch.store.entries import objective_of
+from lrsearch.store.entries import stored_of
+from lrsearch.store.fields import objective_of
 from lrsearch.words import counted
 
 
@@ -39,9 +41,10 @@ def print_runs(runs: list[StoredRun]) -> None:
     console.print(counted(len(runs), "run"))
 
 
-def print_run(stored: StoredRun, shown: Mapping[str, Any]) -> None:
+def print_run(shown: Mapping[str, Any]) -> None:
     """Print all that the store holds of a run: `shown` is what `Store.show` returns."""
-    entry = shown["record"]
+    entry, objectives = shown["record"], objectives_of(shown["task_description"])
+    stored = stored_of(entry, shown["task"], parse(shown["policy"]), objectives)
     console = open_console()
     curves = (f"{name} ({counted(len(curve), 'point')})" for name, curve in entry["curves"].items())
     steps = counted(entry["steps"], "step")

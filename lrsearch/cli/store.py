@@ -86,12 +86,11 @@ def show(
     from lrsearch.store import open_store
 
     with open_store(store or str(DEFAULT_STORE), existing=True) as opened:
-        stored = opened.match(key)
-        shown = opened.show(stored)
+        shown = opened.show(key)
     if as_json:
         print_json(shown)
     else:
-        print_run(stored, shown)
+        print_run(shown)
 
 
 @app.command()

@@ -6,8 +6,12 @@ several processes use the cores better.
 
 import os
 import sys
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
+from lrsearch.errors import LRSearchError, TaskError
 from lrsearch.executors.processes import ProcessWorkers
 from lrsearch.executors.worker import MachineShare
 from lrsearch.executors.worker_executor import WorkerExecutor
@@ -37,8 +41,29 @@ class Pool(WorkerExecutor):
     def __init__(self, source: TrainerSource, workers: int, limits: Limits | None = None) -> None:
         require_workers(workers)
         limits = limits or Limits()
-        processes = ProcessWorkers(source, _machine_shares(workers), limits.seconds_per_run)
+        with ExitStack() as stack:
+            shared = stack.enter_context(source.shared())
+            processes = ProcessWorkers(
+                partial(_pickled, shared), _machine_shares(workers), limits.seconds_per_run, stack.pop_all()
+            )
         super().__init__(processes, source.task, workers, limits)
+
+
+def _pickled(source: TrainerSource) -> bytes:
+    """A source as it is sent to a process.
+
+    Raises:
+        TaskError: if it cannot be.
+    """
+    try:
+        return bytes(ForkingPickler.dumps(source))
+    except LRSearchError:
+        raise
+    except Exception as error:  # the parts of a task may refuse to be pickled with any error
+        raise TaskError(
+            f"task {source.task.name!r} cannot be handed to another process: {error}; define its"
+            " functions at the top of a module"
+        ) from error
 
 
 def _machine_shares(workers: int) -> list[MachineShare]:

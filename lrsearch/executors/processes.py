@@ -6,20 +6,18 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 
-from lrsearch.errors import LRSearchError, TaskError, WorkError
+from lrsearch.errors import WorkError
 from lrsearch.executors.deaths import death_of, memory_kills, memory_of
 from lrsearch.executors.worker import ENDED, FAILED, GRACE_SECONDS, OPENED, MachineShare, kill_group, work
-from lrsearch.executors.workers import Died, Failed, Message, Opened, Refused, RunEnded, Stepped
+from lrsearch.executors.workers import Died, Failed, Message, Opened, Order, Refused, RunEnded, Stepped
 from lrsearch.runs import Run
-from lrsearch.runs.executor import Group, Lockstep, TrainerSource
+from lrsearch.runs.executor import Lockstep
 from lrsearch.runs.lost import Cause, Death
 from lrsearch.words import counted
 
@@ -38,57 +36,50 @@ class ProcessWorkers:
     import the script that uses them, so it keeps its own work under `if __name__ == "__main__":`.
 
     Args:
-        source: opens the task's trainer in every worker.
+        pickled: returns the pickled source, which opens the task's trainer; called for each process, as data may be
+            sent by file descriptor.
         shares: the share of the machine of each worker.
         seconds_per_run: a process whose run takes longer is ended; None for no limit. A group in lockstep has as much
             time as its runs have together.
+        shared: what the processes share; it is closed after they have ended.
 
     Raises:
-        TaskError: if the source cannot be sent to another process.
-        WorkError: if no process can be started, or the source cannot share its data.
+        WorkError: if no process can be started.
     """
 
     def __init__(
-        self, source: TrainerSource, shares: Sequence[MachineShare], seconds_per_run: float | None = None
+        self,
+        pickled: Callable[[], bytes],
+        shares: Sequence[MachineShare],
+        seconds_per_run: float | None = None,
+        shared: ExitStack | None = None,
     ) -> None:
-        self._source, self._seconds_per_run = source, seconds_per_run
+        self._pickled, self._seconds_per_run = pickled, seconds_per_run
         self._context = multiprocessing.get_context("spawn")
         self._is_stopping = self._context.RawValue("b", 0)  # without a lock: a killed process cannot keep it
         self._messages: deque[Message] = deque()
-        self._shared = ExitStack()
+        self._shared = shared or ExitStack()
         self._processes: dict[int, _WorkerProcess] = {}
         self._kills = memory_kills()
         # Workers are no daemons, which may not start processes. So the exit of Python ends them here, or it would wait.
         self._ending = util.Finalize(self, _end, (self._processes, self._shared, GRACE_SECONDS), exitpriority=10)
         try:
-            self._begin(shares)
+            for number, share in enumerate(shares):
+                self._processes[number] = self._start(share)
+        except OSError as error:
+            self._ending()
+            workers = counted(len(shares), "worker process", "worker processes")
+            raise WorkError(f"{workers} cannot be started: {error.strerror}") from error
         except BaseException:
             self._ending()
             raise
 
-    def _begin(self, shares: Sequence[MachineShare]) -> None:
-        self._source = self._shared.enter_context(self._source.shared())
-        try:
-            for number, share in enumerate(shares):
-                self._processes[number] = self._start(share)
-        except LRSearchError:
-            raise
-        except OSError as error:
-            workers = counted(len(shares), "worker process", "worker processes")
-            raise WorkError(f"{workers} cannot be started: {error.strerror}") from error
-        except Exception as error:  # the parts of a task may refuse to be pickled with any error
-            raise TaskError(
-                f"task {self._source.task.name!r} cannot be handed to another process: {error}; define its"
-                " functions at the top of a module"
-            ) from error
-
-    def begin(self, worker: int, group: Group, folder: Path | None) -> None:
+    def begin(self, worker: int, order: Order) -> None:
         """Send a group to a worker: see `Workers.begin`."""
         process = self._processes[worker]
-        process.begin(group, self._seconds_per_run)
-        runs = [(str(spec.policy), spec.horizon, spec.seed, spec.stop) for spec in group.specs]
+        process.begin(order, self._seconds_per_run)
         with suppress(OSError):  # the worker died, which `receive` notices
-            process.connection.send((runs, group.in_lockstep, folder))
+            process.connection.send(order)
 
     def receive(self, seconds: float) -> Message | None:
         """The next message, or None after some seconds: see `Workers.receive`."""
@@ -122,8 +113,7 @@ class ProcessWorkers:
     def _start(self, share: MachineShare, starts: int = 0) -> "_WorkerProcess":
         """Start a worker and send it the source. A worker that cannot read the source sends the reason."""
         ours, theirs = self._context.Pipe()
-        # Before the process starts, for pickling may raise. For each worker anew, as data is sent by file descriptor.
-        sent = ForkingPickler.dumps(self._source)
+        sent = self._pickled()  # before the process starts, for pickling may raise
         process = self._context.Process(target=work, args=(theirs, self._is_stopping, share), daemon=False)
         with _ignored_interrupts():
             process.start()
@@ -206,9 +196,9 @@ class _WorkerProcess:
         """The exit code; None while it runs."""
         return self.process.exitcode
 
-    def begin(self, group: Group, seconds_per_run: float | None) -> None:
-        self.keys = [spec.key for spec in group.specs]
-        rows = len(group.specs) if group.in_lockstep else 1
+    def begin(self, order: Order, seconds_per_run: float | None) -> None:
+        self.keys = list(order.keys)
+        rows = len(order.keys) if order.in_lockstep else 1
         self._allowed = None if seconds_per_run is None else seconds_per_run * rows
         self._allow()
 

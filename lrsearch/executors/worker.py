@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import LRSearchError
+from lrsearch.executors.workers import Order
 from lrsearch.runs import Run, RunSpec, RunState
-from lrsearch.runs.executor import Group, GroupTrainer, TrainerSource
-from lrsearch.schedules import parse
+from lrsearch.runs.executor import GroupTrainer, TrainerSource
 
 REPORT_SECONDS = 0.2
 """Between two reports of the steps done. A rule: often enough for people, too seldom to slow training."""
 GRACE_SECONDS = 5.0
 """For a run to stop and write its checkpoint before its process is killed: a rule."""
+ORPHAN_SECONDS = 3.0
+"""For the same, where the parent process has died: a rule."""
 PARENT_SECONDS = 1.0
 """Between two checks that the parent process lives: a rule."""
 
@@ -60,10 +62,9 @@ def work(connection: Connection, is_stopping: Any, share: MachineShare) -> None:
         signal.signal(signal.SIGTERM, terminated)
         with closing(trainer):
             while not terminated:
-                runs, in_lockstep, folder = connection.recv()  # a run: policy, horizon, seed, stop
-                specs = tuple(RunSpec(trainer.task, parse(policy), *rest) for policy, *rest in runs)
+                order: Order = connection.recv()
                 with terminated.postponed():
-                    _train(trainer, Group(specs, in_lockstep), folder, connection, is_stopping, terminated)
+                    _train(trainer, order, connection, is_stopping, terminated)
     if terminated:
         terminated.obey()
 
@@ -122,7 +123,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     while parent is not None and os.getppid() == parent.pid:
         parent.join(PARENT_SECONDS)
-    time.sleep(GRACE_SECONDS)
+    time.sleep(ORPHAN_SECONDS)
     kill_group(os.getpid())
 
 
@@ -142,15 +143,11 @@ def _open(connection: Connection, share: MachineShare) -> GroupTrainer | None:
 
 
 def _train(
-    trainer: GroupTrainer,
-    group: Group,
-    folder: Path | None,
-    connection: Connection,
-    is_stopping: Any,
-    terminated: _Termination,
+    trainer: GroupTrainer, order: Order, connection: Connection, is_stopping: Any, terminated: _Termination
 ) -> None:
     """Train a group. Send each run as it ends, and the steps done every few steps."""
-    last_report, open_keys = time.monotonic(), [spec.key for spec in group.specs]
+    last_report, open_keys = time.monotonic(), list(order.keys)
+    folder = None if order.folder is None else Path(order.folder)
 
     def send(*message: Any) -> None:
         try:
@@ -173,7 +170,7 @@ def _train(
         send(ENDED, spec.key, run.to_text())
 
     try:
-        trainer.train_group(group, ended, watch, folder)
+        trainer.train_group(order.group(trainer.task), ended, watch, folder)
     except BaseException as error:
         send(FAILED, _reason(error))
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from lrsearch.errors import EngineError, LRSearchError, WorkError
 from lrsearch.executors.worker import GRACE_SECONDS
-from lrsearch.executors.workers import Died, Failed, Gone, Message, Opened, Refused, RunEnded, Stepped, Workers
+from lrsearch.executors.workers import Died, Failed, Gone, Message, Opened, Order, Refused, RunEnded, Stepped, Workers
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import (
     WAIT,
@@ -191,7 +191,7 @@ class WorkerExecutor:
         now = self._clock()
         self._waited += now - self._free.pop(worker)
         self._open[worker] = _Open(list(group.specs), group.in_lockstep, now)
-        self.workers.begin(worker, group, self._folder)
+        self.workers.begin(worker, Order.of(group, self._folder))
 
     def _check_deadline(self, failure: BaseException | None) -> None:
         """Raise where the deadline has passed, and again where a run has not stopped soon after."""
@@ -243,7 +243,9 @@ class WorkerExecutor:
 
     def _end_run(self, message: RunEnded, lost: Lost) -> tuple[RunSpec, Run] | None:
         """Remove an ended run from its group. An interruption that nobody asked for is a lost attempt."""
-        group = self._open[message.worker]
+        group = self._open.get(message.worker)
+        if group is None or message.key not in (spec.key for spec in group.specs):
+            return self._take_late(message)
         spec = group.spec(message.key)
         seconds = self._clock() - group.began
         group.specs.remove(spec)
@@ -257,6 +259,17 @@ class WorkerExecutor:
             return None
         group.is_interrupted = True
         return self._try_again(spec, Death(Cause.TERMINATED, "by SIGTERM"), replace(message.run, seconds=seconds), lost)
+
+    def _take_late(self, message: RunEnded) -> tuple[RunSpec, Run] | None:
+        """A result of a worker that was lost: it counts, where the run waits to be trained again."""
+        for group in self._queue:
+            spec = next((spec for spec in group.specs if spec.key == message.key), None)
+            if spec is not None and message.run.state is not RunState.INTERRUPTED:
+                self._queue.remove(group)
+                if others := tuple(other for other in group.specs if other is not spec):
+                    self._queue.appendleft(replace(group, specs=others))
+                return spec, message.run
+        return None
 
     def _lose(self, message: Died, lost: Lost, ended: Ended) -> tuple[RunSpec, Run] | None:
         """Train the runs of a dead worker's group again. Where all stop, pass them on as interrupted."""

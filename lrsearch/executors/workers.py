@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from lrsearch.runs import Run
+from lrsearch.runs import Run, RunSpec, Stop, Task
 from lrsearch.runs.executor import Group, Lockstep
 from lrsearch.runs.lost import Cause, Death
+from lrsearch.schedules import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +68,54 @@ class Gone:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A group of runs as a worker receives it: each run's key, and its policy's text, horizon, seed and stop.
+
+    Args:
+        keys: the runs' keys.
+        runs: the runs, without their task, which the worker has.
+        in_lockstep: whether they train in lockstep.
+        folder: for weights of full runs and checkpoints; None to keep none.
+    """
+
+    keys: tuple[str, ...]
+    runs: tuple[tuple[str, int, int, Stop | None], ...]
+    in_lockstep: bool
+    folder: str | None
+
+    @classmethod
+    def of(cls, group: Group, folder: Path | None) -> Self:
+        """The order of a group."""
+        runs = tuple((str(spec.policy), spec.horizon, spec.seed, spec.stop) for spec in group.specs)
+        keys = tuple(spec.key for spec in group.specs)
+        return cls(keys, runs, group.in_lockstep, None if folder is None else str(folder))
+
+    def group(self, task: Task) -> Group:
+        """The group, for a worker with the task."""
+        specs = (RunSpec(task, parse(policy), horizon, seed, stop) for policy, horizon, seed, stop in self.runs)
+        return Group(tuple(specs), self.in_lockstep)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        runs = [[*run, stop.description if stop else {}] for *run, stop in self.runs]
+        return {"keys": self.keys, "runs": runs, "in_lockstep": self.in_lockstep, "folder": self.folder}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read the values of `to_json`."""
+        runs = tuple((policy, horizon, seed, Stop.of(stop)) for policy, horizon, seed, stop in values["runs"])
+        return cls(tuple(values["keys"]), runs, values["in_lockstep"], values["folder"])
+
+
 Message = Opened | Refused | Stepped | RunEnded | Failed | Died | Gone
 
 
 class Workers(Protocol):
     """Processes that train one group after the other. They are numbered from 0."""
 
-    def begin(self, worker: int, group: Group, folder: Path | None) -> None:
-        """Send a group to a worker that has none.
-
-        Args:
-            worker: its number.
-            group: the runs.
-            folder: for weights of full runs and checkpoints; None to keep none.
-        """
+    def begin(self, worker: int, order: Order) -> None:
+        """Send a group to a worker that has none."""
 
     def receive(self, seconds: float) -> Message | None:
         """Return the next message; None if there is none within some seconds."""

@@ -178,6 +178,9 @@ class TrainerSource(Protocol):
     def shared(self) -> AbstractContextManager["TrainerSource"]:
         """The source for the workers of this machine, such as one with its data in memory-mapped files."""
 
+    def portable(self) -> "TrainerSource":
+        """The source for other machines, which may lack the files of this one."""
+
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> GroupTrainer:

@@ -351,13 +351,9 @@ class Job(OfSpec):
                 " something else sets it too"
             )
 
-    def charge_steps(self) -> None:
-        """Record that the steps of this attempt were charged, though the run has not ended."""
-        self._counter.charge()
-
-    def forget(self) -> None:
-        """Remove the count of earlier attempts, because the run has ended."""
-        self._counter.forget()
+    def close(self) -> None:
+        """Stop counting in the folder's file, because this attempt has ended."""
+        self._counter.close()
 
     @property
     def has_folder(self) -> bool:

@@ -262,6 +262,7 @@ class Run:
             "seconds": self.seconds,
             "score": self.score,
             "loss": self.loss,
+            "lost": self.lost,
         }
         return json.dumps(numbers | self.to_json(), allow_nan=False)
 
@@ -274,7 +275,8 @@ class Run:
         True
         """
         values = json.loads(text)
-        return cls.from_json(values, **{name: values[name] for name in ("state", "steps", "seconds", "score", "loss")})
+        names = ("state", "steps", "seconds", "score", "loss", "lost")
+        return cls.from_json(values, **{name: values[name] for name in names})
 
     @classmethod
     def from_json(cls, curves: Mapping[str, Any], *, state: str, **numbers: Any) -> Self:

@@ -35,13 +35,19 @@ def parse(text: str) -> Policy:
     0.0035
     """
     if not isinstance(text, str):
-        raise PolicyError(f"a policy is read from text such as 'FIX(k0=0.1)', got {type(text).__name__}")
+        raise PolicyError(_no_text(text))
     if len(text) > LONGEST_TEXT:
         raise PolicyError(f"a policy's text has at most {LONGEST_TEXT} characters, got {len(text)}")
     reader = _TextReader(text.removeprefix("\ufeff"))
     policy = reader.term(depth=1)
     reader.expect("end")
     return policy
+
+
+def _no_text(value: object) -> str:
+    """A message that a value is no text; a space is meant for Ray Tune, whose configs have texts."""
+    message = f"a policy is read from text such as 'FIX(k0=0.1)', got {type(value).__name__}"
+    return f"{message}: Ray Tune takes it as param_space=space.to_ray()" if hasattr(value, "to_ray") else message
 
 
 class _TextReader:

@@ -83,6 +83,13 @@ def suggest(space: Space, trial: optuna.Trial, prefix: str | None = None) -> Pol
     return parse(enqueued) if enqueued else suggested
 
 
+def define_by_run(space: Space, trial: optuna.Trial) -> dict[str, str]:
+    """The config of a Ray Tune trial: see `Space.define_by_run`. The Optuna trial is marked with its policy."""
+    policy = str(suggest(space, trial))
+    trial.set_user_attr(POLICY, policy)
+    return {"policy": policy}
+
+
 def enqueue(
     study: optuna.Study, space: Space, policy: Policy, origin: str, prefix: str | None = None, **attributes: Any
 ) -> None:

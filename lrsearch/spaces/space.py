@@ -178,6 +178,38 @@ class Space:
 
         return suggest(self, trial, prefix)
 
+    def define_by_run(self, trial: "Trial") -> dict[str, str]:
+        """Suggest a policy to Ray Tune, as `OptunaSearch(space=space.define_by_run, metric=..., mode=...)`.
+
+        The config of a Tune trial then has the text of its policy under "policy", beside the parameters in Optuna.
+
+        >>> import optuna
+        >>> Space.standard("FIX(k0=0.1)", horizon=1000, epoch=50).define_by_run(optuna.create_study().ask())
+        {'policy': 'FIX(k0=0.1)'}
+        """
+        from lrsearch.spaces.optuna import define_by_run
+
+        return define_by_run(self, trial)
+
+    def to_ray(self, seed: int = 0) -> dict[str, Any]:
+        """The `param_space` of a `ray.tune.Tuner`; or the `hyperparam_mutations` of Population Based Training.
+
+        Each trial gets the text of a policy: `lrs.parse(config["policy"])`. A perturbed policy has another peak.
+
+        Args:
+            seed: of the policies: the same seed samples the same policies in turn.
+
+        Raises:
+            UsageError: for an impossible seed.
+
+        >>> domain = Space.standard("TRI", "SINEXP", horizon=1000, epoch=50).to_ray(seed=1)["policy"]
+        >>> parse(domain.sample()).form in ("TRI", "SINEXP")
+        True
+        """
+        from lrsearch.spaces.ray import KEY, PolicyDomain
+
+        return {KEY: PolicyDomain(self, seed)}
+
     def rounded(self, policy: Policy) -> Policy:
         """Nearly the same policy in few digits, for people; policies searched as whole values stay as they are."""
         return policy if str(policy) in self.forms else policy.rounded()

@@ -11,20 +11,26 @@ that was opened with `pauses` repeats these calls while its database is away: `r
 that raised can be repeated: recording a run twice is recording it once. A final result (finished, diverged or stopped)
 stays as it is; a later one that differs is stored beside it as an attempt. There are three exceptions: a finished run
 replaces a shorter one that was stopped, a trusted run replaces an untrusted one, and any run replaces a damaged one. A
-trusted run also replaces a result that did not end, whose steps are then counted as lost.
+trusted run also replaces a result that did not end, whose steps are then counted as lost. The steps of a run that
+`lrs.record` wrote as failed or interrupted are not counted then.
 
 **What a read guarantees.** `StoredRun`, `Trial` and `StoredStudy` are frozen; mappings and lists that a call returns
-belong to the caller. Rows have digests. A row whose digest does not hold is left out with one warning, is named in
-`Store.damaged`, and is reported by `check`; a study's history with such a row is an error. `begun`, `open_study` and
-`note` read a study without this check. `find`, `history`, `ramps` and `representative_runs`, which studies and
-recommendations read, return runs of trusted origins only; `runs` does so with `trusted=True`.
+belong to the caller. Rows have digests. A row whose digest does not hold is left out with a warning, one for each run
+and one for each other table, and is reported by `check`. `Store.damaged` names such a run by its key, and any other row
+by its table. A study's history with such a row is an error. `merge` copies no such row.
+
+Some reads do not check digests. `begun`, `open_study` and `note` read a study so, and `stats` reads all. `find`,
+`history`, `ramps` and `representative_runs`, which studies and recommendations read, return runs of trusted origins
+only; `runs` does so with `trusted=True`. They take the trust of an origin as it is; `origins` and `check` check it.
 
 **Errors.**
 
-- `UsageError`: an argument of the wrong type, or a value that `record` and `finish` refuse.
-- `StoreError`: a URL or a file that is no store, a newer schema, a value that a database cannot hold, a run that is
-  absent or damaged.
-- `StoreAwayError`, a `StoreError`: a database that cannot be reached, locked or written for now.
+- `UsageError`: a store that `open_store` cannot take for a URL or a path, a run's key that is not a text, or a value
+  that `lrs.record` or `finish` refuses. Other arguments are not checked.
+- `StoreError`: a URL or a file that is no store, a newer schema, a value that a database cannot hold, an entry that is
+  not one, a run that is absent or damaged, a trial that only a later lrsearch can read.
+- `StoreAwayError`, a `StoreError`: a database that cannot be reached, locked or written for now, or whose connections
+  are all in use.
 """
 
 from lrsearch.store.bundles import read_bundle, write_bundle

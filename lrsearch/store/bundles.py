@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from lrsearch.errors import LRSearchError, StoreError
 from lrsearch.runs import RunState, task_key
-from lrsearch.store.entries import Entry
+from lrsearch.store.fields import Entry
 from lrsearch.store.store import Store
 from lrsearch.store.untrusted import check_description, check_entry
 from lrsearch.store.values import canonical, digest

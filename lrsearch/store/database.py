@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lrsearch.errors import StoreAwayError, StoreError
@@ -20,6 +21,8 @@ BUSY_SECONDS = 60
 """Seconds to wait for a lock or a server: a rule, longer than any transaction of a store."""
 MALFORMED = ("malformed", "not a database", "codec can't decode", "corrupt")
 """Words of SQLite's messages about a damaged file."""
+AWAY = (OperationalError, NoConnectionError, sqlite3.OperationalError)
+"""Errors of a database that is away for now, or whose connections are all in use."""
 NEIGHBOURS = {"alembic_version", "version_info"}
 """Tables of programs that may share a database with a store: Optuna, MLflow."""
 
@@ -146,7 +149,7 @@ def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False)
         reads: whether it only reads: then other processes may write at the same time.
 
     Raises:
-        StoreAwayError: if the database cannot be reached or locked.
+        StoreAwayError: if the database cannot be reached or locked, or all connections are in use.
         StoreError: for its other errors.
     """
     try:
@@ -156,7 +159,7 @@ def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False)
         message = reason(error)
         is_damaged = any(word in message for word in MALFORMED)
         hint = "; `lrsearch store salvage` gets out what is whole" if is_damaged else ""
-        kind = StoreAwayError if isinstance(error, OperationalError | sqlite3.OperationalError) else StoreError
+        kind = StoreAwayError if isinstance(error, AWAY) else StoreError
         raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {message}{hint}") from None
 
 

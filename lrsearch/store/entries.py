@@ -3,68 +3,41 @@
 An entry is the serialised form of a `StoredRun`, not another shape of a run. Stores and bundles copy entries as they
 are, because an entry holds more than the value that is read from it: a score that was NaN or infinite, curves whose
 steps do not match, details of later versions.
-
-    key               digest of task, policy, horizon, seed and trainer version: 24 hex digits
-    task              key of the task: 16 hex digits
-    policy            the policy's text
-    horizon, seed     of the run
-    origin            where the run comes from
-    state             how it ended
-    metric, direction, unit       of the score; the unit is empty where there is none
-    score, loss       a number, None, or a text where it was not finite; -0.0 is 0.0, because SQLite keeps no other zero
-    steps, seconds    trained
-    lost_steps        trained in attempts that did not end
-    details           all other values of a run, as JSON
-    curves            [step, value] by series, in order of steps: `val_loss`, `val_score`, `train_loss` and `rate` of
-                      lrsearch's own loop, and by name the curves that a user logged
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from lrsearch.errors import StoreError, TaskError
-from lrsearch.runs import Objective, Run, RunState, objectives_of
+from lrsearch.runs import Objective, Run, objectives_of
 from lrsearch.schedules import Policy
+from lrsearch.store.fields import OWN_SERIES, Entry, objective_of
 from lrsearch.store.stored import StoredRun
-from lrsearch.store.values import LARGEST, canonical, check_name, finite, float_from_json, float_to_json
+from lrsearch.store.values import finite, float_from_json, float_to_json
 
 EVALUATION_SERIES = ("val_loss", "val_score")
 """The series of a run's evaluations on the validation split."""
 LOOP_SERIES = (*EVALUATION_SERIES, "train_loss", "rate")
 """The series of lrsearch's own loop; of a user's training `train_loss` is the mean of each stride."""
-OWN_SERIES = "own:"
-"""Prefix of a user's curve whose name is that of a series of the loop."""
-OBJECTIVE = ("metric", "direction", "unit")
-"""Fields that runs before schema 3 did not have."""
 OF_METRIC = "metric"
 """The detail `points` of a run whose points are the curve named as its metric."""
-IDENTITY = ("key", "task", "policy", "horizon", "seed", "origin")
-OUTCOME = ("state", *OBJECTIVE, "score", "loss", "steps", "seconds")
-FIELDS = (*IDENTITY, *OUTCOME, "lost_steps", "details", "curves")
-RUN_KEY, TASK_KEY = re.compile("[0-9a-f]{24}"), re.compile("[0-9a-f]{16}")
-STATES = frozenset(RunState)
-Entry = Mapping[str, Any]
 Curve = tuple[tuple[int, float], ...]
 T = TypeVar("T")
 
 
 def entry_of(stored: StoredRun) -> dict[str, Any]:
-    """The entry of a run."""
-    return checked(
-        {
-            "key": stored.key,
-            "task": stored.task_key,
-            "policy": str(stored.policy),
-            "horizon": stored.horizon,
-            "seed": stored.seed,
-            "origin": stored.origin,
-            "lost_steps": stored.lost_steps,
-            **outcome(stored.run, stored.objective),
-        }
-    )
+    """The entry of a run; `Store.add` checks it."""
+    return {
+        "key": stored.key,
+        "task": stored.task_key,
+        "policy": str(stored.policy),
+        "horizon": stored.horizon,
+        "seed": stored.seed,
+        "origin": stored.origin,
+        "lost_steps": stored.lost_steps,
+        **outcome(stored.run, stored.objective),
+    }
 
 
 def stored_of(entry: Entry, task: str, policy: Policy, objectives: Iterable[Objective]) -> StoredRun:
@@ -91,79 +64,26 @@ def stored_of(entry: Entry, task: str, policy: Policy, objectives: Iterable[Obje
     )
 
 
-def objective_of(entry: Entry) -> Objective:
-    """The metric of an entry's score."""
-    return Objective(entry["metric"], entry["direction"], entry["unit"])
-
-
-def checked(values: Entry) -> dict[str, Any]:
-    """An entry whose numbers are floats and whose curves are in order of names.
-
-    Raises:
-        StoreError: for a value of the wrong kind, and for texts and numbers that not every database can hold.
-    """
-    key = values["key"]
-    for what, form, text in (("run", RUN_KEY, key), ("task", TASK_KEY, values["task"])):
-        if not isinstance(text, str) or not form.fullmatch(text):
-            raise StoreError(f"the key of a {what} is a digest in hex digits, got {str(text)[:40]!r}")
-    if values["state"] not in STATES:
-        raise StoreError(f"run {key}: {str(values['state'])[:40]!r} is no state; there are {', '.join(RunState)}")
-    for name in (values["origin"], *(name.removeprefix(OWN_SERIES) for name in values["curves"])):
-        check_name("a name", name)
-    for name in ("horizon", "seed", "steps", "lost_steps"):
-        if abs(values[name]) > LARGEST:
-            raise StoreError(f"run {key}: {values[name]} is too large a number for a store; 63 bits are kept")
-    if values["seconds"] is None or not math.isfinite(values["seconds"]):
-        raise StoreError(f"run {key}: its seconds are a finite number, got {values['seconds']}")
-    _check_objective(values)
-    _check_details(values)
-    numbers = {name: _number(values[name]) for name in ("score", "loss", "seconds")}
-    curves = {
-        name: [[step, float_to_json(float_from_json(value))] for step, value in curve]
-        for name, curve in sorted(values["curves"].items())
-    }
-    return {name: values[name] for name in FIELDS} | numbers | {"details": dict(values["details"]), "curves": curves}
-
-
-def _check_objective(values: Entry) -> None:
-    try:
-        objective_of(values)
-    except TaskError as error:
-        raise StoreError(f"run {values['key']}: {error}") from None
-
-
-def _check_details(values: Entry) -> None:
-    try:
-        canonical(dict(values["details"]))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"run {values['key']}: its details are no JSON: {error}") from None
-
-
-def _number(value: float | str | None) -> float | str | None:
-    """A number as JSON has it; -0.0 becomes 0.0."""
-    number = float_from_json(value)
-    return None if number is None else float_to_json(number + 0.0)
-
-
 def run_of(entry: Entry) -> Run:
     """The run of an entry; a score or loss that is not finite is None."""
     numbers = {name: finite(float_from_json(entry[name])) for name in ("score", "loss")}
-    curves = {
-        name: [(step, float_from_json(value)) for step, value in curve] for name, curve in entry["curves"].items()
+    curves: dict[str, Any] = {
+        name: tuple((step, float_from_json(value)) for step, value in curve) for name, curve in entry["curves"].items()
     }
     own = {name.removeprefix(OWN_SERIES): curve for name, curve in curves.items() if name not in LOOP_SERIES}
     details = entry["details"]
     values = {
         "train_losses": [finite(loss) for _, loss in curves.get("train_loss", ())],
         "rates": [lr for _, lr in curves.get("rate", ())],
-        "curves": own,
         "stride": 1,
         "error": None,
         **details,
         "points": _points_of(entry, curves, own),
         "scores": {name: float_from_json(value) for name, value in details.get("scores", {}).items()},
+        "curves": {},
     }
-    return Run.from_json(values, state=entry["state"], steps=entry["steps"], seconds=entry["seconds"], **numbers)
+    run = Run.from_json(values, state=entry["state"], steps=entry["steps"], seconds=entry["seconds"], **numbers)
+    return replace(run, curves=own)
 
 
 def _points_of(

@@ -22,7 +22,8 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import Run, objectives_of, task_key
 from lrsearch.schedules import parse
 from lrsearch.store.database import file_of, schema_version, shown, transaction
-from lrsearch.store.entries import Entry, checked, outcome, with_metric
+from lrsearch.store.entries import outcome, with_metric
+from lrsearch.store.fields import Entry, checked
 from lrsearch.store.rows import (
     BROKEN,
     CHUNK,

@@ -18,7 +18,8 @@ from lrsearch.runs.environment import environment
 from lrsearch.schedules import Policy, parse
 from lrsearch.store.arguments import description_of, final_number, metric_of, unit_of
 from lrsearch.store.database import read_url
-from lrsearch.store.entries import Curve, Entry, checked, outcome, prefixed
+from lrsearch.store.entries import Curve, outcome, prefixed
+from lrsearch.store.fields import Entry
 from lrsearch.store.logged import NOT_A_NUMBER, ThinnedCurve, evenly_spaced, number
 from lrsearch.store.recorded_job import RecordedJob
 from lrsearch.store.spool import flush, spool
@@ -282,18 +283,16 @@ class Recorder(RecordedJob):
         with self._lock:
             if self.key is None or self._horizon is None:
                 return None
-            return checked(
-                {
-                    "key": self.key,
-                    "task": task_key(self._task),
-                    "policy": self._policy,
-                    "horizon": self._horizon,
-                    "seed": self._seed,
-                    "origin": EXTERNAL,
-                    "lost_steps": 0,
-                    **self._outcome({name: series.curve() for name, series in self._series.items()}),
-                }
-            )
+            return {
+                "key": self.key,
+                "task": task_key(self._task),
+                "policy": self._policy,
+                "horizon": self._horizon,
+                "seed": self._seed,
+                "origin": EXTERNAL,
+                "lost_steps": 0,
+                **self._outcome({name: series.curve() for name, series in self._series.items()}),
+            }
 
     def _outcome(self, curves: Mapping[str, Curve]) -> dict[str, Any]:
         """The result: of a run with a named metric as of a user's training, else with the series of lrsearch's loop."""

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, ColumnElement, RowMapping, Select, Text, cast, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from lrsearch.errors import LRSearchError, StoreError
+from lrsearch.errors import LRSearchError, PolicyError, StoreError
 from lrsearch.runs import RunState, task_key
 from lrsearch.schedules import Policy, parse
 from lrsearch.store.database import insert_all_new
-from lrsearch.store.entries import OBJECTIVE, Entry, checked, with_metric
+from lrsearch.store.entries import with_metric
+from lrsearch.store.fields import OBJECTIVE, Entry, checked, ordered
 from lrsearch.store.schema import (
     AssignmentRow,
     AttemptRow,
@@ -145,8 +146,11 @@ def add_runs(session: Session, entries: Sequence[Entry], trusted: bool = True) -
     A stored run that did not end is replaced. Of two that ended the first stays, unless it was stopped and the other
     finished; the loser is kept as an attempt if it differs. Untrusted runs never replace trusted ones; trusted runs
     replace untrusted ones.
+
+    Raises:
+        StoreError: if an entry's policy cannot be read.
     """
-    policies = {text: parse(text) for text in {entry["policy"] for entry in entries}}
+    policies = {text: _policy(text) for text in {entry["policy"] for entry in entries}}
     insert_all_new(
         session,
         PolicyRow,
@@ -242,6 +246,13 @@ def _select() -> Select[Any]:
     )
 
 
+def _policy(text: str) -> Policy:
+    try:
+        return parse(text)
+    except PolicyError as error:
+        raise StoreError(f"the policy of an entry cannot be read: {error}") from None
+
+
 def _row(entry: Entry, policy: Policy) -> dict[str, Any]:
     """The sealed row of an entry, without its curves."""
     score, loss = float_from_json(entry["score"]), float_from_json(entry["loss"])
@@ -275,21 +286,21 @@ def _entry(row: RowMapping, curves: Mapping[str, str] | None) -> Entry | None:
 
 
 def entry_of_row(row: Mapping[str, Any], policy: str, curves: Mapping[str, Any]) -> Entry:
-    """The entry of a row, its policy's text and its curves' points."""
-    return checked(_values(row, policy, curves))
+    """The entry of a row, its policy's text and its curves' points, as they were stored."""
+    return ordered(_values(row, policy, curves))
 
 
 def entry_of_row_2(
     row: Mapping[str, Any], policy: str, curves: Mapping[str, Any], description: Mapping[str, Any]
 ) -> Entry:
-    """The entry of a row of schema 2, as `entry_of_row` makes it; the metric is that of its task's description."""
+    """The entry of a row of schema 2, as a store takes it; the metric is that of its task's description."""
     return checked(with_metric(_values(row, policy, curves), description))
 
 
 def _values(row: Mapping[str, Any], policy: str, curves: Mapping[str, Any]) -> dict[str, Any]:
     scores = {name: _value(row[name], row[f"{name}_kind"]) for name in ("score", "loss")}
     same = {name: row[name] for name in SAME if name in row}
-    return same | scores | {"task": row["task_key"], "policy": policy, "curves": curves}
+    return same | scores | {"task": row["task_key"], "policy": policy, "curves": dict(sorted(curves.items()))}
 
 
 def _value(value: float | None, kind: str) -> float | str | None:
@@ -330,7 +341,7 @@ def _merge(session: Session, new: Entry, policy: Policy, trusted: bool) -> None:
         _add_attempt_if_other(session, new, old)
     else:
         lost_steps = new["lost_steps"] + old["lost_steps"] + _abandoned_steps(old, new)
-        _replace(session, run_id, checked({**new, "lost_steps": lost_steps}), policy)
+        _replace(session, run_id, ordered({**new, "lost_steps": lost_steps}), policy)
 
 
 def _replace(session: Session, run_id: int, entry: Entry, policy: Policy) -> None:

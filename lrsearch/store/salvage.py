@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from lrsearch.errors import StoreError
 from lrsearch.runs import RunState, task_key
 from lrsearch.store.database import connect, file_of, read_url, transaction
-from lrsearch.store.entries import OBJECTIVE, Entry, with_metric
+from lrsearch.store.entries import with_metric
+from lrsearch.store.fields import OBJECTIVE, Entry
 from lrsearch.store.migrations import prepare
 from lrsearch.store.pages import Value, read_rows
 from lrsearch.store.rows import (

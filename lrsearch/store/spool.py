@@ -8,7 +8,7 @@ from typing import Any
 from lrsearch.errors import StoreError
 from lrsearch.store.bundles import bundle_of, read_bundle
 from lrsearch.store.database import file_of, read_url
-from lrsearch.store.entries import Entry
+from lrsearch.store.fields import Entry, checked
 from lrsearch.store.store import Store
 from lrsearch.store.values import digest
 
@@ -32,7 +32,7 @@ def spool(url: str, entry: Entry, description: Mapping[str, Any]) -> Path | None
         part = path.with_suffix(".part")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(bundle_of(entry, description))
+            part.write_bytes(bundle_of(checked(entry), description))
             part.replace(path)
         except OSError:
             continue

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import wraps
@@ -20,7 +20,8 @@ from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import queries
 from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
-from lrsearch.store.entries import Entry, checked, entry_of, stored_of
+from lrsearch.store.entries import entry_of, stored_of
+from lrsearch.store.fields import Entry, checked, ordered
 from lrsearch.store.migrations import prepare
 from lrsearch.store.queries import TRUSTED
 from lrsearch.store.rows import (
@@ -67,7 +68,7 @@ def _retrying(method: Callable[Concatenate["Store", P], R]) -> Callable[Concaten
 
 
 class Store:
-    """A store in a database. Every call is one short transaction.
+    """A store in a database.
 
     Args:
         url: a file name, `sqlite:///file.db`, or `postgresql+psycopg://user@host/database`.
@@ -133,7 +134,7 @@ class Store:
             tasks: descriptions by key.
 
         Raises:
-            StoreError: for an entry that is not one; then nothing is written.
+            StoreError: for an entry that is not one, or of an unknown task; then nothing is written.
         """
         new, origins = 0, set[str]()
         with self._writes() as session:
@@ -192,23 +193,18 @@ class Store:
         return [entry for _, entry in self._entries(RunRow.key > after, *conditions, limit=limit)]
 
     def origins(self) -> dict[str, bool]:
-        """All origins, and whether each is trusted."""
+        """All origins that are not damaged, and whether each is trusted."""
         with self._reads() as session:
-            return {row.name: row.trusted for row in session.scalars(select(OriginRow))}
+            return {row["name"]: row["trusted"] for row in self._sound(session, OriginRow)}
 
     def match(self, prefix: str) -> StoredRun:
         """The run whose key begins with a prefix that no other key has; also a run of an untrusted origin.
 
         Raises:
+            UsageError: if the prefix is not a text.
             StoreError: if no key or several begin so, or the run is damaged.
         """
-        query = select(RunRow.key).where(RunRow.key.startswith(prefix, autoescape=True)).limit(2)
-        with self._reads() as session:
-            keys = session.scalars(query).all()
-        if len(keys) != 1:
-            count = "no run" if not keys else "more than one run"
-            raise StoreError(f"{count} in {self.url} begins with {prefix[:40]!r}")
-        return self._stored([self._entry(keys[0])])[0]
+        return self._stored([self._entry(self._key(prefix))])[0]
 
     def description(self, stored: StoredRun) -> dict[str, Any]:
         """The description of a run's task.
@@ -216,22 +212,28 @@ class Store:
         Raises:
             StoreError: if it is damaged.
         """
-        description = self.tasks().get(stored.task_key)
-        if description is None:
+        with self._reads() as session:
+            rows = self._sound(session, TaskRow, TaskRow.key == stored.task_key)
+        if not rows:
             raise StoreError(f"the task of run {stored.key} in {self.url} is damaged: `lrsearch store check` says more")
-        return description
+        return dict(rows[0]["description"])
 
-    def show(self, stored: StoredRun) -> dict[str, Any]:
-        """All that the store holds of a run, as JSON values for `store show`.
+    def show(self, run: str | StoredRun) -> dict[str, Any]:
+        """All that the store holds of a run, as JSON values for `store show`. The run is read once.
+
+        Args:
+            run: the run, its key, or a beginning of its key that no other key has.
 
         Returns:
             The run's own values, with its entry as `record`, the `task_description`, later `attempts` that differ,
             and the names of the `studies` that have it among their trials.
 
         Raises:
-            StoreError: if the run or its task is damaged.
+            UsageError: if `run` is none of these.
+            StoreError: if no key or several begin so, or the run or its task is damaged.
         """
-        _, entry = self._entry(stored.key)
+        task, entry = self._entry(run.key if isinstance(run, StoredRun) else self._key(run))
+        (stored,) = self._stored([(task, entry)])
         names = select(StudyRow.name).join(AssignmentRow).where(AssignmentRow.run_key == stored.key).distinct()
         with self._reads() as session:
             studies = list(session.scalars(names.order_by(StudyRow.name)))
@@ -267,7 +269,7 @@ class Store:
         """The entries of later final results of a run that differ from the stored one."""
         with self._reads() as session:
             rows = self._sound(session, AttemptRow, AttemptRow.run_key == key)
-        return [checked(row["content"]) for row in rows]
+        return [ordered(row["content"]) for row in rows]
 
     @_retrying
     def open_study(
@@ -300,23 +302,21 @@ class Store:
         return sorted(studies, key=lambda study: (study.name, study.key))
 
     def merge(self, other: "Store") -> int:
-        """Copy all that another store of the same owner holds, and return how many runs were new.
+        """Copy all undamaged rows of another store of the same owner, and return how many runs were new.
 
-        Runs keep their origins. Studies that are not in this store come with all their trials.
+        Runs keep their origins; those of a damaged origin come as untrusted. Studies that are not in this store come
+        with their trials. A row whose task, run or study is missing or damaged is left out.
         """
-        trust, known, new = other.origins(), {study.key for study in self.studies()}, 0
-        after, tasks = "", other.tasks()
+        trust, new, after = other.origins(), 0, ""
+        self.add([], tasks=other.tasks())
+        tasks = self.tasks().keys()
         while page := other.entries(after, CHUNK):
             after = page[-1]["key"]
+            entries = [entry for entry in page if entry["task"] in tasks]
             for trusted in (True, False):
-                new += self.add([entry for entry in page if trust[entry["origin"]] is trusted], trusted, tasks)
-        with other._reads() as source, self._writes() as session:
-            for study in source.scalars(select(StudyRow).where(StudyRow.key.not_in(known))):
-                add_study(session, columns(study))
-            for trial in source.scalars(select(AssignmentRow).where(AssignmentRow.study_key.not_in(known))):
-                add_assignment(session, columns(trial))
-            for attempt in source.scalars(select(AttemptRow)):
-                add_attempt(session, columns(attempt))
+                new += self.add([each for each in entries if trust.get(each["origin"], False) is trusted], trusted)
+        self._merge_studies(other, tasks)
+        self._merge_attempts(other)
         return new
 
     @_retrying
@@ -354,11 +354,11 @@ class Store:
         """The trials of a study in order, each with its run where the store has one of a trusted origin.
 
         Raises:
-            StoreError: if a trial is damaged or missing.
+            StoreError: if a trial is damaged or missing, or was written by a later lrsearch that knows more.
         """
         with self._reads() as session:
             rows = list(read_rows(session, AssignmentRow, AssignmentRow.study_key == study_key))
-        trials = [(_trial(row), row["run_key"]) for row in rows if row]
+        trials = [(self._trial(row), row["run_key"]) for row in rows if row]
         if [trial.number for trial, _ in trials] != list(range(len(rows))):
             raise StoreError(
                 f"what study {study_key} in {self.url} asked for is damaged; with another --seed a search"
@@ -378,6 +378,29 @@ class Store:
         """The older name of `lrs.recommend(task, store)`, which it calls."""
         return list(older_name("store.recommend(task)", "recommend")(task, self, k))
 
+    def _merge_studies(self, other: "Store", tasks: Collection[str]) -> None:
+        """Copy the undamaged studies of these tasks that are not in this store, with their undamaged trials."""
+        with self._reads() as session:
+            known = set(session.scalars(select(StudyRow.key)))
+        with other._reads() as session:
+            studies = [row for row in other._sound(session, StudyRow) if row["task_key"] in tasks]
+            new = {row["key"]: row for row in studies if row["key"] not in known}
+            trials = [row for row in other._sound(session, AssignmentRow) if row["study_key"] in new]
+        with self._writes() as session:
+            for study in new.values():
+                add_study(session, study)
+            for trial in trials:
+                add_assignment(session, trial)
+
+    def _merge_attempts(self, other: "Store") -> None:
+        """Copy the undamaged attempts of runs that are in this store."""
+        with other._reads() as session:
+            attempts = other._sound(session, AttemptRow)
+        with self._writes() as session:
+            for attempt in attempts:
+                if session.scalar(select(RunRow.id).where(RunRow.key == attempt["run_key"])) is not None:
+                    add_attempt(session, attempt)
+
     def _add_task(self, key: str, description: Mapping[str, Any]) -> None:
         if key not in self._known_tasks:
             with self._writes() as session:
@@ -396,6 +419,23 @@ class Store:
         with self._reads() as session:
             rows = list(read_runs(session, *conditions, limit=limit))
         return self._whole(rows)
+
+    def _key(self, prefix: str) -> str:
+        """The key that begins with a prefix.
+
+        Raises:
+            UsageError: if the prefix is not a text.
+            StoreError: if no key or several begin so.
+        """
+        if not isinstance(prefix, str):
+            raise UsageError(f"a run is named by its key, or the beginning of its key, got {given(prefix)}")
+        query = select(RunRow.key).where(RunRow.key.startswith(prefix, autoescape=True)).limit(2)
+        with self._reads() as session:
+            keys = session.scalars(query).all()
+        if len(keys) != 1:
+            count = "no run" if not keys else "more than one run"
+            raise StoreError(f"{count} in {self.url} begins with {prefix[:40]!r}")
+        return keys[0]
 
     def _entry(self, key: str) -> tuple[str, Entry]:
         """The name of a run's task, and its entry.
@@ -435,6 +475,21 @@ class Store:
                 rows = self._sound(session, TaskRow, TaskRow.key.in_(chunk))
             self._objectives |= {row["key"]: objectives_of(row["description"]) for row in rows}
 
+    def _trial(self, row: Mapping[str, Any]) -> Trial:
+        """The trial of a row of the table of assignments.
+
+        Raises:
+            StoreError: for a role, an origin or a policy that only a later lrsearch knows.
+        """
+        try:
+            role, origin, policy = Role(row["role"]), Origin(row["origin"]), parse(row["policy"])
+        except ValueError as error:
+            raise StoreError(
+                f"trial {row['number']} of study {row['study_key']} in {self.url} cannot be read: {error}; if a later"
+                " lrsearch wrote it, update lrsearch"
+            ) from None
+        return Trial(row["number"], role, origin, policy, row["horizon"], row["seed"])
+
     def _wait(self, error: StoreAwayError, pause: float) -> None:
         if not self._has_waited:
             self._has_waited = True
@@ -459,12 +514,6 @@ class Store:
 
     def _writes(self) -> AbstractContextManager[Session]:
         return transaction(self._engine, self._url)
-
-
-def _trial(row: Mapping[str, Any]) -> Trial:
-    """The trial of a row of the table of assignments."""
-    policy, role, origin = parse(row["policy"]), Role(row["role"]), Origin(row["origin"])
-    return Trial(row["number"], role, origin, policy, row["horizon"], row["seed"])
 
 
 def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[float] = ()) -> Store:

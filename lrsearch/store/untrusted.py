@@ -8,7 +8,8 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import TRAINERS, Objective, RunState, run_key
 from lrsearch.runs.environment import texts_of
 from lrsearch.schedules import parse
-from lrsearch.store.entries import FIELDS, OBJECTIVE, OF_METRIC, OWN_SERIES, Entry, checked, run_of, with_metric
+from lrsearch.store.entries import OF_METRIC, run_of, with_metric
+from lrsearch.store.fields import FIELDS, OBJECTIVE, OWN_SERIES, Entry, ordered
 from lrsearch.store.values import check_name
 
 MOST_POINTS, MOST_NUMBERS = 200_000, 8
@@ -129,7 +130,7 @@ def check_entry(values: Any, tasks: Mapping[str, Mapping[str, Any]]) -> Entry:
     identity = values["task"], policy, values["horizon"], values["seed"]
     if values["key"] not in [run_key(*identity, trainer) for trainer in TRAINERS]:
         raise StoreError("its key is not the digest of task, policy, horizon and seed")
-    entry = checked(values if "metric" in values else with_metric(values, tasks[values["task"]]))
+    entry = ordered(values if "metric" in values else with_metric(values, tasks[values["task"]]))
     run_of(entry)  # raises if the details do not make a run
     return entry
 

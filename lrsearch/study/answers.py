@@ -40,7 +40,7 @@ def decided_by(study: StoredStudy, history: Sequence[Trial]) -> Decision | None:
 
 
 def _read(store: Store, study: StoredStudy) -> list[Trial]:
-    """The trials of a study; none where they are damaged, which `lrsearch store check` reports."""
+    """The trials of a study; none where they are damaged, or of a later lrsearch."""
     try:
         return store.history(study.key)
     except StoreError:

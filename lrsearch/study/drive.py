@@ -1,5 +1,6 @@
 """Drives a study: asks it for trials, has an executor train them, and tells it the runs."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,12 @@ from lrsearch.runs.executor import Executor, Group, Lost, NoRun
 from lrsearch.store import Trial
 from lrsearch.study.driven import Driven, train_all
 from lrsearch.study.study import Study
+from lrsearch.training.charges import settle, unreported
 from lrsearch.training.groups import groups
 
 Progress = Callable[[Trial, int], None]
+ORPHAN_SECONDS = 10.0
+"""Rule: seconds to wait for the processes of a killed search to end; a worker ends within 7, a program within 3."""
 
 
 def drive(
@@ -21,7 +25,7 @@ def drive(
     folder: Path | None = None,
     lost: Lost | None = None,
 ) -> Driven:
-    """Train the trials of a study until it is done.
+    """Train the trials of a study until it is done. First it is charged for what killed attempts trained.
 
     Args:
         study: the study.
@@ -37,7 +41,8 @@ def drive(
         KeyboardInterrupt: after the interrupted runs are recorded.
         WorkError: if a process that trains died, or if the default failed.
     """
-    dispatcher = _Dispatcher(study, executor, progress)
+    charge_killed(study, folder)
+    dispatcher = _Dispatcher(study, executor, progress, folder)
     return train_all(
         executor,
         dispatcher.ask,
@@ -49,11 +54,30 @@ def drive(
     )
 
 
+def charge_killed(study: Study, folder: Path | None) -> None:
+    """Charge a study for the updates of attempts that were killed before they were reported, as interrupted runs.
+
+    Args:
+        study: the study, before it proposes new runs, so that its budget pays for these updates first.
+        folder: the folder of its weights and checkpoints; None where it has none, and nothing was counted.
+    """
+    if folder is None:
+        return
+    latest = time.monotonic() + ORPHAN_SECONDS
+    for trial in list(study.history):
+        spec, stored = trial.spec(study.setup.task), trial.stored
+        if stored is not None and stored.run.state.is_final:
+            settle(folder, spec, stored.run)  # its process was killed before it had settled the run
+        elif (run := unreported(folder, spec, latest)) is not None:
+            study.record(trial, run)
+            settle(folder, spec, run)
+
+
 class _Dispatcher:
     """Hands the trials of a study to an executor in groups, and their runs back to the study."""
 
-    def __init__(self, study: Study, executor: Executor, progress: Progress | None) -> None:
-        self.study, self.executor, self.progress = study, executor, progress
+    def __init__(self, study: Study, executor: Executor, progress: Progress | None, folder: Path | None) -> None:
+        self.study, self.executor, self.progress, self.folder = study, executor, progress, folder
         self.queue: deque[Group] = deque()
         self.trials: dict[str, Trial] = {}
 
@@ -73,7 +97,10 @@ class _Dispatcher:
         self.queue.extend(groups(list(specs.values()), short, self.executor.lockstep.rows, self.executor.slots))
 
     def ended(self, spec: RunSpec, run: Run) -> None:
-        self.study.tell(self.trials[spec.key], run)
+        trial = self.trials[spec.key]
+        self.study.record(trial, run)
+        settle(self.folder, spec, run)
+        self.study.require_sound(trial, run)
 
     def charge(self, spec: RunSpec, run: Run) -> None:
         self.study.charge(self.trials[spec.key], run)

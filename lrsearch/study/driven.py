@@ -1,16 +1,15 @@
 """Has an executor train, and returns what happened beside the runs: lost attempts, idle time, the end of the time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lrsearch.runs import Run, RunSpec, RunState
-from lrsearch.runs.counter import NAME, StepCounter
+from lrsearch.runs.counter import counted_in, lost_in
 from lrsearch.runs.executor import Ask, Ended, Executor, Lost, OutOfTime, Progress, Usage
 from lrsearch.runs.lost import LostAttempt
 from lrsearch.study.signals import interrupting_signals
+from lrsearch.training.charges import settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +63,13 @@ def train_all(
     attempts: list[LostAttempt] = []
 
     def pass_run(spec: RunSpec, run: Run) -> None:
-        with _counted(folder, spec, run) as counted:
-            ended(spec, counted)
+        ended(spec, _counted(folder, spec, run))
 
     def pass_lost(attempt: LostAttempt) -> None:
-        with _counted(folder, attempt.spec, attempt.run) as counted:
-            charge(attempt.spec, counted)
-        attempts.append(replace(attempt, run=counted))
+        run = _counted(folder, attempt.spec, attempt.run)
+        charge(attempt.spec, run)
+        settle(folder, attempt.spec, run)
+        attempts.append(replace(attempt, run=run))
         if lost:
             lost(attempts[-1])
 
@@ -83,21 +82,12 @@ def train_all(
     return Driven(tuple(attempts), executor.usage, is_out_of_time)
 
 
-@contextmanager
-def _counted(folder: Path | None, spec: RunSpec, run: Run) -> Iterator[Run]:
-    """A run with the updates that its job counted, which are charged once it is recorded.
+def _counted(folder: Path | None, spec: RunSpec, run: Run) -> Run:
+    """A run with the updates that its attempt counted, where its process ended before it reported them all.
 
-    A job counts in a file. What it trained before its process ended is charged when the run is trained again, unless
-    it is charged here. A run that its trainer concluded was charged there: it has an environment, or says whether its
-    policy was applied.
+    A run that its trainer concluded has all its updates: it has an environment, or says whether its policy was applied.
     """
     is_concluded = run.state is not RunState.INTERRUPTED or bool(run.environment) or run.applied is not None
-    if is_concluded or folder is None or not (folder / spec.key / NAME).exists():
-        yield run
-        return
-    counter = StepCounter(folder / spec.key)
-    try:
-        yield replace(run, steps=counter.uncharged)
-        counter.charge()
-    finally:
-        counter.close()
+    if is_concluded or folder is None or not counted_in(folder / spec.key):
+        return run
+    return replace(run, steps=max(0, lost_in(folder / spec.key)))

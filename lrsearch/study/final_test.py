@@ -11,6 +11,7 @@ from lrsearch.schedules import Policy
 from lrsearch.store import Store, StoredRun, Trial
 from lrsearch.study.result import SearchResult
 from lrsearch.tasks import find_classification
+from lrsearch.training.charges import settle
 from lrsearch.training.files import files
 from lrsearch.training.metrics import means
 from lrsearch.words import counted
@@ -88,6 +89,7 @@ def _train_again(spec: RunSpec, trainer: "Trainer", weights: Path) -> int:
         WorkError: if it leaves no weights.
     """
     run = trainer.train(spec, None, *files(weights, spec))
+    settle(weights, spec, run)
     if run.state is RunState.INTERRUPTED:
         raise KeyboardInterrupt
     if not (weights / f"{spec.key}.pt").is_file():

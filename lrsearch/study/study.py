@@ -124,13 +124,18 @@ class Study:
         return trials or trial
 
     def tell(self, trial: Trial, run: Run) -> Trial:
-        """Record the run of a trial, and return the ended trial.
+        """Record the run of a trial, and return the ended trial; raise as `require_sound` does."""
+        ended = self.record(trial, run)
+        self.require_sound(trial, run)
+        return ended
+
+    def require_sound(self, trial: Trial, run: Run) -> None:
+        """Check that a recorded run lets the study go on.
 
         Raises:
             WorkError: if the default failed, for a search has no answer without it. Also if the first run of a task
                 failed: then the training itself is wrong.
         """
-        ended = self.record(trial, run)
         spec = trial.spec(self.setup.task)
         if run.state is RunState.FAILED and (trial.role == Role.DEFAULT or self._is_first(trial, spec)):
             raise WorkError(f"training {spec.policy} on {spec.task.name} failed:{run.why}")
@@ -141,7 +146,6 @@ class Study:
                 f"{spec.task.name}: {name} is not finite after {done} at the lowest learning rate,"
                 f" {spec.policy}: look at what the training returns or logs as {name}"
             )
-        return ended
 
     def record(self, trial: Trial, run: Run) -> Trial:
         """Record the run of a trial as `tell` does, but never raise for a failed run."""

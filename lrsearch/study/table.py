@@ -12,6 +12,7 @@ from lrsearch.runs.job import Job
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
 from lrsearch.study.driven import Driven, train_all
+from lrsearch.training.charges import settle
 from lrsearch.training.groups import LEAST_ROWS, groups
 
 MOST_SEEDS = 1000
@@ -107,6 +108,7 @@ def train_table(
 
     def record(spec: RunSpec, run: Run) -> None:
         store.record(spec, run)
+        settle(folder, spec, run)
         ended(spec, run)
 
     wanted = [spec for spec in table.specs if spec.key not in done]

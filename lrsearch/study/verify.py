@@ -24,6 +24,7 @@ from lrsearch.study.driven import train_all
 from lrsearch.study.range_tests import require_ended
 from lrsearch.study.verdict import LOCAL, Question, SeedAnswer
 from lrsearch.tasks.classification import Classification
+from lrsearch.training.charges import settle
 from lrsearch.training.files import files
 
 LEAST_BUDGET = 16
@@ -152,6 +153,7 @@ def train(
         recorded = question.spec(spec.seed) if is_whole else spec
         _rename_weights(folder, spec, recorded)
         store.record(recorded, run)
+        settle(folder, spec, run)
         if run.state is RunState.INTERRUPTED:
             return
         require_ended(spec, run)

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,25 @@ class Command:
     def digest(self) -> str:
         """A digest of the arguments and of the program and settings files that they name: 16 hex digits."""
         digest = hashlib.sha256(json.dumps(self.argv).encode())
-        for path in map(Path, self.argv[1:]):
-            try:
-                if path.suffix.lower() in SOURCES and path.is_file() and path.stat().st_size <= LARGEST_FILE:
-                    digest.update(path.read_bytes())
-            except (OSError, ValueError):  # an argument need not be a path
-                continue
+        for path in self.files:
+            with suppress(OSError):
+                digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The program and settings files that the arguments name, up to 1 MiB each."""
+        return tuple(filter(_is_source, map(Path, self.argv[1:])))
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
+
+
+def _is_source(path: Path) -> bool:
+    try:
+        return path.suffix.lower() in SOURCES and path.is_file() and path.stat().st_size <= LARGEST_FILE
+    except (OSError, ValueError):  # an argument need not be a path
+        return False
 
 
 def _program_missing(program: str) -> str:

@@ -1,9 +1,12 @@
 """Functions as tasks: the decorator `lrs.task`, and how a function reaches the processes that train."""
 
+import atexit
 import hashlib
 import inspect
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -123,6 +126,10 @@ class FunctionSource:
         """The source for the workers of this machine: the function loads its data itself, once in each worker."""
         return nullcontext(self)
 
+    def portable(self) -> "FunctionSource":
+        """The source for other machines: it carries the text of the function's file, which they may lack."""
+        return _PortableSource(self.function, self.task)
+
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> "FunctionTrainer":
@@ -174,6 +181,17 @@ class FunctionSource:
         return (_of_module, (self.function, self.task)) if file is None else (_of_file, (str(file), path, self.task))
 
 
+class _PortableSource(FunctionSource):
+    """A function that is sent with the text of its file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the text of its file too, where it has one that is no importable module."""
+        file, path = place_of(self.function) or (None, "")
+        if file is None:
+            return super().__reduce__()
+        return _of_text, (str(file), file.read_text(), path, self.task)
+
+
 def function_source(function: Any) -> FunctionSource:
     """The source of a function under `@lrs.task`.
 
@@ -219,6 +237,18 @@ def _of_module(function: Train, task: Task) -> FunctionSource:
 
 def _of_file(file: str, path: str, task: Task) -> FunctionSource:
     return FunctionSource(named(module_of(Path(file)), path), task)
+
+
+def _of_text(file: str, text: str, path: str, task: Task) -> FunctionSource:
+    """The function of a file, or of its text where this machine has no such file, or another one."""
+    with suppress(OSError):
+        if Path(file).read_text() == text:
+            return _of_file(file, path, task)
+    folder = Path(tempfile.mkdtemp(prefix="lrsearch-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = folder / Path(file).name
+    copy.write_text(text)
+    return _of_file(str(copy), path, task)
 
 
 def _of_code(code: bytes, task: Task) -> FunctionSource:

@@ -1,8 +1,9 @@
 """Starts programs for the process that started it, and ends all of them when that process dies.
 
 It is run as a file and imports nothing of lrsearch. A line on stdin is a JSON object: `argv`, `environment`, `output`.
-Lines on stdout are `{"pid": 12}` or `{"error": ...}`, and once the program has ended `{"exit": 0}`, or minus a signal's
-number. Each program leads a process group. Its children end with it; on Linux also those that left the group.
+The first line on stdout is `{"queue": "/tmp/..."}`, a folder for the next jobs of programs, which ends with the
+launcher. Other lines are `{"pid": 12}` or `{"error": ...}`, and once the program has ended `{"exit": 0}`, or minus a
+signal's number. Each program leads a process group. Its children end with it; on Linux also those that left the group.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 GRACE_SECONDS = 2.0
@@ -32,6 +34,11 @@ class Launcher:
 
     def run(self) -> None:
         """Start the program of each line, until stdin closes."""
+        with TemporaryDirectory(prefix="lrsearch-program-") as queue:
+            self._send(queue=queue)
+            self._start_programs()
+
+    def _start_programs(self) -> None:
         for line in sys.stdin:
             try:
                 process = self._start(json.loads(line))

@@ -188,7 +188,7 @@ class _LockstepRuns:
         self.horizon = specs[0].horizon
         self.losses = torch.zeros(len(specs), self.horizon, device=trainer.device)
         self.records = [
-            TrainingLog(spec, trainer.validation, trainer.digest, losses)
+            TrainingLog(spec, trainer.validation, trainer.digest, losses, folder)
             for spec, losses in zip(specs, self.losses, strict=True)
         ]
         self.results: dict[int, Run] = {}
@@ -279,7 +279,7 @@ class _LockstepRuns:
         unfinished = [(place, n) for place, n in enumerate(alive) if n not in self.results]
         for place, n in unfinished:
             record = self.records[n]
-            record.steps += 1
+            record.count_update()
             state = record.ended(partial(rows.predict, place))
             if state is not None:
                 self.results[n] = self._result(record, state)

@@ -66,7 +66,8 @@ class Trainer:
             keep: a file for the final weights of a finished run.
             checkpoint: a file for the state of the run in progress, written twice a minute. A killed run resumes from
                 it, to the bit on the same machine. It is removed once the run has ended for good. The steps of an
-                interrupted run are those that must be trained again.
+                interrupted run are those that must be trained again. Updates are counted in a folder beside it, which
+                `settle` removes.
             snapshots: a folder for the weights at each end of a cycle, `<steps>.pt`, for an ensemble of them.
 
         Raises:
@@ -177,7 +178,8 @@ class Training:
     ) -> None:
         self.trainer, self.spec, self.watch, self.snapshots = trainer, spec, watch, snapshots
         task, losses = trainer.task, torch.zeros(spec.horizon, device=trainer.device)
-        self.record = TrainingLog(spec, trainer.validation, trainer.digest, losses)
+        folder = checkpoint.parent if checkpoint else None
+        self.record = TrainingLog(spec, trainer.validation, trainer.digest, losses, folder)
         self.model = trainer.new_model(spec.seed)
         self.optimizer = task.optimizer.build(self.model, task.epoch)
         self.scheduler = self.record.job.scheduler(self.optimizer)
@@ -209,18 +211,22 @@ class Training:
             run = self.record.result(RunState.INTERRUPTED)
             return replace(run, steps=self.record.steps - self.checkpoint.steps, shared=0)
         except Exception as error:  # a run that fails must not end its study
-            self.checkpoint.forget()
+            self._forget()
             return self.record.result(RunState.FAILED, f"{type(error).__name__}: {error}")
-        if keep and state is not RunState.DIVERGED:
-            write_weights(keep, self.model)
-        self.checkpoint.forget()
-        return self.record.result(state)
+        else:
+            if keep and state is not RunState.DIVERGED:
+                write_weights(keep, self.model)
+            self._forget()
+            return self.record.result(state)
+        finally:
+            self.record.counter.close()
 
     def begin(self, state: State | None) -> None:
         """Resume from a state of this run; None to start at step 0."""
         if state is not None:
             self.checkpoint.restore(state)
             self.began_at = self.checkpoint.steps
+            self.record.saved_at(self.began_at)
             for _ in range(self.began_at):
                 next(self.order)
 
@@ -236,7 +242,13 @@ class Training:
                 self.watch(self.record.steps)
                 if self.checkpoint.is_due:
                     self.checkpoint.save(self.record.steps)
+                    self.record.saved_at(self.checkpoint.steps)
         return state
+
+    def _forget(self) -> None:
+        """Remove the checkpoint: the run has ended for good."""
+        self.checkpoint.forget()
+        self.record.saved_at(0)
 
     def _update(self) -> None:
         """Make one update and record the loss before it."""
@@ -246,7 +258,7 @@ class Training:
             x = task.augment(x, self.generator)
         self.record.losses[self.record.steps] = self._search(x, y) if task.optimizer.searches else self._descend(x, y)
         self.scheduler.step()
-        self.record.steps += 1
+        self.record.count_update()
 
     def _report(self) -> None:
         """Pass an evaluation to a controller, and write a snapshot at the end of a cycle."""

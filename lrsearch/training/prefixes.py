@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.counter import uncharged_in
 from lrsearch.runs.executor import Ended
 from lrsearch.training.checkpoint import State
 from lrsearch.training.files import files
@@ -49,7 +50,8 @@ def train_prefix_group(
         run = training.run()
         ended(node.specs[0], run)
         for spec in training.equal:  # the same to the end: no step was trained for this run
-            ended(spec, replace(run, shared=run.steps))
+            lost = uncharged_in(folder / spec.key) if folder else 0
+            ended(spec, replace(run, shared=run.steps, lost=lost))
         nodes += training.children
         if run.state is RunState.INTERRUPTED:
             for spec in (spec for node in nodes for spec in node.specs):

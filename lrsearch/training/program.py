@@ -48,6 +48,10 @@ class ProgramSource:
         self.require_whole()
         return nullcontext(self)
 
+    def portable(self) -> Self:
+        """The source for other machines: this one, so each of them needs the files that the command names."""
+        return self
+
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None
     ) -> "ProgramTrainer":

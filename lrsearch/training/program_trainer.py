@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from lrsearch.errors import LRSearchError, UsageError, WorkError
@@ -71,8 +70,6 @@ class ProgramTrainer(UserTrainer):
         self._idle: _Running | None = None
         self._output: IO[bytes] | None = None
         """The output of the last started program, kept open because its first job's folder may be removed."""
-        self._queue = TemporaryDirectory(prefix="lrsearch-program-")
-        """The folder for `_Running.next`, because the folder of a program's last job may be removed."""
 
     def close(self) -> None:
         """End the idle program: by an empty next job, then by its launcher."""
@@ -83,7 +80,6 @@ class ProgramTrainer(UserTrainer):
             self._starter.close()
         if self._output is not None:
             self._output.close()
-        self._queue.cleanup()
 
     def _job(
         self, spec: RunSpec, folder: Path | None, watch: OnProgress | None, is_range_test: bool | None
@@ -102,7 +98,9 @@ class ProgramTrainer(UserTrainer):
             return error
 
     def _train(self, job: FollowedJob) -> Any:
-        path, file = self._write_files(job)
+        if self._starter is None or not self._starter.is_alive:
+            self._starter, self._idle = Starter(), None
+        path, file = self._write_files(job, self._starter.queue)
         report = Report(Path(file.report), file.job)
         running, self._idle = self._hand_over(path, file), None
         is_old = running is not None
@@ -127,8 +125,11 @@ class ProgramTrainer(UserTrainer):
             if running is not None and is_old:
                 self._keep_output(running.begin, job.folder / OUTPUT)
 
-    def _write_files(self, job: FollowedJob) -> tuple[Path, JobFile]:
-        """Write the job's files, new ones for each attempt."""
+    def _write_files(self, job: FollowedJob, queue: Path) -> tuple[Path, JobFile]:
+        """Write the job's files, new ones for each attempt.
+
+        The next job's file is in a queue, because the folder of a program's last job may be removed.
+        """
         folder, spec = job.folder.resolve(), job.spec
         attempt = 1
         while (path := folder / f"job-{attempt}.json").exists():
@@ -141,7 +142,7 @@ class ProgramTrainer(UserTrainer):
             attempt=attempt,
             device=self.device,
             resumed=job.resumed,
-            next=str(Path(self._queue.name) / f"{spec.key}-{attempt}"),
+            next=str(queue / f"{spec.key}-{attempt}"),
             lrs=self._lrs(job, folder),
         )
         Path(file.report).touch()
@@ -163,8 +164,7 @@ class ProgramTrainer(UserTrainer):
 
     def _start(self, path: Path, file: JobFile) -> _Running:
         """Start a program for a job."""
-        if self._starter is None or not self._starter.is_alive:
-            self._starter = Starter()
+        assert self._starter is not None
         values = {name: getattr(file, name) for name in PLACES if name != "policy_file"}
         values["policy_file"] = str(Path(file.folder) / "policy.txt")
         values |= {SETTINGS + name: value for name, value in file.settings.items()}

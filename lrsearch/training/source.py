@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lrsearch.tasks.classification import Classification
@@ -27,18 +26,22 @@ class ClassificationSource:
 
     @contextmanager
     def shared(self) -> Iterator["ClassificationSource"]:
-        """A source with its data in files that all workers map into memory.
+        """A source with its data in a file that all workers map into memory.
 
         Raises:
             DataError: if the data set is missing or broken.
-            OutputError: if the files cannot be written.
+            OutputError: if the file cannot be written.
         """
         from lrsearch.training.loop import Trainer
-        from lrsearch.training.mapped import write_mapped
+        from lrsearch.training.mapped import data_file, write_mapped
 
-        with TemporaryDirectory(prefix="lrsearch-") as folder:
-            trainer = Trainer(self.task, self.data_dir, device="cpu")
-            yield ClassificationSource(replace(self.task, load=write_mapped(trainer, Path(folder))))
+        with data_file() as file:
+            load = write_mapped(Trainer(self.task, self.data_dir, device="cpu"), file)
+            yield ClassificationSource(replace(self.task, load=load))
+
+    def portable(self) -> "ClassificationSource":
+        """The source for other machines: this one, which names its data set and has no file."""
+        return self
 
     def open(
         self, *, is_own_process: bool = False, threads: int | None = None, device: str | None = None

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,11 @@ class Starter:
     """Starts programs, one after the other. The last one ends with this object, or with this process.
 
     A launcher process starts them. When this process dies, the launcher's stdin closes, and it ends its programs.
+    `queue` is a folder for the next jobs of programs. The launcher removes it, because it survives a kill of this
+    process.
+
+    Raises:
+        WorkError: if the launcher cannot make the folder.
     """
 
     def __init__(self) -> None:
@@ -33,8 +39,13 @@ class Starter:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        self.close = weakref.finalize(self, _end, self._launcher)
         self._group: int | None = None
+        message = self._read_message(None) or {}
+        if "queue" not in message:
+            _end(self._launcher)
+            raise WorkError("programs cannot be started: no folder can be made for their jobs; name a place in TMPDIR")
+        self.queue = Path(message["queue"])
+        self.close = weakref.finalize(self, _end, self._launcher, self.queue)
 
     @property
     def is_alive(self) -> bool:
@@ -83,8 +94,8 @@ class Starter:
         return {}
 
 
-def _end(launcher: "subprocess.Popen[bytes]") -> None:
-    """Close the launcher's stdin, upon which it ends its programs and itself."""
+def _end(launcher: "subprocess.Popen[bytes]", queue: Path | None = None) -> None:
+    """Close the launcher's stdin, upon which it ends its programs and itself; remove the queue of a killed one."""
     assert launcher.stdin is not None
     assert launcher.stdout is not None
     with suppress(OSError):
@@ -92,3 +103,5 @@ def _end(launcher: "subprocess.Popen[bytes]") -> None:
     with suppress(subprocess.TimeoutExpired):
         launcher.wait(END_SECONDS)
     launcher.stdout.close()
+    if queue is not None:
+        shutil.rmtree(queue, ignore_errors=True)

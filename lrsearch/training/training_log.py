@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from lrsearch.runs import Metrics, Point, Run, RunSpec, RunState
+from lrsearch.runs.counter import StepCounter
 from lrsearch.runs.environment import environment
 from lrsearch.runs.job import Job
 from lrsearch.tasks import Split
@@ -37,19 +39,36 @@ class TrainingLog:
         validation: the split of its evaluations.
         digest: the digest of the samples of each split.
         losses: storage for the training losses, shape (horizon,), on the device of the training.
+        folder: the parent of the run's folder, in which its updates are counted; None to count in memory.
     """
 
-    def __init__(self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor) -> None:
+    def __init__(
+        self, spec: RunSpec, validation: Split, digest: str, losses: torch.Tensor, folder: Path | None = None
+    ) -> None:
         self.spec, self.validation, self.digest, self.losses = spec, validation, digest, losses
         self.job = Job(spec, device=str(losses.device), is_range_test=False, feeds_controller=False)
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.lrs: list[float] = []
         self.evaluations, self.shared = 0, 0
-        self.steps = 0
+        self.steps, self.counter = 0, StepCounter(folder / spec.key if folder else None)
         self.scored_at = "best" if is_optimistic(spec.task) else "end"
         self.began = time.perf_counter()
         forget_peak_memory(losses.device)
+
+    def count_update(self) -> None:
+        """Count an update."""
+        self.steps += 1
+        self.counter.count()
+
+    def saved_at(self, steps: int) -> None:
+        """Record the steps of the run's checkpoint, 0 where it was removed. Those of another run are not its own."""
+        self.counter.save(max(0, steps - self.shared))
+
+    @property
+    def lost(self) -> int:
+        """Counted updates of all attempts that were not charged, without those of this run's own steps."""
+        return self.counter.total - self.counter.charged - (self.steps - self.shared) if self.counter.is_open else 0
 
     @property
     def is_check_due(self) -> bool:
@@ -142,6 +161,7 @@ class TrainingLog:
             error=error,
             split=self.digest,
             shared=self.shared,
+            lost=self.lost,
             memory=peak_memory(self.losses.device),
             environment=environment(str(self.losses.device)),
         )

@@ -13,6 +13,7 @@ from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.conclusion import conclude
 from lrsearch.runs.executor import Ended, Group, Lockstep
 from lrsearch.runs.job import Job, OnProgress
+from lrsearch.training.charges import settle
 
 ERROR_FILE = "error.txt"
 
@@ -39,7 +40,7 @@ class UserTrainer(ABC):
         *,
         is_range_test: bool | None = None,
     ) -> Run:
-        """Train one run.
+        """Train one run and settle its updates: the caller records it.
 
         Args:
             spec: the run.
@@ -48,6 +49,13 @@ class UserTrainer(ABC):
                 interrupted run stays, others are removed. None for a temporary folder.
             is_range_test: whether it is a range test; None to decide by its policy.
         """
+        run = self._train_run(spec, watch, folder, is_range_test)
+        settle(folder, spec, run)
+        return run
+
+    def _train_run(
+        self, spec: RunSpec, watch: OnProgress | None, folder: Path | None, is_range_test: bool | None = None
+    ) -> Run:
         run_folder = folder / spec.key if folder else None
         job = self._job(spec, run_folder, watch, is_range_test)
         began = time.perf_counter()
@@ -55,7 +63,8 @@ class UserTrainer(ABC):
         startup = None if job.first_step_at is None else job.first_step_at - began
         run = conclude(job, outcome, seconds=time.perf_counter() - began, startup_seconds=startup, source=self.source)
         run = replace(run, environment=self._environment(job))
-        _clean_up(job, run, keep=run_folder is not None and spec.horizon == spec.task.horizon)
+        job.close()
+        _clean_up(job, run, is_temporary=run_folder is None)
         return run
 
     def train_group(
@@ -64,7 +73,8 @@ class UserTrainer(ABC):
         """Train the runs of a group and pass each to `ended`; after an interrupt the others are interrupted too."""
         is_over = False
         for spec in group.specs:
-            run = Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0) if is_over else self.train(spec, watch, folder)
+            interrupted = Run(state=RunState.INTERRUPTED, steps=0, seconds=0.0)
+            run = interrupted if is_over else self._train_run(spec, watch, folder)
             is_over |= run.state is RunState.INTERRUPTED
             ended(spec, run)
 
@@ -89,14 +99,10 @@ class UserTrainer(ABC):
         """Train a job; return the result of the training, or the exception that ended it."""
 
 
-def _clean_up(job: Job, run: Run, *, keep: bool) -> None:
-    """Charge or forget the counted steps, and keep or remove the run's folder."""
+def _clean_up(job: Job, run: Run, *, is_temporary: bool) -> None:
+    """Write the error of a failed run to its folder; remove the temporary folder of an ended run."""
     with contextlib.suppress(OSError):
-        if run.state in (RunState.INTERRUPTED, RunState.FAILED):
-            job.charge_steps()
-            if run.state is RunState.FAILED and job.has_folder:
-                (job.folder / ERROR_FILE).write_text(run.error or "")
-            return
-        job.forget()
-        if not keep and job.has_folder:
+        if run.state is RunState.FAILED and job.has_folder:
+            (job.folder / ERROR_FILE).write_text(run.error or "")
+        elif run.state.is_final and is_temporary and job.has_folder:
             shutil.rmtree(job.folder)

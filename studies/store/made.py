@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from lrsearch.schedules import FIX
-from lrsearch.store.entries import Entry
+from lrsearch.store.fields import Entry
 from lrsearch.store.store import Store
 from lrsearch.tasks import Task, find_task
 

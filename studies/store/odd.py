@@ -13,7 +13,7 @@ from lrsearch.errors import LRSearchError
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
 from lrsearch.store import open_store
-from lrsearch.store.entries import Entry, checked
+from lrsearch.store.fields import Entry, checked
 from lrsearch.store.rows import read_runs
 from lrsearch.store.schema import RunRow
 from lrsearch.store.store import Store

@@ -20,6 +20,10 @@ KILLED_ONCE, CRASHES_ONCE, EXITS_ONCE, HANGS_ONCE, TERMINATED_ONCE, MEMORY_ONCE 
 """Seeds whose process ends at the first attempt, halfway, and not at the second."""
 
 
+WAITS, MEETS = 920, 921
+"""Seeds: the run begins once the run of the next seed has begun, in another process."""
+
+
 class PlainTrainer:
     """Trains runs one after the other; its lockstep is a rule of its own, for groups to be seen."""
 
@@ -60,6 +64,10 @@ class PlainTrainer:
         )
 
     def _do(self, spec, folder):
+        if spec.seed in (WAITS, MEETS):
+            (folder / f"{spec.seed}.pid").write_text(str(os.getpid()))
+        while spec.seed == WAITS and not (folder / f"{MEETS}.pid").exists():
+            time.sleep(0.01)
         if spec.seed == EXITS:
             raise SystemExit("the user's script has left")
         if spec.seed == STARTS_ANOTHER:
@@ -114,6 +122,9 @@ class PlainSource:
 
         return nullcontext(self)
 
+    def portable(self):
+        return self
+
     def open(self, *, is_own_process=False, threads=None, device=None):
         if self.fails:
             import importlib
@@ -123,3 +134,12 @@ class PlainSource:
 
     def default_workers(self):
         return 2
+
+
+def load_splits(connection):
+    """Receive a loader of splits, and send back the shapes and sums of what it loads, and whether it may be changed."""
+    splits = connection.recv()(None)
+    parts = [part for split in (splits.train, splits.validation, splits.test) for part in (split.x, split.y)]
+    for part in parts:
+        part += 1  # copy-on-write: no other process sees it
+    connection.send([(tuple(part.shape), str(part.dtype), float(part.double().sum()) - part.numel()) for part in parts])

@@ -19,6 +19,11 @@ from lrsearch.tasks import find_task
 from lrsearch.training.source import ClassificationSource
 
 LONG = 200_000_000
+IGNORED = [
+    # Ray leaves pipes and log files to the garbage collector, and warns of its own deprecations.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"),
+]
 MLP = find_task("digits-mlp")
 
 
@@ -36,10 +41,26 @@ def pool(source):
 EXECUTORS = {"local": (local, LocalExecutor, 1), "pool": (pool, Pool, 2)}
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory):
+    """Opens the executor on a Ray cluster of this process."""
+    import ray
+
+    from lrsearch.executors.cluster.workers import RayExecutor
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
+    yield lambda source: RayExecutor(source, tmp_path_factory.mktemp("ray"), workers=2), RayExecutor, 2
+    ray.shutdown()
+
+
+RAY = pytest.param("ray", marks=[pytest.mark.adapters, pytest.mark.ray, *IGNORED])
+
+
+@pytest.fixture(params=[*EXECUTORS, RAY])
 def opened(request):
     """Opens an executor of a source, and sees that it is the one that is meant."""
-    made, kind, slots = EXECUTORS[request.param]
+    made, kind, slots = request.getfixturevalue("on_ray") if request.param == "ray" else EXECUTORS[request.param]
 
     @contextmanager
     def open_(source):
@@ -110,6 +131,19 @@ def test_what_comes_after_a_wait_is_asked_for_once_what_is_open_has_ended(opened
     assert (WAIT in plan.said) is (executor.slots > 1)
     order = [one.seed for one, _ in plan.told]
     assert (set(order[:3]), order[3], set(order[4:])) == ({0, 1, 2}, 3, {4, 5})
+
+
+def test_each_slot_trains_in_a_process_of_its_own_at_the_same_time(opened, plain, tmp_path):
+    """The first of two runs ends once the other has begun."""
+    with opened(plain.PlainSource()) as executor:
+        plan = Plan(*alone(plain.TASK, *(plain.WAITS, plain.MEETS)[-executor.slots :]))
+        executor.train(plan.ask, plan.ended, folder=tmp_path)
+        usage = executor.usage
+    pids = {file.read_text() for file in tmp_path.glob("*.pid")}
+    assert len(pids) == len(plan.told) == executor.slots
+    assert set(plan.states().values()) == {RunState.FINISHED}
+    assert usage.slots == executor.slots
+    assert 0 < usage.busy <= usage.seconds
 
 
 def test_an_executor_can_be_asked_again_once_it_is_done(opened, plain):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from torch import nn
 
 from lrsearch.errors import OutputError, TaskError, UsageError, WorkError
 from lrsearch.executors.pool import Pool
+from lrsearch.executors.workers import Order
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.runs.executor import DONE, Group, Limits, OutOfTime
 from lrsearch.runs.lost import Cause
 from lrsearch.schedules import FIX
 from lrsearch.tasks import find_task
 from lrsearch.tasks.in_memory import classification
+from lrsearch.training import Trainer, mapped
 from lrsearch.training.source import ClassificationSource
 
 MLP = find_task("digits-mlp")
@@ -158,7 +161,7 @@ def test_a_training_that_leaves_ends_no_worker(plain):
         with pytest.raises(WorkError, match=r"cannot train plain: Traceback[\s\S]*SystemExit: the user's script has"):
             pool.train(in_turn(group(plain.TASK, plain.EXITS)), print)
         assert len(pool.workers.pids) == 1
-        pool.workers.begin(0, group(plain.TASK, 0), None)
+        pool.workers.begin(0, Order.of(group(plain.TASK, 0), None))
 
 
 def test_what_a_worker_started_ends_with_it(plain, tmp_path):
@@ -186,7 +189,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 import plain_trainer as plain
 from lrsearch.executors.pool import Pool
-from lrsearch.executors.workers import RunEnded
+from lrsearch.executors.workers import Order, RunEnded
 from lrsearch.runs import RunSpec
 from lrsearch.runs.executor import Group
 from lrsearch.schedules import FIX
@@ -194,7 +197,8 @@ from lrsearch.schedules import FIX
 if __name__ == "__main__":
     pool = Pool(plain.PlainSource(), 2)
     for worker, seed in enumerate((plain.STARTS_ANOTHER, plain.STAYS)):
-        pool.workers.begin(worker, Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),)), Path({folder!r}))
+        group = Group((RunSpec(plain.TASK, FIX(k0=0.1), 20, seed),))
+        pool.workers.begin(worker, Order.of(group, Path({folder!r})))
     while not isinstance(pool.workers.receive(60), RunEnded):
         pass
     while not Path({folder!r}, "stays").exists():
@@ -245,14 +249,82 @@ def test_a_lambda_is_refused_in_words():
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_behind(monkeypatch, tmp_path):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("lrsearch.training.mapped.np.save", full)
+    full = Path("/dev/full")
+    monkeypatch.setattr("lrsearch.training.mapped.TemporaryFile", lambda **_: full.open("r+b", 0))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(OutputError, match=r"No space left on device; make room there, or name another place in TMPDIR"):
         Pool(ClassificationSource(MLP), 1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_linux", [True, False])
+def test_many_workers_and_late_ones_load_the_data_as_it_was(plain, monkeypatch, is_linux):
+    if not is_linux:  # as where there is no /proc
+        monkeypatch.setattr("lrsearch.training.mapped._opened_by_workers", lambda file: mapped._SentFile(file.fileno()))
+    monkeypatch.setattr("lrsearch.training.mapped.MAPPED_BYTES", 100_000)
+    trainer = Trainer(MLP, device="cpu")
+    splits = (trainer.train_split, trainer.validation, trainer.test_split)
+    parts = [part for split in splits for part in (split.x, split.y)]
+    whole = [(tuple(part.shape), str(part.dtype), float(part.double().sum())) for part in parts]
+    context = multiprocessing.get_context("spawn")
+    with mapped.data_file() as file:
+        load = mapped.write_mapped(trainer, file)
+        for late in range(2):
+            pipes = [context.Pipe() for _ in range(2 - late)]
+            workers = [context.Process(target=plain.load_splits, args=(theirs,)) for _, theirs in pipes]
+            for worker, (ours, _) in zip(workers, pipes, strict=True):
+                worker.start()
+                ours.send_bytes(ForkingPickler.dumps(load))
+            for worker, (ours, _) in zip(workers, pipes, strict=True):
+                loaded = ours.recv()
+                assert [part[:2] for part in loaded] == [part[:2] for part in whole]
+                assert [part[2] for part in loaded] == pytest.approx([part[2] for part in whole])
+                worker.join()
+
+
+KILLED_DRIVER = """
+import os, sys
+from dataclasses import replace
+from lrsearch.executors.pool import Pool
+from lrsearch.runs import RunSpec
+from lrsearch.runs.executor import Group
+from lrsearch.schedules import FIX
+from lrsearch.tasks import find_task
+from lrsearch.training import mapped
+from lrsearch.training.source import ClassificationSource
+
+if __name__ == "__main__":
+    if sys.argv[1] == "writing":
+        write = mapped._write
+        def slowly(file, array):
+            write(file, array)
+            print("writing", flush=True)
+            sys.stdin.read()
+        mapped._write = slowly
+    task = replace(find_task("digits-mlp"), horizon=10**7)
+    pool = Pool(ClassificationSource(task), 2)
+    for seed in range(2):
+        pool.submit(Group((RunSpec(task, FIX(k0=0.1), 10**7, seed),)))
+    seeds = set()
+    while len(seeds) < 2:
+        pool.next(lambda spec, steps: seeds.add(spec.seed) or len(seeds) < 2 or print("training", flush=True))
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "training"])
+def test_a_killed_parent_leaves_nothing_in_its_temporary_folder(tmp_path, moment):
+    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    script.write_text(KILLED_DRIVER)
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    words, pipe = [sys.executable, str(script), moment], subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=environment) as parent:
+        assert parent.stdout.readline() == f"{moment}\n"
+        assert not list(temporary.iterdir())
+        parent.kill()
+        parent.stdout.read()  # its workers hold this pipe open: it ends when the last of them does
+    assert parent.returncode == -signal.SIGKILL
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])

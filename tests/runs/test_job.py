@@ -14,6 +14,7 @@ import lrsearch as lrs
 from lrsearch.errors import PolicyError, UsageError
 from lrsearch.runs import RunSpec, RunState, Stop, maximize, minimize
 from lrsearch.runs.conclusion import conclude
+from lrsearch.runs.counter import charge_count
 from lrsearch.runs.job import Job, JobStopped
 from lrsearch.runs.series import Log
 
@@ -280,7 +281,7 @@ def test_a_controller_learns_from_the_objective_s_cost():
 
 def test_a_killed_process_cannot_hide_its_steps(tmp_path):
     train(job(folder=tmp_path), updates=30)
-    assert struct.unpack("<qq", (tmp_path / "steps").read_bytes()) == (30, 0)
+    assert struct.unpack("<qqq", (tmp_path / "steps").read_bytes()) == (30, 0, 0)
     again = job(folder=tmp_path)
     assert again.resumed
     assert again.lost == 30
@@ -301,7 +302,7 @@ def test_a_scheduler_that_takes_up_a_state_says_from_where_the_training_goes_on(
 def test_charged_steps_are_not_charged_again(tmp_path):
     first = job(folder=tmp_path)
     train(first, updates=30)
-    first.charge_steps()
+    charge_count(tmp_path, 30)
     again = job(folder=tmp_path)
     assert again.lost == 0
     again.scheduler(optimizer(), last_step=20)

@@ -13,7 +13,7 @@ from lrsearch.errors import StoreError
 from lrsearch.runs import Point, Run, RunSpec, RunState, Task, minimize
 from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store, read_bundle, write_bundle
-from lrsearch.store.entries import Entry
+from lrsearch.store.fields import Entry
 from lrsearch.store.values import canonical, digest
 from lrsearch.tasks import find_task
 

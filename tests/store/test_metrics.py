@@ -21,7 +21,8 @@ from lrsearch.runs import Objective, Point, Run, RunSpec, RunState, Task, maximi
 from lrsearch.schedules import FIX, HALFCOS, TRI, WARMUP, parse
 from lrsearch.spaces import Space
 from lrsearch.store import StoredRun, check, open_store, read_bundle, write_bundle
-from lrsearch.store.entries import LOOP_SERIES, OWN_SERIES, checked, entry_of, objective_of, run_of
+from lrsearch.store.entries import LOOP_SERIES, entry_of, run_of
+from lrsearch.store.fields import OWN_SERIES, checked, objective_of
 from lrsearch.tasks import TASKS, find_task
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -103,7 +104,7 @@ def runs_of_a_users_training(draw):
 def test_a_run_of_a_users_training_comes_back_as_it_went_in(drawn):
     metric, run = drawn
     task = replace(LM, objectives=(minimize(metric, unit="nats"),))
-    entry = entry_of(StoredRun.of(RunSpec(task, FIX(k0=0.1), 200, 0), run, "local"))
+    entry = checked(entry_of(StoredRun.of(RunSpec(task, FIX(k0=0.1), 200, 0), run, "local")))
     again = checked(json.loads(json.dumps(entry)))
     assert again == entry
     assert run_of(again) == run

@@ -216,6 +216,18 @@ def test_a_loop_that_died_is_as_long_as_it_was(path):
     assert the_run(path)[0].run.steps == 99
 
 
+def test_the_steps_of_a_recorded_run_that_raised_are_not_counted_as_lost(path):
+    with pytest.raises(ValueError, match="x"), lrs.record(path, task="mine", policy=POLICY, horizon=10) as run:
+        run.log(6, val_loss=1.0)
+        raise ValueError("x")
+    assert the_run(path)[1]["steps"] == 6
+    with lrs.record(path, task="mine", policy=POLICY, horizon=10) as run:
+        run.log(10, val_loss=1.0)
+        run.finish(score=0.5)
+    entry = the_run(path)[1]
+    assert (entry["state"], entry["steps"], entry["lost_steps"]) == ("finished", 10, 0)
+
+
 @pytest.mark.parametrize("score", [97.5, 1.0000001, -0.1, 53])
 def test_a_score_that_is_no_share_needs_a_unit(path, score):
     with lrs.record(path, task="mine", policy=POLICY, horizon=1) as run:

@@ -2,22 +2,31 @@
 
 import hashlib
 import math
+import shutil
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, event, select
 
 import lrsearch as lrs
-from lrsearch.errors import StoreError
+from lrsearch.errors import StoreAwayError, StoreError, UsageError
 from lrsearch.recommendation.recommend import distance
 from lrsearch.runs import Point, Run, RunSpec, RunState
 from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import FIX, HALFCOS, RAMP, TRI
 from lrsearch.store import Trial, open_store
+from lrsearch.store.database import transaction
+from lrsearch.store.rows import columns
+from lrsearch.store.schema import AssignmentRow
+from lrsearch.store.values import seal
+from lrsearch.study.answers import stored_answers
 from lrsearch.tasks import SLS, TASKS, Adagrad, AdamW, find_task
 
 MLP = find_task("digits-mlp")
+SCHEMAS = Path(__file__).parent / "schemas"
 
 
 def finished(score=0.5, **changes):
@@ -149,6 +158,78 @@ def test_the_history_of_a_study_is_in_order_with_the_runs_that_are_known(store):
     history = store.history("k")
     assert [replace(trial, stored=None) for trial in history] == trials
     assert [trial.stored is not None for trial in history] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("role", "origin", "policy", "says"),
+    [
+        ("grid", "rule", "FIX(k0=0.1)", "'grid' is not a valid Role"),
+        ("candidate", "lattice", "FIX(k0=0.1)", "'lattice' is not a valid Origin"),
+        ("candidate", "rule", "COMET(k0=0.1)", "no LR function 'COMET'"),
+    ],
+)
+def test_a_trial_of_a_later_lrsearch_is_an_error_that_names_its_study(store, role, origin, policy, says):
+    store.open_study("k", "name", MLP, {}, {})
+    store.assign("k", Trial(0, role, origin, policy, 100, 0), spec())
+    with pytest.raises(StoreError, match=rf"trial 0 of study k in .*{says}.*update lrsearch"):
+        store.history("k")
+
+
+def test_an_answer_of_a_later_lrsearch_is_left_out_of_advice(tmp_path):
+    with open_store(shutil.copy(SCHEMAS / "schema-3.db", tmp_path)) as store:
+        study = next(study for study in store.studies() if stored_answers(store, study.task))
+        with store._writes() as session:
+            row = session.scalars(select(AssignmentRow).where(AssignmentRow.study_key == study.key)).first()
+            row.origin = "lattice"
+            row.digest = seal(columns(row))
+        assert stored_answers(store, study.task) == ()
+        assert lrs.recommend(study.task["name"], store)
+
+
+def test_an_origin_that_is_damaged_is_left_out(tmp_path):
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.record(spec(), finished())
+        store.record(spec(seed=1), finished(), origin="lab")
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE lrsearch_origins SET trusted = 0 WHERE name = 'lab'")
+    raw.close()
+    with open_store(path) as store:
+        assert store.origins() == {"local": True}
+        assert store.damaged == {"lrsearch_origins"}
+
+
+def test_a_run_is_shown_by_its_key_by_the_beginning_of_its_key_and_as_it_is(store):
+    for seed in range(2):
+        store.record(spec(seed=seed), finished())
+    store.open_study("k", "name", MLP, {}, {})
+    store.assign("k", Trial(0, Role.DEFAULT, Origin.DEFAULT, FIX(k0=0.1), 100, 0), spec())
+    key, read = spec().key, []
+    event.listen(store._engine, "before_cursor_execute", lambda *given: read.append(given[2]))
+    by_key = store.show(key)
+    assert sum("FROM lrsearch_curves" in query for query in read) == 1
+    assert all("WHERE" in query for query in read if "FROM lrsearch_tasks" in query)
+    assert by_key == store.show(key[:20]) == store.show(store.match(key))
+    assert (by_key["key"], by_key["record"]["score"], by_key["studies"]) == (key, 0.5, ["name"])
+    assert by_key["task_description"] == MLP.description
+    for prefix, says in (("", "more than one run"), ("z", "no run"), (f"{key}0", "no run")):
+        with pytest.raises(StoreError, match=f"{says} in .* begins with"):
+            store.show(prefix)
+    for wrong in (5, None, spec(), b"a"):
+        with pytest.raises(UsageError, match="a run is named by its key"):
+            store.show(wrong)
+        with pytest.raises(UsageError, match="a run is named by its key"):
+            store.match(wrong)
+
+
+def test_a_store_whose_connections_are_all_in_use_is_away(tmp_path):
+    path = f"sqlite:///{tmp_path / 'store.db'}"
+    engine = create_engine(path, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    with transaction(engine, engine.url) as first:
+        first.connection()
+        with pytest.raises(StoreAwayError, match="limit of size 1"), transaction(engine, engine.url) as second:
+            second.connection()
+    engine.dispose()
 
 
 def test_a_recorded_run_is_there_when_the_store_is_opened_again(url):

@@ -5,10 +5,11 @@ import pytest
 from lrsearch.errors import WorkError
 from lrsearch.executors.local import LocalExecutor
 from lrsearch.runs import Run, RunSpec, RunState
+from lrsearch.runs.counter import StepCounter
 from lrsearch.runs.executor import DONE, WAIT, Lockstep
 from lrsearch.schedules import FIX
 from lrsearch.study.drive import drive
-from lrsearch.study.result import conclude
+from lrsearch.study.result import conclude, cost
 from lrsearch.study.strategy import with_role
 
 
@@ -42,9 +43,9 @@ class WorldTrainer:
 def driven(world, task):
     """Drives a study, and gives the trainer."""
 
-    def drive_(study, failing=lambda spec, number: False, progress=None):
+    def drive_(study, failing=lambda spec, number: False, progress=None, folder=None):
         trainer = WorldTrainer(world(), task, failing)
-        drive(study, LocalExecutor(trainer), progress)
+        drive(study, LocalExecutor(trainer), progress, folder)
         return trainer
 
     return drive_
@@ -113,3 +114,45 @@ def test_failed_probes_do_not_end_a_search_and_are_not_asked_for_again(store, ta
 def test_a_failed_default_ends_a_search(open_study, driven, task):
     with pytest.raises(WorkError, match="KeyError"):
         driven(open_study(8), lambda spec, number: spec.horizon == task.horizon)
+
+
+def count(folder, study, number, updates):
+    """Leave the count of a killed attempt of a trial."""
+    counter = StepCounter(folder / study.history[number].spec(study.setup.task).key)
+    counter.count(updates)
+    counter.close()
+
+
+def test_what_a_killed_search_trained_is_charged_before_anything_is_proposed(open_study, driven, task, tmp_path):
+    killed = open_study(8)
+    killed.ask_all()
+    count(tmp_path, killed, 0, 30)
+    study = open_study(8)
+    seen = []
+    driven(study, progress=lambda trial, steps: seen.append(study.history[0].stored.lost_steps), folder=tmp_path)
+    assert set(seen) == {30}
+    assert study.history[0].stored.lost_steps == 30
+    assert cost(study).steps <= 8 * task.horizon
+    assert not list(tmp_path.glob("*/steps"))
+
+
+def test_it_is_charged_too_where_the_budget_pays_for_no_more_runs(open_study, driven, task, tmp_path):
+    killed = open_study(8)
+    killed.ask_all()
+    count(tmp_path, killed, 0, 8 * task.horizon)
+    study = open_study(8)
+    trainer = driven(study, folder=tmp_path)
+    assert trainer.groups == []
+    assert cost(study).steps == 8 * task.horizon
+    driven(open_study(8), folder=tmp_path)
+    assert cost(open_study(8)).steps == 8 * task.horizon
+
+
+def test_the_count_of_an_ended_run_is_removed_and_charged_no_more(open_study, driven, tmp_path):
+    study = open_study(8)
+    driven(study, folder=tmp_path)
+    before = cost(study).steps
+    count(tmp_path, study, 0, 30)  # as where the search was killed between the store and the removal
+    driven(study, folder=tmp_path)
+    assert cost(study).steps == before
+    assert not list(tmp_path.glob("*/steps"))

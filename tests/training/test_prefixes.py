@@ -12,6 +12,7 @@ from lrsearch.tasks import SLS, Adam, find_task
 from lrsearch.tasks.cifar import CropFlip
 from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
+from lrsearch.training.charges import settle
 from lrsearch.training.groups import prefix_groups
 from lrsearch.training.prefixes import train_prefix_group
 
@@ -44,9 +45,14 @@ def strip(run):
     return replace(run, seconds=0.0, shared=0)
 
 
-def together(trainer, wanted, **how):
+def together(trainer, wanted, folder=None, **how):
     found = {}
-    train_prefix_group(trainer, wanted, lambda spec, run: found.update({spec.key: run}), **how)
+
+    def ended(spec, run):
+        found[spec.key] = run
+        settle(folder, spec, run)
+
+    train_prefix_group(trainer, wanted, ended, folder=folder, **how)
     return found
 
 

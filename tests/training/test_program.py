@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import lrsearch as lrs
-from lrsearch.errors import TaskError
+from lrsearch.errors import TaskError, WorkError
 from lrsearch.runs import RunSpec, RunState, Stop
 from lrsearch.training import program_trainer
 from lrsearch.training.program import program
+from lrsearch.training.starter import Starter
 
 N = 40
 GIVEN = {"horizon": N, "epoch": 8, "minimize": "val_loss"}
@@ -397,3 +398,39 @@ def test_a_signal_to_every_process_of_a_job_leaves_the_program_to_react_itself(t
     """What started the program receives it too, and goes on."""
     source = bash(f'kill -{name} $PPID; echo \'{{"step": {N}, "val_loss": 1.0}}\' >> $1')
     assert trained(source).state is RunState.FINISHED
+
+
+KILLED = """
+from contextlib import closing
+from pathlib import Path
+import lrsearch as lrs
+from lrsearch.runs import RunSpec
+from lrsearch.training.program import program
+
+source = program(["bash", "-c", "echo started >&2; sleep 600"], "mine", horizon=100, minimize="val_loss")
+with closing(source.open()) as trainer:
+    spec = RunSpec(source.task, lrs.parse("FIX(k0=0.1)"), 100, 0)
+    trainer.train(spec, lambda step: print("training", flush=True), Path({folder!r}))
+"""
+
+
+def test_a_killed_search_leaves_no_folder_of_its_program(tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script, pipe = KILLED.format(folder=str(tmp_path / "runs")), subprocess.PIPE
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment) as parent:
+        assert parent.stdout.readline() == "training\n"
+        assert [path.name.startswith("lrsearch-program-") for path in temporary.iterdir()] == [True]
+        parent.kill()
+        parent.stderr.read()  # the launcher holds it open: it ends when the launcher does
+    assert not list(temporary.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path, monkeypatch):
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text("raise SystemExit(1)")
+    monkeypatch.setattr("lrsearch.training.starter.LAUNCHER", launcher)
+    with pytest.raises(WorkError, match="programs cannot be started: no folder can be made for their jobs"):
+        Starter()

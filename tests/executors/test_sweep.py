@@ -1,8 +1,8 @@
 """A sweep on a real Ray cluster of two CPUs: the same study as a search, and what it survives."""
 
 import io
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,13 +14,7 @@ import ray
 import torch
 
 import lrsearch as lrs
-from lrsearch.executors.ray import StudySearcher, share
-from lrsearch.runs import Run, RunState, minimize
-from lrsearch.samplers.optuna import OptunaSampler
-from lrsearch.spaces import Space
-from lrsearch.study.funnel import Funnel
-from lrsearch.study.strategy import Setup
-from lrsearch.study.study import Study
+from lrsearch.runs import RunState
 from lrsearch.tasks import SGD, find_task
 
 pytestmark = [
@@ -49,18 +43,6 @@ def swept(cluster, tmp_path_factory):
     with redirect_stdout(io.StringIO()) as printed:
         result = lrs.sweep(TASK, BUDGET, store=f"sqlite:///{out}/ledger.db", out=out)
     return out, result, printed.getvalue()
-
-
-@pytest.fixture
-def study(tmp_path):
-    raw = Space.standard("TRI", horizon=TASK.horizon, epoch=TASK.epoch, peak=TASK.optimizer.lr_range)
-    with lrs.open_store(f"sqlite:///{tmp_path}/ledger.db") as store:
-        sampler = lambda name, known: OptunaSampler(name, None, 0, TASK.horizon)  # noqa: E731
-        yield Study(Setup(TASK, raw, 2 * BUDGET, 0), Funnel(), store, sampler)
-
-
-def ended(steps):
-    return Run(state=RunState.FINISHED, steps=steps, seconds=1.0, score=0.5, loss=1.0)
 
 
 def test_a_sweep_finds_a_policy_within_its_budget(swept):
@@ -184,17 +166,31 @@ def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
     assert result.cost <= 2
 
 
-@pytest.mark.parametrize(("address", "token"), [("127.0.0.1:1", None), ("auto", "0" * 32)])
-def test_a_cluster_that_does_not_let_us_in_is_told_with_what_would_do(cluster, tmp_path, address, token):
+def failing_sweep(tmp_path, address, **environment):
+    """The last line of a script that sweeps on a cluster that it cannot join."""
     script = f"import lrsearch as lrs; lrs.sweep('digits-mlp', 2, address={address!r}, store='sqlite:///:memory:')"
-    environment = os.environ | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    last = done.stderr.strip().splitlines()[-1]
-    assert f"EngineError: no Ray cluster can be joined at {address}" in last
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_cluster_that_is_not_there_is_named_with_what_would_do(tmp_path):
+    last = failing_sweep(tmp_path, "127.0.0.1:1")
+    assert "EngineError: no Ray cluster can be joined at 127.0.0.1:1: ConnectionRefusedError" in last
     assert "RAY_AUTH_TOKEN" in last
     assert "--address local" in last
+
+
+def test_a_cluster_that_wants_another_token_says_so_first(cluster, tmp_path):
+    address = ray.get_runtime_context().gcs_address
+    last = failing_sweep(tmp_path, address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 32)
+    assert f"EngineError: the Ray cluster at {address} answers, but wants its token: set RAY_AUTH_MODE=token" in last
 
 
 def test_a_ray_client_is_refused(tmp_path):
@@ -202,68 +198,93 @@ def test_a_ray_client_is_refused(tmp_path):
         lrs.sweep(TASK, 2, address="ray://127.0.0.1:10001", store="sqlite:///:memory:", out=tmp_path)
 
 
-def test_what_a_function_trains_is_refused_before_a_cluster_is_started(tmp_path):
-    task = lrs.Task(name="mine", horizon=100, epoch=10, objectives=(minimize("loss"),))
-    with pytest.raises(lrs.UsageError, match="trains no functions and programs yet, and 'mine' is one"):
-        lrs.sweep(task, 2, store="sqlite:///:memory:", out=tmp_path)
+def test_all_runs_are_in_rays_files(swept):
+    out, result, _ = swept
+    lines = [json.loads(line) for file in out.glob("ray/*/0*/result.json") for line in file.read_text().splitlines()]
+    runs = [run for line in lines for run in line["runs"]]
+    assert len(runs) == result.spent.trained_runs
+    assert {run["policy"] for run in runs} == {str(trial.policy) for trial in result.history}
+    assert len({line["pid"] for line in lines}) == len({line["trial_id"] for line in lines}) <= 2
 
 
-def test_no_workers_are_refused(tmp_path):
-    with pytest.raises(lrs.UsageError, match="workers must be a whole number, 1 or more, got 0"):
-        lrs.sweep(TASK, 2, workers=0, store="sqlite:///:memory:", out=tmp_path)
+FUNCTION = """
+import os
+from pathlib import Path
+import lrsearch as lrs
+
+@lrs.task("line", horizon=64, epoch=16, minimize="loss", optimizer="sgd", settings={"where": ""})
+def line(job):
+    import torch
+    weight = torch.nn.Parameter(torch.tensor(5.0))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scheduler = job.scheduler(optimizer)
+    for step in range(job.horizon):
+        optimizer.zero_grad()
+        loss = weight.square()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        job.log(train_loss=loss)
+    Path(job.settings["where"], f"{os.getpid()}").touch()
+    return float(weight.square())
+"""
+PROGRAM = """
+import lrsearch as lrs
+job = lrs.job()
+value = 5.0
+for step in range(job.horizon):
+    value -= min(job.policy(step), 0.4) * value
+    job.log(step + 1, loss=value)
+"""
 
 
-def test_the_searcher_waits_for_what_is_open_and_then_finishes(study):
-    searcher = StudySearcher(study)
-    first, second = searcher.suggest("a"), searcher.suggest("b")
-    assert set(first) == {"number", "policy", "horizon", "seed", "is_short"}
-    assert searcher.suggest("c") is None
-    searcher.on_trial_complete("b", error=True)  # the first of a task that never trained
-    assert isinstance(searcher.error, lrs.WorkError)
-    assert searcher.suggest("c") is None
-    searcher.on_trial_complete("a", {"run": ended(first["horizon"]).to_text(), "training_iteration": 1})
-    assert searcher.suggest("c") == StudySearcher.FINISHED
-    assert searcher.is_finished
-    assert [trial.run.state for trial in study.history] == ["finished", "failed"]
-    assert second["number"] == 1
+def test_a_function_of_a_file_is_swept(cluster, tmp_path):
+    (tmp_path / "training.py").write_text(FUNCTION)
+    (tmp_path / "pids").mkdir()
+    from lrsearch.training.function_places import load_function
+
+    checks = []
+    result = lrs.sweep(
+        load_function(f"{tmp_path}/training.py:line"),
+        3,
+        settings={"where": str(tmp_path / "pids")},
+        store=f"sqlite:///{tmp_path}/ledger.db",
+        out=tmp_path / "out",
+        checked=checks.extend,
+    )
+    assert result.best.score < 1
+    assert str(os.getpid()) not in {file.name for file in (tmp_path / "pids").iterdir()}
+    assert [check.name for check in checks] == ["cluster", "room", "versions", "folder"]
+    assert all(check.is_right for check in checks)
 
 
-def test_the_steps_of_a_lost_attempt_count(study):
-    searcher = StudySearcher(study)
-    config = searcher.suggest("a")
-    searcher.on_trial_result("a", {"training_iteration": 1, "steps": 25})
-    searcher.on_trial_result("a", {"training_iteration": 2, "steps": 75})
-    searcher.on_trial_result("a", {"training_iteration": 1, "steps": 50})
-    searcher.on_trial_complete("a", {"run": ended(config["horizon"]).to_text(), "training_iteration": 2})
-    assert study.history[0].stored.lost_steps == 75
-    assert study.history[0].committed == 75 + config["horizon"]
+def test_a_program_is_swept_from_the_folder_of_the_call(cluster, tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    source = lrs.program([sys.executable, "train.py"], "own", horizon=64, epoch=16, minimize="loss")
+    result = lrs.sweep(source, 2, store=f"sqlite:///{tmp_path}/ledger.db", out="out")
+    assert result.cost <= 2
+    assert result.best.score < 5
 
 
-def test_what_is_open_at_the_end_is_interrupted_with_its_steps(study):
-    searcher = StudySearcher(study)
-    searcher.suggest("a")
-    searcher.on_trial_result("a", {"training_iteration": 1, "steps": 25})
-    searcher.close()
-    assert study.history[0].stored.run.state is RunState.INTERRUPTED
-    assert study.history[0].stored.lost_steps == 25
-
-
-def test_a_pickled_searcher_gives_nothing_away(study):
-    searcher = StudySearcher(study)
-    searcher.suggest("a")
-    assert vars(pickle.loads(pickle.dumps(searcher))) == {}  # noqa: S301
+def test_what_the_cluster_cannot_train_is_refused_before_anything_trains(cluster, tmp_path):
+    with pytest.raises(lrs.EngineError, match=r"room: a run needs 1 CPU and 2 GPUs, and no node has them"):
+        lrs.sweep(TASK, 2, gpus_per_run=2, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
+    with pytest.raises(lrs.EngineError, match=r"files: .*nowhere is not on 127|files: .*nowhere is not on"):
+        lrs.sweep(TASK, 2, data_dir=tmp_path / "nowhere", store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("resources", "workers", "expected"),
+    ("wrong", "why"),
     [
-        ({"CPU": 2.0}, None, (2, 0.0)),
-        ({"CPU": 2.0}, 5, (5, 0.0)),
-        ({"CPU": 32.0, "GPU": 2.0}, None, (8, 0.25)),
-        ({"CPU": 2.0, "GPU": 1.0}, None, (2, 0.5)),
-        ({"CPU": 8.0, "GPU": 1.0}, 3, (3, 0.3333)),
-        ({}, None, (1, 0.0)),
+        ({"workers": 0}, "workers must be a whole number, 1 or more, got 0"),
+        ({"cpus_per_run": 0}, "cpus_per_run is above 0"),
+        ({"cpus_per_run": 1.5}, "a part of a CPU, such as 0.25, or a whole number of CPUs, got 1.5"),
+        ({"gpus_per_run": -1}, "a part of a GPU"),
+        ({"gpus_per_run": "all"}, "a part of a GPU"),
+        ({"address": ""}, "address is local, auto or host:port, got ''"),
     ],
 )
-def test_a_gpu_is_shared_by_the_runs_on_it(resources, workers, expected):
-    assert share(resources, workers) == expected
+def test_impossible_resources_are_refused(tmp_path, wrong, why):
+    with pytest.raises(lrs.UsageError, match=why):
+        lrs.sweep(TASK, 2, store="sqlite:///:memory:", out=tmp_path, **wrong)

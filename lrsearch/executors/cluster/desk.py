@@ -1,0 +1,52 @@
+"""The desk: an actor through which the driver and the workers of a sweep exchange orders and messages."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+Values = dict[str, Any]
+
+
+class Desk:
+    """Holds orders for workers and messages for the driver. Ray runs it in a process beside the driver.
+
+    A worker is known by the id of its Tune trial. After the loss of a worker another trial takes its place, so that
+    a lost worker that still lives gets no order.
+    """
+
+    def __init__(self) -> None:
+        self._orders: defaultdict[str, asyncio.Queue[Values | None]] = defaultdict(asyncio.Queue)
+        self._messages: asyncio.Queue[tuple[str, Values]] = asyncio.Queue()
+        self._is_stopping = False
+        self._is_over = False
+
+    async def give(self, trial_id: str, order: Values) -> None:
+        """Hold an order for a worker."""
+        await self._orders[trial_id].put(order)
+
+    async def take(self, trial_id: str) -> Values | None:
+        """Wait for the next order of a worker, and return it; None once all is over."""
+        return None if self._is_over else await self._orders[trial_id].get()
+
+    async def report(self, trial_id: str, message: Values | None) -> bool:
+        """Hold a message of a worker for the driver. Returns whether its open runs must stop."""
+        if message is not None:
+            await self._messages.put((trial_id, message))
+        return self._is_stopping
+
+    async def messages(self) -> list[tuple[str, Values]]:
+        """Wait for messages, and return all that there are."""
+        messages = [await self._messages.get()]
+        while not self._messages.empty():
+            messages.append(self._messages.get_nowait())
+        return messages
+
+    async def stop(self) -> None:
+        """Have all open runs stopped."""
+        self._is_stopping = True
+
+    async def end(self) -> None:
+        """Have all workers end: those that wait for an order get None."""
+        self._is_over = self._is_stopping = True
+        for orders in self._orders.values():
+            await orders.put(None)
