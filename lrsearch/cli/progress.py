@@ -11,7 +11,7 @@ from lrsearch.cli.output import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
-    from lrsearch.executors.cluster.checks import Check
+    from lrsearch.executors.cluster.checks import ClusterCheck
     from lrsearch.store import Trial
     from lrsearch.study.study import Study
 
@@ -21,7 +21,7 @@ def log_line(line: str) -> None:
     open_console(stderr=True, soft_wrap=False).print(line)
 
 
-def print_checks(checks: "Sequence[Check]") -> None:
+def print_checks(checks: "Sequence[ClusterCheck]") -> None:
     """Print on stderr what was checked of a cluster, a line each."""
     width = max((len(check.name) for check in checks), default=0)
     for check in checks:

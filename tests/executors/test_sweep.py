@@ -203,7 +203,7 @@ def test_all_runs_are_in_rays_files(swept):
     lines = [json.loads(line) for file in out.glob("ray/*/0*/result.json") for line in file.read_text().splitlines()]
     runs = [run for line in lines for run in line["runs"]]
     assert len(runs) == result.spent.trained_runs
-    assert {run["policy"] for run in runs} == {str(trial.policy) for trial in result.history}
+    assert {run["policy"] for run in runs} == {str(trial.spec(TASK).policy) for trial in result.history}
     assert len({line["pid"] for line in lines}) == len({line["trial_id"] for line in lines}) <= 2
 
 
@@ -254,7 +254,7 @@ def test_a_function_of_a_file_is_swept(cluster, tmp_path):
     )
     assert result.best.score < 1
     assert str(os.getpid()) not in {file.name for file in (tmp_path / "pids").iterdir()}
-    assert [check.name for check in checks] == ["cluster", "room", "versions", "folder"]
+    assert [check.name for check in checks] == ["cluster", "resources", "versions", "folder"]
     assert all(check.is_right for check in checks)
 
 
@@ -268,7 +268,7 @@ def test_a_program_is_swept_from_the_folder_of_the_call(cluster, tmp_path, monke
 
 
 def test_what_the_cluster_cannot_train_is_refused_before_anything_trains(cluster, tmp_path):
-    with pytest.raises(lrs.EngineError, match=r"room: a run needs 1 CPU and 2 GPUs, and no node has them"):
+    with pytest.raises(lrs.EngineError, match=r"resources: a run needs 1 CPU and 2 GPUs, and no node has them"):
         lrs.sweep(TASK, 2, gpus_per_run=2, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
     with pytest.raises(lrs.EngineError, match=r"files: .*nowhere is not on 127|files: .*nowhere is not on"):
         lrs.sweep(TASK, 2, data_dir=tmp_path / "nowhere", store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)

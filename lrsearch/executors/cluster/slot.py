@@ -26,7 +26,7 @@ class Slot(tune.Trainable):
         config: dict[str, Any],
         *,
         source: bytes,
-        desk: Any,
+        queues: Any,
         share: MachineShare,
         seconds_per_run: float | None,
         places: Places,
@@ -36,12 +36,12 @@ class Slot(tune.Trainable):
         Args:
             config: the worker's number.
             source: the pickled source.
-            desk: the actor for orders and messages.
+            queues: the actor for orders and messages.
             share: the share of the machine.
             seconds_per_run: for an attempt of a run; None for no limit.
             places: where the files of runs go.
         """
-        self._desk, self._places = desk, places
+        self._queues, self._places = queues, places
         self._is_open = False
         self._workers = ProcessWorkers(lambda: source, [share], seconds_per_run)
 
@@ -51,7 +51,7 @@ class Slot(tune.Trainable):
             message = self._relay()
             if isinstance(message, Refused):
                 return {"runs": [], "done": True}
-        values = ray.get(self._desk.take.remote(self.trial_id))
+        values = ray.get(self._queues.take.remote(self.trial_id))
         if values is None:
             return {"runs": [], "done": True}
         return {"runs": self._train(self._places.order(Order.from_json(values))), "done": False}
@@ -79,7 +79,7 @@ class Slot(tune.Trainable):
         message = self._workers.receive(RELAY_SECONDS)
         if isinstance(message, Opened | Died):
             self._is_open = isinstance(message, Opened)
-        must_stop = ray.get(self._desk.report.remote(self.trial_id, None if message is None else to_json(message)))
+        must_stop = ray.get(self._queues.report.remote(self.trial_id, None if message is None else to_json(message)))
         if must_stop:
             self._workers.stop()
         return message
