@@ -10,7 +10,8 @@ from lrsearch.executors.cluster.preflight import MachineFacts, compare, describe
 from lrsearch.executors.cluster.queues import Queues
 from lrsearch.executors.cluster.sent import pickled
 from lrsearch.executors.cluster.settings import SweepSettings, share
-from lrsearch.executors.cluster.slots import Slots, death_of_actor
+from lrsearch.executors.cluster.slots import Slots
+from lrsearch.executors.cluster.watch import death_of_actor
 from lrsearch.executors.workers import Order
 from lrsearch.runs import RunSpec, Stop
 from lrsearch.runs.executor import Group
@@ -61,7 +62,7 @@ def test_what_differs_on_a_node_is_named(tmp_path):
     ("text", "cause"),
     [
         ("ActorDiedError: x\nThe actor is dead because its node has died. Node Id: 3", Cause.NODE),
-        ("ray.exceptions.ActorUnavailableError: The actor is unavailable", Cause.NODE),
+        ("The actor is temporarily unavailable: RpcError: RPC error: Socket closed rpc_code: 14.", Cause.KILLED),
         ("Task was killed due to the node running low on memory.\nMemory on the node", Cause.MEMORY),
         ("ActorDiedError: Worker unexpectedly exits with a connection error code 2.", Cause.KILLED),
         ("", Cause.KILLED),

@@ -25,8 +25,9 @@ from lrsearch.executors.cluster.places import Places
 from lrsearch.executors.cluster.preflight import check_nodes
 from lrsearch.executors.cluster.queues import Queues
 from lrsearch.executors.cluster.settings import SweepSettings, share
-from lrsearch.executors.cluster.slot import Slot
-from lrsearch.executors.cluster.slots import Slots, Watch
+from lrsearch.executors.cluster.slot import PLACED, Slot
+from lrsearch.executors.cluster.slots import Slots
+from lrsearch.executors.cluster.watch import Watch
 from lrsearch.executors.cluster.workers import CHECKED, END, READY, STOP
 from lrsearch.executors.worker import MachineShare
 from lrsearch.executors.workers import Gone, Opened, RunEnded, to_json
@@ -147,6 +148,9 @@ def _relay_messages(parent: Parent, queues: Any, searcher: Slots) -> None:
     try:
         while True:
             for trial_id, values in ray.get(queues.messages.remote()):
+                if values["kind"] == PLACED:
+                    searcher.placed(trial_id, values["node"])
+                    continue
                 worker = searcher.worker_of(trial_id)
                 if worker is None or not (searcher.has(trial_id) or values["kind"] == RunEnded.__name__):
                     continue

@@ -11,6 +11,8 @@ from lrsearch.executors.worker import GRACE_SECONDS, MachineShare
 from lrsearch.executors.workers import Died, Failed, Message, Opened, Order, Refused, RunEnded, to_json
 from lrsearch.runs import Run
 
+PLACED = "placed"
+"""The kind of the message that names the worker's node."""
 RELAY_SECONDS = 1.0
 """Between two questions whether to stop, while the training process says nothing: a rule."""
 
@@ -43,6 +45,8 @@ class Slot(tune.Trainable):
         """
         self._queues, self._places = queues, places
         self._is_open = False
+        node = ray.get_runtime_context().get_node_id()
+        ray.get(queues.report.remote(self.trial_id, {"kind": PLACED, "node": node}))
         self._workers = ProcessWorkers(lambda: source, [share], seconds_per_run)
 
     def step(self) -> dict[str, Any]:

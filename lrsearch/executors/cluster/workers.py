@@ -102,10 +102,16 @@ class RayWorkers:
 
     def close(self, seconds: float) -> None:
         """End the driver, and with it the cluster that it started: see `Workers.close`."""
-        if seconds:
-            self._send({"kind": END})
-            with suppress(subprocess.TimeoutExpired):
-                self._driver.wait(END_SECONDS)
+        try:
+            if seconds:
+                self._send({"kind": END})
+                with suppress(subprocess.TimeoutExpired):
+                    self._driver.wait(END_SECONDS)
+        finally:  # also where Ctrl-C ends the wait
+            self._kill()
+
+    def _kill(self) -> None:
+        """End the driver at once, and remove what it leaves."""
         self._connection.close()
         with suppress(ProcessLookupError):
             os.killpg(self._driver.pid, signal.SIGKILL)
@@ -181,6 +187,7 @@ class RayExecutor(WorkerExecutor):
     ) -> None:
         limits = limits or Limits()
         folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
         address = _present_cluster(address)
         name = f"{source.task.name}-{uuid.uuid4().hex[:6]}"
         settings = SweepSettings(
