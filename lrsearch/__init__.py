@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         verify,
         warm_start,
     )
+    from lrsearch.api import ray as ray
     from lrsearch.recommendation import rank, recommend
     from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.runs.job import Job, JobStopped
@@ -155,4 +156,8 @@ def __getattr__(name: str) -> Any:
         from lrsearch.training.range_test import RangeTest
 
         return RangeTest
+    if name == "ray":
+        from lrsearch.api import ray
+
+        return ray
     return _load(name)

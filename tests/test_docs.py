@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-FRAMEWORKS = ("huggingface.md", "lightning.md", "mlflow.md", "ray-tune.md", "timm.md")
+FRAMEWORKS = ("cluster.md", "huggingface.md", "lightning.md", "mlflow.md", "ray-tune.md", "timm.md")
 """Each of their programs imports a framework or starts a cluster, for seconds: they run with the adapters' tests."""
 PAGES = [
     pytest.param(page, marks=[pytest.mark.adapters] if page.name in FRAMEWORKS else [], id=page.name)

@@ -51,7 +51,6 @@ NEVER_ONE = {
     "a list of 2 to {most} policies": "a limit",
     "{len(matches)} studies are called": "a single match is the answer",
     "{higher:g} times higher": "a factor",
-    "{1 + RETRIES} times in a row": "a constant",
     "the best of {tried} decades": "the fewest that are read is three",
     "says {expected} samples": "a pair of numbers",
     "{len(STEPS)} steps": "a constant",

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError, given
-from lrsearch.executors.cluster.checks import Check
+from lrsearch.executors.cluster.checks import ClusterCheck
 from lrsearch.runs.executor import Executor, Limits, TrainerSource
 from lrsearch.training.groups import require_workers
 from lrsearch.training.program import ProgramSource
 
-Checked = Callable[[Sequence[Check]], None]
+Checked = Callable[[Sequence[ClusterCheck]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Resources:
 
     Args:
         address: "local" to start a cluster on this machine; "auto" or host:port to join one.
-        workers: runs at a time; None for as many as there is room for.
+        workers: runs at a time; None for as many fit into the cluster.
         cpus_per_run: CPUs of a run.
         gpus_per_run: GPUs of a run, a part of one or several; None for a part where there are GPUs.
 

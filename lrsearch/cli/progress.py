@@ -11,7 +11,7 @@ from lrsearch.cli.output import open_console
 from lrsearch.words import counted
 
 if TYPE_CHECKING:
-    from lrsearch.executors.cluster.checks import Check
+    from lrsearch.executors.cluster.checks import ClusterCheck
     from lrsearch.runs.lost import LostAttempt
     from lrsearch.store import Trial
     from lrsearch.study.study import Study
@@ -27,7 +27,7 @@ def log_lost(attempt: "LostAttempt") -> None:
     log_line(attempt.sentence)
 
 
-def print_checks(checks: "Sequence[Check]") -> None:
+def print_checks(checks: "Sequence[ClusterCheck]") -> None:
     """Print on stderr what was checked of a cluster, a line each."""
     width = max((len(check.name) for check in checks), default=0)
     for check in checks:

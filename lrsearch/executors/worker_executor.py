@@ -209,7 +209,8 @@ class WorkerExecutor:
         if isinstance(message, Stepped) and message.worker in self._open:
             group = self._open[message.worker]
             group.steps[message.key] = message.steps
-            progress(group.spec(message.key), message.steps)
+            if self._stopped_at is None:
+                progress(group.spec(message.key), message.steps)
         elif isinstance(message, Died):
             return self._lose(message, lost, ended)
         elif message is not None:

@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from lrsearch.executors.cluster.desk import Desk
 from lrsearch.executors.cluster.places import Places
-from lrsearch.executors.cluster.preflight import Seen, compare, look
+from lrsearch.executors.cluster.preflight import MachineFacts, compare, describe_machine
+from lrsearch.executors.cluster.queues import Queues
 from lrsearch.executors.cluster.sent import pickled
-from lrsearch.executors.cluster.settings import Settings, share
-from lrsearch.executors.cluster.slots import Slots, death_of_actor
+from lrsearch.executors.cluster.settings import SweepSettings, share
+from lrsearch.executors.cluster.slots import Slots
+from lrsearch.executors.cluster.watch import death_of_actor
 from lrsearch.executors.workers import Order
 from lrsearch.runs import RunSpec, Stop
 from lrsearch.runs.executor import Group
 from lrsearch.runs.lost import Cause, Death
 from lrsearch.schedules import FIX
 
-SETTINGS = Settings("auto", None, 1.0, None, None, "plain-1", "/ray", None, "/mark", ())
+SETTINGS = SweepSettings("auto", None, 1.0, None, None, "plain-1", "/ray", None, "/mark", ())
 
 
 @pytest.mark.parametrize(
@@ -44,10 +45,10 @@ def test_what_differs_on_a_node_is_named(tmp_path):
     there = tmp_path / "there"
     there.touch()
     settings = replace(SETTINGS, mark=str(there), needed=(str(there), str(tmp_path / "gone")))
-    own = look(settings)
+    own = describe_machine(settings)
     assert own.is_shared
     assert own.missing == (str(tmp_path / "gone"),)
-    other = Seen({**own.versions, "torch": "1.0"}, (), is_shared=False)
+    other = MachineFacts({**own.versions, "torch": "1.0"}, (), is_shared=False)
     checks = {check.name: check for check in compare(own, {"10.0.0.2": own, "10.0.0.3": other}, settings)}
     assert not checks["versions"].is_right
     assert checks["versions"].text == f"torch 1.0 on 10.0.0.3, {own.versions['torch']} here"
@@ -61,7 +62,7 @@ def test_what_differs_on_a_node_is_named(tmp_path):
     ("text", "cause"),
     [
         ("ActorDiedError: x\nThe actor is dead because its node has died. Node Id: 3", Cause.NODE),
-        ("ray.exceptions.ActorUnavailableError: The actor is unavailable", Cause.NODE),
+        ("The actor is temporarily unavailable: RpcError: RPC error: Socket closed rpc_code: 14.", Cause.KILLED),
         ("Task was killed due to the node running low on memory.\nMemory on the node", Cause.MEMORY),
         ("ActorDiedError: Worker unexpectedly exits with a connection error code 2.", Cause.KILLED),
         ("", Cause.KILLED),
@@ -115,20 +116,20 @@ def test_a_lost_worker_has_another_trial_and_the_lost_trial_no_number():
 
 def test_the_desk_keeps_orders_for_their_worker_and_messages_in_order():
     async def exchange():
-        desk = Desk()
-        await desk.give("b", {"order": 2})
-        waiting = asyncio.create_task(desk.take("a"))
-        await desk.give("a", {"order": 1})
-        assert [await waiting, await desk.take("b")] == [{"order": 1}, {"order": 2}]
-        assert not await desk.report("a", {"n": 1})
-        await desk.stop()
-        assert await desk.report("b", {"n": 2})
-        assert await desk.report("b", None)
-        assert await desk.messages() == [("a", {"n": 1}), ("b", {"n": 2})]
-        waiting = asyncio.create_task(desk.take("a"))
+        queues = Queues()
+        await queues.put("b", {"order": 2})
+        order = asyncio.create_task(queues.take("a"))
+        await queues.put("a", {"order": 1})
+        assert [await order, await queues.take("b")] == [{"order": 1}, {"order": 2}]
+        assert not await queues.report("a", {"n": 1})
+        await queues.stop()
+        assert await queues.report("b", {"n": 2})
+        assert await queues.report("b", None)
+        assert await queues.messages() == [("a", {"n": 1}), ("b", {"n": 2})]
+        order = asyncio.create_task(queues.take("a"))
         await asyncio.sleep(0)
-        await desk.end()
-        assert [await waiting, await desk.take("c")] == [None, None]
+        await queues.end()
+        assert [await order, await queues.take("c")] == [None, None]
 
     asyncio.run(exchange())
 

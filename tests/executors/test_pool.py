@@ -286,6 +286,7 @@ KILLED_DRIVER = """
 import os, sys
 from dataclasses import replace
 from lrsearch.executors.pool import Pool
+from lrsearch.executors.workers import Order, Stepped
 from lrsearch.runs import RunSpec
 from lrsearch.runs.executor import Group
 from lrsearch.schedules import FIX
@@ -304,10 +305,13 @@ if __name__ == "__main__":
     task = replace(find_task("digits-mlp"), horizon=10**7)
     pool = Pool(ClassificationSource(task), 2)
     for seed in range(2):
-        pool.submit(Group((RunSpec(task, FIX(k0=0.1), 10**7, seed),)))
-    seeds = set()
-    while len(seeds) < 2:
-        pool.next(lambda spec, steps: seeds.add(spec.seed) or len(seeds) < 2 or print("training", flush=True))
+        pool.workers.begin(seed, Order.of(Group((RunSpec(task, FIX(k0=0.1), 10**7, seed),)), None))
+    training = set()
+    while len(training) < 2:
+        message = pool.workers.receive(60)
+        training |= {message.worker} if isinstance(message, Stepped) else set()
+    print("training", flush=True)
+    sys.stdin.read()
 """
 
 

@@ -106,6 +106,7 @@ def test_no_file_of_ray_knows_the_store(swept):
         assert b"optuna.db" not in content, file
 
 
+@pytest.mark.adapters
 def test_a_killed_worker_does_not_lose_the_sweep(cluster, tmp_path):
     marker, driver, build = tmp_path / "killed", os.getpid(), TASK.build
 
@@ -121,6 +122,7 @@ def test_a_killed_worker_does_not_lose_the_sweep(cluster, tmp_path):
     assert [trial.run.state for trial in result.history if trial.run.state is RunState.FAILED] == []
 
 
+@pytest.mark.adapters
 def test_an_exception_in_a_candidate_is_a_failed_run_and_not_the_end(cluster, tmp_path):
     lr = 0.012345
 
@@ -144,6 +146,7 @@ def test_an_exception_in_a_candidate_is_a_failed_run_and_not_the_end(cluster, tm
     assert [trial.run.state for trial in later] == [RunState.FINISHED]
 
 
+@pytest.mark.adapters
 def test_an_interrupted_sweep_keeps_what_ended_and_goes_on(cluster, tmp_path):
     arguments = {"store": f"sqlite:///{tmp_path}/ledger.db", "out": tmp_path}
     seen = []
@@ -180,6 +183,7 @@ def failing_sweep(tmp_path, address, **environment):
     return done.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.adapters
 def test_a_cluster_that_is_not_there_is_named_with_what_would_do(tmp_path):
     last = failing_sweep(tmp_path, "127.0.0.1:1")
     assert "EngineError: no Ray cluster can be joined at 127.0.0.1:1: ConnectionRefusedError" in last
@@ -187,6 +191,7 @@ def test_a_cluster_that_is_not_there_is_named_with_what_would_do(tmp_path):
     assert "--address local" in last
 
 
+@pytest.mark.adapters
 def test_a_cluster_that_wants_another_token_says_so_first(cluster, tmp_path):
     address = ray.get_runtime_context().gcs_address
     last = failing_sweep(tmp_path, address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 32)
@@ -203,7 +208,7 @@ def test_all_runs_are_in_rays_files(swept):
     lines = [json.loads(line) for file in out.glob("ray/*/0*/result.json") for line in file.read_text().splitlines()]
     runs = [run for line in lines for run in line["runs"]]
     assert len(runs) == result.spent.trained_runs
-    assert {run["policy"] for run in runs} == {str(trial.policy) for trial in result.history}
+    assert {run["policy"] for run in runs} == {str(trial.spec(TASK).policy) for trial in result.history}
     assert len({line["pid"] for line in lines}) == len({line["trial_id"] for line in lines}) <= 2
 
 
@@ -254,10 +259,11 @@ def test_a_function_of_a_file_is_swept(cluster, tmp_path):
     )
     assert result.best.score < 1
     assert str(os.getpid()) not in {file.name for file in (tmp_path / "pids").iterdir()}
-    assert [check.name for check in checks] == ["cluster", "room", "versions", "folder"]
+    assert [check.name for check in checks] == ["cluster", "resources", "versions", "folder"]
     assert all(check.is_right for check in checks)
 
 
+@pytest.mark.adapters
 def test_a_program_is_swept_from_the_folder_of_the_call(cluster, tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
@@ -267,8 +273,46 @@ def test_a_program_is_swept_from_the_folder_of_the_call(cluster, tmp_path, monke
     assert result.best.score < 5
 
 
+RANKS = """
+import os
+import torch
+import torch.distributed as dist
+import lrsearch as lrs
+
+dist.init_process_group("gloo")
+job = lrs.job()
+value = torch.tensor(5.0)
+for step in range(job.horizon):
+    gradient = value / dist.get_world_size()
+    dist.all_reduce(gradient)
+    value -= min(job.policy(step), 0.4) * gradient
+    if job.is_evaluation_due(step + 1):
+        job.log(step + 1, loss=float(value))
+    if job.should_stop:
+        break
+assert dist.get_world_size() == 2
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.adapters
+def test_a_program_of_two_ranks_has_a_worker_with_two_cpus(cluster, tmp_path, monkeypatch):
+    (tmp_path / "ranks.py").write_text(RANKS)
+    monkeypatch.chdir(tmp_path)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ranks.py"]
+    source = lrs.program(torchrun, "ranks", horizon=16, epoch=8, minimize="loss", known=["FIX(k0=0.1)"])
+    checks = []
+    result = lrs.sweep(
+        source, 2, cpus_per_run=2, store=f"sqlite:///{tmp_path}/ledger.db", out="out", checked=checks.extend
+    )
+    assert "a run needs 2 CPUs and 0 GPUs: 1 node has them" in [check.text for check in checks]
+    assert result.best.score < 5
+    assert {trial.run.state for trial in result.history} <= {RunState.FINISHED, RunState.DIVERGED}
+
+
+@pytest.mark.adapters
 def test_what_the_cluster_cannot_train_is_refused_before_anything_trains(cluster, tmp_path):
-    with pytest.raises(lrs.EngineError, match=r"room: a run needs 1 CPU and 2 GPUs, and no node has them"):
+    with pytest.raises(lrs.EngineError, match=r"resources: a run needs 1 CPU and 2 GPUs, and no node has them"):
         lrs.sweep(TASK, 2, gpus_per_run=2, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
     with pytest.raises(lrs.EngineError, match=r"files: .*nowhere is not on 127|files: .*nowhere is not on"):
         lrs.sweep(TASK, 2, data_dir=tmp_path / "nowhere", store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)

@@ -5,5 +5,5 @@ Ray runs in a process of its own, the driver, which knows neither the study nor 
 actors are so as many as runs at a time. With a trial for each run, Tune's reuse of actors trained all runs in one
 process, because a trial that waits for its actor to start takes the first one that is free.
 
-Groups and messages pass through an actor beside the driver (`desk.py`), so no file of Ray names a store.
+Groups and messages pass through an actor beside the driver (`queues.py`), so no file of Ray names a store.
 """

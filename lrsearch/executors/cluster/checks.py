@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ClusterCheck:
     """A line of the table.
 
     Args:

@@ -20,13 +20,14 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from lrsearch.errors import LRSearchError
-from lrsearch.executors.cluster.desk import Desk
 from lrsearch.executors.cluster.joining import joined
 from lrsearch.executors.cluster.places import Places
 from lrsearch.executors.cluster.preflight import check_nodes
-from lrsearch.executors.cluster.settings import Settings, share
-from lrsearch.executors.cluster.slot import Slot
-from lrsearch.executors.cluster.slots import Slots, Watch
+from lrsearch.executors.cluster.queues import Queues
+from lrsearch.executors.cluster.settings import SweepSettings, share
+from lrsearch.executors.cluster.slot import PLACED, Slot
+from lrsearch.executors.cluster.slots import Slots
+from lrsearch.executors.cluster.watch import Watch
 from lrsearch.executors.cluster.workers import CHECKED, END, READY, STOP
 from lrsearch.executors.worker import MachineShare
 from lrsearch.executors.workers import Gone, Opened, RunEnded, to_json
@@ -69,7 +70,7 @@ def main(descriptor: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = Parent(Connection(descriptor))
-    settings, source = Settings.from_json(parent.receive()), parent.receive_bytes()
+    settings, source = SweepSettings.from_json(parent.receive()), parent.receive_bytes()
     try:
         with joined(settings):
             rows = check_nodes(settings)
@@ -88,16 +89,16 @@ def last_line(error: Exception) -> str:
     return lines[-1 if isinstance(error, TuneError) else 0][:200].rstrip(". ")
 
 
-def _run(parent: Parent, settings: Settings, source: bytes) -> None:
+def _run(parent: Parent, settings: SweepSettings, source: bytes) -> None:
     """Run Ray Tune until the parent process says that it is over, or dies."""
     slots, gpus = share(ray.cluster_resources(), settings)  # type: ignore[no-untyped-call]
-    desk = ray.remote(Desk).options(num_cpus=0, max_concurrency=WAITING, scheduling_strategy=_here()).remote()
+    queues = ray.remote(Queues).options(num_cpus=0, max_concurrency=WAITING, scheduling_strategy=_here()).remote()
     searcher = Slots(slots)
     threads = max(1, int(settings.cpus))
     worker = tune.with_parameters(
         Slot,
         source=source,
-        desk=desk,
+        queues=queues,
         share=MachineShare(threads, "cuda:0" if gpus else None),
         seconds_per_run=settings.seconds_per_run,
         places=Places(settings.mark, settings.name),
@@ -120,33 +121,36 @@ def _run(parent: Parent, settings: Settings, source: bytes) -> None:
     )
     parent.send({"kind": READY, "slots": slots, "gpus": gpus})
     for relay in (_relay_orders, _relay_messages):
-        threading.Thread(target=relay, args=(parent, desk, searcher), daemon=True).start()
+        threading.Thread(target=relay, args=(parent, queues, searcher), daemon=True).start()
     tuner.fit()
 
 
-def _relay_orders(parent: Parent, desk: Any, searcher: Slots) -> None:
-    """Pass what the parent process says on to the desk, until it says that all is over, or dies."""
+def _relay_orders(parent: Parent, queues: Any, searcher: Slots) -> None:
+    """Pass what the parent process says on to the queues, until it says that all is over, or dies."""
     with suppress(EOFError, OSError):
         while (values := parent.receive())["kind"] != END:
             if values["kind"] == STOP:
-                desk.stop.remote()
+                queues.stop.remote()
             elif searcher.has(values["trial"]):  # else it was lost meanwhile, and its group is trained elsewhere
-                desk.give.remote(values["trial"], values["order"])
+                queues.put.remote(values["trial"], values["order"])
     searcher.is_over = True
-    desk.end.remote()
+    queues.end.remote()
     timer = threading.Timer(LAST_SECONDS, os._exit, (1,))
     timer.daemon = True
     timer.start()
 
 
-def _relay_messages(parent: Parent, desk: Any, searcher: Slots) -> None:
+def _relay_messages(parent: Parent, queues: Any, searcher: Slots) -> None:
     """Pass the messages of the workers on to the parent process, with their numbers and trials.
 
     Of a lost worker only results count, which came late.
     """
     try:
         while True:
-            for trial_id, values in ray.get(desk.messages.remote()):
+            for trial_id, values in ray.get(queues.messages.remote()):
+                if values["kind"] == PLACED:
+                    searcher.placed(trial_id, values["node"])
+                    continue
                 worker = searcher.worker_of(trial_id)
                 if worker is None or not (searcher.has(trial_id) or values["kind"] == RunEnded.__name__):
                     continue

@@ -14,7 +14,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 
 from lrsearch.errors import EngineError
-from lrsearch.executors.cluster.settings import Settings
+from lrsearch.executors.cluster.settings import SweepSettings
 
 CONNECT_SECONDS = 5.0
 """For a cluster to answer at its port: a rule."""
@@ -23,7 +23,7 @@ STORE_BYTES = 200 * 2**20
 
 
 @contextmanager
-def joined(settings: Settings) -> Iterator[None]:
+def joined(settings: SweepSettings) -> Iterator[None]:
     """Start or join a cluster, and leave it again; the files of a cluster that was started are removed.
 
     Raises:
@@ -60,15 +60,15 @@ def _check(address: str) -> None:
         OSError: if nothing listens there.
         AuthenticationError: if the cluster wants another token.
     """
-    found = services.canonicalize_bootstrap_address(address)
-    if found is None:
+    bootstrap = services.canonicalize_bootstrap_address(address)
+    if bootstrap is None:
         raise ConnectionError("no cluster is known on this machine")
-    host, _, port = found.rpartition(":")
+    host, _, port = bootstrap.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    GcsClient(address=found).check_alive([], timeout=CONNECT_SECONDS)
+    GcsClient(address=bootstrap).check_alive([], timeout=CONNECT_SECONDS)
 
 
-def _unreachable(settings: Settings, error: Exception) -> str:
+def _unreachable(settings: SweepSettings, error: Exception) -> str:
     """The error message with advice."""
     lines = str(error).strip().splitlines() or [""]
     cause = f"{type(error).__name__}: {lines[0][:200]}".rstrip(". ")

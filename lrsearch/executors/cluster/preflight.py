@@ -10,8 +10,8 @@ from typing import Any
 
 import ray
 
-from lrsearch.executors.cluster.checks import Check
-from lrsearch.executors.cluster.settings import Settings
+from lrsearch.executors.cluster.checks import ClusterCheck
+from lrsearch.executors.cluster.settings import SweepSettings
 from lrsearch.words import counted
 
 ANSWER_SECONDS = 10.0
@@ -20,7 +20,7 @@ PACKAGES = ("ray", "torch", "lrsearch")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MachineFacts:
     """What a node answers about itself.
 
     Args:
@@ -34,31 +34,33 @@ class Seen:
     is_shared: bool
 
 
-def check_nodes(settings: Settings) -> list[Check]:
-    """Check the nodes of the cluster that this process has joined."""
+def check_nodes(settings: SweepSettings) -> list[ClusterCheck]:
+    """ClusterCheck the nodes of the cluster that this process has joined."""
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
     names = {key: node["NodeManagerAddress"] for key, node in nodes.items()}
-    able = [key for key, node in nodes.items() if _has_room(node["Resources"], settings)]
+    able = [key for key, node in nodes.items() if _can_host(node["Resources"], settings)]
     checks = [
-        Check("cluster", True, f"{counted(len(nodes), 'node')}: {_total(nodes.values())}"),
-        _room(settings, [node["Resources"] for node in nodes.values()], len(able)),
+        ClusterCheck("cluster", True, f"{counted(len(nodes), 'node')}: {_total(nodes.values())}"),
+        _check_resources(settings, [node["Resources"] for node in nodes.values()], len(able)),
     ]
     if not able:
         return checks
-    seen, silent = _ask(able, settings)
+    facts, silent = _describe_nodes(able, settings)
     if silent:
-        checks.append(Check("answers", False, f"{_names(names, silent)} did not answer within {ANSWER_SECONDS:g} s"))
-    return [*checks, *compare(look(settings), {names[key]: one for key, one in seen.items()}, settings)]
+        checks.append(
+            ClusterCheck("answers", False, f"{_names(names, silent)} did not answer within {ANSWER_SECONDS:g} s")
+        )
+    return [*checks, *compare(describe_machine(settings), {names[key]: one for key, one in facts.items()}, settings)]
 
 
-def look(settings: Settings) -> Seen:
+def describe_machine(settings: SweepSettings) -> MachineFacts:
     """What this machine answers about itself."""
     versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
     missing = tuple(path for path in settings.needed if not Path(path).exists())
-    return Seen(versions, missing, Path(settings.mark).exists())
+    return MachineFacts(versions, missing, Path(settings.mark).exists())
 
 
-def compare(own: Seen, others: Mapping[str, Seen], settings: Settings) -> list[Check]:
+def compare(own: MachineFacts, others: Mapping[str, MachineFacts], settings: SweepSettings) -> list[ClusterCheck]:
     """The checks of what the nodes have answered, beside this machine.
 
     Args:
@@ -73,40 +75,40 @@ def compare(own: Seen, others: Mapping[str, Seen], settings: Settings) -> list[C
         if one.versions[name] != own.versions[name]
     }
     same = ", ".join(f"{name} {text}" for name, text in own.versions.items())
-    checks = [Check("versions", not odd, "; ".join(sorted(odd)) or same)]
+    checks = [ClusterCheck("versions", not odd, "; ".join(sorted(odd)) or same)]
     if settings.needed:
         missing = {f"{path} is not on {address}" for address, one in others.items() for path in one.missing}
         checks.append(
-            Check("files", not missing, "; ".join(sorted(missing)) or f"on each: {', '.join(settings.needed)}")
+            ClusterCheck("files", not missing, "; ".join(sorted(missing)) or f"on each: {', '.join(settings.needed)}")
         )
     apart = sorted(address for address, one in others.items() if not one.is_shared)
     where = f"not shared with {', '.join(apart)}: weights and checkpoints stay there, results come home"
-    return [*checks, Check("folder", True, where if apart else "shared by all nodes")]
+    return [*checks, ClusterCheck("folder", True, where if apart else "shared by all nodes")]
 
 
-def _ask(keys: Sequence[str], settings: Settings) -> tuple[dict[str, Seen], list[str]]:
+def _describe_nodes(keys: Sequence[str], settings: SweepSettings) -> tuple[dict[str, MachineFacts], list[str]]:
     """What nodes answer, and those that do not."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(look)
-    asked = {
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(key, soft=False)).remote(settings): key
+    describe = ray.remote(num_cpus=0, max_retries=0)(describe_machine)
+    pending = {
+        describe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(key, soft=False)).remote(settings): key
         for key in keys
     }
-    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
-    return {asked[answer]: ray.get(answer) for answer in ready}, [asked[answer] for answer in silent]
+    ready, silent = ray.wait(list(pending), num_returns=len(pending), timeout=ANSWER_SECONDS)
+    return {pending[answer]: ray.get(answer) for answer in ready}, [pending[answer] for answer in silent]
 
 
-def _has_room(resources: Mapping[str, float], settings: Settings) -> bool:
+def _can_host(resources: Mapping[str, float], settings: SweepSettings) -> bool:
     return resources.get("CPU", 0) >= settings.cpus and resources.get("GPU", 0) >= (settings.gpus or 0)
 
 
-def _room(settings: Settings, resources: Sequence[Mapping[str, float]], able: int) -> Check:
+def _check_resources(settings: SweepSettings, resources: Sequence[Mapping[str, float]], able: int) -> ClusterCheck:
     needs = f"a run needs {counted(settings.cpus, 'CPU', form='g')} and {counted(settings.gpus or 0, 'GPU', form='g')}"
     if able:
-        return Check("room", True, f"{needs}: {counted(able, 'node has', 'nodes have')} them")
+        return ClusterCheck("resources", True, f"{needs}: {counted(able, 'node has', 'nodes have')} them")
     most = ", ".join(f"{max((one.get(name, 0) for one in resources), default=0):g} {name}s" for name in ("CPU", "GPU"))
-    return Check("room", False, f"{needs}, and no node has them; the most are {most}")
+    return ClusterCheck("resources", False, f"{needs}, and no node has them; the most are {most}")
 
 
 def _total(nodes: Any) -> str:

@@ -12,12 +12,12 @@ GPU_UNITS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SweepSettings:
     """The settings of a sweep.
 
     Args:
         address: "local" to start a cluster on this machine; "auto" or host:port to join one.
-        workers: runs at a time; None for as many as the cluster has room for.
+        workers: runs at a time; None for as many as fit into the cluster.
         cpus: for each run.
         gpus: for each run; a part of one, or several. None for a part of one where there are GPUs.
         seconds_per_run: for an attempt of a run; None for no limit.
@@ -49,7 +49,7 @@ class Settings:
         return cls(**{**values, "needed": tuple(values["needed"])})
 
 
-def share(resources: Mapping[str, float], settings: Settings) -> tuple[int, float]:
+def share(resources: Mapping[str, float], settings: SweepSettings) -> tuple[int, float]:
     """The number of runs at a time, and the GPUs or the part of a GPU for each.
 
     Args:
@@ -59,8 +59,8 @@ def share(resources: Mapping[str, float], settings: Settings) -> tuple[int, floa
     gpus = resources.get("GPU", 0.0)
     most = max(1, int(resources.get("CPU", 1.0) / settings.cpus)) if settings.cpus else 1
     if settings.gpus is not None:
-        room = int(gpus / settings.gpus + 1e-9) if settings.gpus else most
-        return settings.workers or max(1, min(most, room)), settings.gpus
+        fit = int(gpus / settings.gpus + 1e-9) if settings.gpus else most
+        return settings.workers or max(1, min(most, fit)), settings.gpus
     if not gpus:
         return settings.workers or most, 0.0
     runs = settings.workers or min(most, RUNS_PER_GPU * int(gpus))

@@ -11,6 +11,8 @@ from lrsearch.executors.worker import GRACE_SECONDS, MachineShare
 from lrsearch.executors.workers import Died, Failed, Message, Opened, Order, Refused, RunEnded, to_json
 from lrsearch.runs import Run
 
+PLACED = "placed"
+"""The kind of the message that names the worker's node."""
 RELAY_SECONDS = 1.0
 """Between two questions whether to stop, while the training process says nothing: a rule."""
 
@@ -26,7 +28,7 @@ class Slot(tune.Trainable):
         config: dict[str, Any],
         *,
         source: bytes,
-        desk: Any,
+        queues: Any,
         share: MachineShare,
         seconds_per_run: float | None,
         places: Places,
@@ -36,13 +38,15 @@ class Slot(tune.Trainable):
         Args:
             config: the worker's number.
             source: the pickled source.
-            desk: the actor for orders and messages.
+            queues: the actor for orders and messages.
             share: the share of the machine.
             seconds_per_run: for an attempt of a run; None for no limit.
             places: where the files of runs go.
         """
-        self._desk, self._places = desk, places
+        self._queues, self._places = queues, places
         self._is_open = False
+        node = ray.get_runtime_context().get_node_id()
+        ray.get(queues.report.remote(self.trial_id, {"kind": PLACED, "node": node}))
         self._workers = ProcessWorkers(lambda: source, [share], seconds_per_run)
 
     def step(self) -> dict[str, Any]:
@@ -51,7 +55,7 @@ class Slot(tune.Trainable):
             message = self._relay()
             if isinstance(message, Refused):
                 return {"runs": [], "done": True}
-        values = ray.get(self._desk.take.remote(self.trial_id))
+        values = ray.get(self._queues.take.remote(self.trial_id))
         if values is None:
             return {"runs": [], "done": True}
         return {"runs": self._train(self._places.order(Order.from_json(values))), "done": False}
@@ -79,7 +83,7 @@ class Slot(tune.Trainable):
         message = self._workers.receive(RELAY_SECONDS)
         if isinstance(message, Opened | Died):
             self._is_open = isinstance(message, Opened)
-        must_stop = ray.get(self._desk.report.remote(self.trial_id, None if message is None else to_json(message)))
+        must_stop = ray.get(self._queues.report.remote(self.trial_id, None if message is None else to_json(message)))
         if must_stop:
             self._workers.stop()
         return message

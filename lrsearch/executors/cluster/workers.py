@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import EngineError
-from lrsearch.executors.cluster.checks import Check
+from lrsearch.executors.cluster.checks import ClusterCheck
 from lrsearch.executors.cluster.sent import pickled
-from lrsearch.executors.cluster.settings import Settings
+from lrsearch.executors.cluster.settings import SweepSettings
 from lrsearch.executors.deaths import death_of
 from lrsearch.executors.worker_executor import WorkerExecutor
 from lrsearch.executors.workers import Gone, Message, Opened, Order, from_json
@@ -54,7 +54,7 @@ class RayWorkers:
     """
 
     def __init__(
-        self, source: bytes, settings: Settings, log: Path, checked: Callable[[Sequence[Check]], None]
+        self, source: bytes, settings: SweepSettings, log: Path, checked: Callable[[Sequence[ClusterCheck]], None]
     ) -> None:
         self._log, self._mark = log, Path(settings.mark)
         self._temporary = settings.temporary
@@ -102,10 +102,16 @@ class RayWorkers:
 
     def close(self, seconds: float) -> None:
         """End the driver, and with it the cluster that it started: see `Workers.close`."""
-        if seconds:
-            self._send({"kind": END})
-            with suppress(subprocess.TimeoutExpired):
-                self._driver.wait(END_SECONDS)
+        try:
+            if seconds:
+                self._send({"kind": END})
+                with suppress(subprocess.TimeoutExpired):
+                    self._driver.wait(END_SECONDS)
+        finally:  # also where Ctrl-C ends the wait
+            self._kill()
+
+    def _kill(self) -> None:
+        """End the driver at once, and remove what it leaves."""
         self._connection.close()
         with suppress(ProcessLookupError):
             os.killpg(self._driver.pid, signal.SIGKILL)
@@ -114,7 +120,7 @@ class RayWorkers:
         if self._temporary is not None:
             _remove(Path(self._temporary))
 
-    def _join(self, checked: Callable[[Sequence[Check]], None]) -> int:
+    def _join(self, checked: Callable[[Sequence[ClusterCheck]], None]) -> int:
         """Wait for the cluster, and return the number of workers."""
         until = time.monotonic() + JOIN_SECONDS
         while (values := self._receive(until - time.monotonic())) is not None:
@@ -122,7 +128,7 @@ class RayWorkers:
                 return int(values["slots"])
             if values["kind"] != CHECKED:
                 raise EngineError(values["why"])
-            checks = [Check(**row) for row in values["rows"]]
+            checks = [ClusterCheck(**row) for row in values["rows"]]
             checked(checks)
             wrong = [f"{check.name}: {check.text}" for check in checks if not check.is_right]
             if wrong:
@@ -155,7 +161,7 @@ class RayExecutor(WorkerExecutor):
         folder: for Ray Tune's files, and the log of what Ray prints.
         address: "local" to start a cluster that ends with the executor; "auto" or host:port to join one. A Ray that
             this process has joined or started is used where it is "local" or "auto".
-        workers: runs at a time; None for as many as there is room for.
+        workers: runs at a time; None for as many fit into the cluster.
         cpus, gpus: for each run; `gpus` is a part of one, or several.
         needed: paths of data and programs that every machine must have.
         limits: the time that training may take.
@@ -177,13 +183,14 @@ class RayExecutor(WorkerExecutor):
         gpus: float | None = None,
         needed: Sequence[Path] = (),
         limits: Limits | None = None,
-        checked: Callable[[Sequence[Check]], None] = lambda checks: None,
+        checked: Callable[[Sequence[ClusterCheck]], None] = lambda checks: None,
     ) -> None:
         limits = limits or Limits()
         folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
         address = _present_cluster(address)
         name = f"{source.task.name}-{uuid.uuid4().hex[:6]}"
-        settings = Settings(
+        settings = SweepSettings(
             address=address,
             workers=workers,
             cpus=cpus,
@@ -230,7 +237,7 @@ def _remove(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: SweepSettings) -> dict[str, str]:
     """The environment of the driver. A cluster that it starts wants a token that only its processes have."""
     own = {"RAY_AIR_NEW_OUTPUT": "0", "PYTHONUNBUFFERED": "1"}
     if settings.temporary is not None:

@@ -1,4 +1,4 @@
-"""The desk: an actor through which the driver and the workers of a sweep exchange orders and messages."""
+"""Queues: an actor through which the driver and the workers of a sweep exchange orders and messages."""
 
 import asyncio
 from collections import defaultdict
@@ -7,7 +7,7 @@ from typing import Any
 Values = dict[str, Any]
 
 
-class Desk:
+class Queues:
     """Holds orders for workers and messages for the driver. Ray runs it in a process beside the driver.
 
     A worker is known by the id of its Tune trial. After the loss of a worker another trial takes its place, so that
@@ -20,7 +20,7 @@ class Desk:
         self._is_stopping = False
         self._is_over = False
 
-    async def give(self, trial_id: str, order: Values) -> None:
+    async def put(self, trial_id: str, order: Values) -> None:
         """Hold an order for a worker."""
         await self._orders[trial_id].put(order)
 
