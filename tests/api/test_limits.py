@@ -66,7 +66,7 @@ def test_lost_attempts_are_tried_again_counted_and_told(tmp_path, monkeypatch):
     updates = tmp_path / "updates"
     monkeypatch.setenv("UPDATES", str(updates))
     received = []
-    result = lrs.search(losing.train, 4, out=tmp_path, workers=2, max_seconds_per_run=10, lost=received.append)
+    result = lrs.search(losing.train, 4, out=tmp_path, workers=2, max_seconds_per_run=30, lost=received.append)
     assert [(one.death.cause, one.horizon, one.run.steps) for one in result.lost] == [
         (Cause.KILLED, 40, 20),
         (Cause.HUNG, 160, 20),
