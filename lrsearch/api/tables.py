@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lrsearch.api.cluster import Checked, Resources, open_cluster
 from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
 from lrsearch.compare.comparison import Comparison, choose
 from lrsearch.compare.comparison import compare as compare_strategies
@@ -83,6 +84,10 @@ def run_table(
     max_seconds_per_run: float | None = None,
     max_hours: float | None = None,
     lost: Lost | None = None,
+    address: str | None = None,
+    cpus_per_run: float = 1,
+    gpus_per_run: float | None = None,
+    checked: Checked | None = None,
     is_own_process: bool = False,
 ) -> Results:
     """Train every policy of a table with every seed. The same call continues where the last one ended.
@@ -93,6 +98,8 @@ def run_table(
         table: the policies, the task and the seeds.
         workers, max_seconds_per_run, max_hours, lost, store, data_dir, out, is_own_process: as in `search`.
         watch: called with every run that ends.
+        address: a Ray cluster that trains instead of this machine's processes, as in `sweep`; None for none.
+        cpus_per_run, gpus_per_run, checked: as in `sweep`.
 
     Returns:
         The results: `.outcomes`, `.agreement`, `.missing`; `.lost`, the attempts that ended with their process.
@@ -105,11 +112,16 @@ def run_table(
     if not isinstance(table, PolicyTable):
         raise UsageError(f"table is a PolicyTable, such as lrsearch.study.table makes, got {given(table)}")
     limits, ended = Limits.of(max_seconds_per_run, max_hours, time.monotonic()), watch or (lambda spec, run: None)
+    cluster = None if address is None else Resources(address, workers, cpus_per_run, gpus_per_run)
     with opened_store(store, writable(Path(out))) as ledger:
         driven = Driven()
         if read_results(table, ledger).missing:
             source = source_of(table.own or table.task, data_dir, table.task)
-            with open_executor(source, workers, is_own_process, limits) as executor:
+            with (
+                open_executor(source, workers, is_own_process, limits)
+                if cluster is None
+                else open_cluster(source, cluster, Path(out), data_dir, checked, limits)
+            ) as executor:
                 driven = train_table(table, ledger, executor, ended, writable(Path(out) / "weights"), lost)
         return replace(read_results(table, ledger), driven=driven)
 

@@ -73,6 +73,13 @@ MaxHours = Annotated[
     float | None,
     typer.Option(help="End by then with what there is; the same command goes on.", show_default="no limit"),
 ]
+CpusPerRun = Annotated[float, typer.Option(help="CPUs of a run on a Ray cluster: a part of one, or several.")]
+GpusPerRun = Annotated[
+    float | None,
+    typer.Option(
+        help="GPUs of a run on a Ray cluster: a part of one, or several", show_default="a quarter or more, if there are"
+    ),
+]
 
 
 def named_task(

@@ -9,8 +9,10 @@ from lrsearch.cli.options import (
     FOLDER,
     AsJson,
     Budget,
+    CpusPerRun,
     DataDir,
     Functions,
+    GpusPerRun,
     Horizon,
     Known,
     MaxHours,
@@ -98,13 +100,8 @@ def sweep(
     budget: Budget = 12,
     address: Annotated[str, typer.Option(help="A Ray cluster's address, auto, or local to start one here.")] = "local",
     workers: Annotated[int | None, typer.Option(help="Runs at a time", show_default="the cluster's CPUs")] = None,
-    cpus_per_run: Annotated[float, typer.Option(help="CPUs of a run.")] = 1,
-    gpus_per_run: Annotated[
-        float | None,
-        typer.Option(
-            help="GPUs of a run: a part of one, or several", show_default="a quarter or more, where there are"
-        ),
-    ] = None,
+    cpus_per_run: CpusPerRun = 1,
+    gpus_per_run: GpusPerRun = None,
     max_seconds_per_run: MaxSecondsPerRun = None,
     max_hours: MaxHours = None,
     store: StoreUrl = None,

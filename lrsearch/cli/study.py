@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli import ask_tell
-from lrsearch.cli.options import FOLDER, AsJson, DataDir, MaxHours, MaxSecondsPerRun, Out, StoreUrl, Workers
+from lrsearch.cli.options import (
+    FOLDER,
+    AsJson,
+    CpusPerRun,
+    DataDir,
+    GpusPerRun,
+    MaxHours,
+    MaxSecondsPerRun,
+    Out,
+    StoreUrl,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from lrsearch.compare.reproduction import Results
@@ -32,6 +43,11 @@ def run_study(
     horizon: Annotated[
         int | None, typer.Option(help="Steps of a run; policies are stretched to it", show_default="the file's")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Train on a Ray cluster: its address, auto, or local.", show_default="no cluster")
+    ] = None,
+    cpus_per_run: CpusPerRun = 1,
+    gpus_per_run: GpusPerRun = None,
     store: StoreUrl = None,
     data_dir: DataDir = None,
     out: Out = FOLDER,
@@ -39,7 +55,7 @@ def run_study(
 ) -> None:
     """Train a table of policies, each with every seed. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.progress import log_line, log_lost
+    from lrsearch.cli.progress import log_line, log_lost, print_checks
     from lrsearch.study.file import read_study
 
     table = read_study(file, seeds=seeds, horizon=horizon)
@@ -61,6 +77,10 @@ def run_study(
         out=out,
         watch=tell,
         lost=log_lost,
+        address=address,
+        cpus_per_run=cpus_per_run,
+        gpus_per_run=gpus_per_run,
+        checked=print_checks,
         is_own_process=True,
     )
     _report(results, api.writable(out / table.name), as_json)

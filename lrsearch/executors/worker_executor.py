@@ -294,11 +294,13 @@ class WorkerExecutor:
         self._attempts[spec.key, death.cause] += 1
         number = sum(count for (key, _), count in self._attempts.items() if key == spec.key)
         is_last = self._attempts[spec.key, death.cause] >= death.cause.attempts
-        lost(LostAttempt(spec, number, death, run, is_last))
-        if not is_last:
+        is_paid = lost(LostAttempt(spec, number, death, run, is_last)) is not False
+        if is_paid and not is_last:
             self._queue.appendleft(Group((spec,)))
             return None
         why = f"its process ended {counted(number, 'time')}, the last time {death}"
+        if not is_paid:
+            why += "; the budget does not pay for another attempt"
         return spec, Run(state=RunState.FAILED, steps=0, seconds=0.0, error=why, cause="lost")
 
     def _close_group(self, worker: int, *, is_free: bool) -> _Open | None:

@@ -18,7 +18,7 @@ from lrsearch.runs.run import Run, RunSpec
 from lrsearch.runs.task import Task
 
 Ended = Callable[[RunSpec, Run], None]
-Lost = Callable[[LostAttempt], None]
+Lost = Callable[[LostAttempt], bool | None]
 Progress = Callable[[RunSpec, int], None]
 
 
@@ -229,7 +229,8 @@ class Executor(Protocol):
             ended: called with every run. If an interrupt breaks the call, it is called with the same run again.
             folder: for the weights of full runs and the checkpoints of runs in progress; None to write none.
             progress: called with the steps done of a run in progress, every now and then.
-            lost: called with every attempt of a run that ended with its process.
+            lost: called with every attempt of a run that ended with its process; where it returns False, the run is not
+                tried again, and has failed.
 
         Raises:
             KeyboardInterrupt: if it was interrupted, after every ended run was passed to `ended`.

@@ -102,8 +102,8 @@ class _Dispatcher:
         settle(self.folder, spec, run)
         self.study.require_sound(trial, run)
 
-    def charge(self, spec: RunSpec, run: Run) -> None:
-        self.study.charge(self.trials[spec.key], run)
+    def charge(self, spec: RunSpec, run: Run) -> bool:
+        return self.study.charge(self.trials[spec.key], run)
 
     def stepped(self, spec: RunSpec, steps: int) -> None:
         if self.progress:

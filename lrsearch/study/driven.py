@@ -1,5 +1,6 @@
 """Has an executor train, and returns what happened beside the runs: lost attempts, idle time, the end of the time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def train_all(
     ask: Ask,
     ended: Ended,
     *,
-    charge: Ended,
+    charge: Callable[[RunSpec, Run], bool | None],
     folder: Path | None = None,
     progress: Progress | None = None,
     lost: Lost | None = None,
@@ -51,7 +52,8 @@ def train_all(
         executor: trains the runs.
         ask: returns the next group, as for `Executor.train`.
         ended: called with every run.
-        charge: called with the interrupted run of every lost attempt, whose steps count.
+        charge: called with the interrupted run of every lost attempt, whose steps count; returns False where the
+            budget does not pay for another attempt.
         folder: for the weights of full runs and the checkpoints of runs in progress; None to keep none.
         progress: called with the steps done of a run in progress, every now and then.
         lost: called with every lost attempt, after `charge`.
@@ -65,13 +67,14 @@ def train_all(
     def pass_run(spec: RunSpec, run: Run) -> None:
         ended(spec, _counted(folder, spec, run))
 
-    def pass_lost(attempt: LostAttempt) -> None:
+    def pass_lost(attempt: LostAttempt) -> bool:
         run = _counted(folder, attempt.spec, attempt.run)
-        charge(attempt.spec, run)
+        is_paid = charge(attempt.spec, run) is not False
         settle(folder, attempt.spec, run)
-        attempts.append(replace(attempt, run=run))
+        attempts.append(replace(attempt, run=run, is_last=attempt.is_last or not is_paid))
         if lost:
             lost(attempts[-1])
+        return is_paid
 
     is_out_of_time = False
     with interrupting_signals():

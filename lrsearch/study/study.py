@@ -158,11 +158,16 @@ class Study:
         assert stored is not None
         return self._settle(trial, stored, reused=False)
 
-    def charge(self, trial: Trial, run: Run) -> None:
-        """Record an interrupted attempt of a trial that stays in training: its steps count."""
+    def charge(self, trial: Trial, run: Run) -> bool:
+        """Record an interrupted attempt of a trial: its steps count.
+
+        Returns:
+            Whether the budget pays for another attempt.
+        """
         spec = trial.spec(self.setup.task)
         self.store.record(spec, run)
         self.history[trial.number] = replace(trial, stored=self.store.find(spec.key))
+        return committed(self.history) <= self.setup.cap  # an open trial is counted in full
 
     def set_claimed(self, numbers: Collection[int]) -> None:
         """Set which trials others train: `ask` returns none of these, and may return any other open trial."""

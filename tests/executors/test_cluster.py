@@ -15,7 +15,7 @@ from lrsearch.executors.cluster.watch import death_of_actor
 from lrsearch.executors.workers import Order
 from lrsearch.runs import RunSpec, Stop
 from lrsearch.runs.executor import Group
-from lrsearch.runs.lost import Cause, Death
+from lrsearch.runs.lost import Cause
 from lrsearch.schedules import FIX
 
 SETTINGS = SweepSettings("auto", None, 1.0, None, None, "plain-1", "/ray", None, "/mark", ())
@@ -101,14 +101,16 @@ def test_a_lost_worker_has_another_trial_and_the_lost_trial_no_number():
     slots.opened(1)
     slots.on_trial_complete("b", error=True)
     assert (slots.has("b"), slots.worker_of("b")) == (False, 1)
-    assert slots.suggest("d") is None
-    assert slots.replace(1, Death(Cause.KILLED, "by SIGKILL"))
     assert slots.suggest("d") == {"worker": 1}
     assert slots.has("d")
     slots.on_trial_complete("a", {"done": True})  # its source could not be opened
     assert slots.suggest("e") is None
-    deaths = [Cause.NODE, Cause.KILLED, Cause.NODE, Cause.KILLED]
-    assert [slots.replace(1, Death(cause, "")) for cause in deaths] == [True, True, True, False]
+    for name in "dghi":  # it was lost before as well
+        assert not slots.is_refused(1)
+        slots.on_trial_complete(name, error=True)
+        slots.suggest(chr(ord("g") + "dghi".index(name)))
+    assert slots.is_refused(1)
+    assert slots.suggest("z") is None
     slots.is_over = True
     assert slots.suggest("f") == Slots.FINISHED
     assert slots.stopper.stop_all()

@@ -14,7 +14,9 @@ import ray
 import torch
 
 import lrsearch as lrs
+import lrsearch.api
 from lrsearch.runs import RunState
+from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks import SGD, find_task
 
 pytestmark = [
@@ -216,6 +218,7 @@ FUNCTION = """
 import os
 from pathlib import Path
 import lrsearch as lrs
+import lrsearch.api
 
 @lrs.task("line", horizon=64, epoch=16, minimize="loss", optimizer="sgd", settings={"where": ""})
 def line(job):
@@ -235,6 +238,7 @@ def line(job):
 """
 PROGRAM = """
 import lrsearch as lrs
+import lrsearch.api
 job = lrs.job()
 value = 5.0
 for step in range(job.horizon):
@@ -278,6 +282,7 @@ import os
 import torch
 import torch.distributed as dist
 import lrsearch as lrs
+import lrsearch.api
 
 dist.init_process_group("gloo")
 job = lrs.job()
@@ -316,6 +321,17 @@ def test_what_the_cluster_cannot_train_is_refused_before_anything_trains(cluster
         lrs.sweep(TASK, 2, gpus_per_run=2, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
     with pytest.raises(lrs.EngineError, match=r"files: .*nowhere is not on 127|files: .*nowhere is not on"):
         lrs.sweep(TASK, 2, data_dir=tmp_path / "nowhere", store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path)
+
+
+@pytest.mark.adapters
+def test_a_table_of_policies_is_trained_on_a_cluster(cluster, tmp_path):
+    rows = tuple(Row(lrs.parse(text), "", {}) for text in ("FIX(k0=0.1)", "FIX(k0=0.05)"))
+    table = PolicyTable("two", TASK.with_horizon(64), rows, 2, "", 64, None)
+    results = lrs.api.run_table(
+        table, address="auto", workers=None, store=f"sqlite:///{tmp_path}/ledger.db", out=tmp_path
+    )
+    assert not results.missing
+    assert len(list(tmp_path.glob("ray/*/0*/result.json"))) == 2
 
 
 @pytest.mark.parametrize(

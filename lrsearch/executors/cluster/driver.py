@@ -94,6 +94,7 @@ def _run(parent: Parent, settings: SweepSettings, source: bytes) -> None:
     slots, gpus = share(ray.cluster_resources(), settings)  # type: ignore[no-untyped-call]
     queues = ray.remote(Queues).options(num_cpus=0, max_concurrency=WAITING, scheduling_strategy=_here()).remote()
     searcher = Slots(slots)
+    watch = Watch(parent.send, searcher, settings.cpus, gpus)
     threads = max(1, int(settings.cpus))
     worker = tune.with_parameters(
         Slot,
@@ -115,13 +116,13 @@ def _run(parent: Parent, settings: SweepSettings, source: bytes) -> None:
             storage_path=settings.ray_folder,
             verbose=0,
             stop=searcher.stopper,
-            callbacks=[Watch(parent.send, searcher, settings.cpus, gpus)],
+            callbacks=[watch],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     parent.send({"kind": READY, "slots": slots, "gpus": gpus})
-    for relay in (_relay_orders, _relay_messages):
-        threading.Thread(target=relay, args=(parent, queues, searcher), daemon=True).start()
+    threading.Thread(target=_relay_orders, args=(parent, queues, searcher), daemon=True).start()
+    threading.Thread(target=_relay_messages, args=(parent, queues, searcher), daemon=True).start()
     tuner.fit()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from lrsearch.executors.processes import STARTS
-from lrsearch.runs.lost import Cause, Death
+STARTS = 5
+"""Actors of a worker that end before one can train: a rule, above the number of nodes that are lost meanwhile."""
 
 
 class Slots(Searcher):
@@ -39,10 +39,15 @@ class Slots(Searcher):
         """Do nothing: messages have their own way."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Note that a trial has ended; `replace` decides on another one."""
+        """Have a lost worker replaced at once: where no trial is left, Tune waits here for the next one."""
         worker = self._trials.pop(trial_id, None)
-        if worker is not None:
-            self._lost[trial_id] = worker
+        if worker is None:
+            return
+        self._lost[trial_id] = worker
+        if error:
+            self._failures[worker] += 1
+            if not self.is_refused(worker):
+                self._missing.append(worker)
 
     def placed(self, trial_id: str, node: str) -> None:
         """Note the node of a trial."""
@@ -56,13 +61,9 @@ class Slots(Searcher):
         """Note that a worker can train."""
         self._failures[worker] = 0
 
-    def replace(self, worker: int, death: Death) -> bool:
-        """Have a lost worker replaced. Returns False where it has ended too often before it could train."""
-        self._failures[worker] += death.cause is not Cause.NODE
-        if self._failures[worker] >= STARTS:
-            return False
-        self._missing.append(worker)
-        return True
+    def is_refused(self, worker: int) -> bool:
+        """Whether a worker was lost so often before it could train that it is not replaced."""
+        return self._failures[worker] >= STARTS
 
     def has(self, trial_id: str) -> bool:
         """Whether a trial is one that trains, and was not lost."""

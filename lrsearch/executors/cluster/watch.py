@@ -1,38 +1,27 @@
 """Looks after the machines of a sweep: it reports lost workers with their cause, and the loss of all machines."""
 
+import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from lrsearch.executors.cluster.slots import Slots
-from lrsearch.executors.processes import STARTS
+from lrsearch.executors.cluster.slots import STARTS, Slots
 from lrsearch.executors.workers import Died, Gone, Refused, to_json
 from lrsearch.runs.lost import Cause, Death
 
 NODE_SECONDS = 5.0
 """Between two checks of the nodes of the cluster: a rule."""
-CAUSE_SECONDS = 3.0
-"""For Ray to notice that a node is dead, after an actor on it is: a rule; it has taken up to 1 s here."""
-ALONE_SECONDS = 20.0
+ANSWER_SECONDS = 2.0
+"""For a node to answer at its port: a rule."""
+ALONE_SECONDS = 15.0
 """Without any node that could train, until the sweep ends: a rule, as a lost node often comes back at once."""
 MEMORY_TEXTS = ("running low on memory", "OutOfMemoryError")
 NODE_TEXTS = ("its node has died", "node was terminated")
 """Parts of Ray's error messages, of Ray 2.60."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """A worker whose actor is gone, and perhaps its node."""
-
-    worker: int
-    node: str | None
-    death: Death
-    since: float
 
 
 class Watch(tune.Callback):
@@ -55,48 +44,51 @@ class Watch(tune.Callback):
     ) -> None:
         self._send, self._slots, self._needs, self._clock = send, slots, {"CPU": cpus, "GPU": gpus}, clock
         self._checked_at = self._trained_at = clock()
-        self._losses: list[_Loss] = []
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note a lost worker with Ray's reason."""
-        text = Path(trial.error_file).read_text() if trial.error_file else ""
-        node = self._slots.node_of(trial.trial_id)
-        self._losses.append(_Loss(trial.config["worker"], node, death_of_actor(text), self._clock()))
+        """Report a lost worker with the cause: its node, or Ray's own reason."""
+        worker, node = trial.config["worker"], self._slots.node_of(trial.trial_id)
+        death = death_of_actor(Path(trial.error_file).read_text() if trial.error_file else "")
+        if death.cause is Cause.KILLED and node is not None and not _is_node_alive(node):
+            death = Death(Cause.NODE, "its node has died")
+        self._send(to_json(Died(worker, death)))
+        if self._slots.is_refused(worker):
+            why = f"its actor ended {STARTS} times before it could train, the last time {death}"
+            self._send(to_json(Refused(worker, why)))
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Report losses once their cause is clear; check the nodes every few seconds."""
+        """End the sweep where no node has been left for long that could train."""
         now = self._clock()
-        if self._slots.is_over or (not self._losses and now - self._checked_at < NODE_SECONDS):
+        if self._slots.is_over or now - self._checked_at < NODE_SECONDS:
             return
         self._checked_at = now
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        self._report_losses({node["NodeID"] for node in nodes}, now)
-        self._require_nodes(nodes, now)
-
-    def _report_losses(self, alive: set[str], now: float) -> None:
-        """Report the lost workers. Ray says of an actor that it is gone before it notices that its node is."""
-        for loss in list(self._losses):
-            death = loss.death
-            if death.cause is Cause.KILLED and loss.node is not None and loss.node not in alive:
-                death = Death(Cause.NODE, "its node has died")
-            elif death.cause is Cause.KILLED and now - loss.since < CAUSE_SECONDS:
-                continue
-            self._losses.remove(loss)
-            self._send(to_json(Died(loss.worker, death)))
-            if not self._slots.replace(loss.worker, death):
-                why = f"its actor ended {STARTS} times before it could train: {death}"
-                self._send(to_json(Refused(loss.worker, why)))
-
-    def _require_nodes(self, nodes: list[Any], now: float) -> None:
-        """End the sweep where no node has been left for long that could train."""
-        if any(all(node["Resources"].get(name, 0) >= need for name, need in self._needs.items()) for node in nodes):
+        if any(self._can_host(node) and _answers(node) for node in nodes):
             self._trained_at = now
         elif now - self._trained_at > ALONE_SECONDS:
-            self._send(to_json(Gone(f"no machine of the cluster is left that could train ({len(nodes)} are alive)")))
+            self._send(to_json(Gone("no machine of the cluster is left that could train")))
             self._slots.is_over = True
+
+    def _can_host(self, node: Any) -> bool:
+        return all(node["Resources"].get(name, 0) >= need for name, need in self._needs.items())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _is_node_alive(node_id: str) -> bool:
+    """Whether a node answers. Ray itself notices after up to 15 s that it does not."""
+    node = next((node for node in ray.nodes() if node["NodeID"] == node_id), None)  # type: ignore[no-untyped-call]
+    return node is not None and node["Alive"] and _answers(node)
+
+
+def _answers(node: Any) -> bool:
+    """Whether a node answers at its port."""
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def death_of_actor(text: str) -> Death:
