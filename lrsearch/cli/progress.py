@@ -1,7 +1,7 @@
 """What commands print on stderr while they work."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,11 @@ def log_lost(attempt: "LostAttempt") -> None:
     log_line(attempt.sentence)
 
 
-def print_checks(checks: "Sequence[ClusterCheck]") -> None:
+def print_checks(checks: "Sequence[ClusterCheck]", print_line: Callable[[str], None] = log_line) -> None:
     """Print on stderr what was checked of a cluster, a line each."""
     width = max((len(check.name) for check in checks), default=0)
     for check in checks:
-        log_line(f"{'ok' if check.is_right else 'NO':3} {check.name:{width}}  {check.text}")
+        print_line(f"{'ok' if check.is_right else 'NO':3} {check.name:{width}}  {check.text}")
 
 
 class ProgressPrinter:
@@ -85,6 +85,10 @@ class ProgressPrinter:
     def lost(self, attempt: "LostAttempt") -> None:
         """Print that an attempt was lost."""
         self.console.print(attempt.sentence, soft_wrap=True)
+
+    def checked(self, checks: "Sequence[ClusterCheck]") -> None:
+        """Print what was checked of a cluster."""
+        print_checks(checks, lambda line: self.console.print(line, soft_wrap=True))
 
     def stepped(self, trial: "Trial", steps: int) -> None:
         """Move the bar."""

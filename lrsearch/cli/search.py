@@ -62,7 +62,7 @@ def search(
 ) -> None:
     """Search the best LR policy for a task. The same command again goes on where it ended."""
     from lrsearch import api
-    from lrsearch.cli.progress import ProgressPrinter, print_checks
+    from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.tasks import find_task
 
     if engine not in ("optuna", "ray"):
@@ -85,7 +85,7 @@ def search(
     with ProgressPrinter(budget, find_task(source).horizon) as printer:
         heard: dict[str, Any] = {"watch": printer.ended, "progress": printer.stepped, "lost": printer.lost}
         if engine == "ray":
-            result = api.sweep(source, budget, checked=print_checks, **heard, **given)
+            result = api.sweep(source, budget, checked=printer.checked, **heard, **given)
         else:
             result = api.search(source, budget, is_own_process=True, **heard, **given)
     test = None
@@ -120,7 +120,7 @@ def sweep(
 ) -> None:
     """Run the same search as a Ray Tune run, on this machine or on a cluster."""
     from lrsearch import api
-    from lrsearch.cli.progress import ProgressPrinter, print_checks
+    from lrsearch.cli.progress import ProgressPrinter
     from lrsearch.tasks import find_task
 
     source = named_task(task, horizon, precision, program)
@@ -146,7 +146,7 @@ def sweep(
             watch=printer.ended,
             progress=printer.stepped,
             lost=printer.lost,
-            checked=print_checks,
+            checked=printer.checked,
         )
     _report(result, out, as_json, None)
 
