@@ -150,13 +150,15 @@ class WorkerExecutor:
                 last = self._next(progress, lost, ended)
             except KeyboardInterrupt as error:  # it may have interrupted `ended`, which gets a final run once more
                 if isinstance(failure, KeyboardInterrupt):
-                    self._abandon(ended)
+                    self._abandon(ended, last)
                     raise
                 failure, last = error, last if last and last[1].state.is_final else None
                 self._stop()
             except LRSearchError as error:
                 failure, last = failure or error, None
                 self._stop()
+                if not self._left:
+                    self._abandon(ended, None)
         if failure:
             raise failure
 
@@ -165,9 +167,12 @@ class WorkerExecutor:
         self._queue.clear()
         self.workers.stop()
 
-    def _abandon(self, ended: Ended) -> None:
-        """End the workers at once, and pass their runs on as interrupted."""
+    def _abandon(self, ended: Ended, last: tuple[RunSpec, Run] | None) -> None:
+        """End the workers at once, and pass their runs on as interrupted, and a run that has ended once more."""
         self.workers.close(0.0)
+        if last is not None and last[1].state.is_final:
+            with suppress(KeyboardInterrupt):
+                ended(*last)
         for worker in list(self._open):
             group = self._open.pop(worker)
             for spec in group.specs:
@@ -239,7 +244,6 @@ class WorkerExecutor:
             log.warning("%s trains on %d of %d workers: %s", self.task.name, len(self._left), self.slots, message.why)
         elif isinstance(message, Gone):
             self._left.clear()
-            self._open.clear()
             raise EngineError(message.why)
 
     def _end_run(self, message: RunEnded, lost: Lost) -> tuple[RunSpec, Run] | None:

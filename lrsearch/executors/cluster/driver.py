@@ -7,12 +7,13 @@ passes orders to the workers and their messages back. It knows neither the study
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import tune
@@ -100,7 +101,7 @@ def _run(parent: Parent, settings: SweepSettings, source: bytes) -> None:
         Slot,
         source=source,
         queues=queues,
-        share=MachineShare(threads, "cuda:0" if gpus else None),
+        share=MachineShare(threads, "cuda:0" if 0 < gpus <= 1 else None),  # of several a program takes its own
         seconds_per_run=settings.seconds_per_run,
         places=Places(settings.mark, settings.name),
     )
@@ -121,12 +122,12 @@ def _run(parent: Parent, settings: SweepSettings, source: bytes) -> None:
         ),
     )
     parent.send({"kind": READY, "slots": slots, "gpus": gpus})
-    threading.Thread(target=_relay_orders, args=(parent, queues, searcher), daemon=True).start()
+    threading.Thread(target=_relay_orders, args=(parent, queues, searcher, settings), daemon=True).start()
     threading.Thread(target=_relay_messages, args=(parent, queues, searcher), daemon=True).start()
     tuner.fit()
 
 
-def _relay_orders(parent: Parent, queues: Any, searcher: Slots) -> None:
+def _relay_orders(parent: Parent, queues: Any, searcher: Slots, settings: SweepSettings) -> None:
     """Pass what the parent process says on to the queues, until it says that all is over, or dies."""
     with suppress(EOFError, OSError):
         while (values := parent.receive())["kind"] != END:
@@ -136,9 +137,16 @@ def _relay_orders(parent: Parent, queues: Any, searcher: Slots) -> None:
                 queues.put.remote(values["trial"], values["order"])
     searcher.is_over = True
     queues.end.remote()
-    timer = threading.Timer(LAST_SECONDS, os._exit, (1,))
+    timer = threading.Timer(LAST_SECONDS, _leave, (settings,))
     timer.daemon = True
     timer.start()
+
+
+def _leave(settings: SweepSettings) -> NoReturn:
+    """End at once, where Ray does not end: its processes on this machine end with this one."""
+    if settings.temporary is not None:
+        shutil.rmtree(settings.temporary, ignore_errors=True)
+    os._exit(1)
 
 
 def _relay_messages(parent: Parent, queues: Any, searcher: Slots) -> None:

@@ -19,7 +19,7 @@ from lrsearch.executors.cluster.settings import SweepSettings
 CONNECT_SECONDS = 5.0
 """For a cluster to answer at its port: a rule."""
 STORE_BYTES = 200 * 2**20
-"""Shared memory of a cluster that is started: a rule, as only the source and small messages lie in it."""
+"""Shared memory of a cluster that is started, beside twice the source: a rule, as messages are small."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def joined(settings: SweepSettings) -> Iterator[None]:
         own = {
             "include_dashboard": False,
             "num_cpus": None if settings.workers is None else max(1, round(settings.workers * settings.cpus)),
-            "object_store_memory": STORE_BYTES,
+            "object_store_memory": STORE_BYTES + 2 * settings.source_bytes,
             "_node_ip_address": "127.0.0.1",
             "_temp_dir": settings.temporary,
         }

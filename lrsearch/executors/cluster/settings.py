@@ -26,6 +26,7 @@ class SweepSettings:
         temporary: the folder for the files of a cluster that is started; None to join one.
         mark: a file in the folder of the sweep, by which a machine sees that it shares the folder.
         needed: paths of data and programs that every machine must have.
+        source_bytes: the size of the pickled source, which goes through Ray's shared memory.
     """
 
     address: str
@@ -38,6 +39,7 @@ class SweepSettings:
     temporary: str | None
     mark: str
     needed: tuple[str, ...]
+    source_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -102,6 +102,8 @@ class RayWorkers:
 
     def close(self, seconds: float) -> None:
         """End the driver, and with it the cluster that it started: see `Workers.close`."""
+        if self._connection.closed:
+            return
         try:
             if seconds:
                 self._send({"kind": END})
@@ -189,6 +191,7 @@ class RayExecutor(WorkerExecutor):
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         address = _present_cluster(address)
+        data = pickled(source.portable())
         name = f"{source.task.name}-{uuid.uuid4().hex[:6]}"
         settings = SweepSettings(
             address=address,
@@ -201,9 +204,10 @@ class RayExecutor(WorkerExecutor):
             temporary=_new_folder() if address == "local" else None,
             mark=str(folder / f".{name}"),
             needed=tuple(str(path.resolve()) for path in needed),
+            source_bytes=len(data),
         )
-        workers_there = RayWorkers(pickled(source.portable()), settings, folder / "ray.log", checked)
-        super().__init__(workers_there, source.task, workers_there.slots, limits)
+        on_ray = RayWorkers(data, settings, folder / "ray.log", checked)
+        super().__init__(on_ray, source.task, on_ray.slots, limits)
 
 
 def _present_cluster(address: str) -> str:
