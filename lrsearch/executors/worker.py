@@ -17,7 +17,7 @@ from typing import Any
 from lrsearch.errors import LRSearchError
 from lrsearch.executors.workers import Order
 from lrsearch.runs import Run, RunSpec, RunState
-from lrsearch.runs.executor import GroupTrainer, TrainerSource
+from lrsearch.runs.executor import INTERRUPTING, GroupTrainer, TrainerSource
 
 REPORT_SECONDS = 0.2
 """Between two reports of the steps done. A rule: often enough for people, too seldom to slow training."""
@@ -59,7 +59,9 @@ def work(connection: Connection, is_stopping: Any, share: MachineShare) -> None:
     with suppress(EOFError, OSError, KeyboardInterrupt):  # the connection was closed, perhaps in the middle of a run
         if (trainer := _open(connection, share)) is None:
             return
-        signal.signal(signal.SIGTERM, terminated)
+        for name in INTERRUPTING:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), terminated)
         with closing(trainer):
             while not terminated:
                 order: Order = connection.recv()
@@ -70,7 +72,7 @@ def work(connection: Connection, is_stopping: Any, share: MachineShare) -> None:
 
 
 class _Termination:
-    """A SIGTERM from outside. It interrupts the run in progress, which writes its checkpoint, and is then obeyed."""
+    """A signal from outside. It interrupts the run in progress, which writes its checkpoint; then the process ends."""
 
     def __init__(self) -> None:
         self._is_set, self._is_postponed = False, False

@@ -21,6 +21,9 @@ Ended = Callable[[RunSpec, Run], None]
 Lost = Callable[[LostAttempt], bool | None]
 Progress = Callable[[RunSpec, int], None]
 
+INTERRUPTING: Final = ("SIGTERM", "SIGUSR1")
+"""Signals that interrupt training: the one that ends a process, and the one that Slurm sends before a time limit."""
+
 
 class NoRun(Enum):
     """Why there is no group to train now; it is false, as a group is true."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NAMES = ("SIGTERM", "SIGUSR1")
-"""The signal that ends a process, and the one that Slurm sends before a time limit; Windows lacks the second."""
+from lrsearch.runs.executor import INTERRUPTING
 
 
 @contextmanager
@@ -16,7 +15,7 @@ def interrupting_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in INTERRUPTING if hasattr(signal, name)]
     unhandled = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
     for number in unhandled:
         signal.signal(number, _interrupt)
