@@ -62,7 +62,8 @@ class ProgressPrinter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:  # else it would print an empty line
+            self.bar.stop()
         self._redirected.__exit__(None, None, None)
 
     def ended(self, study: "Study", trial: "Trial") -> None:
