@@ -123,15 +123,14 @@ def test_the_desk_keeps_orders_for_their_worker_and_messages_in_order():
         order = asyncio.create_task(queues.take("a"))
         await queues.put("a", {"order": 1})
         assert [await order, await queues.take("b")] == [{"order": 1}, {"order": 2}]
-        assert not await queues.report("a", {"n": 1})
+        assert await queues.report("a", {"n": 1}) == "train"
         await queues.stop()
-        assert await queues.report("b", {"n": 2})
-        assert await queues.report("b", None)
+        assert await queues.report("b", {"n": 2}) == await queues.report("b", None) == "stop"
         assert await queues.messages() == [("a", {"n": 1}), ("b", {"n": 2})]
         order = asyncio.create_task(queues.take("a"))
         await asyncio.sleep(0)
         await queues.end()
-        assert [await order, await queues.take("c")] == [None, None]
+        assert [await order, await queues.take("c"), await queues.report("b", None)] == [None, None, "end"]
 
     asyncio.run(exchange())
 

@@ -5,6 +5,8 @@ from collections import defaultdict
 from typing import Any
 
 Values = dict[str, Any]
+TRAIN, STOP, END = "train", "stop", "end"
+"""What a worker is to do: train, stop its runs at their next check, or end at once."""
 
 
 class Queues:
@@ -17,8 +19,7 @@ class Queues:
     def __init__(self) -> None:
         self._orders: defaultdict[str, asyncio.Queue[Values | None]] = defaultdict(asyncio.Queue)
         self._messages: asyncio.Queue[tuple[str, Values]] = asyncio.Queue()
-        self._is_stopping = False
-        self._is_over = False
+        self._state = TRAIN
 
     async def put(self, trial_id: str, order: Values) -> None:
         """Hold an order for a worker."""
@@ -26,13 +27,13 @@ class Queues:
 
     async def take(self, trial_id: str) -> Values | None:
         """Wait for the next order of a worker, and return it; None once all is over."""
-        return None if self._is_over else await self._orders[trial_id].get()
+        return None if self._state == END else await self._orders[trial_id].get()
 
-    async def report(self, trial_id: str, message: Values | None) -> bool:
-        """Hold a message of a worker for the driver. Returns whether its open runs must stop."""
+    async def report(self, trial_id: str, message: Values | None) -> str:
+        """Hold a message of a worker for the driver. Returns what the worker is to do: TRAIN, STOP or END."""
         if message is not None:
             await self._messages.put((trial_id, message))
-        return self._is_stopping
+        return self._state
 
     async def messages(self) -> list[tuple[str, Values]]:
         """Wait for messages, and return all that there are."""
@@ -43,10 +44,10 @@ class Queues:
 
     async def stop(self) -> None:
         """Have all open runs stopped."""
-        self._is_stopping = True
+        self._state = STOP
 
     async def end(self) -> None:
         """Have all workers end: those that wait for an order get None."""
-        self._is_over = self._is_stopping = True
+        self._state = END
         for orders in self._orders.values():
             await orders.put(None)

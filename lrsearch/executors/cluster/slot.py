@@ -6,6 +6,7 @@ import ray
 from ray import tune
 
 from lrsearch.executors.cluster.places import Places
+from lrsearch.executors.cluster.queues import END, TRAIN
 from lrsearch.executors.processes import ProcessWorkers
 from lrsearch.executors.worker import GRACE_SECONDS, MachineShare
 from lrsearch.executors.workers import Died, Failed, Message, Opened, Order, Refused, RunEnded, to_json
@@ -44,7 +45,7 @@ class Slot(tune.Trainable):
             places: where the files of runs go.
         """
         self._queues, self._places = queues, places
-        self._is_open = False
+        self._is_open = self._is_over = False
         node = ray.get_runtime_context().get_node_id()
         ray.get(queues.report.remote(self.trial_id, {"kind": PLACED, "node": node}))
         self._workers = ProcessWorkers(lambda: source, [share], seconds_per_run)
@@ -53,10 +54,10 @@ class Slot(tune.Trainable):
         """Train a group, and return what became of its runs; the trial is done once all is over."""
         while not self._is_open:
             message = self._relay()
-            if isinstance(message, Refused):
+            if isinstance(message, Refused) or self._is_over:
                 return {"runs": [], "done": True}
         values = ray.get(self._queues.take.remote(self.trial_id))
-        if values is None:
+        if values is None:  # the end
             return {"runs": [], "done": True}
         return {"runs": self._train(self._places.order(Order.from_json(values))), "done": False}
 
@@ -74,7 +75,7 @@ class Slot(tune.Trainable):
             if isinstance(message, RunEnded):
                 policy, horizon, seed, _ = described[message.key]
                 ended.append({"policy": policy, "horizon": horizon, "seed": seed, **_outcome(message.run)})
-            elif isinstance(message, Died | Failed):
+            elif isinstance(message, Died | Failed) or self._is_over:
                 break
         return ended
 
@@ -83,9 +84,13 @@ class Slot(tune.Trainable):
         message = self._workers.receive(RELAY_SECONDS)
         if isinstance(message, Opened | Died):
             self._is_open = isinstance(message, Opened)
-        must_stop = ray.get(self._queues.report.remote(self.trial_id, None if message is None else to_json(message)))
-        if must_stop:
+        values = None if message is None else to_json(message)
+        state = ray.get(self._queues.report.remote(self.trial_id, values))
+        if state != TRAIN:
             self._workers.stop()
+        if state == END:
+            self._workers.close(GRACE_SECONDS)
+            self._is_over = True
         return message
 
 
