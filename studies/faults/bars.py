@@ -25,9 +25,9 @@ ZEROS = (
     "exit_code",
     "exit_codes",
     "named_otherwise",
-    "uncharged",
+    "broke_off",
 )
-"""Counts that must be 0, or lists that must be empty."""
+"""Counts that must be 0, or lists and texts that must be empty."""
 AS_MANY = (("landed", "asked"), ("finished", "runs"), ("named", "asked"))
 """Pairs of counts that must be equal."""
 PER_KILL = 2
@@ -57,7 +57,7 @@ def missed(name: str, figure: dict[str, Any], *, is_short: bool) -> list[str]:
     short = [f"{part}: {figure[part]} of {figure[whole]}" for part, whole in pairs if figure[part] != figure[whole]]
     counts = not_zero + short + _untrue_cost(figure)
     limit = LIMITS.get(name) or LIMITS.get(name.split()[0])
-    return counts if is_short or limit is None else counts + limit(figure)
+    return counts if is_short or limit is None or "broke_off" in figure else counts + limit(figure)
 
 
 def _untrue_cost(figure: dict[str, Any]) -> list[str]:

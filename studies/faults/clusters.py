@@ -60,10 +60,13 @@ class Cluster:
 
     def close(self) -> None:
         """End all nodes by SIGTERM, the head last."""
-        for process in reversed(self._started.values()):
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(START_SECONDS)
+        head, *nodes = self._started.values()
+        for processes in (nodes, [head]):
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(START_SECONDS)
 
     def _start(self, name: str, options: tuple[str, ...]) -> None:
         """Start a node, and wait until it has started. Two that start at once take the same socket."""

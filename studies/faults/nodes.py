@@ -27,14 +27,15 @@ def killed_nodes(runs: int, updates: tuple[int, int], every: float, most: int, s
     """
     draw = random.Random(seed)
     planned = tuple((draw.randint(*updates), number) for number in range(runs))
-    with sandbox() as box, cluster(box, NODES) as ray:
-        box.train(Plan("ray", planned, workers=NODES, address=ray.address))
-        undisturbed = _seconds(box.oracle.lines())
     with sandbox() as box:
         with cluster(box, NODES) as ray:
-            process = box.start_plan(Plan("ray", planned, workers=NODES, address=ray.address))
+            plan = Plan("ray", planned, workers=NODES, address=ray.address)
+            box.train(plan)
+            before = len(box.oracle.lines())
+            process = box.start_plan(plan)
             joined = list(_kill_until_it_ends(box, ray, process, draw, every, most))
-            outcome, lines = box.outcome(), box.oracle.lines()
+            outcome = box.outcome()
+        undisturbed, lines = _seconds(box.oracle.lines()[:before]), box.oracle.lines()[before:]
         seconds = _seconds(lines)
         return {
             "seed": seed,
@@ -55,7 +56,8 @@ def _kill_until_it_ends(
     box: Sandbox, ray: Cluster, process: subprocess.Popen[bytes], draw: random.Random, every: float, most: int
 ) -> Iterator[float]:
     """Kill nodes that train, and add others; the seconds in which each joined. A kill that hits no run is none."""
-    wait_until(lambda: count(box.oracle.lines(), BEGIN) >= len(ray.nodes) or process.poll() is not None)
+    before = len(box.oracle.lines())
+    wait_until(lambda: len(box.oracle.lines()) > before or process.poll() is not None)
     for _ in range(most):
         try:
             process.wait(every)

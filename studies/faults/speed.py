@@ -5,23 +5,20 @@ from typing import Any
 
 from sandbox import Plan, sandbox
 
-ORDER = (1, 2, 2, 1)
-"""Workers, in turn, so that a load that grows or shrinks hits both alike."""
 
-
-def speed(task: str, runs: int, updates: int, turns: int) -> dict[str, Any]:
+def speed(task: str, runs: int, updates: int, order: tuple[int, ...] = (1, 2, 2, 1, 1, 2, 2, 1)) -> dict[str, Any]:
     """Train the same runs with one worker of a pool and with two, in turns.
 
     Args:
         task: a shipped task's name.
         runs: their number, even.
         updates: of each.
-        turns: pairs of pairs, in the order 1, 2, 2, 1.
+        order: the number of workers in each turn, so that a load that grows or shrinks hits both alike.
     """
     plan = tuple((updates, seed) for seed in range(runs))
     taken: dict[int, list[float]] = {1: [], 2: []}
     each: list[float] = []
-    for workers in ORDER * turns:
+    for workers in order:
         with sandbox() as box:
             ended = box.train(Plan("pool", plan, task, workers))["runs"]
         taken[workers].append(max(run["at"] for run in ended) - min(run["at"] - run["seconds"] for run in ended))

@@ -16,7 +16,7 @@ from bars import missed  # noqa: E402
 from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
 
 HERE = ("share pool", "workers", "search", "drivers pool", "overhead local", "overhead pool", "speed digits-mlp")
-ON_RAY = ("share ray", "nodes", "idle-node", "probe", "drivers ray")
+ON_RAY = ("nodes", "idle-node", "probe", "drivers ray")
 
 
 def measured(name):
