@@ -28,8 +28,8 @@ ZEROS = (
     "broke_off",
 )
 """Counts that must be 0, or lists and texts that must be empty."""
-AS_MANY = (("landed", "asked"), ("finished", "runs"), ("named", "asked"))
-"""Pairs of counts that must be equal."""
+AS_MANY = (("finished", "runs"), ("named", "asked"))
+"""Pairs of counts that must be equal. As many faults must have landed as were asked for, or more."""
 PER_KILL = 2
 """Updates that may miss in the cost for each killed driver: of two workers the one that was not counted yet."""
 LIMITS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
@@ -55,6 +55,8 @@ def missed(name: str, figure: dict[str, Any], *, is_short: bool) -> list[str]:
     not_zero = [f"{count}: {figure[count]}" for count in ZEROS if figure.get(count)]
     pairs = [(part, whole) for part, whole in AS_MANY if part in figure and whole in figure]
     short = [f"{part}: {figure[part]} of {figure[whole]}" for part, whole in pairs if figure[part] != figure[whole]]
+    if figure.get("landed", 0) < figure.get("asked", 0):
+        short.append(f"landed: {figure['landed']} of {figure['asked']}")
     counts = not_zero + short + _untrue_cost(figure)
     limit = LIMITS.get(name) or LIMITS.get(name.split()[0])
     return counts if is_short or limit is None or "broke_off" in figure else counts + limit(figure)

@@ -13,6 +13,8 @@ from sandbox import PATIENCE, Plan, Sandbox, sandbox, wait_until
 from workers import training
 
 NODES = 3
+JOIN_SECONDS = 5.0
+"""In which another node joins: asked for."""
 
 
 def killed_nodes(runs: int, updates: tuple[int, int], every: float, most: int, seed: int) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def killed_nodes(runs: int, updates: tuple[int, int], every: float, most: int, s
         seconds = _seconds(lines)
         return {
             "seed": seed,
-            "asked": len(joined) if most >= runs else most,
+            "asked": min(most, max(1, int(seconds / (every + JOIN_SECONDS)))),
             "landed": len(joined),
             "runs": runs,
             "finished": sum(run["state"] == "finished" for run in outcome["runs"]),
@@ -56,17 +58,18 @@ def _kill_until_it_ends(
     box: Sandbox, ray: Cluster, process: subprocess.Popen[bytes], draw: random.Random, every: float, most: int
 ) -> Iterator[float]:
     """Kill nodes that train, and add others; the seconds in which each joined. A kill that hits no run is none."""
-    before = len(box.oracle.lines())
+    before, joined = len(box.oracle.lines()), 0.0
     wait_until(lambda: len(box.oracle.lines()) > before or process.poll() is not None)
     for _ in range(most):
         try:
-            process.wait(every)
+            process.wait(max(0.0, every - joined))
         except subprocess.TimeoutExpired:
             wait_until(lambda: _busy(box, ray) or process.poll() is not None)
             if not (busy := _busy(box, ray)):
                 break
             ray.kill(draw.choice(busy))
-            yield ray.add()
+            joined = ray.add()
+            yield joined
         else:
             return
     process.wait(PATIENCE)
@@ -91,6 +94,7 @@ def _retries(lines: list[Line], lost: list[dict[str, Any]]) -> dict[str, Any]:
         "lost_listed": len(lost),
         "retries_unlisted": sum(max(0, times - 1 - listed[key]) for key, times in begun.items()),
         "causes": dict(Counter(attempt["cause"] for attempt in lost)),
+        "named_otherwise": sorted({attempt["why"] for attempt in lost if attempt["cause"] != "node lost"}),
         "ended_twice": sum(times > 1 for times in ended.values()),
     }
 
