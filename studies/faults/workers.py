@@ -1,13 +1,15 @@
-"""Workers of the pool that end in five ways: whether each run is trained again, and each end is named rightly."""
+"""Workers of the pool that end in five ways: whether runs are trained again, and each end is named rightly."""
 
+import json
+import os
 import random
 import sys
 from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from oracle import BEGIN, END, FAULT, STEP, Line, count
-from sandbox import Plan, sandbox
+from oracle import BEGIN, END, FAULT, Line, count
+from sandbox import PATIENCE, Plan, sandbox
 from trainings import FAULTS, MEMORY_GROUPS
 
 CAUSES = {
@@ -52,26 +54,34 @@ def worker_faults(each: int, updates: int, seed: int) -> dict[str, Any]:
         }
 
 
-def search_with_faults(kinds: tuple[str, ...], budget: float, seed: int) -> dict[str, Any]:
-    """Search with two workers, whose first runs have faults; whether the search reaches its end.
+def search_with_faults(each: int, budget: float, seed: int) -> dict[str, Any]:
+    """Search with two workers, whose first runs have faults; whether the search answers, and what it says was lost.
 
     Args:
-        kinds: the faults of its first runs.
-        budget: full-run equivalents.
-        seed: the study's seed.
+        each: faults of each kind.
+        budget: full-run equivalents, lost work included.
+        seed: of the order of the faults; and the study's.
     """
+    kinds = [kind for kind in CAUSES if kind != "memory" or can_run_out_of_memory()] * each
+    random.Random(seed).shuffle(kinds)
     with sandbox() as box:
-        command = (sys.executable, "-m", "lrsearch", "search", f"{training('sleeps')}", "--workers", "2")
-        options = ("--budget", str(budget), "--seed", str(seed), "--out", str(box.out))
-        code = box.start(*command, *options, **{FAULTS: " ".join(kinds)}).wait()
-        lines = box.oracle.lines()
+        command = (sys.executable, "-m", "lrsearch", "search", training("sleeps"), "--workers", "2", "--json")
+        limits = ("--budget", str(budget), "--max-seconds-per-run", str(SECONDS_PER_RUN))
+        options = (*limits, "--seed", str(seed), "--out", str(box.out))
+        process = box.start(*command, *options, output=box.folder / "printed", **{FAULTS: " ".join(kinds)})
+        code = process.wait(PATIENCE)
+        remove_memory_groups()
+        lost = json.loads((box.folder / "printed").read_text())["lost"] if code == 0 else []
+        asked, named = Counter(CAUSES[kind] for kind in kinds), Counter(attempt["cause"] for attempt in lost)
         return {
             "seed": seed,
             "asked": len(kinds),
-            "landed": len(landed(lines)),
+            "landed": len(landed(box.oracle.lines())),
+            "named": (asked & named).total(),
+            "named_otherwise": sorted((named - asked).elements()),
             "exit_code": code,
-            "begun": count(lines, BEGIN),
-            "updates": count(lines, STEP),
+            "said": "" if code == 0 else box.log()[-300:],
+            "begun": count(box.oracle.lines(), BEGIN),
             **box.left(),
         }
 
@@ -96,8 +106,6 @@ def landed(lines: list[Line]) -> list[Line]:
 
 def can_run_out_of_memory() -> bool:
     """Whether this process may make a control group of memory, which root may."""
-    import os
-
     return os.access(MEMORY_GROUPS, os.W_OK)
 
 
