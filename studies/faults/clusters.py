@@ -72,7 +72,9 @@ class Cluster:
         """Start a node, and wait until it has started. Two that start at once take the same socket."""
         log = self._sandbox.folder / f"{name}.log"
         command = (str(Path(sys.executable).with_name("ray")), "start", *options, *COMMON)
-        process = self._sandbox.start(*command, "--object-store-memory", "100000000", output=log, **{NODE: name})
+        process = self._sandbox.start(
+            *command, "--object-store-memory", "100000000", output=log, errors=log, **{NODE: name}
+        )
         self._started[name] = process
         wait_until(lambda: STARTED in log.read_text() or process.poll() is not None, START_SECONDS)
         if process.poll() is not None:

@@ -59,7 +59,7 @@ def short_figures(seed: int) -> Figures:
     return {
         "share pool": lambda: utilization("pool", 4, 100),
         "share ray": lambda: utilization("ray", 4, 100),
-        "nodes": lambda: killed_nodes(6, (300, 500), 2.0, 2, seed),
+        "nodes": lambda: killed_nodes(4, (300, 400), 1.0, 1, seed),
         "idle-node": lambda: killed_idle_nodes(1),
         "probe": lambda: killed_in_a_probe(3.0, 100, seed),
         "workers": lambda: worker_faults(1, 60, seed),

@@ -9,7 +9,8 @@ from typing import Any
 
 from clusters import Cluster, cluster
 from oracle import BEGIN, END, Line, count, open_runs
-from sandbox import PATIENCE, Plan, Sandbox, sandbox, wait_until
+from sandbox import LEFT_SECONDS, PATIENCE, Plan, Sandbox, sandbox, wait_until
+from trainings import is_probe
 from workers import training
 
 NODES = 3
@@ -94,7 +95,6 @@ def _retries(lines: list[Line], lost: list[dict[str, Any]]) -> dict[str, Any]:
         "lost_listed": len(lost),
         "retries_unlisted": sum(max(0, times - 1 - listed[key]) for key, times in begun.items()),
         "causes": dict(Counter(attempt["cause"] for attempt in lost)),
-        "named_otherwise": sorted({attempt["why"] for attempt in lost if attempt["cause"] != "node lost"}),
         "ended_twice": sum(times > 1 for times in ended.values()),
     }
 
@@ -140,7 +140,9 @@ def _has_idle_node(box: Sandbox, ray: Cluster, ended: int) -> bool:
 
 
 def killed_in_a_probe(budget: float, horizon: int, seed: int) -> dict[str, Any]:
-    """Sweep on two nodes, and kill the one that trains the second probe; whether the sweep reaches its end.
+    """Sweep on two nodes, and kill one that trains a probe; whether the sweep answers.
+
+    Probes are held until all processes of the killed node have ended, so that the kill hits one.
 
     Args:
         budget: full-run equivalents.
@@ -150,13 +152,15 @@ def killed_in_a_probe(budget: float, horizon: int, seed: int) -> dict[str, Any]:
     with sandbox() as box:
         with cluster(box, 2) as ray:
             options = ("--budget", str(budget), "--horizon", str(horizon), "--seed", str(seed), "--out", str(box.out))
-            command = ("sweep", training("sleeps"), "--address", ray.address, "--workers", "2", *options)
+            command = ("sweep", training("held_probes"), "--address", ray.address, "--workers", "2", *options)
             process = box.start(sys.executable, "-m", "lrsearch", *command, output=box.folder / "swept")
             wait_until(lambda: _open_probe(box, horizon) or process.poll() is not None)
             probe = _open_probe(box, horizon)
             if probe is not None:
                 ray.kill(probe.node)
                 ray.add()
+                wait_until(lambda: not box.processes_of(probe.node), LEFT_SECONDS)
+                (box.folder / "released").touch()
             code = process.wait(PATIENCE)
             left = box.left(with_cluster=True)
         lines = box.oracle.lines()
@@ -177,5 +181,5 @@ def killed_in_a_probe(budget: float, horizon: int, seed: int) -> dict[str, Any]:
 def _open_probe(box: Sandbox, horizon: int) -> Line | None:
     """A probe in progress, which is shorter than a full run, after the first run has ended."""
     lines = box.oracle.lines()
-    probes = [line for line in open_runs(lines).values() if 2 < line.horizon < horizon]
+    probes = [line for line in open_runs(lines).values() if is_probe(line.horizon, horizon)]
     return probes[0] if probes and count(lines, END) else None

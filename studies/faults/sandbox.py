@@ -63,15 +63,17 @@ class Sandbox:
         self._mark = secrets.token_hex(8)
         self._token = secrets.token_hex(32)
 
-    def start(self, *command: str, output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a marked process, with more of its environment; what it prints goes to a file, or to the log."""
+    def start(
+        self, *command: str, output: Path | None = None, errors: Path | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a marked process, with more of its environment; its output goes to files, or to the log."""
         more = {"TMPDIR": str(self.temporary), MARK: self._mark, ORACLE: str(self.oracle.path), **environment}
         ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token, "RAY_USAGE_STATS_ENABLED": "0"}
         paths = {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
         log = self.folder / "log"
-        with (output or log).open("ab") as printed, log.open("ab") as errors:
+        with (output or log).open("ab") as out, (errors or log).open("ab") as err:
             return subprocess.Popen(
-                command, env=os.environ | ray | paths | more, stdin=subprocess.DEVNULL, stdout=printed, stderr=errors
+                command, env=os.environ | ray | paths | more, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
 
     def start_plan(self, plan: Plan, **environment: str) -> subprocess.Popen[bytes]:

@@ -38,6 +38,18 @@ def held(job):
     return _train(job, 0.0, lambda: job.seed % 2 == 1 or released.exists())
 
 
+@lrs.task("held probes", horizon=200, epoch=20, minimize="loss", lr_range=(1e-4, 1.0))
+def held_probes(job):
+    """Sleep 10 ms for each update; begin a probe only once the file `released` lies beside the oracle's."""
+    released = Path(os.environ[ORACLE]).with_name("released")
+    return _train(job, PAUSE, lambda: not is_probe(job.horizon, job.spec.task.horizon) or released.exists())
+
+
+def is_probe(horizon, full):
+    """Whether a run is a probe: shorter than a full run, and not the check of two updates that a search begins with."""
+    return 2 < horizon < full
+
+
 def _train(job, pause, is_released=lambda: True):
     write = writer(job.key, job.horizon)
     write(BEGIN)

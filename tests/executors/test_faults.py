@@ -15,7 +15,7 @@ sys.path.insert(0, str(STUDY))
 from bars import missed  # noqa: E402
 from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
 
-HERE = ("share pool", "workers", "search", "drivers pool", "overhead local", "overhead pool", "speed digits-mlp")
+HERE = ("share pool", "workers", "search", "drivers pool", "overhead pool")
 ON_RAY = ("nodes", "idle-node", "probe", "drivers ray")
 
 
