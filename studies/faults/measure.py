@@ -34,7 +34,7 @@ FOREVER = 10_000
 
 
 def figures(seed: int) -> Figures:
-    """The figures at the scale that issue 19 asks for, each with the function that measures it."""
+    """The figures at full scale, each with the function that measures it."""
     return {
         "share pool": lambda: utilization("pool", 12, 1000),
         "share ray": lambda: utilization("ray", 12, 1000),
