@@ -17,7 +17,10 @@ START_SECONDS = 90.0
 """For a node to start: a rule, as a busy machine has taken 20 s."""
 STARTED = "will now block"
 """The end of what `ray start --block` prints once it has started, of Ray 2.60."""
-COMMON = ("--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0", "--block")
+COMMON = (
+    *("--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"),
+    *("--object-store-memory", "100000000", "--block"),
+)
 
 
 class Cluster:
@@ -72,9 +75,8 @@ class Cluster:
         """Start a node, and wait until it has started. Two that start at once take the same socket."""
         log = self._sandbox.folder / f"{name}.log"
         command = (str(Path(sys.executable).with_name("ray")), "start", *options, *COMMON)
-        process = self._sandbox.start(
-            *command, "--object-store-memory", "100000000", output=log, errors=log, **{NODE: name}
-        )
+        environment = {NODE: name, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # nothing trains where it is closed
+        process = self._sandbox.start(*command, output=log, errors=log, **environment)
         self._started[name] = process
         wait_until(lambda: STARTED in log.read_text() or process.poll() is not None, START_SECONDS)
         if process.poll() is not None:
