@@ -1,0 +1,107 @@
+"""The figures of `studies/faults` in a short form: the command itself, with real processes and real kills.
+
+Times and shares are not asserted. The full form is `python studies/faults/measure.py`.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STUDY = Path(__file__).parents[2] / "studies" / "faults"
+sys.path.insert(0, str(STUDY))
+from bars import missed  # noqa: E402
+from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
+
+HERE = ("share pool", "workers", "search", "drivers pool", "overhead pool")
+ON_RAY = ("nodes", "idle-node", "probe", "drivers ray")
+
+
+def measured(name):
+    """The figure that the command prints, and its exit code."""
+    command = [sys.executable, str(STUDY / "measure.py"), "--short", "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [figure["figure"] for figure in figures] == [name], done.stderr
+    return figures[0], done.returncode
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", [*HERE, *(pytest.param(name, marks=pytest.mark.ray) for name in ON_RAY)])
+def test_nothing_is_lost_or_left_and_all_faults_land(name):
+    figure, code = measured(name)
+    assert figure["misses"] == []
+    assert code == 0
+
+
+def line(what, key, pid, at):
+    return Line(what, key, 100, pid, "-", at)
+
+
+def test_the_share_counts_distinct_processes_from_when_all_have_begun():
+    lines = [
+        *(line("begin", "a", 1, 0.0), line("end", "a", 1, 4.0), line("begin", "b", 2, 2.0), line("end", "b", 2, 6.0)),
+        *(line("begin", "c", 1, 5.0), line("end", "c", 1, 9.0), line("begin", "d", 2, 6.0), line("end", "d", 2, 10.0)),
+    ]
+    assert training_share(lines, 2) == pytest.approx(6 / 7)  # from 2 to 9; one process trained from 4 to 5
+
+
+def test_runs_of_one_process_have_no_share():
+    lines = [line(what, key, 1, at) for key, at in (("a", 0.0), ("b", 1.0), ("c", 2.0)) for what in ("begin", "end")]
+    lines = [*lines[:1], *(line("end", "a", 1, 0.9), *lines[2:])]
+    assert training_share(lines, 2) == 0.0
+
+
+def test_a_gap_is_between_two_runs_of_one_process():
+    lines = [
+        line("begin", "a", 1, 0.0),
+        line("end", "a", 1, 1.0),
+        line("begin", "b", 2, 1.5),
+        line("begin", "c", 1, 3.0),
+    ]
+    assert gaps(lines) == [2.0]
+
+
+def test_a_run_is_open_until_it_ends():
+    lines = [line("begin", "a", 1, 0.0), line("begin", "b", 2, 0.0), line("end", "a", 1, 1.0)]
+    assert open_runs(lines) == {"b": lines[1]}
+
+
+def test_a_line_that_is_being_written_is_read_later(tmp_path):
+    path = tmp_path / "oracle"
+    path.write_text("begin a 100 1 - 0.5\nstep a 1")
+    oracle = Oracle(path)
+    assert oracle.lines() == [line("begin", "a", 1, 0.5)]
+    with path.open("a") as file:
+        file.write("00 1 - 0.75\n")
+    assert oracle.lines() == [line("begin", "a", 1, 0.5), line("step", "a", 1, 0.75)]
+
+
+@pytest.mark.parametrize(
+    ("figure", "misses"),
+    [
+        ({"asked": 10, "landed": 9}, ["landed: 9 of 10"]),
+        ({"runs": 6, "finished": 5}, ["finished: 5 of 6"]),
+        ({"processes_left": 1}, ["processes_left: 1"]),
+        ({"named_otherwise": ["hung: killed"]}, ["named_otherwise: ['hung: killed']"]),
+        ({"landed": 3, "difference": -6, "charged": 94, "updates": 100}, []),
+        ({"landed": 3, "difference": -7, "charged": 93, "updates": 100}, ["the cost has 93 updates of 100"]),
+    ],
+)
+def test_a_figure_that_falls_short_says_by_what(figure, misses):
+    assert missed("workers", figure, is_short=False) == misses
+
+
+def test_times_count_in_the_full_form_alone():
+    figure = {"mean_ms": 151.0}
+    assert missed("overhead ray", figure, is_short=False) == ["mean_ms: 151.0 is above 150"]
+    assert missed("overhead ray", figure, is_short=True) == []
+
+
+def test_an_unknown_figure_is_refused_with_those_that_there_are():
+    command = [sys.executable, str(STUDY / "measure.py"), "--only", "drvers"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no such figure: drvers; there are share pool, share ray" in done.stderr
