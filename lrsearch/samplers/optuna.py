@@ -118,11 +118,11 @@ class OptunaSampler:
             self._ended.discard(trial.number)  # the next call trains it again, as another Optuna trial
             self.study.tell(optuna_trial, state=TrialState.FAIL)
         elif run.score is not None and trial.horizon == self._horizon:
-            optuna_trial.report(run.score, trial.horizon)
+            _report(optuna_trial, run.score, trial.horizon)
             self.study.tell(optuna_trial, run.score)
         else:
             step = run.steps if run.score is None else trial.horizon  # a run that stopped early belongs to its rung
-            optuna_trial.report(math.nan if run.score is None else run.score, step)
+            _report(optuna_trial, math.nan if run.score is None else run.score, step)
             self.study.tell(optuna_trial, state=TrialState.PRUNED)
 
     def _enqueued(self, trial: Trial, space: Space) -> optuna.Trial:
@@ -174,3 +174,10 @@ def _is_describable(policy: Policy, space: Space) -> bool:
     except (PolicyError, SpaceError):
         return False
     return True
+
+
+def _report(trial: optuna.Trial, value: float, step: int) -> None:
+    """Report a value, once more where the search was killed before the trial was finished."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The reported value is ignored")
+        trial.report(value, step)

@@ -170,6 +170,15 @@ def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
 
 
+def test_a_trial_of_which_a_killed_process_had_reported_is_finished_without_a_warning():
+    own = sampler()
+    trial = asked(0, FIX(k0=0.05))
+    own.add(trial, SPACE)
+    own._running[0].report(0.4, 100)
+    own.tell(trial, ended(0.4))
+    assert own.study.trials[0].intermediate_values == {100: 0.4}
+
+
 def test_a_copy_of_another_ledger_is_made_anew(storage):
     first = play(sampler(storage), range(12))
     stranger = OptunaSampler("study", storage, seed=5, horizon=1600, known=0)
