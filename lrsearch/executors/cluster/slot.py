@@ -1,5 +1,6 @@
 """A worker of a sweep: a Tune trial whose actor keeps a training process and relays its orders and messages."""
 
+import sys
 from typing import Any
 
 import ray
@@ -48,6 +49,7 @@ class Slot(tune.Trainable):
         self._is_open = self._is_over = False
         node = ray.get_runtime_context().get_node_id()
         ray.get(queues.report.remote(self.trial_id, {"kind": PLACED, "node": node}))
+        vars(sys.modules["__main__"]).pop("__file__", None)  # it is Ray's own script, which the process would import
         self._workers = ProcessWorkers(lambda: source, [share], seconds_per_run)
 
     def step(self) -> dict[str, Any]:
