@@ -140,11 +140,6 @@ def test_a_training_without_train_loss_is_searched_by_constant_rates(tmp_path):
     assert "no train_loss" in " ".join(sentences(lrs.explain(result.key, out=tmp_path)))
 
 
-def test_a_sweep_of_a_function_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(UsageError, match=r"trains no functions and programs yet.*workers=N"):
-        lrs.sweep(surface.minimized, 4, out=tmp_path)
-
-
 @pytest.mark.parametrize("asked", [lambda job: 1.0, surface.train, 3, None])
 def test_a_function_without_its_task_is_refused(tmp_path, asked):
     with pytest.raises((TaskError, UsageError), match=r"@lrs\.task"):

@@ -55,14 +55,12 @@ def test_a_program_of_one_job_and_several_processes_do_the_same(tmp_path):
     assert {trial.run.state for trial in one.history} <= {RunState.FINISHED, RunState.DIVERGED}
 
 
-def test_what_a_program_needs_is_known_before_a_search(tmp_path):
+def test_what_a_program_needs_is_known_before_a_search():
     checked = lrs.check(surface_program())
     assert "other processes get it as the command" in str(checked)
     assert "policy applied: not checked" in str(checked)
     with pytest.raises(WorkError, match=r"mine failed within 2 updates:\nbash exited with 3; its last lines:\nno data"):
         lrs.check(lrs.program(["bash", "-c", "echo no data; exit 3"], "mine", horizon=100, minimize="val_loss"))
-    with pytest.raises(UsageError, match="trains no functions and programs yet"):
-        lrs.sweep(surface_program(), out=tmp_path)
 
 
 def test_a_program_takes_settings_in_its_command_each_set_a_task_of_its_own(tmp_path):
