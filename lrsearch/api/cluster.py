@@ -21,7 +21,7 @@ class Resources:
 
     Args:
         address: "local" to start a cluster on this machine; "auto" or host:port to join one.
-        workers: runs at a time; None for as many fit into the cluster.
+        workers: runs at a time; None for as many as fit into the cluster.
         cpus_per_run: CPUs of a run.
         gpus_per_run: GPUs of a run, a part of one or several; None for a part where there are GPUs.
 

@@ -11,11 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsearch.runs import Run
-from lrsearch.runs.executor import Usage
-from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.objective import TOP1
 from lrsearch.store import Store
-from lrsearch.study.driven import Driven
+from lrsearch.study.driven import Driven, OfDriven
 from lrsearch.study.table import PolicyTable, Row
 from lrsearch.tasks.classification import is_optimistic
 from lrsearch.training.metrics import mean_metrics
@@ -98,22 +96,12 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class Results(OfDriven):
     """A table with its runs, and what happened while the call that returned it trained them."""
 
     table: PolicyTable
     outcomes: tuple[Outcome, ...]
     driven: Driven = field(default_factory=Driven)
-
-    @property
-    def lost(self) -> tuple[LostAttempt, ...]:
-        """The attempts of runs that ended with their process, in order."""
-        return self.driven.lost
-
-    @property
-    def usage(self) -> Usage:
-        """How much of their time the workers have trained."""
-        return self.driven.usage
 
     @property
     def missing(self) -> int:

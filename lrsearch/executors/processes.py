@@ -28,6 +28,8 @@ STARTS = 3
 NOT_MAIN = 1
 """Exit code of a process that the user's script, imported without `if __name__ == "__main__":`, breaks off."""
 
+MAIN_HINT = '; a script that searches with workers keeps its own work under `if __name__ == "__main__":`'
+
 
 class ProcessWorkers:
     """Worker processes of this machine, each with its share.
@@ -153,7 +155,8 @@ class ProcessWorkers:
         self._kills = kills
         death = process.death or death_of(process.code, kills - before, process.memory)
         if not process.is_open and (process.starts >= STARTS or process.code == NOT_MAIN):
-            self._messages.append(Refused(worker, f"its process ended before it could train: {death}{_HINT}"))
+            hint = MAIN_HINT if process.code == NOT_MAIN else ""
+            self._messages.append(Refused(worker, f"its process ended before it could train: {death}{hint}"))
             return
         self._messages.append(Died(worker, death))
         if not self._is_stopping.value:
@@ -168,9 +171,6 @@ class ProcessWorkers:
                 process.death = Death(Cause.HUNG, f"{self._seconds_per_run:g} s")
                 process.ends_by = None
                 kill_group(process.pid)
-
-
-_HINT = '; a script that searches with workers keeps its own work under `if __name__ == "__main__":`'
 
 
 class _WorkerProcess:

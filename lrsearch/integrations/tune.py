@@ -12,11 +12,12 @@ from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.counter import NAME as COUNT
 from lrsearch.runs.job import Job, JobStopped, OnProgress
 from lrsearch.schedules import parse
+from lrsearch.spaces.ray import KEY
 from lrsearch.training.function_places import Train
 from lrsearch.training.function_trainer import FunctionTrainer
 
-KEY, STEP = "policy", "step"
-"""The key of a policy in a trial's config, and that of the updates so far in its reports."""
+STEP = "step"
+"""The key of the updates so far in a trial's reports."""
 FOLDER = "job"
 """The folder of a job, in the folder of its trial."""
 

@@ -15,7 +15,7 @@ from lrsearch.training.groups import groups
 
 Progress = Callable[[Trial, int], None]
 ORPHAN_SECONDS = 10.0
-"""Rule: seconds to wait for the processes of a killed search to end; a worker ends within 7, a program within 3."""
+"""Rule: seconds to wait for the processes of a killed search to end; a worker ends within 5, a program within 3."""
 
 
 def drive(

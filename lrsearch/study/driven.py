@@ -36,6 +36,23 @@ class Driven:
         }
 
 
+class OfDriven:
+    """A mixin: what happened while the call that returned a result trained."""
+
+    __slots__ = ()
+    driven: Driven
+
+    @property
+    def lost(self) -> tuple[LostAttempt, ...]:
+        """The attempts that ended with their process in this call, in order; each was trained again or failed."""
+        return self.driven.lost
+
+    @property
+    def usage(self) -> Usage:
+        """How much of their time the workers have trained in this call: `.share`, and `.idle` in seconds."""
+        return self.driven.usage
+
+
 def train_all(
     executor: Executor,
     ask: Ask,

@@ -11,15 +11,13 @@ from lrsearch.heuristics.evidence import FIRST_RULES, RULES
 from lrsearch.heuristics.pruner import grid, linear_cut
 from lrsearch.recommendation import Recommendation
 from lrsearch.runs import Objective, RunState, Task
-from lrsearch.runs.executor import Usage
-from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.objective import SCORE, objectives_of
 from lrsearch.runs.roles import PROBES, Origin, Role
 from lrsearch.spaces import Space
 from lrsearch.store import Store, StoredRun, StoredStudy, Trial
 from lrsearch.study.answers import decided_by
 from lrsearch.study.decision import Decision
-from lrsearch.study.driven import Driven
+from lrsearch.study.driven import Driven, OfDriven
 from lrsearch.study.funnel import exploration_won, is_widened
 from lrsearch.study.probing import chance_of, evidence_of, level_of
 from lrsearch.study.pruning import Probing, stored_probes
@@ -51,7 +49,7 @@ class Exploration:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(OfDriven):
     """A pruned space with the runs and rules behind it, as `lrsearch.prune` and `lrsearch.explain` return it.
 
     `.space` suggests policies to an Optuna trial and draws them for any other loop; `.pruned` has the reasons.
@@ -89,16 +87,6 @@ class Explanation:
     objective: Objective = SCORE
     failed: int = 0
     driven: Driven = field(default_factory=Driven, compare=False)
-
-    @property
-    def lost(self) -> tuple[LostAttempt, ...]:
-        """The attempts of probes that ended with their process in this call."""
-        return self.driven.lost
-
-    @property
-    def usage(self) -> Usage:
-        """How much of their time the workers have trained in this call."""
-        return self.driven.usage
 
     @property
     def space(self) -> Space:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.errors import WorkError
 from lrsearch.heuristics import Pruned
 from lrsearch.runs import RunState
-from lrsearch.runs.executor import Usage
-from lrsearch.runs.lost import LostAttempt
 from lrsearch.runs.roles import Role
 from lrsearch.store import Trial
 from lrsearch.study.decision import Answer, Decision, decide
-from lrsearch.study.driven import Driven
+from lrsearch.study.driven import Driven, OfDriven
 from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, with_role
@@ -50,7 +48,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(OfDriven):
     """The result that `lrsearch.search` returns: `.best.policy`, `.verdict`, `.cost` in FRE; README has an example."""
 
     study: str
@@ -63,16 +61,6 @@ class SearchResult:
     spent: Cost
     warnings: tuple[str, ...] = ()
     driven: Driven = field(default_factory=Driven)
-
-    @property
-    def lost(self) -> tuple[LostAttempt, ...]:
-        """The attempts that ended with their process in this call, in order; each was trained again or failed."""
-        return self.driven.lost
-
-    @property
-    def usage(self) -> Usage:
-        """How much of their time the workers have trained in this call: `.share`, and `.idle` in seconds."""
-        return self.driven.usage
 
     @property
     def best(self) -> Answer:

@@ -25,11 +25,10 @@ from lrsearch.executors.cluster.joining import joined
 from lrsearch.executors.cluster.places import Places
 from lrsearch.executors.cluster.preflight import check_nodes
 from lrsearch.executors.cluster.queues import Queues
-from lrsearch.executors.cluster.settings import SweepSettings, share
+from lrsearch.executors.cluster.settings import CHECKED, END, READY, STOP, SweepSettings, share
 from lrsearch.executors.cluster.slot import PLACED, Slot
 from lrsearch.executors.cluster.slots import Slots
 from lrsearch.executors.cluster.watch import Watch
-from lrsearch.executors.cluster.workers import CHECKED, END, READY, STOP
 from lrsearch.executors.worker import MachineShare
 from lrsearch.executors.workers import Gone, Opened, RunEnded, to_json
 

@@ -1,7 +1,6 @@
 """What is checked before a sweep trains: the nodes of the cluster, their software, and their files."""
 
 import platform
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from lrsearch.executors.cluster.checks import ClusterCheck
 from lrsearch.executors.cluster.settings import SweepSettings
@@ -35,21 +35,18 @@ class MachineFacts:
 
 
 def check_nodes(settings: SweepSettings) -> list[ClusterCheck]:
-    """ClusterCheck the nodes of the cluster that this process has joined."""
+    """Check the nodes of the cluster that this process has joined."""
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
     names = {key: node["NodeManagerAddress"] for key, node in nodes.items()}
     able = [key for key, node in nodes.items() if _can_host(node["Resources"], settings)]
     checks = [
-        ClusterCheck("cluster", True, f"{counted(len(nodes), 'node')}: {_total(nodes.values())}"),
+        ClusterCheck("cluster", True, f"{settings.address}, {counted(len(nodes), 'node')}: {_total(nodes.values())}"),
         _check_resources(settings, [node["Resources"] for node in nodes.values()], len(able)),
     ]
     if not able:
         return checks
-    facts, silent = _describe_nodes(able, settings)
-    if silent:
-        checks.append(
-            ClusterCheck("answers", False, f"{_names(names, silent)} did not answer within {ANSWER_SECONDS:g} s")
-        )
+    facts, missing = _describe_nodes(able, settings)
+    checks += [ClusterCheck("answers", False, f"{names[key]} {why}") for key, why in missing.items()]
     return [*checks, *compare(describe_machine(settings), {names[key]: one for key, one in facts.items()}, settings)]
 
 
@@ -86,8 +83,8 @@ def compare(own: MachineFacts, others: Mapping[str, MachineFacts], settings: Swe
     return [*checks, ClusterCheck("folder", True, where if apart else "shared by all nodes")]
 
 
-def _describe_nodes(keys: Sequence[str], settings: SweepSettings) -> tuple[dict[str, MachineFacts], list[str]]:
-    """What nodes answer, and those that do not."""
+def _describe_nodes(keys: Sequence[str], settings: SweepSettings) -> tuple[dict[str, MachineFacts], dict[str, str]]:
+    """What nodes answer, and of those that do not the reason."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     describe = ray.remote(num_cpus=0, max_retries=0)(describe_machine)
@@ -96,7 +93,13 @@ def _describe_nodes(keys: Sequence[str], settings: SweepSettings) -> tuple[dict[
         for key in keys
     }
     ready, silent = ray.wait(list(pending), num_returns=len(pending), timeout=ANSWER_SECONDS)
-    return {pending[answer]: ray.get(answer) for answer in ready}, [pending[answer] for answer in silent]
+    facts, missing = {}, {pending[answer]: f"did not answer within {ANSWER_SECONDS:g} s" for answer in silent}
+    for answer in ready:
+        try:
+            facts[pending[answer]] = ray.get(answer)
+        except RayError as error:  # such as of a node without lrsearch
+            missing[pending[answer]] = f"cannot run lrsearch: {str(error).strip().splitlines()[-1][:200]}"
+    return facts, missing
 
 
 def _can_host(resources: Mapping[str, float], settings: SweepSettings) -> bool:
@@ -116,12 +119,8 @@ def _total(nodes: Any) -> str:
     return ", ".join(counted(number, name, form="g") for name, number in sums.items())
 
 
-def _names(names: Mapping[str, str], keys: Sequence[str]) -> str:
-    return ", ".join(sorted(names[key] for key in keys))
-
-
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return f"none ({socket.gethostname()})"
+        return "none"

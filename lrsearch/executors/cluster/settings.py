@@ -7,6 +7,8 @@ from typing import Any, Self
 
 RUNS_PER_GPU = 4
 """Runs at a time on a GPU, where the user gives no share: a rule, as small models leave most of it idle."""
+CHECKED, READY, ORDER, STOP, END = "checked", "ready", "order", "stop", "end"
+"""Kinds of what the process of the study and the driver say to each other, beside the workers' messages."""
 GPU_UNITS = 10_000
 """Ray counts parts of a GPU in ten-thousandths."""
 

@@ -20,7 +20,7 @@ from typing import Any
 from lrsearch.errors import EngineError
 from lrsearch.executors.cluster.checks import ClusterCheck
 from lrsearch.executors.cluster.sent import pickled
-from lrsearch.executors.cluster.settings import SweepSettings
+from lrsearch.executors.cluster.settings import CHECKED, END, ORDER, READY, STOP, SweepSettings
 from lrsearch.executors.deaths import death_of
 from lrsearch.executors.worker_executor import WorkerExecutor
 from lrsearch.executors.workers import Gone, Message, Opened, Order, from_json
@@ -36,8 +36,6 @@ LONGEST_BASE = 30
 """Characters of the folder of temporary files: what Ray appends to it is up to 75 long."""
 ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """The environment variable by which Ray listens on loopback only, on any system, where it is 0."""
-CHECKED, READY, ORDER, STOP, END = "checked", "ready", "order", "stop", "end"
-"""Kinds of values that are exchanged with the driver beside the workers' messages."""
 
 
 class RayWorkers:
@@ -163,7 +161,7 @@ class RayExecutor(WorkerExecutor):
         folder: for Ray Tune's files, and the log of what Ray prints.
         address: "local" to start a cluster that ends with the executor; "auto" or host:port to join one. A Ray that
             this process has joined or started is used where it is "local" or "auto".
-        workers: runs at a time; None for as many fit into the cluster.
+        workers: runs at a time; None for as many as fit into the cluster.
         cpus, gpus: for each run; `gpus` is a part of one, or several.
         needed: paths of data and programs that every machine must have.
         limits: the time that training may take.
