@@ -201,6 +201,7 @@ class _WorkerProcess:
         rows = len(order.keys) if order.in_lockstep else 1
         self._allowed = None if seconds_per_run is None else seconds_per_run * rows
         self._allow()
+        self.sample()
 
     def run_ended(self, key: str) -> None:
         self.keys.remove(key)
