@@ -11,7 +11,7 @@ from lrsearch.api.cluster import Checked, Resources, open_cluster
 from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
 from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
-from lrsearch.runs.executor import Limits, Lost
+from lrsearch.runs.executor import Executor, Limits, Lost
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
@@ -26,6 +26,7 @@ from lrsearch.study.strategy import Setup
 from lrsearch.study.study import Study, Watch
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
+from lrsearch.training.run_folder import run_folder
 from lrsearch.training.settings import with_settings
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def search(
         warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
             with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
-                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+                driven = drive_in(Path(out), study, executor, progress, lost)
         return conclude_search(study, warnings, driven, max_hours)
 
 
@@ -162,7 +163,7 @@ def sweep(
         if not study.is_done:
             source = source_of(trains, data_dir)
             with open_cluster(source, resources, Path(out), data_dir, checked, limits) as executor:
-                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+                driven = drive_in(Path(out), study, executor, progress, lost)
         return conclude_search(study, warnings, driven, max_hours)
 
 
@@ -214,10 +215,10 @@ def prune(
     strategy = Probing()
     strategy.check(setup)
     with opened_store(store, writable(Path(out))) as ledger:
-        study, driven = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch), Driven()
+        study, driven = Study(setup, strategy, ledger, tpe_sampler(setup), watch, shares=True), Driven()
         if not study.is_done:
             with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
-                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+                driven = drive_in(Path(out), study, executor, progress, lost)
         return replace(explain_study(ledger, study.key), spent=cost(study), driven=driven)
 
 
@@ -238,6 +239,12 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
     """
     with opened_store(store, Path(out), existing=True) as ledger:
         return explain_study(ledger, study)
+
+
+def drive_in(out: Path, study: Study, executor: Executor, progress: Progress | None, lost: Lost | None) -> Driven:
+    """Train a study's trials, with the weights in a folder of this process alone: see `drive`."""
+    with run_folder(writable(out)) as folder:
+        return drive(study, executor, progress, folder, lost)
 
 
 def conclude_search(
@@ -286,7 +293,7 @@ def _study(
     folder = writable(out)
     with opened_store(store, folder) as ledger:
         sampler = tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup)
-        yield Study(setup, Funnel(), ledger, sampler, watch)
+        yield Study(setup, Funnel(), ledger, sampler, watch, shares=True)
 
 
 def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:

@@ -102,6 +102,11 @@ def file_of(url: URL) -> Path | None:
     return Path(url.database) if is_file and url.database else None
 
 
+def is_in_memory(url: URL) -> bool:
+    """Whether a store is in memory: then it has no other process."""
+    return url.get_backend_name() == "sqlite" and (not url.database or ":memory:" in url.database)
+
+
 def _check_file(path: Path) -> None:
     try:
         if path.exists():

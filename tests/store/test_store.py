@@ -178,7 +178,7 @@ def test_a_trial_of_a_later_lrsearch_is_an_error_that_names_its_study(store, rol
 def test_an_answer_of_a_later_lrsearch_is_left_out_of_advice(tmp_path):
     with open_store(shutil.copy(SCHEMAS / "schema-3.db", tmp_path)) as store:
         study = next(study for study in store.studies() if stored_answers(store, study.task))
-        with store._writes() as session:
+        with store.writes() as session:
             row = session.scalars(select(AssignmentRow).where(AssignmentRow.study_key == study.key)).first()
             row.origin = "lattice"
             row.digest = seal(columns(row))
