@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrsearch.api.cluster import Checked, Resources, open_cluster
 from lrsearch.api.functions import changed_source
@@ -23,14 +23,11 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
-from lrsearch.study.study import Study, Watch
+from lrsearch.study.study import MakeSampler, Study, Watch
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.run_folder import run_folder
 from lrsearch.training.settings import with_settings
-
-if TYPE_CHECKING:
-    from lrsearch.samplers.optuna import OptunaSampler
 
 
 def search(
@@ -262,9 +259,9 @@ def conclude_search(
         from lrsearch.report.best_trial import is_noted
         from lrsearch.report.panels import publish
 
-        optuna_study = study.sampler.study
-        if result.spent.trained_runs or not is_noted(result, optuna_study):
-            publish(result, optuna_study)
+        with study.sampler.written() as optuna_study:
+            if optuna_study is not None and (result.spent.trained_runs or not is_noted(result, optuna_study)):
+                publish(result, optuna_study)
     return result
 
 
@@ -292,21 +289,23 @@ def _study(
     """Open the funnel study of `search` and `sweep`."""
     folder = writable(out)
     with opened_store(store, folder) as ledger:
-        sampler = tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup)
+        sampler = tpe_sampler(setup, storage or f"sqlite:///{folder / 'optuna.db'}")
         yield Study(setup, Funnel(), ledger, sampler, watch, shares=True)
 
 
-def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:
-    """A function that makes the study's sampler from the study's name and the number of its trials in the ledger."""
+def tpe_sampler(setup: Setup, storage: str | None = None) -> MakeSampler:
+    """A function that makes a study's sampler; its copy in a storage is opened once."""
+    from lrsearch.samplers.mirror import Mirror
     from lrsearch.samplers.optuna import OptunaSampler
 
-    task = setup.task
-    return lambda name, known: OptunaSampler(
-        name,
-        storage,
-        setup.seed,
-        task.horizon,
-        known=known,
-        first=int(Role.CHECK in setup.without),
-        direction=task.objective.direction,
-    )
+    task, first = setup.task, int(Role.CHECK in setup.without)
+    opened: list[Mirror] = []
+
+    def make(name: str, known: Callable[[], int]) -> OptunaSampler:
+        if storage is not None and not opened:
+            opened.append(Mirror(name, storage, known))
+        mirror = opened[0] if opened else None
+        direction = task.objective.direction
+        return OptunaSampler(name, mirror, setup.seed, task.horizon, first=first, direction=direction)
+
+    return make

@@ -57,9 +57,7 @@ class Claims:
         place: where the process runs.
     """
 
-    def __init__(
-        self, store: Store, study_key: str, lease: float = LEASE_SECONDS, place: Place | None = None
-    ) -> None:
+    def __init__(self, store: Store, study_key: str, lease: float = LEASE_SECONDS, place: Place | None = None) -> None:
         self._store, self._study, self._lease = store, study_key, lease
         self._place = place or Place.here()
         self._steps: dict[str, int] = {}
@@ -201,4 +199,4 @@ def _clock(session: Session) -> float:
         now: Any = (func.julianday("now") - 2_440_587.5) * 86_400.0  # days since 4714 BC, to seconds since 1970
     else:
         now = func.extract("epoch", func.clock_timestamp())
-    return float(session.scalar(select(now)))
+    return float(session.execute(select(now)).scalar_one())

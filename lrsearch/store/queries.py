@@ -10,7 +10,17 @@ from sqlalchemy.orm import Session
 
 from lrsearch.runs import Objective, RunState
 from lrsearch.runs.objective import finite_cost
-from lrsearch.store.schema import AssignmentRow, AttemptRow, DatasetRow, ModelRow, OriginRow, PolicyRow, RunRow, StudyRow, TaskRow
+from lrsearch.store.schema import (
+    AssignmentRow,
+    AttemptRow,
+    DatasetRow,
+    ModelRow,
+    OriginRow,
+    PolicyRow,
+    RunRow,
+    StudyRow,
+    TaskRow,
+)
 
 TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
 """Runs of trusted origins: those of an untrusted bundle are no evidence, and no results of a search."""

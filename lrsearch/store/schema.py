@@ -196,7 +196,7 @@ class AssignmentRow(Base):
 
 
 class ProcessRow(Base):
-    """A process that works on a study now. Its lease ends at `until`, by the clock of the database, unless it renews it.
+    """A process that works on a study now. Its lease ends at `until`, by the database's clock, unless it renews it.
 
     `place` says where it runs, see `Place`; `lease` is in seconds.
     """

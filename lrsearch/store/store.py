@@ -19,15 +19,7 @@ from lrsearch.runs import Objective, Run, RunSpec, RunState, Task, objectives_of
 from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import queries
-from lrsearch.store.database import (
-    BUSY_SECONDS,
-    check_exists,
-    connect,
-    is_in_memory,
-    read_url,
-    shown,
-    transaction,
-)
+from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, is_in_memory, read_url, shown, transaction
 from lrsearch.store.entries import entry_of, stored_of
 from lrsearch.store.fields import Entry, checked, ordered
 from lrsearch.store.migrations import prepare
@@ -558,7 +550,6 @@ class Store:
                 self.url,
             )
         return [row for row in rows if row is not None]
-
 
 
 def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[float] = ()) -> Store:

@@ -39,6 +39,13 @@ class Sampler(Protocol):
     def tell(self, trial: Trial, run: Run) -> None:
         """Record the run of a trial. Recording it twice changes nothing."""
 
+    def save(self) -> None:
+        """Write what was added and recorded to where people read it, if there is such a place."""
+
+
+MakeSampler = Callable[[str, Callable[[], int]], Sampler]
+"""Makes a sampler from the study's name and a function that returns how many trials its ledger has."""
+
 
 class Study:
     """One search in progress.
@@ -53,8 +60,7 @@ class Study:
         setup: its setup.
         strategy: the way to search.
         store: the ledger.
-        sampler: makes the sampler from the study's name and the number of trials in the ledger. By them the sampler
-            finds its own state, and checks that it belongs to this ledger.
+        sampler: makes the sampler, which the ledger's trials fill.
         watch: called with the study and every trial that ends, in any process.
         cold: whether it starts without the store's recommendations.
         shares: whether other processes may work on it at the same time.
@@ -68,7 +74,7 @@ class Study:
         setup: Setup,
         strategy: Strategy,
         store: Store,
-        sampler: Callable[[str, int], Sampler],
+        sampler: MakeSampler,
         watch: Watch | None = None,
         cold: bool = False,
         shares: bool = False,
@@ -96,9 +102,11 @@ class Study:
         self._claimed: set[int] = set()
         self._training: set[str] = set()
         self._open_numbers: set[int] = set()
-        self.sampler = sampler(self.name, len(self.history))
+        self.sampler = sampler(self.name, lambda: store.progress(self.key).trials)
+        self._is_saved = True
         for trial in self.history:
             self._restore(trial)
+        self._save()
         if self.claims is not None and self.claims.others():  # what failed in another process is not tried again now
             self._claimed = {trial.number for trial in self.history if trial.run is not None}
 
@@ -147,6 +155,7 @@ class Study:
         self.refresh()
         while self._propose():
             pass
+        self._save()
         while trials := self._unclaimed():
             stored = {trial.number: self.store.find(trial.spec(self.setup.task).key) for trial in trials}
             ended = {number: run for number, run in stored.items() if run is not None and run.run.state.is_final}
@@ -158,6 +167,7 @@ class Study:
                 return trials
             while self._propose():
                 pass
+            self._save()
         if self._open_numbers:
             return WAIT
         return LATER if self._waits_for_others else DONE
@@ -291,7 +301,9 @@ class Study:
             self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
-        return self._settle(trial, stored, reused=False)
+        ended = self._settle(trial, stored, reused=False)
+        self._save()
+        return ended
 
     def _charge_late(self, spec: RunSpec, run: Run) -> None:
         """Charge an attempt at a run that another process has ended: one of them did not answer for a lease."""
@@ -376,6 +388,7 @@ class Study:
         if self.store.assign(self.key, trial, trial.spec(self.setup.task), self._seen):
             self.history.append(trial)
             if _is_searched(trial):
+                self._is_saved = False
                 self.sampler.add(trial, proposal.space)
         return True  # also where another process was first: its trial is read next
 
@@ -383,6 +396,7 @@ class Study:
         ended = replace(trial, stored=stored, reused=reused)
         self.history[ended.number] = ended
         if ended.run and _is_searched(ended):
+            self._is_saved = False
             self.sampler.tell(ended, ended.run)
         self._watch(self, ended)
         return ended
@@ -393,9 +407,16 @@ class Study:
         if _is_searched(trial) and trial.run:
             self.sampler.tell(trial, trial.run)
 
+    def _save(self) -> None:
+        """Have the sampler write what is new."""
+        if not self._is_saved:
+            self.sampler.save()
+            self._is_saved = True
+
     def _add(self, trial: Trial) -> None:
         """Add a trial of the ledger to the sampler."""
         if _is_searched(trial):
+            self._is_saved = False
             self.sampler.add(trial, self.strategy.space(self.setup, self.history[: trial.number]))
 
 

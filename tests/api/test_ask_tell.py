@@ -17,7 +17,7 @@ from lrsearch.errors import BudgetError, TaskError, UsageError, WorkError
 from lrsearch.report.explanation import sentences
 from lrsearch.runs import RunState
 from lrsearch.runs.counter import StepCounter
-from lrsearch.study.claims import Claims
+from lrsearch.study.job_folders import JobFolders
 from lrsearch.study.study import Study
 
 FILE = Path(__file__).with_name("surface.py")
@@ -361,7 +361,7 @@ class Hands:
 
     def killed_asking(self, n):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Claims, "take", _killed)
+            patch.setattr(JobFolders, "take", _killed)
             with suppress(KeyboardInterrupt):
                 assert self.study.ask() == []
         self.reopen()
