@@ -15,6 +15,7 @@ from lrsearch.runs.counter import counted_in, forget_count
 from lrsearch.runs.executor import NoRun
 from lrsearch.runs.roles import Role
 from lrsearch.store import Store, Trial
+from lrsearch.store.claims import LEASE_SECONDS
 from lrsearch.study.decision import is_result
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.job_folders import JobFolders, study_folder
@@ -225,7 +226,7 @@ class OpenStudy:
     def _read(self) -> Study:
         study = self._study
         if study is None or study.history != self.store.history(self.key):
-            study = self._study = Study(self._setup, Funnel(), self.store, self._sampler, shares=True)
+            study = self._study = Study(self._setup, Funnel(), self.store, self._sampler, lease=LEASE_SECONDS)
         study.refresh()
         failed = {trial.number for trial in study.history if _has_failed(trial)}
         study.set_claimed(self._out(study) | failed)

@@ -15,6 +15,7 @@ from lrsearch.runs.executor import Executor, Limits, Lost
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
+from lrsearch.store.claims import LEASE_SECONDS
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.driven import Driven
 from lrsearch.study.explanation import Explanation, explain_stored
@@ -48,9 +49,13 @@ def search(
     max_seconds_per_run: float | None = None,
     max_hours: float | None = None,
     lost: Lost | None = None,
+    lease: float = LEASE_SECONDS,
     is_own_process: bool = False,
 ) -> SearchResult:
     """Search the best LR policy for a task. The same call continues where the last one ended.
+
+    Several processes may make the same call at the same time, on machines that share the store: they share its runs
+    and its budget, and all return the same answer.
 
     Args:
         task: a shipped task's name, a function under `@lrs.task`, or the user's own task.
@@ -74,6 +79,8 @@ def search(
             limit. With a limit, one worker is a process of its own as well.
         max_hours: the search ends by then, with what it has; None for no limit. The same call goes on.
         lost: called with every attempt of a run that ended with its process, and is tried again or has failed.
+        lease: seconds after which other processes of the same search take the runs of this one, where it does not
+            answer. One of this machine that was killed is known at once.
         is_own_process: whether this process does nothing else. It is then set up for training, as in the command line.
 
     Returns:
@@ -91,7 +98,7 @@ def search(
     limits = Limits.of(max_seconds_per_run, max_hours, time.monotonic())
     trains = with_settings(task, settings)
     setup, notes = search_setup(trains, functions, known, budget, seed)
-    with _study(setup, store, Path(out), storage, watch) as study:
+    with _study(setup, store, Path(out), storage, watch, lease) as study:
         warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
             with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
@@ -120,6 +127,7 @@ def sweep(
     max_seconds_per_run: float | None = None,
     max_hours: float | None = None,
     lost: Lost | None = None,
+    lease: float = LEASE_SECONDS,
     checked: Checked | None = None,
 ) -> SearchResult:
     """Search as `search` does, many runs at a time, as a Ray Tune run. The same call continues the study.
@@ -140,7 +148,7 @@ def sweep(
         cpus_per_run: CPUs of a run.
         gpus_per_run: GPUs of a run: a part of one, or several for a program under torchrun. None for a quarter of one
             or more, where the cluster has GPUs.
-        max_seconds_per_run, max_hours, lost: as in `search`.
+        max_seconds_per_run, max_hours, lost, lease: as in `search`.
         checked: called with the checks of the cluster, before anything trains.
 
     Returns:
@@ -155,7 +163,7 @@ def sweep(
     trains = with_settings(task, settings)
     resources = Resources(address, workers, cpus_per_run, gpus_per_run)
     setup, notes = search_setup(trains, functions, known, budget, seed)
-    with _study(setup, store, Path(out), storage, watch) as study:
+    with _study(setup, store, Path(out), storage, watch, lease) as study:
         warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
             source = source_of(trains, data_dir)
@@ -212,7 +220,7 @@ def prune(
     strategy = Probing()
     strategy.check(setup)
     with opened_store(store, writable(Path(out))) as ledger:
-        study, driven = Study(setup, strategy, ledger, tpe_sampler(setup), watch, shares=True), Driven()
+        study, driven = Study(setup, strategy, ledger, tpe_sampler(setup), watch, lease=LEASE_SECONDS), Driven()
         if not study.is_done:
             with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
                 driven = drive_in(Path(out), study, executor, progress, lost)
@@ -284,13 +292,13 @@ def search_setup(
 
 @contextmanager
 def _study(
-    setup: Setup, store: str | Store | None, out: Path, storage: str | None, watch: Watch | None
+    setup: Setup, store: str | Store | None, out: Path, storage: str | None, watch: Watch | None, lease: float
 ) -> Iterator[Study]:
     """Open the funnel study of `search` and `sweep`."""
     folder = writable(out)
     with opened_store(store, folder) as ledger:
         sampler = tpe_sampler(setup, storage or f"sqlite:///{folder / 'optuna.db'}")
-        yield Study(setup, Funnel(), ledger, sampler, watch, shares=True)
+        yield Study(setup, Funnel(), ledger, sampler, watch, lease=lease)
 
 
 def tpe_sampler(setup: Setup, storage: str | None = None) -> MakeSampler:

@@ -9,6 +9,7 @@ A claim keeps no result out: a run that ends after its claim was taken over is r
 """
 
 import logging
+import math
 import secrets
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typing import Any
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from lrsearch.errors import StoreError
+from lrsearch.errors import StoreError, UsageError, given
 from lrsearch.runs import RunState
 from lrsearch.store.database import insert_all_new
 from lrsearch.store.place import Place
@@ -55,10 +56,16 @@ class Claims:
         study_key: the study.
         lease: seconds that it keeps its runs without a renewal.
         place: where the process runs.
+
+    Raises:
+        UsageError: for a lease that is not a number of seconds.
     """
 
     def __init__(self, store: Store, study_key: str, lease: float = LEASE_SECONDS, place: Place | None = None) -> None:
-        self._store, self._study, self._lease = store, study_key, lease
+        is_number = isinstance(lease, int | float) and not isinstance(lease, bool)
+        if not is_number or not 0 <= lease < math.inf:
+            raise UsageError(f"lease is a number of seconds, 0 or more, got {given(lease)}")
+        self._store, self._study, self._lease = store, study_key, float(lease)
         self._place = place or Place.here()
         self._steps: dict[str, int] = {}
         self._lock = threading.Lock()

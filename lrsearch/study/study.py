@@ -63,7 +63,8 @@ class Study:
         sampler: makes the sampler, which the ledger's trials fill.
         watch: called with the study and every trial that ends, in any process.
         cold: whether it starts without the store's recommendations.
-        shares: whether other processes may work on it at the same time.
+        lease: seconds after which other processes take the runs of this one, where it does not answer; None where no
+            other process works on it.
 
     Raises:
         BudgetError: if the budget is too small.
@@ -77,7 +78,7 @@ class Study:
         sampler: MakeSampler,
         watch: Watch | None = None,
         cold: bool = False,
-        shares: bool = False,
+        lease: float | None = None,
     ) -> None:
         strategy.check(setup)
         self.strategy, self.store = strategy, store
@@ -91,7 +92,7 @@ class Study:
         )
         self.history = store.history(self.key)
         self._watch = watch or (lambda study, trial: None)
-        self.claims = Claims(store, self.key) if shares else None
+        self.claims = Claims(store, self.key, lease) if lease is not None else None
         self.others: dict[str, Place] = {}
         """The other processes that have worked on it meanwhile."""
         self._others_now = 0

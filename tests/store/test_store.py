@@ -1,6 +1,5 @@
 """The store's contract, on SQLite and on a real PostgreSQL alike."""
 
-import hashlib
 import math
 import shutil
 import sqlite3
@@ -41,20 +40,6 @@ def finished(score=0.5, **changes):
         "stride": 34,
     }
     return Run(**given | changes)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path, postgres) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    return postgres(hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
-
-
-@pytest.fixture
-def store(url):
-    with open_store(url) as opened:
-        assert opened._engine.dialect.name == url.split(":")[0].split("+")[0]
-        yield opened
 
 
 def spec(lr=0.1, seed=0, horizon=100, task=MLP):
