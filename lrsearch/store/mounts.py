@@ -5,7 +5,7 @@ from pathlib import Path
 TABLE = Path("/proc/self/mountinfo")
 """The mounts of this process; only Linux has it."""
 NETWORK = frozenset(
-    [
+    {
         "afs",
         "beegfs",
         "ceph",
@@ -24,7 +24,7 @@ NETWORK = frozenset(
         "smb2",
         "smb3",
         "smbfs",
-    ]
+    }
 )
 """Types of file systems whose files lie on another machine, by the names of Linux."""
 
