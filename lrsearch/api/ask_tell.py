@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from lrsearch.api.resources import writable
 from lrsearch.api.studies import conclude_search, tpe_sampler
-from lrsearch.errors import BudgetError, OutputError, UsageError, WorkError, given
+from lrsearch.errors import BudgetError, UsageError, WorkError, given
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.counter import counted_in, forget_count
 from lrsearch.runs.executor import NoRun
@@ -90,7 +90,7 @@ class OpenStudy:
                 job = OpenJob.of(trial, self.task, self._folders.job_folder(trial.number))
                 try:
                     is_new = self._folders.write(trial.number, job.file.to_text() + "\n")
-                except OutputError:
+                except BaseException:  # also Ctrl-C: nobody has the job yet
                     study.release(trial)
                     raise
                 if is_new:

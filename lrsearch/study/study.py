@@ -103,6 +103,7 @@ class Study:
         self._claimed: set[int] = set()
         self._training: set[str] = set()
         self._open_numbers: set[int] = set()
+        self._recorded: set[str] = set()
         self.sampler = sampler(self.name, lambda: store.progress(self.key).trials)
         self._is_saved = True
         for trial in self.history:
@@ -241,6 +242,8 @@ class Study:
         if trial.run is not None and own.run is None:
             self._claimed.add(number)  # also a failed one: this call does not train it again
             self._settle(own, stored, reused=True)
+            if own.role in (Role.CHECK, Role.DEFAULT):  # without them no process has an answer
+                self.require_sound(own, stored.run)
         else:
             self.history[number] = replace(own, stored=stored)
 
@@ -308,7 +311,10 @@ class Study:
 
     def _charge_late(self, spec: RunSpec, run: Run) -> None:
         """Charge an attempt at a run that another process has ended: one of them did not answer for a lease."""
-        stored = self.store.find(spec.key) if self.claims is not None and run.state.is_final else None
+        if self.claims is None or not run.state.is_final or spec.key in self._recorded:
+            return
+        self._recorded.add(spec.key)  # an interrupt may break this call, and the same run is recorded again
+        stored = self.store.find(spec.key)
         if stored is not None and stored.run.state.is_final:
             self.store.add_lost_steps(spec.key, run.trained)
             log.warning("run %s was trained by another process too: it counts once, its cost twice", spec.key)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lrsearch.errors import WorkError
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.executor import DONE, LATER, WAIT
 from lrsearch.store.claims import Claims
@@ -129,7 +130,7 @@ def test_jobs_that_were_handed_out_are_named_and_not_waited_for(open_shared, wor
 def test_a_run_that_failed_in_one_process_is_not_tried_again_by_another_that_goes_on(open_shared, world):
     answers = world()
     first, second = open_shared(), open_shared()
-    for _ in range(3):
+    for _ in range(4):
         train(first, first.ask(), answers)
     failed = first.ask()
     first.record(failed, Run(state=RunState.FAILED, steps=1, seconds=0.0, error="no"))
@@ -138,6 +139,26 @@ def test_a_run_that_failed_in_one_process_is_not_tried_again_by_another_that_goe
         while trial := study.ask():
             assert trial.number != failed.number
             train(study, trial, answers)
+
+
+def test_a_result_that_is_recorded_again_after_an_interrupt_is_charged_once(open_shared, world):
+    study = open_shared()
+    trial = study.ask()
+    run = world().train(trial.spec(study.setup.task))
+    for _ in range(2):
+        study.record(trial, run)
+    assert study.store.find(trial.spec(study.setup.task).key).lost_steps == 0
+
+
+def test_a_default_that_fails_ends_the_search_of_all_processes(open_shared, world):
+    answers, first, second = world(), open_shared(), open_shared()
+    second.offers()
+    while (trial := first.ask()).role != "default":
+        train(first, trial, answers)
+    failed = Run(state=RunState.FAILED, steps=1, seconds=0.0, error="ValueError: no")
+    for end in (lambda: first.tell(trial, failed), second.ask):
+        with pytest.raises(WorkError, match=r"on digits-mlp failed.*ValueError: no"):
+            end()
 
 
 def test_at_its_begin_a_process_charges_what_a_lost_machine_had_reported_and_only_once(open_shared):
