@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: search test adapters faults lint bench bench-adapters clean
+.PHONY: search test adapters oldest faults lint bench bench-adapters clean
 
 search: $(VENV)/installed
 	$(BIN)/lrsearch search digits-cnn --budget 12
@@ -15,6 +15,10 @@ test: $(VENV)/installed-dev lint
 adapters: $(VENV)/installed-dev $(VENV)-adapters/installed
 	$(BIN)/pytest -m adapters
 	$(VENV)-adapters/bin/pytest -p no:cacheprovider tests/integrations -m "not adapters"
+
+# The tests on the oldest versions that pyproject.toml allows, in an environment of its own.
+oldest: $(VENV)-oldest/installed
+	$(VENV)-oldest/bin/pytest -p no:cacheprovider -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not faults and not adapters"
 
 faults: $(VENV)/installed-dev
 	$(BIN)/pytest -m faults
@@ -52,5 +56,12 @@ $(VENV)-adapters/installed: pyproject.toml
 	$(VENV)-adapters/bin/python -m pip install --quiet --editable . --group adapters
 	touch $@
 
+# The lower bounds of pyproject.toml, and of what they need in turn the newest versions: pip cannot resolve so, uv can.
+$(VENV)-oldest/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet uv
+	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct --editable . --group dev
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-adapters build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-adapters $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

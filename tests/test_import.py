@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -51,7 +52,8 @@ def test_a_model_is_counted_without_the_compiler_of_torch_and_as_the_catalogue_h
         "from dataclasses import replace; from functools import partial; from lrsearch.tasks import TASKS;"
         "assert all(replace(t, build=partial(t.build)).parameters == t.parameters for t in TASKS.values())"
     )
-    assert loaded_after(counted) == {"torch"}
+    own = {"sympy"} if version("torch").startswith("2.6.") else set()  # torch 2.6: any layer on meta
+    assert loaded_after(counted) == {"torch"} | own
 
 
 IN_TURN = """

@@ -280,6 +280,8 @@ def _sequential(scheduler: Any, lrs: LRs) -> Policy:
     at = [whole(step, "a milestone") for step in scheduler._milestones]
     if at != sorted(at):
         raise PolicyError(f"milestones={at} do not rise, and torch walks through them in another order")
+    if 0 in at:
+        raise PolicyError(f"milestones={at}: torch before 2.13 is one step late after 0; leave out what ends there")
     members, policies = list(scheduler._schedulers), _policies_of_members(scheduler, lrs)
     starts = [0, *at]
     for member, policy, start in zip(members, policies, starts, strict=True):
