@@ -158,6 +158,9 @@ class Space:
     def suggest(self, trial: "Trial", prefix: str | None = None) -> Policy:
         """Let an Optuna trial suggest a policy. The same space suggests the same policy again.
 
+        The trial is marked with user attributes: `lrsearch:policy`, the policy's text, and `lrsearch:origin`, which is
+        "suggested" where nothing else is known.
+
         Args:
             trial: the Optuna trial.
             prefix: a name for one of several policies in a trial, 1 to 40 letters, digits, `_` or `-`. Its
