@@ -288,7 +288,7 @@ def test_without_a_store_the_papers_alone_recommend_and_no_file_is_made(tmp_path
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TaskError, match="did you mean 'mnist-lenet'"):
         lrs.recommend("mnist-lent")
-    with pytest.raises(UsageError, match="store is an open store, such as .* got 'store.db'"):
+    with pytest.raises(UsageError, match=r"store is an open store, such as .* got 'store.db'"):
         lrs.recommend("mnist-lenet", "store.db")
 
 
