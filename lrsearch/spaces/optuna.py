@@ -199,6 +199,7 @@ def _claim(
 def _as_claim(space: Space, offer: Offer, parts: frozenset[str], prefix: str | None) -> FrozenTrial:
     marks = {**_marks(offer.policy, offer.origin, prefix), **offer.attributes}
     if offer.scores:
+        marks[marked(RUN, prefix)] = ", ".join(sorted(parts))
         params, distributions = _inside(space, offer.policy, prefix)
         claim = optuna.create_trial(
             state=TrialState.RUNNING,

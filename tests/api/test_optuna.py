@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import warnings
 
 import optuna
@@ -17,6 +18,8 @@ from lrsearch.spaces import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SPACE = Space.standard("TRI", "EXP", "FIX", horizon=100, epoch=10)
+LONG = 60
+"""Seconds after which a test that waits gives up."""
 DIES = """
 import os, sys
 import lrsearch as lrs
@@ -220,9 +223,9 @@ def test_the_trial_of_a_process_that_died_under_ask_and_tell_is_failed_by_anothe
     with lrs.optuna.heartbeat(study, alive):
         process.kill()
         process.communicate()
-        storage = study._storage
-        while not storage._backend._get_stale_trial_ids(study._study_id):
-            pass  # until the grace period of 2 seconds has passed
+        until = time.monotonic() + LONG
+        while not study._storage._backend._get_stale_trial_ids(study._study_id) and time.monotonic() < until:
+            pass  # the grace period is 2 seconds
         assert lrs.optuna.ask(study).number == 2
     assert study.trials[number].state is TrialState.FAIL
     assert study.trials[alive.number].state is TrialState.RUNNING
@@ -249,7 +252,8 @@ def test_a_heartbeat_that_is_not_taken_is_logged_and_the_next_one_tried(sqlite, 
         storage.engine.dispose()
         table = optuna.storages._rdb.models.TrialHeartbeatModel.__table__
         table.drop(storage.engine)
-        while len(caplog.records) < 2:
+        until = time.monotonic() + LONG
+        while len(caplog.records) < 2 and time.monotonic() < until:
             pass
         table.create(storage.engine)
     assert "trial 0: a heartbeat was not recorded" in caplog.text

@@ -350,6 +350,8 @@ def test_results_of_the_same_task_and_of_no_other_become_finished_trials():
             lrs.add_results(optuna.create_study(), space, store, MNIST)
     (trial,) = study.trials
     assert (trial.value, trial.state.name) == (pytest.approx(0.85), "COMPLETE")
-    assert trial.user_attrs == {"lrsearch:policy": str(GOOD), "lrsearch:origin": "same task"}
+    keys = sorted(RunSpec(MNIST, GOOD, 10_000, seed).key for seed in (0, 1))
+    expected = {"policy": str(GOOD), "origin": "same task", "run": ", ".join(keys)}
+    assert trial.user_attrs == {f"lrsearch:{name}": value for name, value in expected.items()}
     assert trial.params["peak"] == pytest.approx(space.values(GOOD)["peak"])
     assert space.suggest(study.ask()).form == "TRI"  # the same distributions
