@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         verify,
         warm_start,
     )
+    from lrsearch.api import optuna as optuna
     from lrsearch.api import ray as ray
     from lrsearch.recommendation import rank, recommend
     from lrsearch.runs import Objective, Task, maximize, minimize
@@ -156,6 +157,10 @@ def __getattr__(name: str) -> Any:
         from lrsearch.training.range_test import RangeTest
 
         return RangeTest
+    if name == "optuna":
+        from lrsearch.api import optuna
+
+        return optuna
     if name == "ray":
         from lrsearch.api import ray
 

@@ -10,6 +10,7 @@ from lrsearch.errors import UsageError, given
 from lrsearch.later import warn_older
 from lrsearch.recommendation import Recommendation
 from lrsearch.recommendation.known import PUBLISHED
+from lrsearch.recommendation.published import label_of
 from lrsearch.runs import Objective
 from lrsearch.schedules import Policy, parse
 from lrsearch.spaces import Space
@@ -44,6 +45,7 @@ def warm_start(
     """Enqueue policies in the user's own Optuna study: at most the first three, and one random point last.
 
     The user attribute `lrsearch:origin` of each trial is the origin of its policy: `stored`, `published` or `random`.
+    For a recommendation `lrsearch:source` names the paper's table, such as "LRBench Table VII", or the stored task.
     The call can be repeated, also by several processes at once: a policy that is in the study is not enqueued again,
     whatever the state of its trial. When it returns, all are in the queue or were taken from it.
 
@@ -70,14 +72,13 @@ def warm_start(
         UsageError: if an argument has a wrong type.
 
     >>> import optuna
-    >>> from lrsearch import FIX, open_store, recommend
+    >>> from lrsearch import FIX, recommend
     >>> study = optuna.create_study(direction="maximize")
     >>> space = Space.standard(horizon=10_000, epoch=540)
-    >>> with open_store("sqlite:///:memory:") as store:
-    ...     warm_start(study, space, [FIX(k0=0.1), *recommend("mnist-lenet", store)])
+    >>> warm_start(study, space, [FIX(k0=0.1), *recommend("mnist-lenet")])
     4
-    >>> warm_start(study, space, [FIX(k0=0.1)])
-    0
+    >>> warm_start(study, space, [FIX(k0=0.1)]), study.trials[1].user_attrs["lrsearch:source"]
+    (0, 'LRBench Table VII')
     """
     import numpy as np
 
@@ -181,7 +182,7 @@ def _fitting(offered: Iterable[Any], space: Space, optimum: float | None) -> "li
 
     fitting: list[Offer] = []
     for item in offered:
-        origin, policy = _transferred(item, space, optimum)
+        policy, marks = _transferred(item, space, optimum)
         fitted = fit(policy, space)
         if fitted is None:
             log.warning("%s is not enqueued: %s", policy, space.misfit(policy))
@@ -190,20 +191,25 @@ def _fitting(offered: Iterable[Any], space: Space, optimum: float | None) -> "li
         elif len(fitting) > MOST_STORED:
             log.warning("%s is not enqueued: a study starts from %d policies at most", policy, 1 + MOST_STORED)
         elif fitted == policy:
-            fitting.append(Offer(policy=policy, origin=origin))
+            fitting.append(Offer(policy=policy, **marks))
         else:
             text = "%s ends after %g steps, the space after %d: it is enqueued as %s"
             log.warning(text, policy, policy.horizon, space.horizon, fitted)
-            fitting.append(Offer(policy=fitted, origin=origin, attributes={STRETCHED: str(policy)}))
+            attributes = {**marks["attributes"], STRETCHED: str(policy)}
+            fitting.append(Offer(policy=fitted, origin=marks["origin"], attributes=attributes))
     return fitting
 
 
-def _transferred(item: Any, space: Space, optimum: float | None) -> tuple[str, Policy]:
-    """The origin of a policy, and the policy over the space's horizon."""
+def _transferred(item: Any, space: Space, optimum: float | None) -> tuple[Policy, dict[str, Any]]:
+    """A policy over the space's horizon, with the origin and the other marks of its trial."""
+    from lrsearch.spaces.optuna import SOURCE
+
     if isinstance(item, Recommendation):
-        transferred = item.transferred(space.horizon, optimum)
-        return PUBLISHED if item.origin == PUBLISHED else "stored", readable(transferred, space)
+        policy = readable(item.transferred(space.horizon, optimum), space)
+        is_published = item.origin == PUBLISHED
+        source = label_of(item.task, item.policy) if is_published else item.task
+        return policy, {"origin": PUBLISHED if is_published else "stored", "attributes": {SOURCE: source}}
     if not isinstance(item, Policy | str):
         raise UsageError(f"policies are policies, their texts, or what lrs.recommend returned, got {given(item)}")
     policy = parse(item) if isinstance(item, str) else item
-    return "stored", policy.bind(horizon=space.horizon, epoch=space.epoch)
+    return policy.bind(horizon=space.horizon, epoch=space.epoch), {"origin": "stored", "attributes": {}}

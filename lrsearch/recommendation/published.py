@@ -33,6 +33,7 @@ class Published:
         metrics: `ld`, `ac`, `cd`, `cdac`, `top5` as printed, as far as they are plausible.
         paper: the paper, with its arXiv number where it has one.
         description: the task, in the form of `Task.description`, as far as the paper states it.
+        label: its table for people, such as "LRBench Table VII".
     """
 
     task: str
@@ -46,6 +47,7 @@ class Published:
     metrics: Metrics
     paper: str
     description: Mapping[str, Any]
+    label: str
 
 
 @cache
@@ -71,9 +73,25 @@ def published_tasks() -> tuple[KnownTask, ...]:
     return tuple(_task(rows) for rows in by_task.values())
 
 
+def label_of(task: str, policy: Policy) -> str:
+    """The tables in which a policy is printed for a task; "" where it is in none.
+
+    Args:
+        task: the task's name among the published results, as in `Recommendation.task`.
+        policy: the policy as it is printed.
+
+    >>> from lrsearch.schedules import SIN2
+    >>> label_of("MNIST LeNet, 10000 steps (Wu et al. 2019)", SIN2(k0=0.01, k1=0.06, l=2000))
+    'LRBench Table VII'
+    """
+    labels = (row.label for row in published() if row.task == task and row.policy == policy)
+    return ", ".join(dict.fromkeys(labels))
+
+
 def _row(row: Mapping[str, Any], task: Mapping[str, Any]) -> Published:
     source = task["source"]
     paper = f"{source['paper']}, arXiv {source['arxiv']}" if "arxiv" in source else source["paper"]
+    table = row["table"] if " " in row["table"] else f"Table {row['table']}"  # a row of the text names its section
     return Published(
         row["task"],
         row["table"],
@@ -86,6 +104,7 @@ def _row(row: Mapping[str, Any], task: Mapping[str, Any]) -> Published:
         row.get("metrics", {}),
         paper,
         task["description"],
+        f"{source.get('label', source['paper'])} {table}",
     )
 
 

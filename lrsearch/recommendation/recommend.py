@@ -60,7 +60,7 @@ def described(task: TaskLike, store: "Store") -> Description:
     return by_name[task]
 
 
-def recommend(task: TaskLike, store: "Store", k: int = 2) -> list[Recommendation]:
+def recommend(task: TaskLike, store: "Store | None" = None, k: int = 2) -> list[Recommendation]:
     """At most k policies of different forms to start a study with, best first; none without relevant evidence.
 
     The runs of similar tasks in the store, on the validation split, and the papers' published results are ranked
@@ -68,15 +68,22 @@ def recommend(task: TaskLike, store: "Store", k: int = 2) -> list[Recommendation
 
     Args:
         task: the task that a study is about to search, or the name of a shipped task or of one in the store.
-        store: the knowledge store.
+        store: the knowledge store; None for the papers' results alone, which ship with lrsearch. No file is made.
         k: the most policies to return, 0 or more.
 
     Raises:
         TaskError: for the name of no task.
-        UsageError: if k is not a whole number, 0 or more.
+        UsageError: if k is not a whole number, 0 or more, or the store not an open one.
+
+    >>> print(recommend("mnist-lenet", k=1)[0].policy)
+    SIN2(k0=0.01, k1=0.06, l=2000)
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 0:
         raise UsageError(f"k is a whole number of policies, 0 or more, got {given(k)}")
+    if store is None:
+        return advise(published_tasks(), find_task(task).description, most=TRIED).first(k)
+    if not hasattr(store, "representative_runs"):
+        raise UsageError(f"store is an open store, such as lrs.open_store('store.db'), or None, got {given(store)}")
     description = described(task, store)
     return advise(recall(store, description), description, most=TRIED).first(k)
 

@@ -46,6 +46,18 @@ class Interval:
         drawn = rng.uniform(self._at(self.low), self._at(self.high))
         return min(max(math.exp(drawn) if self.log else drawn, self.low), self.high)
 
+    def at_place(self, place: float) -> float:
+        """The number at a place on the interval's scale, from 0 at its low end to 1 at its high end."""
+        low, high = self._at(self.low), self._at(self.high)
+        at = low + place * (high - low)
+        value = math.exp(at) if self.log else at
+        return min(max(value, self.low), self.high) if 0 <= place <= 1 else value
+
+    def place_of(self, value: float) -> float:
+        """The place of a number on the interval's scale, below 0 or above 1 outside; 0 where the ends are equal."""
+        low, high = self._at(self.low), self._at(self.high)
+        return (self._at(value) - low) / (high - low) if low < high else 0.0
+
     def snap(self, value: float) -> float:
         """The nearest mark of the lattice, on the interval's scale; the value itself where there is no lattice."""
         if not self.lattice:

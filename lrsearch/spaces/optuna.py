@@ -30,11 +30,15 @@ from lrsearch.spaces.space import Space
 POLICY = "lrsearch:policy"
 ORIGIN = "lrsearch:origin"
 SPACE = "lrsearch:space"
+SOURCE = "lrsearch:source"
+RUN, SEED, STEPS = "lrsearch:run", "lrsearch:seed", "lrsearch:steps"
 WITHDRAWN = "lrsearch:withdrawn"
 """User attributes of a trial."""
 CLAIM = "lrsearch:claim"
 RUNS = "lrsearch:runs"
 """System attributes: when a trial was claimed and its value; the keys of the runs behind a value."""
+SUGGESTED = "suggested"
+"""The origin of a policy that a sampler suggested."""
 SAME_TASK = "same task"
 """The origin of a trial that is a result of the same task, not a suggestion."""
 QUEUED = frozenset({"queued"})
@@ -54,7 +58,7 @@ def suggest(space: Space, trial: optuna.Trial, prefix: str | None = None) -> Pol
     """Let a trial suggest a policy: see `Space.suggest`.
 
     A trial that was enqueued with a policy (see `enqueue`) suggests exactly that policy, also outside the space's
-    ranges or lattice.
+    ranges or lattice. Any other trial is marked with its policy's text.
     """
     check_prefix(prefix)
     if not hasattr(trial, "suggest_float"):
@@ -79,15 +83,18 @@ def suggest(space: Space, trial: optuna.Trial, prefix: str | None = None) -> Pol
         return trial.suggest_float(label, axis.low, axis.high, log=axis.log)
 
     suggested = space.build(draw)
-    enqueued = attributes.get(marked(POLICY, prefix))
-    return parse(enqueued) if enqueued else suggested
+    known = attributes.get(marked(POLICY, prefix))
+    if known:
+        return parse(known)
+    if suggested_by is None:  # a trial of an older version may have ended, and takes no more marks
+        for name, value in _marks(suggested, SUGGESTED, prefix).items():
+            trial.set_user_attr(name, value)
+    return suggested
 
 
 def define_by_run(space: Space, trial: optuna.Trial) -> dict[str, str]:
-    """The config of a Ray Tune trial: see `Space.define_by_run`. The Optuna trial is marked with its policy."""
-    policy = str(suggest(space, trial))
-    trial.set_user_attr(POLICY, policy)
-    return {"policy": policy}
+    """The config of a Ray Tune trial: see `Space.define_by_run`."""
+    return {"policy": str(suggest(space, trial))}
 
 
 def enqueue(
@@ -192,6 +199,7 @@ def _claim(
 def _as_claim(space: Space, offer: Offer, parts: frozenset[str], prefix: str | None) -> FrozenTrial:
     marks = {**_marks(offer.policy, offer.origin, prefix), **offer.attributes}
     if offer.scores:
+        marks[marked(RUN, prefix)] = ", ".join(sorted(parts))
         params, distributions = _inside(space, offer.policy, prefix)
         claim = optuna.create_trial(
             state=TrialState.RUNNING,

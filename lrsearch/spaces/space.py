@@ -18,6 +18,8 @@ from lrsearch.spaces.axes import Axis, Choice, Fractions, Interval
 if TYPE_CHECKING:
     from optuna import Trial
 
+    from lrsearch.spaces.flat import FlatSpace
+
 Draw = Callable[[str, Any], Any]
 
 STANDARD_FORMS = (
@@ -158,6 +160,9 @@ class Space:
     def suggest(self, trial: "Trial", prefix: str | None = None) -> Policy:
         """Let an Optuna trial suggest a policy. The same space suggests the same policy again.
 
+        The trial is marked with user attributes: `lrsearch:policy`, the policy's text, and `lrsearch:origin`, which is
+        "suggested" where nothing else is known.
+
         Args:
             trial: the Optuna trial.
             prefix: a name for one of several policies in a trial, 1 to 40 letters, digits, `_` or `-`. Its
@@ -209,6 +214,37 @@ class Space:
         from lrsearch.spaces.ray import KEY, PolicyDomain
 
         return {KEY: PolicyDomain(self, seed)}
+
+    def flat(self) -> "FlatSpace":
+        """The same policies in unconditional coordinates, for samplers that search no conditional parameters.
+
+        Each trial has all parameters: `function`, and each coordinate that any of the functions has, under its own
+        name. Functions share them, and ignore those that they do not have. Optuna's GP, QMC and CMA-ES need it.
+
+        >>> import optuna
+        >>> trial, space = optuna.create_study().ask(), Space.standard("TRI", "EXP", horizon=1000, epoch=50).flat()
+        >>> space.suggest(trial) in space, sorted(trial.params)
+        (True, ['cycles', 'decay', 'function', 'peak', 'ratio', 'to_zero'])
+        """
+        from lrsearch.spaces.flat import FlatSpace
+
+        return FlatSpace(self.horizon, self.epoch, self.peak, self.ratio, self.branches)
+
+    def grid(self, points: int) -> "Space":
+        """The space of the policies at a few marks on each axis, each a whole value, for an exhaustive search.
+
+        Args:
+            points: marks on each continuous axis, its ends included; an axis with a lattice keeps its own.
+
+        Raises:
+            SpaceError: if there are more than 1,000 policies, or for an impossible number.
+
+        >>> Space.standard("FIX", "EXP", horizon=1000, epoch=50, peak=(0.01, 1)).grid(2).forms[:3]
+        ('FIX(k0=0.01)', 'FIX(k0=1)', 'EXP(k0=0.01, gamma=0.98628)')
+        """
+        from lrsearch.spaces.grid import grid
+
+        return grid(self, points)
 
     def rounded(self, policy: Policy) -> Policy:
         """Nearly the same policy in few digits, for people; policies searched as whole values stay as they are."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lrsearch.recommendation.known import PUBLISHED
-from lrsearch.recommendation.published import published, published_tasks
+from lrsearch.recommendation.published import label_of, published, published_tasks
 from lrsearch.recommendation.similarity import compare
 from lrsearch.schedules import parse
 from lrsearch.tasks import TASKS
@@ -36,6 +36,9 @@ def test_every_row_is_whole_and_says_where_it_is_from():
         assert parse(str(row.policy)) == row.policy
         assert row.description["data"]["name"] in ("MNIST", "CIFAR-10", "CIFAR-100", "ImageNet")
         assert row.spread is None or row.repeats
+        assert row.label.endswith(row.table)
+        assert row.label in label_of(row.task, row.policy)
+    assert label_of("MNIST LeNet, 10000 steps (Wu et al. 2019)", parse("FIX(k0=0.1)")) == ""
     assert len({(row.task, row.table, row.policy) for row in published()}) == len(published())
 
 

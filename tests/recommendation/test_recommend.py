@@ -279,6 +279,35 @@ def test_a_task_is_recommended_for_by_its_name_as_well():
             lrs.recommend("mime", store)
 
 
+def test_without_a_store_the_papers_alone_recommend_and_no_file_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_store("sqlite:///:memory:") as store:
+        assert lrs.recommend("mnist-lenet", k=9) == lrs.recommend("mnist-lenet", store, k=9) != []
+    assert {one.origin for one in lrs.recommend("mnist-lenet", k=9)} == {"published"}
+    assert lrs.recommend("digits-mlp") == []
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TaskError, match="did you mean 'mnist-lenet'"):
+        lrs.recommend("mnist-lent")
+    with pytest.raises(UsageError, match=r"store is an open store, such as .* got 'store.db'"):
+        lrs.recommend("mnist-lenet", "store.db")
+
+
+def test_each_recommended_trial_names_its_table_or_its_task():
+    optuna = pytest.importorskip("optuna")
+    for task, named in (("mnist-lenet", "LRBench Table VII"), ("cifar10-cnn3", "LRBench")):
+        study, own = optuna.create_study(), lrs.TASKS[task]
+        space = lrs.Space.standard(horizon=own.horizon, epoch=own.epoch)
+        lrs.warm_start(study, space, lrs.recommend(task, k=3))
+        sources = [trial.user_attrs.get("lrsearch:source") for trial in study.get_trials()]
+        assert all(source.startswith(named) for source in sources[:-1])
+        assert len(sources) > 1
+        assert sources[-1] is None  # the random point
+    one = Recommendation(GOOD, "fashion-lenet", 0.3, 0.9, 1, 0.0, optimum=None, horizon=10_000)
+    study = optuna.create_study()
+    lrs.warm_start(study, lrs.Space.standard("TRI", horizon=10_000, epoch=540), [one])
+    assert study.get_trials()[0].user_attrs["lrsearch:source"] == "fashion-lenet"
+
+
 def test_an_optuna_study_starts_from_recommendations_marked_with_their_origin():
     optuna = pytest.importorskip("optuna")
     study = optuna.create_study()
@@ -321,6 +350,8 @@ def test_results_of_the_same_task_and_of_no_other_become_finished_trials():
             lrs.add_results(optuna.create_study(), space, store, MNIST)
     (trial,) = study.trials
     assert (trial.value, trial.state.name) == (pytest.approx(0.85), "COMPLETE")
-    assert trial.user_attrs == {"lrsearch:policy": str(GOOD), "lrsearch:origin": "same task"}
+    keys = sorted(RunSpec(MNIST, GOOD, 10_000, seed).key for seed in (0, 1))
+    expected = {"policy": str(GOOD), "origin": "same task", "run": ", ".join(keys)}
+    assert trial.user_attrs == {f"lrsearch:{name}": value for name, value in expected.items()}
     assert trial.params["peak"] == pytest.approx(space.values(GOOD)["peak"])
     assert space.suggest(study.ask()).form == "TRI"  # the same distributions

@@ -23,6 +23,18 @@ with storage_lock(sys.argv[1], 0) as held:
     print(held, flush=True)
     sys.stdin.read()
 """
+FORKS = """
+import os, sys
+from lrsearch.samplers.storages import storage_lock
+ends, end = os.pipe()
+with storage_lock(sys.argv[1], 0):
+    if os.fork() == 0:
+        os.close(end)
+        os.read(ends, 1)  # until the other process ends
+        os._exit(0)
+with storage_lock(sys.argv[1], 0) as held:
+    print(held)
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -111,6 +123,11 @@ def test_an_error_in_the_block_releases_the_lock(url):
         raise RuntimeError("mine")
     with storage_lock(url, 0) as held:
         assert held
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_lock(tmp_path):
+    command = [sys.executable, "-c", FORKS, f"sqlite:///{tmp_path / 'optuna.db'}"]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == b"True\n"
 
 
 def test_two_paths_to_one_file_have_one_lock(tmp_path, monkeypatch):

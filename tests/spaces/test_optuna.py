@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from lrsearch.errors import PolicyError, SpaceError
 from lrsearch.schedules import EXP, HALFCOS, NSTEP, SIN, STEP, TRI, WARMUP, parse
 from lrsearch.spaces import Choice, Fractions, Interval, Space
-from lrsearch.spaces.optuna import ORIGIN, POLICY, SPACE, enqueue
+from lrsearch.spaces.optuna import ORIGIN, POLICY, SPACE, SUGGESTED, enqueue
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 RAW = Space.standard(horizon=10_000, epoch=600)
@@ -84,8 +84,10 @@ def test_an_enqueued_policy_is_suggested_exactly_also_outside_the_ranges(policy)
     assert trial.user_attrs == {POLICY: str(policy), ORIGIN: "store", "source": "digits-mlp", SPACE: SMALL.key}
     study.tell(trial, 1.0)
     following = study.ask()
-    assert SMALL.suggest(following) in SMALL
-    assert POLICY not in following.user_attrs
+    suggested = SMALL.suggest(following)
+    assert suggested in SMALL
+    assert following.user_attrs == {POLICY: str(suggested), ORIGIN: SUGGESTED, SPACE: SMALL.key}
+    assert SMALL.suggest(following) == suggested
 
 
 def test_an_enqueued_policy_inside_the_ranges_has_its_own_parameters_in_optuna():
