@@ -1,0 +1,100 @@
+"""What several processes trained and what their study was charged: the oracle's lines against the ledger's rows."""
+
+from collections import Counter
+
+from databases import Database
+from oracle import BEGIN, END, STEP, Line, count
+
+LEASE = 2.0
+"""Seconds of a lease: a rule, so that 3 leases are short beside a study."""
+RENEWALS = 4
+"""Renewals within a lease, as `lrsearch/store/claims.py` has it: what a killed machine has not reported is lost."""
+LATE_SECONDS = 0.5
+"""By which a renewal may be late on a busy machine: a rule."""
+
+
+def rows_of(ledger: Database, lines: list[Line], cap: int, twice: int) -> dict[str, int]:
+    """The rows of the study: one for each run, all finished; and the steps beyond its cap and what trained twice."""
+    rows = ledger.rows()
+    begun = {line.key for line in lines if line.what == BEGIN}
+    return {
+        "runs": len({row.key for row in rows}),
+        "finished": sum(row.state == "finished" for row in rows),
+        "counted_twice": len(rows) - len({row.key for row in rows}),
+        "unknown_runs": len(begun - {row.key for row in rows}),
+        "claims_left": ledger.claims(),
+        "over_budget": max(0, sum(row.charged for row in rows) - cap - twice),
+    }
+
+
+def runs_of_killed(lines: list[Line], pids: list[int]) -> dict[tuple[str, int], list[float]]:
+    """The runs in which processes were killed, each with the times of the updates that its process had made."""
+    made: dict[tuple[str, int], list[float]] = {}
+    for line in lines:
+        if line.pid in pids:
+            if line.what == END:
+                made.pop((line.key, line.pid), None)
+            else:
+                made.setdefault((line.key, line.pid), []).extend([line.at] if line.what == STEP else [])
+    return made
+
+
+def run_of_frozen(lines: list[Line], pid: int, at: float) -> dict[str, list[float]]:
+    """The run in which a process was frozen, with the times of the updates that it had made."""
+    mine = [line for line in lines if line.pid == pid and line.at < at]
+    key = mine[-1].key
+    is_open = not any(line.what == END and line.key == key for line in mine)
+    return {key: [line.at for line in mine if line.key == key and line.what == STEP]} if is_open else {}
+
+
+def unreported(kind: str, killed: dict[tuple[str, int], list[float]]) -> int:
+    """The updates of killed processes that nobody may know of: one of a count in a folder that others see.
+
+    Where they do not, those since the last renewal.
+    """
+    if kind == "sqlite":
+        return len(killed)
+    since = LEASE / RENEWALS + LATE_SECONDS
+    return sum(sum(at >= times[-1] - since for at in times) for times in killed.values() if times)
+
+
+def difference(ledger: Database, lines: list[Line], unreported: int, reported: int) -> dict[str, int]:
+    """The charged steps against the oracle's updates, and how many of the difference have no reason.
+
+    Args:
+        ledger: the study's.
+        lines: the oracle's.
+        unreported: updates that may be missing.
+        reported: updates that may be charged twice: those of the frozen process before it was frozen.
+    """
+    charged, updates = sum(row.charged for row in ledger.rows()), count(lines, STEP)
+    difference = charged - updates
+    return {
+        "updates": updates,
+        "charged": charged,
+        "more": difference,
+        "unexplained": max(0, difference - reported, -difference - unreported),
+    }
+
+
+def paid_twice(lines: list[Line], late: dict[str, list[float]]) -> int:
+    """The most that a frozen run may cost beyond its first training: a second one, and what was reported of it."""
+    ends = Counter(line.key for line in lines if line.what == END)
+    horizons = {line.key: line.horizon for line in lines}
+    return sum(horizons[key] + len(times) for key, times in late.items() if ends[key] > 1)
+
+
+def late_results(ledger: Database, lines: list[Line], late: dict[str, list[float]], pid: int) -> dict[str, int]:
+    """What came of the frozen process's run: whether it ended late, and its result is the run's or an attempt's."""
+    ended = {line.key for line in lines if line.what == END and line.pid == pid} & set(late)
+    ends = Counter(line.key for line in lines if line.what == END)
+    return {
+        "late": len(late),
+        "late_ended": len(ended),
+        "late_of_two": sum(ends[key] > 1 for key in ended),
+        "late_kept": sum(ledger.has_result(key, pid) for key in ended),
+    }
+
+
+def trained_twice(lines: list[Line]) -> int:
+    return sum(ends - 1 for ends in Counter(line.key for line in lines if line.what == END).values())
