@@ -1,16 +1,17 @@
 """What several processes trained and what their study was charged: the oracle's lines against the ledger's rows."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from databases import Database
 from oracle import BEGIN, END, STEP, Line, count
 
+from lrsearch.store.claims import RENEWALS
+
 LEASE = 2.0
 """Seconds of a lease: a rule, so that 3 leases are short beside a study."""
-RENEWALS = 4
-"""Renewals within a lease, as `lrsearch/store/claims.py` has it: what a killed machine has not reported is lost."""
 LATE_SECONDS = 0.5
-"""By which a renewal may be late on a busy machine: a rule."""
+"""By which a renewal may be late on a busy machine: a rule. What a killed machine has not reported is lost."""
 
 
 def rows_of(ledger: Database, lines: list[Line], cap: int, twice: int) -> dict[str, int]:
@@ -58,30 +59,49 @@ def unreported(kind: str, killed: dict[tuple[str, int], list[float]]) -> int:
     return sum(sum(at >= times[-1] - since for at in times) for times in killed.values() if times)
 
 
-def difference(ledger: Database, lines: list[Line], unreported: int, reported: int) -> dict[str, int]:
+def difference(ledger: Database, lines: list[Line], unreported: int, killed: Sequence[int]) -> dict[str, int]:
     """The charged steps against the oracle's updates, and how many of the difference have no reason.
 
     Args:
         ledger: the study's.
         lines: the oracle's.
         unreported: updates that may be missing.
-        reported: updates that may be charged twice: those of the frozen process before it was frozen.
+        killed: processes that were killed: of the attempts of others, what they had reported is charged twice.
     """
     charged, updates = sum(row.charged for row in ledger.rows()), count(lines, STEP)
-    difference = charged - updates
+    more = charged - updates
+    twice = _overtaken(lines, killed)
     return {
         "updates": updates,
         "charged": charged,
-        "more": difference,
-        "unexplained": max(0, difference - reported, -difference - unreported),
+        "more": more,
+        "unexplained": max(0, more - twice, -more - unreported),
     }
 
 
-def paid_twice(lines: list[Line], late: dict[str, list[float]]) -> int:
-    """The most that a frozen run may cost beyond its first training: a second one, and what was reported of it."""
+def paid_twice(lines: list[Line]) -> int:
+    """The most that runs may cost beyond their first training: other trainings, and what was reported of them."""
     ends = Counter(line.key for line in lines if line.what == END)
     horizons = {line.key: line.horizon for line in lines}
-    return sum(horizons[key] + len(times) for key, times in late.items() if ends[key] > 1)
+    again = sum(horizons[key] * (number - 1) for key, number in ends.items())
+    return again + (_overtaken(lines, []) if again else 0)
+
+
+def _overtaken(lines: list[Line], killed: Sequence[int]) -> int:
+    """The updates of attempts that were still in training when another process began their run."""
+    made: dict[str, dict[int, int]] = {}
+    overtaken = 0
+    for line in lines:
+        attempts = made.setdefault(line.key, {})
+        if line.what == BEGIN:
+            overtaken += sum(steps for pid, steps in attempts.items() if pid not in killed)
+            attempts.clear()
+            attempts[line.pid] = 0
+        elif line.what == STEP and line.pid in attempts:
+            attempts[line.pid] += 1
+        elif line.what == END:
+            attempts.pop(line.pid, None)
+    return overtaken
 
 
 def late_results(ledger: Database, lines: list[Line], late: dict[str, list[float]], pid: int) -> dict[str, int]:

@@ -21,6 +21,8 @@ from oracle import BEGIN, END, STEP, Line, count
 from sandbox import Process, Sandbox, sandbox, wait_until
 from searches import codes_of, printed_by, release, start_search
 
+from lrsearch.store.claims import LEASE_SECONDS
+
 LEASES_FROZEN = 3
 """Leases for which a process is frozen: asked for."""
 
@@ -54,7 +56,7 @@ def together(kind: str, processes: int, budget: float, seed: int) -> dict[str, A
         seed: the study's.
     """
     with sandbox() as box, database(kind, box) as ledger:
-        searching = [_start(box, ledger, kind, n, budget, 40, seed) for n in range(processes)]
+        searching = [_start(box, ledger, kind, n, budget, 40, seed, LEASE_SECONDS) for n in range(processes)]
         release(box, searching)
         codes = codes_of(searching)
         return {
@@ -92,8 +94,8 @@ def _disturbed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, A
             "landed": len(lost) + len(late),
             **_answers(box, ledger, codes),
             **late_results(ledger, lines, late, frozen.pid),
-            **rows_of(ledger, box.oracle.lines(), round(budget * horizon), paid_twice(lines, late)),
-            **difference(ledger, lines, unreported(kind, lost), sum(map(len, late.values()))),
+            **rows_of(ledger, box.oracle.lines(), round(budget * horizon), paid_twice(lines)),
+            **difference(ledger, lines, unreported(kind, lost), [killed.pid]),
             **box.left(),
         }
 
@@ -122,15 +124,17 @@ def _all_killed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, 
             "trained_twice": sum(line.what == BEGIN and line.key in recorded for line in lines[before:]),
             **_answers(box, ledger, codes),
             **rows_of(ledger, box.oracle.lines(), round(budget * horizon), 0),
-            **difference(ledger, lines, unreported(kind, lost), 0),
+            **difference(ledger, lines, unreported(kind, lost), [process.pid for process in searching]),
             **box.left(),
         }
 
 
-def _start(box: Sandbox, ledger: Database, kind: str, number: int, budget: float, horizon: int, seed: int) -> Process:
+def _start(
+    box: Sandbox, ledger: Database, kind: str, number: int, budget: float, horizon: int, seed: int, lease: float = LEASE
+) -> Process:
     """Start a process that searches; on PostgreSQL with a folder of its own."""
     out = box.out if kind == "sqlite" else box.out / str(number)
-    options = {"training": "shared", "horizon": horizon, "budget": budget, "seed": seed, "lease": LEASE}
+    options = {"training": "shared", "horizon": horizon, "budget": budget, "seed": seed, "lease": lease}
     return start_search(box, number, options | {"store": ledger.url, "out": str(out)})
 
 
