@@ -81,10 +81,13 @@ def charge_killed(study: Study, folder: Path | None) -> None:
                 study.release(trial)
 
 
-def _charge(study: Study, trial: Trial, run: Run | None, folder: Path | None) -> None:
-    if run is not None:
-        study.charge(trial, run)
-        settle(folder, trial.spec(study.setup.task), run)
+def _charge(study: Study, trial: Trial, run: Run | None, folder: Path | None) -> bool:
+    """Charge what killed attempts have trained; whether the budget pays for another attempt."""
+    if run is None:
+        return True
+    is_paid = study.charge(trial, run)
+    settle(folder, trial.spec(study.setup.task), run)
+    return is_paid
 
 
 def _killed(folder: Path | None, spec: RunSpec, taken: Taken, latest: float) -> Run | None:
@@ -126,14 +129,22 @@ class _Dispatcher:
         self.queue.extend(groups(list(specs.values()), short, self.executor.lockstep.rows, slots))
 
     def _take(self, spec: RunSpec) -> bool:
-        """Claim a run, and gather and charge what a killed process of this machine or another one has left of it."""
-        taken = self.study.take(self.trials[spec.key])
-        if taken is not None and (taken.lost or taken.has_ended):
-            latest = time.monotonic() + (ORPHAN_SECONDS if taken.has_ended else 0)
-            if self.folder is not None:
-                gather(self.folder.parent, self.folder)
-            _charge(self.study, self.trials[spec.key], _killed(self.folder, spec, taken, latest), self.folder)
-        return taken is not None
+        """Claim a run, and gather and charge what a killed process of this machine or another one has left of it.
+
+        Returns:
+            Whether it is to be trained: another process may have it, or the budget may not pay for another attempt.
+        """
+        trial = self.trials[spec.key]
+        taken = self.study.take(trial)
+        if taken is None or not (taken.lost or taken.has_ended):
+            return taken is not None
+        latest = time.monotonic() + (ORPHAN_SECONDS if taken.has_ended else 0)
+        if self.folder is not None:
+            gather(self.folder.parent, self.folder)
+        is_paid = _charge(self.study, trial, _killed(self.folder, spec, taken, latest), self.folder)
+        if not is_paid:
+            self.study.release(trial)
+        return is_paid
 
     def ended(self, spec: RunSpec, run: Run) -> None:
         trial = self.trials[spec.key]

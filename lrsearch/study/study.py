@@ -137,10 +137,12 @@ class Study:
         """
         while not isinstance(trials := self.offers(), NoRun):
             for trial in trials:
-                if (taken := self.take(trial, by_hand=by_hand)) is not None:
-                    if taken.lost:
-                        self.charge(trial, Run(state=RunState.INTERRUPTED, steps=taken.lost, seconds=0.0))
-                    return trial
+                taken = self.take(trial, by_hand=by_hand)
+                if taken is not None:
+                    lost = Run(state=RunState.INTERRUPTED, steps=taken.lost, seconds=0.0)
+                    if not taken.lost or self.charge(trial, lost):
+                        return trial
+                    self.release(trial)  # the budget does not pay for another attempt
         return trials
 
     def ask_all(self) -> list[Trial] | NoRun:

@@ -2,7 +2,8 @@
 
 Where several processes search with the same `--out`, the first trains in `weights`, the others in `weights-2`,
 `weights-3` and so on. A process that ends moves their files to `weights`, and so does the next that begins, for those
-of processes that were killed. The system gives the lock of a killed process back.
+of processes that were killed. One that goes on with the run of a killed process moves its files to its own folder
+first. The system gives the lock of a killed process back.
 """
 
 import shutil
@@ -50,7 +51,7 @@ def gather(out: Path, into: Path | None = None) -> None:
             into = out / NAME
             if not into.is_dir() or not _lock(stack.enter_context((into / LOCK).open("a"))):
                 return
-        for folder in sorted(out.glob(f"{NAME}-*")):
+        for folder in [out / NAME, *sorted(out.glob(f"{NAME}-*"))]:
             if folder != into and folder.is_dir():
                 with (folder / LOCK).open("a") as file:
                     if _lock(file):
@@ -62,7 +63,8 @@ def _move(folder: Path, into: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.name != LOCK and not (into / path.name).exists():
             path.rename(into / path.name)
-    shutil.rmtree(folder)
+    if folder.name != NAME:  # the next process begins there
+        shutil.rmtree(folder)
 
 
 def _lock(file: IO[str]) -> bool:

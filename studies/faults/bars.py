@@ -11,6 +11,14 @@ BARS = {
     "workers": "all runs finish; each cause is named rightly; nothing is left",
     "search": "the search ends with an answer; nothing is left",
     "drivers": "all runs finish, none is trained twice, nothing is left, and the cost is what the oracle counted",
+    "sharing": "all runs finish, none counts twice, the late result is kept, the budget and the cost hold, one answer",
+    "all-killed": "as sharing, and no run that the store held is trained again",
+    "together": "all processes end well with one answer; one study, all runs finish, none is trained twice",
+    "cut": "no finished result is lost, none is trained again; both searches end well, with the undisturbed answer",
+    "restart": "as cut",
+    "full-disk": "as cut; where no room comes, the search ends with a word and exit code 1, and the next one ends well",
+    "password": "no hit",
+    "two": "at least 1.7 times as fast as one process",
     "overhead": "a mean of at most 100 ms, on Ray of at most 150 ms",
     "speed": "digits-cnn: at least 1.7 times; digits-mlp: at least 1 / 1.05 times",
 }
@@ -26,9 +34,25 @@ ZEROS = (
     "exit_codes",
     "named_otherwise",
     "broke_off",
+    "not_answered",
+    "answered_otherwise",
+    "cost_otherwise",
+    "counted_twice",
+    "unknown_runs",
+    "claims_left",
+    "over_budget",
+    "unexplained",
+    "other_studies",
+    "tracebacks",
+    "finished_lost",
+    "acknowledged_lost",
+    "trained_again",
+    "wrong_code",
+    "without_a_word",
+    "hits",
 )
 """Counts that must be 0, or lists and texts that must be empty."""
-AS_MANY = (("finished", "runs"), ("named", "asked"))
+AS_MANY = (("finished", "runs"), ("named", "asked"), ("late_ended", "late"), ("late_kept", "late_ended"))
 """Pairs of counts that must be equal. As many faults must have landed as were asked for, or more."""
 PER_KILL = 2
 """Updates that may miss in the cost for each killed driver: of two workers the one that was not counted yet."""
@@ -38,6 +62,7 @@ LIMITS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "overhead local": lambda figure: _above("mean_ms", figure["mean_ms"], 100.0),
     "overhead pool": lambda figure: _above("mean_ms", figure["mean_ms"], 100.0),
     "overhead ray": lambda figure: _above("mean_ms", figure["mean_ms"], 150.0),
+    "two": lambda figure: _below("speedup", figure["speedup"], 1.7),
     "speed digits-cnn": lambda figure: _below("speedup", figure["speedup"], 1.7),
     "speed digits-mlp": lambda figure: _below("speedup", figure["speedup"], 1 / 1.05),
 }

@@ -1,4 +1,4 @@
-"""Measure what executors guarantee when processes, machines and drivers die, and what they cost.
+"""Measure what executors and shared studies guarantee when processes, machines, drivers and databases fail.
 
     python studies/faults/measure.py [--only NAME ...] [--seed 1] [--short] [--out studies/faults/output.txt]
 
@@ -23,8 +23,12 @@ import torch
 from bars import BARS, missed
 from drivers import killed_drivers
 from nodes import killed_idle_nodes, killed_in_a_probe, killed_nodes
+from outages import cut, full_disk, restart
 from overhead import overhead
+from password import all_cases, password
+from sharing import all_killed, sharing, together
 from speed import speed
+from two import two
 from utilization import utilization
 from workers import search_with_faults, worker_faults
 
@@ -46,6 +50,18 @@ def figures(seed: int) -> Figures:
         "search": lambda: search_with_faults(2, 16.0, seed),
         "drivers pool": lambda: killed_drivers("pool", 20, 2, 12.0, 200, seed),
         "drivers ray": lambda: killed_drivers("ray", 20, 2, 12.0, 200, seed),
+        "sharing postgresql": lambda: sharing("postgresql", 12.0, 200, 2, seed),
+        "sharing sqlite": lambda: sharing("sqlite", 12.0, 200, 2, seed),
+        "all-killed postgresql": lambda: all_killed("postgresql", 12.0, 200, 2, seed),
+        "all-killed sqlite": lambda: all_killed("sqlite", 12.0, 200, 2, seed),
+        "together postgresql": lambda: together("postgresql", 12, 6.0, seed),
+        "together sqlite": lambda: together("sqlite", 12, 6.0, seed),
+        "cut": lambda: cut(50, 12.0, 200, seed),
+        "restart": lambda: restart(3, 12.0, 200, seed),
+        "full-disk waits": lambda: full_disk(2, 6.0, 200, seed, comes_back=True),
+        "full-disk ends": lambda: full_disk(2, 6.0, 200, seed, comes_back=False),
+        "password": lambda: password(40, all_cases()),
+        "two": lambda: two(16.0, 150, seed),
         "overhead local": lambda: overhead("local", 400),
         "overhead pool": lambda: overhead("pool", 400),
         "overhead ray": lambda: overhead("ray", 400),
@@ -66,6 +82,17 @@ def short_figures(seed: int) -> Figures:
         "search": lambda: search_with_faults(1, 6.0, seed),
         "drivers pool": lambda: killed_drivers("pool", 2, 2, 6.0, 60, seed),
         "drivers ray": lambda: killed_drivers("ray", 1, 1, 6.0, 60, seed),
+        "sharing postgresql": lambda: sharing("postgresql", 6.0, 120, 1, seed),
+        "sharing sqlite": lambda: sharing("sqlite", 6.0, 120, 1, seed),
+        "all-killed postgresql": lambda: all_killed("postgresql", 6.0, 120, 1, seed),
+        "all-killed sqlite": lambda: all_killed("sqlite", 6.0, 120, 1, seed),
+        "together postgresql": lambda: together("postgresql", 4, 4.0, seed),
+        "together sqlite": lambda: together("sqlite", 4, 4.0, seed),
+        "cut": lambda: cut(5, 4.0, 100, seed),
+        "restart": lambda: restart(1, 4.0, 100, seed),
+        "full-disk waits": lambda: full_disk(1, 4.0, 60, seed, comes_back=True),
+        "password": lambda: password(40, all_cases()[:4:3]),
+        "two": lambda: two(4.0, 20, seed, (1, 2)),
         "overhead local": lambda: overhead("local", 20),
         "overhead pool": lambda: overhead("pool", 20),
         "speed digits-mlp": lambda: speed("digits-mlp", 2, 40, (1, 2)),

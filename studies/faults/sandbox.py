@@ -25,6 +25,8 @@ PATIENCE = 900.0
 """For anything that must happen: a rule."""
 CLUSTER_PARTS = ("start --", "raylet/raylet", "gcs_server", "ray::", "ray/_private/", "ray/dashboard", "ray/autoscaler")
 
+Process = subprocess.Popen[bytes]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -3,6 +3,7 @@
 Workers import this file.
 """
 
+import hashlib
 import os
 import signal
 import time
@@ -16,6 +17,8 @@ PAUSE = 0.01
 """Seconds of an update: long beside its line in the file, short beside a run."""
 FAULTS = "LRSEARCH_FAULTS_KINDS"
 """Environment variable: the faults to come, each for another run. A run has one, halfway through its first attempt."""
+HASHES = 100
+"""Hashes of a mebibyte each in an update that computes: 80 ms of a core of 2 (measured, n = 20)."""
 MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 
 
@@ -23,6 +26,28 @@ MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
 def sleeps(job):
     """Sleep 10 ms for each update."""
     return _train(job, PAUSE)
+
+
+@lrs.task("shared", horizon=200, epoch=20, minimize="loss", lr_range=(1e-4, 1.0))
+def shared(job):
+    """Sleep 10 ms for each update; log the process, so that the results of two processes differ."""
+    job.log(1, process=os.getpid())
+    return _train(job, PAUSE)
+
+
+@lrs.task("burns", horizon=200, epoch=20, minimize="loss", lr_range=(1e-4, 1.0))
+def burns(job):
+    """Compute for each update, 80 ms of a core."""
+    return _train(job, 0.0, compute=HASHES)
+
+
+@lrs.task("raises", horizon=200, epoch=20, minimize="loss", lr_range=(1e-4, 1.0))
+def raises(job):
+    """Train, and fail in each run that is no check."""
+    value = _train(job, PAUSE)
+    if job.horizon > 2:
+        raise RuntimeError(f"run {job.key} fails")
+    return value
 
 
 @lrs.task("instant", horizon=20, epoch=2, minimize="loss", lr_range=(1e-4, 1.0))
@@ -50,7 +75,7 @@ def is_probe(horizon, full):
     return 2 < horizon < full
 
 
-def _train(job, pause, is_released=lambda: True):
+def _train(job, pause, is_released=lambda: True, compute=0):
     write = writer(job.key, job.horizon)
     write(BEGIN)
     while not is_released():
@@ -60,6 +85,8 @@ def _train(job, pause, is_released=lambda: True):
     for step in range(1, 1 + job.horizon):
         if pause:
             time.sleep(pause)
+        for _ in range(compute):
+            hashlib.sha256(MEBIBYTE)
         value *= 1 - min(job.policy(step - 1), 0.5) / 20
         write(STEP)
         job.log(step, train_loss=value)
@@ -104,6 +131,7 @@ def _run_out_of_memory():
         kept.append(bytes(b"x" * 2**20))
 
 
+MEBIBYTE = bytes(2**20)
 KINDS = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "memory": _run_out_of_memory,

@@ -6,14 +6,27 @@ import pytest
 
 from lrsearch.errors import WorkError
 from lrsearch.runs import Run, RunState
-from lrsearch.runs.executor import DONE, LATER, WAIT
+from lrsearch.runs.executor import DONE, LATER, WAIT, Lockstep, Usage
 from lrsearch.store.claims import Claims
 from lrsearch.store.place import Place
-from lrsearch.study.drive import charge_killed
+from lrsearch.study.drive import charge_killed, drive
 from lrsearch.study.result import conclude
 from lrsearch.study.strategy import committed
 
 OTHER_MACHINE = Place("node2", "another-start", 1, "1")
+
+
+class AskingExecutor:
+    """Asks once for a run, after something else has happened."""
+
+    slots, lockstep, usage = 1, Lockstep(1, "it trains one run at a time"), Usage()
+
+    def __init__(self, before):
+        self.before = before
+
+    def train(self, ask, ended, *, folder=None, progress=None, lost=None):
+        self.before()
+        self.answer = ask()
 
 
 @pytest.fixture
@@ -172,6 +185,43 @@ def test_at_its_begin_a_process_charges_what_a_lost_machine_had_reported_and_onl
     assert committed(study.history) == planned + 25
     assert study.ask().number == trial.number
     assert committed(study.history) == planned + 25
+
+
+@pytest.fixture
+def last_run_lost(open_shared, study_in, world):
+    """A study of which a lost process had the last run, and reported more steps of it than the budget pays for."""
+    alone, answers, runs = study_in("alone.db"), world(), 0
+    while trial := alone.ask():
+        train(alone, trial, answers)
+        runs += 1
+    lost = open_shared(12, place=OTHER_MACHINE)
+    for _ in range(runs - 1):
+        train(lost, lost.ask(), answers)
+    trial = lost.ask()
+    lost.claims.report(trial.spec(lost.setup.task).key, lost.setup.cap - committed(lost.history) + 1)
+
+    def lapse():
+        lost.claims._lease = 0.0
+        lost.claims.renew()
+
+    return trial, lapse
+
+
+@pytest.mark.parametrize("is_driven", [False, True])
+def test_a_run_is_not_trained_again_where_its_lost_steps_leave_too_little_of_the_budget(
+    open_shared, last_run_lost, is_driven
+):
+    trial, lapse = last_run_lost
+    study = open_shared(12)
+    if is_driven:
+        executor = AskingExecutor(lapse)
+        drive(study, executor)
+        assert executor.answer is DONE
+    else:
+        lapse()
+        assert study.ask() is DONE
+    assert study.history[trial.number].stored.lost_steps > 0
+    assert sum(each.spent for each in study.history) <= study.setup.cap
 
 
 def test_a_trial_of_another_process_is_not_overwritten(open_shared, world):

@@ -56,6 +56,19 @@ def test_the_files_of_a_killed_process_are_gathered_by_the_next(tmp_path):
         assert names(folder) == ["a.pt", "b.checkpoint"]
 
 
+def test_another_process_finds_the_files_of_the_first_one_once_it_was_killed(tmp_path):
+    first, _ = started(tmp_path, "a.checkpoint")
+    with run_folder(tmp_path) as folder:
+        gather(tmp_path, folder)
+        assert names(folder) == []  # the first process still trains
+        first.kill()
+        end(first)
+        gather(tmp_path, folder)
+        assert names(folder) == ["a.checkpoint"]
+    assert names(tmp_path) == ["weights"]
+    assert names(tmp_path / "weights") == ["a.checkpoint"]
+
+
 def test_a_file_that_is_there_already_stays(tmp_path):
     for name in ("weights", "weights-2"):
         (tmp_path / name).mkdir()

@@ -1,0 +1,48 @@
+"""Two processes of one search against one. Time is from the first run's begin to the last end: start-up is left out."""
+
+from statistics import median
+from typing import Any
+
+from databases import database
+from oracle import BEGIN, END, Line
+from sandbox import sandbox
+from searches import codes_of, release, start_search
+
+
+def two(budget: float, horizon: int, seed: int, order: tuple[int, ...] = (1, 2, 2, 1)) -> dict[str, Any]:
+    """Make the same search by one process and by two, in turns, on an SQLite store.
+
+    Args:
+        budget: full-run equivalents.
+        horizon: updates of a full run, each of 80 ms of a core.
+        seed: the study's.
+        order: the number of processes in each turn, so that a load that grows or shrinks hits both alike.
+    """
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    each, codes, updates = list[float](), list[int](), set[int]()
+    for processes in order:
+        with sandbox() as box, database("sqlite", box) as ledger:
+            options = {"training": "burns", "budget": budget, "horizon": horizon, "seed": seed, "out": str(box.out)}
+            searching = [start_search(box, number, options) for number in range(processes)]
+            release(box, searching)
+            codes += codes_of(searching)
+            lines = box.oracle.lines()
+            updates.add(sum(row.charged for row in ledger.rows()))
+        taken[processes].append(max(line.at for line in lines) - min(line.at for line in lines))
+        each += _seconds(lines, horizon) if processes == 1 else []
+    ratios = [one / both for one, both in zip(taken[1], taken[2], strict=True)]
+    return {
+        "seed": seed,
+        "seconds_of_a_full_run": round(median(each), 1),
+        "seconds_with_1": [round(seconds, 1) for seconds in taken[1]],
+        "seconds_with_2": [round(seconds, 1) for seconds in taken[2]],
+        "speedup": round(median(ratios), 2),
+        "updates": sorted(updates),
+        "exit_codes": [code for code in codes if code],
+    }
+
+
+def _seconds(lines: list[Line], horizon: int) -> list[float]:
+    """The seconds of each full run."""
+    began = {line.key: line.at for line in lines if line.what == BEGIN and line.horizon == horizon}
+    return [line.at - began[line.key] for line in lines if line.what == END and line.key in began]
