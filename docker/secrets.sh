@@ -23,6 +23,7 @@ write() {
 }
 
 mkdir -p "$folder"
+chmod 711 "$folder" # Docker asks whether a file is there; nobody else can read or list them
 password="$(random)"
 write "$database" db_password "$password"
 write "$image" passfile "db:5432:lrsearch:lrsearch:$password"

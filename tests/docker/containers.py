@@ -6,9 +6,9 @@ no capability, and processes that see only each other. Not here: images, limits 
 
 import os
 import shlex
-import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,10 @@ from namespaces import bind, confined, mount_image, mount_system, mount_temporar
 IMAGE_USER = "10001:10001"
 USERS = "root:x:0:0::/:/bin/sh\npostgres:x:999:999::/:/bin/sh\nlrsearch:x:10001:10001::/tmp:/bin/sh\n"
 """The users of the two images: the first of PostgreSQL's, the other of the Dockerfile's."""
-INIT = """
-"$@" & child=$!
-trap 'kill -TERM $child' TERM
-while kill -0 $child 2> /dev/null; do code=0; wait $child || code=$?; done
-exit "$code"
-"""
-"""As Docker's init: passes SIGTERM on, and returns the exit code."""
 OWN = ["setpriv", "--pdeathsig=KILL", "unshare"]
 """The beginning of a command that ends with this process."""
+PAUSE = 0.1
+"""Seconds between two questions whether something is so."""
 
 
 @dataclass
@@ -40,7 +35,8 @@ class Container:
         user: its user and group, as numbers.
         environment: what its processes get.
         root: the folder that is its root, in its own namespace.
-        log: the file with what it prints.
+        log: the file with what it prints, after what others of its name have printed.
+        begin: where its own part of that file begins.
     """
 
     name: str
@@ -49,6 +45,7 @@ class Container:
     environment: dict[str, str]
     root: Path
     log: Path
+    begin: int
 
     @property
     def pid(self) -> int:
@@ -69,19 +66,23 @@ class Container:
         self.process.kill()
         self.process.wait()
 
-    def stop(self) -> int:
-        """End it by SIGTERM, and return its exit code."""
-        os.kill(self.pid, signal.SIGTERM)
-        return self.process.wait()
-
     def printed(self) -> str:
         """What it has printed."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_bytes()[self.begin :].decode(errors="replace")
 
 
 def child(process: subprocess.Popen[bytes]) -> int:
     """The only child of a process."""
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+
+
+def until(process: subprocess.Popen[bytes], is_so: Callable[[], object]) -> bool:
+    """Wait until something is so or a process has ended, and return whether it is so."""
+    while process.poll() is None:
+        if is_so():
+            return True
+        time.sleep(PAUSE)
+    return bool(is_so())
 
 
 @dataclass
@@ -128,8 +129,9 @@ class Machine:
         words = [*OWN, "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "bash", "-euc"]
         script = self._script(given, name, root, confined(user, environment))
         with log.open("ab") as output:
+            begin = output.tell()
             process = subprocess.Popen([*words, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output)
-        container = self.containers[name] = Container(name, process, user, environment, root, log)
+        container = self.containers[name] = Container(name, process, user, environment, root, log, begin)
         assert process.stdin is not None
         assert process.stdout is not None
         with process.stdin, process.stdout:
@@ -161,7 +163,8 @@ class Machine:
         lines = [f"hostname {name}", f"mount -t tmpfs -o mode=755 tmpfs {root}"]
         lines += mount_system(root) + self._mounts(given, root) + self._etc(given, name, root)
         lines += [f"mount -o remount,ro {root}", "echo ready", "read -r _ || true"]
-        lines += ["exec < /dev/null >&2", "set +e", f"set -- chroot {root} {shlex.join(command)}", INIT]
+        # As Docker's init, the first process runs the command and returns its exit code.
+        lines += ["exec < /dev/null >&2", f"chroot {root} {shlex.join(command)} & wait $!"]
         return "\n".join(lines)
 
     def _mounts(self, given: dict[str, Any], root: Path) -> list[str]:

@@ -10,7 +10,7 @@ from compose import FOLDER, ROOT, compose, instructions, size
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_token"}
 PUBLISHED = re.compile(r"^127\.0\.0\.1:\d+:\d+$")
 SERVICES = {"db", "head", "worker", "sweep", "dashboard"}
-TAG = re.compile(r"^[a-z]+:\d+\.\d+(\.\d+)?(-[a-z-]+)?$")
+TAG = re.compile(r"^(python:\d+\.\d+\.\d+|postgres:\d+\.\d+)(-[a-z-]+)?$")
 
 
 @pytest.fixture(scope="module")

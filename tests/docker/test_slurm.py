@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from compose import FOLDER, compose
-from containers import Machine, child
+from containers import Machine, child, until
 from namespaces import can_isolate
 
 SCRIPTS = ("slurm-ray.sh", "slurm-array.sh")
@@ -101,8 +101,7 @@ class Cluster:
 
     def run_step(self, job: subprocess.Popen[bytes]) -> list[subprocess.Popen[bytes]]:
         """Run the command of a script's `srun` on each node, once it is there."""
-        while not (self.home / "step").exists():
-            assert job.poll() is None, self.printed()
+        assert until(job, (self.home / "step").exists), self.printed()
         option, *command = (self.home / "step").read_text().split("\0")[:-1]
         assert option.startswith("--")
         pairs = dict(pair.split("=", 1) for pair in (self.home / "step.environment").read_text().split("\0")[:-1])
@@ -138,8 +137,7 @@ def test_a_sweep_over_the_nodes_of_a_job_is_given_back_before_the_time_limit_and
     command = ("slurm-ray.sh", "digits-mlp", "--budget", "4", "--out", "/home/out")
     job = cluster.submit(*command)
     step = cluster.run_step(job)
-    while "default" not in cluster.printed("step"):
-        assert step[0].poll() is None, cluster.printed("step")
+    assert until(step[0], lambda: "default" in cluster.printed("step")), cluster.printed("step")
     os.kill(child(job), signal.SIGUSR1)
     cluster.end_step(step)
     assert job.wait() == 130
@@ -171,15 +169,13 @@ def test_a_wrong_argument_of_a_job_is_its_exit_code_and_does_not_queue_again(clu
 @pytest.mark.adapters
 def test_tasks_of_an_array_share_a_store_and_go_on_after_the_time_limit(cluster):
     db = cluster.machine.start("db")
-    while db.run("pg_isready", "--host=127.0.0.1").returncode:
-        assert db.process.poll() is None, db.printed()
+    assert until(db.process, lambda: db.run("pg_isready", "--host=127.0.0.1").returncode == 0), db.printed()
     shutil.copy2(cluster.machine.secrets / "passfile", cluster.home / ".pgpass")
     os.chown(cluster.home / ".pgpass", 10001, 10001)
     command = ("slurm-array.sh", "digits-mlp", "--budget", "4", "--store", STORE)
 
     task = cluster.submit(*command, SLURM_ARRAY_TASK_ID="1")
-    while "default" not in cluster.printed():
-        assert task.poll() is None, cluster.printed()
+    assert until(task, lambda: "default" in cluster.printed()), cluster.printed()
     os.kill(child(task), signal.SIGUSR1)
     assert task.wait() == 130
     assert (cluster.home / "requeued").read_text().split() == ["4711_1"]
