@@ -15,9 +15,10 @@ from lrsearch.runs.counter import counted_in, forget_count
 from lrsearch.runs.executor import NoRun
 from lrsearch.runs.roles import Role
 from lrsearch.store import Store, Trial
-from lrsearch.study.claims import Claims, study_folder
+from lrsearch.store.claims import LEASE_SECONDS
 from lrsearch.study.decision import is_result
 from lrsearch.study.funnel import Funnel
+from lrsearch.study.job_folders import JobFolders, study_folder
 from lrsearch.study.open_job import OpenJob
 from lrsearch.study.reported import reported_run
 from lrsearch.study.result import SearchResult
@@ -29,7 +30,7 @@ from lrsearch.words import counted
 class OpenStudy:
     """A search whose jobs the user trains. Its state is in the store and the folder, so closing it loses nothing.
 
-    A job is out from `ask` until `tell` or `release`, for all processes with the same folder. `ask` returns a failed
+    A job is out from `ask` until `tell` or `release`, for all processes with the same store. `ask` returns a failed
     job again once it is released. It returns a failed strong default by itself, for a search has no answer without it.
 
     Args:
@@ -53,13 +54,13 @@ class OpenStudy:
     ) -> None:
         self.task, self.store, self._setup, self._warnings = setup.task, store, setup, tuple(warnings)
         self._stack = stack or ExitStack()
-        self._sampler = tpe_sampler(storage or f"sqlite:///{out / 'optuna.db'}", setup)
+        self._sampler = tpe_sampler(setup, storage or f"sqlite:///{out / 'optuna.db'}")
         self._study: Study | None = None
         self._is_closed = False
         self.key = study_key(setup, Funnel())
         self.folder = study_folder(out.resolve(), self.task.name, self.key)
         try:
-            self._claims = Claims(writable(self.folder))
+            self._folders = JobFolders(writable(self.folder))
             with self._current() as study:
                 self.name = study.name
         except BaseException:
@@ -85,9 +86,14 @@ class OpenStudy:
                 if not _is_paid(study, default):
                     return []
                 study = self._reopened(study, default)
-            while len(jobs) < most and not isinstance(trial := study.ask(), NoRun):
-                job = OpenJob.of(trial, self.task, self._claims.job_folder(trial.number))
-                if self._claims.take(trial.number, job.file.to_text() + "\n"):
+            while len(jobs) < most and not isinstance(trial := study.ask(by_hand=True), NoRun):
+                job = OpenJob.of(trial, self.task, self._folders.job_folder(trial.number))
+                try:
+                    is_new = self._folders.write(trial.number, job.file.to_text() + "\n")
+                except BaseException:  # also Ctrl-C: nobody has the job yet
+                    study.release(trial)
+                    raise
+                if is_new:
                     jobs.append(job)
         return jobs
 
@@ -123,7 +129,7 @@ class OpenStudy:
             if trial.run is not None:
                 again = f"; release({number}) lets it be asked for again" if _has_failed(trial) else ""
                 raise UsageError(f"job {number} was told before: {self._outcome(trial.run)}{again}")
-            folder = self._claims.job_folder(number)
+            folder = self._folders.job_folder(number)
             if report is not False:
                 own = OpenJob.of(trial, self.task, folder).file.report
                 report = Path(own if report is True else report)
@@ -164,7 +170,7 @@ class OpenStudy:
         """The jobs that are out, of all processes, in order."""
         with self._current() as study:
             trials = [study.history[number] for number in sorted(self._out(study))]
-            return [OpenJob.of(trial, self.task, self._claims.job_folder(trial.number)) for trial in trials]
+            return [OpenJob.of(trial, self.task, self._folders.job_folder(trial.number)) for trial in trials]
 
     @property
     def is_done(self) -> bool:
@@ -214,25 +220,27 @@ class OpenStudy:
         """The study as the ledger has it now, with the folder locked against other processes."""
         if self._is_closed:
             raise UsageError("the study is closed; open it again, and it goes on")
-        with self._claims.locked():
+        with self._folders.locked():
             yield self._read()
 
     def _read(self) -> Study:
         study = self._study
         if study is None or study.history != self.store.history(self.key):
-            study = self._study = Study(self._setup, Funnel(), self.store, self._sampler)
+            study = self._study = Study(self._setup, Funnel(), self.store, self._sampler, lease=LEASE_SECONDS)
+        study.refresh()
         failed = {trial.number for trial in study.history if _has_failed(trial)}
         study.set_claimed(self._out(study) | failed)
         return study
 
     def _out(self, study: Study) -> frozenset[int]:
-        """The numbers of the jobs that are out: claimed, and not ended."""
-        return self._claims.taken & {trial.number for trial in study.open_trials}
+        """The numbers of the jobs that are out: handed out, on any machine, and not ended."""
+        return self._folders.numbers & {trial.number for trial in study.open_trials} | set(study.handed_out)
 
     def _reopened(self, study: Study, trial: Trial, steps: int = 0) -> Study:
         """The study with a job reopened for `ask`: its steps so far are charged, and from now on its horizon."""
-        folder = self._claims.job_folder(trial.number)
-        self._claims.give_back(trial.number)
+        folder = self._folders.job_folder(trial.number)
+        self._folders.remove(trial.number)
+        study.release(trial)
         steps = max(steps, counted_in(folder))
         if steps or trial.run is not None:
             study.record(trial, Run(state=RunState.INTERRUPTED, steps=steps, seconds=0.0))
@@ -250,7 +258,8 @@ class OpenStudy:
             raise UsageError(f"a job is told by its number, such as 3, got {given(number)}")
         if 0 <= number < len(study.history):
             trial = study.history[number]
-            if trial.run is not None or self._claims.job_folder(number).is_dir():
+            is_known = self._folders.job_folder(number).is_dir() or number in study.handed_out
+            if trial.run is not None or is_known:
                 return trial
         out = ", ".join(map(str, sorted(self._out(study)))) or "none"
         raise UsageError(f"job {number} was never asked for in {self.name}; jobs that are out: {out}")

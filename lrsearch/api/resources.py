@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from lrsearch.errors import OutputError, TaskError, UsageError, given
@@ -113,11 +114,10 @@ def writable(folder: str | Path) -> Path:
     if not isinstance(folder, str | Path):
         raise UsageError(f"a folder is a path or its text, got {given(folder)}")
     folder = Path(folder)
-    mark = folder / ".lrsearch-write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        mark.write_bytes(b"")
-        mark.unlink(missing_ok=True)  # another process may have deleted it
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from None
     return folder

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrsearch.api.cluster import Checked, Resources, open_cluster
 from lrsearch.api.functions import changed_source
 from lrsearch.api.known import known_policies
 from lrsearch.api.resources import DEFAULT_FOLDER, open_executor, opened_store, raw_space, source_of, writable
-from lrsearch.runs.executor import Limits, Lost
+from lrsearch.runs.executor import Executor, Limits, Lost
 from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
+from lrsearch.store.claims import LEASE_SECONDS
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.driven import Driven
 from lrsearch.study.explanation import Explanation, explain_stored
@@ -23,13 +24,11 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.pruning import Probing
 from lrsearch.study.result import SearchResult, conclude, cost
 from lrsearch.study.strategy import Setup
-from lrsearch.study.study import Study, Watch
+from lrsearch.study.study import MakeSampler, Study, Watch
 from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
+from lrsearch.training.run_folder import run_folder
 from lrsearch.training.settings import with_settings
-
-if TYPE_CHECKING:
-    from lrsearch.samplers.optuna import OptunaSampler
 
 
 def search(
@@ -50,9 +49,13 @@ def search(
     max_seconds_per_run: float | None = None,
     max_hours: float | None = None,
     lost: Lost | None = None,
+    lease: float = LEASE_SECONDS,
     is_own_process: bool = False,
 ) -> SearchResult:
     """Search the best LR policy for a task. The same call continues where the last one ended.
+
+    Several processes may make the same call at the same time, on machines that share the store: they share its runs
+    and its budget, and all return the same answer.
 
     Args:
         task: a shipped task's name, a function under `@lrs.task`, or the user's own task.
@@ -76,6 +79,8 @@ def search(
             limit. With a limit, one worker is a process of its own as well.
         max_hours: the search ends by then, with what it has; None for no limit. The same call goes on.
         lost: called with every attempt of a run that ended with its process, and is tried again or has failed.
+        lease: seconds after which other processes of the same search take the runs of this one, where it does not
+            answer. One of this machine that was killed is known at once.
         is_own_process: whether this process does nothing else. It is then set up for training, as in the command line.
 
     Returns:
@@ -93,11 +98,11 @@ def search(
     limits = Limits.of(max_seconds_per_run, max_hours, time.monotonic())
     trains = with_settings(task, settings)
     setup, notes = search_setup(trains, functions, known, budget, seed)
-    with _study(setup, store, Path(out), storage, watch) as study:
+    with _study(setup, store, Path(out), storage, watch, lease) as study:
         warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
             with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
-                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+                driven = drive_in(Path(out), study, executor, progress, lost)
         return conclude_search(study, warnings, driven, max_hours)
 
 
@@ -122,6 +127,7 @@ def sweep(
     max_seconds_per_run: float | None = None,
     max_hours: float | None = None,
     lost: Lost | None = None,
+    lease: float = LEASE_SECONDS,
     checked: Checked | None = None,
 ) -> SearchResult:
     """Search as `search` does, many runs at a time, as a Ray Tune run. The same call continues the study.
@@ -142,7 +148,7 @@ def sweep(
         cpus_per_run: CPUs of a run.
         gpus_per_run: GPUs of a run: a part of one, or several for a program under torchrun. None for a quarter of one
             or more, where the cluster has GPUs.
-        max_seconds_per_run, max_hours, lost: as in `search`.
+        max_seconds_per_run, max_hours, lost, lease: as in `search`.
         checked: called with the checks of the cluster, before anything trains.
 
     Returns:
@@ -157,12 +163,12 @@ def sweep(
     trains = with_settings(task, settings)
     resources = Resources(address, workers, cpus_per_run, gpus_per_run)
     setup, notes = search_setup(trains, functions, known, budget, seed)
-    with _study(setup, store, Path(out), storage, watch) as study:
+    with _study(setup, store, Path(out), storage, watch, lease) as study:
         warnings, driven = (*notes, *changed_source(trains, study.store)), Driven()
         if not study.is_done:
             source = source_of(trains, data_dir)
             with open_cluster(source, resources, Path(out), data_dir, checked, limits) as executor:
-                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+                driven = drive_in(Path(out), study, executor, progress, lost)
         return conclude_search(study, warnings, driven, max_hours)
 
 
@@ -214,10 +220,10 @@ def prune(
     strategy = Probing()
     strategy.check(setup)
     with opened_store(store, writable(Path(out))) as ledger:
-        study, driven = Study(setup, strategy, ledger, tpe_sampler(None, setup), watch), Driven()
+        study, driven = Study(setup, strategy, ledger, tpe_sampler(setup), watch, lease=LEASE_SECONDS), Driven()
         if not study.is_done:
             with open_executor(source_of(trains, data_dir), workers, is_own_process, limits) as executor:
-                driven = drive(study, executor, progress, writable(Path(out) / "weights"), lost)
+                driven = drive_in(Path(out), study, executor, progress, lost)
         return replace(explain_study(ledger, study.key), spent=cost(study), driven=driven)
 
 
@@ -240,6 +246,12 @@ def explain(study: str, *, store: str | Store | None = None, out: str | Path = D
         return explain_study(ledger, study)
 
 
+def drive_in(out: Path, study: Study, executor: Executor, progress: Progress | None, lost: Lost | None) -> Driven:
+    """Train a study's trials, with the weights in a folder of this process alone: see `drive`."""
+    with run_folder(writable(out)) as folder:
+        return drive(study, executor, progress, folder, lost)
+
+
 def conclude_search(
     study: Study, warnings: Sequence[str] = (), driven: Driven | None = None, hours: float | None = None
 ) -> SearchResult:
@@ -255,9 +267,9 @@ def conclude_search(
         from lrsearch.report.best_trial import is_noted
         from lrsearch.report.panels import publish
 
-        optuna_study = study.sampler.study
-        if result.spent.trained_runs or not is_noted(result, optuna_study):
-            publish(result, optuna_study)
+        with study.sampler.written() as optuna_study:
+            if optuna_study is not None and (result.spent.trained_runs or not is_noted(result, optuna_study)):
+                publish(result, optuna_study)
     return result
 
 
@@ -280,26 +292,28 @@ def search_setup(
 
 @contextmanager
 def _study(
-    setup: Setup, store: str | Store | None, out: Path, storage: str | None, watch: Watch | None
+    setup: Setup, store: str | Store | None, out: Path, storage: str | None, watch: Watch | None, lease: float
 ) -> Iterator[Study]:
     """Open the funnel study of `search` and `sweep`."""
     folder = writable(out)
     with opened_store(store, folder) as ledger:
-        sampler = tpe_sampler(storage or f"sqlite:///{folder / 'optuna.db'}", setup)
-        yield Study(setup, Funnel(), ledger, sampler, watch)
+        sampler = tpe_sampler(setup, storage or f"sqlite:///{folder / 'optuna.db'}")
+        yield Study(setup, Funnel(), ledger, sampler, watch, lease=lease)
 
 
-def tpe_sampler(storage: str | None, setup: Setup) -> Callable[[str, int], "OptunaSampler"]:
-    """A function that makes the study's sampler from the study's name and the number of its trials in the ledger."""
+def tpe_sampler(setup: Setup, storage: str | None = None) -> MakeSampler:
+    """A function that makes a study's sampler; its copy in a storage is opened once."""
+    from lrsearch.samplers.mirror import Mirror
     from lrsearch.samplers.optuna import OptunaSampler
 
-    task = setup.task
-    return lambda name, known: OptunaSampler(
-        name,
-        storage,
-        setup.seed,
-        task.horizon,
-        known=known,
-        first=int(Role.CHECK in setup.without),
-        direction=task.objective.direction,
-    )
+    task, first = setup.task, int(Role.CHECK in setup.without)
+    opened: list[Mirror] = []
+
+    def make(name: str, known: Callable[[], int]) -> OptunaSampler:
+        if storage is not None and not opened:
+            opened.append(Mirror(name, storage, known))
+        mirror = opened[0] if opened else None
+        direction = task.objective.direction
+        return OptunaSampler(name, mirror, setup.seed, task.horizon, first=first, direction=direction)
+
+    return make

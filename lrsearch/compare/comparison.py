@@ -211,7 +211,7 @@ def _course(setup: Setup, strategy: Strategy, store: Store, executor: Executor) 
     kind = "random" if strategy.name == "random" else "tpe"
     horizon, objective = setup.task.horizon, setup.task.objective
 
-    def sampler(name: str, known: int) -> OptunaSampler:
+    def sampler(name: str, known: Callable[[], int]) -> OptunaSampler:
         return OptunaSampler(name, None, setup.seed, horizon, kind, direction=objective.direction)
 
     study = Study(setup, strategy, store, sampler, cold=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.runs.executor import (
     DONE,
-    WAIT,
+    LATER,
+    LATER_SECONDS,
     Ask,
     Ended,
     Group,
@@ -61,7 +62,10 @@ class LocalExecutor:
     def _train(self, ask: Ask, ended: Ended, folder: Path | None, progress: Progress | None) -> None:
         runs = _OpenRuns(ended, progress)
         while not runs.is_over and (group := ask()) is not DONE:
-            if group is WAIT:
+            if group is LATER:
+                time.sleep(LATER_SECONDS)
+                continue
+            if not isinstance(group, Group):
                 raise nothing_to_wait_for(self.trainer.task)
             runs.begin(group)
             try:

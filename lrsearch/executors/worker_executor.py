@@ -14,6 +14,8 @@ from lrsearch.executors.worker import GRACE_SECONDS
 from lrsearch.executors.workers import Died, Failed, Gone, Message, Opened, Order, Refused, RunEnded, Stepped, Workers
 from lrsearch.runs import Run, RunSpec, RunState, Task
 from lrsearch.runs.executor import (
+    LATER,
+    LATER_SECONDS,
     WAIT,
     Ask,
     Ended,
@@ -30,8 +32,6 @@ from lrsearch.runs.executor import (
 from lrsearch.runs.lost import Cause, Death, LostAttempt
 from lrsearch.words import counted
 
-POLL_SECONDS = 1.0
-"""Between two checks of the deadline while no message comes: a rule."""
 log = logging.getLogger(__name__)
 
 
@@ -142,10 +142,9 @@ class WorkerExecutor:
                 if last is not None:
                     ended(*last)
                     last = None
-                if failure is None:
-                    self._fill(ask)
+                is_later = failure is None and self._fill(ask) is LATER
                 self._check_deadline(failure)
-                if not self._open and (failure is not None or not self._queue):
+                if not (self._open or is_later) and (failure is not None or not self._queue):
                     break
                 last = self._next(progress, lost, ended)
             except KeyboardInterrupt as error:  # it may have interrupted `ended`, which gets a final run once more
@@ -179,18 +178,25 @@ class WorkerExecutor:
                 with suppress(KeyboardInterrupt):
                     ended(spec, group.interrupted(spec, self._clock()))
 
-    def _fill(self, ask: Ask) -> None:
-        """Ask for groups, one for each worker that has none, and send them to those that are free."""
+    def _fill(self, ask: Ask) -> NoRun | None:
+        """Ask for groups, one for each worker that has none, and send them to those that are free.
+
+        Returns:
+            Why there was no group for a worker; None where there was one for each.
+        """
         self._require_worker()
-        while len(self._open) + len(self._queue) < len(self._left):
+        none = None
+        while none is None and len(self._open) + len(self._queue) < len(self._left):
             group = ask()
-            if group is WAIT and not self._open and not self._queue:
-                raise nothing_to_wait_for(self.task)
             if isinstance(group, NoRun):
-                break
-            self._queue.append(group)
+                none = group
+            else:
+                self._queue.append(group)
+        if none is WAIT and not self._open and not self._queue:
+            raise nothing_to_wait_for(self.task)
         while self._queue and self._free:
             self._begin(min(self._free), self._queue.popleft())
+        return none
 
     def _begin(self, worker: int, group: Group) -> None:
         now = self._clock()
@@ -223,7 +229,7 @@ class WorkerExecutor:
         return None
 
     def _receive(self) -> Message | None:
-        return self.workers.receive(POLL_SECONDS)
+        return self.workers.receive(LATER_SECONDS)
 
     def _note(self, message: Message | None) -> None:
         """Handle a message that is of no run.

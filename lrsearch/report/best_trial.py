@@ -16,7 +16,7 @@ from lrsearch.report.markdown import escape
 from lrsearch.report.metric import name_of
 from lrsearch.report.summary import answer_trial
 from lrsearch.runs import Objective
-from lrsearch.samplers.optuna import NUMBER
+from lrsearch.samplers.mirror import NUMBER
 from lrsearch.study.result import SearchResult
 
 VERDICT, ANSWER, ANSWER_TRIAL, BEST_FOUND, OPTUNA_BEST = (

@@ -24,11 +24,15 @@ Progress = Callable[[RunSpec, int], None]
 INTERRUPTING: Final = ("SIGTERM", "SIGUSR1")
 """Signals that interrupt training: the one that ends a process, and the one that Slurm sends before a time limit."""
 
+LATER_SECONDS = 1.0
+"""Seconds until a slot asks again where `ask` returned LATER: a rule, short beside a run."""
+
 
 class NoRun(Enum):
     """Why there is no group to train now; it is false, as a group is true."""
 
     WAIT = "what is being trained must end first"
+    LATER = "what other processes train must end first"
     DONE = "nothing is left to train"
 
     def __bool__(self) -> bool:
@@ -37,6 +41,7 @@ class NoRun(Enum):
 
 
 WAIT: Final = NoRun.WAIT
+LATER: Final = NoRun.LATER
 DONE: Final = NoRun.DONE
 
 
@@ -228,7 +233,8 @@ class Executor(Protocol):
         A run whose process or machine ends is trained again, at most as often as its `Cause` says; then it has failed.
 
         Args:
-            ask: returns the next group; WAIT while runs in progress must end first, DONE when nothing is left.
+            ask: returns the next group; WAIT while runs in progress must end first, LATER while runs of other
+                processes must, DONE when nothing is left.
             ended: called with every run. If an interrupt breaks the call, it is called with the same run again.
             folder: for the weights of full runs and the checkpoints of runs in progress; None to write none.
             progress: called with the steps done of a run in progress, every now and then.

@@ -3,24 +3,26 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from lrsearch.errors import EngineError, PolicyError, SpaceError, UsageError, unknown
+from lrsearch.errors import PolicyError, SpaceError, UsageError, unknown
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.objective import MAXIMIZE
+from lrsearch.samplers.mirror import NUMBER, Mirror
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
 from lrsearch.store import Trial
 
-NUMBER, HORIZON, STATE = (f"lrsearch:{name}" for name in ("number", "horizon", "state"))
+HORIZON, STATE = "lrsearch:horizon", "lrsearch:state"
 """User attributes of Optuna trials."""
 
 STARTUP = 10
@@ -33,61 +35,47 @@ class OptunaSampler:
 
     A run over the whole horizon is a COMPLETE trial with its score, in the objective's own unit and sign. A shorter
     one is a PRUNED trial whose intermediate value stands at its number of steps, so that TPE compares runs of one
-    length only; a run that diverged reports NaN there. The study is a copy of the ledger's trials, and is refilled from
-    them.
+    length only; a run that diverged reports NaN there. The study is in memory, and is filled from the ledger's trials.
 
     Args:
         name: the Optuna study's name.
-        storage: an Optuna storage URL; None for memory.
+        mirror: the copy of the study in a storage; None for none.
         seed: the study's seed; suggestion n depends on it, on n, and on the earlier trials.
         horizon: steps of a full run.
         kind: "tpe" or "random".
         direction: "maximize" or "minimize": the objective's.
         make: makes the Optuna sampler of one suggestion from its seed, in place of a `kind`: any of Optuna's own or of
-            OptunaHub's, such as `lambda seed: optuna.samplers.CmaEsSampler(seed=seed)`. It learns from the trials of
-            the Optuna study alone, so that a stopped study continues as if it had not stopped.
+            OptunaHub's, such as `lambda seed: optuna.samplers.GPSampler(seed=seed)`. A stopped study continues as if it
+            had not stopped where the sampler learns from the trials alone; CMA-ES and QMC begin anew.
         first: the number that seeds its first trial, where a search makes other trials before.
-        known: the number of trials in the ledger. An Optuna study with more trials is a copy of another ledger, and is
-            deleted. None keeps any Optuna study.
 
     Raises:
-        EngineError: if Optuna cannot open its storage.
         UsageError: for an unknown kind.
     """
 
     def __init__(
         self,
         name: str,
-        storage: str | None,
+        mirror: Mirror | None,
         seed: int,
         horizon: int,
         kind: str = "tpe",
-        known: int | None = None,
         *,
         first: int = 0,
         direction: str = MAXIMIZE,
         make: Callable[[int], BaseSampler] | None = None,
     ) -> None:
-        self._seed, self._horizon, self._direction = seed, horizon, StudyDirection[direction.upper()]
-        self._first = first
+        self._seed, self._horizon, self._first = seed, horizon, first
         if kind not in KINDS:
             raise UsageError(unknown("sampler", kind, KINDS))
         self._make = make or KINDS[kind]
-        try:
-            self.study = self._open(name, storage)
-            numbers = (trial.user_attrs.get(NUMBER, -1) for trial in self.study.trials)
-            if storage and known is not None and any(number >= known for number in numbers):
-                optuna.delete_study(study_name=name, storage=storage)
-                self.study = self._open(name, storage)
-        except Exception as error:
-            raise EngineError(
-                f"Optuna cannot open its storage ({type(error).__name__}): give another with --optuna, such as"
-                " sqlite:///optuna.db; what is known is in the store, and fills a new one"
-            ) from error
+        self.study = optuna.create_study(
+            study_name=name, direction=StudyDirection[direction.upper()], sampler=self._sampler(0)
+        )
+        self.mirror = mirror
         self._running: dict[int, optuna.Trial] = {}
         self._ended: set[int] = set()
-        for trial in self.study.get_trials(deepcopy=False):
-            self._restore(trial)
+        self._suggested: dict[int, Policy] = {}
 
     def suggest(self, number: int, space: Space) -> Policy:
         """Have Optuna suggest a policy."""
@@ -95,11 +83,15 @@ class OptunaSampler:
         optuna_trial = self.study.ask()
         optuna_trial.set_user_attr(NUMBER, number)
         self._running[number] = optuna_trial
-        return space.rounded(space.suggest(optuna_trial))
+        self._suggested[number] = space.rounded(space.suggest(optuna_trial))
+        return self._suggested[number]
 
     def add(self, trial: Trial, space: Space) -> None:
         """Add a trial: label its own suggestion, enqueue any other policy that the space can describe."""
         attributes = {HORIZON: trial.horizon, POLICY: str(trial.policy), ORIGIN: trial.origin}
+        suggested = self._suggested.pop(trial.number, trial.policy)
+        if suggested != trial.policy:  # another process was first with its own suggestion
+            self.study.tell(self._running.pop(trial.number), state=TrialState.FAIL)
         if trial.number in self._running:
             for name, value in attributes.items():
                 self._running[trial.number].set_user_attr(name, value)
@@ -125,6 +117,20 @@ class OptunaSampler:
             _report(optuna_trial, math.nan if run.score is None else run.score, step)
             self.study.tell(optuna_trial, state=TrialState.PRUNED)
 
+    def save(self) -> None:
+        """Copy the study to its storage."""
+        if self.mirror is not None:
+            self.mirror.update(self.study)
+
+    @contextmanager
+    def written(self) -> Iterator[optuna.Study | None]:
+        """The study as its storage has it, to write a note; None where the storage is not to be had."""
+        if self.mirror is None:
+            yield self.study
+            return
+        with self.mirror.written(self.study) as copy:
+            yield copy
+
     def _enqueued(self, trial: Trial, space: Space) -> optuna.Trial:
         attributes: dict[str, Any] = {NUMBER: trial.number, HORIZON: trial.horizon}
         with warnings.catch_warnings():
@@ -134,23 +140,6 @@ class OptunaSampler:
             optuna_trial = self.study.ask()
             space.suggest(optuna_trial)
         return optuna_trial
-
-    def _open(self, name: str, storage: str | None) -> optuna.Study:
-        return optuna.create_study(
-            study_name=name, storage=storage, direction=self._direction, load_if_exists=True, sampler=self._sampler(0)
-        )
-
-    def _restore(self, trial: FrozenTrial) -> None:
-        """Continue an Optuna trial of an earlier call; fail one that the ledger lacks, so that none runs for ever."""
-        number = trial.user_attrs.get(NUMBER)
-        if trial.state is TrialState.WAITING:
-            self.study.tell(self.study.ask(), state=TrialState.FAIL)
-        elif trial.state is TrialState.RUNNING and number is not None:
-            self._running[number] = optuna.Trial(self.study, trial._trial_id)
-        elif trial.state is TrialState.RUNNING:
-            self.study.tell(trial.number, state=TrialState.FAIL)
-        elif trial.state is not TrialState.FAIL and number is not None:
-            self._ended.add(number)
 
     def _sampler(self, number: int) -> BaseSampler:
         digest = hashlib.sha256(f"{self._seed}:{self._first + number}".encode()).digest()

@@ -1,5 +1,6 @@
 """Opening a database as a store: SQLite by default, PostgreSQL by URL."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lrsearch.errors import StoreAwayError, StoreError
+from lrsearch.store.mounts import network_type
 from lrsearch.store.schema import SCHEMA_VERSION, Base, SchemaRow
 from lrsearch.store.values import canonical
 
@@ -23,6 +25,8 @@ MALFORMED = ("malformed", "not a database", "codec can't decode", "corrupt")
 """Words of SQLite's messages about a damaged file."""
 AWAY = (OperationalError, NoConnectionError, sqlite3.OperationalError)
 """Errors of a database that is away for now, or whose connections are all in use."""
+ON_NETWORK = "LRSEARCH_SQLITE_ON_NETWORK"
+"""The environment variable that allows SQLite files on network file systems."""
 NEIGHBOURS = {"alembic_version", "version_info"}
 """Tables of programs that may share a database with a store: Optuna, MLflow."""
 
@@ -66,6 +70,7 @@ def _postgresql(url: URL, patience: float) -> Engine:
 
 def _sqlite(url: URL, patience: float) -> Engine:
     if path := file_of(url):
+        _check_mount(path)
         _check_file(path)
     engine = create_engine(url, connect_args={"timeout": patience}, json_serializer=canonical)
 
@@ -100,6 +105,21 @@ def file_of(url: URL) -> Path | None:
     """The file of an SQLite store; None for a store in memory, a `file:` URI of SQLite, and a server."""
     is_file = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":memory:", "file:"))
     return Path(url.database) if is_file and url.database else None
+
+
+def is_in_memory(url: URL) -> bool:
+    """Whether a store is in memory: then it has no other process."""
+    return url.get_backend_name() == "sqlite" and (not url.database or ":memory:" in url.database)
+
+
+def _check_mount(path: Path) -> None:
+    """Refuse a file on a network file system, whose locks do not keep two processes apart."""
+    kind = network_type(path)
+    if kind is not None and os.environ.get(ON_NETWORK) != "1":
+        raise StoreError(
+            f"{path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted: give a store on a"
+            f" local disk or in PostgreSQL. With {ON_NETWORK}=1 it is opened all the same, for one process at a time"
+        )
 
 
 def _check_file(path: Path) -> None:

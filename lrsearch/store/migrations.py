@@ -43,6 +43,8 @@ from lrsearch.store.values import digest, float_from_json, seal
 
 PREPARATION_LOCK = 7_105_117_101
 """The number of PostgreSQL's advisory lock: arbitrary, and the same in all versions."""
+WITHOUT_CLAIMS = 3
+"""The last schema without the tables of processes and claims; its other tables are as they are now."""
 log = logging.getLogger(__name__)
 
 
@@ -83,9 +85,23 @@ def prepare(engine: Engine, url: URL) -> None:
 
 
 def _migrate(session: Session, url: URL, version: int) -> None:
-    if version not in READERS:
+    if version not in (*READERS, WITHOUT_CLAIMS):
         raise StoreError(f"{shown(url)} has schema {version}, which no version of lrsearch wrote")
-    copy = _copy(url, version)
+    copy, connection = _copy(url, version), session.connection()
+    left_out: Mapping[str, int] = {}
+    if version == WITHOUT_CLAIMS:
+        Base.metadata.create_all(connection)
+    else:
+        left_out = _rewrite(session, version, is_copied=copy is not None)
+    connection.execute(SchemaRow.__table__.update().values(version=SCHEMA_VERSION))  # type: ignore[attr-defined]
+    hint = f"; the copy {copy} holds it as it was" if copy else ""
+    log.warning("%s was brought from schema %d to %d%s", shown(url), version, SCHEMA_VERSION, hint)
+    for rows, count in left_out.items():
+        log.warning("%d %s could not be read and were left out%s", count, rows, hint)
+
+
+def _rewrite(session: Session, version: int, *, is_copied: bool) -> dict[str, int]:
+    """Write the contents of older tables to new ones, and return how many rows of which kind could not be read."""
     connection, tables = session.connection(), TABLES[version]
     for table in tables:
         connection.execute(text(f"CREATE TABLE {table}_old AS SELECT * FROM {table}"))  # noqa: S608
@@ -93,13 +109,9 @@ def _migrate(session: Session, url: URL, version: int) -> None:
         connection.execute(text(f"DROP TABLE {table}"))
     Base.metadata.create_all(connection)
     left_out = _write(session, READERS[version](connection))
-    for table in tables if not left_out or copy else ():
+    for table in tables if not left_out or is_copied else ():
         connection.execute(text(f"DROP TABLE {table}_old"))
-    connection.execute(SchemaRow.__table__.update().values(version=SCHEMA_VERSION))  # type: ignore[attr-defined]
-    hint = f"; the copy {copy} holds it as it was" if copy else ""
-    log.warning("%s was brought from schema %d to %d%s", shown(url), version, SCHEMA_VERSION, hint)
-    for rows, count in left_out.items():
-        log.warning("%d %s could not be read and were left out%s", count, rows, hint)
+    return left_out
 
 
 def _write(session: Session, contents: Contents) -> dict[str, int]:

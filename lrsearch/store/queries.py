@@ -2,14 +2,25 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from lrsearch.runs import Objective, RunState
 from lrsearch.runs.objective import finite_cost
-from lrsearch.store.schema import AttemptRow, DatasetRow, ModelRow, OriginRow, PolicyRow, RunRow, StudyRow, TaskRow
+from lrsearch.store.schema import (
+    AssignmentRow,
+    AttemptRow,
+    DatasetRow,
+    ModelRow,
+    OriginRow,
+    PolicyRow,
+    RunRow,
+    StudyRow,
+    TaskRow,
+)
 
 TRUSTED = RunRow.origin.in_(select(OriginRow.name).where(OriginRow.trusted))
 """Runs of trusted origins: those of an untrusted bundle are no evidence, and no results of a search."""
@@ -19,6 +30,33 @@ KIND = (RunRow.origin, RunRow.metric, RunRow.direction, RunRow.unit)
 MOST_RAMPS, MOST_SEEDS = 4, 3
 """Range tests of a task, and seeds of a policy, that a recommendation reads: a rule that bounds its time."""
 TASK = ("task", "key", "framework", "model", "data", "classes", "runs", "policies")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a study is.
+
+    Args:
+        trials: the number of its trials.
+        ended: the number of its runs that have ended; a run of two trials counts once.
+        steps: the steps of all its runs, those of lost attempts included.
+    """
+
+    trials: int
+    ended: int
+    steps: int
+
+
+def progress(session: Session, study_key: str) -> Progress:
+    """How far a study is, in one query."""
+    of_study = AssignmentRow.study_key == study_key
+    keys = select(AssignmentRow.run_key).where(of_study)
+    is_final = RunRow.state.in_([state for state in RunState if state.is_final])
+    steps = func.coalesce(func.sum(RunRow.steps + RunRow.lost_steps), 0)
+    trials = select(func.count()).select_from(AssignmentRow).where(of_study).scalar_subquery()
+    ended = func.coalesce(func.sum(case((is_final, 1), else_=0)), 0)
+    row = session.execute(select(trials, ended, steps).where(RunRow.key.in_(keys), TRUSTED)).one()
+    return Progress(*map(int, row))
 
 
 def representative_ids(session: Session, task_key: str, shortest: int, most: int) -> list[int]:

@@ -17,7 +17,7 @@ from lrsearch.runs.conclusion import not_applied
 from lrsearch.runs.environment import environment
 from lrsearch.schedules import Policy, parse
 from lrsearch.store.arguments import description_of, final_number, metric_of, unit_of
-from lrsearch.store.database import read_url
+from lrsearch.store.database import is_in_memory, read_url
 from lrsearch.store.entries import Curve, outcome, prefixed
 from lrsearch.store.fields import Entry
 from lrsearch.store.logged import NOT_A_NUMBER, ThinnedCurve, evenly_spaced, number
@@ -269,7 +269,7 @@ class Recorder(RecordedJob):
 
     @property
     def _is_in_memory(self) -> bool:
-        return ":memory:" in (read_url(self._url).database or "")
+        return is_in_memory(read_url(self._url))
 
     def _end(
         self, state: RunState, score: float | None = None, loss: float | None = None, *, error: str | None = None

@@ -126,10 +126,12 @@ def add_study(session: Session, values: Mapping[str, Any]) -> None:
     insert_all_new(session, StudyRow, [row | {"digest": seal(row)}])
 
 
-def add_assignment(session: Session, values: Mapping[str, Any]) -> None:
-    """Insert a trial of a study, unless it is there."""
+def add_assignment(session: Session, values: Mapping[str, Any]) -> bool:
+    """Insert a trial of a study, unless one of its number is there. Returns whether the one that is there is equal."""
     row = {name: values[name] for name in ASSIGNMENT}
     insert_all_new(session, AssignmentRow, [row | {"digest": seal(row)}])
+    of_number = (AssignmentRow.study_key == row["study_key"], AssignmentRow.number == row["number"])
+    return session.scalar(select(AssignmentRow.digest).where(*of_number)) == seal(row)
 
 
 def add_attempt(session: Session, row: Mapping[str, Any]) -> None:

@@ -2,16 +2,18 @@
 
     data sets <- tasks -> models          tasks <- runs -> policies, origins
     studies  <- assignments               runs  <- curves
+    processes <- claims
 
 A task refers to its data set with the learning task and the classes, and to its model with the framework, as far as
 its description has them. A score is of a metric with a direction and a unit. Each row has a digest of its other
-columns, which detects damage; a key is the digest of the content that it names.
+columns, which detects damage; a key is the digest of the content that it names. Processes and claims have none: they
+say what happens now, and nothing depends on them later.
 """
 
 from sqlalchemy import JSON, BigInteger, Boolean, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SERIAL = BigInteger().with_variant(Integer, "sqlite")
 """A number that the database assigns, rising."""
 KINDS = ("finite", "inf", "-inf", "nan", "none")
@@ -191,3 +193,30 @@ class AssignmentRow(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     run_key: Mapped[str] = mapped_column(String(24), index=True)
     digest: Mapped[str] = mapped_column(String(16))
+
+
+class ProcessRow(Base):
+    """A process that works on a study now. Its lease ends at `until`, by the database's clock, unless it renews it.
+
+    `place` says where it runs, see `Place`; `lease` is in seconds.
+    """
+
+    __tablename__ = "lrsearch_processes"
+    token: Mapped[str] = mapped_column(String(16), primary_key=True)
+    study_key: Mapped[str] = mapped_column(String(16), index=True)
+    place: Mapped[str] = mapped_column(Text)
+    until: Mapped[float] = mapped_column(Float(53))
+    lease: Mapped[float] = mapped_column(Float(53))
+
+
+class ClaimRow(Base):
+    """A run that a process trains now, with the steps that it has reported.
+
+    Without a process, the run was handed out by `ask`, and stays so until it is told or released.
+    """
+
+    __tablename__ = "lrsearch_claims"
+    run_key: Mapped[str] = mapped_column(String(24), primary_key=True)
+    study_key: Mapped[str] = mapped_column(String(16), index=True)
+    process: Mapped[str | None] = mapped_column(String(16))
+    steps: Mapped[int] = mapped_column(BigInteger)

@@ -19,7 +19,7 @@ from lrsearch.runs import Objective, Run, RunSpec, RunState, Task, objectives_of
 from lrsearch.runs.roles import Origin, Role
 from lrsearch.schedules import Policy, parse
 from lrsearch.store import queries
-from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, read_url, shown, transaction
+from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, is_in_memory, read_url, shown, transaction
 from lrsearch.store.entries import entry_of, stored_of
 from lrsearch.store.fields import Entry, checked, ordered
 from lrsearch.store.migrations import prepare
@@ -57,12 +57,7 @@ def _retrying(method: Callable[Concatenate["Store", P], R]) -> Callable[Concaten
 
     @wraps(method)
     def retried(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        for pause in self._pauses:
-            try:
-                return method(self, *args, **kwargs)
-            except StoreAwayError as error:
-                self._wait(error, pause)
-        return method(self, *args, **kwargs)
+        return self.patiently(lambda: method(self, *args, **kwargs))
 
     return retried
 
@@ -113,6 +108,28 @@ class Store:
         self.close()
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether it is in memory: then it belongs to the thread that opened it."""
+        return is_in_memory(self._url)
+
+    def reads(self) -> AbstractContextManager[Session]:
+        """A short transaction that reads."""
+        return transaction(self._engine, self._url, reads=True)
+
+    def writes(self) -> AbstractContextManager[Session]:
+        """A short transaction that writes."""
+        return transaction(self._engine, self._url)
+
+    def patiently(self, call: Callable[[], R]) -> R:
+        """Call a function, again after each of the store's pauses while the database is away."""
+        for pause in self._pauses:
+            try:
+                return call()
+            except StoreAwayError as error:
+                self._wait(error, pause)
+        return call()
+
+    @property
     def damaged(self) -> frozenset[str]:
         """Keys of runs and names of tables with damaged rows among those read so far: their digests do not hold."""
         return frozenset(self._damaged)
@@ -137,7 +154,7 @@ class Store:
             StoreError: for an entry that is not one, or of an unknown task; then nothing is written.
         """
         new, origins = 0, set[str]()
-        with self._writes() as session:
+        with self.writes() as session:
             for key, description in (tasks or {}).items():
                 add_task(session, key, description)
             for chunk in chunks(map(checked, entries), CHUNK):
@@ -194,7 +211,7 @@ class Store:
 
     def origins(self) -> dict[str, bool]:
         """All origins that are not damaged, and whether each is trusted."""
-        with self._reads() as session:
+        with self.reads() as session:
             return {row["name"]: row["trusted"] for row in self._sound(session, OriginRow)}
 
     def match(self, prefix: str) -> StoredRun:
@@ -212,7 +229,7 @@ class Store:
         Raises:
             StoreError: if it is damaged.
         """
-        with self._reads() as session:
+        with self.reads() as session:
             rows = self._sound(session, TaskRow, TaskRow.key == stored.task_key)
         if not rows:
             raise StoreError(f"the task of run {stored.key} in {self.url} is damaged: `lrsearch store check` says more")
@@ -235,7 +252,7 @@ class Store:
         task, entry = self._entry(run.key if isinstance(run, StoredRun) else self._key(run))
         (stored,) = self._stored([(task, entry)])
         names = select(StudyRow.name).join(AssignmentRow).where(AssignmentRow.run_key == stored.key).distinct()
-        with self._reads() as session:
+        with self.reads() as session:
             studies = list(session.scalars(names.order_by(StudyRow.name)))
         return {
             **stored.to_json(),
@@ -247,27 +264,27 @@ class Store:
 
     def stats(self) -> dict[str, Any]:
         """How much the store holds: in all, and by task, with its framework, model, classes and data set."""
-        with self._reads() as session:
+        with self.reads() as session:
             return {"store": self.url, **queries.stats(session)}
 
     def representative_runs(
         self, task_key: str, shortest: int = 1, policies: int = 32, *, curves: bool = False
     ) -> list[StoredRun]:
         """The ended runs that represent a task's policies, without range tests: see `representative_ids`."""
-        with self._reads() as session:
+        with self.reads() as session:
             ids = queries.representative_ids(session, task_key, shortest, policies)
             rows = list(read_ids(session, ids, curves))
         return self._stored(self._whole(rows))
 
     def ramps(self, task_key: str) -> list[StoredRun]:
         """The last four range tests of a task."""
-        with self._reads() as session:
+        with self.reads() as session:
             rows = list(read_ids(session, queries.ramp_ids(session, task_key)))
         return self._stored(self._whole(rows))
 
     def attempts(self, key: str) -> list[Entry]:
         """The entries of later final results of a run that differ from the stored one."""
-        with self._reads() as session:
+        with self.reads() as session:
             rows = self._sound(session, AttemptRow, AttemptRow.run_key == key)
         return [ordered(row["content"]) for row in rows]
 
@@ -279,20 +296,20 @@ class Store:
         task_key = task.key
         self._add_task(task_key, task.description)
         row = {"key": key, "name": name, "task_key": task_key}
-        with self._writes() as session:
+        with self.writes() as session:
             add_study(session, row | {"description": dict(description), "frozen": dict(frozen)})
             return dict(session.get_one(StudyRow, key).frozen)
 
     def begun(self, study_key: str) -> dict[str, Any] | None:
         """The evidence that a study started from; None if there is no study of that key."""
-        with self._reads() as session:
+        with self.reads() as session:
             row = session.get(StudyRow, study_key)
             return None if row is None else dict(row.frozen)
 
     def studies(self) -> list[StoredStudy]:
         """All studies, in the order of their names."""
         tasks = self.tasks()
-        with self._reads() as session:
+        with self.reads() as session:
             rows = self._sound(session, StudyRow)
         studies = [
             StoredStudy(row["key"], row["name"], tasks[row["task_key"]], row["description"], row["frozen"])
@@ -322,7 +339,7 @@ class Store:
     @_retrying
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The note on a study; with `note`, write it first. None if there is no study or no note."""
-        with self._reads() if note is None else self._writes() as session:
+        with self.reads() if note is None else self.writes() as session:
             row = session.get(StudyRow, study_key)
             if row is None:
                 return None
@@ -332,22 +349,47 @@ class Store:
             return dict(row.note) if row.note is not None else None
 
     @_retrying
-    def assign(self, study_key: str, trial: Trial, spec: RunSpec) -> None:
-        """Record a trial of a study before it is trained. Recording it again changes nothing."""
-        with self._writes() as session:
-            add_assignment(
-                session,
-                {
-                    "study_key": study_key,
-                    "number": trial.number,
-                    "role": str(trial.role),
-                    "origin": str(trial.origin),
-                    "policy": str(trial.policy),
-                    "horizon": trial.horizon,
-                    "seed": trial.seed,
-                    "run_key": spec.key,
-                },
-            )
+    def assign(self, study_key: str, trial: Trial, spec: RunSpec, seen: queries.Progress | None = None) -> bool:
+        """Record a trial of a study before it is trained. Recording it again changes nothing.
+
+        Args:
+            study_key: the study.
+            trial: the trial.
+            spec: its run.
+            seen: how far the study was when the trial was proposed. Nothing is written if it is further by now.
+
+        Returns:
+            Whether the trial stands in the store: not where another process was first with another trial.
+        """
+        row = {
+            "study_key": study_key,
+            "number": trial.number,
+            "role": str(trial.role),
+            "origin": str(trial.origin),
+            "policy": str(trial.policy),
+            "horizon": trial.horizon,
+            "seed": trial.seed,
+            "run_key": spec.key,
+        }
+        with self.writes() as session:
+            if seen is not None and queries.progress(session, study_key) != seen:
+                return False
+            return add_assignment(session, row)
+
+    @_retrying
+    def progress(self, study_key: str) -> queries.Progress:
+        """How far a study is, over all processes that work on it."""
+        with self.reads() as session:
+            return queries.progress(session, study_key)
+
+    @_retrying
+    def add_lost_steps(self, run_key: str, steps: int) -> None:
+        """Charge an ended run for steps that another attempt at it made in vain."""
+        with self.writes() as session:
+            row = session.scalar(select(RunRow).where(RunRow.key == run_key).with_for_update())
+            if row is not None:
+                row.lost_steps += steps
+                row.digest = seal(columns(row))
 
     @_retrying
     def history(self, study_key: str) -> list[Trial]:
@@ -356,7 +398,7 @@ class Store:
         Raises:
             StoreError: if a trial is damaged or missing, or was written by a later lrsearch that knows more.
         """
-        with self._reads() as session:
+        with self.reads() as session:
             rows = list(read_rows(session, AssignmentRow, AssignmentRow.study_key == study_key))
         trials = [(self._trial(row), row["run_key"]) for row in rows if row]
         if [trial.number for trial, _ in trials] != list(range(len(rows))):
@@ -371,7 +413,7 @@ class Store:
     @_retrying
     def tasks(self) -> dict[str, dict[str, Any]]:
         """The descriptions of all tasks by key."""
-        with self._reads() as session:
+        with self.reads() as session:
             return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
 
     def recommend(self, task: TaskLike, k: int = 2) -> list[Any]:
@@ -380,13 +422,13 @@ class Store:
 
     def _merge_studies(self, other: "Store", tasks: Collection[str]) -> None:
         """Copy the undamaged studies of these tasks that are not in this store, with their undamaged trials."""
-        with self._reads() as session:
+        with self.reads() as session:
             known = set(session.scalars(select(StudyRow.key)))
-        with other._reads() as session:
+        with other.reads() as session:
             studies = [row for row in other._sound(session, StudyRow) if row["task_key"] in tasks]
             new = {row["key"]: row for row in studies if row["key"] not in known}
             trials = [row for row in other._sound(session, AssignmentRow) if row["study_key"] in new]
-        with self._writes() as session:
+        with self.writes() as session:
             for study in new.values():
                 add_study(session, study)
             for trial in trials:
@@ -394,21 +436,21 @@ class Store:
 
     def _merge_attempts(self, other: "Store") -> None:
         """Copy the undamaged attempts of runs that are in this store."""
-        with other._reads() as session:
+        with other.reads() as session:
             attempts = other._sound(session, AttemptRow)
-        with self._writes() as session:
+        with self.writes() as session:
             for attempt in attempts:
                 if session.scalar(select(RunRow.id).where(RunRow.key == attempt["run_key"])) is not None:
                     add_attempt(session, attempt)
 
     def _add_task(self, key: str, description: Mapping[str, Any]) -> None:
         if key not in self._known_tasks:
-            with self._writes() as session:
+            with self.writes() as session:
                 add_task(session, key, description)
             self._known_tasks.add(key)
 
     def _task_keys(self, name: str) -> list[str]:
-        with self._reads() as session:
+        with self.reads() as session:
             return list(session.scalars(select(TaskRow.key).where(TaskRow.name == name)))
 
     def _runs(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[StoredRun]:
@@ -416,7 +458,7 @@ class Store:
 
     def _entries(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[tuple[str, Entry]]:
         """Runs that match, each with the name of its task."""
-        with self._reads() as session:
+        with self.reads() as session:
             rows = list(read_runs(session, *conditions, limit=limit))
         return self._whole(rows)
 
@@ -430,7 +472,7 @@ class Store:
         if not isinstance(prefix, str):
             raise UsageError(f"a run is named by its key, or the beginning of its key, got {given(prefix)}")
         query = select(RunRow.key).where(RunRow.key.startswith(prefix, autoescape=True)).limit(2)
-        with self._reads() as session:
+        with self.reads() as session:
             keys = session.scalars(query).all()
         if len(keys) != 1:
             count = "no run" if not keys else "more than one run"
@@ -471,7 +513,7 @@ class Store:
     def _read_objectives(self, tasks: Iterable[str]) -> None:
         """Read the objectives of tasks, once each: a task's description never changes."""
         for chunk in chunks(set(tasks) - self._objectives.keys(), CHUNK):
-            with self._reads() as session:
+            with self.reads() as session:
                 rows = self._sound(session, TaskRow, TaskRow.key.in_(chunk))
             self._objectives |= {row["key"]: objectives_of(row["description"]) for row in rows}
 
@@ -508,12 +550,6 @@ class Store:
                 self.url,
             )
         return [row for row in rows if row is not None]
-
-    def _reads(self) -> AbstractContextManager[Session]:
-        return transaction(self._engine, self._url, reads=True)
-
-    def _writes(self) -> AbstractContextManager[Session]:
-        return transaction(self._engine, self._url)
 
 
 def open_store(url: str | Path, *, existing: bool = False, pauses: Sequence[float] = ()) -> Store:

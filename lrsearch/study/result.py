@@ -15,7 +15,7 @@ from lrsearch.study.front import front
 from lrsearch.study.funnel import Funnel
 from lrsearch.study.strategy import Setup, with_role
 from lrsearch.study.study import Study
-from lrsearch.study.warnings import out_of_time, unchecked, unconfirmed, untried
+from lrsearch.study.warnings import handed_out, out_of_time, unchecked, unconfirmed, untried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +157,7 @@ def conclude(
     ended_by = out_of_time(hours) if driven.is_out_of_time and not is_whole else None
     decision = decide(history, setup.task.horizon, setup.task.objective)
     if decision is None:
-        raise WorkError(f"{study.name}: the default was not trained: {_why_not_trained(history, ended_by)}")
+        raise WorkError(f"{study.name}: the default was not trained: {_why_not_trained(study, ended_by)}")
     spent = cost(study)
     stopped = f"{ended_by} after {spent.fre:.2f} of {setup.budget:g} FRE; the same call goes on" if ended_by else None
     return SearchResult(
@@ -175,17 +175,22 @@ def conclude(
             *untried(setup, history, ended_by),
             *unconfirmed(setup, history, decision, ended_by),
             *unchecked(decision, history),
+            *handed_out(study.handed_out),
         ),
         driven,
     )
 
 
-def _why_not_trained(history: Sequence[Trial], ended_by: str | None) -> str | None:
+def _why_not_trained(study: Study, ended_by: str | None) -> str | None:
     """Why there is no run of the default."""
     if ended_by:
         return f"{ended_by} before it; the same call goes on"
-    first = next(iter(with_role(history, Role.DEFAULT)), None)
-    return first.run.error if first and first.run else "it was interrupted, and the budget does not pay for it again"
+    first = next(iter(with_role(study.history, Role.DEFAULT)), None)
+    if first and first.run:
+        return first.run.error
+    if study.handed_out:
+        return "; ".join(handed_out(study.handed_out))
+    return "it was interrupted, and the budget does not pay for it again"
 
 
 def cost(study: Study) -> Cost:

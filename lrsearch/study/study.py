@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -10,16 +11,20 @@ from lrsearch.errors import WorkError
 from lrsearch.heuristics.evidence import FIRST_RULES
 from lrsearch.recommendation import Recommendation, recommend
 from lrsearch.runs import Run, RunSpec, RunState, Task
-from lrsearch.runs.executor import DONE, WAIT, NoRun
+from lrsearch.runs.executor import DONE, LATER, WAIT, NoRun
 from lrsearch.runs.roles import SEARCHED, Role
 from lrsearch.runs.task import EVALUATIONS
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.store import Store, StoredRun, Trial
+from lrsearch.store.claims import Claims, Taken
+from lrsearch.store.place import Place
+from lrsearch.store.queries import Progress
 from lrsearch.study.strategy import Proposal, Setup, Strategy, committed
 from lrsearch.words import counted
 
 Watch = Callable[["Study", Trial], None]
+log = logging.getLogger(__name__)
 
 
 class Sampler(Protocol):
@@ -34,6 +39,13 @@ class Sampler(Protocol):
     def tell(self, trial: Trial, run: Run) -> None:
         """Record the run of a trial. Recording it twice changes nothing."""
 
+    def save(self) -> None:
+        """Write what was added and recorded to where people read it, if there is such a place."""
+
+
+MakeSampler = Callable[[str, Callable[[], int]], Sampler]
+"""Makes a sampler from the study's name and a function that returns how many trials its ledger has."""
+
 
 class Study:
     """One search in progress.
@@ -41,14 +53,18 @@ class Study:
     `ask` returns the next trial, `tell` records its run. Both write to the store before they return, so a study that
     was killed continues where it was.
 
+    Several processes share a study by claims: each trains what no other one does. Any of them proposes the next trials,
+    from the same history, and the first is the one that counts.
+
     Args:
         setup: its setup.
         strategy: the way to search.
         store: the ledger.
-        sampler: makes the sampler from the study's name and the number of trials in the ledger. By them the sampler
-            finds its own state, and checks that it belongs to this ledger.
-        watch: called with the study and every trial that ends.
+        sampler: makes the sampler, which the ledger's trials fill.
+        watch: called with the study and every trial that ends, in any process.
         cold: whether it starts without the store's recommendations.
+        lease: seconds after which other processes take the runs of this one, where it does not answer; None where no
+            other process works on it.
 
     Raises:
         BudgetError: if the budget is too small.
@@ -59,9 +75,10 @@ class Study:
         setup: Setup,
         strategy: Strategy,
         store: Store,
-        sampler: Callable[[str, int], Sampler],
+        sampler: MakeSampler,
         watch: Watch | None = None,
         cold: bool = False,
+        lease: float | None = None,
     ) -> None:
         strategy.check(setup)
         self.strategy, self.store = strategy, store
@@ -75,12 +92,25 @@ class Study:
         )
         self.history = store.history(self.key)
         self._watch = watch or (lambda study, trial: None)
+        self.claims = Claims(store, self.key, lease) if lease is not None else None
+        self.others: dict[str, Place] = {}
+        """The other processes that have worked on it meanwhile."""
+        self._others_now = 0
+        self._elsewhere: dict[str, bool] = {}
+        """The runs that others hold, each with whether it was handed out by `ask`."""
+        self._seen: Progress | None = None
+        """How far the ledger was when its history was last read."""
         self._claimed: set[int] = set()
         self._training: set[str] = set()
         self._open_numbers: set[int] = set()
-        self.sampler = sampler(self.name, len(self.history))
+        self._recorded: set[str] = set()
+        self.sampler = sampler(self.name, lambda: store.progress(self.key).trials)
+        self._is_saved = True
         for trial in self.history:
             self._restore(trial)
+        self._save()
+        if self.claims is not None and self.claims.others():  # what failed in another process is not tried again now
+            self._claimed = {trial.number for trial in self.history if trial.run is not None}
 
     def _begin(self, setup: Setup, cold: bool) -> dict[str, Any]:
         """Record the study and its setup, unless another process has done so meanwhile."""
@@ -99,29 +129,145 @@ class Study:
             },
         )
 
-    def ask(self) -> Trial | NoRun:
-        """The next trial; WAIT while trials in training must end first, DONE when none is left.
+    def ask(self, *, by_hand: bool = False) -> Trial | NoRun:
+        """The next trial, claimed; else WAIT, LATER or DONE, as in `Executor.train`.
+
+        Args:
+            by_hand: whether it is handed out, and the claim lasts until its run is recorded or it is released.
+        """
+        while not isinstance(trials := self.offers(), NoRun):
+            for trial in trials:
+                if (taken := self.take(trial, by_hand=by_hand)) is not None:
+                    if taken.lost:
+                        self.charge(trial, Run(state=RunState.INTERRUPTED, steps=taken.lost, seconds=0.0))
+                    return trial
+        return trials
+
+    def ask_all(self) -> list[Trial] | NoRun:
+        """All trials that can be trained by now, claimed; else WAIT, LATER or DONE."""
+        trials = self.offers()
+        return trials if isinstance(trials, NoRun) else [trial for trial in trials if self.take(trial) is not None]
+
+    def offers(self) -> list[Trial] | NoRun:
+        """All trials that nobody trains; else WAIT, LATER or DONE, as in `Executor.train`.
 
         All trials that the strategy can propose by now are written down before the first is trained. So the search is
         the same on any number of workers. A run that is stored or in training is not returned.
         """
-        while (trial := self._unclaimed() or self._propose_all()) is not None:
-            key = trial.spec(self.setup.task).key
-            self._claimed.add(trial.number)
-            stored = self.store.find(key)
-            if stored is None or not stored.run.state.is_final:
-                self._training.add(key)
-                self._open_numbers.add(trial.number)
-                return trial
-            self._settle(trial, stored, reused=True)
-        return WAIT if self._open_numbers else DONE
+        self.refresh()
+        while self._propose():
+            pass
+        self._save()
+        while trials := self._unclaimed():
+            stored = {trial.number: self.store.find(trial.spec(self.setup.task).key) for trial in trials}
+            ended = {number: run for number, run in stored.items() if run is not None and run.run.state.is_final}
+            for trial in trials:
+                if trial.number in ended:
+                    self._claimed.add(trial.number)
+                    self._settle(trial, ended[trial.number], reused=True)
+            if not ended:
+                return trials
+            while self._propose():
+                pass
+            self._save()
+        if self._open_numbers:
+            return WAIT
+        return LATER if self._waits_for_others else DONE
 
-    def ask_all(self) -> list[Trial] | NoRun:
-        """All trials that can be trained by now, the same on any number of workers; WAIT or DONE where none can."""
-        trials: list[Trial] = []
-        while not isinstance(trial := self.ask(), NoRun):
-            trials.append(trial)
-        return trials or trial
+    def take(self, trial: Trial, *, by_hand: bool = False) -> Taken | None:
+        """Claim a trial; None where another process has claimed or ended its run meanwhile.
+
+        Returns:
+            The claim, with the steps of a lost attempt, which are not charged yet.
+        """
+        key = trial.spec(self.setup.task).key
+        taken = Taken()
+        if self.claims is not None:
+            claimed = self.claims.take(key, by_hand=by_hand)
+            if claimed is None:
+                self._elsewhere[key] = False
+                return None
+            taken = claimed
+        self._claimed.add(trial.number)
+        self._training.add(key)
+        self._open_numbers.add(trial.number)
+        return taken
+
+    def release(self, trial: Trial) -> None:
+        """Give a claimed trial back: it may be asked for again."""
+        key = trial.spec(self.setup.task).key
+        if self.claims is not None:
+            self.claims.give_back(key)
+        self._claimed.discard(trial.number)
+        self._training.discard(key)
+        self._open_numbers.discard(trial.number)
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that work on it now, this one included."""
+        return 1 + self._others_now
+
+    def refresh(self) -> None:
+        """Read what other processes have done since: their claims, new trials, and runs that ended."""
+        if self.claims is None:
+            return
+        others = self.claims.others()
+        self._others_now = len(others)
+        for place in others:
+            if str(place) not in self.others:
+                self.others[str(place)] = place
+                log.warning("%s works on %s too: they share its runs and its budget", place.named, self.name)
+        self._elsewhere = self.claims.elsewhere()
+        self._read_history()
+
+    def _read_history(self) -> None:
+        """Read the ledger's history where another process has written to it."""
+        seen = self.store.progress(self.key)
+        if seen == self._seen:
+            return
+        if seen != self._progress:
+            for trial in self.store.history(self.key):
+                self._refresh(trial)
+        self._seen = seen
+
+    def _refresh(self, trial: Trial) -> None:
+        """Add a trial of another process, or what it made of a trial."""
+        number, stored = trial.number, trial.stored
+        if number == len(self.history):
+            self.history.append(replace(trial, stored=None))
+            self._add(self.history[number])
+        own = self.history[number]
+        if stored is None or own.stored == stored:
+            return
+        if trial.run is not None and own.run is None:
+            self._claimed.add(number)  # also a failed one: this call does not train it again
+            self._settle(own, stored, reused=True)
+            if own.role in (Role.CHECK, Role.DEFAULT):  # without them no process has an answer
+                self.require_sound(own, stored.run)
+        else:
+            self.history[number] = replace(own, stored=stored)
+
+    @property
+    def _progress(self) -> Progress:
+        """How far the study is by this history."""
+        runs = {trial.stored.key: trial.stored for trial in self.history if trial.stored is not None}
+        return Progress(
+            len(self.history),
+            sum(stored.run.state.is_final for stored in runs.values()),
+            sum(stored.run.steps + stored.lost_steps for stored in runs.values()),
+        )
+
+    @property
+    def handed_out(self) -> list[int]:
+        """The numbers of open trials that were handed out by `ask`, and are told or released by hand."""
+        task = self.setup.task
+        return [trial.number for trial in self.open_trials if self._elsewhere.get(trial.spec(task).key)]
+
+    @property
+    def _waits_for_others(self) -> bool:
+        """Whether another process trains a trial that has not ended. A trial that was handed out may take days."""
+        keys = {trial.spec(self.setup.task).key for trial in self.open_trials}
+        return any(not by_hand for key, by_hand in self._elsewhere.items() if key in keys)
 
     def tell(self, trial: Trial, run: Run) -> Trial:
         """Record the run of a trial, and return the ended trial; raise as `require_sound` does."""
@@ -150,13 +296,28 @@ class Study:
     def record(self, trial: Trial, run: Run) -> Trial:
         """Record the run of a trial as `tell` does, but never raise for a failed run."""
         spec = trial.spec(self.setup.task)
+        self._charge_late(spec, run)
         self.store.record(spec, run)
+        if self.claims is not None:
+            self.claims.give_back(spec.key)
         self._open_numbers.discard(trial.number)
         if run.state is not RunState.INTERRUPTED:  # an interrupted attempt may be repeated
             self._training.discard(spec.key)
         stored = self.store.find(spec.key)
         assert stored is not None
-        return self._settle(trial, stored, reused=False)
+        ended = self._settle(trial, stored, reused=False)
+        self._save()
+        return ended
+
+    def _charge_late(self, spec: RunSpec, run: Run) -> None:
+        """Charge an attempt at a run that another process has ended: one of them did not answer for a lease."""
+        if self.claims is None or not run.state.is_final or spec.key in self._recorded:
+            return
+        self._recorded.add(spec.key)  # an interrupt may break this call, and the same run is recorded again
+        stored = self.store.find(spec.key)
+        if stored is not None and stored.run.state.is_final:
+            self.store.add_lost_steps(spec.key, run.trained)
+            log.warning("run %s was trained by another process too: it counts once, its cost twice", spec.key)
 
     def charge(self, trial: Trial, run: Run) -> bool:
         """Record an interrupted attempt of a trial: its steps count.
@@ -177,7 +338,7 @@ class Study:
     @property
     def is_done(self) -> bool:
         """Whether no trial is left that the budget still pays for."""
-        return self._unclaimed() is None and self._affordable() is None
+        return not self._unclaimed() and self._affordable() is None and not self._waits_for_others
 
     @property
     def open_trials(self) -> Sequence[Trial]:
@@ -199,20 +360,20 @@ class Study:
             for stored in self.store.runs(task=spec.task.name, trusted=True)
         )
 
-    def _unclaimed(self) -> Trial | None:
-        """The first open trial of an earlier call that nobody trains now, if the budget still pays for it."""
-        spent = committed(self.history)
+    def _unclaimed(self) -> list[Trial]:
+        """The open trials that nobody trains now, as far as the budget still pays for each of them."""
+        spent, keys, trials = committed(self.history), set(self._training), list[Trial]()
         for trial in self.history:
             done = trial.stored is not None and trial.stored.run.state.is_final
+            if done or trial.number in self._claimed:
+                continue
             again = trial.horizon if trial.run else 0  # `spent` counts an open trial in full already
-            if (
-                not done
-                and trial.number not in self._claimed
-                and spent + again <= self.setup.cap
-                and trial.spec(self.setup.task).key not in self._training
-            ):
-                return trial
-        return None
+            key = trial.spec(self.setup.task).key
+            if spent + again <= self.setup.cap and key not in keys and key not in self._elsewhere:
+                spent += again
+                keys.add(key)
+                trials.append(trial)
+        return trials
 
     def _affordable(self) -> Proposal | None:
         """The next proposal of the strategy, if the budget pays for it."""
@@ -221,40 +382,49 @@ class Study:
             return None
         return proposal
 
-    def _propose_all(self) -> Trial | None:
-        """Record all proposals of the strategy, and return the first trial that nobody trains."""
-        while self._propose() is not None:
-            pass
-        return self._unclaimed()
-
-    def _propose(self) -> Trial | None:
+    def _propose(self) -> bool:
+        """Record the next proposal of the strategy, of this process or of another one; False where there is none."""
+        if self.claims is not None:
+            self._read_history()
         proposal = self._affordable()
         if proposal is None:
-            return None
+            return False
         number = len(self.history)
         policy = proposal.policy or self.sampler.suggest(number, proposal.space)
         trial = Trial(number, proposal.role, proposal.origin, policy, proposal.horizon, proposal.seed)
-        self.store.assign(self.key, trial, trial.spec(self.setup.task))
-        self.history.append(trial)
-        if _is_searched(trial):
-            self.sampler.add(trial, proposal.space)
-        return trial
+        if self.store.assign(self.key, trial, trial.spec(self.setup.task), self._seen):
+            self.history.append(trial)
+            if _is_searched(trial):
+                self._is_saved = False
+                self.sampler.add(trial, proposal.space)
+        return True  # also where another process was first: its trial is read next
 
     def _settle(self, trial: Trial, stored: StoredRun, reused: bool) -> Trial:
         ended = replace(trial, stored=stored, reused=reused)
         self.history[ended.number] = ended
         if ended.run and _is_searched(ended):
+            self._is_saved = False
             self.sampler.tell(ended, ended.run)
         self._watch(self, ended)
         return ended
 
     def _restore(self, trial: Trial) -> None:
         """Add a trial of the ledger to the sampler again, with its run."""
+        self._add(trial)
+        if _is_searched(trial) and trial.run:
+            self.sampler.tell(trial, trial.run)
+
+    def _save(self) -> None:
+        """Have the sampler write what is new."""
+        if not self._is_saved:
+            self.sampler.save()
+            self._is_saved = True
+
+    def _add(self, trial: Trial) -> None:
+        """Add a trial of the ledger to the sampler."""
         if _is_searched(trial):
-            before = self.history[: trial.number]
-            self.sampler.add(trial, self.strategy.space(self.setup, before))
-            if trial.run:
-                self.sampler.tell(trial, trial.run)
+            self._is_saved = False
+            self.sampler.add(trial, self.strategy.space(self.setup, self.history[: trial.number]))
 
 
 def study_key(setup: Setup, strategy: Strategy, cold: bool = False) -> str:

@@ -70,6 +70,21 @@ def unchecked(decision: Decision, history: Sequence[Trial]) -> list[str]:
     return ["the training never asked for job.scheduler(optimizer): whether its policies were applied was not checked"]
 
 
+def handed_out(numbers: Sequence[int]) -> list[str]:
+    """A warning that names the jobs which were handed out and have not ended.
+
+    >>> handed_out([3, 5])
+    ['2 jobs are out by `lrsearch study ask`: 3, 5; tell or release them, and the same call goes on']
+    """
+    if not numbers:
+        return []
+    jobs = "job is" if len(numbers) == 1 else "jobs are"
+    named = ", ".join(map(str, numbers))
+    return [
+        f"{len(numbers)} {jobs} out by `lrsearch study ask`: {named}; tell or release them, and the same call goes on"
+    ]
+
+
 def _beside_lost(setup: Setup, history: Sequence[Trial]) -> str:
     """The part of the budget that was lost, in words; nothing where none was."""
     lost = _lost(history)

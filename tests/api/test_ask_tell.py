@@ -17,7 +17,7 @@ from lrsearch.errors import BudgetError, TaskError, UsageError, WorkError
 from lrsearch.report.explanation import sentences
 from lrsearch.runs import RunState
 from lrsearch.runs.counter import StepCounter
-from lrsearch.study.claims import Claims
+from lrsearch.study.job_folders import JobFolders
 from lrsearch.study.study import Study
 
 FILE = Path(__file__).with_name("surface.py")
@@ -237,6 +237,33 @@ def test_who_asks_at_once_never_gets_the_same_job(tmp_path):
         assert [job.number for job in study.open_jobs()] == sorted(asked)
 
 
+def test_from_machines_that_share_the_store_alone_no_job_is_out_twice(searched, tmp_path):
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    with (
+        lrs.open_study(FUNCTION, **SEARCH, out=tmp_path / "a", store=store) as first,
+        lrs.open_study(FUNCTION, **SEARCH, out=tmp_path / "b", store=store) as second,
+    ):
+        while not first.is_done:
+            jobs = {study: study.ask() for study in (first, second)}
+            numbers = [job.number for asked in jobs.values() for job in asked]
+            assert len(numbers) == len(set(numbers))
+            assert {job.number for job in first.open_jobs()} == set(numbers)
+            for study, asked in jobs.items():
+                for job in asked:
+                    train(second if study is first else first, job)  # a job may be told on another machine
+        assert trial_rows(second.result()) == trial_rows(searched)
+
+
+def test_a_search_ends_where_only_jobs_that_are_out_are_left_and_names_them(searched, tmp_path):
+    with lrs.open_study(FUNCTION, **SEARCH, out=tmp_path) as study:
+        jobs = study.ask(2)
+        with pytest.raises(WorkError, match=r"1 job is out by `lrsearch study ask`: 0; tell or release"):
+            lrs.search(FUNCTION, **SEARCH, out=tmp_path)
+        for job in jobs:
+            study.release(job.number)
+    assert lrs.search(FUNCTION, **SEARCH, out=tmp_path).verdict == searched.verdict
+
+
 def test_a_stored_run_is_not_handed_out(tmp_path):
     lrs.prune(FUNCTION, 8, out=tmp_path)
     with lrs.open_study(TASK, 8, out=tmp_path) as study:
@@ -361,7 +388,7 @@ class Hands:
 
     def killed_asking(self, n):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Claims, "take", _killed)
+            patch.setattr(JobFolders, "write", _killed)
             with suppress(KeyboardInterrupt):
                 assert self.study.ask() == []
         self.reopen()

@@ -8,8 +8,10 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import EngineError, UsageError
 from lrsearch.runs import Run, RunState
+from lrsearch.samplers.mirror import Mirror
 from lrsearch.samplers.optuna import OptunaSampler
-from lrsearch.schedules import EXP, FIX, NSTEP, TRI
+from lrsearch.samplers.storages import storage_lock
+from lrsearch.schedules import EXP, FIX, NSTEP, TRI, parse
 from lrsearch.spaces import Interval, Space
 from lrsearch.store import Trial
 
@@ -23,8 +25,14 @@ def storage(tmp_path):
     return f"sqlite:///{tmp_path / 'optuna.db'}"
 
 
-def sampler(storage=None, kind="tpe", **more):
-    return OptunaSampler("study", storage, seed=5, horizon=1600, kind=kind, **more)
+def sampler(kind="tpe", storage=None, known=None, **more):
+    mirror = Mirror("study", storage, known) if storage else None
+    return OptunaSampler("study", mirror, seed=5, horizon=1600, kind=kind, **more)
+
+
+def stored(storage):
+    """The trials of the copy in a storage."""
+    return optuna.load_study(study_name="study", storage=storage).trials
 
 
 def asked(number, policy, horizon=100, origin="suggested"):
@@ -35,15 +43,16 @@ def ended(score=0.5, steps=100, state=RunState.FINISHED):
     return Run(state=state, steps=steps, seconds=0.0, score=score, loss=None if score is None else 1 - score)
 
 
-def play(own, numbers, score=lambda peak: 1 - peak):
-    """Suggest, describe and finish; the score falls with the peak."""
+def play(own, numbers, score=lambda peak: 1 - peak, before=()):
+    """Suggest, describe and finish; the score falls with the peak. The ledger has the policies `before`."""
     policies = []
-    for number in numbers:
-        policy = own.suggest(number, SPACE)
+    for number, policy in [*enumerate(before), *((number, None) for number in numbers)]:
+        policy = policy or own.suggest(number, SPACE)
         own.add(asked(number, policy), SPACE)
         own.tell(asked(number, policy), ended(score(policy.coordinates(1600)["peak"])))
+        own.save()
         policies.append(policy)
-    return policies
+    return policies[len(before) :]
 
 
 def test_a_full_run_is_complete_a_shorter_one_pruned_at_its_steps_and_a_diverged_one_nan():
@@ -94,10 +103,10 @@ def test_a_policy_that_the_space_cannot_describe_stays_outside_of_optuna():
     assert own.study.trials == []
 
 
-def test_suggestion_n_depends_on_the_seed_n_and_the_trials_before_it_only(storage):
+def test_suggestion_n_depends_on_the_seed_n_and_the_trials_before_it_only():
     whole = play(sampler(), range(16))
-    first = play(sampler(storage), range(9))
-    again = play(sampler(storage), range(9, 16))
+    first = play(sampler(), range(9))
+    again = play(sampler(), range(9, 16), before=first)
     assert first + again == whole
     assert len(set(map(str, whole))) == 16
 
@@ -128,18 +137,18 @@ def test_a_metric_and_its_negative_are_searched_alike_trial_by_trial(kind):
     assert (high.study.direction.name, high.study.best_value) == ("MAXIMIZE", -2.3)
 
 
-def test_any_sampler_of_optuna_can_suggest_and_goes_on_after_a_stop(storage):
+def test_any_sampler_of_optuna_can_suggest_and_goes_on_after_a_stop():
     made = []
 
     def make(seed):
         made.append(seed)
-        return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=False, n_startup_trials=2)
 
-    whole = play(sampler(make=make), range(6))
-    assert type(sampler(make=make).study.sampler) is optuna.samplers.QMCSampler
-    assert len(set(made)) >= 6
-    parts = play(sampler(storage, make=make), range(3)) + play(sampler(storage, make=make), range(3, 6))
-    assert parts == whole != play(sampler(), range(6))
+    whole = play(sampler(make=make), range(9))
+    assert type(sampler(make=make).study.sampler) is optuna.samplers.TPESampler
+    assert len(set(made)) >= 9
+    first = play(sampler(make=make), range(5))
+    assert first + play(sampler(make=make), range(5, 9), before=first) == whole != play(sampler(), range(9))
 
 
 def test_an_unknown_kind_of_sampler_is_refused():
@@ -148,26 +157,41 @@ def test_an_unknown_kind_of_sampler_is_refused():
 
 
 def test_hearing_twice_changes_nothing(storage):
-    own = sampler(storage)
+    own = sampler(storage=storage)
     play(own, range(2))
     for _ in range(2):
         own.add(asked(1, FIX(k0=0.05)), SPACE)
         own.tell(asked(1, FIX(k0=0.05)), ended(0.1))
-    trials = sampler(storage).study.trials
+        own.save()
+    trials = stored(storage)
     assert len(trials) == 2
     assert all(trial.state is TrialState.PRUNED for trial in trials)
 
 
-def test_what_a_killed_process_left_behind_is_taken_up_or_failed(storage):
-    own = sampler(storage)
-    policy = own.suggest(0, SPACE)  # known to the ledger: goes on
-    own.study.ask()  # died before it had a number
-    own.study.enqueue_trial({"function": "FIX", "peak": 0.02})  # died before it was asked for
-    again = sampler(storage)
-    again.add(asked(0, policy), SPACE)
-    again.tell(asked(0, policy), ended())
-    states = [trial.state for trial in again.study.trials]
-    assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+def test_the_copy_of_a_killed_process_is_taken_up(storage):
+    first = play(sampler(storage=storage), range(3))
+    killed = sampler(storage=storage)
+    play(killed, [3], before=first)
+    policy = killed.suggest(4, SPACE)
+    killed.add(asked(4, policy), SPACE)
+    killed.save()
+    again = sampler(storage=storage)
+    fourth = parse(killed.study.trials[3].user_attrs["lrsearch:policy"])
+    play(again, [], before=[*first, fourth])
+    again.add(asked(4, policy), SPACE)
+    again.tell(asked(4, policy), ended())
+    again.save()
+    assert [trial.state for trial in stored(storage)] == [TrialState.PRUNED] * 5
+
+
+def test_where_another_process_was_first_its_policy_is_learnt_from_and_not_the_own_one():
+    own = sampler()
+    own.suggest(0, SPACE)
+    own.add(asked(0, FIX(k0=0.05)), SPACE)
+    own.tell(asked(0, FIX(k0=0.05)), ended(0.7))
+    lost, learnt = own.study.trials
+    assert (lost.state, learnt.state) == (TrialState.FAIL, TrialState.PRUNED)
+    assert (learnt.params["peak"], learnt.user_attrs["lrsearch:policy"]) == (0.05, "FIX(k0=0.05)")
 
 
 def test_a_trial_of_which_a_killed_process_had_reported_is_finished_without_a_warning():
@@ -180,16 +204,40 @@ def test_a_trial_of_which_a_killed_process_had_reported_is_finished_without_a_wa
 
 
 def test_a_copy_of_another_ledger_is_made_anew(storage):
-    first = play(sampler(storage), range(12))
-    stranger = OptunaSampler("study", storage, seed=5, horizon=1600, known=0)
-    assert stranger.study.trials == []
-    assert play(stranger, range(12)) == first
-    assert len(OptunaSampler("study", storage, seed=5, horizon=1600, known=12).study.trials) == 12
+    first = play(sampler(storage=storage, known=lambda: 12), range(12))
+    stranger = sampler(storage=storage, known=lambda: 1)
+    assert play(stranger, range(1)) == first[:1]
+    assert len(stored(storage)) == 1
+    other = sampler(storage=storage, known=lambda: 12)
+    other.add(asked(0, FIX(k0=0.05)), SPACE)
+    other.save()
+    assert [trial.user_attrs["lrsearch:policy"] for trial in stored(storage)] == ["FIX(k0=0.05)"]
+
+
+def test_a_copy_that_another_process_writes_is_left_alone_and_filled_later(storage):
+    own = sampler(storage=storage)
+    with storage_lock(storage, patience=0) as held:
+        assert held
+        play(own, range(2))
+    assert optuna.get_all_study_names(storage=storage) == []
+    with own.written() as copy:
+        assert len(copy.trials) == 2
+
+
+def test_a_storage_that_goes_away_is_named_once_and_stops_nothing(storage, tmp_path, caplog):
+    own = sampler(storage=storage)
+    play(own, range(1))
+    (tmp_path / "optuna.db").write_bytes(b"no database at all, and longer than its header" * 50)
+    play(own, range(1, 3))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "the Optuna study study in its storage is not up to date: file is not a database"
+    ]
+    assert len(own.study.trials) == 3
 
 
 def test_a_storage_that_cannot_be_opened_says_so_without_its_url():
-    with pytest.raises(EngineError, match="cannot open its storage") as caught:
-        sampler("postgresql+psycopg://me:hunter2@127.0.0.1:1/none")
+    with pytest.raises(EngineError, match=r"cannot be opened as an Optuna storage.*--optuna") as caught:
+        sampler(storage="postgresql+psycopg://me:hunter2@127.0.0.1:1/none")
     assert "hunter2" not in str(caught.value)
 
 
@@ -208,7 +256,7 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
             Setup(task, raw, 4, 0),
             Funnel(),
             open_store(str(tmp_path / "store.db")),
-            lambda name, known: OptunaSampler(name, where, 0, 1600),
+            lambda name, known: OptunaSampler(name, Mirror(name, where, known), 0, 1600),
         )
 
     first = study(storage)
@@ -216,7 +264,12 @@ def test_the_optuna_study_is_filled_up_again_from_the_ledger(tmp_path, storage):
         first.tell(trial, ended(0.5, trial.horizon))
     second = study(f"sqlite:///{tmp_path / 'another.db'}")
     assert second.is_done
-    trials = [(t.state, t.value, t.user_attrs["lrsearch:policy"]) for t in first.sampler.study.trials]
-    assert [(t.state, t.value, t.user_attrs["lrsearch:policy"]) for t in second.sampler.study.trials] == trials
+
+    def copied(own):
+        with own.sampler.written() as copy:
+            return [(t.state, t.value, t.user_attrs["lrsearch:policy"]) for t in copy.trials]
+
+    trials = copied(first)
+    assert copied(second) == trials
     assert len(trials) > 5
     assert optuna.trial.TrialState.RUNNING not in [state for state, _, _ in trials]

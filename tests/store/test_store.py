@@ -1,6 +1,5 @@
 """The store's contract, on SQLite and on a real PostgreSQL alike."""
 
-import hashlib
 import math
 import shutil
 import sqlite3
@@ -41,20 +40,6 @@ def finished(score=0.5, **changes):
         "stride": 34,
     }
     return Run(**given | changes)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path, postgres) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    return postgres(hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
-
-
-@pytest.fixture
-def store(url):
-    with open_store(url) as opened:
-        assert opened._engine.dialect.name == url.split(":")[0].split("+")[0]
-        yield opened
 
 
 def spec(lr=0.1, seed=0, horizon=100, task=MLP):
@@ -178,7 +163,7 @@ def test_a_trial_of_a_later_lrsearch_is_an_error_that_names_its_study(store, rol
 def test_an_answer_of_a_later_lrsearch_is_left_out_of_advice(tmp_path):
     with open_store(shutil.copy(SCHEMAS / "schema-3.db", tmp_path)) as store:
         study = next(study for study in store.studies() if stored_answers(store, study.task))
-        with store._writes() as session:
+        with store.writes() as session:
             row = session.scalars(select(AssignmentRow).where(AssignmentRow.study_key == study.key)).first()
             row.origin = "lattice"
             row.digest = seal(columns(row))

@@ -32,6 +32,9 @@ class RandomSampler:
     def tell(self, trial: Trial, run: Run) -> None:
         self.heard[trial.number] = str(run.state)
 
+    def save(self) -> None:
+        """Nothing is written."""
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

@@ -37,6 +37,9 @@ class RandomSampler:
     def tell(self, assignment, run):
         """Hear nothing."""
 
+    def save(self):
+        """Write nothing."""
+
 
 def ended(spec: RunSpec) -> Run:
     """A run of a made-up world: best at a peak of 0.2, diverged above 3."""

@@ -1,4 +1,4 @@
-"""Claims on jobs are files: one process has a job, and a restart loses none."""
+"""The files of jobs that are out: one process writes a job's file, and a restart loses none."""
 
 import json
 import subprocess
@@ -7,25 +7,25 @@ import sys
 import pytest
 
 from lrsearch.errors import OutputError
-from lrsearch.study.claims import Claims, study_folder
+from lrsearch.study.job_folders import JobFolders, study_folder
 
 
 def test_a_job_is_taken_once_and_again_when_it_was_given_back(tmp_path):
-    claims = Claims(tmp_path)
-    assert [claims.take(3, "{}"), Claims(tmp_path).take(3, "{}"), claims.take(10, "{}")] == [True, False, True]
-    assert Claims(tmp_path).taken == {3, 10}
-    (claims.job_folder(3) / "checkpoint").write_text("mine")
-    claims.give_back(3)
-    claims.give_back(3)
-    assert (claims.taken, (claims.job_folder(3) / "checkpoint").read_text()) == ({10}, "mine")
-    assert claims.take(3, "{}")
+    folders = JobFolders(tmp_path)
+    assert [folders.write(3, "{}"), JobFolders(tmp_path).write(3, "{}"), folders.write(10, "{}")] == [True, False, True]
+    assert JobFolders(tmp_path).numbers == {3, 10}
+    (folders.job_folder(3) / "checkpoint").write_text("mine")
+    folders.remove(3)
+    folders.remove(3)
+    assert (folders.numbers, (folders.job_folder(3) / "checkpoint").read_text()) == ({10}, "mine")
+    assert folders.write(3, "{}")
 
 
 def test_of_many_processes_one_has_a_job(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from lrsearch.study.claims import Claims\n"
-        "claims = Claims(Path(sys.argv[1]))\n"
-        "print([n for n in range(200) if claims.take(n, '{}')])"
+        "import sys; from pathlib import Path; from lrsearch.study.job_folders import JobFolders\n"
+        "folders = JobFolders(Path(sys.argv[1]))\n"
+        "print([n for n in range(200) if folders.write(n, '{}')])"
     )
     racing = [
         subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -36,17 +36,17 @@ def test_of_many_processes_one_has_a_job(tmp_path):
 
 
 def test_what_is_no_job_is_left_out(tmp_path):
-    claims = Claims(tmp_path)
+    folders = JobFolders(tmp_path)
     for name in ("notes", "0x1"):
         (tmp_path / "jobs" / name).mkdir(parents=True)
         (tmp_path / "jobs" / name / "job.json").write_text("{}")
-    assert claims.taken == frozenset()
+    assert folders.numbers == frozenset()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_nothing_is_claimed(tmp_path):
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(OutputError, match=r"cannot write to .*jobs"):
-        Claims(tmp_path).take(0, "{}")
+        JobFolders(tmp_path).write(0, "{}")
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "..", "mein Modell", "~"])

@@ -1,4 +1,4 @@
-"""Claims on the jobs of a study, as files: a claim lasts for days, over restarts and processes."""
+"""The folders of the jobs that a study has handed out, each with the job's file."""
 
 import fcntl
 import re
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from lrsearch.errors import OutputError
 
-CLAIM = "job.json"
+FILE = "job.json"
 JOBS, LOCK = "jobs", "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    """The claimed jobs of a study. A claim is a file in the job's folder, which only one process can create.
+class JobFolders:
+    """The folders of a study's jobs. A job's file says that it is out, for all processes that share the folder.
 
     Args:
         folder: the study's folder.
@@ -27,8 +27,8 @@ class Claims:
         """The folder of a job."""
         return self.folder / JOBS / str(number)
 
-    def take(self, number: int, text: str) -> bool:
-        """Claim a job. Returns False where it is claimed already.
+    def write(self, number: int, text: str) -> bool:
+        """Write the file of a job. Returns False where there is one already.
 
         Args:
             number: the job's number.
@@ -37,7 +37,7 @@ class Claims:
         Raises:
             OutputError: if the file cannot be written.
         """
-        file = self.job_folder(number) / CLAIM
+        file = self.job_folder(number) / FILE
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("x") as opened:
@@ -52,14 +52,14 @@ class Claims:
             raise OutputError(f"cannot write to {file.parent}: {error.strerror}; give another folder as out") from None
         return True
 
-    def give_back(self, number: int) -> None:
-        """Drop the claim on a job; its folder and the files in it stay."""
-        (self.job_folder(number) / CLAIM).unlink(missing_ok=True)
+    def remove(self, number: int) -> None:
+        """Remove the file of a job; its folder and the other files in it stay."""
+        (self.job_folder(number) / FILE).unlink(missing_ok=True)
 
     @property
-    def taken(self) -> frozenset[int]:
-        """The numbers of all jobs with a claim, ended or not."""
-        names = (file.parent.name for file in (self.folder / JOBS).glob(f"*/{CLAIM}"))
+    def numbers(self) -> frozenset[int]:
+        """The numbers of all jobs with a file, ended or not."""
+        names = (file.parent.name for file in (self.folder / JOBS).glob(f"*/{FILE}"))
         return frozenset(int(name) for name in names if name.isdecimal())
 
     @contextmanager

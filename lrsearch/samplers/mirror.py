@@ -1,0 +1,132 @@
+"""A copy of a search's Optuna study in a storage, for the Optuna Dashboard and for Optuna's own tools.
+
+The search samples from a study in memory, which the ledger fills, so a storage that is slow or away stops no search.
+Several processes of one search write the same copy: under the lock of the storage, each adds the trials that it lacks.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+
+from lrsearch.errors import EngineError
+from lrsearch.samplers.storages import open_storage, storage_lock
+from lrsearch.spaces.optuna import POLICY
+from lrsearch.store.database import reason
+
+NUMBER = "lrsearch:number"
+"""The user attribute of a trial's number in the search."""
+PATIENCE_SECONDS = 10.0
+"""How long the last writing waits for that of another process: a rule."""
+AWAY = (EngineError, SQLAlchemyError, StorageInternalError, KeyError)
+"""Errors of a storage that is away, or from which the study was deleted meanwhile."""
+log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """The copy of an Optuna study in a storage.
+
+    Args:
+        name: the study's name.
+        url: the storage's URL.
+        known: returns how many trials the ledger has. A copy with more is of another ledger, and is made anew.
+
+    Raises:
+        EngineError: if the storage cannot be opened.
+    """
+
+    def __init__(self, name: str, url: str, known: Callable[[], int] | None = None) -> None:
+        self._name, self._url, self._known = name, url, known
+        try:
+            self._storage: BaseStorage = open_storage(url)
+        except EngineError as error:
+            raise EngineError(
+                f"{error}; give another with --optuna, such as sqlite:///optuna.db: what is known is in the store, and"
+                " fills a new one"
+            ) from None
+        self._has_warned = False
+
+    def update(self, source: optuna.Study) -> None:
+        """Copy what the storage lacks, unless another process is writing: then that, or a later call, copies it."""
+        with self.written(source, patience=0):
+            pass
+
+    @contextmanager
+    def written(self, source: optuna.Study, patience: float = PATIENCE_SECONDS) -> Iterator[optuna.Study | None]:
+        """Copy what the storage lacks, and yield the copy, under the storage's lock; None where it is not to be had.
+
+        Errors of the storage are logged once, not raised.
+        """
+        with ExitStack() as stack:
+            copy = None
+            try:
+                if stack.enter_context(storage_lock(self._url, patience)):
+                    copy = self._copied(source)
+                yield copy
+            except AWAY as error:
+                self._warn(error)
+                if copy is None:
+                    yield None
+
+    def _warn(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            why = reason(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            log.warning("the Optuna study %s in its storage is not up to date: %s", self._name, why)
+
+    def _copied(self, source: optuna.Study) -> optuna.Study:
+        study = self._open(source)
+        trials = _keyed(study)
+        if self._is_of_another_ledger(trials, _keyed(source)):
+            optuna.delete_study(study_name=self._name, storage=self._storage)
+            study, trials = self._open(source), {}
+        for key, trial in _keyed(source).items():
+            if key not in trials:
+                self._storage.create_new_trial(study._study_id, trial)
+            elif not trials[key].state.is_finished():
+                self._go_on(trials[key], trial)
+        return study
+
+    def _open(self, source: optuna.Study) -> optuna.Study:
+        try:
+            return optuna.load_study(study_name=self._name, storage=self._storage)
+        except KeyError:
+            return optuna.create_study(study_name=self._name, storage=self._storage, direction=source.direction)
+
+    def _is_of_another_ledger(
+        self, copied: dict[tuple[int, int], FrozenTrial], own: dict[tuple[int, int], FrozenTrial]
+    ) -> bool:
+        known = self._known() if self._known is not None else None
+        return any(
+            (known is not None and key[0] >= known)
+            or (key in own and trial.user_attrs.get(POLICY) != own[key].user_attrs.get(POLICY))
+            for key, trial in copied.items()
+        )
+
+    def _go_on(self, copied: FrozenTrial, trial: FrozenTrial) -> None:
+        """Write what has come to a trial since it was copied."""
+        for name, value in trial.user_attrs.items():
+            if copied.user_attrs.get(name) != value:
+                self._storage.set_trial_user_attr(copied._trial_id, name, value)
+        for step, value in trial.intermediate_values.items():
+            if step not in copied.intermediate_values:
+                self._storage.set_trial_intermediate_value(copied._trial_id, step, value)
+        if trial.state.is_finished():
+            self._storage.set_trial_state_values(copied._trial_id, trial.state, trial.values)
+
+
+def _keyed(study: optuna.Study) -> dict[tuple[int, int], FrozenTrial]:
+    """The labelled trials of a study by their numbers in the search; a number that comes again has a second index."""
+    seen: Counter[int] = Counter()
+    trials: dict[tuple[int, int], FrozenTrial] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if (number := trial.user_attrs.get(NUMBER)) is not None and POLICY in trial.user_attrs:
+            trials[number, seen[number]] = trial
+            seen[number] += 1
+    return trials

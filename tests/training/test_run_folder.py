@@ -1,0 +1,71 @@
+"""The folder of weights: one process at a time, and nothing of an ended one is lost."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lrsearch.training.run_folder import gather, run_folder
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from lrsearch.training.run_folder import run_folder
+with run_folder(Path(sys.argv[1])) as folder:
+    (folder / sys.argv[2]).write_text(sys.argv[2])
+    print(folder.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def started(out, name):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(out), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    return process, process.stdout.readline().strip()
+
+
+def end(process):
+    process.stdin.close()
+    process.wait()
+    process.stdout.close()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
+def test_each_process_has_its_own_and_the_last_gathers_all(tmp_path):
+    (first, own), (second, other) = started(tmp_path, "a.pt"), started(tmp_path, "b.pt")
+    assert (own, other) == ("weights", "weights-2")
+    end(first)
+    assert names(tmp_path / "weights") == ["a.pt"]
+    end(second)
+    assert names(tmp_path / "weights") == ["a.pt", "b.pt"]
+    assert names(tmp_path) == ["weights"]
+
+
+def test_the_files_of_a_killed_process_are_gathered_by_the_next(tmp_path):
+    (first, _), (second, _) = started(tmp_path, "a.pt"), started(tmp_path, "b.checkpoint")
+    second.kill()
+    end(second)
+    gather(tmp_path)
+    assert names(tmp_path / "weights-2") == ["b.checkpoint"]  # the first process still has the folder
+    end(first)
+    with run_folder(tmp_path) as folder:
+        assert names(folder) == ["a.pt", "b.checkpoint"]
+
+
+def test_a_file_that_is_there_already_stays(tmp_path):
+    for name in ("weights", "weights-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.pt").write_text(name)
+    with run_folder(tmp_path) as folder:
+        assert (folder / "a.pt").read_text() == "weights"
+    assert names(tmp_path) == ["weights"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "weights").write_text("a file")
+    with pytest.raises(OSError, match="weights"), run_folder(tmp_path):
+        pass
