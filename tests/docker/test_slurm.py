@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -165,23 +166,50 @@ def test_a_wrong_argument_of_a_job_is_its_exit_code_and_does_not_queue_again(clu
     assert not (cluster.home / "requeued").exists()
 
 
+TRAINING = """
+SELECT count(*) FROM pg_stat_activity WHERE client_addr = inet_client_addr() AND pid <> pg_backend_pid()
+AND state = 'idle' AND now() - state_change > '1 s'
+"""
+"""Connections of this node that wait: those of a search that trains."""
+
+
 @on_nodes
 @pytest.mark.adapters
-def test_tasks_of_an_array_share_a_store_and_go_on_after_the_time_limit(cluster):
+def test_tasks_of_an_array_share_a_study_and_go_on_after_the_time_limit(cluster):
+    """They start at once on a new database. The budget is a cap on both, and both have one answer."""
     db = cluster.machine.start("db")
     assert until(db.process, lambda: db.run("pg_isready", "--host=127.0.0.1").returncode == 0), db.printed()
     shutil.copy2(cluster.machine.secrets / "passfile", cluster.home / ".pgpass")
     os.chown(cluster.home / ".pgpass", 10001, 10001)
-    command = ("slurm-array.sh", "digits-mlp", "--budget", "4", "--store", STORE)
+    first, second = cluster.nodes
 
-    task = cluster.submit(*command, SLURM_ARRAY_TASK_ID="1")
-    assert until(task, lambda: "default" in cluster.printed()), cluster.printed()
-    os.kill(child(task), signal.SIGUSR1)
-    assert task.wait() == 130
+    def submit(number: int) -> subprocess.Popen[bytes]:
+        words = ("slurm-array.sh", "digits-mlp", "--budget", "4", "--store", STORE)
+        return cluster.submit(*words, node=number, SLURM_ARRAY_TASK_ID=str(number + 1))
+
+    def trains() -> bool:
+        query = [
+            "psql",
+            "--no-password",
+            "--tuples-only",
+            "--command",
+            TRAINING,
+            "host=db user=lrsearch dbname=lrsearch",
+        ]
+        return "range-test" in cluster.printed() and int(first.run(*query).stdout or 0) > 0
+
+    tasks = [submit(number) for number in range(2)]
+    assert until(tasks[0], trains), cluster.printed()
+    os.kill(child(tasks[0]), signal.SIGUSR1)
+    assert tasks[0].wait() == 130, cluster.printed()
     assert (cluster.home / "requeued").read_text().split() == ["4711_1"]
 
-    tasks = [cluster.submit(*command, node=number, SLURM_ARRAY_TASK_ID=str(number + 1)) for number in range(2)]
+    tasks[0] = submit(0)
     assert [task.wait() for task in tasks] == [0, 0], cluster.printed() + cluster.printed(number=1)
-    studies = cluster.nodes[0].run("lrsearch", "store", "studies", "--store", STORE, "--json")
-    assert len(json.loads(studies.stdout)) == 1
     assert (cluster.home / "requeued").read_text().split() == ["4711_1"]
+    answers = {re.search(r"^policy = .*", cluster.printed(number=number), re.MULTILINE)[0] for number in range(2)}
+    assert len(answers) == 1
+    shown = [second.run("lrsearch", "store", kind, "--store", STORE, "--json") for kind in ("studies", "runs")]
+    studies, runs = (json.loads(one.stdout) for one in shown)
+    assert len(studies) == 1
+    assert sum(run["cost"]["steps"] for run in runs) <= 4 * 1280
