@@ -6,6 +6,7 @@ of processes that were killed. One that goes on with the run of a killed process
 first. The system gives the lock of a killed process back.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def run_folder(out: Path) -> Iterator[Path]:
             folder = out / (NAME if number == 1 else f"{NAME}-{number}")
             folder.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((folder / LOCK).open("a"))
-            if _lock(file):
+            if _lock(file) and _is_at(file, folder / LOCK):
                 break
         gather(out, folder)
         yield folder
@@ -65,6 +66,14 @@ def _move(folder: Path, into: Path) -> None:
             path.rename(into / path.name)
     if folder.name != NAME:  # the next process begins there
         shutil.rmtree(folder)
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is still at its path: another process may have moved its folder away before the lock."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _lock(file: IO[str]) -> bool:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from lrsearch.training import run_folder as run_folders
 from lrsearch.training.run_folder import gather, run_folder
 
 PROGRAM = """
@@ -67,6 +68,20 @@ def test_another_process_finds_the_files_of_the_first_one_once_it_was_killed(tmp
         assert names(folder) == ["a.checkpoint"]
     assert names(tmp_path) == ["weights"]
     assert names(tmp_path / "weights") == ["a.checkpoint"]
+
+
+def test_a_folder_that_was_moved_away_before_its_lock_is_not_used(tmp_path, monkeypatch):
+    lock = run_folders._lock
+
+    def moved_meanwhile(file):
+        if not (tmp_path / "gone").exists():
+            (tmp_path / "weights").rename(tmp_path / "gone")
+        return lock(file)
+
+    monkeypatch.setattr(run_folders, "_lock", moved_meanwhile)
+    with run_folder(tmp_path) as folder:
+        assert folder.name == "weights-2"
+        assert (folder / ".lock").exists()
 
 
 def test_a_file_that_is_there_already_stays(tmp_path):
