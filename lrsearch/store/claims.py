@@ -119,10 +119,9 @@ class Claims:
         def take() -> Taken | None:
             with self._store.writes() as session:
                 new = {"run_key": run_key, "study_key": self._study, "process": process, "steps": 0}
-                inserted = insert_all_new(session, ClaimRow, [new], ClaimRow.run_key, ClaimRow.steps)
-                claim = session.get_one(ClaimRow, run_key, with_for_update=True)
+                claim, is_new = _locked(session, new)
                 taken: Taken | None = Taken()
-                if not inserted and (by_hand or claim.process != self.token):
+                if not is_new and (by_hand or claim.process != self.token):
                     taken = _lapsed(session, claim)
                     if taken is not None:
                         claim.process, claim.study_key, claim.steps = process, self._study, 0
@@ -190,6 +189,15 @@ class Claims:
                 self.renew()
             except StoreError as error:
                 log.warning("%s; the lease of this process could not be renewed, and is tried again", error)
+
+
+def _locked(session: Session, new: dict[str, Any]) -> tuple[ClaimRow, bool]:
+    """The claim on a run, which no other process changes now, and whether it is new."""
+    while True:
+        inserted = insert_all_new(session, ClaimRow, [new], ClaimRow.run_key, ClaimRow.steps)
+        claim = session.get(ClaimRow, new["run_key"], with_for_update=True)
+        if claim is not None:  # else it was given back meanwhile
+            return claim, bool(inserted)
 
 
 def _lapsed(session: Session, claim: ClaimRow) -> Taken | None:

@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from lrsearch.errors import StoreAwayError
 from lrsearch.runs import Run, RunSpec, RunState
@@ -71,6 +71,24 @@ def test_a_process_that_leaves_gives_all_back(store):
         assert [place.pid for place in second.others()] == [Place.here().pid]
     assert (second.others(), second.lapsed()) == ([], set())
     assert second.take("run") == Taken()
+
+
+def test_a_claim_that_is_given_back_while_another_process_takes_it_is_that_ones(postgres):
+    """On PostgreSQL it goes between two statements; SQLite lets one process write at a time."""
+    url, given_back = postgres("given-back"), []
+    with open_store(url) as store, open_store(url) as other:
+        first, second = claims(store), claims(other)
+        first.take("run")
+
+        @event.listens_for(other._engine, "before_cursor_execute")
+        def give_back(connection, cursor, statement, *more):
+            if "FOR UPDATE" in statement and not given_back:
+                given_back.append(statement)
+                first.give_back("run")
+
+        assert second.take("run") == Taken()
+        assert given_back
+        assert first.elsewhere() == {"run": False}
 
 
 def test_a_run_that_has_ended_is_claimed_by_nobody(store):
