@@ -74,7 +74,7 @@ class Claims:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Hold a lease, which a thread renews. In the end the process gives back all its claims."""
-        self.renew()
+        self._store.patiently(self.renew)
         ends = threading.Event()
         thread = threading.Thread(target=self._renew_until, args=(ends,), name="lrsearch-lease", daemon=True)
         if not self._store.is_in_memory:  # such a store belongs to one thread, and to one process
@@ -88,7 +88,7 @@ class Claims:
     def renew(self) -> None:
         """Renew the lease, or begin it, and write the steps of all runs in training."""
         with self._lock:
-            steps, self._steps = self._steps, {}
+            steps = dict(self._steps)
         with self._store.writes() as session:
             until = _clock(session) + self._lease
             row = {"token": self.token, "study_key": self._study, "place": str(self._place)}
@@ -119,10 +119,9 @@ class Claims:
         def take() -> Taken | None:
             with self._store.writes() as session:
                 new = {"run_key": run_key, "study_key": self._study, "process": process, "steps": 0}
-                inserted = insert_all_new(session, ClaimRow, [new], ClaimRow.run_key, ClaimRow.steps)
-                claim = session.get_one(ClaimRow, run_key, with_for_update=True)
+                claim, is_new = _locked(session, new)
                 taken: Taken | None = Taken()
-                if not inserted and (by_hand or claim.process != self.token):
+                if not is_new and (by_hand or claim.process != self.token):
                     taken = _lapsed(session, claim)
                     if taken is not None:
                         claim.process, claim.study_key, claim.steps = process, self._study, 0
@@ -147,30 +146,42 @@ class Claims:
         self._store.patiently(give_back)
 
     def report(self, run_key: str, steps: int) -> None:
-        """Note the steps of a run in training; the next renewal writes them."""
+        """Note the steps of a run in training; all renewals write them, until its claim is given back."""
         with self._lock:
             self._steps[run_key] = steps
 
     def others(self) -> list[Place]:
         """Where the other processes run that work on the study now."""
-        with self._store.reads() as session:
-            now = _clock(session)
-            rows = session.scalars(select(ProcessRow).where(ProcessRow.study_key == self._study)).all()
-            return [Place.of(row.place) for row in rows if row.token != self.token and _is_live(row, now)]
+
+        def others() -> list[Place]:
+            with self._store.reads() as session:
+                now = _clock(session)
+                rows = session.scalars(select(ProcessRow).where(ProcessRow.study_key == self._study)).all()
+                return [Place.of(row.place) for row in rows if row.token != self.token and _is_live(row, now)]
+
+        return self._store.patiently(others)
 
     def elsewhere(self) -> dict[str, bool]:
         """The runs that other processes hold, of any study, each with whether it was handed out by `ask`."""
-        with self._store.reads() as session:
-            now = _clock(session)
-            live = {row.token for row in session.scalars(select(ProcessRow)) if _is_live(row, now)} - {self.token}
-            rows = session.execute(select(ClaimRow.run_key, ClaimRow.process)).all()
-            return {key: process is None for key, process in rows if process is None or process in live}
+
+        def elsewhere() -> dict[str, bool]:
+            with self._store.reads() as session:
+                now = _clock(session)
+                live = {row.token for row in session.scalars(select(ProcessRow)) if _is_live(row, now)} - {self.token}
+                rows = session.execute(select(ClaimRow.run_key, ClaimRow.process)).all()
+                return {key: process is None for key, process in rows if process is None or process in live}
+
+        return self._store.patiently(elsewhere)
 
     def lapsed(self) -> set[str]:
         """The runs of the study whose claims are free, because their process has ended or does not answer."""
-        with self._store.reads() as session:
-            rows = session.scalars(select(ClaimRow).where(ClaimRow.study_key == self._study)).all()
-            return {row.run_key for row in rows if row.process != self.token and _lapsed(session, row) is not None}
+
+        def lapsed() -> set[str]:
+            with self._store.reads() as session:
+                rows = session.scalars(select(ClaimRow).where(ClaimRow.study_key == self._study)).all()
+                return {row.run_key for row in rows if row.process != self.token and _lapsed(session, row) is not None}
+
+        return self._store.patiently(lapsed)
 
     def _renew_until(self, ends: threading.Event) -> None:
         while not ends.wait(self._lease / RENEWALS):
@@ -178,6 +189,15 @@ class Claims:
                 self.renew()
             except StoreError as error:
                 log.warning("%s; the lease of this process could not be renewed, and is tried again", error)
+
+
+def _locked(session: Session, new: dict[str, Any]) -> tuple[ClaimRow, bool]:
+    """The claim on a run, which no other process changes now, and whether it is new."""
+    while True:
+        inserted = insert_all_new(session, ClaimRow, [new], ClaimRow.run_key, ClaimRow.steps)
+        claim = session.get(ClaimRow, new["run_key"], with_for_update=True)
+        if claim is not None:  # else it was given back meanwhile
+            return claim, bool(inserted)
 
 
 def _lapsed(session: Session, claim: ClaimRow) -> Taken | None:

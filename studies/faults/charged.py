@@ -70,7 +70,7 @@ def difference(ledger: Database, lines: list[Line], unreported: int, killed: Seq
     """
     charged, updates = sum(row.charged for row in ledger.rows()), count(lines, STEP)
     more = charged - updates
-    twice = _overtaken(lines, killed)
+    twice = overtaken(lines, killed)
     return {
         "updates": updates,
         "charged": charged,
@@ -84,24 +84,24 @@ def paid_twice(lines: list[Line]) -> int:
     ends = Counter(line.key for line in lines if line.what == END)
     horizons = {line.key: line.horizon for line in lines}
     again = sum(horizons[key] * (number - 1) for key, number in ends.items())
-    return again + (_overtaken(lines, []) if again else 0)
+    return again + (overtaken(lines, []) if again else 0)
 
 
-def _overtaken(lines: list[Line], killed: Sequence[int]) -> int:
+def overtaken(lines: list[Line], killed: Sequence[int]) -> int:
     """The updates of attempts that were still in training when another process began their run."""
     made: dict[str, dict[int, int]] = {}
-    overtaken = 0
+    number = 0
     for line in lines:
         attempts = made.setdefault(line.key, {})
         if line.what == BEGIN:
-            overtaken += sum(steps for pid, steps in attempts.items() if pid not in killed)
+            number += sum(steps for pid, steps in attempts.items() if pid not in killed)
             attempts.clear()
             attempts[line.pid] = 0
         elif line.what == STEP and line.pid in attempts:
             attempts[line.pid] += 1
         elif line.what == END:
             attempts.pop(line.pid, None)
-    return overtaken
+    return number
 
 
 def late_results(ledger: Database, lines: list[Line], late: dict[str, list[float]], pid: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from oracle import NODE, ORACLE, Oracle
 
@@ -101,8 +102,11 @@ class Sandbox:
             raise RuntimeError(f"the plan broke off; the log ends with:\n{self.log()}") from None
 
     def log(self) -> str:
-        """The end of what its processes wrote to stderr."""
-        return (self.folder / "log").read_text(errors="replace")[-3000:]
+        """The end of what its processes wrote to stderr; its folder is called SANDBOX."""
+        text = (self.folder / "log").read_text(errors="replace")[-3000:]
+        for path in (str(self.folder), quote(str(self.folder), safe="")):
+            text = text.replace(path, "SANDBOX")
+        return text
 
     def processes(self, **environment: str) -> dict[int, str]:
         """The marked processes that live, with their commands; those alone that have more in their environment."""

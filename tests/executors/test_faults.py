@@ -13,9 +13,15 @@ import pytest
 STUDY = Path(__file__).parents[2] / "studies" / "faults"
 sys.path.insert(0, str(STUDY))
 from bars import missed  # noqa: E402
+from charged import overtaken, paid_twice, runs_of_killed  # noqa: E402
 from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
+from outages import can_fill_disks  # noqa: E402
 
 HERE = ("share pool", "workers", "search", "drivers pool", "overhead pool")
+SHARED = (
+    *("sharing postgresql", "sharing sqlite", "all-killed postgresql", "all-killed sqlite"),
+    *("together postgresql", "together sqlite", "cut", "restart", "password", "two"),
+)
 ON_RAY = ("nodes", "idle-node", "probe", "drivers ray")
 
 
@@ -29,9 +35,18 @@ def measured(name):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", [*HERE, *(pytest.param(name, marks=pytest.mark.ray) for name in ON_RAY)])
+@pytest.mark.parametrize("name", [*HERE, *SHARED, *(pytest.param(name, marks=pytest.mark.ray) for name in ON_RAY)])
 def test_nothing_is_lost_or_left_and_all_faults_land(name):
     figure, code = measured(name)
+    assert figure["misses"] == []
+    assert code == 0
+
+
+@pytest.mark.faults
+def test_a_search_goes_on_once_its_full_disk_has_room_again():
+    if not can_fill_disks():
+        pytest.skip("only root may mount a small disk")
+    figure, code = measured("full-disk waits")
     assert figure["misses"] == []
     assert code == 0
 
@@ -77,6 +92,15 @@ def test_a_line_that_is_being_written_is_read_later(tmp_path):
     with path.open("a") as file:
         file.write("00 1 - 0.75\n")
     assert oracle.lines() == [line("begin", "a", 1, 0.5), line("step", "a", 1, 0.75)]
+
+
+def test_an_attempt_that_another_process_overtook_is_known_and_may_be_charged_twice():
+    lines = [line(*each) for each in (("begin", "a", 1, 0.0), ("step", "a", 1, 1.0), ("step", "a", 1, 2.0))]
+    lines += [line("begin", "a", 2, 9.0), line("step", "a", 2, 9.5), line("end", "a", 2, 10.0)]
+    assert runs_of_killed(lines, [1]) == {("a", 1): [1.0, 2.0]}
+    assert (overtaken(lines, [1]), overtaken(lines, [])) == (0, 2)
+    assert paid_twice(lines) == 0
+    assert paid_twice([*lines, line("end", "a", 1, 11.0)]) == 100 + 2
 
 
 @pytest.mark.parametrize(

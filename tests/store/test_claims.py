@@ -1,17 +1,19 @@
 """Claims, on SQLite and on a real PostgreSQL: one process has a run, and none has it for ever."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from lrsearch.errors import StoreAwayError
 from lrsearch.runs import Run, RunSpec, RunState
 from lrsearch.schedules import FIX
-from lrsearch.store import open_store
+from lrsearch.store import Store, open_store
 from lrsearch.store.claims import Claims, Taken
 from lrsearch.store.place import Place
 from lrsearch.tasks import find_task
@@ -69,6 +71,24 @@ def test_a_process_that_leaves_gives_all_back(store):
         assert [place.pid for place in second.others()] == [Place.here().pid]
     assert (second.others(), second.lapsed()) == ([], set())
     assert second.take("run") == Taken()
+
+
+def test_a_claim_that_is_given_back_while_another_process_takes_it_is_that_ones(postgres):
+    """On PostgreSQL it goes between two statements; SQLite lets one process write at a time."""
+    url, given_back = postgres("given-back"), []
+    with open_store(url) as store, open_store(url) as other:
+        first, second = claims(store), claims(other)
+        first.take("run")
+
+        @event.listens_for(other._engine, "before_cursor_execute")
+        def give_back(connection, cursor, statement, *more):
+            if "FOR UPDATE" in statement and not given_back:
+                given_back.append(statement)
+                first.give_back("run")
+
+        assert second.take("run") == Taken()
+        assert given_back
+        assert first.elsewhere() == {"run": False}
 
 
 def test_a_run_that_has_ended_is_claimed_by_nobody(store):
@@ -168,6 +188,44 @@ def test_a_renewal_that_fails_is_tried_again_and_ends_nothing(tmp_path, caplog):
         assert [record.getMessage() for record in caplog.records] == [
             "the store is away; the lease of this process could not be renewed, and is tried again"
         ]
+
+
+def test_a_renewal_that_fails_loses_no_reported_steps(tmp_path):
+    path = str(tmp_path / "store.db")
+    with Store(path, patience=0) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        own = claims(store, lease=0, place=OTHER_MACHINE)
+        own.take("run")
+        own.report("run", 40)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreAwayError, match="locked"):
+            own.renew()
+        other.execute("COMMIT")
+        own.renew()
+        assert claims(store).take("run") == Taken(lost=40)
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"), [("others", [OTHER_MACHINE]), ("elsewhere", {"run": False}), ("lapsed", {"late"})]
+)
+def test_a_process_waits_for_a_store_that_is_away(tmp_path, call, answer):
+    path = str(tmp_path / "store.db")
+    with open_store(path) as store:
+        claims(store, lease=0, place=OTHER_MACHINE).take("late")
+        claims(store, place=OTHER_MACHINE).take("run")
+    other, paused = sqlite3.connect(path, isolation_level=None), []
+
+    def sleep(seconds):
+        paused.append(seconds)
+        other.execute("COMMIT")
+
+    with closing(other), Store(path, patience=0, pauses=(1.0,), sleep=sleep) as store:
+        own = Claims(store, "study", lease=3600)
+        other.execute("BEGIN EXCLUSIVE")
+        assert getattr(own, call)() == answer
+        assert paused == [1.0]
+        other.execute("BEGIN EXCLUSIVE")
+        with own.working():
+            assert paused == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("place", [Place.here(), OTHER_MACHINE])
