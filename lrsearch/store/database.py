@@ -181,6 +181,10 @@ def transaction(engine: Engine, url: URL, failed: str = "", reads: bool = False)
         hint = "; `lrsearch store salvage` gets out what is whole" if is_damaged else ""
         kind = StoreAwayError if isinstance(error, AWAY) else StoreError
         raise kind(f"{shown(url)} {failed}".rstrip() + f"{'' if failed else ':'} {message}{hint}") from None
+    except (KeyboardInterrupt, SystemExit):
+        if engine.dialect.name == "postgresql":  # a connection may be in the middle of a statement: none is kept
+            engine.dispose()
+        raise
 
 
 def insert_all_new(

@@ -46,6 +46,18 @@ def spec(lr=0.1, seed=0, horizon=100, task=MLP):
     return RunSpec(task, FIX(k0=lr), horizon, seed)
 
 
+def test_after_an_interrupt_in_the_middle_of_a_statement_the_store_goes_on(postgres, monkeypatch):
+    def interrupted(connection):
+        connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+        raise KeyboardInterrupt
+
+    with open_store(postgres("interrupted")) as store:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(store._engine.dialect, "do_ping", interrupted)
+            store.runs()
+        assert store.runs() == []
+
+
 def test_a_run_comes_back_as_it_went_in(store):
     store.record(spec(), finished())
     (stored,) = store.runs()
