@@ -65,7 +65,7 @@ def _searched(ledger: Database, command: str, given: str, case: str, horizon: in
             "landed": int(is_as_expected),
             "files": len(files),
             "hits": [f"{command}, {given}, {case}: {hit}" for hit in sorted(hits)],
-            "said": "" if is_as_expected else f"{command}, {given}, {case}: {process.returncode}; {box.log()[-300:]}",
+            "said": [] if is_as_expected else [f"{command}, {given}, {case}: {process.returncode}; {box.log()[-300:]}"],
             **box.left(),
         }
 
