@@ -195,7 +195,7 @@ class Study:
         return taken
 
     def release(self, trial: Trial) -> None:
-        """Give a claimed trial back: it may be asked for again."""
+        """Release a claimed trial: it may be asked for again."""
         key = trial.spec(self.setup.task).key
         if self.claims is not None:
             self.claims.give_back(key)
