@@ -39,7 +39,6 @@ ZEROS = (
     "cost_otherwise",
     "counted_twice",
     "unknown_runs",
-    "claims_left",
     "over_budget",
     "unexplained",
     "other_studies",
