@@ -15,7 +15,7 @@ sys.path.insert(0, str(STUDY))
 from bars import missed  # noqa: E402
 from charged import overtaken, paid_twice, runs_of_killed  # noqa: E402
 from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
-from outages import can_fill_disks  # noqa: E402
+from outages import acknowledged_in, can_fill_disks  # noqa: E402
 from password import PASSWORD, has_password  # noqa: E402
 
 HERE = ("share pool", "workers", "search", "drivers pool", "overhead pool")
@@ -93,6 +93,13 @@ def test_a_line_that_is_being_written_is_read_later(tmp_path):
     with path.open("a") as file:
         file.write("00 1 - 0.75\n")
     assert oracle.lines() == [line("begin", "a", 1, 0.5), line("step", "a", 1, 0.75)]
+
+
+def test_a_run_is_recorded_once_its_process_begins_another_one():
+    lines = [line(what, key, 1, 0.0) for key in ("a", "b") for what in ("begin", "end")]
+    assert acknowledged_in(lines) == ({"a"}, 0)
+    assert acknowledged_in([*lines, line("begin", "b", 2, 1.0)]) == ({"a"}, 0)
+    assert acknowledged_in([*lines, line("begin", "a", 2, 1.0)]) == ({"a"}, 1)
 
 
 def test_the_password_is_found_where_it_is(tmp_path):
