@@ -34,8 +34,9 @@ def cut(times: int, budget: float, horizon: int, seed: int) -> dict[str, Any]:
         seed: the study's.
     """
 
-    def disturb(ledger: Database) -> int:
-        return min(1, ledger.cut())
+    def disturb(ledger: Database, is_over: Callable[[], bool]) -> int:
+        wait_until(lambda: ledger.cut() or is_over())  # a search that trains may have none, since the last cut
+        return int(not is_over())
 
     return _disturbed(times, budget, horizon, seed, disturb)
 
@@ -43,11 +44,11 @@ def cut(times: int, budget: float, horizon: int, seed: int) -> dict[str, Any]:
 def restart(times: int, budget: float, horizon: int, seed: int) -> dict[str, Any]:
     """Restart the PostgreSQL server of two searches, spread over their study. As in `cut`."""
 
-    def disturb(ledger: Database) -> int:
+    def disturb(ledger: Database, is_over: Callable[[], bool]) -> int:
         ledger.stop()
         time.sleep(AWAY_SECONDS)
         ledger.start()
-        return 1
+        return int(not is_over())
 
     return _disturbed(times, budget, horizon, seed, disturb)
 
@@ -78,7 +79,7 @@ def can_fill_disks() -> bool:
 
 
 def _disturbed(
-    times: int, budget: float, horizon: int, seed: int, disturb: Callable[[Database], int]
+    times: int, budget: float, horizon: int, seed: int, disturb: Callable[[Database, Callable[[], bool]], int]
 ) -> dict[str, Any]:
     """Two searches that are disturbed after equal numbers of updates; what came of them, as counts."""
     answer = _undisturbed(budget, horizon, seed)
@@ -91,7 +92,7 @@ def _disturbed(
             updates = round(n * answer["cost"]["steps"] / (times + 1))
             if not _wait_for(box, searching, STEP, updates):
                 break
-            landed += disturb(ledger)
+            landed += disturb(ledger, lambda: all(process.poll() is not None for process in searching))
         codes = codes_of(searching)
         return {
             "seed": seed,

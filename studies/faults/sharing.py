@@ -97,7 +97,7 @@ def _disturbed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, A
             **_answers(box, ledger, codes),
             **late_results(ledger, lines, late, frozen.pid),
             **rows_of(ledger, box.oracle.lines(), round(budget * horizon), paid_twice(lines)),
-            **difference(ledger, lines, unreported(kind, lost), [killed.pid]),
+            **difference(ledger, lines, unreported(kind, lost, lines), [killed.pid]),
             **box.left(),
         }
 
@@ -126,7 +126,7 @@ def _all_killed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, 
             "trained_twice": sum(line.what == BEGIN and line.key in recorded for line in lines[before:]),
             **_answers(box, ledger, codes),
             **rows_of(ledger, box.oracle.lines(), round(budget * horizon), 0),
-            **difference(ledger, lines, unreported(kind, lost), [process.pid for process in searching]),
+            **difference(ledger, lines, unreported(kind, lost, lines), [process.pid for process in searching]),
             **box.left(),
         }
 
