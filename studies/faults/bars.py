@@ -17,7 +17,7 @@ BARS = {
     "cut": "no finished result is lost, none is trained again; both searches end well, with the undisturbed answer",
     "restart": "as cut",
     "full-disk": "as cut; where no room comes, the search ends with a word and exit code 1, and the next one ends well",
-    "password": "no hit",
+    "password": "each search ends with its exit code; no hit; nothing is left",
     "two": "at least 1.7 times as fast as one process",
     "overhead": "a mean of at most 100 ms, on Ray of at most 150 ms",
     "speed": "digits-cnn: at least 1.7 times; digits-mlp: at least 1 / 1.05 times",
