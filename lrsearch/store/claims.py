@@ -99,7 +99,7 @@ class Claims:
                 session.execute(update(ClaimRow).where(*own).values(steps=done))
 
     def leave(self) -> None:
-        """End the lease and all claims. Where the database is away, the lease runs out."""
+        """Release all claims and end the lease. Where the database is away, the lease runs out."""
         try:
             with self._store.writes() as session:
                 session.execute(delete(ClaimRow).where(ClaimRow.process == self.token))
@@ -134,7 +134,7 @@ class Claims:
         return self._store.patiently(take)
 
     def give_back(self, run_key: str) -> None:
-        """End a claim: of this process, or one that was handed out."""
+        """Release a claim: of this process, or one that was handed out."""
         with self._lock:
             self._steps.pop(run_key, None)
         is_own = or_(ClaimRow.process == self.token, ClaimRow.process.is_(None))

@@ -196,7 +196,7 @@ class Study:
         return taken
 
     def release(self, trial: Trial) -> None:
-        """End the claim on a trial: it may be asked for again."""
+        """Release a claimed trial: it may be asked for again."""
         key = trial.spec(self.setup.task).key
         if self.claims is not None:
             self.claims.give_back(key)

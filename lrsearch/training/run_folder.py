@@ -10,10 +10,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import IO
+
+from lrsearch.runs.counter import StepCounter, uncharged_in
 
 if sys.platform != "win32":
     import fcntl
@@ -60,10 +62,13 @@ def gather(out: Path, into: Path | None = None) -> None:
 
 
 def _move(folder: Path, into: Path) -> None:
-    """Move the files of a folder; a file that is in the other already is of the same run, and is removed."""
+    """Move the files of a folder; one that is in the other already is of the same run: its updates alone are kept."""
     for path in sorted(folder.iterdir()):
         if path.name != LOCK and not (into / path.name).exists():
             path.rename(into / path.name)
+        elif updates := uncharged_in(path):
+            with closing(StepCounter(into / path.name)) as counter:
+                counter.count(updates)
     if folder.name != NAME:  # the next process begins there
         shutil.rmtree(folder)
 

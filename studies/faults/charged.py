@@ -48,15 +48,21 @@ def run_of_frozen(lines: list[Line], pid: int, at: float) -> dict[str, list[floa
     return {key: [line.at for line in mine if line.key == key and line.what == STEP]} if is_open else {}
 
 
-def unreported(kind: str, killed: dict[tuple[str, int], list[float]]) -> int:
-    """The updates of killed processes that nobody may know of: one of a count in a folder that others see.
+def unreported(kind: str, killed: dict[tuple[str, int], list[float]], lines: list[Line]) -> int:
+    """The updates of killed processes that nobody may know of.
 
-    Where they do not, those since the last renewal.
+    In a folder that others see it is one that was not counted yet; else those since the last renewal. Where another
+    process had ended the run meanwhile, nobody goes on with it, and all are lost.
     """
-    if kind == "sqlite":
-        return len(killed)
+    ended = {(line.key, line.pid): line.at for line in lines if line.what == END}
     since = LEASE / RENEWALS + LATE_SECONDS
-    return sum(sum(at >= times[-1] - since for at in times) for times in killed.values() if times)
+    number = 0
+    for (key, own), times in killed.items():
+        if any(each == key and pid != own and at < times[-1] for (each, pid), at in ended.items() if times):
+            number += len(times)
+        else:
+            number += 1 if kind == "sqlite" else sum(at >= times[-1] - since for at in times)
+    return number
 
 
 def difference(ledger: Database, lines: list[Line], unreported: int, killed: Sequence[int]) -> dict[str, int]:
@@ -75,6 +81,8 @@ def difference(ledger: Database, lines: list[Line], unreported: int, killed: Seq
         "updates": updates,
         "charged": charged,
         "more": more,
+        "may_be_twice": twice,
+        "may_be_missing": unreported,
         "unexplained": max(0, more - twice, -more - unreported),
     }
 

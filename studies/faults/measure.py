@@ -56,7 +56,7 @@ def figures(seed: int) -> Figures:
         "all-killed sqlite": lambda: all_killed("sqlite", 12.0, 200, 2, seed),
         "together postgresql": lambda: together("postgresql", 12, 6.0, seed),
         "together sqlite": lambda: together("sqlite", 12, 6.0, seed),
-        "cut": lambda: cut(50, 12.0, 200, seed),
+        "cut": lambda: cut(50, 24.0, 100, seed),
         "restart": lambda: restart(3, 12.0, 200, seed),
         "full-disk waits": lambda: full_disk(1, 6.0, 200, seed, comes_back=True),
         "full-disk ends": lambda: full_disk(1, 6.0, 200, seed, comes_back=False),

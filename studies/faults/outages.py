@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +34,9 @@ def cut(times: int, budget: float, horizon: int, seed: int) -> dict[str, Any]:
         seed: the study's.
     """
 
-    def disturb(ledger: Database) -> int:
-        return min(1, ledger.cut())
+    def disturb(ledger: Database, is_over: Callable[[], bool]) -> int:
+        wait_until(lambda: ledger.cut() or is_over())  # a search that trains may have none, since the last cut
+        return int(not is_over())
 
     return _disturbed(times, budget, horizon, seed, disturb)
 
@@ -44,11 +44,11 @@ def cut(times: int, budget: float, horizon: int, seed: int) -> dict[str, Any]:
 def restart(times: int, budget: float, horizon: int, seed: int) -> dict[str, Any]:
     """Restart the PostgreSQL server of two searches, spread over their study. As in `cut`."""
 
-    def disturb(ledger: Database) -> int:
+    def disturb(ledger: Database, is_over: Callable[[], bool]) -> int:
         ledger.stop()
         time.sleep(AWAY_SECONDS)
         ledger.start()
-        return 1
+        return int(not is_over())
 
     return _disturbed(times, budget, horizon, seed, disturb)
 
@@ -79,7 +79,7 @@ def can_fill_disks() -> bool:
 
 
 def _disturbed(
-    times: int, budget: float, horizon: int, seed: int, disturb: Callable[[Database], int]
+    times: int, budget: float, horizon: int, seed: int, disturb: Callable[[Database, Callable[[], bool]], int]
 ) -> dict[str, Any]:
     """Two searches that are disturbed after equal numbers of updates; what came of them, as counts."""
     answer = _undisturbed(budget, horizon, seed)
@@ -92,7 +92,7 @@ def _disturbed(
             updates = round(n * answer["cost"]["steps"] / (times + 1))
             if not _wait_for(box, searching, STEP, updates):
                 break
-            landed += disturb(ledger)
+            landed += disturb(ledger, lambda: all(process.poll() is not None for process in searching))
         codes = codes_of(searching)
         return {
             "seed": seed,
@@ -118,13 +118,13 @@ def _full_disk(budget: float, horizon: int, seed: int, comes_back: bool) -> dict
         filler = disk / "filler"
         landed = int(process.poll() is None)
         _fill(filler)
-        acknowledged = set[str]()
+        acknowledged: set[str] = set()
         if comes_back:
             wait_until(lambda: TRIED_AGAIN in box.log() or process.poll() is not None)
             wrong_code = 0
         else:
             wrong_code = int(process.wait(PATIENCE) != 1)
-            acknowledged = _acknowledged(box.oracle.lines())
+            acknowledged, _ = acknowledged_in(box.oracle.lines())
         said = box.log().strip().splitlines()[-1]
         filler.unlink()
         ledger = Database(f"sqlite:///{disk / 'out' / 'store.db'}")
@@ -173,29 +173,36 @@ def _wait_for(box: Sandbox, searching: list[Process], what: str, number: int) ->
 
 
 def _kept(ledger: Database, lines: list[Line]) -> dict[str, int]:
-    """Whether every run that ended is stored, and none was trained again."""
-    ends = Counter(line.key for line in lines if line.what == END)
+    """Whether every run that ended is stored, and none was trained again that its search had recorded."""
+    ends = {line.key for line in lines if line.what == END}
+    acknowledged, again = acknowledged_in(lines)
     rows = ledger.rows()
     return {
         "runs": len(rows),
         "finished": sum(row.state == "finished" for row in rows),
-        "finished_lost": len(set(ends) - {row.key for row in rows if row.state == "finished"}),
-        "trained_again": sum(ends.values()) - len(ends),
+        "finished_lost": len(ends - {row.key for row in rows if row.state == "finished"}),
+        "acknowledged": len(acknowledged),
+        "trained_again": again,
         "updates": count(lines, STEP),
         "charged": sum(row.charged for row in rows),
     }
 
 
-def _acknowledged(lines: list[Line]) -> set[str]:
-    """The runs that had ended before their process began another one: so its search had recorded them."""
+def acknowledged_in(lines: list[Line]) -> tuple[set[str], int]:
+    """The runs that had ended before their process began another one: so its search had recorded them.
+
+    Returns:
+        Their keys, and how often one of them was begun again.
+    """
     ended: dict[int, str] = {}
-    acknowledged = set[str]()
+    acknowledged, again = set[str](), 0
     for line in lines:
         if line.what == END:
             ended[line.pid] = line.key
-        elif line.what == BEGIN and line.pid in ended:
-            acknowledged.add(ended.pop(line.pid))
-    return acknowledged
+        elif line.what == BEGIN:
+            again += line.key in acknowledged
+            acknowledged |= {ended.pop(line.pid)} if line.pid in ended else set()
+    return acknowledged, again
 
 
 @contextmanager

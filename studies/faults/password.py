@@ -59,13 +59,13 @@ def _searched(ledger: Database, command: str, given: str, case: str, horizon: in
         process = box.start(sys.executable, "-m", "lrsearch", *words, *more, output=output, **environment)
         shown = _watched(box, process, is_in_environment=given == "LRSEARCH_STORE")
         files = [file for file in box.folder.rglob("*") if file.is_file() and file != box.folder / "pgpass"]
-        hits = shown | {str(file.relative_to(box.folder)) for file in files if _has_it(file)}
+        hits = shown | {str(file.relative_to(box.folder)) for file in files if has_password(file)}
         is_as_expected = process.returncode == CODES[case]
         return {
             "landed": int(is_as_expected),
             "files": len(files),
             "hits": [f"{command}, {given}, {case}: {hit}" for hit in sorted(hits)],
-            "said": "" if is_as_expected else f"{command}, {given}, {case}: {process.returncode}; {box.log()[-300:]}",
+            "said": [] if is_as_expected else [f"{command}, {given}, {case}: {process.returncode}; {box.log()[-300:]}"],
             **box.left(),
         }
 
@@ -100,14 +100,16 @@ def _watched(box: Sandbox, process: Process, *, is_in_environment: bool) -> set[
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
         others = box.processes().keys() - {process.pid}
-        shown |= {f"{name} of a process" for pid in others for name in names if _has_it(Path(f"/proc/{pid}/{name}"))}
+        shown |= {
+            f"{name} of a process" for pid in others for name in names if has_password(Path(f"/proc/{pid}/{name}"))
+        }
         files = [file for file in box.temporary.rglob("*") if file.is_file()]
-        shown |= {str(file.relative_to(box.folder)) for file in files if _has_it(file)}
+        shown |= {str(file.relative_to(box.folder)) for file in files if has_password(file)}
         time.sleep(POLL_SECONDS)
     return shown
 
 
-def _has_it(file: Path) -> bool:
+def has_password(file: Path) -> bool:
     with suppress(OSError):
         return PASSWORD.encode() in file.read_bytes()
     return False

@@ -23,6 +23,8 @@ from searches import codes_of, printed_by, release, start_search
 
 from lrsearch.store.claims import LEASE_SECONDS
 
+SHORT = 4
+"""A run of less than a full one divided by this is short: it ends before its process can be disturbed."""
 LEASES_FROZEN = 3
 """Leases for which a process is frozen: asked for."""
 
@@ -77,11 +79,11 @@ def _disturbed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, A
     with sandbox() as box, database(kind, box) as ledger:
         searching = [_start(box, ledger, kind, n, budget, horizon, seed) for n in range(4)]
         release(box, searching)
-        killed = _in_a_run(box, searching, draw.randint(4, 10))
+        killed = _in_a_run(box, searching, draw.randint(4, 10), horizon // SHORT)
         killed.kill()
         killed.wait()
         others = [process for process in searching if process is not killed]
-        frozen = _in_a_run(box, others, count(box.oracle.lines(), END) + draw.randint(0, 4))
+        frozen = _in_a_run(box, others, count(box.oracle.lines(), END) + draw.randint(0, 4), horizon // SHORT)
         frozen.send_signal(signal.SIGSTOP)
         frozen_at = time.monotonic()
         time.sleep(LEASES_FROZEN * LEASE)
@@ -95,7 +97,7 @@ def _disturbed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, A
             **_answers(box, ledger, codes),
             **late_results(ledger, lines, late, frozen.pid),
             **rows_of(ledger, box.oracle.lines(), round(budget * horizon), paid_twice(lines)),
-            **difference(ledger, lines, unreported(kind, lost), [killed.pid]),
+            **difference(ledger, lines, unreported(kind, lost, lines), [killed.pid]),
             **box.left(),
         }
 
@@ -106,7 +108,7 @@ def _all_killed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, 
     with sandbox() as box, database(kind, box) as ledger:
         searching = [_start(box, ledger, kind, n, budget, horizon, seed) for n in range(4)]
         release(box, searching)
-        _in_a_run(box, searching, draw.randint(4, 10))
+        _in_a_run(box, searching, draw.randint(4, 10), horizon // SHORT)
         for process in searching:
             process.kill()
         for process in searching:
@@ -124,7 +126,7 @@ def _all_killed(kind: str, budget: float, horizon: int, seed: int) -> dict[str, 
             "trained_twice": sum(line.what == BEGIN and line.key in recorded for line in lines[before:]),
             **_answers(box, ledger, codes),
             **rows_of(ledger, box.oracle.lines(), round(budget * horizon), 0),
-            **difference(ledger, lines, unreported(kind, lost), [process.pid for process in searching]),
+            **difference(ledger, lines, unreported(kind, lost, lines), [process.pid for process in searching]),
             **box.left(),
         }
 
@@ -138,8 +140,8 @@ def _start(
     return start_search(box, number, options | {"store": ledger.url, "out": str(out)})
 
 
-def _in_a_run(box: Sandbox, searching: list[Process], ended: int) -> Process:
-    """Wait until so many runs have ended and a process is in the middle of one, and return that process.
+def _in_a_run(box: Sandbox, searching: list[Process], ended: int, least: int) -> Process:
+    """Wait until so many runs have ended and a process is in the middle of a run of `least` updates, and return it.
 
     Raises:
         RuntimeError: if all have ended before.
@@ -149,7 +151,7 @@ def _in_a_run(box: Sandbox, searching: list[Process], ended: int) -> Process:
     def is_there() -> bool:
         lines = box.oracle.lines()
         by_pid = {process.pid: process for process in searching}
-        middle = [by_pid[pid] for pid in _in_the_middle(lines) if pid in by_pid]
+        middle = [by_pid[pid] for pid in _in_the_middle(lines, least) if pid in by_pid]
         found.extend(middle if count(lines, END) >= ended else [])
         return bool(found)
 
@@ -159,15 +161,15 @@ def _in_a_run(box: Sandbox, searching: list[Process], ended: int) -> Process:
     return found[0]
 
 
-def _in_the_middle(lines: list[Line]) -> list[int]:
-    """The processes that have made between a quarter and a half of a run."""
+def _in_the_middle(lines: list[Line], least: int) -> list[int]:
+    """The processes that have made between a quarter and a half of a run that is not short."""
     made: dict[int, tuple[int, int]] = {}
     for line in lines:
         if line.what == STEP:
             made[line.pid] = (made.get(line.pid, (0, 0))[0] + 1, line.horizon)
         else:
             made[line.pid] = (0, line.horizon)
-    return [pid for pid, (steps, horizon) in made.items() if horizon / 4 <= steps <= horizon / 2]
+    return [pid for pid, (steps, horizon) in made.items() if horizon >= least and horizon / 4 <= steps <= horizon / 2]
 
 
 def _answers(box: Sandbox, ledger: Database, codes: list[int]) -> dict[str, Any]:

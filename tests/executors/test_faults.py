@@ -15,7 +15,8 @@ sys.path.insert(0, str(STUDY))
 from bars import missed  # noqa: E402
 from charged import overtaken, paid_twice, runs_of_killed  # noqa: E402
 from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
-from outages import can_fill_disks  # noqa: E402
+from outages import acknowledged_in, can_fill_disks  # noqa: E402
+from password import PASSWORD, has_password  # noqa: E402
 
 HERE = ("share pool", "workers", "search", "drivers pool", "overhead pool")
 SHARED = (
@@ -94,6 +95,22 @@ def test_a_line_that_is_being_written_is_read_later(tmp_path):
     assert oracle.lines() == [line("begin", "a", 1, 0.5), line("step", "a", 1, 0.75)]
 
 
+def test_a_run_is_recorded_once_its_process_begins_another_one():
+    lines = [line(what, key, 1, 0.0) for key in ("a", "b") for what in ("begin", "end")]
+    assert acknowledged_in(lines) == ({"a"}, 0)
+    assert acknowledged_in([*lines, line("begin", "b", 2, 1.0)]) == ({"a"}, 0)
+    assert acknowledged_in([*lines, line("begin", "a", 2, 1.0)]) == ({"a"}, 1)
+
+
+def test_the_password_is_found_where_it_is(tmp_path):
+    file = tmp_path / "printed"
+    file.write_bytes(b"\xff" + PASSWORD.encode())
+    assert has_password(file)
+    file.write_text("postgresql://user:***@host/study")
+    assert not has_password(file)
+    assert not has_password(tmp_path / "missing")
+
+
 def test_an_attempt_that_another_process_overtook_is_known_and_may_be_charged_twice():
     lines = [line(*each) for each in (("begin", "a", 1, 0.0), ("step", "a", 1, 1.0), ("step", "a", 1, 2.0))]
     lines += [line("begin", "a", 2, 9.0), line("step", "a", 2, 9.5), line("end", "a", 2, 10.0)]
@@ -109,6 +126,8 @@ def test_an_attempt_that_another_process_overtook_is_known_and_may_be_charged_tw
         ({"asked": 10, "landed": 9}, ["landed: 9 of 10"]),
         ({"runs": 6, "finished": 5}, ["finished: 5 of 6"]),
         ({"processes_left": 1}, ["processes_left: 1"]),
+        ({"late": 1, "late_ended": 1, "late_kept": 0}, ["late_kept: 0 of 1"]),
+        ({"hits": ["printed"], "unexplained": 3}, ["unexplained: 3", "hits: ['printed']"]),
         ({"named_otherwise": ["hung: killed"]}, ["named_otherwise: ['hung: killed']"]),
         ({"landed": 3, "difference": -6, "charged": 94, "updates": 100}, []),
         ({"landed": 3, "difference": -7, "charged": 93, "updates": 100}, ["the cost has 93 updates of 100"]),

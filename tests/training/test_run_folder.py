@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from lrsearch.runs.counter import StepCounter, uncharged_in
 from lrsearch.training import run_folder as run_folders
 from lrsearch.training.run_folder import gather, run_folder
 
@@ -91,6 +92,15 @@ def test_a_file_that_is_there_already_stays(tmp_path):
     with run_folder(tmp_path) as folder:
         assert (folder / "a.pt").read_text() == "weights"
     assert names(tmp_path) == ["weights"]
+
+
+def test_updates_of_two_killed_attempts_at_one_run_are_added(tmp_path):
+    for name, updates in (("weights", 20), ("weights-2", 30)):
+        counter = StepCounter(tmp_path / name / "run")
+        counter.count(updates)
+        counter.close()
+    with run_folder(tmp_path) as folder:
+        assert uncharged_in(folder / "run") == 50
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
