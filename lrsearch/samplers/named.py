@@ -77,7 +77,7 @@ def _check_space(name: str, space: Any) -> None:
             )
     elif is_conditional(space):
         raise UsageError(
-            f"sampler {name!r} searches only the parameters that all policies of a space have, and would draw the"
+            f"sampler {name!r} models only the parameters that all policies of a space have, and would draw the"
             " others at random: give space.flat() here and in the objective"
         )
 
