@@ -32,6 +32,8 @@ LEASE_SECONDS = 60.0
 """How long a process that does not answer keeps its runs: a rule, long beside a lost network, short beside a run."""
 RENEWALS = 4
 """Renewals within one lease: a rule, so that three may fail."""
+JOIN_SECONDS = 5.0
+"""How long the end of a process waits for a renewal in progress: a rule, longer than one transaction."""
 log = logging.getLogger(__name__)
 
 
@@ -83,6 +85,8 @@ class Claims:
             yield
         finally:
             ends.set()
+            if thread.is_alive():
+                thread.join(JOIN_SECONDS)  # a renewal after the end would begin the lease again
             self.leave()
 
     def renew(self) -> None:
@@ -99,11 +103,17 @@ class Claims:
                 session.execute(update(ClaimRow).where(*own).values(steps=done))
 
     def leave(self) -> None:
-        """Release all claims and end the lease. Where the database is away, the lease runs out."""
+        """Release all claims and end the lease. Where the database is away, the lease runs out.
+
+        Leases that have run out and hold no claim are removed as well.
+        """
+        holders = select(ClaimRow.process).where(ClaimRow.process.is_not(None))
         try:
             with self._store.writes() as session:
                 session.execute(delete(ClaimRow).where(ClaimRow.process == self.token))
                 session.execute(delete(ProcessRow).where(ProcessRow.token == self.token))
+                is_over = ProcessRow.until < _clock(session)
+                session.execute(delete(ProcessRow).where(is_over, ProcessRow.token.not_in(holders)))
         except StoreError as error:
             log.warning("%s; the claims of this process run out within %g seconds", error, self._lease)
 

@@ -91,6 +91,17 @@ def test_a_claim_that_is_given_back_while_another_process_takes_it_is_that_ones(
         assert first.elsewhere() == {"run": False}
 
 
+def test_leases_that_ran_out_are_removed_unless_they_hold_a_claim(store):
+    claims(store, lease=0, place=OTHER_MACHINE)
+    holding = claims(store, lease=0, place=OTHER_MACHINE)
+    holding.take("run")
+    own = claims(store)
+    own.leave()
+    with store.reads() as session:
+        tokens = session.execute(text("SELECT token FROM lrsearch_processes")).scalars().all()
+    assert tokens == [holding.token]
+
+
 def test_a_run_that_has_ended_is_claimed_by_nobody(store):
     own = claims(store)
     assert own.take(SPEC.key) == Taken()
