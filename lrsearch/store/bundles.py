@@ -145,10 +145,8 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
 
 def _pages(store: Store, task: str | None = None) -> Iterator[list[Entry]]:
     """The runs that ended, page by page."""
-    after = ""
-    while page := store.entries(after, PAGE, task):
+    for page in store.pages(task, PAGE):
         yield [entry for entry in page if entry["state"] != RunState.RUNNING]
-        after = page[-1]["key"]
 
 
 def _write_body(store: Store, body: IO[bytes], task: str | None) -> tuple[int, int, str]:

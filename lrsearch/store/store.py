@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import wraps
@@ -22,13 +22,13 @@ from lrsearch.store import queries
 from lrsearch.store.database import BUSY_SECONDS, check_exists, connect, is_in_memory, read_url, shown, transaction
 from lrsearch.store.entries import entry_of, stored_of
 from lrsearch.store.fields import Entry, checked, ordered
+from lrsearch.store.merging import merge
 from lrsearch.store.migrations import prepare
 from lrsearch.store.queries import TRUSTED
 from lrsearch.store.rows import (
     CHUNK,
     LOCAL,
     add_assignment,
-    add_attempt,
     add_origin,
     add_runs,
     add_study,
@@ -204,15 +204,27 @@ class Store:
             conditions.append(TRUSTED)
         return self._runs(*conditions, limit=limit)
 
-    def entries(self, after: str = "", limit: int | None = None, task: str | None = None) -> list[Entry]:
-        """Runs in their serialised form, in the order of their keys; arguments as in `runs`."""
-        conditions = [RunRow.task_key.in_(self._task_keys(task))] if task else []
-        return [entry for _, entry in self._entries(RunRow.key > after, *conditions, limit=limit)]
+    def entries(self, task: str | None = None) -> list[Entry]:
+        """All runs in their serialised form, in the order of their keys; of a task of this name, or of all tasks."""
+        return [entry for page in self.pages(task) for entry in page]
+
+    def pages(self, task: str | None = None, size: int = CHUNK) -> Iterator[list[Entry]]:
+        """The same, at most `size` at a time. A page has no damaged run, so it may be shorter, or empty."""
+        conditions: list[ColumnElement[bool]] = [RunRow.task_key.in_(self._task_keys(task))] if task else []
+        after = ""
+        while True:
+            keys = select(RunRow.key).where(RunRow.key > after, *conditions).order_by(RunRow.key).limit(size)
+            with self.reads() as session:
+                page = session.scalars(keys).all()
+            if not page:
+                return
+            yield [entry for _, entry in self._entries(RunRow.key > after, RunRow.key <= page[-1], *conditions)]
+            after = page[-1]
 
     def origins(self) -> dict[str, bool]:
         """All origins that are not damaged, and whether each is trusted."""
         with self.reads() as session:
-            return {row["name"]: row["trusted"] for row in self._sound(session, OriginRow)}
+            return {row["name"]: row["trusted"] for row in self.sound(session, OriginRow)}
 
     def match(self, prefix: str) -> StoredRun:
         """The run whose key begins with a prefix that no other key has; also a run of an untrusted origin.
@@ -230,7 +242,7 @@ class Store:
             StoreError: if it is damaged.
         """
         with self.reads() as session:
-            rows = self._sound(session, TaskRow, TaskRow.key == stored.task_key)
+            rows = self.sound(session, TaskRow, TaskRow.key == stored.task_key)
         if not rows:
             raise StoreError(f"the task of run {stored.key} in {self.url} is damaged: `lrsearch store check` says more")
         return dict(rows[0]["description"])
@@ -285,7 +297,7 @@ class Store:
     def attempts(self, key: str) -> list[Entry]:
         """The entries of later final results of a run that differ from the stored one."""
         with self.reads() as session:
-            rows = self._sound(session, AttemptRow, AttemptRow.run_key == key)
+            rows = self.sound(session, AttemptRow, AttemptRow.run_key == key)
         return [ordered(row["content"]) for row in rows]
 
     @_retrying
@@ -310,7 +322,7 @@ class Store:
         """All studies, in the order of their names."""
         tasks = self.tasks()
         with self.reads() as session:
-            rows = self._sound(session, StudyRow)
+            rows = self.sound(session, StudyRow)
         studies = [
             StoredStudy(row["key"], row["name"], tasks[row["task_key"]], row["description"], row["frozen"])
             for row in rows
@@ -324,17 +336,7 @@ class Store:
         Runs keep their origins; those of a damaged origin come as untrusted. Studies that are not in this store come
         with their trials. A row whose task, run or study is missing or damaged is left out.
         """
-        trust, new, after = other.origins(), 0, ""
-        self.add([], tasks=other.tasks())
-        tasks = self.tasks().keys()
-        while page := other.entries(after, CHUNK):
-            after = page[-1]["key"]
-            entries = [entry for entry in page if entry["task"] in tasks]
-            for trusted in (True, False):
-                new += self.add([each for each in entries if trust.get(each["origin"], False) is trusted], trusted)
-        self._merge_studies(other, tasks)
-        self._merge_attempts(other)
-        return new
+        return merge(self, other)
 
     @_retrying
     def note(self, study_key: str, note: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
@@ -414,34 +416,11 @@ class Store:
     def tasks(self) -> dict[str, dict[str, Any]]:
         """The descriptions of all tasks by key."""
         with self.reads() as session:
-            return {row["key"]: row["description"] for row in self._sound(session, TaskRow)}
+            return {row["key"]: row["description"] for row in self.sound(session, TaskRow)}
 
     def recommend(self, task: TaskLike, k: int = 2) -> list[Any]:
         """The older name of `lrs.recommend(task, store)`, which it calls."""
         return list(older_name("store.recommend(task)", "recommend")(task, self, k))
-
-    def _merge_studies(self, other: "Store", tasks: Collection[str]) -> None:
-        """Copy the undamaged studies of these tasks that are not in this store, with their undamaged trials."""
-        with self.reads() as session:
-            known = set(session.scalars(select(StudyRow.key)))
-        with other.reads() as session:
-            studies = [row for row in other._sound(session, StudyRow) if row["task_key"] in tasks]
-            new = {row["key"]: row for row in studies if row["key"] not in known}
-            trials = [row for row in other._sound(session, AssignmentRow) if row["study_key"] in new]
-        with self.writes() as session:
-            for study in new.values():
-                add_study(session, study)
-            for trial in trials:
-                add_assignment(session, trial)
-
-    def _merge_attempts(self, other: "Store") -> None:
-        """Copy the undamaged attempts of runs that are in this store."""
-        with other.reads() as session:
-            attempts = other._sound(session, AttemptRow)
-        with self.writes() as session:
-            for attempt in attempts:
-                if session.scalar(select(RunRow.id).where(RunRow.key == attempt["run_key"])) is not None:
-                    add_attempt(session, attempt)
 
     def _add_task(self, key: str, description: Mapping[str, Any]) -> None:
         if key not in self._known_tasks:
@@ -514,7 +493,7 @@ class Store:
         """Read the objectives of tasks, once each: a task's description never changes."""
         for chunk in chunks(set(tasks) - self._objectives.keys(), CHUNK):
             with self.reads() as session:
-                rows = self._sound(session, TaskRow, TaskRow.key.in_(chunk))
+                rows = self.sound(session, TaskRow, TaskRow.key.in_(chunk))
             self._objectives |= {row["key"]: objectives_of(row["description"]) for row in rows}
 
     def _trial(self, row: Mapping[str, Any]) -> Trial:
@@ -538,7 +517,7 @@ class Store:
             log.warning("%s; what is done is kept, and the store tried again for %g seconds", error, sum(self._pauses))
         self._sleep(pause)
 
-    def _sound(self, session: Session, table: type[Base], *conditions: ColumnElement[bool]) -> list[dict[str, Any]]:
+    def sound(self, session: Session, table: type[Base], *conditions: ColumnElement[bool]) -> list[dict[str, Any]]:
         """The rows whose digests hold; log a warning about damaged rows, once per table."""
         rows = list(read_rows(session, table, *conditions))
         if None in rows and table.__tablename__ not in self._damaged:

@@ -99,6 +99,17 @@ def test_rows_of_a_damaged_task_or_run_stay_where_they_are_and_hide_no_others(st
     assert store.attempts(spec().key) == []
 
 
+def test_a_page_of_damaged_runs_hides_no_later_page(path):
+    with open_store(path) as other:
+        for seed in range(6):
+            other.record(spec(seed), finished())
+        keys = [entry["key"] for entry in other.entries()]
+    damage(path, f"UPDATE lrsearch_runs SET steps = 1 WHERE key IN ('{keys[0]}', '{keys[1]}')")
+    with open_store(path) as other:
+        assert [[entry["key"] for entry in page] for page in other.pages(size=2)] == [[], keys[2:4], keys[4:]]
+        assert [entry["key"] for entry in other.entries()] == keys[2:]
+
+
 def test_runs_of_a_damaged_origin_come_as_untrusted(store, path):
     with open_store(path) as other:
         other.record(spec(), finished(), origin="lab")
