@@ -104,7 +104,7 @@ def test_a_page_of_damaged_runs_hides_no_later_page(path):
         for seed in range(6):
             other.record(spec(seed), finished())
         keys = [entry["key"] for entry in other.entries()]
-    damage(path, f"UPDATE lrsearch_runs SET steps = 1 WHERE key IN ('{keys[0]}', '{keys[1]}')")
+    damage(path, f"UPDATE lrsearch_runs SET steps = 1 WHERE key IN ('{keys[0]}', '{keys[1]}')")  # noqa: S608
     with open_store(path) as other:
         assert [[entry["key"] for entry in page] for page in other.pages(size=2)] == [[], keys[2:4], keys[4:]]
         assert [entry["key"] for entry in other.entries()] == keys[2:]
