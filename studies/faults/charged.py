@@ -19,6 +19,7 @@ def rows_of(ledger: Database, lines: list[Line], cap: int, twice: int) -> dict[s
     rows = ledger.rows()
     begun = {line.key for line in lines if line.what == BEGIN}
     return {
+        "begun": count(lines, BEGIN),
         "runs": len({row.key for row in rows}),
         "finished": sum(row.state == "finished" for row in rows),
         "counted_twice": len(rows) - len({row.key for row in rows}),
@@ -52,13 +53,13 @@ def unreported(kind: str, killed: dict[tuple[str, int], list[float]], lines: lis
     """The updates of killed processes that nobody may know of.
 
     In a folder that others see it is one that was not counted yet; else those since the last renewal. Where another
-    process had ended the run meanwhile, nobody goes on with it, and all are lost.
+    process trained the run at the same time, nobody takes it from the killed one, and all may be lost.
     """
-    ended = {(line.key, line.pid): line.at for line in lines if line.what == END}
     since = LEASE / RENEWALS + LATE_SECONDS
     number = 0
     for (key, own), times in killed.items():
-        if any(each == key and pid != own and at < times[-1] for (each, pid), at in ended.items() if times):
+        others = [line.at for line in lines if line.key == key and line.pid != own]
+        if any(times[0] < at < times[-1] for at in others if times):
             number += len(times)
         else:
             number += 1 if kind == "sqlite" else sum(at >= times[-1] - since for at in times)

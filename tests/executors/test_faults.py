@@ -13,7 +13,7 @@ import pytest
 STUDY = Path(__file__).parents[2] / "studies" / "faults"
 sys.path.insert(0, str(STUDY))
 from bars import missed  # noqa: E402
-from charged import overtaken, paid_twice, runs_of_killed  # noqa: E402
+from charged import overtaken, paid_twice, runs_of_killed, unreported  # noqa: E402
 from oracle import Line, Oracle, gaps, open_runs, training_share  # noqa: E402
 from outages import acknowledged_in, can_fill_disks  # noqa: E402
 from password import PASSWORD, has_password  # noqa: E402
@@ -115,6 +115,11 @@ def test_an_attempt_that_another_process_overtook_is_known_and_may_be_charged_tw
     lines = [line(*each) for each in (("begin", "a", 1, 0.0), ("step", "a", 1, 1.0), ("step", "a", 1, 2.0))]
     lines += [line("begin", "a", 2, 9.0), line("step", "a", 2, 9.5), line("end", "a", 2, 10.0)]
     assert runs_of_killed(lines, [1]) == {("a", 1): [1.0, 2.0]}
+    assert (
+        unreported("sqlite", {("a", 1): [1.0, 2.0]}, lines),
+        unreported("postgresql", {("a", 1): [1.0, 2.0]}, lines),
+    ) == (1, 2)
+    assert unreported("sqlite", {("a", 1): [1.0, 2.0, 9.2]}, lines) == 3  # another process had begun the run by then
     assert (overtaken(lines, [1]), overtaken(lines, [])) == (0, 2)
     assert paid_twice(lines) == 0
     assert paid_twice([*lines, line("end", "a", 1, 11.0)]) == 100 + 2
