@@ -9,12 +9,13 @@ from sandbox import sandbox
 from searches import codes_of, release, start_search
 
 
-def two(budget: float, horizon: int, seed: int, order: tuple[int, ...] = (1, 2, 2, 1)) -> dict[str, Any]:
+def two(training: str, budget: float, horizon: int, seed: int, order: tuple[int, ...] = (1, 2, 2, 1)) -> dict[str, Any]:
     """Make the same search by one process and by two, in turns, on an SQLite store.
 
     Args:
+        training: "burns", or "sleeps", which needs no core: what is lost then, the order of the runs costs.
         budget: full-run equivalents.
-        horizon: updates of a full run, each of 80 ms of a core.
+        horizon: updates of a full run, each of 80 ms of a core, or of 10 ms of sleep.
         seed: the study's.
         order: the number of processes in each turn, so that a load that grows or shrinks hits both alike.
     """
@@ -22,7 +23,7 @@ def two(budget: float, horizon: int, seed: int, order: tuple[int, ...] = (1, 2, 
     each, codes, updates = list[float](), list[int](), set[int]()
     for processes in order:
         with sandbox() as box, database("sqlite", box) as ledger:
-            options = {"training": "burns", "budget": budget, "horizon": horizon, "seed": seed, "out": str(box.out)}
+            options = {"training": training, "budget": budget, "horizon": horizon, "seed": seed, "out": str(box.out)}
             searching = [start_search(box, number, options) for number in range(processes)]
             release(box, searching)
             codes += codes_of(searching)
