@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CyclicLR, ExponentialLR, LambdaLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 from transformers import get_scheduler
@@ -125,6 +126,18 @@ def a_member_without_its_momentum():
     assert lrs(still) == pytest.approx(lrs(joined(sgd())), rel=1e-12) == policy.curve(60)
 
 
+def a_member_that_ends_at_0():
+    """Without it the curve is the same, as torch has it from 2.13 on."""
+
+    def read(optimizer):
+        return SequentialLR(optimizer, [ExponentialLR(optimizer, 0.5), ExponentialLR(optimizer, 0.9)], [0])
+
+    refusal(lambda: from_torch(read(sgd())))
+    alone = from_torch(ExponentialLR(sgd(), 0.9))
+    shift = int(Version(torch.__version__) < Version("2.13"))
+    assert np.allclose(alone(np.arange(60)), lrs(read(sgd()), 60 + shift)[shift:])
+
+
 def the_releases_of_nvidia():
     said = refusal(lambda: from_caffe('base_lr: 0.8 lr_policy: "fixed" rampup_interval: 10 rampup_lr: 0.1'))
     square, line = (parse(text) for text in re.findall(r"it is ([A-Z]+\(.*?\))(?:;|$)", said))
@@ -158,6 +171,7 @@ ADVICE = {
     "read it before the first report": a_plateau_before_its_first_report,
     "write the curve as a policy": code_of_transformers_and_of_people,
     "its learning rate is the same": a_member_without_its_momentum,
+    "leave out what ends there": a_member_that_ends_at_0,
     "on it is {": the_releases_of_nvidia,
     "0.16.4 it is {": the_releases_of_nvidia,
     "give lr=": what_a_call_does_not_hold,
