@@ -116,7 +116,7 @@ def _round(make: Callable[[Any], Entry], value: Any, store: Store) -> bool:
     made = make(value)
     made = {**made, "key": digest(repr(made)) + "0" * 8} if made["key"] == BASE["key"] else made
     store.add([made])
-    with store._reads() as session:
+    with store.reads() as session:
         ((_, _, stored),) = read_runs(session, RunRow.key == made["key"])
     return stored is not None and canonical(stored) == canonical(checked(made))
 
