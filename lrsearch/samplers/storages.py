@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from optuna.exceptions import ExperimentalWarning
@@ -187,9 +187,14 @@ def _server_lock(url: URL, patience: float) -> Iterator[bool]:
         connection = engine.connect()
     except (SQLAlchemyError, ImportError) as error:
         raise EngineError(f"{shown(url)} cannot be opened as an Optuna storage: {reason(error)}") from None
+    held = False
     try:
-        yield _try_server(connection, url, patience)
+        held = _try_server(connection, url, patience)
+        yield held
     finally:
+        if held:  # the server notices the end of a connection a moment later only
+            with suppress(SQLAlchemyError):
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": NUMBER})
         connection.close()
 
 
