@@ -116,7 +116,7 @@ class Comparison:
     def warning(self) -> str | None:
         """A sentence where the budget is too small for TPE to differ from random search, else None."""
         runs = max((course.runs for course in self._of("tpe")), default=0)
-        from lrsearch.samplers.optuna import STARTUP
+        from lrsearch.samplers.named import STARTUP
 
         if not 0 < runs <= STARTUP:
             return None

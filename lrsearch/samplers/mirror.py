@@ -5,14 +5,14 @@ Several processes of one search write the same copy: under the lock of the stora
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.errors import EngineError
@@ -81,16 +81,17 @@ class Mirror:
             log.warning("the Optuna study %s in its storage is not up to date: %s", self._name, why)
 
     def _copied(self, source: optuna.Study) -> optuna.Study:
-        study = self._open(source)
-        trials = _keyed(study)
-        if self._is_of_another_ledger(trials, _keyed(source)):
+        study, own = self._open(source), _latest(source)
+        copied = _latest(study)
+        if self._is_of_another_ledger(copied, own):
             optuna.delete_study(study_name=self._name, storage=self._storage)
-            study, trials = self._open(source), {}
-        for key, trial in _keyed(source).items():
-            if key not in trials:
+            study, copied = self._open(source), {}
+        for number, trial in own.items():
+            before = copied.get(number)
+            if before is None or (before.state is TrialState.FAIL and trial.state is not TrialState.FAIL):
                 self._storage.create_new_trial(study._study_id, trial)
-            elif not trials[key].state.is_finished():
-                self._go_on(trials[key], trial)
+            elif not before.state.is_finished():
+                self._go_on(before, trial)
         return study
 
     def _open(self, source: optuna.Study) -> optuna.Study:
@@ -99,14 +100,11 @@ class Mirror:
         except KeyError:
             return optuna.create_study(study_name=self._name, storage=self._storage, direction=source.direction)
 
-    def _is_of_another_ledger(
-        self, copied: dict[tuple[int, int], FrozenTrial], own: dict[tuple[int, int], FrozenTrial]
-    ) -> bool:
-        known = self._known() if self._known is not None else None
+    def _is_of_another_ledger(self, copied: Mapping[int, FrozenTrial], own: Mapping[int, FrozenTrial]) -> bool:
+        known = self._known() if self._known is not None else math.inf
         return any(
-            (known is not None and key[0] >= known)
-            or (key in own and trial.user_attrs.get(POLICY) != own[key].user_attrs.get(POLICY))
-            for key, trial in copied.items()
+            number >= known or (number in own and trial.user_attrs[POLICY] != own[number].user_attrs[POLICY])
+            for number, trial in copied.items()
         )
 
     def _go_on(self, copied: FrozenTrial, trial: FrozenTrial) -> None:
@@ -121,12 +119,12 @@ class Mirror:
             self._storage.set_trial_state_values(copied._trial_id, trial.state, trial.values)
 
 
-def _keyed(study: optuna.Study) -> dict[tuple[int, int], FrozenTrial]:
-    """The labelled trials of a study by their numbers in the search; a number that comes again has a second index."""
-    seen: Counter[int] = Counter()
-    trials: dict[tuple[int, int], FrozenTrial] = {}
-    for trial in study.get_trials(deepcopy=False):
-        if (number := trial.user_attrs.get(NUMBER)) is not None and POLICY in trial.user_attrs:
-            trials[number, seen[number]] = trial
-            seen[number] += 1
-    return trials
+def _latest(study: optuna.Study) -> dict[int, FrozenTrial]:
+    """The trials of a study by their numbers in the search.
+
+    A number comes again where its run failed and was tried again, and where another process was first with another
+    policy: then the later trial counts.
+    """
+    trials = study.get_trials(deepcopy=False)
+    numbered = ((trial.user_attrs.get(NUMBER), trial) for trial in trials if POLICY in trial.user_attrs)
+    return {number: trial for number, trial in numbered if number is not None}

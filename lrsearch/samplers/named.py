@@ -21,6 +21,9 @@ from lrsearch.errors import UsageError, given, unknown
 from lrsearch.spaces import Interval, Space
 from lrsearch.spaces.flat import FlatSpace, is_conditional
 
+STARTUP = 10
+"""Trials that Optuna's TPE draws at random before it learns. It is Optuna's default, stated so that reports can
+print it."""
 UNCONDITIONAL = ("gp", "qmc", "cmaes")
 """Samplers that search only the parameters that all trials have, and draw the others at random."""
 
@@ -44,6 +47,11 @@ def make_sampler(name: str, *, space: Space | None, storage: BaseStorage, seed: 
         _check_space(name, space)
     if name == "cmaes":
         _check_cmaes(storage)
+    return made(name, seed)
+
+
+def made(name: str, seed: int | None) -> BaseSampler:
+    """The sampler of a name in `SAMPLERS`, whatever space it will search."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return SAMPLERS[name](seed)
@@ -55,7 +63,7 @@ def _qmc(seed: int | None) -> BaseSampler:
 
 
 SAMPLERS: Mapping[str, Callable[[int | None], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True),
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=STARTUP),
     "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
     "cmaes": lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "qmc": _qmc,

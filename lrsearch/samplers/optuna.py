@@ -5,11 +5,11 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -17,6 +17,7 @@ from lrsearch.errors import PolicyError, SpaceError, UsageError, unknown
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.objective import MAXIMIZE
 from lrsearch.samplers.mirror import NUMBER, Mirror
+from lrsearch.samplers.named import made
 from lrsearch.schedules import Policy
 from lrsearch.spaces import Space
 from lrsearch.spaces.optuna import ORIGIN, POLICY, enqueue
@@ -25,9 +26,8 @@ from lrsearch.store import Trial
 HORIZON, STATE = "lrsearch:horizon", "lrsearch:state"
 """User attributes of Optuna trials."""
 
-STARTUP = 10
-"""Trials that Optuna's TPE draws at random before it learns. It is Optuna's default, stated so that reports can
-print it."""
+KINDS = ("tpe", "random")
+"""The kinds of samplers of a search."""
 
 
 class OptunaSampler:
@@ -68,7 +68,7 @@ class OptunaSampler:
         self._seed, self._horizon, self._first = seed, horizon, first
         if kind not in KINDS:
             raise UsageError(unknown("sampler", kind, KINDS))
-        self._make = make or KINDS[kind]
+        self._make = make or partial(made, kind)
         self.study = optuna.create_study(
             study_name=name, direction=StudyDirection[direction.upper()], sampler=self._sampler(0)
         )
@@ -144,16 +144,6 @@ class OptunaSampler:
     def _sampler(self, number: int) -> BaseSampler:
         digest = hashlib.sha256(f"{self._seed}:{self._first + number}".encode()).digest()
         return self._make(int.from_bytes(digest[:4], "big"))
-
-
-def _tpe(seed: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(seed=seed, group=True, n_startup_trials=STARTUP)
-
-
-KINDS: dict[str, Callable[[int], BaseSampler]] = {"tpe": _tpe, "random": lambda seed: RandomSampler(seed=seed)}
-"""Makers of samplers by name, each from a seed."""
 
 
 def _is_describable(policy: Policy, space: Space) -> bool:

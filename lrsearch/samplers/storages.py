@@ -36,9 +36,10 @@ MEMORY = ("", ":memory:")
 def storage_lock(url: str, patience: float) -> Iterator[bool]:
     """Hold a lock over all processes that open the same Optuna storage, as far as it is got in time.
 
-    PostgreSQL has it as an advisory lock of a connection, SQLite as a lock on `<file>.lock`: the system releases both
-    where a process dies. Whoever holds it and asks for it again waits for itself. A server that restarts releases it,
-    too, and a pooler that shares connections between sessions does not keep it. Other storages have no lock.
+    PostgreSQL has it as an advisory lock of a connection, SQLite as a lock on `<file>.lock`, a journal as one on
+    `<file>.lrsearch-lock`: the system releases them where a process dies. Whoever holds it and asks for it again waits
+    for itself. A server that restarts releases it, too, and a pooler that shares connections between sessions does not
+    keep it. Other storages have no lock.
 
     Args:
         url: of the storage.
@@ -61,7 +62,12 @@ def storage_lock(url: str, patience: float) -> Iterator[bool]:
         with _server_lock(parsed, patience) as held:
             yield held
     elif file is not None:
-        with _file_lock(file.resolve(), patience) as held:
+        with _file_lock(file.resolve(), patience, ".lock") as held:
+            yield held
+    elif parsed.drivername == "journal" and parsed.database:
+        with _file_lock(
+            Path(parsed.database).resolve(), patience, ".lrsearch-lock"
+        ) as held:  # Optuna has its own .lock
             yield held
     else:
         yield True
@@ -153,8 +159,8 @@ def _database(url: URL, heartbeat: float | None) -> RDBStorage:
 
 
 @contextmanager
-def _file_lock(file: Path, patience: float) -> Iterator[bool]:
-    lock = file.with_name(f"{file.name}.lock")
+def _file_lock(file: Path, patience: float, suffix: str) -> Iterator[bool]:
+    lock = file.with_name(f"{file.name}{suffix}")
     try:
         opened = lock.open("a")
     except OSError as error:

@@ -5,7 +5,7 @@
 the thread that opened it. A call is one short transaction or a few, and leaves none open. Between the transactions of
 one call another process may write. SQLite waits 60 seconds for a lock; a store that `record` opens waits 5. A store
 that was opened with `pauses` repeats these calls while its database is away: `record`, `find`, `open_study`, `note`,
-`assign`, `history` and `tasks`.
+`assign`, `progress`, `history`, `add_lost_steps`, `tasks`, and those of `Claims`.
 
 **What a write guarantees.** A call that returned has committed: a process that is killed later loses nothing. A call
 that raised can be repeated: recording a run twice is recording it once. A final result (finished, diverged or stopped)

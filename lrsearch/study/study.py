@@ -157,24 +157,27 @@ class Study:
         the same on any number of workers. A run that is stored or in training is not returned.
         """
         self.refresh()
-        while self._propose():
-            pass
-        self._save()
-        while trials := self._unclaimed():
-            stored = {trial.number: self.store.find(trial.spec(self.setup.task).key) for trial in trials}
-            ended = {number: run for number, run in stored.items() if run is not None and run.run.state.is_final}
-            for trial in trials:
-                if trial.number in ended:
-                    self._claimed.add(trial.number)
-                    self._settle(trial, ended[trial.number], reused=True)
-            if not ended:
-                return trials
+        while True:
             while self._propose():
                 pass
             self._save()
+            trials = self._unclaimed()
+            ended = [(trial, run) for trial in trials if (run := self._ended(trial)) is not None]
+            if not ended:
+                break
+            for trial, run in ended:
+                self._claimed.add(trial.number)
+                self._settle(trial, run, reused=True)
+        if trials:
+            return trials
         if self._open_numbers:
             return WAIT
         return LATER if self._waits_for_others else DONE
+
+    def _ended(self, trial: Trial) -> StoredRun | None:
+        """The stored run of a trial, if it has ended."""
+        stored = self.store.find(trial.spec(self.setup.task).key)
+        return stored if stored is not None and stored.run.state.is_final else None
 
     def take(self, trial: Trial, *, by_hand: bool = False) -> Taken | None:
         """Claim a trial; None where another process has claimed or ended its run meanwhile.
@@ -298,7 +301,7 @@ class Study:
     def record(self, trial: Trial, run: Run) -> Trial:
         """Record the run of a trial as `tell` does, but never raise for a failed run."""
         spec = trial.spec(self.setup.task)
-        self._charge_late(spec, run)
+        self._charge_late(trial, spec, run)
         self.store.record(spec, run)
         if self.claims is not None:
             self.claims.give_back(spec.key)
@@ -311,13 +314,12 @@ class Study:
         self._save()
         return ended
 
-    def _charge_late(self, spec: RunSpec, run: Run) -> None:
+    def _charge_late(self, trial: Trial, spec: RunSpec, run: Run) -> None:
         """Charge an attempt at a run that another process has ended: one of them did not answer for a lease."""
         if self.claims is None or not run.state.is_final or spec.key in self._recorded:
             return
         self._recorded.add(spec.key)  # an interrupt may break this call, and the same run is recorded again
-        stored = self.store.find(spec.key)
-        if stored is not None and stored.run.state.is_final:
+        if self._ended(trial) is not None:
             self.store.add_lost_steps(spec.key, run.trained)
             log.warning("run %s was trained by another process too: it counts once, its cost twice", spec.key)
 

@@ -9,7 +9,8 @@ import pytest
 
 from lrsearch.compare.comparison import Comparison, Course
 from lrsearch.runs import maximize, minimize
-from lrsearch.samplers.optuna import STARTUP, OptunaSampler
+from lrsearch.samplers.named import STARTUP
+from lrsearch.samplers.optuna import OptunaSampler
 from lrsearch.spaces import Space
 from lrsearch.store import Trial
 from lrsearch.tasks import find_task

@@ -214,6 +214,38 @@ def test_a_copy_of_another_ledger_is_made_anew(storage):
     assert [trial.user_attrs["lrsearch:policy"] for trial in stored(storage)] == ["FIX(k0=0.05)"]
 
 
+def test_two_processes_write_one_copy_though_one_of_them_had_suggested_another_policy(storage):
+    first, second = sampler(storage=storage, known=lambda: 1), sampler(storage=storage, known=lambda: 1)
+    policy = first.suggest(0, SPACE)
+    second._seed = 6  # as if it had drawn from another history
+    assert second.suggest(0, SPACE) != policy
+    for one in (first, second):
+        one.add(asked(0, policy), SPACE)
+        one.save()
+    again = optuna.load_study(study_name="study", storage=storage)._study_id
+    second.tell(asked(0, policy), ended(0.4))
+    for one in (second, first, second):
+        one.save()
+    (trial,) = stored(storage)
+    assert (trial.state, trial.user_attrs["lrsearch:policy"]) == (TrialState.PRUNED, str(policy))
+    assert optuna.load_study(study_name="study", storage=storage)._study_id == again  # it was not made anew
+
+
+def test_a_run_that_failed_and_was_tried_again_is_a_second_trial_that_any_process_finishes(storage):
+    failing = sampler(storage=storage)
+    trial = asked(0, FIX(k0=0.05))
+    failing.add(trial, SPACE)
+    failing.tell(trial, ended(None, 3, RunState.FAILED))
+    failing.save()
+    failing.add(trial, SPACE)
+    failing.save()  # and it is killed
+    other = sampler(storage=storage)
+    other.add(trial, SPACE)
+    other.tell(trial, ended(0.4))
+    other.save()
+    assert [one.state for one in stored(storage)] == [TrialState.FAIL, TrialState.PRUNED]
+
+
 def test_a_copy_that_another_process_writes_is_left_alone_and_filled_later(storage):
     own = sampler(storage=storage)
     with storage_lock(storage, patience=0) as held:

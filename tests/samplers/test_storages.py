@@ -136,7 +136,17 @@ def test_two_paths_to_one_file_have_one_lock(tmp_path, monkeypatch):
         assert not second
 
 
-@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite://", "journal:///optuna.log"])
+def test_a_journal_has_a_lock_beside_the_one_of_optuna(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with storage_lock("journal:///optuna.log", 0) as first, storage_lock("journal:///optuna.log", 0) as second:
+        assert (first, second) == (True, False)
+        study = optuna.create_study(storage=open_storage("journal:///optuna.log"))  # Optuna takes its own
+        study.add_trial(optuna.create_trial(value=1.0))
+    with storage_lock("journal:///optuna.log", 0) as again:
+        assert again
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite://"])
 def test_other_storages_have_no_lock(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with storage_lock(url, 0) as first, storage_lock(url, 0) as second:
