@@ -90,6 +90,16 @@ def test_the_first_run_that_fails_ends_the_search_though_another_is_in_training(
         study.tell(first, failed)
 
 
+@pytest.fixture
+def unhandled():
+    """No action for the signals, where another test has left one: a Ray that was joined handles SIGTERM by an exit."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, action in before.items():
+        signal.signal(number, action)
+
+
+@pytest.mark.usefixtures("unhandled")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_interrupts_a_training_as_ctrl_c_does_and_its_action_is_restored(name):
     number = getattr(signal, name)
@@ -110,6 +120,7 @@ def test_a_signal_that_the_user_handles_stays_the_users():
     assert received == [signal.SIGUSR1]
 
 
+@pytest.mark.usefixtures("unhandled")
 def test_in_another_thread_signals_are_left_alone():
     actions = []
 
