@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.api.resources import writable
-from lrsearch.api.studies import conclude_search, tpe_sampler
+from lrsearch.api.studies import conclude_search, default_storage, tpe_sampler
 from lrsearch.errors import BudgetError, UsageError, WorkError, given
 from lrsearch.runs import Run, RunState
 from lrsearch.runs.counter import counted_in, forget_count
@@ -54,7 +54,7 @@ class OpenStudy:
     ) -> None:
         self.task, self.store, self._setup, self._warnings = setup.task, store, setup, tuple(warnings)
         self._stack = stack or ExitStack()
-        self._sampler = tpe_sampler(setup, storage or f"sqlite:///{out / 'optuna.db'}")
+        self._sampler = tpe_sampler(setup, storage or default_storage(out))
         self._study: Study | None = None
         self._is_closed = False
         self.key = study_key(setup, Funnel())

@@ -1,5 +1,6 @@
 """search, sweep, prune, explain: studies of a task, on Optuna or on Ray."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from lrsearch.runs.roles import Role
 from lrsearch.schedules import Policy
 from lrsearch.store import Store
 from lrsearch.store.claims import LEASE_SECONDS
+from lrsearch.store.mounts import refused_type
 from lrsearch.study.drive import Progress, drive
 from lrsearch.study.driven import Driven
 from lrsearch.study.explanation import Explanation, explain_stored
@@ -29,6 +31,8 @@ from lrsearch.tasks import find_task
 from lrsearch.tasks.catalogue import TaskLike
 from lrsearch.training.run_folder import run_folder
 from lrsearch.training.settings import with_settings
+
+log = logging.getLogger(__name__)
 
 
 def search(
@@ -297,8 +301,21 @@ def _study(
     """Open the funnel study of `search` and `sweep`."""
     folder = writable(out)
     with opened_store(store, folder) as ledger:
-        sampler = tpe_sampler(setup, storage or f"sqlite:///{folder / 'optuna.db'}")
+        sampler = tpe_sampler(setup, storage or default_storage(folder))
         yield Study(setup, Funnel(), ledger, sampler, watch, lease=lease)
+
+
+def default_storage(folder: Path) -> str | None:
+    """The URL of the Optuna storage that a search writes where none is named.
+
+    None on a network file system, where an SQLite file is not safe: the search needs no copy of its study.
+    """
+    file = folder / "optuna.db"
+    kind = refused_type(file)
+    if kind is None:
+        return f"sqlite:///{file}"
+    log.warning("%s lies on a network file system (%s): no %s is written there; see --optuna", folder, kind, file.name)
+    return None
 
 
 def tpe_sampler(setup: Setup, storage: str | None = None) -> MakeSampler:

@@ -1,7 +1,7 @@
 """A call that makes another tool's scheduler: a value that can be printed, compared, and executed."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ POSITIONS: dict[str, tuple[str, ...]] = {
 """torch's schedulers that can be made, with the names of their arguments after the optimizer, in order."""
 ABSOLUTE = ("base_lr", "max_lr", "eta_min", "min_lr", "lr_end", "eps")
 """Arguments that are learning rates: they are the same for every param group."""
+TIMESCALE_SINCE = (5, 4)
+"""The first transformers whose `get_scheduler` passes the timescale on."""
 FOREIGN_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -89,7 +91,7 @@ class Call:
         try:
             if self.tool == "huggingface":
                 own = dict(self.specific)
-                return _get_scheduler()(self.name, optimizer, **arguments, scheduler_specific_kwargs=own)
+                return _get_scheduler(own)(self.name, optimizer, **arguments, scheduler_specific_kwargs=own)
             make = _torch_classes()[self.name]
             return make(**arguments) if self.name == "ChainedScheduler" else make(optimizer, **arguments)
         except PolicyError:
@@ -179,10 +181,14 @@ def _torch_classes() -> dict[str, Callable[..., Any]]:
     return {scheduler.__name__: scheduler for scheduler in known}
 
 
-def _get_scheduler() -> Callable[..., Any]:
+def _get_scheduler(specific: Mapping[str, Any]) -> Callable[..., Any]:
     try:
-        from transformers import get_scheduler
+        from transformers import __version__, get_scheduler
     except ImportError:
         raise PolicyError("transformers is not installed: pip install transformers") from None
+    if "timescale" in specific and tuple(map(int, __version__.split(".")[:2])) < TIMESCALE_SINCE:
+        raise PolicyError(
+            f"transformers {__version__} ignores the timescale of inverse_sqrt: upgrade it to 5.4 or later"
+        )
     make: Callable[..., Any] = get_scheduler
     return make

@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from lrsearch.errors import EngineError, UsageError, given
 from lrsearch.store.database import BUSY_SECONDS, file_of, reason, shown
+from lrsearch.store.mounts import ON_NETWORK, refused_type
 
 NUMBER = 7_022_119_305_451_883_776
 """The number of the advisory lock in a PostgreSQL database: a constant, as each database has its own locks (a rule)."""
@@ -87,7 +88,7 @@ def open_storage(url: str, heartbeat: float | None = None) -> BaseStorage:
 
     Raises:
         UsageError: for a text that is no URL, or heartbeats that the storage cannot record.
-        EngineError: if it cannot be opened.
+        EngineError: if it cannot be opened, or is an SQLite file on a network file system.
 
     >>> type(open_storage("sqlite:///:memory:")).__name__
     'InMemoryStorage'
@@ -98,6 +99,7 @@ def open_storage(url: str, heartbeat: float | None = None) -> BaseStorage:
         return InMemoryStorage()
     if parsed.drivername == "journal":
         return _journal(parsed)
+    _check_mount(parsed)
     with storage_lock(url, BUSY_SECONDS) as held:
         if not held:
             raise EngineError(f"{shown(parsed)} is locked by another process, for {BUSY_SECONDS} seconds: try again")
@@ -118,6 +120,18 @@ def storage_url(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise UsageError(f"{example}, got a text that is none") from None  # it may have a password: not shown
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _check_mount(url: URL) -> None:
+    """Refuse an SQLite file on a network file system, whose locks do not keep two processes apart."""
+    file = file_of(url)
+    kind = refused_type(file) if file else None
+    if kind is not None:
+        raise EngineError(
+            f"{file} lies on a network file system ({kind}), where SQLite's locks cannot be trusted: take a local disk,"
+            f" PostgreSQL, or a journal (journal:///{file}.log). With {ON_NETWORK}=1 it is opened all the same, for one"
+            " process at a time"
+        )
 
 
 def _is_in_memory(url: URL) -> bool:

@@ -1,6 +1,5 @@
 """Opening a database as a store: SQLite by default, PostgreSQL by URL."""
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from lrsearch.errors import StoreAwayError, StoreError
-from lrsearch.store.mounts import network_type
+from lrsearch.store.mounts import ON_NETWORK, refused_type
 from lrsearch.store.schema import SCHEMA_VERSION, Base, SchemaRow
 from lrsearch.store.values import canonical
 
@@ -25,8 +24,6 @@ MALFORMED = ("malformed", "not a database", "codec can't decode", "corrupt")
 """Words of SQLite's messages about a damaged file."""
 AWAY = (OperationalError, NoConnectionError, sqlite3.OperationalError)
 """Errors of a database that is away for now, or whose connections are all in use."""
-ON_NETWORK = "LRSEARCH_SQLITE_ON_NETWORK"
-"""The environment variable that allows SQLite files on network file systems."""
 NEIGHBOURS = {"alembic_version", "version_info"}
 """Tables of programs that may share a database with a store: Optuna, MLflow."""
 
@@ -114,8 +111,8 @@ def is_in_memory(url: URL) -> bool:
 
 def _check_mount(path: Path) -> None:
     """Refuse a file on a network file system, whose locks do not keep two processes apart."""
-    kind = network_type(path)
-    if kind is not None and os.environ.get(ON_NETWORK) != "1":
+    kind = refused_type(path)
+    if kind is not None:
         raise StoreError(
             f"{path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted: give a store on a"
             f" local disk or in PostgreSQL. With {ON_NETWORK}=1 it is opened all the same, for one process at a time"

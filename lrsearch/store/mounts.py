@@ -1,7 +1,10 @@
 """File systems of other machines, on which SQLite's locks cannot be trusted."""
 
+import os
 from pathlib import Path
 
+ON_NETWORK = "LRSEARCH_SQLITE_ON_NETWORK"
+"""The environment variable that allows SQLite files on network file systems."""
 TABLE = Path("/proc/self/mountinfo")
 """The mounts of this process; only Linux has it."""
 NETWORK = frozenset(
@@ -27,6 +30,14 @@ NETWORK = frozenset(
     }
 )
 """Types of file systems whose files lie on another machine, by the names of Linux."""
+
+
+def refused_type(path: Path) -> str | None:
+    """The type of the network file system on which an SQLite file is refused; None where it may lie there.
+
+    `LRSEARCH_SQLITE_ON_NETWORK=1` allows it anywhere.
+    """
+    return None if os.environ.get(ON_NETWORK) == "1" else network_type(path)
 
 
 def network_type(path: Path, table: str | None = None) -> str | None:

@@ -301,27 +301,32 @@ class Study:
     def record(self, trial: Trial, run: Run) -> Trial:
         """Record the run of a trial as `tell` does, but never raise for a failed run."""
         spec = trial.spec(self.setup.task)
-        self._charge_late(trial, spec, run)
         self.store.record(spec, run)
         if self.claims is not None:
             self.claims.give_back(spec.key)
         self._open_numbers.discard(trial.number)
         if run.state is not RunState.INTERRUPTED:  # an interrupted attempt may be repeated
             self._training.discard(spec.key)
-        stored = self.store.find(spec.key)
-        assert stored is not None
+        stored = self._charge_late(spec, run)
         ended = self._settle(trial, stored, reused=False)
         self._save()
         return ended
 
-    def _charge_late(self, trial: Trial, spec: RunSpec, run: Run) -> None:
-        """Charge an attempt at a run that another process has ended: one of them did not answer for a lease."""
+    def _charge_late(self, spec: RunSpec, run: Run) -> StoredRun:
+        """The stored run; charged for a recorded attempt if another process has ended it: one of them lost its lease.
+
+        Two attempts never take the same time to the last digit of a double, and the first that ended stays stored.
+        """
+        stored = self.store.find(spec.key)
+        assert stored is not None
         if self.claims is None or not run.state.is_final or spec.key in self._recorded:
-            return
+            return stored
         self._recorded.add(spec.key)  # an interrupt may break this call, and the same run is recorded again
-        if self._ended(trial) is not None:
-            self.store.add_lost_steps(spec.key, run.trained)
-            log.warning("run %s was trained by another process too: it counts once, its cost twice", spec.key)
+        if stored.run.seconds == run.seconds:
+            return stored
+        self.store.add_lost_steps(spec.key, run.trained)
+        log.warning("run %s was trained by another process too: it counts once, its cost twice", spec.key)
+        return self.store.find(spec.key) or stored
 
     def charge(self, trial: Trial, run: Run) -> bool:
         """Record an interrupted attempt of a trial: its steps count.

@@ -2,10 +2,13 @@
 
 import fnmatch
 import re
+from importlib.metadata import requires
 
 import pytest
 import yaml
 from compose import FOLDER, ROOT, compose, instructions, size
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray_token"}
 PUBLISHED = re.compile(r"^127\.0\.0\.1:\d+:\d+$")
@@ -152,6 +155,14 @@ def test_the_image_installs_what_is_pinned():
     installed = [rest for name, rest in instructions() if name == "RUN" and "pip install" in rest]
     assert all("--constraint constraints.txt" in rest for rest in installed)
     assert "://" not in (FOLDER / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_what_ray_needs_for_its_job_server_is_pinned():
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().split()}
+    needed = [Requirement(text) for text in requires("ray")]
+    named = [need.name for need in needed if need.marker is None or need.marker.evaluate({"extra": "default"})]
+    assert "opencensus" in named
+    assert {canonicalize_name(name) for name in named} <= pinned
 
 
 def test_torch_comes_from_the_index_that_is_given():

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lrsearch.errors import StoreError
+import lrsearch as lrs
+from lrsearch.errors import EngineError, StoreError
+from lrsearch.samplers.storages import open_storage
 from lrsearch.store import mounts, open_store
 from lrsearch.store.mounts import NETWORK, network_type
 
@@ -15,6 +17,16 @@ TABLE = """21 1 8:1 / / rw,relatime - ext4 /dev/root rw
 33 21 0:41 / /scratch rw - lustre mds@tcp:/scratch rw
 a line that is none
 """
+
+
+@lrs.task("toy", horizon=16, epoch=4, minimize="val_loss", lr_range=(1e-3, 1.0))
+def toy(job):
+    """Go down a parabola."""
+    at = 1.0
+    for step in range(1, 1 + job.horizon):
+        job.log(step, train_loss=at * at)
+        at -= job.policy(step - 1) * at
+    return at * at
 
 
 @pytest.mark.parametrize(
@@ -42,6 +54,15 @@ def test_this_machine_s_own_temporary_folder_is_local(tmp_path):
     assert network_type(tmp_path / "store.db") is None
 
 
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """A folder on a network file system."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"30 21 0:26 / {tmp_path} rw - nfs4 server:/home rw")
+    monkeypatch.setattr(mounts, "TABLE", table)
+    return tmp_path
+
+
 @pytest.mark.parametrize("kind", sorted(NETWORK))
 def test_a_store_on_a_network_file_system_is_refused_unless_it_is_allowed(kind, tmp_path, monkeypatch):
     table = tmp_path / "mountinfo"
@@ -54,3 +75,20 @@ def test_a_store_on_a_network_file_system_is_refused_unless_it_is_allowed(kind, 
     monkeypatch.setenv("LRSEARCH_SQLITE_ON_NETWORK", "1")
     with open_store(file) as store:
         assert store.runs() == []
+
+
+def test_an_optuna_storage_in_a_file_on_a_network_file_system_is_refused_unless_it_is_allowed(remote, monkeypatch):
+    url = f"sqlite:///{remote / 'optuna.db'}"
+    with pytest.raises(EngineError, match=r"network file system \(nfs4\).*PostgreSQL, or a journal \(journal:////"):
+        open_storage(url)
+    assert not (remote / "optuna.db").exists()
+    assert not (remote / "optuna.db.lock").exists()
+    monkeypatch.setenv("LRSEARCH_SQLITE_ON_NETWORK", "1")
+    assert open_storage(url).get_all_studies() == []
+
+
+def test_a_search_writes_no_optuna_database_to_a_network_file_system_and_says_so(remote, caplog):
+    result = lrs.search(toy, budget=4, store="sqlite:///:memory:", out=remote)
+    assert result.best is not None
+    assert not (remote / "optuna.db").exists()
+    assert f"{remote} lies on a network file system (nfs4): no optuna.db is written there" in caplog.text

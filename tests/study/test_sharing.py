@@ -42,8 +42,8 @@ def open_shared(open_study):
     return open_
 
 
-def train(study, trial, answers):
-    study.tell(trial, answers.train(trial.spec(study.setup.task)))
+def train(study, trial, answers, seconds=0.5):
+    study.tell(trial, replace(answers.train(trial.spec(study.setup.task)), seconds=seconds))
 
 
 def policies(study):
@@ -105,7 +105,7 @@ def test_a_run_of_a_process_that_does_not_answer_is_trained_by_another_and_count
     train(slow, late, answers)  # the late result is kept
     steps = late.horizon
     assert other.store.find(late.spec(slow.setup.task).key).run.state is RunState.FINISHED
-    train(other, taken, answers)
+    train(other, taken, answers, seconds=0.6)
     stored = other.store.find(late.spec(slow.setup.task).key)
     assert (stored.run.steps, stored.lost_steps) == (steps, 40 + steps)
     assert "was trained by another process too: it counts once, its cost twice" in caplog.text
