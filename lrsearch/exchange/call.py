@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import PolicyError
@@ -183,12 +184,11 @@ def _torch_classes() -> dict[str, Callable[..., Any]]:
 
 def _get_scheduler(specific: Mapping[str, Any]) -> Callable[..., Any]:
     try:
-        from transformers import __version__, get_scheduler
+        from transformers import get_scheduler
     except ImportError:
         raise PolicyError("transformers is not installed: pip install transformers") from None
-    if "timescale" in specific and tuple(map(int, __version__.split(".")[:2])) < TIMESCALE_SINCE:
-        raise PolicyError(
-            f"transformers {__version__} ignores the timescale of inverse_sqrt: upgrade it to 5.4 or later"
-        )
+    installed = version("transformers")
+    if "timescale" in specific and tuple(map(int, installed.split(".")[:2])) < TIMESCALE_SINCE:
+        raise PolicyError(f"transformers {installed} ignores the timescale of inverse_sqrt: upgrade it to 5.4 or later")
     make: Callable[..., Any] = get_scheduler
     return make

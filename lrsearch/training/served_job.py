@@ -4,6 +4,7 @@ import atexit
 import json
 import math
 import os
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -104,7 +105,9 @@ class ServedJob(Job):
         super().stepped(updates, lr)
 
     def end(self) -> None:
-        """Report the end of the job, where the program goes on with another."""
+        """Report the end of the job, where the program goes on with another; what was printed before is its own."""
+        with suppress(OSError, ValueError):  # a program may have closed its output
+            sys.stdout.flush()
         if not self.rank:
             self._write(has_ended=True, environment=environment(self._device))
             atexit.unregister(self._report_last)

@@ -313,7 +313,8 @@ def test_programs_are_refused_where_there_are_no_process_groups(monkeypatch):
         source.open()
 
 
-def test_a_program_of_several_jobs_is_one_process_and_ends_in_good_order(tmp_path):
+def test_a_program_of_several_jobs_is_one_process_and_ends_in_good_order(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what it prints waits in its buffer
     source = python(
         tmp_path,
         """
