@@ -73,7 +73,7 @@ def holder(url):
     process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_twelve_processes_start_on_a_new_database_and_none_crashes(url, opened):
     codes, errors = exit_codes(url, PROCESSES)
     assert codes == [0] * PROCESSES, errors
@@ -81,7 +81,7 @@ def test_twelve_processes_start_on_a_new_database_and_none_crashes(url, opened):
     assert sorted(trial.number for trial in study.trials) == list(range(PROCESSES))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_twelve_processes_start_on_a_new_journal_and_none_crashes(tmp_path):
     url = f"journal:///{tmp_path / 'optuna.log'}"
     codes, errors = exit_codes(url, PROCESSES)
