@@ -57,5 +57,6 @@ def test_however_two_ranks_end_the_run_ends(source, tmp_path, monkeypatch, how, 
     print(f"{how} {seed}: {run.seconds - run.startup_seconds:.1f} s after its first update")
     assert run.state is state
     if how == "killed":
-        assert "exitcode  : -9" in run.error
+        # torchrun reports the rank whose end it sees first: the killed one, or its peer, which then aborts
+        assert "exitcode  : -9" in run.error or "exitcode  : -6" in run.error
         assert run.steps == 20 + seed
