@@ -315,6 +315,14 @@ if __name__ == "__main__":
 """
 
 
+def of_ours(folder):
+    """What lrsearch left in a folder: torch 2.6 leaves folders with one file of its own."""
+    of_torch = ["_remote_module_non_scriptable.py"]
+    return [
+        left for left in folder.iterdir() if not left.is_dir() or [file.name for file in left.iterdir()] != of_torch
+    ]
+
+
 @pytest.mark.parametrize("moment", ["writing", "training"])
 def test_a_killed_parent_leaves_nothing_in_its_temporary_folder(tmp_path, moment):
     script, temporary = tmp_path / "script.py", tmp_path / "temporary"
@@ -324,11 +332,11 @@ def test_a_killed_parent_leaves_nothing_in_its_temporary_folder(tmp_path, moment
     words, pipe = [sys.executable, str(script), moment], subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=environment) as parent:
         assert parent.stdout.readline() == f"{moment}\n"
-        assert not list(temporary.iterdir())
+        assert not of_ours(temporary)
         parent.kill()
         parent.stdout.read()  # its workers hold this pipe open: it ends when the last of them does
     assert parent.returncode == -signal.SIGKILL
-    assert not list(temporary.iterdir())
+    assert not of_ours(temporary)
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])
