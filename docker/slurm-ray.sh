@@ -13,9 +13,10 @@ set -euo pipefail
 umask 077
 
 port=$((20000 + SLURM_JOB_ID % 10000)) # jobs that share a node have ports of their own
-head="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+# Each pipe is read to its end: a reader that stops early would end its writer, and with it this script.
+head="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"
 # The first node, which runs this script too. Ray compares addresses: it takes no name, and none of loopback.
-address="$(getent ahostsv4 "$head" | awk '$1 !~ /^127\./ {print $1; exit}')"
+address="$(getent ahostsv4 "$head" | awk '!found && $1 !~ /^127\./ {print $1; found = 1}')"
 private="$(mktemp -d "$PWD/.lrsearch-ray-$SLURM_JOB_ID.XXXXXX")"
 trap 'rm -rf "$private"' EXIT
 od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$private/token"

@@ -134,8 +134,8 @@ def test_a_sweep_goes_on_after_a_worker_and_its_own_container_are_killed(machine
     machine.containers["worker-1"].kill()
     start(machine, "worker", 1)
     assert until(sweep.process, lambda: has_printed("default")), sweep.printed()
+    sweep.kill()  # at once, while runs are left
     leaks.update(files(places(machine), password))
-    sweep.kill()
 
     dashboard = start(machine, "dashboard")
     before = finished(dashboard)

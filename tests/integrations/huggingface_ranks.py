@@ -76,7 +76,8 @@ def trainer_of(max_steps: int = 30, accumulate: int = 1, **model) -> Trainer:
 def say(what: str, policy: lrs.Policy, *more: object) -> None:
     """Print the ranks, the updates, and how far the largest LR was from the policy's."""
     ranks = torch.distributed.get_world_size()
-    print(f"{what}: {ranks} {len(USED)} {max(abs(lr - policy(t)) for t, lr in enumerate(USED))}", *more, flush=True)
+    line = f"{what}: {ranks} {len(USED)} {max(abs(lr - policy(t)) for t, lr in enumerate(USED))}"
+    print(" ".join([line, *map(str, more)]) + "\n", end="", flush=True)  # in one piece, beside the other rank
 
 
 if __name__ == "__main__":

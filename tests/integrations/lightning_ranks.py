@@ -66,8 +66,8 @@ if __name__ == "__main__":
     job = lrs.job()
     begun = Module().layer.weight
     weight = fit(test := RangeTestCallback(1e-4, 100.0, 40)).layer.weight
-    print(f"range test: {torch.equal(weight, begun)} {test.advice.default}", flush=True)
+    print(f"range test: {torch.equal(weight, begun)} {test.advice.default}\n", end="", flush=True)
     fit(PolicyCallback(job.policy))
-    print(f"policy: {len(USED)} {max(abs(lr - job.policy(t)) for t, lr in enumerate(USED))}", flush=True)
+    print(f"policy: {len(USED)} {max(abs(lr - job.policy(t)) for t, lr in enumerate(USED))}\n", end="", flush=True)
     fit(PolicyCallback(job))
-    print(f"job: {len(USED)} {max(abs(lr - job.policy(t)) for t, lr in enumerate(USED))}", flush=True)
+    print(f"job: {len(USED)} {max(abs(lr - job.policy(t)) for t, lr in enumerate(USED))}\n", end="", flush=True)
