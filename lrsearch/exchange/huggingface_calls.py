@@ -169,21 +169,15 @@ def _write_wsd(policy: Policy, warmup: int, steps: int) -> Call:
 
 def _write_cooldown(policy: Policy, warmup: int, steps: int) -> Call:
     p = policy.params
-    kinds = {1: "linear", 0.5: "1-sqrt"}
-    if p["p"] not in kinds or p["k1"] > p["k0"] or (warmup and p["k1"] > 0):
+    kind = "cosine" if policy.name == "COOLCOS" else {1: "linear", 0.5: "1-sqrt"}.get(p["p"])
+    if kind is None or p["k1"] > p["k0"] or (warmup and p["k1"] > 0):
         raise PolicyError(
-            f"COOLDOWN: transformers decays with p=1 or p=0.5, down, and warms up from the floor: {policy}"
+            f"{policy.name}: transformers decays with p=1 or p=0.5, down, and warms up from the floor: {policy}"
         )
     start, end = (_length(policy, at) for at in p["l"])
     own = {"min_lr_ratio": p["k1"] / p["k0"]} if p["k1"] > 0 else {}
     return _call(
-        "warmup_stable_decay",
-        policy,
-        warmup,
-        warmup + end,
-        num_decay_steps=end - start,
-        decay_type=kinds[p["p"]],
-        **own,
+        "warmup_stable_decay", policy, warmup, warmup + end, num_decay_steps=end - start, decay_type=kind, **own
     )
 
 
@@ -210,6 +204,7 @@ WRITERS: dict[str, Callable[[Policy, int, int], Call]] = {
     "INV": _write_inverse,
     "WSD": _write_wsd,
     "COOLDOWN": _write_cooldown,
+    "COOLCOS": _write_cooldown,
     "PLATEAU": _write_plateau,
     "CHAIN": _write_chain,
 }

@@ -308,10 +308,13 @@ def _decay(policy: Policy, lr: float, steps: int | None) -> Members:
 
 
 def _half_cosine(policy: Policy, lr: float, steps: int | None) -> Members:
+    return _cosine_over(policy, _length(policy, policy.params["l"]), lr, steps)
+
+
+def _cosine_over(policy: Policy, length: int, lr: float, steps: int | None) -> Members:
     """CosineAnnealingLR, which turns round at T_max: a run that goes on needs a held value after it."""
     p = policy.params
     _require_base(policy, "CosineAnnealingLR", p["k0"], lr)
-    length = _length(policy, p["l"])
     fall = _call("CosineAnnealingLR", lr, T_max=length, eta_min=float(p["k1"]))
     return [(0, fall)] if steps is not None and steps <= length + 1 else [(0, fall), (length, _held(p["k1"], lr))]
 
@@ -363,6 +366,12 @@ def _cooldown(policy: Policy, lr: float, steps: int | None) -> Members:
     return [(0, _held(p["k0"], lr)), *_after(start, _line(policy, lr, p["k0"], p["k1"], end - start))]
 
 
+def _cosine_cooldown(policy: Policy, lr: float, steps: int | None) -> Members:
+    start, end = (_length(policy, at) for at in policy.params["l"])
+    rest = None if steps is None else max(steps - start, 1)
+    return [(0, _held(policy.params["k0"], lr)), *_after(start, _cosine_over(policy, end - start, lr, rest))]
+
+
 def _warmup(policy: Policy, lr: float, steps: int | None) -> Members:
     inner, length = policy.params["policy"], _length(policy, policy.params["l"])
     rest = None if steps is None else max(steps - length, 1)
@@ -405,6 +414,7 @@ WRITERS: dict[str, Callable[[Policy, float, int | None], Members]] = {
     "ONECYCLE": _three_lines,
     "WSD": _wsd,
     "COOLDOWN": _cooldown,
+    "COOLCOS": _cosine_cooldown,
     "WARMUP": _warmup,
     "CHAIN": _chain,
 }

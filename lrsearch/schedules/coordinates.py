@@ -13,6 +13,8 @@ An LR function declares its coordinates by role, and each role converts both way
     growth      the length of a repetition over that of the one before
     beta        how long REX stays high
     levels      log2 of the number of values of a fractal schedule
+    height      the height of a spline's first inner point, of the way from floor to peak
+    drop        the height of its second inner point over that of the first
 
 `read` maps parameters to coordinates, `write` maps back. The curve stays the same on steps 0 .. N-1 (relative 1e-9).
 Parameters without coordinates are refused, with the reason.

@@ -123,7 +123,9 @@ def slope_per_step(name: str) -> Field:
 
 def exponent(name: str, default: Any = REQUIRED) -> Field:
     """An exponent above 0."""
-    return Field(name, "an exponent in (0, 100]", lambda v: is_number(v) and 0 < v <= 100, default=default)
+    rule = "an exponent in (0, 100]"
+    # no column: numpy takes the root for a number 0.5 and a power for a column of them, which differ in the last bit
+    return Field(name, rule, lambda v: is_number(v) and 0 < v <= 100, default=default, is_column=False)
 
 
 def growth(name: str, default: Any = REQUIRED) -> Field:
@@ -136,6 +138,22 @@ def growth(name: str, default: Any = REQUIRED) -> Field:
 def fraction(name: str, default: Any = REQUIRED) -> Field:
     """A part of 1: 0 or more, below 1."""
     return Field(name, "a fraction in [0, 1)", lambda v: is_number(v) and 0 <= v < 1, default=default)
+
+
+def height(name: str) -> Field:
+    """A height between the floor and the peak, from 0 to 1."""
+    return Field(name, "a height in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1)
+
+
+def heights(name: str) -> Field:
+    """Heights between the floor and the peak, from 0 to 1; the highest is 1."""
+
+    def accepts(v: Any) -> bool:
+        return isinstance(v, tuple) and 2 <= len(v) <= MOST_ITEMS and all(map(height(name).accepts, v)) and max(v) == 1
+
+    return Field(
+        name, f"a list of 2 to {MOST_ITEMS} heights in [0, 1], the highest of them 1", accepts, is_column=False
+    )
 
 
 def whole(name: str, low: int, high: int, default: Any = REQUIRED) -> Field:

@@ -40,7 +40,14 @@ STANDARD_FORMS = (
     "WARMUP(HALFCOS)",
 )
 """The LR functions of a space where none is named: LRBench's table, and the strong default."""
-FORMS = (*(name for name, f in FUNCTIONS.items() if f.roles and f.family != "combinator"), "WARMUP(HALFCOS)")
+WARMED = tuple(
+    name for name, f in FUNCTIONS.items() if f.family == "decaying" and any("end" in role.names for role in f.roles)
+)
+"""LR functions that can be searched after a warm-up: those that fall once, to an end."""
+FORMS = (
+    *(name for name, f in FUNCTIONS.items() if f.roles and f.family != "combinator"),
+    *(f"WARMUP({name})" for name in WARMED),
+)
 """Every LR function with natural coordinates: those that can be searched by name."""
 STANDARD_AXES: Mapping[str, Axis] = {
     "to_zero": Choice((False, True)),
@@ -53,6 +60,8 @@ STANDARD_AXES: Mapping[str, Axis] = {
     "growth": Interval(1.0, 4.0),
     "beta": Interval(0.0, 0.95, log=False),
     "levels": Choice((2, 3, 4, 5, 6, 7)),
+    "height": Interval(0.0, 1.0, log=False),
+    "drop": Interval(0.0, 1.0, log=False),
 }
 """The raw range of each coordinate: wider than the pruner's, so that pruning decides (a rule)."""
 GROWING = Interval(0.5, 8)
@@ -396,7 +405,7 @@ def _standard_axes(form: str) -> tuple[tuple[str, Axis], ...]:
     names = coordinate_names(form)
     own = ["to_zero" if name == "ratio" else name for name in names if name != "peak"]
     special: dict[str, Axis] = {}
-    for role in FUNCTIONS[form.partition("(")[0]].roles:
+    for role in (role for name in form.rstrip(")").split("(") for role in FUNCTIONS[name].roles):
         match role:
             case Stages():
                 inside = Choice((role.count - 1 - role.warmup,))

@@ -1,6 +1,6 @@
 """The training loop: one run, deterministic from its seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,8 @@ from lrsearch.training.checkpoint import Checkpoint, Part, State, replace_file
 from lrsearch.training.training_log import EVALUATION_BATCH, TrainingLog, judge, score_split
 
 Watch = Callable[[int], None]
+NORM_EVERY = 10
+"""Updates from one recorded gradient norm to the next: a rule, a hundred norms in a short training."""
 
 
 class Trainer:
@@ -57,6 +59,7 @@ class Trainer:
         keep: Path | None = None,
         checkpoint: Path | None = None,
         snapshots: Path | None = None,
+        norms: bool = False,
     ) -> Run:
         """Train one run to the end of its horizon, or until it diverges, fails or is interrupted.
 
@@ -69,6 +72,8 @@ class Trainer:
                 interrupted run are those that must be trained again. Updates are counted in a folder beside it, which
                 `settle` removes.
             snapshots: a folder for the weights at each end of a cycle, `<steps>.pt`, for an ensemble of them.
+            norms: whether to record the gradient's norm at every tenth update, by which `lrs.refined` makes a policy:
+                as the curve `grad_norm_l1` where the optimizer is of Adam's family, else `grad_norm`, the l2 norm.
 
         Raises:
             TaskError: if the run is of another task.
@@ -83,7 +88,7 @@ class Trainer:
         if snapshots and spec.policy.is_controller:
             raise UsageError(f"{spec.policy} is a controller: it has no cycles to take snapshots at")
         try:
-            training = Training(self, spec, watch or (lambda step: None), checkpoint, snapshots)
+            training = Training(self, spec, watch or (lambda step: None), checkpoint, snapshots, norms)
         except Exception as error:  # a model that cannot be built fails this run, and no other
             return Run.failed(error)
         return training.run(keep)
@@ -165,7 +170,7 @@ class Training:
         trainer: the trainer of the task, with its data in memory.
         spec: the run.
         watch: called with the number of steps done.
-        checkpoint, snapshots: as for `Trainer.train`.
+        checkpoint, snapshots, norms: as for `Trainer.train`.
     """
 
     def __init__(
@@ -175,7 +180,9 @@ class Training:
         watch: Watch,
         checkpoint: Path | None = None,
         snapshots: Path | None = None,
+        norms: bool = False,
     ) -> None:
+        self.norms = norms
         self.trainer, self.spec, self.watch, self.snapshots = trainer, spec, watch, snapshots
         task, losses = trainer.task, torch.zeros(spec.horizon, device=trainer.device)
         folder = checkpoint.parent if checkpoint else None
@@ -275,8 +282,15 @@ class Training:
         self.optimizer.zero_grad()
         loss = self.trainer.loss(self.model, x, y)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.norms and (self.record.steps + 1) % NORM_EVERY == 0:
+            self.record.norms.append((self.record.steps + 1, self._norm()))
         self.optimizer.step()
         return loss.detach()
+
+    def _norm(self) -> float:
+        """The norm of the gradient of all parameters: l1 for Adam and its relatives, else l2."""
+        order = 1 if self.trainer.task.optimizer.family == "adam" else 2
+        return float(grad_norm(self.model.parameters(), order))
 
     def _search(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Make an update by a line search on the batch and return the loss before it."""
@@ -290,6 +304,13 @@ class Training:
     def _predict(self, split: Split) -> torch.Tensor:
         with self.trainer.precision():
             return predict(self.model, split)
+
+
+def grad_norm(parameters: Iterable[torch.Tensor], order: int) -> torch.Tensor:
+    """The l1 or l2 norm of the gradient of all parameters."""
+    norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None], order)
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms), order)
+    return norm
 
 
 def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:

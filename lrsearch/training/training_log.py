@@ -50,6 +50,7 @@ class TrainingLog:
         self.points: list[Point] = []
         self.metrics: dict[str, Metrics] = {}
         self.lrs: list[float] = []
+        self.norms: list[tuple[int, float]] = []
         self.evaluations, self.shared = 0, 0
         self.steps, self.counter = 0, StepCounter(folder / spec.key if folder else None)
         self.scored_at = "best" if is_optimistic(spec.task) else "end"
@@ -127,7 +128,7 @@ class TrainingLog:
             "points": [[p.step, p.loss, p.score] for p in self.points],
             "metrics": {evaluation: dict(values) for evaluation, values in self.metrics.items()},
             "seconds": time.perf_counter() - self.began,
-        }
+        } | ({"norms": list(map(list, self.norms))} if self.norms else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the log of a run in progress."""
@@ -136,6 +137,7 @@ class TrainingLog:
         self.evaluations, self.shared = state_dict["evaluations"], state_dict["shared"]
         self.metrics = dict(state_dict["metrics"])
         self.points = [Point(*point) for point in state_dict["points"]]
+        self.norms = [(step, norm) for step, norm in state_dict.get("norms", [])]
         self.job.points = [Point(point.step, None, point.score) for point in self.points]
         self.began = time.perf_counter() - state_dict["seconds"]
 
@@ -164,7 +166,13 @@ class TrainingLog:
             lost=self.lost,
             memory=peak_memory(self.losses.device),
             environment=environment(str(self.losses.device)),
+            curves={self._norm_name: tuple(self.norms)} if self.norms else {},
         )
+
+    @property
+    def _norm_name(self) -> str:
+        """The name of the recorded norm: l1 for Adam and its relatives, else l2."""
+        return "grad_norm_l1" if self.spec.task.description["optimizer"]["family"] == "adam" else "grad_norm"
 
 
 def score_split(scores: torch.Tensor, split: Split) -> dict[str, float | None]:

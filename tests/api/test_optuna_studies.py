@@ -43,7 +43,8 @@ def made_of(trial, space, prefix=""):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_enqueued_is_what_its_text_and_its_parameters_say_for_every_lr_function(form):
-    whole = LONG if form == LONG.form else FUNCTIONS[form].example
+    name, _, inside = form.partition("(")
+    whole = WARMUP(policy=FUNCTIONS[inside[:-1]].example, l=10) if inside else FUNCTIONS[name].example
     if form == "ONECYCLE2":  # its example ends at 0: no coordinates
         whole = FUNCTIONS[form](**whole.params | {"k2": 1e-3})
     as_long = whole.stretch(HORIZON / (whole.horizon or HORIZON))

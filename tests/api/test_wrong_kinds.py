@@ -45,6 +45,7 @@ MORE = {
     "Duration": {"unit": "ep"},
     "train": {"policy": "FIX(k0=0.1)"},
     "program": {"name": "mine", "horizon": 100, "minimize": "loss"},
+    "refined": {"horizon": 100, "peak": 0.1},
     "replay": {"data_dir": "no-such"},
     "replay_ranking": {"data_dir": "no-such"},
 }

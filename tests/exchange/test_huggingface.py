@@ -373,6 +373,7 @@ def test_every_lr_function_is_written_or_refused_and_nothing_else_happens():
         "INVSQRT",
         "WSD",
         "COOLDOWN",
+        "COOLCOS",
         "WARMUP",
         "PLATEAU",
         "FROM",

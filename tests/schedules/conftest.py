@@ -45,6 +45,12 @@ def _milestones(rng: Random, count: int) -> list[float]:
     return sorted(whole if len(whole) == count and rng.random() < 0.5 else steps)
 
 
+def _heights(rng: Random, count: int) -> list[float]:
+    heights = [round(height, 3) if rng.random() < 0.5 else height for height in rng.uniform(size=count).tolist()]
+    heights[int(rng.integers(count))] = 1.0
+    return heights
+
+
 def _waiting(rng: Random, length: object) -> object:
     """The same length in epochs or parts of the run; in a list some of them."""
     if isinstance(length, list):
@@ -60,6 +66,8 @@ NUMBERS: dict[str, Callable[[Random], object]] = {
     "an exponent": lambda rng: _power(rng, -1, 1),
     "a growth": lambda rng: _or(rng, _power(rng, -0.7, 0.7), 1, 0.3),
     "a fraction": lambda rng: _or(rng, rng.uniform(0, 0.99), 0),
+    "a height": lambda rng: _or(rng, rng.uniform(), float(rng.integers(2))),
+    "a list of 2 to 64 heights": lambda rng: _heights(rng, int(rng.integers(2, 65))),
     "a whole number": lambda rng: int(rng.integers(4 if rng.random() < 0.7 else 17)),
     "a threshold": lambda rng: _or(rng, _power(rng, -6, 0), 0),
     "a number of reports": lambda rng: _or(rng, int(rng.integers(12)), rng.uniform(0, 12), 0.2),

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 from lrsearch.errors import PolicyError
 from lrsearch.schedules import (
@@ -16,6 +17,7 @@ from lrsearch.schedules import (
     CHAIN,
     CHANGEONPLATEAU,
     CM,
+    COOLCOS,
     COSRSW,
     EXP,
     EXPRANGE,
@@ -32,12 +34,14 @@ from lrsearch.schedules import (
     PLATEAU,
     POLY,
     RAMP,
+    REFINED,
     REX,
     RSW,
     RSW2,
     SAMPLED,
     SGDR,
     SIG,
+    SPLINE,
     STEP,
     TRI,
     TRI2,
@@ -181,6 +185,12 @@ EXTREMES = [
     RAMP(k0=TINY, k1=1e6, l=SHORT),
     ONECYCLE(k0=0, k1=1e6, l=[SHORT, 2 * SHORT, 3 * SHORT], k2=1),
     WSD(k0=1, l=[1, math.nextafter(1, 2), 1e12]),
+    COOLCOS(k0=1e6, l=[1, math.nextafter(1, 2)], k1=TINY),
+    SPLINE(k0=1e6, l=[1, math.nextafter(1, 2), 1e12], h=1, d=0),
+    SPLINE(k0=1, l=[SHORT, math.nextafter(1e12, 0), 1e12], h=0, d=1),
+    SPLINE(k0=TINY, l=[1, 2, math.nextafter(2, 3)], h=TINY, d=TINY),
+    REFINED(k0=1e6, l=SHORT, h=[0, 1]),
+    REFINED(k0=1, l=1e12, h=[1] * 64),
     INVSQRT(k0=1e6, l=SHORT),
     INVSQRT(k0=1e6, l=1e12),
     WARMUP(policy=FIX(k0=0), l=SHORT),
@@ -327,6 +337,30 @@ def test_one_period_later_a_policy_repeats_or_is_lower_by_one_factor(function, p
     assert repeated >= 10
 
 
+@pytest.mark.parametrize("p", [0.25, 1, 3])
+def test_a_cooldown_along_a_cosine_is_a_constant_and_then_half_a_cosine(p):
+    policy = COOLCOS(k0=0.3, l=[100 * p, 400], k1=0.01)
+    apart = CHAIN(policies=[FIX(k0=0.3), HALFCOS(k0=0.3, l=400 - 100 * p, k1=0.01)], at=[100 * p])
+    assert near(policy.curve(500), apart.curve(500))
+
+
+def test_a_spline_is_the_pchip_of_scipy_and_never_rises(policies):
+    for policy in policies(19, 200, SPLINE):
+        p = policy.params
+        inner, steps = p["h"] * (p["k0"] - p["k1"]), np.linspace(0, p["l"][2], 999)
+        heights = p["k1"] + np.array([p["k0"] - p["k1"], inner, inner * p["d"], 0])
+        expected = PchipInterpolator([0, *p["l"]], heights)(steps)
+        assert np.allclose(policy(steps), expected, rtol=1e-7, atol=1e-9 * p["k0"]), policy
+        assert (np.diff(policy(steps)) <= 1e-15 * p["k0"]).all(), policy
+
+
+def test_refined_heights_are_joined_by_lines(policies):
+    for policy in policies(20, 100, REFINED):
+        p, steps = policy.params, np.linspace(0, 2 * policy.horizon, 999)
+        expected = np.interp(steps, np.linspace(0, p["l"], len(p["h"])), p["k0"] * np.array(p["h"]))
+        assert np.allclose(policy(steps), expected, rtol=1e-9, atol=1e-12 * p["k0"]), policy
+
+
 @pytest.mark.parametrize("wave", WAVES, ids=lambda wave: wave.name)
 def test_a_wave_starts_where_it_says_swings_over_all_its_height_and_minds_no_order_of_its_bounds(wave, policies):
     for function in wave.functions():
@@ -469,7 +503,7 @@ def test_rounding_never_merges_two_milestones():
 @MAPPED
 def test_natural_coordinates_give_the_same_curve_back(function, policies):
     rng, mapped = np.random.default_rng(11), 0
-    for policy in policies(15, 80, function):
+    for policy in policies(15, 100, function):
         horizon = int(10 ** rng.uniform(1, 4.3))
         try:
             at = policy.coordinates(horizon)
@@ -637,6 +671,8 @@ BAD = {
     "an exponent": [*NO_NUMBER, 0, 100.1],
     "a growth": [*NO_NUMBER, 0, 0.009, 100.1],
     "a fraction": [*NO_NUMBER, 1, 1.5, -0.1],
+    "a height": [*NO_NUMBER, -0.1, 1.1],
+    "a list of 2 to 64 heights": [1, "3ep", FIX(k0=1), [1], [0.5, 0.5], [1, 1.5], [1, -0.1], ["3ep", 1], [1] * 65],
     "a whole number from 0": [*NO_NUMBER, 0.5, 16],
     "a whole number from 1": [*NO_NUMBER, 0, 0.5, 17],
     "a threshold": [*NO_NUMBER, -0.1, 1000001],
@@ -685,6 +721,11 @@ def test_missing_and_unknown_parameters_are_named(function, policies):
     [
         ("STEP(k0=0.1, gamma=0.5, l=5, k1=0.2)", "STEP: the floor k1 must not be above k0, got k0=0.1, k1=0.2"),
         ("WSD(k0=0.1, l=[1, 2, 3], k1=0.2)", "WSD: the floor k1 must not be above k0, got k0=0.1, k1=0.2"),
+        ("COOLCOS(k0=0.1, l=[1, 2], k1=0.2)", "COOLCOS: the floor k1 must not be above k0, got k0=0.1, k1=0.2"),
+        (
+            "SPLINE(k0=0.1, l=[1, 2, 3], h=1, d=1, k1=0.2)",
+            "SPLINE: the floor k1 must not be above k0, got k0=0.1, k1=0.2",
+        ),
         ("PLATEAU(k0=0.1, gamma=0.5, k1=0.2)", "PLATEAU: the floor k1 must not be above k0, got k0=0.1, k1=0.2"),
         ("RAMP(k0=0, k1=1, l=5)", "RAMP: k0 must be above 0 and below k1, got k0=0, k1=1"),
         ("RAMP(k0=1, k1=1, l=5)", "RAMP: k0 must be above 0 and below k1, got k0=1, k1=1"),

@@ -49,7 +49,7 @@ def test_a_flat_space_has_the_policies_of_the_space_each_by_values_of_its_own(sp
 @SPACES
 def test_every_policy_of_a_flat_space_is_in_the_space(space):
     flat, rng = space.flat(), np.random.default_rng(4)
-    drawn = [flat.sample(rng) for _ in range(200)]
+    drawn = [flat.sample(rng) for _ in range(600)]
     assert all(policy in space for policy in drawn)
     assert {policy.form for policy in drawn} == set(space.forms)
 

@@ -29,8 +29,8 @@ def configs(param_space, times):
 
 
 def test_each_trial_gets_the_next_policy_of_the_space():
-    texts = [config["policy"] for config in configs(SPACE_OF_ALL.to_ray(), 200)]
-    assert len(set(texts)) == 200
+    texts = [config["policy"] for config in configs(SPACE_OF_ALL.to_ray(), 600)]
+    assert len(set(texts)) == 600
     assert all(parse(text) in SPACE_OF_ALL for text in texts)
     assert {parse(text).form for text in texts} == set(SPACE_OF_ALL.forms)
 

@@ -21,9 +21,20 @@ from lrsearch.schedules.coordinates import (
     Shape,
     Stages,
 )
-from lrsearch.schedules.fields import exponent, factor, factor_per_step, fraction, lr, milestones, slope_per_step, steps
+from lrsearch.schedules.fields import (
+    exponent,
+    factor,
+    factor_per_step,
+    fraction,
+    height,
+    heights,
+    lr,
+    milestones,
+    slope_per_step,
+    steps,
+)
 from lrsearch.schedules.function import Floats, lr_function
-from lrsearch.schedules.functions.shapes import progress, towards, whole
+from lrsearch.schedules.functions.shapes import fall_through, progress, towards, whole
 
 LRBENCH = "Wu et al. 2019, Table I"
 TO_FLOOR = (Fall("k1", "k0"), Fraction("l", "end"))
@@ -267,3 +278,73 @@ def COOLDOWN(t: Floats, k0: float, l: tuple[float, float], k1: float, p: float) 
     0.05
     """
     return towards(k0, k1, np.power(progress(t, *l), p))
+
+
+@lr_function(
+    "decaying",
+    "Haegele et al. 2024, whose cooldown is also a cosine",
+    lr("k0"),
+    milestones("l", 2),
+    lr("k1", 0),
+    roles=(Fall("k1", "k0"), Stages("l", 2)),
+    rule=floor_below_start,
+    end=lambda l, **_: l[-1],
+    sample={"k0": 1, "l": [70, 100]},
+)
+def COOLCOS(t: Floats, k0: float, l: tuple[float, float], k1: float) -> Floats:
+    """Constant until l[0], then cools down to k1 at l[1] along half a cosine: eta = k1 + (k0 - k1) (1 + cos(pi x))/2.
+
+    x is the part of the way from l[0] to l[1].
+
+    >>> COOLCOS(k0=0.1, l=[800, 1000])(900)
+    0.05
+    """
+    return towards(k1, k0, (1 + np.cos(np.pi * progress(t, *l))) / 2)
+
+
+@lr_function(
+    "decaying",
+    "Naganuma et al. 2026, two-point spline",
+    lr("k0"),
+    milestones("l", 3),
+    height("h"),
+    height("d"),
+    lr("k1", 0),
+    roles=(Fall("k1", "k0"), Stages("l", 3), Shape("h", "height"), Shape("d", "drop")),
+    rule=floor_below_start,
+    end=lambda l, **_: l[-1],
+    sample={"k0": 1, "l": [30, 70, 100], "h": 0.8, "d": 0.25},
+)
+def SPLINE(t: Floats, k0: float, l: tuple[float, float, float], h: float, d: float, k1: float) -> Floats:
+    """Falls from k0 to k1 at l[2] along a monotone cubic spline through heights h at l[0] and h d at l[1].
+
+    eta = k1 + (k0 - k1) P(t), where P is PCHIP through (0, 1), (l[0], h), (l[1], h d), (l[2], 0).
+
+    >>> SPLINE(k0=1, l=[300, 700, 1000], h=0.8, d=0.25)(300)
+    0.8
+    """
+    done = np.minimum(t / l[2], 1)
+    return towards(k1, k0, fall_through(done, (l[0] / l[2], l[1] / l[2]), (h, h * d)))
+
+
+@lr_function(
+    "decaying",
+    "Defazio et al. 2023, refined schedules",
+    lr("k0"),
+    steps("l"),
+    heights("h"),
+    end=lambda l, **_: l,
+    sample={"k0": 1, "l": 100, "h": [0.2, 1, 0.8, 0.4, 0]},
+)
+def REFINED(t: Floats, k0: float, l: float, h: tuple[float, ...]) -> Floats:
+    """Follows lines through heights h at even distances over l steps: eta = k0 h(t/l), then the last height.
+
+    `lrs.refined` computes the heights from recorded gradient norms.
+
+    >>> REFINED(k0=0.5, l=100, h=[0.5, 1, 0])(75)
+    0.25
+    """
+    knots = np.asarray(h, dtype=np.float64)
+    place = np.minimum(t / l, 1) * (len(h) - 1)
+    left = np.minimum(np.floor(place), len(h) - 2).astype(np.intp)
+    return k0 * towards(knots[left], knots[left + 1], place - left)
