@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     )
     from lrsearch.api import optuna as optuna
     from lrsearch.api import ray as ray
+    from lrsearch.compare.policy_tables import load_table
+    from lrsearch.heuristics.refinement import refined
     from lrsearch.recommendation import rank, recommend
     from lrsearch.runs import Objective, Task, maximize, minimize
     from lrsearch.runs.job import Job, JobStopped
@@ -90,6 +92,7 @@ __all__ = [
     "from_json",
     "job",
     "jobs",
+    "load_table",
     "maximize",
     "minimize",
     "open_store",
@@ -102,6 +105,7 @@ __all__ = [
     "recipe",
     "recommend",
     "record",
+    "refined",
     "reproduce",
     "search",
     "similarity",
@@ -135,6 +139,8 @@ _load = load_later(
         "rank": "lrsearch.recommendation",
         "recommend": "lrsearch.recommendation",
         "record": "lrsearch.store",
+        "refined": "lrsearch.heuristics.refinement",
+        "load_table": "lrsearch.compare.policy_tables",
         "Objective": "lrsearch.runs",
         "Task": "lrsearch.runs",
         "maximize": "lrsearch.runs",

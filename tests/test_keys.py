@@ -15,7 +15,8 @@ from lrsearch.study.funnel import Funnel
 from lrsearch.study.pruning import Probing
 from lrsearch.study.strategy import Setup
 from lrsearch.study.study import study_key
-from lrsearch.tasks import SGD, SLS, TASKS, AdamW, Task
+from lrsearch.tasks import SGD, SLS, AdamW, Task
+from lrsearch.tasks.catalogue import CLASSIFICATIONS
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 POLICIES = (
@@ -46,12 +47,14 @@ def variants(task: Task) -> dict[str, Task]:
 
 def keys() -> dict[str, dict[str, str]]:
     tasks = {
-        f"{name} {variant}".strip(): made for name, task in TASKS.items() for variant, made in variants(task).items()
+        f"{name} {variant}".strip(): made
+        for name, task in CLASSIFICATIONS.items()
+        for variant, made in variants(task).items()
     }
     runs = {
         f"{name} | {text} | {horizon} | {seed}": RunSpec(task, parse(text), horizon, seed).key
         for name, task in tasks.items()
-        if name in TASKS or name.startswith("digits")
+        if name in CLASSIFICATIONS or name.startswith("digits")
         for text in POLICIES
         for horizon, seed in ((task.horizon, 0), (80, 100_007))
     }

@@ -148,7 +148,8 @@ def _shipped(description: Mapping[str, Any], name: str | None) -> Task:
             " --command, in Python with task=function or command="
         )
     task = find_task(base)
-    assert isinstance(task, Classification)
+    if not isinstance(task, Classification):
+        return task
     precision = description.get("precision")
     task = replace(task, precision=precision) if precision in PRECISIONS else task
     return task.in_paper_protocol() if name != base else task

@@ -86,7 +86,7 @@ def named_task(
     name: str | None, horizon: int | None, precision: str, program: Program | None = None
 ) -> "Classification | FunctionSource | ProgramSource":
     """Find a shipped task, a function in a file (`train.py:name`) or a program, and change what was asked for."""
-    from lrsearch.tasks import find_classification
+    from lrsearch.tasks import Classification, find_task
 
     described = program.source(horizon) if program is not None else None
     if program is not None and described is None:
@@ -110,8 +110,14 @@ def named_task(
             )
         source = function_source(load_function(name))
         return source if horizon is None else source.with_task(source.task.with_horizon(horizon))
-    task = replace(find_classification(name), precision=precision)
-    return task if horizon is None else task.with_horizon(horizon)
+    task = find_task(name) if horizon is None else find_task(name).with_horizon(horizon)
+    if isinstance(task, Classification):
+        return replace(task, precision=precision)
+    if precision != "fp32":
+        raise UsageError(f"--precision is of classifications: the training of {name} computes in float32")
+    from lrsearch.training.user_source import user_source
+
+    return user_source(task)
 
 
 def is_file(name: str) -> bool:

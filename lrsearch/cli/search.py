@@ -33,6 +33,7 @@ from lrsearch.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from lrsearch.compare.comparison import Comparison
+    from lrsearch.runs import Task
     from lrsearch.study.result import SearchResult
     from lrsearch.tasks import Classification
 
@@ -273,12 +274,26 @@ def tasks(
     if task is None:
         _list_tasks(as_json)
         return
-    from lrsearch.tasks import find_classification
+    from lrsearch.tasks import Classification, find_task
 
-    _show_task(find_classification(task), data_dir, as_json)
+    described = find_task(task)
+    if isinstance(described, Classification):
+        _show_classification(described, data_dir, as_json)
+    else:
+        _show_task(described, as_json)
 
 
-def _show_task(task: "Classification", data_dir: Path | None, as_json: bool) -> None:
+def _show_task(task: "Task", as_json: bool) -> None:
+    from lrsearch.cli.output import print_json
+    from lrsearch.cli.show import print_description
+
+    if as_json:
+        print_json({"task": task.name, **task.description})
+    else:
+        print_description(task.description)
+
+
+def _show_classification(task: "Classification", data_dir: Path | None, as_json: bool) -> None:
     from lrsearch.cli.output import print_json
     from lrsearch.cli.show import print_meta_features
     from lrsearch.tasks import features_of
@@ -296,7 +311,7 @@ def _list_tasks(as_json: bool) -> None:
     from rich.table import Table
 
     from lrsearch.cli.output import open_console, print_json
-    from lrsearch.tasks import TASKS
+    from lrsearch.tasks import TASKS, Classification
 
     if as_json:
         print_json([task.description for task in TASKS.values()])
@@ -305,8 +320,10 @@ def _list_tasks(as_json: bool) -> None:
     for column in ("task", "data set", "batch", "steps", "epochs", "optimizer"):
         table.add_column(column, justify="right" if column in ("batch", "steps", "epochs") else "left")
     for task in TASKS.values():
-        epochs = f"{task.horizon / task.epoch:.3g}"
-        table.add_row(task.name, task.data, str(task.batch_size), str(task.horizon), epochs, task.optimizer.summary)
+        values = task.description
+        optimizer = task.optimizer.summary if isinstance(task, Classification) else values["optimizer"]["name"]
+        epochs, batch = f"{task.horizon / task.epoch:.3g}", str(values["batch_size"])
+        table.add_row(task.name, values["data"]["name"], batch, str(task.horizon), epochs, optimizer)
     open_console(soft_wrap=False).print(table)
 
 

@@ -1,6 +1,6 @@
 """What the commands print of results, on stdout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -298,6 +298,27 @@ def print_meta_features(task: str, features: "MetaFeatures", lockstep: "Lockstep
             f" {counted(features.epochs, 'epoch', form='.3g')}",
         ),
         ("short runs", f"{f'up to {lockstep.rows} in lockstep' if lockstep.rows else 'one by one'}: {lockstep.reason}"),
+    ):
+        console.print(labelled(label, text))
+
+
+def print_description(description: Mapping[str, Any]) -> None:
+    """Print what is known of a task that a function trains."""
+    data, model = description["data"], description["model"]
+    optimizer, objective = description["optimizer"], description["objectives"][0]
+    epochs = description["horizon"] / description["epoch"]
+    console = open_console()
+    for label, text in (
+        ("task", description["name"]),
+        ("data", f"{data['name']}, {counted(data['train'], 'sample')} to learn from"),
+        ("metric", f"{objective['name']}, to {objective['direction']}"),
+        ("model", f"{model['name']}, {counted(model['parameters'], 'parameter')}"),
+        (
+            "training",
+            f"{optimizer['name']}, momentum {optimizer['momentum']:g}, weight decay {optimizer['weight_decay']:g},"
+            f" batch {description['batch_size']}, {counted(description['horizon'], 'step')},"
+            f" {counted(epochs, 'epoch', form='.3g')}",
+        ),
     ):
         console.print(labelled(label, text))
 

@@ -8,12 +8,15 @@ The first line has the digest of all others: a file that was cut or changed is r
 Lines are in the order of keys and JSON is canonical, so equal stores make equal bundles.
 """
 
+import gzip
 import hashlib
 import io
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -121,9 +124,7 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
     """
     bad = list[BadLine]()
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise StoreError(f"{path} is larger than {LARGEST_FILE // 2**20:,} MiB: split it by task, with --task")
-        with path.open("rb") as file:
+        with open_bundle(path) as file:
             whole = _check_whole(file, path)
             file.seek(0)
             file.readline()
@@ -141,6 +142,45 @@ def read_bundle(store: Store, path: Path, *, trust: bool = False, partly: bool =
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     return Imported(origin, runs, new, tuple(bad))
+
+
+@contextmanager
+def open_bundle(path: Path) -> Iterator[IO[bytes]]:
+    """Open a bundle, or one that was compressed by gzip, as `.gz`.
+
+    Raises:
+        StoreError: if it is too large, or no whole gzip file.
+        OSError: if it cannot be read.
+    """
+    if path.stat().st_size > LARGEST_FILE:
+        raise StoreError(f"{path} is larger than {LARGEST_FILE // 2**20:,} MiB: split it by task, with --task")
+    if path.suffix != ".gz":
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with gzip.open(path) as packed:
+            content = packed.read(LARGEST_FILE + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise StoreError(f"{path} is not a whole gzip file: {error}") from None
+    if len(content) > LARGEST_FILE:
+        raise StoreError(f"{path} holds more than {LARGEST_FILE // 2**20:,} MiB: split it by task, with --task")
+    yield io.BytesIO(content)
+
+
+def bundle_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a bundle after its first, as JSON objects: `task`, or `run` with its digest.
+
+    Raises:
+        StoreError: if it was cut or changed, or is no bundle.
+        OSError: if it cannot be read.
+    """
+    with open_bundle(path) as file:
+        _check_whole(file, path)
+        file.seek(0)
+        file.readline()
+        for line in file:
+            yield json.loads(line)
 
 
 def _pages(store: Store, task: str | None = None) -> Iterator[list[Entry]]:
@@ -176,7 +216,7 @@ def _run_line(entry: Entry) -> bytes:
     return _line({"digest": digest(entry), "run": entry})
 
 
-def _check_whole(file: io.BufferedReader, path: Path) -> str:
+def _check_whole(file: IO[bytes], path: Path) -> str:
     """Check the file against the digest in its first line, and return the digest."""
     try:
         head = _strict(file.readline(LONGEST_LINE))
@@ -185,9 +225,12 @@ def _check_whole(file: io.BufferedReader, path: Path) -> str:
         raise StoreError(f"{path} is no bundle: its first line does not say so") from None
     if form not in FORMATS:
         raise StoreError(f"{path} is a bundle of format {str(form)[:20]}, this lrsearch knows {FORMAT}")
-    if not isinstance(expected, str) or hashlib.file_digest(file, "sha256").hexdigest() != expected:
+    hasher = hashlib.sha256()
+    while block := file.read(2**20):
+        hasher.update(block)
+    if hasher.hexdigest() != expected:
         raise StoreError(f"{path} was cut or changed: its digest does not hold; nothing was imported")
-    return expected
+    return hasher.hexdigest()
 
 
 def _read_line(line: bytes, number: int, tasks: dict[str, Any], bad: list[BadLine]) -> Entry | None:

@@ -14,6 +14,7 @@ from lrsearch.tasks import Classification, find_classification, find_task
 from lrsearch.training.function_places import load_function
 from lrsearch.training.program import ProgramSource, program
 from lrsearch.training.settings import with_settings
+from lrsearch.training.user_source import is_user_training, user_source
 
 PROGRAM_KEYS = {
     "command": str | list,
@@ -91,16 +92,22 @@ def _program(values: Mapping[str, Any]) -> ProgramSource:
 
 
 def _function(values: Mapping[str, Any], folder: Path) -> Any:
-    """The function that `task` names as `train.py:name`, a file beside the study file; None for a shipped task."""
+    """The function that `task` names as `train.py:name`, a file beside the study file, or that of a shipped task.
+
+    None for a shipped classification.
+    """
     of_program = next((key for key in PROGRAM_KEYS if key in values), None)
     if of_program is not None:
         raise UsageError(f"{of_program} describes a program: give its command in the place of task")
     name = values["task"]
-    if not name.partition(":")[0].endswith(".py"):
+    is_file = name.partition(":")[0].endswith(".py")
+    if not is_file and not is_user_training(name):
         return None
     odd = next((key for key in ("precision", "protocol") if key in values), None)
     if odd is not None:
-        raise UsageError(f"{odd} is of shipped tasks, and {name!r} trains itself: leave it out")
+        raise UsageError(f"{odd} is of classifications, and {name!r} trains itself: leave it out")
+    if not is_file:
+        return user_source(name)
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UsageError(f"{name!r} is not in the folder of the study file: a function stands beside it")
     return load_function(str(folder / name))

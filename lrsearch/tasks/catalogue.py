@@ -5,17 +5,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.errors import TaskError, given, unknown
-from lrsearch.runs import Task
+from lrsearch.runs import Optimizer, Task
 from lrsearch.runs.executor import TrainerSource
 from lrsearch.runs.job import Job
 from lrsearch.schedules import INV, NSTEP, Policy
 from lrsearch.tasks.cifar import CropFlip, load_cifar
 from lrsearch.tasks.classification import Augment, Classification
 from lrsearch.tasks.data import load_digits, load_idx
-from lrsearch.tasks.optimizers import SGD
+from lrsearch.tasks.functions import FUNCTION_TASKS
+from lrsearch.tasks.optimizers import SGD, AdamW
+from lrsearch.tasks.synthetic import load_gratings, load_marked, load_noisy_digits, load_teacher
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
+
+    from lrsearch.tasks.splits import Splits
 
 TaskLike = str | Task | Callable[[Job], Any] | TrainerSource
 """A task as users pass it: the name of a shipped one, a task, a function under `@lrs.task`, or a program."""
@@ -125,6 +131,36 @@ def _resnet(depth: int, parameters: int, name: str = "CIFAR-10", classes: int = 
     )
 
 
+def _synthetic(
+    name: str,
+    data: str,
+    load: "Callable[[Path | None], Splits]",
+    shape: tuple[int, ...],
+    classes: int,
+    build: "Callable[[], nn.Module]",
+    parameters: int,
+    optimizer: Optimizer,
+    horizon: int,
+) -> Classification:
+    """A classification of samples that are computed."""
+    return Classification(
+        name=name,
+        data=data,
+        model=name,
+        classes=classes,
+        shape=shape,
+        train_size=32_000,
+        validation_size=8000,
+        test_size=8000,
+        batch_size=64,
+        horizon=horizon,
+        optimizer=optimizer,
+        load=load,
+        build=build,
+        parameters=parameters,
+    )
+
+
 def _model(name: str, *settings: int) -> "Callable[[], nn.Module]":
     """A function that builds a model of `models`; torch loads when it is called."""
     return partial(_build, name, *settings)
@@ -137,7 +173,7 @@ def _build(name: str, *settings: int) -> "nn.Module":
     return model
 
 
-TASKS: dict[str, Classification] = {
+CLASSIFICATIONS: dict[str, Classification] = {
     task.name: task
     for task in (
         _digits("digits-mlp", _model("digits_mlp"), 9610),
@@ -160,8 +196,83 @@ TASKS: dict[str, Classification] = {
         _resnet(32, 464_154),
         _resnet(56, 853_018),
         _resnet(56, 858_868, "CIFAR-100", 100),
+        _synthetic(
+            "teacher-ln",
+            "teacher-1",
+            partial(load_teacher, 1),
+            (20,),
+            10,
+            _model("deep_mlp", 32, 8),
+            10_026,
+            AdamW(),
+            1200,
+        ),
+        _synthetic(
+            "teacher-deep",
+            "teacher-2",
+            partial(load_teacher, 2),
+            (20,),
+            10,
+            _model("deep_mlp", 32, 10),
+            12_266,
+            AdamW(),
+            1200,
+        ),
+        _synthetic(
+            "gratings-bn",
+            "gratings",
+            partial(load_gratings, 1.5),
+            (1, 12, 12),
+            8,
+            _model("grating_cnn", 8, 1),
+            3784,
+            SGD(),
+            600,
+        ),
+        _synthetic(
+            "gratings-cnn",
+            "gratings",
+            partial(load_gratings, 1.5),
+            (1, 12, 12),
+            8,
+            _model("grating_cnn", 8, 0),
+            3704,
+            AdamW(),
+            600,
+        ),
+        _synthetic(
+            "marked-gru",
+            "marked-24",
+            partial(load_marked, 24),
+            (24, 2),
+            2,
+            _model("last_of_gru", 24),
+            2066,
+            AdamW(),
+            600,
+        ),
+        Classification(
+            name="digits-noisy",
+            data="digits-noisy-0.3",
+            model="digits-mlp",
+            classes=10,
+            shape=(1, 8, 8),
+            train_size=1024,
+            validation_size=384,
+            test_size=389,
+            batch_size=32,
+            horizon=1024,
+            optimizer=SGD(),
+            load=partial(load_noisy_digits, 0.3),
+            build=_model("digits_mlp"),
+            parameters=9610,
+        ),
     )
 }
+
+
+TASKS: dict[str, Task] = {**CLASSIFICATIONS, **FUNCTION_TASKS}
+"""All shipped tasks: those that lrsearch's own loop trains, and those that a function of `training.shipped` trains."""
 
 
 def find_task(task: TaskLike) -> Task:

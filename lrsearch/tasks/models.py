@@ -136,3 +136,46 @@ def resnet(depth: int, classes: int = 10) -> nn.Module:
         if isinstance(layer, nn.Linear):
             nn.init.zeros_(layer.bias)
     return model
+
+
+def deep_mlp(width: int, depth: int) -> nn.Module:
+    """A deep narrow network on 20 inputs: `depth` hidden layers, each with a LayerNorm before it."""
+    layers = [part for _ in range(depth) for part in (nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())]
+    return nn.Sequential(nn.Linear(20, width), *layers, nn.LayerNorm(width), nn.Linear(width, 10))
+
+
+def grating_cnn(channels: int, norm: int) -> nn.Module:
+    """Three convolutions on 12 x 12 pictures; with `norm`, a BatchNorm after each."""
+
+    def layer(before: int, after: int) -> list[nn.Module]:
+        return [nn.Conv2d(before, after, 3, padding=1), *([nn.BatchNorm2d(after)] if norm else []), nn.ReLU()]
+
+    return nn.Sequential(
+        *layer(1, channels),
+        nn.MaxPool2d(2),
+        *layer(channels, 2 * channels),
+        nn.MaxPool2d(2),
+        *layer(2 * channels, 2 * channels),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(2 * channels, 8),
+    )
+
+
+class LastOfGRU(nn.Module):
+    """A GRU over a sequence of pairs, and a linear map of its last state."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gru, self.last = nn.GRU(2, width, batch_first=True), nn.Linear(width, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map a batch of shape (n, length, 2) to (n, 2)."""
+        states, _ = self.gru(x)
+        scores: torch.Tensor = self.last(states[:, -1])
+        return scores
+
+
+def last_of_gru(width: int) -> nn.Module:
+    """A GRU over a sequence of pairs, and a linear map of its last state."""
+    return LastOfGRU(width)

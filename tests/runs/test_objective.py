@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lrsearch.errors import TaskError
 from lrsearch.runs import Objective, maximize, minimize, objectives_of
 from lrsearch.runs.objective import finite_cost
-from lrsearch.tasks import TASKS
+from lrsearch.tasks.catalogue import CLASSIFICATIONS
 
 OBJECTIVES = [
     minimize("val_loss", unit="nats"),
@@ -44,8 +44,8 @@ def test_what_is_no_number_costs_most(value):
     assert all(finite_cost(objective, value) == math.inf for objective in OBJECTIVES)
 
 
-def test_every_shipped_task_is_decided_by_top_1_as_its_description_says_to_older_stores():
-    for task in TASKS.values():
+def test_every_shipped_classification_is_decided_by_top_1_as_its_description_says_to_older_stores():
+    for task in CLASSIFICATIONS.values():
         assert objectives_of(task.description) == task.objectives
         assert task.objective == maximize("top1", samples=task.validation_size)
 

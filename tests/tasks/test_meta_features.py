@@ -18,7 +18,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from lrsearch.tasks import SGD, TASKS, Adam, AdamW, MetaFeatures, Split, Splits, Task, features_of, find_task
+from lrsearch.tasks import SGD, Adam, AdamW, MetaFeatures, Split, Splits, Task, features_of, find_task
+from lrsearch.tasks.catalogue import CLASSIFICATIONS
 from lrsearch.tasks.in_memory import InMemory, classification
 
 RNG = np.random.default_rng(0)
@@ -240,10 +241,16 @@ def test_a_few_equal_samples_among_many_are_drawn_by_their_share():
         ("cifar10-resnet32", "resnet", 32, "batch"),
         ("cifar10-resnet56", "resnet", 56, "batch"),
         ("cifar100-resnet56", "resnet", 56, "batch"),
+        ("teacher-ln", "mlp", 10, "layer"),
+        ("teacher-deep", "mlp", 12, "layer"),
+        ("gratings-bn", "cnn", 4, "batch"),
+        ("gratings-cnn", "cnn", 4, "none"),
+        ("marked-gru", "rnn", 3, "none"),
+        ("digits-noisy", "mlp", 2, "none"),
     ],
 )
 def test_the_shipped_models_are_what_their_papers_say(name, family, depth, norm):
-    task = TASKS[name]
+    task = CLASSIFICATIONS[name]
     few = Split(torch.randn(20, *task.shape), torch.arange(20) % task.classes)
     model = features_of(replace(task, load=InMemory(Splits(few, few, few, "")))).model
     assert (model.family, model.depth, model.norm, model.parameters) == (family, depth, norm, task.parameters)
@@ -251,7 +258,7 @@ def test_the_shipped_models_are_what_their_papers_say(name, family, depth, norm)
 
 def test_every_shipped_task_is_in_the_test_above():
     named = test_the_shipped_models_are_what_their_papers_say.pytestmark[0].args[1]
-    assert {row[0] for row in named} == set(TASKS)
+    assert {row[0] for row in named} == set(CLASSIFICATIONS)
 
 
 class Recurrent(nn.Module):

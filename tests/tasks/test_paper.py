@@ -11,7 +11,8 @@ from lrsearch.errors import TaskError
 from lrsearch.runs import RunSpec, RunState
 from lrsearch.schedules import FIX, TRI
 from lrsearch.store import open_store
-from lrsearch.tasks import TASKS, find_task
+from lrsearch.tasks import find_task
+from lrsearch.tasks.catalogue import CLASSIFICATIONS
 from lrsearch.tasks.data import load_digits
 from lrsearch.tasks.in_memory import classification
 from lrsearch.training import Trainer
@@ -20,7 +21,7 @@ MLP = find_task("digits-mlp")
 PAPER = MLP.in_paper_protocol()
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("task", CLASSIFICATIONS.values(), ids=CLASSIFICATIONS)
 def test_it_learns_from_all_training_samples_and_is_another_task(task):
     paper = task.in_paper_protocol()
     assert paper.train_size == task.train_size + task.validation_size

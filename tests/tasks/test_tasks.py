@@ -11,6 +11,7 @@ from torch import nn
 
 from lrsearch.errors import DataError, TaskError
 from lrsearch.tasks import SGD, TASKS, Classification, find_task
+from lrsearch.tasks.catalogue import CLASSIFICATIONS
 from lrsearch.tasks.data import load_digits, load_idx
 from lrsearch.tasks.in_memory import classification
 
@@ -22,8 +23,8 @@ MNIST_FILES = (
 )
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_a_shipped_task_is_described_by_what_its_model_takes_and_gives(task):
+@pytest.mark.parametrize("task", CLASSIFICATIONS.values(), ids=CLASSIFICATIONS)
+def test_a_shipped_classification_is_described_by_what_its_model_takes_and_gives(task):
     model = task.build()
     assert model(torch.zeros(2, *task.shape)).shape == (2, task.classes)
     assert task.parameters == sum(p.numel() for p in model.parameters())
