@@ -11,6 +11,7 @@ import tempfile
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -57,16 +58,15 @@ class Runner:
             return replace(run, scores={"test_loss": tested["loss"], "test_top1": tested["top1"]})
 
 
-runner: Runner
+@cache
+def runner(name: str) -> Runner:
+    """The runner of a task, made once in each process: it loads the data."""
+    return Runner(name)
 
 
-def _begin(name: str) -> None:
-    global runner  # of a worker process: its data are loaded once
-    runner = Runner(name)
-
-
-def _train(spec: RunSpec) -> tuple[RunSpec, str]:
-    return spec, runner.run(spec).to_text()
+def train(name: str, spec: RunSpec) -> tuple[RunSpec, str]:
+    """Train a run in a worker process; the run travels as text."""
+    return spec, runner(name).run(spec).to_text()
 
 
 def train_all(name: str, wanted: list[RunSpec], store: Store) -> None:
@@ -74,8 +74,8 @@ def train_all(name: str, wanted: list[RunSpec], store: Store) -> None:
     left = [spec for spec in wanted if (stored := store.find(spec.key)) is None or not stored.run.state.is_final]
     began, updates = time.monotonic(), sum(spec.horizon for spec in left)
     done = 0
-    with multiprocessing.get_context("spawn").Pool(PROCESSES, _begin, (name,)) as pool:
-        for number, (spec, text) in enumerate(pool.imap_unordered(_train, left), start=1):
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for number, (spec, text) in enumerate(pool.imap_unordered(partial(train, name), left), start=1):
             run = Run.from_text(text)
             if run.state is RunState.FAILED:
                 sys.exit(f"{spec.policy} failed:{run.why}")
