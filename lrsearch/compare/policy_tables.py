@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lrsearch.errors import DataError, UsageError, given
+from lrsearch.runs import task_key
 from lrsearch.schedules import parse
 from lrsearch.store.bundles import bundle_lines
 
@@ -35,7 +36,7 @@ def load_table(source: str | Path = LRPOLICY_TAB, *, curves: bool = False) -> An
 
     Raises:
         UsageError: for a source that is no name and no path.
-        DataError: for files that are missing.
+        DataError: for files that are missing, or no tables of policies.
         StoreError: for files that were cut or changed.
     """
     import pandas as pd
@@ -43,16 +44,20 @@ def load_table(source: str | Path = LRPOLICY_TAB, *, curves: bool = False) -> An
     runs: list[dict[str, Any]] = []
     points: list[tuple[str, str, int, float]] = []
     for file in _files(source):
-        tasks: dict[str, dict[str, Any]] = {}
-        for line in bundle_lines(file):
-            if "task" in line:
-                tasks[_key(line["task"])] = line["task"]
-                continue
-            run = line["run"]
-            runs.append(_row(run, tasks[run["task"]]))
+        try:
+            read = list(bundle_lines(file))
+            tasks = {task_key(line["task"]): line["task"] for line in read if "task" in line}
+            own = [line["run"] for line in read if "run" in line]
+            runs += [_row(run, tasks[run["task"]]) for run in own]
             if curves:
-                for name, curve in run["curves"].items():
-                    points += [(run["key"], name, step, float(value)) for step, value in curve]
+                points += [
+                    (run["key"], name, step, float(value))
+                    for run in own
+                    for name, curve in run["curves"].items()
+                    for step, value in curve
+                ]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{file} is no table of policies: {type(error).__name__}: {error}") from None
     table = pd.DataFrame(runs)
     return (table, pd.DataFrame(points, columns=["key", "series", "step", "value"])) if curves else table
 
@@ -77,12 +82,6 @@ def _row(run: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
         "seconds": run["seconds"],
         "key": run["key"],
     }
-
-
-def _key(description: dict[str, Any]) -> str:
-    from lrsearch.runs import task_key
-
-    return task_key(description)
 
 
 def _files(source: str | Path) -> list[Path]:

@@ -172,7 +172,7 @@ def _write_cooldown(policy: Policy, warmup: int, steps: int) -> Call:
     kind = "cosine" if policy.name == "COOLCOS" else {1: "linear", 0.5: "1-sqrt"}.get(p["p"])
     if kind is None or p["k1"] > p["k0"] or (warmup and p["k1"] > 0):
         raise PolicyError(
-            f"{policy.name}: transformers decays with p=1 or p=0.5, down, and warms up from the floor: {policy}"
+            f"{policy.name}: transformers decays down, by p=1, p=0.5 or a cosine, and warms up from the floor: {policy}"
         )
     start, end = (_length(policy, at) for at in p["l"])
     own = {"min_lr_ratio": p["k1"] / p["k0"]} if p["k1"] > 0 else {}

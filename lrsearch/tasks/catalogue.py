@@ -1,6 +1,7 @@
 """The shipped tasks, with the settings of their papers. They are descriptions: importing them builds no model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +138,10 @@ def _synthetic(
     load: "Callable[[Path | None], Splits]",
     shape: tuple[int, ...],
     classes: int,
-    build: "Callable[[], nn.Module]",
-    parameters: int,
     optimizer: Optimizer,
     horizon: int,
+    model: tuple[str, *tuple[int, ...]],
+    parameters: int,
 ) -> Classification:
     """A classification of samples that are computed."""
     return Classification(
@@ -156,9 +157,30 @@ def _synthetic(
         horizon=horizon,
         optimizer=optimizer,
         load=load,
-        build=build,
+        build=_model(*model),
         parameters=parameters,
     )
+
+
+def _teacher(name: str, seed: int, layers: int, parameters: int) -> Classification:
+    load, model = partial(load_teacher, seed), ("deep_mlp", 32, layers)
+    return _synthetic(name, f"teacher-{seed}", load, (20,), 10, AdamW(), 1200, model, parameters)
+
+
+def _gratings(name: str, optimizer: Optimizer, norm: int, parameters: int) -> Classification:
+    load, model = partial(load_gratings, 1.5), ("grating_cnn", 8, norm)
+    return _synthetic(name, "gratings", load, (1, 12, 12), 8, optimizer, 600, model, parameters)
+
+
+def _marked(name: str, length: int, parameters: int) -> Classification:
+    load, model = partial(load_marked, length), ("last_of_gru", 24)
+    return _synthetic(name, f"marked-{length}", load, (length, 2), 2, AdamW(), 600, model, parameters)
+
+
+def _noisy(task: Classification, wrong: float) -> Classification:
+    """A task on digits where a share of the training labels is drawn at random."""
+    load = partial(load_noisy_digits, wrong)
+    return replace(task, name="digits-noisy", data=f"digits-noisy-{wrong:g}", horizon=1024, load=load)
 
 
 def _model(name: str, *settings: int) -> "Callable[[], nn.Module]":
@@ -196,77 +218,12 @@ CLASSIFICATIONS: dict[str, Classification] = {
         _resnet(32, 464_154),
         _resnet(56, 853_018),
         _resnet(56, 858_868, "CIFAR-100", 100),
-        _synthetic(
-            "teacher-ln",
-            "teacher-1",
-            partial(load_teacher, 1),
-            (20,),
-            10,
-            _model("deep_mlp", 32, 8),
-            10_026,
-            AdamW(),
-            1200,
-        ),
-        _synthetic(
-            "teacher-deep",
-            "teacher-2",
-            partial(load_teacher, 2),
-            (20,),
-            10,
-            _model("deep_mlp", 32, 10),
-            12_266,
-            AdamW(),
-            1200,
-        ),
-        _synthetic(
-            "gratings-bn",
-            "gratings",
-            partial(load_gratings, 1.5),
-            (1, 12, 12),
-            8,
-            _model("grating_cnn", 8, 1),
-            3784,
-            SGD(),
-            600,
-        ),
-        _synthetic(
-            "gratings-cnn",
-            "gratings",
-            partial(load_gratings, 1.5),
-            (1, 12, 12),
-            8,
-            _model("grating_cnn", 8, 0),
-            3704,
-            AdamW(),
-            600,
-        ),
-        _synthetic(
-            "marked-gru",
-            "marked-24",
-            partial(load_marked, 24),
-            (24, 2),
-            2,
-            _model("last_of_gru", 24),
-            2066,
-            AdamW(),
-            600,
-        ),
-        Classification(
-            name="digits-noisy",
-            data="digits-noisy-0.3",
-            model="digits-mlp",
-            classes=10,
-            shape=(1, 8, 8),
-            train_size=1024,
-            validation_size=384,
-            test_size=389,
-            batch_size=32,
-            horizon=1024,
-            optimizer=SGD(),
-            load=partial(load_noisy_digits, 0.3),
-            build=_model("digits_mlp"),
-            parameters=9610,
-        ),
+        _teacher("teacher-ln", 1, 8, 10_026),
+        _teacher("teacher-deep", 2, 10, 12_266),
+        _gratings("gratings-bn", SGD(), 1, 3784),
+        _gratings("gratings-cnn", AdamW(), 0, 3704),
+        _marked("marked-gru", 24, 2066),
+        _noisy(_digits("digits-mlp", _model("digits_mlp"), 9610), 0.3),
     )
 }
 

@@ -33,7 +33,7 @@ MODULES = (
 )
 """Modules of the standard library whose sources are the text `code`; those that a version lacks are left out."""
 LENGTH = 400_000
-"""Characters of a text (a rule): both texts are longer in every version of Python that lrsearch runs on."""
+"""Characters of a text, a rule: in Python 3.11.7 the manual has 465,048 and the sources 1,677,322."""
 TEXTS = ("manual", "code")
 
 

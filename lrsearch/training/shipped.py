@@ -29,7 +29,7 @@ def train_language_model(job: Job) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.95), weight_decay=0.1)
     draw = torch.Generator().manual_seed(job.seed)
 
-    def loss_of(step: int) -> torch.Tensor:
+    def loss_of() -> torch.Tensor:
         return next_loss(model, train, torch.randint(len(train) - context, (batch,), generator=draw), context)
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ def train_regression(job: Job) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1.0)
     batch, draw, order = job.settings["batch"], torch.Generator().manual_seed(job.seed), torch.empty(0).long()
 
-    def loss_of(step: int) -> torch.Tensor:
+    def loss_of() -> torch.Tensor:
         nonlocal order
         if len(order) < batch:
             order = torch.cat([order, torch.randperm(len(x), generator=draw)])
@@ -72,21 +72,9 @@ FUNCTIONS: Mapping[str, Callable[[Job], None]] = {
 """The function of each shipped task that one trains."""
 
 
-def descend(
-    job: Job,
-    optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[int], torch.Tensor],
-    evaluate: Callable[[], Mapping[str, Any]],
-    test: Callable[[], Mapping[str, Any]],
-) -> None:
-    """Make the updates of a job with one thread, for the operations are small; the test metrics are of the last one."""
-    with one_thread():
-        _descend(job, optimizer, loss_of, evaluate, test)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread."""
+    """Let torch compute with one thread; also a decorator."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -95,17 +83,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _descend(
+@one_thread()
+def descend(
     job: Job,
     optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[int], torch.Tensor],
+    loss_of: Callable[[], torch.Tensor],
     evaluate: Callable[[], Mapping[str, Any]],
     test: Callable[[], Mapping[str, Any]],
 ) -> None:
+    """Make the updates of a job with one thread, for the operations are small; the test metrics are of the last one."""
     scheduler = job.scheduler(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for step in range(1, 1 + job.horizon):
-        loss = loss_of(step)
+        loss = loss_of()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         is_due = step % NORM_EVERY == 0 and step < job.horizon  # what is logged at the last update is a metric

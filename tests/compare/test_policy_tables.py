@@ -1,6 +1,8 @@
 """Tables of policies, loaded from bundles."""
 
 import gzip
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -76,6 +78,14 @@ def test_a_file_that_was_cut_or_changed_is_refused(folder, tmp_path):
         lrs.load_table(tmp_path)
     (tmp_path / "cut.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(StoreError, match="is not a whole gzip file"):
+        lrs.load_table(tmp_path)
+
+
+def test_a_whole_bundle_that_is_no_table_is_refused(tmp_path):
+    body = b'{"run":{"task":"none"}}\n'
+    head = {"bundle": 2, "digest": hashlib.sha256(body).hexdigest(), "runs": 1, "tasks": 0}
+    (tmp_path / "odd.jsonl.gz").write_bytes(gzip.compress(json.dumps(head).encode() + b"\n" + body))
+    with pytest.raises(DataError, match=r"odd\.jsonl\.gz is no table of policies: KeyError: 'none'"):
         lrs.load_table(tmp_path)
 
 

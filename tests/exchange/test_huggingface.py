@@ -332,7 +332,7 @@ def test_a_policy_is_what_the_schedule_it_is_written_as_does_in_training(text, n
         ("SGDR(k0=0.01, k1=0.1, l=10)", "cosine_with_restarts falls to 0"),
         ("INV(k0=0.1, gamma=0.1, p=0.75)", "inverse_sqrt has p=0.5"),
         ("WSD(k0=0.1, l=[10, 20, 30], k1=0.01)", "transformers' warm-up starts at the floor"),
-        ("COOLDOWN(k0=0.1, l=[10, 20], p=2)", "transformers decays with p=1 or p=0.5"),
+        ("COOLDOWN(k0=0.1, l=[10, 20], p=2)", "transformers decays down, by p=1, p=0.5 or a cosine"),
         ("LINEAR(k0=0.1, l=3ep)", "wait for a task"),
     ],
 )
